@@ -1,0 +1,196 @@
+//! A Berth under measurement: the release binary on a database of its own, driven through its public API.
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+
+/// Which database a run uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// SQLite with `synchronous=FULL`.
+    Sqlite,
+    /// PostgreSQL at `--postgres`.
+    Postgres,
+}
+
+impl Engine {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+}
+
+/// A running Berth; ended when dropped.
+pub struct Berth {
+    child: Child,
+    /// Its address.
+    pub url: String,
+    /// Its database.
+    pub database_url: String,
+    /// An administrator's API token.
+    pub token: String,
+    /// The client that drives it.
+    pub http: reqwest::Client,
+    _folder: tempfile::TempDir,
+    drop_database: Option<(String, String)>,
+}
+
+/// The binary under measurement.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("berth");
+    if beside.exists() { Ok(beside) } else { bail!("{} is missing: run `cargo xtask build --release` first", beside.display()) }
+}
+
+/// A client without proxies, as the load generator uses it.
+pub fn client() -> anyhow::Result<reqwest::Client> {
+    let roots = rustls::RootCertStore::empty();
+    let tls = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .pool_max_idle_per_host(4_096)
+        .timeout(Duration::from_secs(60))
+        .build()?)
+}
+
+impl Berth {
+    /// Starts one on a fresh database.
+    pub async fn start(engine: Engine, postgres: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let url = format!("http://127.0.0.1:{port}");
+        let (database_url, drop_database) = match engine {
+            Engine::Sqlite => (format!("sqlite://{}?mode=rwc", folder.path().join("berth.db").display()), None),
+            Engine::Postgres => {
+                let name = format!("berth_bench_{}", ulid::Ulid::new().to_string().to_lowercase());
+                let mut admin: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
+                sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await?;
+                (format!("{postgres}/{name}"), Some((postgres.to_owned(), name)))
+            }
+        };
+        let command = |arguments: &[&str]| -> anyhow::Result<Command> {
+            let mut command = Command::new(binary()?);
+            command
+                .args(arguments)
+                .env("BERTH_LISTEN", format!("127.0.0.1:{port}"))
+                .env("BERTH_PUBLIC_URL", &url)
+                .env("BERTH_DATABASE_URL", &database_url)
+                .env("BERTH_DATA_DIR", folder.path())
+                .env("BERTH_ENV", "development")
+                .env("BERTH_API_RATE", "0")
+                .env("BERTH_LOG", "warn")
+                .env("BERTH_ADMIN_USERNAME", "admin")
+                .env("BERTH_ADMIN_PASSWORD", "benchmark-password")
+                .kill_on_drop(true)
+                .stdin(Stdio::null());
+            Ok(command)
+        };
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let child = command(&["serve"])?.stdout(log.try_clone()?).stderr(log).spawn()?;
+        let http = client()?;
+        let started = Instant::now();
+        while !http.get(format!("{url}/readyz")).send().await.is_ok_and(|r| r.status().is_success()) {
+            if started.elapsed() > Duration::from_secs(30) {
+                bail!("Berth did not start:\n{}", std::fs::read_to_string(folder.path().join("log"))?);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let output = command(&["token", "create", "--user", "admin", "--name", "bench"])?.output().await?;
+        let token = String::from_utf8(output.stdout)?.trim().to_owned();
+        if token.is_empty() {
+            bail!("no token: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(Self { child, url, database_url, token, http, _folder: folder, drop_database })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
+    /// A call of the API that must succeed.
+    pub async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        if !status.is_success() {
+            bail!("{path} answered {status}: {text}");
+        }
+        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+    }
+
+    /// Makes a resource type with `resources` resources; returns their ids.
+    pub async fn catalogue(&self, slug: &str, resources: usize) -> anyhow::Result<Vec<i64>> {
+        let schema = json!({"type": "object", "properties": {"note": {"type": "string", "maxLength": 2000}}});
+        self.call(reqwest::Method::POST, "/resource-types", Some(json!({"slug": slug, "name": slug, "config_schema": schema}))).await?;
+        let mut ids = Vec::new();
+        for n in 0..resources {
+            let resource = json!({"name": format!("{slug} {n}"), "resource_type": slug, "status": "available"});
+            let made = self.call(reqwest::Method::POST, "/resources", Some(resource)).await?;
+            ids.push(made["id"].as_i64().context("the resource has no id")?);
+        }
+        Ok(ids)
+    }
+
+    /// Registers a webhook for created events of `slug`; returns its id.
+    pub async fn webhook(&self, name: &str, url: &str, slug: &str, more: Value) -> anyhow::Result<i64> {
+        let mut input = json!({
+            "name": name, "endpoint_url": url, "resource_type": slug, "events": ["reservation.created"],
+            "auth": {"method": "none"}, "delivery_paths": {"layout": "single"},
+        });
+        if let (Some(input), Some(more)) = (input.as_object_mut(), more.as_object()) {
+            input.extend(more.clone());
+        }
+        let made = self.call(reqwest::Method::POST, "/webhooks", Some(input)).await?;
+        made["id"].as_i64().context("the webhook has no id")
+    }
+
+    /// How many deliveries of a webhook are not finished, from its list entry.
+    pub async fn waiting(&self, webhook: i64) -> anyhow::Result<u64> {
+        let webhook = self.call(reqwest::Method::GET, &format!("/webhooks/{webhook}"), None).await?;
+        webhook["summary"]["waiting"].as_u64().context("the webhook has no summary")
+    }
+
+    /// Resident memory in MB (Linux).
+    pub fn memory_mb(&self) -> f64 {
+        let status = std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("status")).unwrap_or_default();
+        let kib: f64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|n| n.parse().ok())
+            .unwrap_or_default();
+        kib / 1_024.0
+    }
+
+    /// CPU seconds used so far (Linux, 100 ticks a second).
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("stat")).unwrap_or_default();
+        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let fields: Vec<f64> = after.split_whitespace().map(|f| f.parse().unwrap_or(0.0)).collect();
+        (fields.get(11).unwrap_or(&0.0) + fields.get(12).unwrap_or(&0.0)) / 100.0
+    }
+
+    /// Ends it and drops its database.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        if let Some((postgres, name)) = self.drop_database.take() {
+            let mut admin: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
+            sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut admin).await?;
+        }
+        Ok(())
+    }
+}

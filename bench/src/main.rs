@@ -1,0 +1,129 @@
+//! `cargo xtask bench`: Berth measured from outside, beside the raw ceiling of the same machine in the same run.
+//!
+//! The receiver and the load generator are processes of their own (this binary, started again).
+
+mod berth;
+mod ceiling;
+mod load;
+mod receiver;
+mod report;
+mod scenarios;
+
+use clap::{Parser, Subcommand};
+use std::process::Stdio;
+use tokio::process::{Child, Command};
+
+/// Measures Berth.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Step>,
+    #[command(flatten)]
+    run: Run,
+}
+
+/// Settings of a whole run.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Run {
+    /// End within two minutes: fewer deliveries, no history of two million.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only these databases.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [berth::Engine::Sqlite, berth::Engine::Postgres])]
+    pub engine: Vec<berth::Engine>,
+    /// Only the scenarios whose name contains this.
+    #[arg(long)]
+    pub only: Option<String>,
+    /// A PostgreSQL server where databases may be made.
+    #[arg(long, env = "BERTH_BENCH_POSTGRES", default_value = "postgres://postgres@127.0.0.1:5432")]
+    pub postgres: String,
+    /// Where `benchmarks.md` and `benchmarks.json` are written; only printed when absent.
+    #[arg(long)]
+    pub output: Option<std::path::PathBuf>,
+}
+
+/// The parts that run as processes of their own.
+#[derive(Subcommand)]
+enum Step {
+    /// The receiver.
+    Receiver,
+    /// The load generator.
+    Load(load::Load),
+    /// The raw ceiling.
+    Ceiling(ceiling::Ceiling),
+}
+
+/// A receiver process; ended when dropped.
+pub struct Receiver {
+    _child: Child,
+    /// Its address.
+    pub url: String,
+    http: reqwest::Client,
+}
+
+impl Receiver {
+    /// Starts one.
+    pub async fn start() -> anyhow::Result<Self> {
+        use tokio::io::AsyncBufReadExt as _;
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("receiver")
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or_else(|| anyhow::anyhow!("the receiver has no output"))?;
+        let url = tokio::io::BufReader::new(stdout).lines().next_line().await?.unwrap_or_default();
+        Ok(Self { _child: child, url, http: berth::client()? })
+    }
+
+    /// The endpoint of one lane.
+    pub fn endpoint(&self, lane: &str, query: &str) -> String {
+        format!("{}/hook/{lane}{query}", self.url)
+    }
+
+    /// What came to the lanes that begin with `prefix`.
+    pub async fn report(&self, prefix: &str) -> anyhow::Result<receiver::Report> {
+        Ok(self.http.get(format!("{}/report/{prefix}", self.url)).send().await?.json().await?)
+    }
+
+    /// Forgets everything.
+    pub async fn reset(&self) -> anyhow::Result<()> {
+        self.http.post(format!("{}/reset", self.url)).send().await?.error_for_status()?;
+        Ok(())
+    }
+}
+
+/// Runs a part of this binary as a process and reads its one line of JSON.
+pub async fn part<T: serde::de::DeserializeOwned>(arguments: &[String]) -> anyhow::Result<T> {
+    let output = Command::new(std::env::current_exe()?).args(arguments).stderr(Stdio::inherit()).output().await?;
+    anyhow::ensure!(output.status.success(), "{} failed", arguments[0]);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[allow(clippy::print_stdout, reason = "a command-line tool speaks through its output")]
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Step::Receiver) => receiver::serve().await,
+        Some(Step::Load(load)) => {
+            println!("{}", serde_json::to_string(&load::run(load).await?)?);
+            Ok(())
+        }
+        Some(Step::Ceiling(ceiling)) => {
+            println!("{}", serde_json::to_string(&ceiling::run(ceiling).await?)?);
+            Ok(())
+        }
+        None => {
+            let report = scenarios::run(&arguments.run).await?;
+            let markdown = report.markdown();
+            println!("{markdown}");
+            if let Some(folder) = &arguments.run.output {
+                std::fs::create_dir_all(folder)?;
+                std::fs::write(folder.join("benchmarks.md"), markdown)?;
+                std::fs::write(folder.join("benchmarks.json"), serde_json::to_string_pretty(&report)?)?;
+            }
+            Ok(())
+        }
+    }
+}

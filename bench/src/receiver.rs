@@ -1,0 +1,143 @@
+//! The receiver of the benchmark: a process of its own that answers at once (or after a delay) and remembers, per
+//! webhook path, how many requests came and how long each had been under way.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use axum::routing::{get, post};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What has come to one path since the last reset.
+#[derive(Default)]
+struct Lane {
+    count: u64,
+    latency_us: Option<Histogram<u64>>,
+}
+
+/// The receiver's memory.
+#[derive(Default)]
+struct Memory {
+    lanes: Mutex<HashMap<String, Lane>>,
+    in_flight: AtomicU64,
+    peak: AtomicU64,
+}
+
+/// What `GET /report` answers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Requests since the last reset.
+    pub count: u64,
+    /// Most requests open at once since the last reset (over all paths).
+    pub peak_in_flight: u64,
+    /// Milliseconds from the `sent_us:` in the title to arrival.
+    pub p50_ms: f64,
+    /// 99th percentile of the same.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct Behaviour {
+    #[serde(default)]
+    delay_ms: u64,
+    #[serde(default)]
+    status: Option<u16>,
+}
+
+/// Microseconds since the epoch.
+pub fn now_us() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
+}
+
+/// The number after `"title":"sent_us:` in a body, without parsing the JSON: the receiver must cost little.
+fn sent_us(body: &[u8]) -> Option<u64> {
+    const MARK: &[u8] = b"sent_us:";
+    let at = body.windows(MARK.len()).position(|w| w == MARK)? + MARK.len();
+    let digits: Vec<u8> = body[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+async fn receive(
+    State(memory): State<Arc<Memory>>,
+    Path(lane): Path<String>,
+    Query(behaviour): Query<Behaviour>,
+    body: Bytes,
+) -> axum::response::Response {
+    let arrived = now_us();
+    let open = memory.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+    memory.peak.fetch_max(open, Ordering::Relaxed);
+    {
+        let mut lanes = memory.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lanes.entry(lane).or_default();
+        lane.count += 1;
+        if let Some(sent) = sent_us(&body) {
+            let histogram = lane.latency_us.get_or_insert_with(|| {
+                Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|e| unreachable!("{e}")))
+            });
+            histogram.saturating_record(arrived.saturating_sub(sent).max(1));
+        }
+    }
+    if behaviour.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
+    }
+    memory.in_flight.fetch_sub(1, Ordering::Relaxed);
+    let status = behaviour.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(StatusCode::OK);
+    (status, [("content-type", "application/json")], r#"{"status":"accepted"}"#).into_response()
+}
+
+async fn report(State(memory): State<Arc<Memory>>, Path(prefix): Path<String>) -> axum::Json<Report> {
+    let lanes = memory.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all: Option<Histogram<u64>> = None;
+    let mut report = Report { peak_in_flight: memory.peak.load(Ordering::Relaxed), ..Report::default() };
+    for (_, lane) in lanes.iter().filter(|(name, _)| name.starts_with(&prefix)) {
+        report.count += lane.count;
+        if let Some(histogram) = &lane.latency_us {
+            match &mut all {
+                Some(sum) => {
+                    let _ = sum.add(histogram);
+                }
+                None => all = Some(histogram.clone()),
+            }
+        }
+    }
+    if let Some(histogram) = all {
+        report.p50_ms = histogram.value_at_quantile(0.5) as f64 / 1_000.0;
+        report.p99_ms = histogram.value_at_quantile(0.99) as f64 / 1_000.0;
+        report.max_ms = histogram.max() as f64 / 1_000.0;
+    }
+    axum::Json(report)
+}
+
+async fn reset(State(memory): State<Arc<Memory>>) -> StatusCode {
+    memory.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    memory.peak.store(0, Ordering::Relaxed);
+    StatusCode::NO_CONTENT
+}
+
+/// Serves until the process ends; prints its address as the first line.
+///
+/// # Errors
+/// When it cannot listen.
+pub async fn serve() -> anyhow::Result<()> {
+    let memory = Arc::new(Memory::default());
+    let router = Router::new()
+        .route("/hook/{lane}", post(receive))
+        .route("/report/{prefix}", get(report))
+        .route("/reset", post(reset))
+        .with_state(memory);
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    #[allow(clippy::print_stdout, reason = "the parent process reads the address")]
+    {
+        println!("http://{}", listener.local_addr()?);
+    }
+    axum::serve(listener, router).await?;
+    Ok(())
+}

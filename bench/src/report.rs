@@ -1,0 +1,80 @@
+//! The table of a run.
+
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// One measured figure.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Which scenario.
+    pub scenario: String,
+    /// On which database.
+    pub engine: String,
+    /// What was measured, with its unit.
+    pub figure: String,
+    /// The value.
+    pub value: f64,
+    /// Beside the ceiling of the same run, where that says something.
+    pub of_ceiling: Option<f64>,
+    /// What we aim at, in words.
+    pub target: String,
+    /// Whether the value meets it.
+    pub met: bool,
+}
+
+/// All of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Processor, cores, memory, kernel.
+    pub machine: String,
+    /// Whether it was the short run.
+    pub quick: bool,
+    /// The figures.
+    pub rows: Vec<Row>,
+}
+
+fn first_line(path: &str, mark: &str) -> String {
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| line.strip_prefix(mark))
+        .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned())
+        .unwrap_or_default()
+}
+
+/// Facts of this machine (Linux).
+pub fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{}, {cores} cores, {} memory, Linux {}",
+        first_line("/proc/cpuinfo", "model name"),
+        first_line("/proc/meminfo", "MemTotal"),
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim()
+    )
+}
+
+impl Report {
+    /// The run as Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "# Benchmarks\n\nMeasured by `cargo xtask bench{}` on {}.\n\nMachine: {}. Receiver, load generator and database run on it too.\n\n",
+            if self.quick { " --quick" } else { "" },
+            self.at,
+            self.machine
+        );
+        text.push_str("| scenario | database | figure | value | of ceiling | target | met |\n|---|---|---|---:|---:|---|---|\n");
+        for row in &self.rows {
+            let value = if row.value >= 100.0 { format!("{:.0}", row.value) } else { format!("{:.2}", row.value) };
+            let ratio = row.of_ceiling.map_or_else(String::new, |r| format!("{:.0} %", r * 100.0));
+            let met = if row.target.is_empty() { "" } else if row.met { "yes" } else { "**no**" };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {value} | {ratio} | {} | {met} |",
+                row.scenario, row.engine, row.figure, row.target
+            );
+        }
+        text
+    }
+}

@@ -1,0 +1,363 @@
+//! The scenarios, each on a fresh Berth.
+
+use crate::berth::{Berth, Engine};
+use crate::load::Loaded;
+use crate::report::{Report, Row};
+use crate::{Receiver, Run, ceiling, part};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+struct Rows<'a> {
+    rows: Vec<Row>,
+    run: &'a Run,
+}
+
+impl Rows<'_> {
+    fn wanted(&self, scenario: &str) -> bool {
+        self.run.only.as_deref().is_none_or(|only| scenario.contains(only))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add(&mut self, scenario: &str, engine: &str, figure: &str, value: f64, of_ceiling: Option<f64>, target: &str, met: bool) {
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("{scenario} · {engine} · {figure}: {value:.2}");
+        }
+        self.rows.push(Row {
+            scenario: scenario.into(),
+            engine: engine.into(),
+            figure: figure.into(),
+            value,
+            of_ceiling,
+            target: target.into(),
+            met,
+        });
+    }
+}
+
+fn load_arguments(berth: &Berth, resources: &[i64], count: u64, clients: u64, rate: Option<f64>, offset: u64) -> Vec<String> {
+    let ids: Vec<String> = resources.iter().map(ToString::to_string).collect();
+    let mut arguments: Vec<String> = vec![
+        "load".into(),
+        "--url".into(),
+        berth.url.clone(),
+        "--token".into(),
+        berth.token.clone(),
+        "--resources".into(),
+        ids.join(","),
+        "--count".into(),
+        count.to_string(),
+        "--clients".into(),
+        clients.to_string(),
+        "--offset".into(),
+        offset.to_string(),
+    ];
+    if let Some(rate) = rate {
+        arguments.extend(["--rate".into(), rate.to_string()]);
+    }
+    arguments
+}
+
+async fn until_received(receiver: &Receiver, lane: &str, count: u64, limit: Duration) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    loop {
+        let report = receiver.report(lane).await?;
+        if report.count >= count {
+            return Ok(started.elapsed().as_secs_f64());
+        }
+        anyhow::ensure!(started.elapsed() < limit, "only {} of {count} deliveries arrived", report.count);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_recorded(berth: &Berth, webhook: i64, limit: Duration) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while berth.waiting(webhook).await? > 0 {
+        anyhow::ensure!(started.elapsed() < limit, "deliveries stay unfinished");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Runs every scenario that is wanted.
+///
+/// # Errors
+/// When a process cannot be started or does not do its work in time.
+pub async fn run(run: &Run) -> anyhow::Result<Report> {
+    let mut rows = Rows { rows: Vec::new(), run };
+    let receiver = Receiver::start().await?;
+    let count = if run.quick { 20_000_u64 } else { 100_000 };
+    let ceiling: ceiling::Rate = part(&[
+        "ceiling".into(),
+        "--endpoint".into(),
+        receiver.endpoint("ceiling", ""),
+        "--count".into(),
+        count.to_string(),
+    ])
+    .await?;
+    rows.add("ceiling", "none", "signed posts/s, bare reqwest", ceiling.raw, Some(1.0), "", true);
+    rows.add("ceiling", "none", "posts/s through Berth's sender", ceiling.sender, Some(ceiling.sender / ceiling.raw), "", true);
+    for engine in &run.engine {
+        drain(&mut rows, &receiver, *engine, ceiling.raw).await?;
+        latency(&mut rows, &receiver, *engine).await?;
+        throughput(&mut rows, &receiver, *engine).await?;
+        slow(&mut rows, &receiver, *engine).await?;
+        isolation(&mut rows, &receiver, *engine).await?;
+        idle(&mut rows, *engine).await?;
+        if !run.quick {
+            history(&mut rows, &receiver, *engine, ceiling.raw).await?;
+        }
+    }
+    Ok(Report {
+        at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        machine: crate::report::machine(),
+        quick: run.quick,
+        rows: rows.rows,
+    })
+}
+
+/// Fills a paused webhook's outbox with `count` deliveries, resumes it, and returns deliveries recorded a second.
+async fn drained_per_second(berth: &Berth, receiver: &Receiver, resources: &[i64], webhook: i64, count: u64, offset: u64) -> anyhow::Result<f64> {
+    use reqwest::Method;
+    berth.call(Method::POST, &format!("/webhooks/{webhook}/pause"), Some(json!({}))).await?;
+    let loaded: Loaded = part(&load_arguments(berth, resources, count, 32, None, offset)).await?;
+    anyhow::ensure!(loaded.errors == 0, "{} reservations were refused", loaded.errors);
+    receiver.reset().await?;
+    let started = Instant::now();
+    berth.call(Method::POST, &format!("/webhooks/{webhook}/resume"), Some(json!({}))).await?;
+    until_received(receiver, "drain", count, Duration::from_secs(300)).await?;
+    until_recorded(berth, webhook, Duration::from_secs(60)).await?;
+    Ok(count as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Durable deliveries a second: an outbox filled while the webhook is paused, drained when it resumes.
+async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceiling: f64) -> anyhow::Result<()> {
+    if !rows.wanted("drain") {
+        return Ok(());
+    }
+    let berth = Berth::start(engine, &rows.run.postgres).await?;
+    let resources = berth.catalogue("bench", 64).await?;
+    let webhook = berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
+    let count = if rows.run.quick { 8_000 } else { 40_000 };
+    let rate = drained_per_second(&berth, receiver, &resources, webhook, count, 0).await?;
+    let (share, target) = match engine {
+        Engine::Postgres => (0.4, "≥ 40 % of the ceiling"),
+        Engine::Sqlite => (0.3, "≥ 30 % of the ceiling"),
+    };
+    rows.add("drain", engine.name(), "durable deliveries/s", rate, Some(rate / ceiling), target, rate / ceiling >= share);
+    berth.stop().await
+}
+
+/// From the client's POST leaving to the receiver's having the request, at 20/s.
+async fn latency(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
+    if !rows.wanted("latency") {
+        return Ok(());
+    }
+    let berth = Berth::start(engine, &rows.run.postgres).await?;
+    let resources = berth.catalogue("bench", 8).await?;
+    berth.webhook("latency", &receiver.endpoint("latency", ""), "bench", json!({})).await?;
+    let _: Loaded = part(&load_arguments(&berth, &resources, 40, 4, Some(20.0), 0)).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    receiver.reset().await?;
+    let count = if rows.run.quick { 200 } else { 1_200 };
+    let _: Loaded = part(&load_arguments(&berth, &resources, count, 8, Some(20.0), 1_000)).await?;
+    until_received(receiver, "latency", count, Duration::from_secs(30)).await?;
+    let report = receiver.report("latency").await?;
+    rows.add("latency at 20/s", engine.name(), "p50 ms", report.p50_ms, None, "< 3 ms", report.p50_ms < 3.0);
+    rows.add("latency at 20/s", engine.name(), "p99 ms", report.p99_ms, None, "< 10 ms", report.p99_ms < 10.0);
+    berth.stop().await
+}
+
+/// Reservations accepted and delivered a second, 32 clients at once; then the latency under half of that.
+async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
+    if !rows.wanted("throughput") {
+        return Ok(());
+    }
+    let berth = Berth::start(engine, &rows.run.postgres).await?;
+    let resources = berth.catalogue("bench", 64).await?;
+    let webhook = berth.webhook("throughput", &receiver.endpoint("throughput", ""), "bench", json!({"max_in_flight": 256})).await?;
+    receiver.reset().await?;
+    let count = if rows.run.quick { 8_000 } else { 40_000 };
+    let started = Instant::now();
+    let loaded: Loaded = part(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
+    anyhow::ensure!(loaded.errors == 0, "{} reservations were refused", loaded.errors);
+    until_received(receiver, "throughput", count, Duration::from_secs(120)).await?;
+    until_recorded(&berth, webhook, Duration::from_secs(60)).await?;
+    let rate = count as f64 / started.elapsed().as_secs_f64();
+    let target = if engine == Engine::Postgres { "≥ 3,000/s" } else { "" };
+    rows.add("throughput", engine.name(), "reservations accepted/s", loaded.accepted as f64 / loaded.seconds, None, "", true);
+    rows.add("throughput", engine.name(), "reservations accepted and delivered/s", rate, None, target, rate >= 3_000.0);
+    receiver.reset().await?;
+    let half = (rate / 2.0).floor();
+    let seconds = if rows.run.quick { 5.0 } else { 20.0 };
+    let n = (half * seconds) as u64;
+    let _: Loaded = part(&load_arguments(&berth, &resources, n, 32, Some(half), 100_000)).await?;
+    until_received(receiver, "throughput", n, Duration::from_secs(60)).await?;
+    let report = receiver.report("throughput").await?;
+    rows.add("half load", engine.name(), "p50 ms", report.p50_ms, None, "", true);
+    rows.add("half load", engine.name(), "p99 ms", report.p99_ms, None, "< 100 ms", report.p99_ms < 100.0);
+    berth.stop().await
+}
+
+/// A receiver that takes a second for each answer.
+async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
+    if !rows.wanted("slow receiver") {
+        return Ok(());
+    }
+    let berth = Berth::start(engine, &rows.run.postgres).await?;
+    let resources = berth.catalogue("bench", 64).await?;
+    let webhook = berth
+        .webhook("slow", &receiver.endpoint("slow", "?delay_ms=1000"), "bench", json!({"max_in_flight": 2000, "enabled": false}))
+        .await?;
+    let count = if rows.run.quick { 6_000 } else { 20_000 };
+    let _: Loaded = part(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
+    receiver.reset().await?;
+    berth.call(reqwest::Method::POST, &format!("/webhooks/{webhook}/resume"), Some(json!({}))).await?;
+    let started = Instant::now();
+    let mut memory: f64 = 0.0;
+    while receiver.report("slow").await?.count < count && started.elapsed() < Duration::from_secs(120) {
+        memory = memory.max(berth.memory_mb());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let report = receiver.report("slow").await?;
+    rows.add("slow receiver (1 s)", engine.name(), "most in flight", report.peak_in_flight as f64, None, "2,000", report.peak_in_flight >= 1_990);
+    rows.add("slow receiver (1 s)", engine.name(), "memory MB", memory, None, "< 200 MB", memory < 200.0);
+    berth.stop().await
+}
+
+/// 100 webhooks, with and without one that never answers and one that fails at once.
+async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
+    if !rows.wanted("isolation") {
+        return Ok(());
+    }
+    let mut p99 = [0.0, 0.0];
+    for (n, sick) in [false, true].into_iter().enumerate() {
+        let berth = Berth::start(engine, &rows.run.postgres).await?;
+        let mut resources = Vec::new();
+        for webhook in 0..100 {
+            let slug = format!("type-{webhook}");
+            resources.extend(berth.catalogue(&slug, 1).await?);
+            let endpoint = match (sick, webhook) {
+                (true, 0) => receiver.endpoint("sick", "?delay_ms=600000"),
+                (true, 1) => receiver.endpoint("sick", "?status=500"),
+                (false, 0 | 1) => receiver.endpoint("sick", ""),
+                _ => receiver.endpoint("healthy", ""),
+            };
+            berth.webhook(&slug, &endpoint, &slug, json!({})).await?;
+        }
+        let _: Loaded = part(&load_arguments(&berth, &resources, 1_000, 8, Some(200.0), 0)).await?;
+        receiver.reset().await?;
+        let count = if rows.run.quick { 2_000 } else { 12_000 };
+        let _: Loaded = part(&load_arguments(&berth, &resources, count, 16, Some(400.0), 1_000)).await?;
+        until_received(receiver, "healthy", count / 100 * 98, Duration::from_secs(60)).await?;
+        p99[n] = receiver.report("healthy").await?.p99_ms;
+        berth.stop().await?;
+    }
+    rows.add("isolation", engine.name(), "healthy p99 ms, all well", p99[0], None, "", true);
+    let ratio = p99[1] / p99[0];
+    rows.add("isolation", engine.name(), "healthy p99 ms, two sick", p99[1], None, "", true);
+    rows.add("isolation", engine.name(), "ratio", ratio, None, "≤ 1.2", ratio <= 1.2);
+    Ok(())
+}
+
+/// Doing nothing.
+async fn idle(rows: &mut Rows<'_>, engine: Engine) -> anyhow::Result<()> {
+    if !rows.wanted("idle") {
+        return Ok(());
+    }
+    let berth = Berth::start(engine, &rows.run.postgres).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let seconds = if rows.run.quick { 10 } else { 30 };
+    let before = (berth.cpu_seconds(), statements(&berth, engine).await?);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let after = (berth.cpu_seconds(), statements(&berth, engine).await?);
+    let cpu = (after.0 - before.0) / seconds as f64 * 100.0;
+    rows.add("idle", engine.name(), "CPU %", cpu, None, "< 1 %", cpu < 1.0);
+    if engine == Engine::Postgres {
+        // The measurement itself is one transaction.
+        let rate = (after.1 - before.1 - 1.0).max(0.0) / seconds as f64;
+        rows.add("idle", engine.name(), "transactions/s", rate, None, "≤ 1", rate <= 1.0);
+    }
+    berth.stop().await
+}
+
+/// Transactions so far in Berth's database (PostgreSQL).
+async fn statements(berth: &Berth, engine: Engine) -> anyhow::Result<f64> {
+    if engine != Engine::Postgres {
+        return Ok(0.0);
+    }
+    // From another database, so that looking does not count.
+    let (server, name) = berth.database_url.rsplit_once('/').ok_or_else(|| anyhow::anyhow!("odd database URL"))?;
+    let mut connection: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{server}/postgres")).await?;
+    let count: i64 = sqlx::query_scalar("SELECT (xact_commit + xact_rollback)::bigint FROM pg_stat_database WHERE datname = $1")
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(count as f64)
+}
+
+/// The cost of a long history: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
+async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceiling: f64) -> anyhow::Result<()> {
+    if !rows.wanted("history") {
+        return Ok(());
+    }
+    let mut rates = [0.0, 0.0];
+    let mut pages = [0.0, 0.0];
+    for (n, stored) in [1_000_u64, 2_000_000].into_iter().enumerate() {
+        let berth = Berth::start(engine, &rows.run.postgres).await?;
+        let resources = berth.catalogue("bench", 64).await?;
+        let webhook = berth.webhook("history", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
+        store_history(&berth, engine, webhook, stored).await?;
+        rates[n] = drained_per_second(&berth, receiver, &resources, webhook, 20_000, 0).await?;
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let started = Instant::now();
+            berth.call(reqwest::Method::GET, "/deliveries?limit=50", None).await?;
+            times.push(started.elapsed().as_secs_f64() * 1_000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        pages[n] = times[times.len() / 2];
+        rows.add("history", engine.name(), &format!("durable deliveries/s with {stored} stored"), rates[n], Some(rates[n] / ceiling), "", true);
+        rows.add("history", engine.name(), &format!("log's first page, median ms, with {stored} stored"), pages[n], None, "", true);
+        berth.stop().await?;
+    }
+    let cost = rates[0] / rates[1];
+    rows.add("history", engine.name(), "cost per delivery, 2,000,000 : 1,000", cost, None, "≤ 1.2", cost <= 1.2);
+    let page = pages[1] / pages[0];
+    rows.add("history", engine.name(), "first page, 2,000,000 : 1,000", page, None, "≤ 1.2", page <= 1.2);
+    Ok(())
+}
+
+/// Writes finished deliveries straight into the database: nobody waits for two million requests.
+async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) -> anyhow::Result<()> {
+    let columns = "id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, due_at, created_at, updated_at, ended_at";
+    let now = chrono::Utc::now().timestamp_millis() - 86_400_000;
+    match engine {
+        Engine::Postgres => {
+            let mut connection: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&berth.database_url).await?;
+            let sql = format!(
+                "INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, repeat('x', 900), 'succeeded', false, 1, 4, 200, 1.0, {now}, {now}, {now}, {now} FROM generate_series(1, {count}) n"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+            let sql = format!(
+                "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, record) SELECT seq, 1, {webhook}, {now}, 'succeeded', 200, 1.0, '{{}}' FROM deliveries WHERE id LIKE 'dlv_h%'"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+            sqlx::query("VACUUM ANALYZE").execute(&mut connection).await?;
+        }
+        Engine::Sqlite => {
+            let mut connection: sqlx::SqliteConnection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&berth.database_url).await?;
+            let series = format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})");
+            let sql = format!(
+                "{series} INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, printf('%.900c', 'x'), 'succeeded', 0, 1, 4, 200, 1.0, {now}, {now}, {now}, {now} FROM s"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+            let sql = format!(
+                "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, record) SELECT seq, 1, {webhook}, {now}, 'succeeded', 200, 1.0, '{{}}' FROM deliveries WHERE id LIKE 'dlv_h%'"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+            sqlx::query("ANALYZE").execute(&mut connection).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! The exchange: request built and signed, sent under one time limit, response read to its cap, all of it recorded.
+
+use crate::auth::{Grant, TokenError, Tokens};
+use crate::diagnosis::{self, Failure, Phase};
+use crate::guard::{self, Guard};
+use crate::timing::{MARKS, Marks, TimedConnections, TimedSessions};
+use crate::{Attempted, Auth, Job, SenderConfig};
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use domain::delivery_log::{Attempt, Outcome, ReceivedResponse, SentRequest};
+use domain::webhook::Header;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// Most of a response body that is read and kept (CONTRACT §2).
+pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
+/// What stands in a record for a credential.
+const REDACTED: &str = "••••";
+
+/// The process's clients, tokens and rules.
+pub(crate) struct Clients {
+    config: SenderConfig,
+    policy: Arc<domain::endpoint::UrlPolicy>,
+    tls: rustls::ClientConfig,
+    shared: reqwest::Client,
+    tokens: Tokens,
+}
+
+impl Clients {
+    pub(crate) fn new(config: SenderConfig) -> Result<Self, String> {
+        let tls = tls()?;
+        let policy = Arc::new(config.url_policy.clone());
+        let shared = client(&config, &policy, &tls)?;
+        Ok(Self { config, policy, tls, shared, tokens: Tokens::default() })
+    }
+}
+
+fn tls() -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    // The machine's own authorities too, so that an operator's internal one works by installing it.
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        let _ = roots.add(certificate);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.resumption = rustls::client::Resumption::store(Arc::new(TimedSessions::new()));
+    Ok(tls)
+}
+
+fn client(
+    config: &SenderConfig,
+    policy: &Arc<domain::endpoint::UrlPolicy>,
+    tls: &rustls::ClientConfig,
+) -> Result<reqwest::Client, String> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .dns_resolver(Guard { policy: policy.clone() })
+        .connector_layer(TimedConnections)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(&config.user_agent)
+        .pool_max_idle_per_host(256)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .tcp_nodelay(true)
+        .build()
+        .map_err(|error| format!("The HTTP client cannot be made: {error}"))
+}
+
+/// What came back before the body was judged.
+struct Received {
+    status: u16,
+    version: &'static str,
+    headers: HeaderMap,
+    body: Bytes,
+    truncated: bool,
+}
+
+/// Reads at most `cap` bytes; says whether more would have come.
+pub(crate) async fn read_body(response: &mut reqwest::Response, cap: usize) -> Result<(Bytes, bool), reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = cap - body.len();
+        if chunk.len() > room {
+            body.extend_from_slice(&chunk[..room]);
+            return Ok((body.freeze(), true));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body.freeze(), false))
+}
+
+/// Makes one attempt.
+pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Attempted {
+    let marks = Marks::begin();
+    let phase = AtomicU8::new(Phase::Connecting as u8);
+    let mut sent = signed_headers(clients, job, now);
+    let run = MARKS.scope(marks.clone(), exchange(clients, job, &mut sent, &phase, &marks));
+    let result = match tokio::time::timeout(clients.config.timeout, run).await {
+        Ok(result) => result,
+        Err(_) => {
+            let phase = match Phase::of(phase.load(Ordering::Relaxed)) {
+                Phase::Connecting if marks.is_connected() => Phase::Waiting,
+                other => other,
+            };
+            Err(Failure::TimedOut { phase, limit: clients.config.timeout })
+        }
+    };
+    let timings = marks.timings();
+    let (status, response, answer, retry_after, diagnosis) = match result {
+        Ok(received) => {
+            let retry_after = received
+                .headers
+                .get(http::header::RETRY_AFTER)
+                .filter(|_| matches!(received.status, 429 | 503))
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| domain::retry::parse_retry_after(value, now));
+            let diagnosis = diagnosis::of_response(job, received.status, &received.headers, &received.body, received.truncated);
+            (Some(received.status), Some(shown(&received)), received.body, retry_after, diagnosis)
+        }
+        Err(failure) => (None, None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url)),
+    };
+    let outcome = if diagnosis.code == domain::delivery_log::DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
+    let attempt = Attempt {
+        delivery_id: job.delivery_id.clone(),
+        attempt: job.attempt,
+        started_at: now,
+        outcome,
+        status_code: status,
+        duration_ms: timings.total_ms,
+        timings,
+        request: SentRequest {
+            method: "POST".into(),
+            url: job.url.to_string(),
+            headers: sent.record,
+            body: String::from_utf8_lossy(&job.body).into_owned(),
+        },
+        response,
+        diagnosis,
+    };
+    Attempted { attempt, retry_after, answer }
+}
+
+/// The request's headers, for the wire and for the record.
+struct Headers {
+    wire: HeaderMap,
+    record: Vec<Header>,
+}
+
+impl Headers {
+    fn add(&mut self, name: HeaderName, value: &str) {
+        if let Ok(wire) = HeaderValue::from_str(value) {
+            self.record.push(Header { name: name.as_str().to_owned(), value: value.to_owned() });
+            self.wire.append(name, wire);
+        }
+    }
+
+    fn add_secret(&mut self, name: HeaderName, value: &str) {
+        if let Ok(mut wire) = HeaderValue::from_str(value) {
+            wire.set_sensitive(true);
+            let shown = if value.starts_with("Bearer ") { format!("Bearer {REDACTED}") } else { REDACTED.to_owned() };
+            self.record.retain(|header| header.name != name.as_str());
+            self.record.push(Header { name: name.as_str().to_owned(), value: shown });
+            self.wire.insert(name, wire);
+        }
+    }
+}
+
+/// Everything but authentication (CONTRACT §1).
+fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
+    const SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
+    const EVENT: HeaderName = HeaderName::from_static("x-webhook-event");
+    const DELIVERY: HeaderName = HeaderName::from_static("x-webhook-delivery");
+    const ATTEMPT: HeaderName = HeaderName::from_static("x-webhook-attempt");
+    const TEST: HeaderName = HeaderName::from_static("x-webhook-test");
+    const ID: HeaderName = HeaderName::from_static("webhook-id");
+    const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+    const STANDARD: HeaderName = HeaderName::from_static("webhook-signature");
+    let mut headers = Headers { wire: HeaderMap::with_capacity(16), record: Vec::with_capacity(16) };
+    headers.add(http::header::CONTENT_TYPE, "application/json");
+    headers.add(http::header::USER_AGENT, &clients.config.user_agent);
+    if let Some(secret) = job.target.secrets.first() {
+        headers.add(SIGNATURE, &domain::signature::sign_body(secret, &job.body));
+    }
+    headers.add(EVENT, job.event_type.as_str());
+    headers.add(DELIVERY, job.delivery_id.as_str());
+    headers.add(ATTEMPT, &job.attempt.to_string());
+    if job.test {
+        headers.add(TEST, "true");
+    }
+    let timestamp = now.timestamp();
+    headers.add(ID, job.event_id.as_str());
+    headers.add(TIMESTAMP, &timestamp.to_string());
+    headers.add(
+        STANDARD,
+        &domain::signature::sign_standard(&job.target.secrets, job.event_id.as_str(), timestamp, &job.body),
+    );
+    for own in &job.target.headers {
+        if let Ok(name) = HeaderName::from_bytes(own.name.as_bytes()) {
+            headers.add(name, &own.value);
+        }
+    }
+    if let Auth::ApiKey { header, key } = &job.target.auth
+        && let Ok(name) = HeaderName::from_bytes(header.as_bytes())
+    {
+        headers.add_secret(name, key);
+    }
+    headers
+}
+
+async fn exchange(
+    clients: &Clients,
+    job: &Job,
+    headers: &mut Headers,
+    phase: &AtomicU8,
+    marks: &Marks,
+) -> Result<Received, Failure> {
+    let url = url::Url::parse(&job.url).map_err(|_| Failure::BadUrl)?;
+    guard::check_literal(&url, &clients.policy).map_err(Failure::Refused)?;
+    let fresh;
+    let client = if job.test {
+        fresh = client(&clients.config, &clients.policy, &clients.tls).map_err(Failure::Client)?;
+        &fresh
+    } else {
+        &clients.shared
+    };
+    let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = &job.target.auth else {
+        return send(client, url, headers.wire.clone(), job.body.clone(), phase, marks).await;
+    };
+    let grant = Grant {
+        token_url: token_url.clone(),
+        client_id: client_id.clone(),
+        client_secret: client_secret.clone(),
+        scope: scope.clone(),
+        audience: audience.clone(),
+    };
+    let mut stale: Option<Arc<str>> = None;
+    loop {
+        phase.store(Phase::Token as u8, Ordering::Relaxed);
+        // The token's own connection is not the delivery's: its steps must not be marked as such.
+        let token = MARKS
+            .scope(Marks::begin(), clients.tokens.get(&clients.shared, &clients.policy, &grant, stale.as_deref()))
+            .await
+            .map_err(|error| match error {
+                TokenError::Transport(error) => Failure::TokenTransport(error),
+                TokenError::Refused(refused) => Failure::Refused(refused),
+                TokenError::Answer(sentence) => Failure::Token(sentence),
+            })?;
+        headers.add_secret(http::header::AUTHORIZATION, &format!("Bearer {token}"));
+        phase.store(Phase::Connecting as u8, Ordering::Relaxed);
+        let received = send(client, url.clone(), headers.wire.clone(), job.body.clone(), phase, marks).await?;
+        if received.status == 401 && stale.is_none() {
+            stale = Some(token);
+            continue;
+        }
+        return Ok(received);
+    }
+}
+
+async fn send(
+    client: &reqwest::Client,
+    url: url::Url,
+    headers: HeaderMap,
+    body: Bytes,
+    phase: &AtomicU8,
+    marks: &Marks,
+) -> Result<Received, Failure> {
+    let mut response = client.post(url).headers(headers).body(body).send().await.map_err(Failure::Transport)?;
+    marks.head_arrived();
+    phase.store(Phase::Reading as u8, Ordering::Relaxed);
+    let (body, truncated) = read_body(&mut response, MAX_RESPONSE).await.map_err(Failure::Transport)?;
+    Ok(Received {
+        status: response.status().as_u16(),
+        version: if response.version() == http::Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" },
+        headers: response.headers().clone(),
+        body,
+        truncated,
+    })
+}
+
+/// A response fit to be stored and shown.
+fn shown(received: &Received) -> ReceivedResponse {
+    let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', "\u{2400}");
+    ReceivedResponse {
+        version: received.version.into(),
+        headers: received
+            .headers
+            .iter()
+            .take(100)
+            .map(|(name, value)| Header {
+                name: name.as_str().to_owned(),
+                // A receiver's cookies are its own secrets.
+                value: if *name == http::header::SET_COOKIE { REDACTED.into() } else { clean(value.as_bytes()).chars().take(4_096).collect() },
+            })
+            .collect(),
+        body: clean(&received.body),
+        truncated: received.truncated,
+    }
+}

@@ -1,0 +1,88 @@
+//! No connection to an address that CONTRACT §5 forbids: checked where names become addresses, for each connection, so
+//! that DNS rebinding gains nothing. Addresses written in the URL do not pass here; [`check_literal`] judges them.
+
+use crate::timing;
+use domain::endpoint::UrlPolicy;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The address may not be called.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    pub(crate) address: IpAddr,
+    pub(crate) kind: &'static str,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is a {} address", self.address, self.kind)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The name has no address.
+#[derive(Debug)]
+pub(crate) struct Unresolved {
+    pub(crate) name: String,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} does not resolve", self.name)
+    }
+}
+
+impl std::error::Error for Unresolved {}
+
+/// The system's resolver behind the policy.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    pub(crate) policy: Arc<UrlPolicy>,
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = self.policy.clone();
+        Box::pin(async move {
+            let name = name.as_str().to_owned();
+            let started = std::time::Instant::now();
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            timing::mark_dns(started.elapsed());
+            let found: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
+            if found.is_empty() {
+                return Err(Unresolved { name }.into());
+            }
+            let mut refused = None;
+            let allowed: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|socket| match policy.may_reach(socket.ip()) {
+                    Ok(()) => true,
+                    Err(kind) => {
+                        refused = Some(Refused { address: socket.ip(), kind });
+                        false
+                    }
+                })
+                .collect();
+            match refused {
+                Some(refused) if allowed.is_empty() => Err(refused.into()),
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// Judges a URL whose host is itself an address.
+///
+/// # Errors
+/// [`Refused`] when the address may not be called.
+pub(crate) fn check_literal(url: &url::Url, policy: &UrlPolicy) -> Result<(), Refused> {
+    let address = match url.host() {
+        Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
+        Some(url::Host::Ipv6(address)) => IpAddr::V6(address),
+        _ => return Ok(()),
+    };
+    policy.may_reach(address).map_err(|kind| Refused { address, kind })
+}

@@ -1,0 +1,119 @@
+//! One attempt, whole: build, sign, authenticate, guard, send, time, classify. No database.
+
+mod auth;
+mod diagnosis;
+mod exchange;
+mod guard;
+mod timing;
+
+use bytes::Bytes;
+use domain::delivery_log::Attempt;
+use domain::endpoint::UrlPolicy;
+use domain::event::EventType;
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::signature::Secret;
+use domain::webhook::Header;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to authenticate, with secrets.
+#[derive(Clone)]
+pub enum Auth {
+    /// Signature only.
+    None,
+    /// A header with a key.
+    ApiKey {
+        /// Its name.
+        header: String,
+        /// Its value.
+        key: String,
+    },
+    /// OAuth 2.0 client credentials.
+    Oauth2 {
+        /// Where tokens come from.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// Its secret.
+        client_secret: String,
+        /// Scopes.
+        scope: Option<String>,
+        /// Audience.
+        audience: Option<String>,
+    },
+}
+
+/// What stays the same for all deliveries of a webhook until its settings change.
+pub struct Target {
+    /// The webhook.
+    pub webhook_id: WebhookId,
+    /// How to authenticate.
+    pub auth: Auth,
+    /// Signing secrets, the current one first.
+    pub secrets: Vec<Secret>,
+    /// The administrator's own headers.
+    pub headers: Vec<Header>,
+}
+
+/// One attempt to be made.
+#[derive(Clone)]
+pub struct Job {
+    /// To whom.
+    pub target: Arc<Target>,
+    /// The full URL.
+    pub url: Arc<str>,
+    /// The delivery.
+    pub delivery_id: DeliveryId,
+    /// The event.
+    pub event_id: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// 1, 2, 3, …
+    pub attempt: u32,
+    /// Whether it is a test; tests use a connection of their own so that every step is timed.
+    pub test: bool,
+    /// The exact bytes to sign and send.
+    pub body: Bytes,
+}
+
+/// What came of an attempt.
+pub struct Attempted {
+    /// The record, secrets redacted.
+    pub attempt: Attempt,
+    /// The receiver's wish (429, 503).
+    pub retry_after: Option<chrono::Duration>,
+    /// The raw body of the response, at most 64 KiB; empty when none came.
+    pub answer: Bytes,
+}
+
+/// What a sender is made with.
+#[derive(Clone)]
+pub struct SenderConfig {
+    /// What may be called.
+    pub url_policy: UrlPolicy,
+    /// For the whole exchange.
+    pub timeout: Duration,
+    /// `User-Agent`.
+    pub user_agent: String,
+}
+
+/// Sends attempts over kept-alive connections; one per process, cheap to clone.
+#[derive(Clone)]
+pub struct Sender {
+    inner: Arc<exchange::Clients>,
+}
+
+impl Sender {
+    /// Makes the clients.
+    ///
+    /// # Errors
+    /// A sentence for the operator, when TLS cannot be set up.
+    pub fn new(config: SenderConfig) -> Result<Self, String> {
+        Ok(Self { inner: Arc::new(exchange::Clients::new(config)?) })
+    }
+
+    /// Makes one attempt; never fails, for a failure is what it records. `now` is the wall-clock time of its start.
+    pub async fn attempt(&self, job: &Job, now: chrono::DateTime<chrono::Utc>) -> Attempted {
+        exchange::attempt(&self.inner, job, now).await
+    }
+}

@@ -1,0 +1,223 @@
+//! The event catalogue and the bodies that receivers get (CONTRACT §1 "Bodies").
+
+use crate::id::{AccessRequestId, EventId, ReservationId, ResourceId, WebhookId};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// What can happen that a webhook may ask to be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum EventType {
+    /// A reservation was made.
+    #[serde(rename = "reservation.created")]
+    ReservationCreated,
+    /// A reservation was modified.
+    #[serde(rename = "reservation.updated")]
+    ReservationUpdated,
+    /// A reservation was cancelled.
+    #[serde(rename = "reservation.cancelled")]
+    ReservationCancelled,
+    /// A reservation's time ended.
+    #[serde(rename = "reservation.expired")]
+    ReservationExpired,
+    /// A user asks for access to a resource.
+    #[serde(rename = "user.access_requested")]
+    AccessRequested,
+}
+
+impl EventType {
+    /// The whole catalogue, in the order of the form.
+    pub const ALL: [EventType; 5] = [
+        Self::ReservationCreated,
+        Self::ReservationUpdated,
+        Self::ReservationCancelled,
+        Self::ReservationExpired,
+        Self::AccessRequested,
+    ];
+
+    /// The wire name, e.g. `reservation.created`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReservationCreated => "reservation.created",
+            Self::ReservationUpdated => "reservation.updated",
+            Self::ReservationCancelled => "reservation.cancelled",
+            Self::ReservationExpired => "reservation.expired",
+            Self::AccessRequested => "user.access_requested",
+        }
+    }
+
+    /// The guide's words in the form: "Reservation Created" …
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ReservationCreated => "Reservation Created",
+            Self::ReservationUpdated => "Reservation Modified",
+            Self::ReservationCancelled => "Reservation Cancelled",
+            Self::ReservationExpired => "Reservation Expired",
+            Self::AccessRequested => "Access Requested",
+        }
+    }
+
+    /// One sentence for the form: when it is sent.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::ReservationCreated => "Someone reserved a resource: provision it.",
+            Self::ReservationUpdated => "The time, key or configuration changed.",
+            Self::ReservationCancelled => "The reservation was cancelled: release the resource.",
+            Self::ReservationExpired => "The reserved time is over: release the resource.",
+            Self::AccessRequested => "A user asks for access to a resource they may not book.",
+        }
+    }
+
+    /// The event with this wire name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|e| e.as_str() == text)
+    }
+
+    /// Whether the receiver is to release the resource (cancelled, expired).
+    pub fn releases(self) -> bool {
+        matches!(self, Self::ReservationCancelled | Self::ReservationExpired)
+    }
+
+    /// Whether the receiver is to provision the resource (created, updated).
+    pub fn provisions(self) -> bool {
+        matches!(self, Self::ReservationCreated | Self::ReservationUpdated)
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The body of every `reservation.*` event; its serialisation is what is signed and sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReservationBody {
+    /// The event type.
+    pub event_type: EventType,
+    /// The event's id.
+    pub event_id: EventId,
+    /// When it happened.
+    pub timestamp: DateTime<Utc>,
+    /// The webhook this body is for.
+    pub webhook_id: WebhookId,
+    /// True on test events only.
+    pub test: bool,
+    /// The reservation; `test-<ulid>` in tests.
+    pub reservation_id: ReservationId,
+    /// The login name of the person who reserved.
+    pub user_id: String,
+    /// Their e-mail address.
+    pub user_email: String,
+    /// The type's slug.
+    pub resource_type: String,
+    /// The resource.
+    pub resource_id: ResourceId,
+    /// The resource's name.
+    pub resource_name: String,
+    /// The reservation's title, `""` when absent.
+    pub title: String,
+    /// Start of the reserved time.
+    pub start_time: DateTime<Utc>,
+    /// End of the reserved time.
+    pub end_time: DateTime<Utc>,
+    /// The user's SSH public key, `""` when absent.
+    pub user_ssh_key: String,
+    /// The values of the type's config schema, `{}` when absent.
+    pub additional_config: Map<String, Value>,
+    /// The reservation's status, e.g. `active`.
+    pub status: String,
+    /// Where the receiver posts status updates (CONTRACT §4).
+    pub status_url: String,
+    /// On `reservation.updated`: the fields that changed, with their old values.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous: Option<Map<String, Value>>,
+    /// On `reservation.cancelled`: who cancelled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cancelled_by: Option<String>,
+    /// On `reservation.cancelled`: why, `""` when not given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// The body of `user.access_requested`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AccessRequestBody {
+    /// Always [`EventType::AccessRequested`].
+    pub event_type: EventType,
+    /// The event's id.
+    pub event_id: EventId,
+    /// When it happened.
+    pub timestamp: DateTime<Utc>,
+    /// The webhook this body is for.
+    pub webhook_id: WebhookId,
+    /// True on test events only.
+    pub test: bool,
+    /// The request.
+    pub access_request_id: AccessRequestId,
+    /// The login name of the person who asks.
+    pub user_id: String,
+    /// Their e-mail address.
+    pub user_email: String,
+    /// The type's slug.
+    pub resource_type: String,
+    /// The resource.
+    pub resource_id: ResourceId,
+    /// The resource's name.
+    pub resource_name: String,
+    /// Why they need it.
+    pub reason: String,
+    /// When they asked.
+    pub requested_at: DateTime<Utc>,
+    /// Their SSH public key, `""` when absent.
+    pub user_ssh_key: String,
+}
+
+/// Either body; serialises flat, as the receiver sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventBody {
+    /// `reservation.*`
+    Reservation(Box<ReservationBody>),
+    /// `user.access_requested`
+    AccessRequest(Box<AccessRequestBody>),
+}
+
+impl EventBody {
+    /// The event type inside.
+    pub fn event_type(&self) -> EventType {
+        match self {
+            Self::Reservation(b) => b.event_type,
+            Self::AccessRequest(b) => b.event_type,
+        }
+    }
+
+    /// The event id inside.
+    pub fn event_id(&self) -> &EventId {
+        match self {
+            Self::Reservation(b) => &b.event_id,
+            Self::AccessRequest(b) => &b.event_id,
+        }
+    }
+
+    /// The same event for another webhook: only `webhook_id` differs between receivers.
+    pub fn for_webhook(mut self, webhook_id: WebhookId) -> Self {
+        match &mut self {
+            Self::Reservation(b) => b.webhook_id = webhook_id,
+            Self::AccessRequest(b) => b.webhook_id = webhook_id,
+        }
+        self
+    }
+
+    /// Deliveries to one webhook that share this key are delivered in order (CONTRACT §2 "Order").
+    pub fn ordering_key(&self) -> &str {
+        match self {
+            Self::Reservation(b) => b.reservation_id.as_str(),
+            Self::AccessRequest(b) => b.access_request_id.as_str(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Lists, a page at a time (CONTRACT §6: `{"items": […], "next_cursor": …}`).
+
+use serde::{Deserialize, Serialize};
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Page<T> {
+    /// The items, newest first unless the list says otherwise.
+    pub items: Vec<T>,
+    /// Pass it as `cursor` for the next page; null at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// Which page is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[serde(default)]
+pub struct PageQuery {
+    /// 1 to 200 items; 50 when absent.
+    pub limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl PageQuery {
+    /// How many items a page may hold at most.
+    pub const MAX: u32 = 200;
+
+    /// The limit in force.
+    ///
+    /// # Errors
+    /// A [`crate::Problem`] naming `limit` when it is not within 1 to 200.
+    pub fn limit(&self) -> Result<u64, crate::Problem> {
+        match self.limit {
+            None => Ok(50),
+            Some(n) if (1..=Self::MAX).contains(&n) => Ok(u64::from(n)),
+            Some(_) => Err(crate::Problem::field("limit", "Ask for 1 to 200 items.")),
+        }
+    }
+}

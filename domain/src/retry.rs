@@ -1,0 +1,80 @@
+//! When the next attempt is made (CONTRACT §2).
+
+use chrono::{DateTime, Duration, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A webhook's retry policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RetryPolicy {
+    /// Seconds to wait before the 2nd, 3rd, … attempt; 0 to 12 entries of 1 to 86,400 s. The guide's: 1, 2, 4.
+    pub waits: Vec<u32>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { waits: vec![1, 2, 4] }
+    }
+}
+
+/// The longest wait that a receiver's `Retry-After` can ask for.
+pub const RETRY_AFTER_CAP: Duration = Duration::hours(1);
+
+impl RetryPolicy {
+    /// The longer policy offered by the form: the guide's waits, then 30 s, 5 min, 30 min, 2 h, 6 h, 12 h.
+    pub fn patient() -> Self {
+        Self { waits: vec![1, 2, 4, 30, 300, 1_800, 7_200, 21_600, 43_200] }
+    }
+
+    /// Most requests a delivery makes.
+    pub fn max_attempts(&self) -> u32 {
+        self.waits.len() as u32 + 1
+    }
+
+    /// When to try again after `attempt` (1-based) failed at `ended`, or `None` after the last. `jitter` is in 0.0..1.0
+    /// and adds at most a tenth, only to waits of 30 s and more, so that the guide's 1/2/4 s are exact. `retry_after` is
+    /// the receiver's wish on 429/503; it counts when it is longer, up to [`RETRY_AFTER_CAP`].
+    pub fn next_attempt(
+        &self,
+        attempt: u32,
+        ended: DateTime<Utc>,
+        retry_after: Option<Duration>,
+        jitter: f64,
+    ) -> Option<DateTime<Utc>> {
+        let wait = *self.waits.get(attempt.checked_sub(1)? as usize)?;
+        let mut millis = i64::from(wait) * 1_000;
+        if wait >= 30 {
+            millis += (f64::from(wait) * 100.0 * jitter.clamp(0.0, 1.0)) as i64;
+        }
+        let mut delay = Duration::milliseconds(millis);
+        if let Some(wish) = retry_after {
+            delay = delay.max(wish.min(RETRY_AFTER_CAP));
+        }
+        Some(ended + delay)
+    }
+
+    /// Checks the waits' number and range.
+    ///
+    /// # Errors
+    /// A sentence for the field `retry.waits`.
+    pub fn check(&self) -> Result<(), String> {
+        if self.waits.len() > 12 {
+            return Err("At most 12 retries.".into());
+        }
+        if self.waits.iter().any(|w| !(1..=86_400).contains(w)) {
+            return Err("Each wait is 1 to 86400 seconds.".into());
+        }
+        Ok(())
+    }
+}
+
+/// Reads a `Retry-After` value (RFC 9110 §10.2.3): seconds or an HTTP date, relative to `now`. Nonsense says nothing.
+pub fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than an i64 holds means "very long": the cap applies.
+        return Some(Duration::seconds(value.parse::<i64>().unwrap_or(i64::MAX / 1_000).min(31_536_000)));
+    }
+    let date = DateTime::parse_from_rfc2822(value).ok()?.with_timezone(&Utc);
+    Some((date - now).max(Duration::zero()))
+}

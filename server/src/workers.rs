@@ -1,0 +1,65 @@
+//! What runs beside the requests: dispatching, expiry, retention.
+
+pub mod dispatcher;
+
+use dispatcher::Pulse;
+use service::Service;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How often a worker looks although nothing told it to.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Starts every worker; they end when `cancel` is. The pulse tells whether the dispatcher lives.
+pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc<Pulse>) {
+    let mut tasks = JoinSet::new();
+    let pulse = Arc::new(Pulse::default());
+    tasks.spawn(dispatcher::run(service.clone(), cancel.clone(), pulse.clone()));
+    tasks.spawn(until(cancel.clone(), expiry(service.clone())));
+    tasks.spawn(until(cancel.clone(), retention(service.clone())));
+    (tasks, pulse)
+}
+
+async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Expires reservations as they end; after downtime it catches up with all that ended meanwhile.
+async fn expiry(service: Service) {
+    loop {
+        let wait = match service.expire_due(100).await {
+            Ok(100) => Duration::ZERO,
+            Ok(_) => match service.next_expiry().await {
+                Ok(Some(end)) => (end - service.now()).to_std().unwrap_or(Duration::from_millis(20)).min(POLL),
+                Ok(None) => POLL,
+                Err(_) => POLL,
+            },
+            Err(problem) => {
+                tracing::warn!(%problem, "expiry waits for the database");
+                POLL
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Deletes what is past its retention, a small batch at a time.
+async fn retention(service: Service) {
+    loop {
+        let wait = match service.retention_batch().await {
+            Ok(0) => Duration::from_secs(600),
+            // A pause between batches leaves the database to those who wait for it.
+            Ok(_) => Duration::from_millis(200),
+            Err(problem) => {
+                tracing::warn!(%problem, "retention waits for the database");
+                Duration::from_secs(60)
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,214 @@
+//! The dispatcher: takes claims from the direct lane and from the outbox, sends them at once and together, and records
+//! what came of them in batches.
+
+use super::POLL;
+use service::Service;
+use service::outbox::{Claimed, Finished};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Deliveries that one claim takes at most.
+const CLAIM: u32 = 256;
+/// Results that one commit records at most.
+const RECORD: usize = 512;
+/// How long a stopping dispatcher waits for what is under way; then it hands the rest back.
+const GRACE: Duration = Duration::from_secs(10);
+/// A lease is renewed this often; it lasts the time-out and 15 s more.
+const RENEW: Duration = Duration::from_secs(10);
+
+/// Whether the dispatcher lives, for readiness.
+#[derive(Default)]
+pub struct Pulse {
+    beat: AtomicI64,
+}
+
+impl Pulse {
+    fn beat(&self) {
+        self.beat.store(chrono::Utc::now().timestamp_millis(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the dispatcher last went round; `None` before its first.
+    pub fn age_ms(&self) -> Option<i64> {
+        let beat = self.beat.load(Ordering::Relaxed);
+        (beat > 0).then(|| chrono::Utc::now().timestamp_millis() - beat)
+    }
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Open {
+    since: Mutex<HashMap<i64, Instant>>,
+    /// Wakes the claiming loop when requests end and room may be free.
+    ended: Notify,
+}
+
+impl Open {
+    fn with<T>(&self, act: impl FnOnce(&mut HashMap<i64, Instant>) -> T) -> T {
+        act(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Runs until `cancel`; then waits for what is under way, at most ten seconds, and hands the rest back.
+pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>) {
+    let owner = service.new_owner();
+    let open = Arc::new(Open::default());
+    let (results, received) = mpsc::unbounded_channel();
+    let due = Arc::new(Due::default());
+    let recorder = tokio::spawn(record(service.clone(), owner.clone(), received, open.clone(), due.clone()));
+    let renewer = tokio::spawn(renew(service.clone(), owner.clone(), open.clone()));
+    let mut lane = service.open_lane(&owner);
+    let mut attempts: JoinSet<()> = JoinSet::new();
+    let send = |attempts: &mut JoinSet<()>, claims: Vec<Claimed>| {
+        for claim in claims {
+            open.with(|since| since.insert(claim.seq, Instant::now()));
+            let (service, results) = (service.clone(), results.clone());
+            attempts.spawn(async move {
+                let attempted = service.sender().attempt(&claim.job, service.now()).await;
+                let ended = service.now();
+                // The recorder outlives every attempt.
+                let _ = results.send(Finished { claim, attempted, ended });
+            });
+        }
+    };
+    let mut wait = Duration::ZERO;
+    let mut more = false;
+    let mut round = 0_u32;
+    loop {
+        pulse.beat();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            Some(claims) = lane.recv() => {
+                send(&mut attempts, claims);
+                continue;
+            }
+            Some(_) = attempts.join_next(), if !attempts.is_empty() => continue,
+            () = open.ended.notified(), if more => {}
+            () = service.woken() => {}
+            () = due.next() => {}
+            () = tokio::time::sleep(wait) => {
+                // Behind everything else a slow poll: leases of processes that died, wake-ups that were lost.
+                if round.is_multiple_of(3) && let Err(problem) = service.reclaim_lapsed(false).await {
+                    tracing::warn!(%problem, "lapsed leases wait for the database");
+                }
+                round = round.wrapping_add(1);
+            }
+        }
+        match service.claim(&owner, CLAIM).await {
+            Ok(claim) => {
+                more = claim.more;
+                wait = if more { Duration::from_millis(250) } else { POLL };
+                send(&mut attempts, claim.items);
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "dispatching waits for the database");
+                wait = Duration::from_secs(1);
+            }
+        }
+        metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
+    }
+    service.close_lane();
+    lane.close();
+    let mut unsent = Vec::new();
+    while let Ok(claims) = lane.try_recv() {
+        unsent.extend(claims.into_iter().map(|claim| claim.seq));
+    }
+    let finished = tokio::time::timeout(GRACE, async { while attempts.join_next().await.is_some() {} }).await;
+    if finished.is_err() {
+        attempts.shutdown().await;
+    }
+    drop(results);
+    // The recorder ends when the last result is recorded; a database that is away must not hold the process for ever.
+    if tokio::time::timeout(GRACE, recorder).await.is_err() {
+        tracing::error!("results could not be recorded before the stop; their deliveries will be made again");
+    }
+    renewer.abort();
+    unsent.extend(open.with(|since| since.keys().copied().collect::<Vec<_>>()));
+    if let Err(problem) = service.release(&owner, &unsent).await {
+        tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
+    }
+}
+
+/// When the retries of this process are due.
+#[derive(Default)]
+struct Due {
+    at: Mutex<BTreeSet<tokio::time::Instant>>,
+    changed: Notify,
+}
+
+impl Due {
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<tokio::time::Instant>) -> T) -> T {
+        act(&mut self.at.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, at: tokio::time::Instant) {
+        if self.with(|due| due.insert(at) && due.first() == Some(&at)) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Returns when the next is due.
+    async fn next(&self) {
+        loop {
+            let first = self.with(|due| due.first().copied());
+            match first {
+                Some(at) => tokio::select! {
+                    () = tokio::time::sleep_until(at) => {
+                        let now = tokio::time::Instant::now();
+                        return self.with(|due| due.retain(|at| *at > now));
+                    }
+                    () = self.changed.notified() => {}
+                },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+}
+
+/// Records results as they come; those that come during a commit share the next.
+async fn record(service: Service, owner: String, mut results: mpsc::UnboundedReceiver<Finished>, open: Arc<Open>, due: Arc<Due>) {
+    let mut batch = Vec::with_capacity(RECORD);
+    while results.recv_many(&mut batch, RECORD).await > 0 {
+        // The only copy of what a receiver said: tried until the database takes it.
+        let mut wait = Duration::from_millis(50);
+        let recorded = loop {
+            match service.record(&owner, &batch).await {
+                Ok(recorded) => break recorded,
+                Err(problem) => {
+                    tracing::warn!(%problem, results = batch.len(), "results wait for the database");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(2));
+                }
+            }
+        };
+        open.with(|since| {
+            for finished in &batch {
+                since.remove(&finished.claim.seq);
+            }
+        });
+        batch.clear();
+        let now = service.now();
+        for at in recorded.due {
+            due.add(tokio::time::Instant::now() + (at - now).to_std().unwrap_or_default());
+        }
+        open.ended.notify_one();
+    }
+}
+
+/// Renews the leases of what takes long.
+async fn renew(service: Service, owner: String, open: Arc<Open>) {
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let old: Vec<i64> = open.with(|since| since.iter().filter(|(_, at)| at.elapsed() >= RENEW).map(|(seq, _)| *seq).collect());
+        for some in old.chunks(1_000) {
+            if let Err(problem) = service.renew(&owner, some).await {
+                tracing::warn!(%problem, "leases could not be renewed; they last some time yet");
+            }
+        }
+    }
+}

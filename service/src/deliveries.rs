@@ -1,0 +1,199 @@
+//! The delivery log.
+
+use crate::Service;
+use crate::catalogue::page_of;
+use crate::store::{cursor, db_problem, get, json, time};
+use domain::Problem;
+use domain::access::{Action, Actor, may};
+use domain::delivery_log::*;
+use domain::event::EventType;
+use domain::id::{DeliveryId, EventId, ReservationId};
+use domain::live::Change;
+use domain::page::{Page, PageQuery};
+use sea_orm::{ConnectionTrait as _, QueryResult, Value};
+
+/// Deliveries that one replay makes at most.
+const REPLAY: u64 = 10_000;
+
+const SELECT: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, d.status, d.test, d.attempts, d.max_attempts, d.status_code, d.duration_ms, d.problem, d.due_at, d.created_at, d.updated_at, d.redelivery_of FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id";
+
+fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
+    let status = DeliveryStatus::parse(&get::<String>(row, "status")?).unwrap_or(DeliveryStatus::Cancelled);
+    let waits = matches!(status, DeliveryStatus::Pending | DeliveryStatus::Retrying);
+    let summary = DeliverySummary {
+        id: DeliveryId(get(row, "id")?),
+        event_id: EventId(get(row, "event_id")?),
+        event_type: EventType::parse(&get::<String>(row, "event_type")?).unwrap_or(EventType::ReservationCreated),
+        webhook_id: get(row, "webhook_id")?,
+        webhook_name: get(row, "webhook_name")?,
+        reservation_id: get(row, "reservation_id")?,
+        status,
+        test: get(row, "test")?,
+        attempts: get::<i32>(row, "attempts")? as u32,
+        max_attempts: get::<i32>(row, "max_attempts")? as u32,
+        status_code: get::<Option<i32>>(row, "status_code")?.map(|code| code as u16),
+        duration_ms: get(row, "duration_ms")?,
+        problem: get(row, "problem")?,
+        next_attempt_at: if waits { Some(time(get(row, "due_at")?)) } else { None },
+        created_at: time(get(row, "created_at")?),
+        updated_at: time(get(row, "updated_at")?),
+        redelivery_of: get::<Option<String>>(row, "redelivery_of")?.map(DeliveryId),
+    };
+    Ok((get(row, "seq")?, summary))
+}
+
+/// The conditions of a filter, with their values appended.
+fn conditions(filter: &DeliveryFilter, values: &mut Vec<Value>) -> String {
+    let mut sql = String::new();
+    let mut and = |condition: &str, value: Value| {
+        values.push(value);
+        sql.push_str(&format!(" AND {condition} ${}", values.len()));
+    };
+    if let Some(id) = filter.webhook_id {
+        and("d.webhook_id =", id.into());
+    }
+    if let Some(event) = filter.event_type {
+        and("d.event_type =", event.as_str().into());
+    }
+    if let Some(id) = &filter.reservation_id {
+        and("d.reservation_id =", id.as_str().into());
+    }
+    if let Some(since) = filter.since {
+        and("d.created_at >=", since.timestamp_millis().into());
+    }
+    if let Some(until) = filter.until {
+        and("d.created_at <", until.timestamp_millis().into());
+    }
+    // As a literal, so that the partial indexes on open and failed deliveries serve.
+    if let Some(status) = filter.status {
+        sql.push_str(&format!(" AND d.status = '{}'", status.as_str()));
+    }
+    sql
+}
+
+impl Service {
+    /// Newest first.
+    ///
+    /// # Errors
+    /// 403 for others than administrators, 422 for a bad page.
+    pub async fn list_deliveries(&self, actor: &Actor, filter: &DeliveryFilter, page: &PageQuery) -> Result<Page<DeliverySummary>, Problem> {
+        may(actor, Action::ReadWebhooks)?;
+        let limit = page.limit()?;
+        let mut values: Vec<Value> = vec![(limit as i64 + 1).into()];
+        let mut sql = format!("{SELECT} WHERE 1 = 1{}", conditions(filter, &mut values));
+        if let Some(before) = cursor::read_number(page.cursor.as_deref())? {
+            values.push(before.into());
+            sql.push_str(&format!(" AND d.seq < ${}", values.len()));
+        }
+        let rows = self.rows(format!("{sql} ORDER BY d.seq DESC LIMIT $1"), values).await?;
+        let items = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+        let page = page_of(items, limit, |(seq, _)| seq.to_string());
+        Ok(Page { items: page.items.into_iter().map(|(_, summary)| summary).collect(), next_cursor: page.next_cursor })
+    }
+
+    /// A reservation's deliveries, oldest first.
+    pub(crate) async fn deliveries_of(&self, id: &ReservationId) -> Result<Vec<DeliverySummary>, Problem> {
+        let sql = format!("{SELECT} WHERE d.reservation_id = $1 ORDER BY d.seq LIMIT 500");
+        self.rows(sql, [id.as_str().into()]).await?.iter().map(|row| summary(row).map(|(_, summary)| summary)).collect()
+    }
+
+    /// One delivery with its attempts.
+    ///
+    /// # Errors
+    /// 403 for others than administrators, 404.
+    pub async fn get_delivery(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliveryDetail, Problem> {
+        may(actor, Action::ReadWebhooks)?;
+        let rows = self.rows(format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, d.body,", 1)), [id.as_str().into()]).await?;
+        let row = rows.first().ok_or_else(|| Problem::not_found("delivery"))?;
+        let (seq, delivery) = summary(row)?;
+        let body: String = get(row, "body")?;
+        let rows = self.rows("SELECT record FROM attempts WHERE delivery_seq = $1 ORDER BY attempt", [seq.into()]).await?;
+        let mut attempt_log = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let mut attempt: Attempt = json(&get::<String>(row, "record")?)?;
+            attempt.request.body.clone_from(&body);
+            attempt_log.push(attempt);
+        }
+        Ok(DeliveryDetail { delivery, body, attempt_log })
+    }
+
+    /// Delivers the same event again as a new delivery.
+    ///
+    /// # Errors
+    /// 403 for others than administrators, 404, 409 while the old one is unfinished, was a test, or its webhook is deleted.
+    pub async fn redeliver(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliverySummary, Problem> {
+        may(actor, Action::WriteWebhooks)?;
+        let rows = self.rows(format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, w.deleted_at,", 1)), [id.as_str().into()]).await?;
+        let row = rows.first().ok_or_else(|| Problem::not_found("delivery"))?;
+        let (_, old) = summary(row)?;
+        if get::<Option<i64>>(row, "deleted_at")?.is_some() {
+            return Err(Problem::conflict("The webhook of this delivery has been deleted."));
+        }
+        if old.test {
+            return Err(Problem::conflict("This was a test event. Send another test instead."));
+        }
+        if !old.status.is_final() {
+            return Err(Problem::conflict("This delivery is not finished; Berth is still at it."));
+        }
+        let new = DeliveryId::from_ulid(self.new_ulid());
+        let mut values: Vec<Value> = vec![id.as_str().into()];
+        let sql = self.redelivery_sql(" AND d.id = $1", &mut values, &[(id.clone(), new.clone())])?;
+        let tx = self.write_tx().await?;
+        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        tx.commit().await.map_err(db_problem)?;
+        let rows = self.rows(format!("{SELECT} WHERE d.id = $1"), [new.as_str().into()]).await?;
+        let (_, made) = summary(rows.first().ok_or_else(Problem::internal)?)?;
+        self.announce(vec![Change::Delivery(Box::new(made.clone()))]);
+        self.wake_dispatchers();
+        Ok(made)
+    }
+
+    /// An INSERT of new deliveries for old ones that meet `conditions`; ids in pairs (old, new).
+    fn redelivery_sql(&self, conditions: &str, values: &mut Vec<Value>, ids: &[(DeliveryId, DeliveryId)]) -> Result<String, Problem> {
+        let now = self.now().timestamp_millis();
+        let pairs: Vec<_> = ids.iter().map(|(old, new)| serde_json::json!({"o": old.as_str(), "n": new.as_str()})).collect();
+        values.push(crate::store::to_json(&pairs)?.into());
+        let source = self.json_rows(&[("o", "text"), ("n", "text")]).replace("$1", &format!("${}", values.len()));
+        Ok(format!(
+            "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, due_at, created_at, updated_at, redelivery_of)
+             SELECT r.n, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, 'pending', d.test, 0, d.max_attempts, {now}, {now}, {now}, d.id
+             FROM {source} JOIN deliveries d ON d.id = r.o JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL{conditions} ORDER BY d.seq"
+        ))
+    }
+
+    /// Redelivers all that match, at most 10,000, oldest first; without a status the failed ones.
+    ///
+    /// # Errors
+    /// 403 for others than administrators, 422 for a status of unfinished deliveries.
+    pub async fn replay(&self, actor: &Actor, input: &ReplayInput) -> Result<ReplayResult, Problem> {
+        may(actor, Action::WriteWebhooks)?;
+        let mut filter = input.filter.clone();
+        let status = *filter.status.get_or_insert(DeliveryStatus::Failed);
+        if !status.is_final() {
+            return Err(Problem::field("filter.status", "Only succeeded, failed or cancelled deliveries can be replayed."));
+        }
+        let mut values = Vec::new();
+        let conditions = conditions(&filter, &mut values);
+        let from = "FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL AND NOT d.test";
+        let rows = self.rows(format!("SELECT COUNT(*) AS n {from}{conditions}"), values.clone()).await?;
+        let matched = match rows.first() {
+            Some(row) => get::<i64>(row, "n")? as u64,
+            None => 0,
+        };
+        if input.dry_run || matched == 0 {
+            return Ok(ReplayResult { matched, redelivered: 0 });
+        }
+        let rows = self.rows(format!("SELECT d.id {from}{conditions} ORDER BY d.seq LIMIT {REPLAY}"), values).await?;
+        let mut ids = Vec::with_capacity(rows.len());
+        for row in &rows {
+            ids.push((DeliveryId(get(row, "id")?), DeliveryId::from_ulid(self.new_ulid())));
+        }
+        let mut values = Vec::new();
+        let sql = self.redelivery_sql("", &mut values, &ids)?;
+        let tx = self.write_tx().await?;
+        let done = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        tx.commit().await.map_err(db_problem)?;
+        self.wake_dispatchers();
+        Ok(ReplayResult { matched, redelivered: done.rows_affected() })
+    }
+}

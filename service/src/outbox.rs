@@ -1,0 +1,793 @@
+//! The outbox: enqueue in the causing transaction, claim with a lease, record in batches. The only way to publish an event.
+//!
+//! Two ways lead from a committed event to its first request. The common one is the **direct lane**: where this process
+//! dispatches and the webhook has room, the delivery is inserted as already claimed by it, so that no second transaction
+//! stands between commit and request. Otherwise the row waits as `pending` and a dispatcher claims it. Either way the row
+//! is durable before anything is sent, and a crash leaves a lease that lapses.
+
+mod config;
+mod slots;
+
+pub(crate) use config::Configs;
+pub use config::WebhookConfig;
+pub use slots::{Permit, Slots};
+
+use crate::Service;
+use crate::reservations::stored_reservation;
+use crate::store::{db_problem, get, time, to_json};
+use chrono::{DateTime, Duration, Utc};
+use domain::Problem;
+use domain::delivery_log::{DeliveryStatus, DeliverySummary, DiagnosisCode, Outcome};
+use domain::event::{EventBody, EventType};
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::live::{Change, Severity, WebhookChange};
+use domain::provisioning::ReceiverAnswer;
+use domain::webhook::WebhookState;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Notify, mpsc};
+
+/// What a delivery that nothing more will happen to is not. The partial indexes name the same list.
+const OPEN: &str = "('pending', 'sending', 'retrying')";
+
+/// The engine's memory.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) configs: Mutex<Option<Arc<Configs>>>,
+    pub(crate) slots: Arc<Slots>,
+    lane: Mutex<Option<Lane>>,
+}
+
+/// The direct lane into this process's dispatcher.
+#[derive(Clone)]
+struct Lane {
+    owner: Arc<str>,
+    sender: mpsc::UnboundedSender<Vec<Claimed>>,
+}
+
+/// A claimed delivery, ready to be sent.
+pub struct Claimed {
+    /// Its place in the outbox.
+    pub seq: i64,
+    /// What `delivery::Sender` needs.
+    pub job: delivery::Job,
+    config: Arc<WebhookConfig>,
+    ordering_key: String,
+    reservation_id: Option<String>,
+    created_at: DateTime<Utc>,
+    redelivery_of: Option<DeliveryId>,
+    /// Its place among the webhook's requests under way; given back when dropped.
+    _permit: Permit,
+}
+
+impl Claimed {
+    /// The webhook.
+    pub fn webhook_id(&self) -> WebhookId {
+        self.config.id
+    }
+
+    fn summary(&self, status: DeliveryStatus, now: DateTime<Utc>) -> DeliverySummary {
+        DeliverySummary {
+            id: self.job.delivery_id.clone(),
+            event_id: self.job.event_id.clone(),
+            event_type: self.job.event_type,
+            webhook_id: self.config.id,
+            webhook_name: self.config.name.clone(),
+            reservation_id: self.reservation_id.clone(),
+            status,
+            test: false,
+            attempts: self.job.attempt,
+            max_attempts: self.config.retry.max_attempts(),
+            status_code: None,
+            duration_ms: None,
+            problem: None,
+            next_attempt_at: None,
+            created_at: self.created_at,
+            updated_at: now,
+            redelivery_of: self.redelivery_of.clone(),
+        }
+    }
+}
+
+/// A finished attempt, to be recorded.
+pub struct Finished {
+    /// The claim.
+    pub claim: Claimed,
+    /// What came of it.
+    pub attempted: delivery::Attempted,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+}
+
+/// What a claim found.
+pub struct Claim {
+    /// To be sent now.
+    pub items: Vec<Claimed>,
+    /// Whether more may be due that had no room: claim again when requests end.
+    pub more: bool,
+}
+
+/// What recording found.
+#[derive(Debug, Clone, Default)]
+pub struct Recorded {
+    /// When the retries that were scheduled are due.
+    pub due: Vec<DateTime<Utc>>,
+}
+
+/// Rows of a transaction that is not committed yet; [`Service::publish`] them after the commit.
+#[must_use = "publish after the commit"]
+pub(crate) struct Enqueued {
+    summaries: Vec<DeliverySummary>,
+    direct: Vec<Claimed>,
+    waiting: bool,
+}
+
+impl Enqueued {
+    /// Whether any webhook will be told.
+    pub(crate) fn tells_someone(&self) -> bool {
+        self.waiting || !self.direct.is_empty()
+    }
+}
+
+/// A body's bytes, cheap to share between attempt and record.
+fn body_bytes(text: String) -> bytes::Bytes {
+    bytes::Bytes::from(text.into_bytes())
+}
+
+impl Service {
+    /// The lease of a claim: longer than an exchange can take, so that a living process never loses it.
+    fn lease(&self) -> Duration {
+        Duration::from_std(self.inner.settings.delivery_timeout).unwrap_or(Duration::seconds(30)) + Duration::seconds(15)
+    }
+
+    /// A name for a dispatcher, never used before.
+    pub fn new_owner(&self) -> String {
+        self.new_ulid().to_string()
+    }
+
+    /// Opens the direct lane for a dispatcher of this process; it closes when the receiver is dropped.
+    pub fn open_lane(&self, owner: &str) -> mpsc::UnboundedReceiver<Vec<Claimed>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let lane = Lane { owner: owner.into(), sender };
+        *self.inner.outbox.lane.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane);
+        receiver
+    }
+
+    /// Closes the direct lane: from now on events wait for a claim.
+    pub fn close_lane(&self) {
+        *self.inner.outbox.lane.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        let mut lane = self.inner.outbox.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        if lane.as_ref().is_some_and(|lane| lane.sender.is_closed()) {
+            *lane = None;
+        }
+        lane.clone()
+    }
+
+    /// A source for rows given as one JSON parameter `$1`: one statement for many rows on both databases.
+    pub(crate) fn json_rows(&self, columns: &[(&str, &str)]) -> String {
+        if self.is_postgres() {
+            let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+            return format!("json_to_recordset($1::json) AS r({})", columns.join(", "));
+        }
+        let columns: Vec<String> = columns.iter().map(|(name, _)| format!("value ->> '$.{name}' AS {name}")).collect();
+        format!("(SELECT {} FROM json_each($1)) AS r", columns.join(", "))
+    }
+
+    /// Writes deliveries of events (with the slug of their resource type) for every webhook that wants them. With
+    /// `fresh`, nothing earlier can share an event's ordering key, so that the direct lane is open to it.
+    pub(crate) async fn enqueue(
+        &self,
+        tx: &DatabaseTransaction,
+        events: Vec<(String, EventBody)>,
+        fresh: bool,
+    ) -> Result<Enqueued, Problem> {
+        let configs = self.configs(tx).await?;
+        let now = self.now();
+        let lane = if fresh { self.lane() } else { None };
+        let lease_until = (now + self.lease()).timestamp_millis();
+        let mut rows = Vec::new();
+        let mut pending = Vec::new();
+        for (resource_type, event) in events {
+            for config in configs.wanting(&resource_type, event.event_type()) {
+                let event = event.clone().for_webhook(config.id);
+                let id = DeliveryId::from_ulid(self.new_ulid());
+                let key = event.ordering_key().to_owned();
+                let text = to_json(&event)?;
+                let permit = match &lane {
+                    Some(_) if config.state == WebhookState::Enabled => self.inner.outbox.slots.try_take(config, now, false),
+                    _ => None,
+                };
+                let reservation = matches!(event, EventBody::Reservation(_)).then(|| key.clone());
+                let owner = lane.as_ref().filter(|_| permit.is_some()).map(|lane| &*lane.owner);
+                rows.push(json!({
+                    "id": id.as_str(), "event_id": event.event_id().as_str(), "event_type": event.event_type().as_str(),
+                    "webhook_id": config.id, "ordering_key": key, "reservation_id": reservation, "body": text,
+                    "status": if owner.is_some() { "sending" } else { "pending" }, "attempts": i32::from(owner.is_some()),
+                    "max_attempts": config.retry.max_attempts(), "lease_owner": owner,
+                    "lease_until": owner.map(|_| lease_until),
+                }));
+                pending.push((id, event, key, reservation, text, permit, config.clone()));
+            }
+        }
+        let mut enqueued = Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: false };
+        if rows.is_empty() {
+            return Ok(enqueued);
+        }
+        let columns = [
+            ("id", "text"), ("event_id", "text"), ("event_type", "text"), ("webhook_id", "bigint"), ("ordering_key", "text"),
+            ("reservation_id", "text"), ("body", "text"), ("status", "text"), ("attempts", "int"), ("max_attempts", "int"),
+            ("lease_owner", "text"), ("lease_until", "bigint"),
+        ];
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        let at = now.timestamp_millis();
+        let sql = format!(
+            "INSERT INTO deliveries ({0}, test, due_at, created_at, updated_at) SELECT {0}, {1}, {at}, {at}, {at} FROM {2} WHERE true RETURNING seq, id",
+            names.join(", "),
+            if self.is_postgres() { "false" } else { "0" },
+            self.json_rows(&columns)
+        );
+        let inserted = tx.query_all_raw(self.sql(sql, [to_json(&rows)?.into()])).await.map_err(db_problem)?;
+        let mut seqs: HashMap<String, i64> = HashMap::with_capacity(inserted.len());
+        for row in &inserted {
+            seqs.insert(get(row, "id")?, get(row, "seq")?);
+        }
+        let audience = self.has_audience();
+        metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
+        for (id, event, key, reservation, text, permit, config) in pending {
+            let event_type = event.event_type();
+            if audience {
+                enqueued.summaries.push(DeliverySummary {
+                    id: id.clone(),
+                    event_id: event.event_id().clone(),
+                    event_type,
+                    webhook_id: config.id,
+                    webhook_name: config.name.clone(),
+                    reservation_id: reservation.clone(),
+                    status: if permit.is_some() { DeliveryStatus::Sending } else { DeliveryStatus::Pending },
+                    test: false,
+                    attempts: u32::from(permit.is_some()),
+                    max_attempts: config.retry.max_attempts(),
+                    status_code: None,
+                    duration_ms: None,
+                    problem: None,
+                    next_attempt_at: permit.is_none().then_some(now),
+                    created_at: now,
+                    updated_at: now,
+                    redelivery_of: None,
+                });
+            }
+            match permit {
+                Some(permit) => enqueued.direct.push(Claimed {
+                    seq: seqs.get(id.as_str()).copied().unwrap_or_default(),
+                    job: delivery::Job {
+                        target: config.target(now),
+                        url: config.url(event_type),
+                        delivery_id: id,
+                        event_id: event.event_id().clone(),
+                        event_type,
+                        attempt: 1,
+                        test: false,
+                        body: body_bytes(text),
+                    },
+                    config,
+                    ordering_key: key,
+                    reservation_id: reservation,
+                    created_at: now,
+                    redelivery_of: None,
+                    _permit: permit,
+                }),
+                None => enqueued.waiting = true,
+            }
+        }
+        Ok(enqueued)
+    }
+
+    /// Announces and dispatches what was enqueued, together with other changes; call it after the commit.
+    pub(crate) fn publish(&self, enqueued: Enqueued, mut changes: Vec<Change>) {
+        changes.extend(enqueued.summaries.into_iter().map(|summary| Change::Delivery(Box::new(summary))));
+        if !enqueued.direct.is_empty() {
+            // A lane that closed in between leaves the leases to lapse; its dispatcher releases them when it stops.
+            if let Some(lane) = self.lane() {
+                let _ = lane.sender.send(enqueued.direct);
+            }
+        }
+        self.announce(changes);
+        if enqueued.waiting {
+            self.wake_dispatchers();
+        }
+    }
+
+    /// Claims due deliveries for `owner`: for each enabled webhook at most what it has room for, oldest due first, never
+    /// one with an earlier unfinished delivery of the same ordering key. Announces each as `sending`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn claim(&self, owner: &str, limit: u32) -> Result<Claim, Problem> {
+        let now = self.now();
+        let at = now.timestamp_millis();
+        let configs = self.configs(&self.inner.read).await?;
+        let slots = &self.inner.outbox.slots;
+        let first_only = slots.retries_fill_their_share();
+        let mut more = false;
+        let mut room: BTreeMap<WebhookId, u32> = BTreeMap::new();
+        for config in configs.enabled() {
+            match slots.free(config, now) {
+                0 => more = true,
+                free => {
+                    room.insert(config.id, free.min(limit));
+                }
+            }
+        }
+        if room.is_empty() {
+            return Ok(Claim { items: Vec::new(), more });
+        }
+        let rows = if self.is_postgres() {
+            self.claim_postgres(owner, at, limit, &room, first_only).await?
+        } else {
+            self.claim_sqlite(owner, at, limit, &mut room, first_only).await?
+        };
+        let mut taken: HashMap<WebhookId, u32> = HashMap::new();
+        let mut items = Vec::with_capacity(rows.len());
+        let mut homeless = Vec::new();
+        let total = rows.len();
+        for row in rows {
+            let webhook_id: WebhookId = get(&row, "webhook_id")?;
+            let seq: i64 = get(&row, "seq")?;
+            *taken.entry(webhook_id).or_default() += 1;
+            let attempt = get::<i32>(&row, "attempts")? as u32;
+            let permit = configs.get(webhook_id).map(|config| slots.take(config, now, attempt > 1));
+            let (Some(config), Some(permit), Some(event_type)) =
+                (configs.get(webhook_id), permit, EventType::parse(&get::<String>(&row, "event_type")?))
+            else {
+                homeless.push(seq);
+                continue;
+            };
+            items.push(Claimed {
+                seq,
+                job: delivery::Job {
+                    target: config.target(now),
+                    url: config.url(event_type),
+                    delivery_id: DeliveryId(get(&row, "id")?),
+                    event_id: EventId(get(&row, "event_id")?),
+                    event_type,
+                    attempt,
+                    test: false,
+                    body: body_bytes(get(&row, "body")?),
+                },
+                config: config.clone(),
+                ordering_key: get(&row, "ordering_key")?,
+                reservation_id: get(&row, "reservation_id")?,
+                created_at: time(get(&row, "created_at")?),
+                redelivery_of: get::<Option<String>>(&row, "redelivery_of")?.map(DeliveryId),
+                _permit: permit,
+            });
+        }
+        if !homeless.is_empty() {
+            self.release(owner, &homeless).await?;
+        }
+        more |= total as u32 >= limit || taken.iter().any(|(id, count)| room.get(id).is_some_and(|free| count >= free));
+        // Claimed in no particular order; sent in that of the outbox.
+        items.sort_by_key(|claimed| claimed.seq);
+        if self.has_audience() {
+            self.announce(
+                items.iter().map(|c| Change::Delivery(Box::new(c.summary(DeliveryStatus::Sending, now)))).collect(),
+            );
+        }
+        Ok(Claim { items, more })
+    }
+
+    /// What a claimable delivery `d` is, beside its webhook.
+    fn due(first_only: bool) -> String {
+        let statuses = "('pending', 'retrying')";
+        let first = if first_only { " AND d.attempts = 0" } else { "" };
+        format!(
+            "d.status IN {statuses} AND d.due_at <= $2{first} AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.ordering_key = d.ordering_key AND e.seq < d.seq AND e.status IN {OPEN})"
+        )
+    }
+
+    async fn claim_postgres(
+        &self,
+        owner: &str,
+        at: i64,
+        limit: u32,
+        room: &BTreeMap<WebhookId, u32>,
+        first_only: bool,
+    ) -> Result<Vec<QueryResult>, Problem> {
+        let room: Vec<_> = room.iter().map(|(id, free)| json!({"id": id, "free": free})).collect();
+        let sql = format!(
+            "WITH due AS MATERIALIZED (SELECT q.seq FROM json_to_recordset($1::json) AS r(id bigint, free int) CROSS JOIN LATERAL (
+               SELECT d.seq FROM deliveries d WHERE d.webhook_id = r.id AND {} ORDER BY d.due_at, d.seq LIMIT r.free FOR UPDATE SKIP LOCKED) q LIMIT $5)
+             UPDATE deliveries AS d SET status = 'sending', attempts = d.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
+             FROM due WHERE d.seq = due.seq
+             RETURNING d.seq, d.id, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, d.attempts, d.created_at, d.redelivery_of",
+            Self::due(first_only)
+        );
+        let lease = at + self.lease().num_milliseconds();
+        let values = [to_json(&room)?.into(), at.into(), lease.into(), owner.into(), i64::from(limit).into()];
+        self.inner.write.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
+    }
+
+    async fn claim_sqlite(
+        &self,
+        owner: &str,
+        at: i64,
+        limit: u32,
+        room: &mut BTreeMap<WebhookId, u32>,
+        first_only: bool,
+    ) -> Result<Vec<QueryResult>, Problem> {
+        // Which webhooks have anything due, read without the writer: an idle engine never locks it.
+        let due = "WITH RECURSIVE w(id) AS (SELECT MIN(webhook_id) FROM deliveries WHERE status IN ('pending', 'retrying') UNION ALL
+             SELECT (SELECT MIN(webhook_id) FROM deliveries WHERE status IN ('pending', 'retrying') AND webhook_id > w.id) FROM w WHERE w.id IS NOT NULL)
+             SELECT id FROM w WHERE id IS NOT NULL AND EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.status IN ('pending', 'retrying') AND d.due_at <= $1)";
+        let mut with_due = HashSet::new();
+        for row in self.rows(due, [at.into()]).await? {
+            with_due.insert(get::<i64>(&row, "id")?);
+        }
+        room.retain(|id, _| with_due.contains(id));
+        if room.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "UPDATE deliveries SET status = 'sending', attempts = attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2 WHERE seq IN (
+               SELECT d.seq FROM deliveries d WHERE d.webhook_id = $1 AND {} ORDER BY d.due_at, d.seq LIMIT $5)
+             RETURNING seq, id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, attempts, created_at, redelivery_of",
+            Self::due(first_only)
+        );
+        let lease = at + self.lease().num_milliseconds();
+        let mut rows = Vec::new();
+        let tx = self.write_tx().await?;
+        for (id, free) in room.iter() {
+            let left = (limit as usize).saturating_sub(rows.len()).min(*free as usize);
+            if left == 0 {
+                break;
+            }
+            let values = [(*id).into(), at.into(), lease.into(), owner.into(), (left as i64).into()];
+            rows.extend(tx.query_all_raw(self.sql(sql.clone(), values)).await.map_err(db_problem)?);
+        }
+        tx.commit().await.map_err(db_problem)?;
+        Ok(rows)
+    }
+
+    /// Records a batch in one commit: attempt rows, delivery states, provisioning, 410, notifications; announces them. A
+    /// result whose lease was lost meanwhile is kept as an attempt, but moves nothing. On an error nothing was recorded
+    /// and the same batch can be given again.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn record(&self, owner: &str, batch: &[Finished]) -> Result<Recorded, Problem> {
+        use rand::Rng as _;
+        let mut recorded = Recorded::default();
+        let now = self.now();
+        let mut ends = Vec::with_capacity(batch.len());
+        for finished in batch {
+            let attempt = &finished.attempted.attempt;
+            let claim = &finished.claim;
+            let gone = attempt.diagnosis.code == DiagnosisCode::Gone;
+            let (status, due) = if attempt.outcome == Outcome::Succeeded {
+                (DeliveryStatus::Succeeded, None)
+            } else {
+                let jitter = rand::rng().random::<f64>();
+                match claim.config.retry.next_attempt(attempt.attempt, finished.ended, finished.attempted.retry_after, jitter) {
+                    Some(due) if !gone => (DeliveryStatus::Retrying, Some(due)),
+                    _ => (DeliveryStatus::Failed, None),
+                }
+            };
+            ends.push((status, due));
+        }
+        let mut updates = Vec::with_capacity(batch.len());
+        let mut attempts = Vec::with_capacity(batch.len());
+        for (finished, (status, due)) in batch.iter().zip(&ends) {
+            let attempt = &finished.attempted.attempt;
+            let failed = attempt.outcome == Outcome::Failed;
+            updates.push(json!({
+                "n": finished.claim.seq, "status": status.as_str(), "status_code": attempt.status_code,
+                "duration_ms": attempt.duration_ms, "problem": failed.then_some(&attempt.diagnosis.message),
+                "due_at": due.map(|due| due.timestamp_millis()),
+                "ended_at": status.is_final().then(|| finished.ended.timestamp_millis()),
+            }));
+            attempts.push(attempt_row(finished.claim.seq, finished.claim.config.id, *status, attempt)?);
+        }
+        let tx = self.write_tx().await?;
+        let sql = format!(
+            "UPDATE deliveries AS d SET status = r.status, status_code = r.status_code, duration_ms = r.duration_ms, problem = r.problem, due_at = COALESCE(r.due_at, d.due_at), ended_at = r.ended_at, lease_until = NULL, lease_owner = NULL, updated_at = $2 FROM {} WHERE d.seq = r.n AND d.lease_owner = $3 AND d.status = 'sending' RETURNING n",
+            self.json_rows(&[
+                ("n", "bigint"), ("status", "text"), ("status_code", "int"), ("duration_ms", "double precision"), ("problem", "text"),
+                ("due_at", "bigint"), ("ended_at", "bigint"),
+            ])
+        );
+        // SQLite's RETURNING knows only the updated table.
+        let sql = if self.is_postgres() { sql } else { sql.replace("RETURNING n", "RETURNING seq AS n") };
+        let values = [to_json(&updates)?.into(), now.timestamp_millis().into(), owner.into()];
+        let mut ours = HashSet::with_capacity(batch.len());
+        for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+            ours.insert(get::<i64>(&row, "n")?);
+        }
+        self.insert_attempts(&tx, &attempts).await?;
+        let mut changes = Vec::new();
+        let mut told: Vec<Told<'_>> = Vec::new();
+        let mut freed = Vec::new();
+        for (finished, (status, due)) in batch.iter().zip(&ends) {
+            let attempt = &finished.attempted.attempt;
+            if !ours.contains(&finished.claim.seq) {
+                metrics::counter!("berth_results_without_lease_total").increment(1);
+                continue;
+            }
+            let event = finished.claim.job.event_type;
+            let what = match status {
+                DeliveryStatus::Succeeded => {
+                    Some(Meaning::Answer(ReceiverAnswer::read(event, attempt.status_code.unwrap_or_default(), &finished.attempted.answer)))
+                }
+                DeliveryStatus::Failed => Some(Meaning::Failure(&attempt.diagnosis.message)),
+                _ => None,
+            };
+            if let (Some(what), Some(id)) = (what, &finished.claim.reservation_id) {
+                told.push(Told { id, event, what });
+            }
+            if status.is_final() {
+                freed.push(json!({"w": finished.claim.config.id, "k": finished.claim.ordering_key}));
+            }
+            recorded.due.extend(due);
+        }
+        let audience = self.has_audience();
+        changes.extend(self.apply_to_reservations(&tx, told, now).await?);
+        changes.extend(self.webhooks_health(&tx, batch, &ends, &ours, now).await?);
+        let successors = if freed.is_empty() {
+            false
+        } else {
+            let sql = format!(
+                "SELECT 1 AS one FROM {} JOIN deliveries d ON d.webhook_id = r.w AND d.ordering_key = r.k WHERE d.status IN {OPEN} LIMIT 1",
+                self.json_rows(&[("w", "bigint"), ("k", "text")])
+            );
+            tx.query_one_raw(self.sql(sql, [to_json(&freed)?.into()])).await.map_err(db_problem)?.is_some()
+        };
+        tx.commit().await.map_err(db_problem)?;
+        for (finished, (status, due)) in batch.iter().zip(&ends) {
+            let attempt = &finished.attempted.attempt;
+            let succeeded = attempt.outcome == Outcome::Succeeded;
+            let label = if succeeded { "succeeded" } else { "failed" };
+            metrics::counter!("berth_attempts_total", "outcome" => label).increment(1);
+            metrics::histogram!("berth_attempt_duration_seconds").record(attempt.duration_ms / 1_000.0);
+            if status.is_final() {
+                metrics::counter!("berth_deliveries_total", "outcome" => label).increment(1);
+            }
+            self.inner.outbox.slots.note(finished.claim.config.id, attempt.status_code.is_some());
+            if audience && ours.contains(&finished.claim.seq) {
+                let mut summary = finished.claim.summary(*status, now);
+                summary.status_code = attempt.status_code;
+                summary.duration_ms = Some(attempt.duration_ms);
+                summary.problem = (!succeeded).then(|| attempt.diagnosis.message.clone());
+                summary.next_attempt_at = *due;
+                changes.push(Change::Delivery(Box::new(summary)));
+            }
+        }
+        self.announce(changes);
+        if successors {
+            self.wake_dispatchers();
+        }
+        Ok(recorded)
+    }
+
+    /// Writes attempt rows made by [`attempt_row`].
+    pub(crate) async fn insert_attempts(&self, tx: &DatabaseTransaction, rows: &[serde_json::Value]) -> Result<(), Problem> {
+        let sql = format!(
+            "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record FROM {} WHERE true ON CONFLICT DO NOTHING",
+            self.json_rows(&[
+                ("delivery_seq", "bigint"), ("attempt", "int"), ("webhook_id", "bigint"), ("started_at", "bigint"), ("outcome", "text"),
+                ("status_code", "int"), ("duration_ms", "double precision"), ("delivery_status", "text"), ("record", "text"),
+            ])
+        );
+        tx.execute_raw(self.sql(sql, [to_json(&rows)?.into()])).await.map_err(db_problem)?;
+        Ok(())
+    }
+
+    /// What answers and failures mean for their reservations, under the rows' locks.
+    async fn apply_to_reservations(&self, tx: &DatabaseTransaction, told: Vec<Told<'_>>, now: DateTime<Utc>) -> Result<Vec<Change>, Problem> {
+        if told.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: HashSet<&str> = told.iter().map(|t| t.id).collect();
+        let ids: Vec<_> = ids.into_iter().map(|id| json!({"k": id})).collect();
+        let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
+        let sql = format!(
+            "{} JOIN {} ON v.id = r.k{lock}",
+            crate::reservations::SELECT,
+            self.json_rows(&[("k", "text")])
+        );
+        let mut reservations = BTreeMap::new();
+        for row in tx.query_all_raw(self.sql(sql, [to_json(&ids)?.into()])).await.map_err(db_problem)? {
+            let reservation = stored_reservation(&row)?;
+            reservations.insert(reservation.id.0.clone(), (reservation, false));
+        }
+        for Told { id, event, what } in told {
+            let Some((reservation, changed)) = reservations.get_mut(id) else { continue };
+            let active = reservation.status == domain::reservation::ReservationStatus::Active;
+            // A late word on `created` must not undo the release of a reservation that has ended since.
+            if event.provisions() && !active {
+                continue;
+            }
+            let next = match what {
+                Meaning::Answer(answer) => reservation.provisioning.after_answer(&answer, now),
+                Meaning::Failure(reason) => reservation.provisioning.after_failure(event, reason, now),
+            };
+            if let Some(next) = next {
+                reservation.provisioning = next;
+                *changed = true;
+            }
+        }
+        let changed: Vec<_> = reservations.into_values().filter(|(_, changed)| *changed).map(|(r, _)| r).collect();
+        if changed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut rows = Vec::with_capacity(changed.len());
+        for reservation in &changed {
+            rows.push(json!({"k": reservation.id.as_str(), "p": to_json(&reservation.provisioning)?}));
+        }
+        let sql = format!(
+            "UPDATE reservations AS v SET provisioning = r.p FROM {} WHERE v.id = r.k",
+            self.json_rows(&[("k", "text"), ("p", "text")])
+        );
+        tx.execute_raw(self.sql(sql, [to_json(&rows)?.into()])).await.map_err(db_problem)?;
+        Ok(changed.into_iter().map(|reservation| Change::Reservation(Box::new(reservation))).collect())
+    }
+
+    /// 410 disables a webhook; the first failure for good tells the administrators; a success ends the bad spell.
+    async fn webhooks_health(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[Finished],
+        ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
+        ours: &HashSet<i64>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Change>, Problem> {
+        let mut last: BTreeMap<WebhookId, (&Finished, DeliveryStatus)> = BTreeMap::new();
+        for (finished, (status, _)) in batch.iter().zip(ends) {
+            let gone = finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone;
+            let entry = last.entry(finished.claim.config.id);
+            if ours.contains(&finished.claim.seq) && status.is_final() {
+                // 410 outweighs what came after it in the same batch.
+                entry.and_modify(|known| if known.0.attempted.attempt.diagnosis.code != DiagnosisCode::Gone || gone { *known = (finished, *status) })
+                    .or_insert((finished, *status));
+            }
+        }
+        let mut changes = Vec::new();
+        for (id, (finished, status)) in last {
+            let config = &finished.claim.config;
+            let link = format!("/settings/webhooks/{id}");
+            let at = now.timestamp_millis();
+            if finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone {
+                let sql = "UPDATE webhooks SET state = 'gone', failing_since = COALESCE(failing_since, $2), revision = revision + 1 WHERE id = $1 AND state = 'enabled' AND deleted_at IS NULL";
+                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
+                    let message = format!("{} answered 410 Gone and was disabled. Its events are kept; resume it when its service is back.", config.name);
+                    changes.push(Change::Notification(self.notify(tx, None, Severity::Error, &message, Some(&link)).await?));
+                    changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+                }
+            } else if status == DeliveryStatus::Failed && !config.failing {
+                let sql = "UPDATE webhooks SET failing_since = $2, revision = revision + 1 WHERE id = $1 AND failing_since IS NULL AND deleted_at IS NULL";
+                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
+                    let message = format!("Deliveries to {} fail: {}", config.name, finished.attempted.attempt.diagnosis.message);
+                    changes.push(Change::Notification(self.notify(tx, None, Severity::Error, &message, Some(&link)).await?));
+                    changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+                }
+            } else if status == DeliveryStatus::Succeeded && config.failing {
+                let sql = "UPDATE webhooks SET failing_since = NULL, revision = revision + 1 WHERE id = $1 AND failing_since IS NOT NULL";
+                if tx.execute_raw(self.sql(sql, [id.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
+                    let message = format!("Deliveries to {} succeed again.", config.name);
+                    changes.push(Change::Notification(self.notify(tx, None, Severity::Info, &message, Some(&link)).await?));
+                    changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Renews the leases that `owner` holds on these.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn renew(&self, owner: &str, seqs: &[i64]) -> Result<(), Problem> {
+        let until = (self.now() + self.lease()).timestamp_millis();
+        let sql = format!("UPDATE deliveries SET lease_until = $1 WHERE lease_owner = $2 AND status = 'sending' AND seq IN ({})", list(seqs));
+        self.inner.write.execute_raw(self.sql(sql, [until.into(), owner.into()])).await.map_err(db_problem)?;
+        Ok(())
+    }
+
+    /// Hands claims back unsent (shutdown): their attempt does not count.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn release(&self, owner: &str, seqs: &[i64]) -> Result<(), Problem> {
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "UPDATE deliveries SET status = CASE WHEN attempts > 1 THEN 'retrying' ELSE 'pending' END, attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = $1 WHERE lease_owner = $2 AND status = 'sending' AND seq IN ({})",
+            list(seqs)
+        );
+        let values = [self.now().timestamp_millis().into(), owner.into()];
+        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.wake_dispatchers();
+        Ok(())
+    }
+
+    /// Returns lapsed leases to the queue; the interrupted attempt is made again under the same number, so its receiver
+    /// may see it twice. With `all`, every lease: for the start of the only process of a SQLite database.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn reclaim_lapsed(&self, all: bool) -> Result<u64, Problem> {
+        let now = self.now().timestamp_millis();
+        if !all && self.rows("SELECT 1 AS one FROM deliveries WHERE status = 'sending' AND lease_until < $1 LIMIT 1", [now.into()]).await?.is_empty() {
+            return Ok(0);
+        }
+        let lapsed = if all { "" } else { " AND lease_until < $1" };
+        let sql = format!(
+            "UPDATE deliveries SET status = CASE WHEN attempts > 1 THEN 'retrying' ELSE 'pending' END, attempts = attempts - 1, due_at = $1, lease_until = NULL, lease_owner = NULL, updated_at = $1 WHERE status = 'sending'{lapsed}"
+        );
+        let done = self.inner.write.execute_raw(self.sql(sql, [now.into()])).await.map_err(db_problem)?;
+        let count = done.rows_affected();
+        if count > 0 {
+            metrics::counter!("berth_leases_lapsed_total").increment(count);
+            tracing::warn!(count, "deliveries whose process ended are taken up again; their receivers may see them twice");
+            self.wake_dispatchers();
+        }
+        Ok(count)
+    }
+
+    /// Wakes when deliveries were enqueued or webhooks resumed, here or (PostgreSQL) elsewhere.
+    pub async fn woken(&self) {
+        self.inner.outbox.wake.notified().await;
+    }
+
+    /// The sender of this process.
+    pub fn sender(&self) -> &delivery::Sender {
+        &self.inner.sender
+    }
+
+    /// How many requests are under way from this process.
+    pub fn in_flight(&self) -> u32 {
+        self.inner.outbox.slots.in_flight()
+    }
+}
+
+/// What a result means for a reservation.
+enum Meaning<'a> {
+    Answer(ReceiverAnswer),
+    Failure(&'a str),
+}
+
+struct Told<'a> {
+    id: &'a str,
+    event: EventType,
+    what: Meaning<'a>,
+}
+
+/// An attempt as a row; the request's body is the delivery's and is not kept twice.
+pub(crate) fn attempt_row(
+    seq: i64,
+    webhook_id: WebhookId,
+    status: DeliveryStatus,
+    attempt: &domain::delivery_log::Attempt,
+) -> Result<serde_json::Value, Problem> {
+    let mut record = serde_json::to_value(attempt).map_err(|_| Problem::internal())?;
+    if let Some(body) = record.pointer_mut("/request/body") {
+        *body = serde_json::Value::String(String::new());
+    }
+    Ok(json!({
+        "delivery_seq": seq, "attempt": attempt.attempt, "webhook_id": webhook_id,
+        "started_at": attempt.started_at.timestamp_millis(),
+        "outcome": if attempt.outcome == Outcome::Succeeded { "succeeded" } else { "failed" },
+        "status_code": attempt.status_code, "duration_ms": attempt.duration_ms, "delivery_status": status.as_str(),
+        "record": record.to_string(),
+    }))
+}
+
+/// Numbers for an SQL list; never empty.
+fn list(seqs: &[i64]) -> String {
+    if seqs.is_empty() { "0".to_owned() } else { seqs.iter().map(i64::to_string).collect::<Vec<_>>().join(",") }
+}

@@ -1,0 +1,127 @@
+//! Room: how many requests each webhook may have under way, by its own limits and its breaker, and all of them together.
+
+use super::WebhookConfig;
+use chrono::{DateTime, Utc};
+use domain::id::WebhookId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Requests that one process has under way at most.
+const TOTAL: u32 = 4_096;
+/// The share that retries may take, so that first attempts always find a lane.
+const RETRIES: u32 = TOTAL / 4 * 3;
+/// Exchanges without any response, in a row, that open a webhook's breaker: then one request at a time probes it.
+const BREAKER: u32 = 10;
+
+/// The room of one process.
+#[derive(Default)]
+pub struct Slots {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    total: u32,
+    retries: u32,
+    webhooks: HashMap<WebhookId, Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    in_flight: u32,
+    silent: u32,
+    /// Requests that the rate limit allows now.
+    tokens: f64,
+    filled_at: i64,
+}
+
+impl Slot {
+    fn free(&mut self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
+        let limit = if self.silent >= BREAKER { 1 } else { config.max_in_flight };
+        let free = limit.saturating_sub(self.in_flight);
+        match config.rate_limit {
+            None => free,
+            Some(rate) => {
+                let rate = f64::from(rate);
+                let now = now.timestamp_millis();
+                if self.filled_at == 0 {
+                    self.tokens = rate;
+                } else {
+                    // A clock that jumps back gives nothing; one that jumps ahead gives at most a second's worth.
+                    let seconds = (now - self.filled_at).max(0) as f64 / 1_000.0;
+                    self.tokens = (self.tokens + seconds * rate).min(rate);
+                }
+                self.filled_at = now;
+                free.min(self.tokens as u32)
+            }
+        }
+    }
+}
+
+impl Slots {
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many requests this webhook has room for.
+    pub(crate) fn free(&self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
+        self.with(|state| {
+            let left = TOTAL.saturating_sub(state.total);
+            state.webhooks.entry(config.id).or_default().free(config, now).min(left)
+        })
+    }
+
+    /// A place, if there is room.
+    pub(crate) fn try_take(self: &Arc<Self>, config: &WebhookConfig, now: DateTime<Utc>, retry: bool) -> Option<Permit> {
+        (self.free(config, now) > 0).then(|| self.take(config, now, retry))
+    }
+
+    /// A place, room or not: for what has been claimed within the room told before.
+    pub(crate) fn take(self: &Arc<Self>, config: &WebhookConfig, _now: DateTime<Utc>, retry: bool) -> Permit {
+        self.with(|state| {
+            state.total += 1;
+            state.retries += u32::from(retry);
+            let slot = state.webhooks.entry(config.id).or_default();
+            slot.in_flight += 1;
+            slot.tokens -= 1.0;
+        });
+        Permit { slots: self.clone(), webhook: config.id, retry }
+    }
+
+    /// Whether retries fill the share they may have.
+    pub(crate) fn retries_fill_their_share(&self) -> bool {
+        self.with(|state| state.retries >= RETRIES)
+    }
+
+    /// Whether an exchange brought a response: closes or opens the breaker.
+    pub(crate) fn note(&self, webhook: WebhookId, answered: bool) {
+        self.with(|state| {
+            let slot = state.webhooks.entry(webhook).or_default();
+            slot.silent = if answered { 0 } else { slot.silent.saturating_add(1) };
+        });
+    }
+
+    /// Requests under way.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.with(|state| state.total)
+    }
+}
+
+/// A place among a webhook's requests; given back when dropped.
+pub struct Permit {
+    slots: Arc<Slots>,
+    webhook: WebhookId,
+    retry: bool,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.slots.with(|state| {
+            state.total = state.total.saturating_sub(1);
+            state.retries = state.retries.saturating_sub(u32::from(self.retry));
+            if let Some(slot) = state.webhooks.get_mut(&self.webhook) {
+                slot.in_flight = slot.in_flight.saturating_sub(1);
+            }
+        });
+    }
+}

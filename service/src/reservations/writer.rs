@@ -1,0 +1,198 @@
+//! Group commit of new reservations: requests that come while one transaction runs share the next. With one client a
+//! request has a transaction of its own, at once; with many, one fsync serves them all.
+
+use super::is_exclusion_violation;
+use crate::Service;
+use crate::outbox::Enqueued;
+use crate::store::{Inner, db_problem, get, to_json, unavailable};
+use domain::Problem;
+use domain::event::{EventBody, EventType};
+use domain::live::Change;
+use domain::reservation::Reservation;
+use domain::resource::ResourceStatus;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::Weak;
+use tokio::sync::{mpsc, oneshot};
+
+/// Reservations that share one transaction at most.
+const BATCH: usize = 128;
+
+/// A checked reservation, to be written if its span is free.
+#[derive(Clone)]
+pub(crate) struct NewReservation {
+    pub(crate) reservation: Reservation,
+    pub(crate) email: String,
+    /// What the checks were made against; another status now means that they must be made again.
+    pub(crate) resource_status: ResourceStatus,
+}
+
+type Answer = oneshot::Sender<Result<Option<Reservation>, Problem>>;
+pub(crate) type Queue = mpsc::Receiver<(NewReservation, Answer)>;
+
+/// The way to the writing task.
+pub(crate) struct Writer {
+    queue: mpsc::Sender<(NewReservation, Answer)>,
+}
+
+impl Writer {
+    pub(crate) fn new() -> (Self, Queue) {
+        let (sender, receiver) = mpsc::channel(1_024);
+        (Self { queue: sender }, receiver)
+    }
+
+    /// Starts the writing task; it ends with the service.
+    pub(crate) fn start(mut queue: Queue, service: Weak<Inner>) {
+        tokio::spawn(async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            while queue.recv_many(&mut batch, BATCH).await > 0 {
+                let Some(inner) = service.upgrade() else { return };
+                Service { inner }.write_batch(std::mem::take(&mut batch)).await;
+            }
+        });
+    }
+
+    /// Writes one; `None` when its span is taken or its resource changed meanwhile.
+    pub(crate) async fn write(&self, new: NewReservation) -> Result<Option<Reservation>, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send((new, answer)).await.map_err(|_| unavailable())?;
+        answered.await.map_err(|_| unavailable())?
+    }
+}
+
+impl Service {
+    async fn write_batch(&self, batch: Vec<(NewReservation, Answer)>) {
+        let (new, answers): (Vec<NewReservation>, Vec<Answer>) = batch.into_iter().unzip();
+        match self.try_write(&new).await {
+            Ok(written) => answer_all(answers, written),
+            // A deadlock or conflict with another replica's batch hits all of one transaction; alone each finds its own fate.
+            Err(_) if new.len() > 1 => {
+                for (new, answer) in new.into_iter().zip(answers) {
+                    let result = self.try_write(std::slice::from_ref(&new)).await;
+                    let _ = answer.send(result.map(|mut written| written.pop().flatten()).map_err(db_problem_of));
+                }
+            }
+            Err(error) => {
+                let problem = db_problem_of(error);
+                for answer in answers {
+                    let _ = answer.send(Err(problem.clone()));
+                }
+            }
+        }
+    }
+
+    /// Writes all whose span is free, with their events; the others are `None`.
+    async fn try_write(&self, new: &[NewReservation]) -> Result<Vec<Option<Reservation>>, WriteError> {
+        let tx = self.write_tx().await.map_err(WriteError::Problem)?;
+        let taken = if self.is_postgres() { self.insert_postgres(&tx, new).await? } else { self.insert_sqlite(&tx, new).await? };
+        let mut written = Vec::with_capacity(new.len());
+        let mut events = Vec::with_capacity(new.len());
+        let now = self.now();
+        for new in new {
+            if !taken.contains(new.reservation.id.as_str()) {
+                written.push(None);
+                continue;
+            }
+            let body = self.reservation_event(EventType::ReservationCreated, &new.reservation, &new.email, now);
+            events.push((new.reservation.resource_type.clone(), EventBody::Reservation(Box::new(body))));
+            written.push(Some(new.reservation.clone()));
+        }
+        let enqueued: Enqueued = self.enqueue(&tx, events, true).await.map_err(WriteError::Problem)?;
+        tx.commit().await.map_err(WriteError::Database)?;
+        let changes = if self.has_audience() {
+            written.iter().flatten().map(|r| Change::Reservation(Box::new(r.clone()))).collect()
+        } else {
+            Vec::new()
+        };
+        self.publish(enqueued, changes);
+        Ok(written)
+    }
+
+    /// One statement for all; the exclusion constraint also keeps the batch's own rows apart.
+    async fn insert_postgres(&self, tx: &DatabaseTransaction, new: &[NewReservation]) -> Result<HashSet<String>, WriteError> {
+        let mut rows = Vec::with_capacity(new.len());
+        for new in new {
+            rows.push(row(new).map_err(WriteError::Problem)?);
+        }
+        let sql = format!(
+            "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
+             SELECT r.id, r.username, r.resource_id, r.title, r.start_at, r.end_at, r.user_ssh_key, r.additional_config, 'active', '', r.provisioning, r.created_at, r.created_at
+             FROM {} JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
+             ON CONFLICT DO NOTHING RETURNING id",
+            self.json_rows(&[
+                ("id", "text"), ("username", "text"), ("resource_id", "bigint"), ("title", "text"), ("start_at", "bigint"), ("end_at", "bigint"),
+                ("user_ssh_key", "text"), ("additional_config", "text"), ("provisioning", "text"), ("created_at", "bigint"), ("resource_status", "text"),
+            ])
+        );
+        let rows = tx
+            .query_all_raw(self.sql(sql, [to_json(&rows).map_err(WriteError::Problem)?.into()]))
+            .await
+            .map_err(WriteError::Database)?;
+        rows.iter().map(|row| get(row, "id")).collect::<Result<_, _>>().map_err(WriteError::Problem)
+    }
+
+    /// Row by row in one transaction: each sees those before it, and an embedded database has no round trips to save.
+    async fn insert_sqlite(&self, tx: &DatabaseTransaction, new: &[NewReservation]) -> Result<HashSet<String>, WriteError> {
+        let mut taken = HashSet::new();
+        let sql = "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, 'active', '', $9, $10, $10
+            WHERE EXISTS (SELECT 1 FROM resources x WHERE x.id = $3 AND x.status = $11)
+            AND NOT EXISTS (SELECT 1 FROM reservations v WHERE v.resource_id = $3 AND v.status = 'active' AND v.end_at > $5 AND v.start_at < $6)";
+        for new in new {
+            let r = &new.reservation;
+            let values = [
+                r.id.as_str().into(),
+                r.user_id.as_str().into(),
+                r.resource_id.into(),
+                r.title.as_str().into(),
+                r.start_time.timestamp_millis().into(),
+                r.end_time.timestamp_millis().into(),
+                r.user_ssh_key.as_str().into(),
+                to_json(&r.additional_config).map_err(WriteError::Problem)?.into(),
+                to_json(&r.provisioning).map_err(WriteError::Problem)?.into(),
+                r.created_at.timestamp_millis().into(),
+                new.resource_status.as_str().into(),
+            ];
+            let done = tx.execute_raw(self.sql(sql, values)).await.map_err(WriteError::Database)?;
+            if done.rows_affected() > 0 {
+                taken.insert(r.id.0.clone());
+            }
+        }
+        Ok(taken)
+    }
+}
+
+fn row(new: &NewReservation) -> Result<serde_json::Value, Problem> {
+    let r = &new.reservation;
+    Ok(json!({
+        "id": r.id.as_str(), "username": r.user_id, "resource_id": r.resource_id, "title": r.title,
+        "start_at": r.start_time.timestamp_millis(), "end_at": r.end_time.timestamp_millis(), "user_ssh_key": r.user_ssh_key,
+        "additional_config": to_json(&r.additional_config)?, "provisioning": to_json(&r.provisioning)?,
+        "created_at": r.created_at.timestamp_millis(), "resource_status": new.resource_status.as_str(),
+    }))
+}
+
+/// Why a transaction failed: the raw error decides whether the span was taken.
+enum WriteError {
+    Database(DbErr),
+    Problem(Problem),
+}
+
+fn db_problem_of(error: WriteError) -> Problem {
+    match error {
+        WriteError::Problem(problem) => problem,
+        WriteError::Database(error) if is_exclusion_violation(&error) => {
+            Problem::conflict("The resource has just been reserved for this time. Choose another time.")
+        }
+        WriteError::Database(error) => db_problem(error),
+    }
+}
+
+fn answer_all(answers: Vec<Answer>, written: Vec<Option<Reservation>>) {
+    for (answer, written) in answers.into_iter().zip(written) {
+        // Whoever went away meanwhile has still reserved; the page will show it.
+        let _ = answer.send(Ok(written));
+    }
+}
+

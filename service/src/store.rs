@@ -1,0 +1,348 @@
+//! The open service: database, keys, clock, feed.
+
+use crate::Clock;
+use crate::live::Feed;
+use crate::outbox::Outbox;
+use crate::secrets::Cipher;
+use chrono::{DateTime, SubsecRound as _, Utc};
+use domain::endpoint::UrlPolicy;
+use domain::{Problem, ProblemKind};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait as _, Value,
+};
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What a service is opened with.
+#[derive(Clone)]
+pub struct Settings {
+    /// `sqlite://path?mode=rwc` or `postgres://…`.
+    pub database_url: String,
+    /// Where people and receivers reach this Berth, without a trailing slash; `status_url` is made of it.
+    pub public_url: String,
+    /// Encrypts secrets at rest.
+    pub master_key: [u8; 32],
+    /// What endpoints may be registered and called.
+    pub url_policy: UrlPolicy,
+    /// Days that deliveries with payloads and attempts are kept.
+    pub retention_days: u32,
+    /// How long one exchange with a receiver may take (30 s; shorter in tests).
+    pub delivery_timeout: Duration,
+}
+
+/// Why the service could not be opened, for the operator.
+#[derive(Debug)]
+pub struct OpenError(pub String);
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Every use case of Berth; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// SQLite: the one connection that writes. PostgreSQL: the pool.
+    pub(crate) write: DatabaseConnection,
+    /// SQLite: connections that only read. PostgreSQL: the same pool.
+    pub(crate) read: DatabaseConnection,
+    pub(crate) cipher: Cipher,
+    pub(crate) sender: delivery::Sender,
+    pub(crate) feed: Feed,
+    pub(crate) outbox: Outbox,
+    pub(crate) accounts: crate::accounts::Memory,
+    pub(crate) catalogue: crate::catalogue::Memory,
+    pub(crate) reservations: crate::reservations::Writer,
+    ulids: Mutex<ulid::Generator>,
+    /// Ends the background tasks with the service.
+    _tasks: DropGuard,
+}
+
+/// The user agent of every request to a receiver (CONTRACT §1).
+const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
+
+/// Connects to a database as the service does, for migrating it before the service opens.
+///
+/// # Errors
+/// A sentence for the operator.
+pub async fn connect(database_url: &str) -> Result<(DatabaseConnection, DatabaseConnection), OpenError> {
+    let away = |error: sqlx::Error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url)));
+    if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
+        let options = sqlx::postgres::PgConnectOptions::from_str(database_url).map_err(away)?;
+        let options = sqlx::ConnectOptions::disable_statement_logging(options.application_name("berth"));
+        let pool = sqlx::postgres::PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(away)?;
+        let connection = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+        return Ok((connection.clone(), connection));
+    }
+    if !database_url.starts_with("sqlite:") {
+        return Err(OpenError("BERTH_DATABASE_URL must begin with sqlite: or postgres:".into()));
+    }
+    let options = sqlx::sqlite::SqliteConnectOptions::from_str(database_url)
+        .map_err(away)?
+        .create_if_missing(true)
+        .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
+        .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(10))
+        .pragma("cache_size", "-32000")
+        .pragma("journal_size_limit", "67108864")
+        .statement_cache_capacity(256);
+    let options = sqlx::ConnectOptions::disable_statement_logging(options);
+    let pool = |size: u32, options: sqlx::sqlite::SqliteConnectOptions| {
+        sqlx::sqlite::SqlitePoolOptions::new()
+            .max_connections(size)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(Duration::from_secs(30))
+            .test_before_acquire(false)
+            .connect_with(options)
+    };
+    // The writer first: it makes the file and switches it to WAL.
+    let write = pool(1, options.clone()).await.map_err(away)?;
+    let read = pool(4, options).await.map_err(away)?;
+    let wrap = sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool;
+    Ok((wrap(write), wrap(read)))
+}
+
+/// A database URL without its password.
+fn redacted(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}://…{}", &url[..scheme], &url[at..]),
+        _ => url.to_owned(),
+    }
+}
+
+impl Service {
+    /// Connects; does not migrate (that is `migrations::up`, called by the server first).
+    ///
+    /// # Errors
+    /// When the database cannot be reached or the settings are not sound.
+    pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let (write, read) = connect(&settings.database_url).await?;
+        Self::open_with(settings, clock, write, read)
+    }
+
+    /// Opens on connections made by [`connect`].
+    ///
+    /// # Errors
+    /// When the settings are not sound.
+    pub fn open_with(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        write: DatabaseConnection,
+        read: DatabaseConnection,
+    ) -> Result<Self, OpenError> {
+        let sender = delivery::Sender::new(delivery::SenderConfig {
+            url_policy: settings.url_policy.clone(),
+            timeout: settings.delivery_timeout,
+            user_agent: USER_AGENT.into(),
+        })
+        .map_err(OpenError)?;
+        let cancel = CancellationToken::new();
+        let postgres = (write.get_database_backend() == DbBackend::Postgres).then(|| settings.database_url.clone());
+        let outbox = Outbox::default();
+        let feed = Feed::start(postgres, outbox.wake.clone(), cancel.clone());
+        let (reservations, queue) = crate::reservations::Writer::new();
+        let inner = Inner {
+            cipher: Cipher::new(&settings.master_key),
+            settings,
+            clock,
+            write,
+            read,
+            sender,
+            feed,
+            outbox,
+            accounts: crate::accounts::Memory::default(),
+            catalogue: crate::catalogue::Memory::default(),
+            reservations,
+            ulids: Mutex::new(ulid::Generator::new()),
+            _tasks: cancel.drop_guard(),
+        };
+        let service = Self { inner: Arc::new(inner) };
+        crate::reservations::Writer::start(queue, Arc::downgrade(&service.inner));
+        Ok(service)
+    }
+
+    /// The present time, to the millisecond (what the database keeps).
+    pub fn now(&self) -> DateTime<Utc> {
+        self.inner.clock.now().trunc_subsecs(3)
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`ProblemKind::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), Problem> {
+        self.inner.read.execute_unprepared("SELECT 1").await.map(|_| ()).map_err(|error| {
+            tracing::warn!(%error, "the database does not answer");
+            unavailable()
+        })
+    }
+
+    /// Whether the database is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        self.backend() == DbBackend::Postgres
+    }
+
+    pub(crate) fn backend(&self) -> DbBackend {
+        self.inner.write.get_database_backend()
+    }
+
+    /// Begins a transaction that will write.
+    pub(crate) async fn write_tx(&self) -> Result<DatabaseTransaction, Problem> {
+        let mode = (!self.is_postgres()).then_some(SqliteTransactionMode::Immediate);
+        let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
+        self.inner.write.begin_with_options(options).await.map_err(db_problem)
+    }
+
+    /// A new ULID, greater than every one before of this process.
+    pub(crate) fn new_ulid(&self) -> ulid::Ulid {
+        let now = self.inner.clock.now();
+        let mut generator = self.inner.ulids.lock().unwrap_or_else(PoisonError::into_inner);
+        generator
+            .generate_from_datetime(std::time::SystemTime::from(now))
+            .unwrap_or_else(|_| ulid::Ulid::from_datetime(now.into()))
+    }
+
+    /// A statement; write parameters as `$1`, `$2` … (both databases take them).
+    pub(crate) fn sql(&self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(self.backend(), sql, values)
+    }
+
+    /// The rows of a query on the read side.
+    pub(crate) async fn rows(&self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, Problem> {
+        self.inner.read.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
+    }
+}
+
+/// The answer when the database is away.
+pub(crate) fn unavailable() -> Problem {
+    let mut problem = Problem::new(ProblemKind::Unavailable, "The database does not answer right now. Please try again in a moment.");
+    problem.retry_after = Some(5);
+    problem
+}
+
+/// What a caller learns of a database error; the log gets the rest.
+pub(crate) fn db_problem(error: DbErr) -> Problem {
+    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || connection_lost(&error) {
+        tracing::warn!(%error, "the database does not answer");
+        return unavailable();
+    }
+    // PostgreSQL keeps no NUL in texts; one can still come in a path or a filter, where no rule for a field looks.
+    if sql_state(&error).is_some_and(|code| code == "22021") {
+        return Problem::malformed("The request holds a NUL character. Remove it.");
+    }
+    tracing::error!(%error, "a database statement failed");
+    Problem::internal()
+}
+
+/// The database's own code of an error.
+fn sql_state(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) = error else {
+        return None;
+    };
+    inner.as_database_error()?.code().map(Into::into)
+}
+
+fn connection_lost(error: &DbErr) -> bool {
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) = error else {
+        return false;
+    };
+    match &**inner {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // 57P0x: the server is shutting down or starting; 53xxx: out of connections, memory or disk.
+        sqlx::Error::Database(database) => {
+            database.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether an error is a unique violation.
+pub(crate) fn is_unique_violation(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
+}
+
+/// Whether an error is a foreign key violation: what a row names is gone, or what is to go is still named.
+pub(crate) fn is_foreign_key_violation(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)))
+}
+
+/// Reads a column; a mismatch is a defect and goes to the log.
+pub(crate) fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T, Problem> {
+    row.try_get("", column).map_err(db_problem)
+}
+
+/// Milliseconds since the epoch as a time; out of range (never stored) is the epoch.
+pub(crate) fn time(millis: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(millis).unwrap_or_default()
+}
+
+/// A column of JSON; what cannot be read is a defect and goes to the log.
+pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        tracing::error!(%error, "stored JSON cannot be read");
+        Problem::internal()
+    })
+}
+
+/// JSON for a column.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Problem> {
+    serde_json::to_string(value).map_err(|error| {
+        tracing::error!(%error, "JSON cannot be written");
+        Problem::internal()
+    })
+}
+
+/// A cursor is opaque: base64url of the last item's sort key.
+pub(crate) mod cursor {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use domain::Problem;
+
+    pub(crate) fn write(key: &str) -> String {
+        URL_SAFE_NO_PAD.encode(key)
+    }
+
+    pub(crate) fn read(cursor: Option<&str>) -> Result<Option<String>, Problem> {
+        let Some(cursor) = cursor else { return Ok(None) };
+        URL_SAFE_NO_PAD
+            .decode(cursor)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .map(Some)
+            .ok_or_else(wrong)
+    }
+
+    pub(crate) fn wrong() -> Problem {
+        Problem::field("cursor", "Use the next_cursor of the page before, unchanged.")
+    }
+
+    pub(crate) fn read_number(cursor: Option<&str>) -> Result<Option<i64>, Problem> {
+        read(cursor)?.map(|key| key.parse().map_err(|_| wrong())).transpose()
+    }
+}
