@@ -1,2 +1,7 @@
-//! berth
-fn main() {}
+//! `berth`: see `berth --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::cli::main()
+}

@@ -34,11 +34,14 @@ pub struct LoggedIn {
     pub token: String,
 }
 
+/// Failed log-ins by name and address: how many, and when the last was.
+type Failures = HashMap<(String, String), (u32, DateTime<Utc>)>;
+
 /// What is remembered between requests.
 #[derive(Default)]
 pub(crate) struct Memory {
     credentials: Mutex<Believed>,
-    failures: Mutex<HashMap<(String, String), (u32, DateTime<Utc>)>>,
+    failures: Mutex<Failures>,
 }
 
 #[derive(Default)]

@@ -31,10 +31,13 @@ pub(crate) struct Bookable {
     pub(crate) schema: Arc<ConfigSchema>,
 }
 
-/// Remembered resources.
+/// Resources and when they were read.
+type Resources = HashMap<ResourceId, (Instant, Arc<Bookable>)>;
+
+/// Remembered resources, as of one generation of [`crate::live::Feed`]'s `forgotten`.
 #[derive(Default)]
 pub(crate) struct Memory {
-    resources: Mutex<(u64, HashMap<ResourceId, (Instant, Arc<Bookable>)>)>,
+    resources: Mutex<(u64, Resources)>,
 }
 
 fn resource_type(row: &QueryResult) -> Result<ResourceType, Problem> {

@@ -1,0 +1,143 @@
+//! The page's files: embedded in release builds, read from `dist/` in debug builds; compressed beforehand.
+
+use super::App;
+use super::problem::{ApiError, unknown_route};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use domain::{Problem, ProblemKind};
+use sha2::Digest as _;
+
+#[derive(rust_embed::RustEmbed)]
+#[folder = "../dist"]
+struct Dist;
+
+/// Shown where the page was not built.
+const MISSING: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
+
+/// A file of the page, or the page itself for every path that is a route of it.
+pub async fn page(State(_): State<App>, request: Request) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return ApiError(Problem::new(ProblemKind::MethodNotAllowed, "Pages are only read.")).into_response();
+    }
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    if path.starts_with("rpc/") || path.starts_with("api/") {
+        return unknown_route(request.uri().clone()).await.into_response();
+    }
+    if !path.is_empty() && path != "index.html" {
+        if let Some(response) = file(&path, request.headers()) {
+            return response;
+        }
+        // A missing file must not answer with the page: a script that is HTML confuses everybody.
+        if path.rsplit('/').next().is_some_and(|name| name.contains('.')) {
+            return (StatusCode::NOT_FOUND, "There is no such file.\n").into_response();
+        }
+    }
+    index(request.headers())
+}
+
+/// Whether a client takes an encoding.
+fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
+    headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|one| {
+            let mut parts = one.split(';').map(str::trim);
+            parts.next() == Some(encoding) && !parts.any(|q| q == "q=0")
+        })
+    })
+}
+
+/// The best stored form of a file.
+fn stored(path: &str, headers: &HeaderMap) -> Option<(rust_embed::EmbeddedFile, Option<&'static str>)> {
+    for (encoding, ending) in [("br", "br"), ("gzip", "gz")] {
+        if accepts(headers, encoding)
+            && let Some(file) = Dist::get(&format!("{path}.{ending}"))
+        {
+            return Some((file, Some(encoding)));
+        }
+    }
+    Dist::get(path).map(|file| (file, None))
+}
+
+/// Whether a name carries the hash of its content, as Trunk writes it: `name-0123456789abcdef.ext`.
+fn is_hashed(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let stem = name.split('.').next().unwrap_or_default();
+    let stem = stem.strip_suffix("_bg").unwrap_or(stem);
+    stem.rsplit('-').next().is_some_and(|hash| hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        || path.starts_with("snippets/")
+}
+
+fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
+    let (file, encoding) = stored(path, headers)?;
+    let mut response = Response::new(Body::from(file.data.into_owned()));
+    let set = response.headers_mut();
+    let mime = mime_guess::from_path(path).first_or_octet_stream();
+    let mime = match mime.type_() {
+        mime_guess::mime::TEXT => format!("{mime}; charset=utf-8"),
+        _ => mime.to_string(),
+    };
+    set.insert(header::CONTENT_TYPE, HeaderValue::from_str(&mime).ok()?);
+    set.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    let cache = if is_hashed(path) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    set.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    if let Some(encoding) = encoding {
+        set.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    Some(response)
+}
+
+fn index(headers: &HeaderMap) -> Response {
+    let Some(plain) = Dist::get("index.html") else {
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(MISSING)).into_response();
+    };
+    let policy = policy(&String::from_utf8_lossy(&plain.data));
+    let Some(mut response) = file("index.html", headers) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(MISSING)).into_response();
+    };
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// The page's policy: only our own files, and the inline scripts that Trunk wrote, by their hashes.
+fn policy(html: &str) -> String {
+    let mut hashes = String::new();
+    let mut rest = html;
+    while let Some(start) = rest.find("<script") {
+        rest = &rest[start..];
+        let (Some(open), Some(close)) = (rest.find('>'), rest.find("</script>")) else { break };
+        let tag = &rest[..open];
+        if open < close && !tag.contains(" src=") {
+            let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(rest[open + 1..close].as_bytes()));
+            hashes.push_str(&format!(" 'sha256-{hash}'"));
+        }
+        rest = &rest[close + 9..];
+    }
+    format!(
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_scripts_are_allowed_by_hash_alone() {
+        let policy = policy("<script src=\"/a.js\"></script><script type=\"module\">alert(1)</script>");
+        assert!(policy.contains("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"), "{policy}");
+        assert_eq!(policy.matches("sha256").count(), 1);
+        assert!(!policy.contains("unsafe-inline"));
+    }
+
+    #[test]
+    fn only_hashed_names_are_kept_for_ever() {
+        assert!(is_hashed("frontend-4f1a2b3c4d5e6f70_bg.wasm"));
+        assert!(is_hashed("style-0123456789abcdef.css"));
+        assert!(!is_hashed("index.html"));
+        assert!(!is_hashed("favicon.svg"));
+    }
+}

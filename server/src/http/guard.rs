@@ -1,0 +1,146 @@
+//! What stands before every handler: rates, origins, security headers, observation.
+
+use super::App;
+use super::extract::bearer;
+use super::problem::ApiError;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use domain::{Problem, ProblemKind};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+/// Requests a second for each token or address.
+pub struct Rates(Option<(DefaultKeyedRateLimiter<String>, u32)>);
+
+impl Rates {
+    /// A limit of `rate` a second with bursts of twice that; 0 = none.
+    pub fn new(rate: u32) -> Self {
+        Self(NonZeroU32::new(rate).map(|rate| {
+            let burst = NonZeroU32::new(rate.get().saturating_mul(2)).unwrap_or(rate);
+            (RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)), rate.get())
+        }))
+    }
+
+    /// Forgets those who have not asked for some time.
+    pub fn tidy(&self) {
+        if let Some((limiter, _)) = &self.0 {
+            limiter.retain_recent();
+        }
+    }
+
+    fn check(&self, key: String) -> Result<(), Problem> {
+        let Some((limiter, rate)) = &self.0 else { return Ok(()) };
+        limiter.check_key(&key).map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
+            let mut problem = Problem::new(
+                ProblemKind::RateLimited,
+                format!("At most {rate} requests a second. Wait {wait} s, or ask the operator to raise BERTH_API_RATE."),
+            );
+            problem.retry_after = Some(wait);
+            problem
+        })
+    }
+}
+
+/// The client's address; of the proxy's word only where the operator trusts it.
+pub fn client_address(headers: &HeaderMap, peer: Option<SocketAddr>, trust_proxy: bool) -> Option<IpAddr> {
+    let forwarded = || headers.get("x-forwarded-for")?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok();
+    if trust_proxy { forwarded().or(peer.map(|peer| peer.ip())) } else { peer.map(|peer| peer.ip()) }
+}
+
+/// The connection's other end.
+pub fn peer(request: &Request) -> Option<SocketAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
+/// Refuses whoever asks too often.
+pub async fn rate_limit(State(app): State<App>, request: Request, next: Next) -> Response {
+    let key = match bearer(request.headers()) {
+        // Not the token itself: the key stays in memory.
+        Some(token) => service::secrets::digest(token),
+        None => client_address(request.headers(), peer(&request), app.config.trust_proxy).map_or_else(String::new, |ip| ip.to_string()),
+    };
+    match app.rates.check(key) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => ApiError(problem).into_response(),
+    }
+}
+
+/// Refuses requests that another site made a browser send.
+///
+/// # Errors
+/// [`ProblemKind::ForeignOrigin`] unless `Origin` (or `Sec-Fetch-Site`) says that our own page asks.
+pub fn same_origin(headers: &HeaderMap, public_url: &str) -> Result<(), Problem> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let foreign = || {
+        Problem::new(
+            ProblemKind::ForeignOrigin,
+            "A session can only be used from Berth's own page. For scripts use an API token.",
+        )
+    };
+    if let Some(origin) = text(header::ORIGIN) {
+        let host = text(header::HOST).unwrap_or_default();
+        let ours = origin == public_url || origin.split_once("://").is_some_and(|(_, origin_host)| !host.is_empty() && origin_host == host);
+        return if ours { Ok(()) } else { Err(foreign()) };
+    }
+    match text(HeaderName::from_static("sec-fetch-site")) {
+        Some("same-origin") => Ok(()),
+        _ => Err(foreign()),
+    }
+}
+
+/// Adds the headers that protect the page.
+pub async fn headers(State(app): State<App>, request: Request, next: Next) -> Response {
+    let docs = request.uri().path().starts_with("/api/docs");
+    let api = request.uri().path().starts_with("/api/") || request.uri().path().starts_with("/rpc/");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "same-origin");
+    set(header::X_FRAME_OPTIONS, "DENY");
+    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()");
+    if api && !docs {
+        set(header::CACHE_CONTROL, "no-store");
+    }
+    if docs {
+        // Swagger UI writes styles into its elements.
+        set(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+        );
+    } else {
+        set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
+    }
+    if app.config.env == crate::config::Environment::Production {
+        set(header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains");
+    }
+    response
+}
+
+/// Counts, times and logs every request; never its headers or body.
+pub async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    let seconds = started.elapsed().as_secs_f64();
+    metrics::histogram!("berth_http_request_duration_seconds", "method" => method.to_string(), "route" => route, "status" => status.to_string())
+        .record(seconds);
+    if status >= 500 {
+        tracing::error!(%method, path, status, ms = seconds * 1_000.0, "request");
+    } else {
+        tracing::debug!(%method, path, status, ms = seconds * 1_000.0, "request");
+    }
+    response
+}

@@ -1,0 +1,62 @@
+//! The page's server functions, `/rpc/…` (Leptos). Private to our own page: JSON only, same origin only.
+
+use super::App;
+use super::extract::session;
+use super::guard::{client_address, same_origin};
+use super::problem::ApiError;
+use super::v1::session::is_local;
+use crate::config::Environment;
+use app::rpc::context::RequestContext;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use domain::{Problem, ProblemKind};
+use std::net::SocketAddr;
+
+/// Runs a server function.
+pub async fn call(State(app): State<App>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match context(&app, &parts).await {
+        Ok(context) => {
+            let request = Request::from_parts(parts, body);
+            leptos_axum::handle_server_fns_with_context(move || leptos::prelude::provide_context(context.clone()), request)
+                .await
+                .into_response()
+        }
+        Err(problem) => ApiError(problem).into_response(),
+    }
+}
+
+async fn context(app: &App, parts: &Parts) -> Result<RequestContext, Problem> {
+    let headers = &parts.headers;
+    same_origin(headers, &app.config.public_url)?;
+    let json = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/json"));
+    if !json {
+        return Err(Problem::new(ProblemKind::UnsupportedMediaType, "Send JSON with Content-Type: application/json."));
+    }
+    let token = session(headers);
+    let known = match &token {
+        Some(token) => match app.service.actor_of_session(token).await {
+            Ok(known) => Some(known),
+            Err(problem) if problem.kind == ProblemKind::Unauthenticated => None,
+            Err(problem) => return Err(problem),
+        },
+        None => None,
+    };
+    let (actor, info) = known.unzip();
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    Ok(RequestContext {
+        service: app.service.clone(),
+        actor,
+        session: info,
+        session_token: token,
+        source: client_address(headers, peer, app.config.trust_proxy).map_or_else(String::new, |ip| ip.to_string()),
+        local: peer.is_some_and(|peer| is_local(headers, peer)),
+        setup_code: Some(app.setup_code.to_string()),
+        secure_cookies: app.config.env == Environment::Production,
+    })
+}

@@ -1,0 +1,113 @@
+//! `GET /api/v1/stream`: changes as server-sent events (WHATWG HTML §9.2).
+
+use super::App;
+use super::extract::Caller;
+use super::problem::ApiError;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use domain::live::Change;
+use domain::{Problem, ProblemKind};
+use futures::StreamExt as _;
+use service::live::Update;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Feeds that one person may have open in one process.
+const PER_PERSON: u32 = 20;
+/// How often it is asked again whether the credential still holds.
+const RECHECK: Duration = Duration::from_secs(30);
+
+/// Open feeds for each person.
+#[derive(Default)]
+pub struct Streams(Mutex<HashMap<String, u32>>);
+
+struct Open {
+    streams: Arc<Streams>,
+    username: String,
+}
+
+impl Streams {
+    fn open(self: &Arc<Self>, username: &str) -> Option<Open> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(username.to_owned()).or_default();
+        if *count >= PER_PERSON {
+            return None;
+        }
+        *count += 1;
+        Some(Open { streams: self.clone(), username: username.to_owned() })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.username) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.username);
+            }
+        }
+    }
+}
+
+/// Changes as they commit. Ends when the credential does or the process stops; `resync` says that changes were missed.
+pub async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
+    let Some(open) = app.streams.open(&caller.actor.username) else {
+        let mut problem = Problem::new(ProblemKind::RateLimited, "You have too many live feeds open. Close some pages.");
+        problem.retry_after = Some(10);
+        return Err(problem.into());
+    };
+    let updates = app.service.subscribe();
+    let credential = (super::extract::bearer(&headers).map(str::to_owned), super::extract::session(&headers));
+    let state = (app.clone(), updates, caller.actor, credential, open, tokio::time::Instant::now() + RECHECK, 0_u64);
+    let first = futures::stream::once(async { Ok(Event::default().event("hello").retry(Duration::from_millis(1_000)).data("{}")) });
+    let events = futures::stream::unfold(state, |(app, mut updates, actor, credential, open, mut recheck, mut id)| async move {
+        loop {
+            let update = tokio::select! {
+                update = updates.recv() => update,
+                () = app.cancel.cancelled() => return None,
+                () = tokio::time::sleep_until(recheck) => {
+                    recheck = tokio::time::Instant::now() + RECHECK;
+                    let holds = match &credential {
+                        (Some(token), _) => app.service.actor_of_token(token).await,
+                        (None, Some(token)) => app.service.actor_of_session(token).await,
+                        (None, None) => return None,
+                    };
+                    match holds {
+                        Err(problem) if problem.kind == ProblemKind::Unauthenticated => return None,
+                        _ => continue,
+                    }
+                }
+            };
+            let event = match update {
+                Ok(Update::Change(change)) if change.visible_to(&actor) => {
+                    let data = match &*change {
+                        Change::Delivery(delivery) => serde_json::to_string(delivery),
+                        Change::Reservation(reservation) => serde_json::to_string(reservation),
+                        Change::Webhook(webhook) => serde_json::to_string(webhook),
+                        Change::Notification(notification) => serde_json::to_string(notification),
+                    };
+                    let Ok(data) = data else { continue };
+                    Event::default().event(change.name()).data(data)
+                }
+                Ok(Update::Change(_)) => continue,
+                Ok(Update::Resync) | Err(RecvError::Lagged(_)) => Event::default().event("resync").data("{}"),
+                Err(RecvError::Closed) => return None,
+            };
+            id += 1;
+            let event: Result<Event, Infallible> = Ok(event.id(id.to_string()));
+            return Some((event, (app, updates, actor, credential, open, recheck, id)));
+        }
+    });
+    let sse = Sse::new(first.chain(events)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("alive"));
+    let mut response = sse.into_response();
+    let headers = response.headers_mut();
+    headers.insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
+    headers.insert(axum::http::header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    Ok(response)
+}

@@ -1,0 +1,100 @@
+//! The public API, `/api/v1` (CONTRACT §6). One file an area; every route carries its OpenAPI description.
+
+pub mod accounts;
+pub mod catalogue;
+pub mod deliveries;
+pub mod notifications;
+pub mod reservations;
+pub mod session;
+pub mod webhooks;
+
+use super::App;
+use super::extract::Caller;
+use super::problem::{ApiError, ProblemBody};
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use domain::Problem;
+use serde::Serialize;
+use service::idempotency::Idempotent;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Berth",
+        description = "Reserve computing resources; webhooks tell their owners. Errors are RFC 9457 problem+json. Lists are `{items, next_cursor}` with `?limit=&cursor=`. POSTs that create take `Idempotency-Key`. Changes come live from `GET /api/v1/stream` (server-sent events `delivery`, `reservation`, `webhook`, `notification`, `resync`).",
+        license(name = "Apache-2.0")
+    ),
+    components(schemas(ProblemBody, domain::event::ReservationBody, domain::event::AccessRequestBody)),
+    modifiers(&Security),
+    security(("token" = []), ("session" = []))
+)]
+struct Document;
+
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API token.")).build();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        let cookie = ApiKey::Cookie(ApiKeyValue::new(super::extract::SESSION_COOKIE));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+    }
+}
+
+/// Every route of the API with its description.
+pub fn router() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let routes = OpenApiRouter::with_openapi(Document::openapi()).nest(
+        "/api/v1",
+        OpenApiRouter::new()
+            .merge(session::routes())
+            .merge(accounts::routes())
+            .merge(catalogue::routes())
+            .merge(reservations::routes())
+            .merge(webhooks::routes())
+            .merge(deliveries::routes())
+            .merge(notifications::routes()),
+    );
+    routes.split_for_parts()
+}
+
+/// The browsable page of the description.
+pub fn docs() -> Router<App> {
+    let config = utoipa_swagger_ui::Config::from("/api/v1/openapi.json");
+    Router::from(utoipa_swagger_ui::SwaggerUi::new("/api/docs").config(config))
+}
+
+/// Answers 201 with what `work` made; with an `Idempotency-Key`, at most once.
+pub async fn create<T: Serialize>(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    path: &str,
+    digest: &str,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<Response, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok((StatusCode::CREATED, axum::Json(work.await?)).into_response());
+    };
+    let key = key.to_str().map_err(|_| Problem::field("Idempotency-Key", "Use 1 to 255 visible ASCII characters."))?;
+    let fingerprint = service::secrets::digest(&format!("POST {path} {digest}"));
+    if let Idempotent::Replay(status, body) = app.service.idempotency_begin(&caller.actor, key, &fingerprint).await? {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED);
+        return Ok((status, [(header::CONTENT_TYPE, "application/json"), (header::HeaderName::from_static("idempotency-replayed"), "true")], body).into_response());
+    }
+    match work.await {
+        Ok(made) => {
+            let body = serde_json::to_string(&made).map_err(|_| Problem::internal())?;
+            app.service.idempotency_finish(&caller.actor, key, 201, &body).await?;
+            Ok((StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+        }
+        Err(problem) => {
+            app.service.idempotency_abandon(&caller.actor, key).await?;
+            Err(problem.into())
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The delivery log (administrators).
+
+use super::super::App;
+use super::super::extract::{Caller, Json, Path, Query};
+use super::super::problem::{ApiError, ProblemBody};
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use domain::delivery_log::*;
+use domain::event::EventType;
+use domain::id::{DeliveryId, WebhookId};
+use domain::page::{Page, PageQuery};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(redeliver)).routes(routes!(replay))
+}
+
+/// Filters of the log.
+#[derive(Deserialize, utoipa::IntoParams)]
+struct Filter {
+    /// Only to this webhook.
+    webhook_id: Option<WebhookId>,
+    /// Only of this event type.
+    event_type: Option<EventType>,
+    /// Only with this status.
+    status: Option<DeliveryStatus>,
+    /// Only about this reservation.
+    reservation_id: Option<String>,
+    /// Only created at or after.
+    since: Option<DateTime<Utc>>,
+    /// Only created before.
+    until: Option<DateTime<Utc>>,
+    /// 1 to 200 items; 50 when absent.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Deliveries, newest first.
+#[utoipa::path(get, path = "/deliveries", tag = "deliveries", params(Filter), responses((status = 200, body = Page<DeliverySummary>), (status = 403, body = ProblemBody)))]
+async fn list(State(app): State<App>, caller: Caller, Query(filter): Query<Filter>) -> Result<axum::Json<Page<DeliverySummary>>, ApiError> {
+    let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
+    let filter = DeliveryFilter {
+        webhook_id: filter.webhook_id,
+        event_type: filter.event_type,
+        status: filter.status,
+        reservation_id: filter.reservation_id,
+        since: filter.since,
+        until: filter.until,
+    };
+    Ok(axum::Json(app.service.list_deliveries(&caller.actor, &filter, &page).await?))
+}
+
+/// One delivery with its attempts.
+#[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)), responses((status = 200, body = DeliveryDetail), (status = 404, body = ProblemBody)))]
+async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<DeliveryDetail>, ApiError> {
+    Ok(axum::Json(app.service.get_delivery(&caller.actor, &DeliveryId(id)).await?))
+}
+
+/// Deliver the same event again, as a new delivery.
+#[utoipa::path(post, path = "/deliveries/{id}/redeliver", tag = "deliveries", params(("id" = String, Path)),
+    responses((status = 202, body = DeliverySummary), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+async fn redeliver(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<(StatusCode, axum::Json<DeliverySummary>), ApiError> {
+    Ok((StatusCode::ACCEPTED, axum::Json(app.service.redeliver(&caller.actor, &DeliveryId(id)).await?)))
+}
+
+/// Redeliver all that match.
+#[utoipa::path(post, path = "/deliveries/replay", tag = "deliveries", request_body = ReplayInput,
+    responses((status = 200, body = ReplayResult), (status = 422, body = ProblemBody)))]
+async fn replay(State(app): State<App>, caller: Caller, body: Json<ReplayInput>) -> Result<axum::Json<ReplayResult>, ApiError> {
+    Ok(axum::Json(app.service.replay(&caller.actor, &body.value).await?))
+}

@@ -1,0 +1,251 @@
+//! The change feed, within a process and between replicas.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use domain::ProblemKind::*;
+use domain::access::{Actor, Role};
+use domain::account::ApiTokenInput;
+use domain::live::Change;
+use domain::resource::{AccessRequestInput, ResourcePatch, ResourceStatus};
+use sea_orm::ConnectionTrait as _;
+use service::Service;
+use service::live::Update;
+use std::time::Duration;
+use support::{Engine, TestService, on_both_engines, open, refused};
+use tokio::sync::broadcast::Receiver;
+
+on_both_engines![what_commits_is_announced, what_is_refused_is_not_announced];
+
+/// Asks `service` for access to a resource of its own, which announces a notification that names it.
+async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) {
+    let resource_id = t.resource(root, name, ResourceStatus::Restricted).await;
+    let alice = Actor {
+        username: "alice".into(),
+        role: Role::User,
+        scopes: domain::access::Scope::ALL.to_vec(),
+    };
+    service
+        .request_access(
+            &alice,
+            AccessRequestInput {
+                resource_id,
+                reason: "A paper is due.".into(),
+            },
+        )
+        .await
+        .unwrap();
+}
+
+/// The next update; a test that waits for one that never comes fails instead of hanging.
+async fn next(feed: &mut Receiver<Update>) -> Update {
+    tokio::time::timeout(Duration::from_secs(20), feed.recv())
+        .await
+        .expect("an update")
+        .unwrap()
+}
+
+async fn notification(feed: &mut Receiver<Update>) -> String {
+    loop {
+        if let Update::Change(change) = next(feed).await
+            && let Change::Notification(notification) = &*change
+        {
+            return notification.message.clone();
+        }
+    }
+}
+
+async fn what_commits_is_announced(t: TestService) {
+    let root = t.administrator().await;
+    t.person("alice", Role::User).await;
+    let (mut one, mut two) = (t.subscribe(), t.subscribe());
+    announce(&t, &t.service, &root, "node-1").await;
+    assert!(notification(&mut one).await.contains("node-1"));
+    assert!(notification(&mut two).await.contains("node-1"));
+    // The announcement comes after the commit: what it names can be read.
+    assert_eq!(t.list_notifications(&root).await.unwrap().len(), 1);
+}
+
+async fn what_is_refused_is_not_announced(t: TestService) {
+    let root = t.administrator().await;
+    let alice = t.person("alice", Role::User).await;
+    let resource_id = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let mut feed = t.subscribe();
+    refused(
+        t.request_access(
+            &alice,
+            AccessRequestInput {
+                resource_id,
+                reason: "Please.".into(),
+            },
+        )
+        .await,
+        Conflict,
+    );
+    assert!(feed.try_recv().is_err());
+}
+
+/// A PostgreSQL service and a replica that know of each other, with a subscriber on the replica.
+async fn two_replicas() -> Option<(TestService, Service, Receiver<Update>, Actor)> {
+    support::postgres()?;
+    let t = open(Engine::Postgres).await;
+    let root = t.administrator().await;
+    t.person("alice", Role::User).await;
+    let replica = t.replica().await;
+    let mut feed = replica.subscribe();
+    // Replicas find each other within moments; until then changes stay at home.
+    for round in 0.. {
+        announce(&t, &t.service, &root, &format!("hello-{round}")).await;
+        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), feed.recv()).await {
+            break;
+        }
+        assert!(round < 100, "the replicas never found each other");
+    }
+    while tokio::time::timeout(Duration::from_millis(100), feed.recv())
+        .await
+        .is_ok()
+    {}
+    Some((t, replica, feed, root))
+}
+
+#[tokio::test]
+async fn a_replica_hears_of_changes_elsewhere_once_and_in_order() {
+    let Some((t, replica, mut theirs, root)) = two_replicas().await else {
+        return;
+    };
+    let mut own = t.subscribe();
+    for i in 0..30 {
+        announce(&t, &t.service, &root, &format!("node-{i}.")).await;
+    }
+    for i in 0..30 {
+        assert!(
+            notification(&mut theirs)
+                .await
+                .ends_with(&format!("node-{i}.."))
+        );
+        assert!(
+            notification(&mut own)
+                .await
+                .ends_with(&format!("node-{i}.."))
+        );
+    }
+    // And the other way; one's own changes do not come back.
+    for i in 30..33 {
+        announce(&t, &replica, &root, &format!("node-{i}.")).await;
+    }
+    for i in 30..33 {
+        assert!(
+            notification(&mut own)
+                .await
+                .ends_with(&format!("node-{i}.."))
+        );
+        assert!(
+            notification(&mut theirs)
+                .await
+                .ends_with(&format!("node-{i}.."))
+        );
+    }
+    assert!(theirs.try_recv().is_err() && own.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_change_too_large_to_tell_makes_replicas_look_again() {
+    let Some((t, _replica, mut feed, root)) = two_replicas().await else {
+        return;
+    };
+    // A reservation whose configuration alone is larger than a NOTIFY may be.
+    let resource_id = t.resource(&root, "large", ResourceStatus::Available).await;
+    let schema = serde_json::json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}, "c": {"type": "string"}}});
+    let patch = domain::resource::ResourceTypePatch {
+        config_schema: Some(schema),
+        ..Default::default()
+    };
+    t.patch_type(&root, "gpu-cluster", patch).await.unwrap();
+    let text = serde_json::Value::String("x".repeat(3_000));
+    let config = ["a", "b", "c"].map(|field| (field.to_owned(), text.clone()));
+    let input = domain::reservation::ReservationInput {
+        resource_id,
+        title: None,
+        start_time: t.now(),
+        end_time: t.now() + chrono::Duration::hours(1),
+        user_ssh_key: None,
+        additional_config: Some(config.into_iter().collect()),
+    };
+    t.reserve(&root, input).await.unwrap();
+    assert!(matches!(next(&mut feed).await, Update::Resync));
+    announce(&t, &t.service, &root, "node-1").await;
+    assert!(notification(&mut feed).await.contains("node-1"));
+}
+
+#[tokio::test]
+async fn a_broken_link_is_mended_and_told() {
+    let Some((t, replica, mut feed, root)) = two_replicas().await else {
+        return;
+    };
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    t.database().await.execute_unprepared(others).await.unwrap();
+    assert!(
+        matches!(next(&mut feed).await, Update::Resync),
+        "what was missed is not known"
+    );
+    // A broken connection goes at its first use: after as many good answers as a pool has connections, all are good.
+    for service in [&t.service, &replica] {
+        let mut good = 0;
+        while good <= 16 {
+            good = if service.ping().await.is_ok() {
+                good + 1
+            } else {
+                0
+            };
+        }
+    }
+    for round in 0.. {
+        announce(&t, &t.service, &root, &format!("again-{round}.")).await;
+        let heard = tokio::time::timeout(Duration::from_millis(200), async {
+            loop {
+                if let Ok(Update::Change(_)) = feed.recv().await {
+                    break;
+                }
+            }
+        });
+        if heard.await.is_ok() {
+            break;
+        }
+        assert!(round < 100, "the replicas never found each other again");
+    }
+}
+
+#[tokio::test]
+async fn replicas_forget_what_was_revoked_or_changed_elsewhere() {
+    let Some((t, replica, _feed, root)) = two_replicas().await else {
+        return;
+    };
+    let input = ApiTokenInput {
+        name: "ci".into(),
+        scopes: None,
+        expires_at: None,
+    };
+    let made = t.create_token(&root, input).await.unwrap();
+    replica.actor_of_token(&made.token).await.unwrap();
+    t.revoke_token(&root, &made.id).await.unwrap();
+    // Long before what is remembered lapses by itself (3 s).
+    let told = std::time::Instant::now();
+    while replica.actor_of_token(&made.token).await.is_ok() {
+        assert!(
+            told.elapsed() < Duration::from_secs(2),
+            "the replica still takes the revoked token"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    let id = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let patch = ResourcePatch {
+        status: Some(ResourceStatus::Maintenance),
+        ..Default::default()
+    };
+    t.patch_resource(&root, id, patch).await.unwrap();
+    assert_eq!(
+        replica.get_resource(&root, id).await.unwrap().status,
+        ResourceStatus::Maintenance
+    );
+}
