@@ -44,16 +44,21 @@ pub struct Berth {
 /// The binary under measurement.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name("berth");
-    if beside.exists() { Ok(beside) } else { bail!("{} is missing: run `cargo xtask build --release` first", beside.display()) }
+    if beside.exists() {
+        Ok(beside)
+    } else {
+        bail!("{} is missing: run `cargo xtask build --release` first", beside.display())
+    }
 }
 
 /// A client without proxies, as the load generator uses it.
 pub fn client() -> anyhow::Result<reqwest::Client> {
     let roots = rustls::RootCertStore::empty();
-    let tls = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let tls =
+        rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
@@ -72,7 +77,8 @@ impl Berth {
             Engine::Sqlite => (format!("sqlite://{}?mode=rwc", folder.path().join("berth.db").display()), None),
             Engine::Postgres => {
                 let name = format!("berth_bench_{}", ulid::Ulid::new().to_string().to_lowercase());
-                let mut admin: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
+                let mut admin: sqlx::PgConnection =
+                    <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
                 sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await?;
                 (format!("{postgres}/{name}"), Some((postgres.to_owned(), name)))
             }
@@ -135,7 +141,12 @@ impl Berth {
     /// Makes a resource type with `resources` resources; returns their ids.
     pub async fn catalogue(&self, slug: &str, resources: usize) -> anyhow::Result<Vec<i64>> {
         let schema = json!({"type": "object", "properties": {"note": {"type": "string", "maxLength": 2000}}});
-        self.call(reqwest::Method::POST, "/resource-types", Some(json!({"slug": slug, "name": slug, "config_schema": schema}))).await?;
+        self.call(
+            reqwest::Method::POST,
+            "/resource-types",
+            Some(json!({"slug": slug, "name": slug, "config_schema": schema})),
+        )
+        .await?;
         let mut ids = Vec::new();
         for n in 0..resources {
             let resource = json!({"name": format!("{slug} {n}"), "resource_type": slug, "status": "available"});
@@ -166,7 +177,8 @@ impl Berth {
 
     /// Resident memory in MB (Linux).
     pub fn memory_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("status")).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("status")).unwrap_or_default();
         let kib: f64 = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -178,7 +190,8 @@ impl Berth {
 
     /// CPU seconds used so far (Linux, 100 ticks a second).
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("stat")).unwrap_or_default();
+        let stat =
+            std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("stat")).unwrap_or_default();
         let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let fields: Vec<f64> = after.split_whitespace().map(|f| f.parse().unwrap_or(0.0)).collect();
         (fields.get(11).unwrap_or(&0.0) + fields.get(12).unwrap_or(&0.0)) / 100.0
@@ -188,8 +201,11 @@ impl Berth {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
         if let Some((postgres, name)) = self.drop_database.take() {
-            let mut admin: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
-            sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut admin).await?;
+            let mut admin: sqlx::PgConnection =
+                <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
+            sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")))
+                .execute(&mut admin)
+                .await?;
         }
         Ok(())
     }

@@ -90,8 +90,12 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
         allow_http: true,
         allow_networks: vec![Network { address: std::net::Ipv4Addr::LOCALHOST.into(), prefix: 8 }],
     };
-    let sender = Sender::new(SenderConfig { url_policy: policy, timeout: Duration::from_secs(30), user_agent: "Berth-Webhooks/bench".into() })
-        .map_err(|message| anyhow::anyhow!(message))?;
+    let sender = Sender::new(SenderConfig {
+        url_policy: policy,
+        timeout: Duration::from_secs(30),
+        user_agent: "Berth-Webhooks/bench".into(),
+    })
+    .map_err(|message| anyhow::anyhow!(message))?;
     let target = Arc::new(Target { webhook_id: 1, auth: Auth::None, secrets: vec![secret], headers: Vec::new() });
     let url: Arc<str> = load.endpoint.clone().into();
     let through = flood(&load, move |n| {

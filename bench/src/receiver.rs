@@ -80,7 +80,8 @@ async fn receive(
         lane.count += 1;
         if let Some(sent) = sent_us(&body) {
             let histogram = lane.latency_us.get_or_insert_with(|| {
-                Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|e| unreachable!("{e}")))
+                Histogram::new_with_bounds(1, 600_000_000, 3)
+                    .unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|e| unreachable!("{e}")))
             });
             histogram.saturating_record(arrived.saturating_sub(sent).max(1));
         }

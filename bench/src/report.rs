@@ -64,11 +64,19 @@ impl Report {
             self.at,
             self.machine
         );
-        text.push_str("| scenario | database | figure | value | of ceiling | target | met |\n|---|---|---|---:|---:|---|---|\n");
+        text.push_str(
+            "| scenario | database | figure | value | of ceiling | target | met |\n|---|---|---|---:|---:|---|---|\n",
+        );
         for row in &self.rows {
             let value = if row.value >= 100.0 { format!("{:.0}", row.value) } else { format!("{:.2}", row.value) };
             let ratio = row.of_ceiling.map_or_else(String::new, |r| format!("{:.0} %", r * 100.0));
-            let met = if row.target.is_empty() { "" } else if row.met { "yes" } else { "**no**" };
+            let met = if row.target.is_empty() {
+                ""
+            } else if row.met {
+                "yes"
+            } else {
+                "**no**"
+            };
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {value} | {ratio} | {} | {met} |",

@@ -18,7 +18,16 @@ impl Rows<'_> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn add(&mut self, scenario: &str, engine: &str, figure: &str, value: f64, of_ceiling: Option<f64>, target: &str, met: bool) {
+    fn add(
+        &mut self,
+        scenario: &str,
+        engine: &str,
+        figure: &str,
+        value: f64,
+        of_ceiling: Option<f64>,
+        target: &str,
+        met: bool,
+    ) {
         #[allow(clippy::print_stderr)]
         {
             eprintln!("{scenario} · {engine} · {figure}: {value:.2}");
@@ -35,7 +44,14 @@ impl Rows<'_> {
     }
 }
 
-fn load_arguments(berth: &Berth, resources: &[i64], count: u64, clients: u64, rate: Option<f64>, offset: u64) -> Vec<String> {
+fn load_arguments(
+    berth: &Berth,
+    resources: &[i64],
+    count: u64,
+    clients: u64,
+    rate: Option<f64>,
+    offset: u64,
+) -> Vec<String> {
     let ids: Vec<String> = resources.iter().map(ToString::to_string).collect();
     let mut arguments: Vec<String> = vec![
         "load".into(),
@@ -96,7 +112,15 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
     ])
     .await?;
     rows.add("ceiling", "none", "signed posts/s, bare reqwest", ceiling.raw, Some(1.0), "", true);
-    rows.add("ceiling", "none", "posts/s through Berth's sender", ceiling.sender, Some(ceiling.sender / ceiling.raw), "", true);
+    rows.add(
+        "ceiling",
+        "none",
+        "posts/s through Berth's sender",
+        ceiling.sender,
+        Some(ceiling.sender / ceiling.raw),
+        "",
+        true,
+    );
     for engine in &run.engine {
         drain(&mut rows, &receiver, *engine, ceiling.raw).await?;
         latency(&mut rows, &receiver, *engine).await?;
@@ -117,7 +141,14 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
 }
 
 /// Fills a paused webhook's outbox with `count` deliveries, resumes it, and returns deliveries recorded a second.
-async fn drained_per_second(berth: &Berth, receiver: &Receiver, resources: &[i64], webhook: i64, count: u64, offset: u64) -> anyhow::Result<f64> {
+async fn drained_per_second(
+    berth: &Berth,
+    receiver: &Receiver,
+    resources: &[i64],
+    webhook: i64,
+    count: u64,
+    offset: u64,
+) -> anyhow::Result<f64> {
     use reqwest::Method;
     berth.call(Method::POST, &format!("/webhooks/{webhook}/pause"), Some(json!({}))).await?;
     let loaded: Loaded = part(&load_arguments(berth, resources, count, 32, None, offset)).await?;
@@ -137,14 +168,23 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceiling
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
     let resources = berth.catalogue("bench", 64).await?;
-    let webhook = berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
+    let webhook =
+        berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
     let count = if rows.run.quick { 8_000 } else { 40_000 };
     let rate = drained_per_second(&berth, receiver, &resources, webhook, count, 0).await?;
     let (share, target) = match engine {
         Engine::Postgres => (0.4, "≥ 40 % of the ceiling"),
         Engine::Sqlite => (0.3, "≥ 30 % of the ceiling"),
     };
-    rows.add("drain", engine.name(), "durable deliveries/s", rate, Some(rate / ceiling), target, rate / ceiling >= share);
+    rows.add(
+        "drain",
+        engine.name(),
+        "durable deliveries/s",
+        rate,
+        Some(rate / ceiling),
+        target,
+        rate / ceiling >= share,
+    );
     berth.stop().await
 }
 
@@ -175,7 +215,9 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
     let resources = berth.catalogue("bench", 64).await?;
-    let webhook = berth.webhook("throughput", &receiver.endpoint("throughput", ""), "bench", json!({"max_in_flight": 256})).await?;
+    let webhook = berth
+        .webhook("throughput", &receiver.endpoint("throughput", ""), "bench", json!({"max_in_flight": 256}))
+        .await?;
     receiver.reset().await?;
     let count = if rows.run.quick { 8_000 } else { 40_000 };
     let started = Instant::now();
@@ -185,7 +227,15 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
     until_recorded(&berth, webhook, Duration::from_secs(60)).await?;
     let rate = count as f64 / started.elapsed().as_secs_f64();
     let target = if engine == Engine::Postgres { "≥ 3,000/s" } else { "" };
-    rows.add("throughput", engine.name(), "reservations accepted/s", loaded.accepted as f64 / loaded.seconds, None, "", true);
+    rows.add(
+        "throughput",
+        engine.name(),
+        "reservations accepted/s",
+        loaded.accepted as f64 / loaded.seconds,
+        None,
+        "",
+        true,
+    );
     rows.add("throughput", engine.name(), "reservations accepted and delivered/s", rate, None, target, rate >= 3_000.0);
     receiver.reset().await?;
     let half = (rate / 2.0).floor();
@@ -207,7 +257,12 @@ async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
     let berth = Berth::start(engine, &rows.run.postgres).await?;
     let resources = berth.catalogue("bench", 64).await?;
     let webhook = berth
-        .webhook("slow", &receiver.endpoint("slow", "?delay_ms=1000"), "bench", json!({"max_in_flight": 2000, "enabled": false}))
+        .webhook(
+            "slow",
+            &receiver.endpoint("slow", "?delay_ms=1000"),
+            "bench",
+            json!({"max_in_flight": 2000, "enabled": false}),
+        )
         .await?;
     let count = if rows.run.quick { 6_000 } else { 20_000 };
     let _: Loaded = part(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
@@ -220,7 +275,15 @@ async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let report = receiver.report("slow").await?;
-    rows.add("slow receiver (1 s)", engine.name(), "most in flight", report.peak_in_flight as f64, None, "2,000", report.peak_in_flight >= 1_990);
+    rows.add(
+        "slow receiver (1 s)",
+        engine.name(),
+        "most in flight",
+        report.peak_in_flight as f64,
+        None,
+        "2,000",
+        report.peak_in_flight >= 1_990,
+    );
     rows.add("slow receiver (1 s)", engine.name(), "memory MB", memory, None, "< 200 MB", memory < 200.0);
     berth.stop().await
 }
@@ -288,11 +351,13 @@ async fn statements(berth: &Berth, engine: Engine) -> anyhow::Result<f64> {
     }
     // From another database, so that looking does not count.
     let (server, name) = berth.database_url.rsplit_once('/').ok_or_else(|| anyhow::anyhow!("odd database URL"))?;
-    let mut connection: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{server}/postgres")).await?;
-    let count: i64 = sqlx::query_scalar("SELECT (xact_commit + xact_rollback)::bigint FROM pg_stat_database WHERE datname = $1")
-        .bind(name)
-        .fetch_one(&mut connection)
-        .await?;
+    let mut connection: sqlx::PgConnection =
+        <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{server}/postgres")).await?;
+    let count: i64 =
+        sqlx::query_scalar("SELECT (xact_commit + xact_rollback)::bigint FROM pg_stat_database WHERE datname = $1")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await?;
     Ok(count as f64)
 }
 
@@ -306,7 +371,8 @@ async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceili
     for (n, stored) in [1_000_u64, 2_000_000].into_iter().enumerate() {
         let berth = Berth::start(engine, &rows.run.postgres).await?;
         let resources = berth.catalogue("bench", 64).await?;
-        let webhook = berth.webhook("history", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
+        let webhook =
+            berth.webhook("history", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
         store_history(&berth, engine, webhook, stored).await?;
         rates[n] = drained_per_second(&berth, receiver, &resources, webhook, 20_000, 0).await?;
         let mut times = Vec::new();
@@ -317,8 +383,24 @@ async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceili
         }
         times.sort_by(f64::total_cmp);
         pages[n] = times[times.len() / 2];
-        rows.add("history", engine.name(), &format!("durable deliveries/s with {stored} stored"), rates[n], Some(rates[n] / ceiling), "", true);
-        rows.add("history", engine.name(), &format!("log's first page, median ms, with {stored} stored"), pages[n], None, "", true);
+        rows.add(
+            "history",
+            engine.name(),
+            &format!("durable deliveries/s with {stored} stored"),
+            rates[n],
+            Some(rates[n] / ceiling),
+            "",
+            true,
+        );
+        rows.add(
+            "history",
+            engine.name(),
+            &format!("log's first page, median ms, with {stored} stored"),
+            pages[n],
+            None,
+            "",
+            true,
+        );
         berth.stop().await?;
     }
     let cost = rates[0] / rates[1];
@@ -334,7 +416,8 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
     let now = chrono::Utc::now().timestamp_millis() - 86_400_000;
     match engine {
         Engine::Postgres => {
-            let mut connection: sqlx::PgConnection = <sqlx::PgConnection as sqlx::Connection>::connect(&berth.database_url).await?;
+            let mut connection: sqlx::PgConnection =
+                <sqlx::PgConnection as sqlx::Connection>::connect(&berth.database_url).await?;
             let sql = format!(
                 "INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, repeat('x', 900), 'succeeded', false, 1, 4, 200, 1.0, {now}, {now}, {now}, {now} FROM generate_series(1, {count}) n"
             );
@@ -346,7 +429,8 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
             sqlx::query("VACUUM ANALYZE").execute(&mut connection).await?;
         }
         Engine::Sqlite => {
-            let mut connection: sqlx::SqliteConnection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&berth.database_url).await?;
+            let mut connection: sqlx::SqliteConnection =
+                <sqlx::SqliteConnection as sqlx::Connection>::connect(&berth.database_url).await?;
             let series = format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})");
             let sql = format!(
                 "{series} INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, printf('%.900c', 'x'), 'succeeded', 0, 1, 4, 200, 1.0, {now}, {now}, {now}, {now} FROM s"

@@ -81,16 +81,16 @@ impl Tokens {
 }
 
 async fn fetch(client: &reqwest::Client, policy: &UrlPolicy, grant: &Grant) -> Result<Token, TokenError> {
-    let url = url::Url::parse(&grant.token_url)
-        .map_err(|_| TokenError::Answer("The token URL is not a URL.".into()))?;
+    let url =
+        url::Url::parse(&grant.token_url).map_err(|_| TokenError::Answer("The token URL is not a URL.".into()))?;
     guard::check_literal(&url, policy).map_err(TokenError::Refused)?;
     // RFC 6749 §2.3.1: every server takes HTTP Basic; some take only the body, and say so by refusing the client.
     let first = request(client, url.clone(), grant, true).await?;
     match first {
         Ok(token) => Ok(token),
-        Err((400 | 401, _)) => request(client, url, grant, false)
-            .await?
-            .map_err(|(_, sentence)| TokenError::Answer(sentence)),
+        Err((400 | 401, _)) => {
+            request(client, url, grant, false).await?.map_err(|(_, sentence)| TokenError::Answer(sentence))
+        }
         Err((_, sentence)) => Err(TokenError::Answer(sentence)),
     }
 }

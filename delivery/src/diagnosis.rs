@@ -23,7 +23,10 @@ pub(crate) enum Phase {
 
 impl Phase {
     pub(crate) fn of(number: u8) -> Self {
-        [Self::Token, Self::Connecting, Self::Waiting, Self::Reading].into_iter().find(|p| *p as u8 == number).unwrap_or(Self::Waiting)
+        [Self::Token, Self::Connecting, Self::Waiting, Self::Reading]
+            .into_iter()
+            .find(|p| *p as u8 == number)
+            .unwrap_or(Self::Waiting)
     }
 }
 
@@ -78,8 +81,16 @@ fn host(url: &str) -> String {
 /// What a failure before the response's end means.
 pub(crate) fn of_failure(failure: &Failure, url: &str) -> Diagnosis {
     match failure {
-        Failure::BadUrl => diagnosis(DiagnosisCode::DnsFailed, "The endpoint URL cannot be read.", "Edit the webhook and correct the endpoint URL."),
-        Failure::Client(sentence) => diagnosis(DiagnosisCode::TlsFailed, sentence.clone(), "Tell the operator of Berth; its log has the details."),
+        Failure::BadUrl => diagnosis(
+            DiagnosisCode::DnsFailed,
+            "The endpoint URL cannot be read.",
+            "Edit the webhook and correct the endpoint URL.",
+        ),
+        Failure::Client(sentence) => diagnosis(
+            DiagnosisCode::TlsFailed,
+            sentence.clone(),
+            "Tell the operator of Berth; its log has the details.",
+        ),
         Failure::Refused(refused) => of_refused(refused),
         Failure::Token(sentence) => diagnosis(
             DiagnosisCode::TokenFailed,
@@ -200,12 +211,14 @@ fn of_tls(error: &rustls::Error, host: &str) -> Diagnosis {
     use rustls::CertificateError as C;
     let certificate = |what: String, hint: &str| diagnosis(DiagnosisCode::CertificateInvalid, what, hint);
     match error {
-        rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
-            certificate(format!("The certificate of {host} has expired."), "Renew the certificate and restart or reload your service.")
-        }
-        rustls::Error::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
-            certificate(format!("The certificate of {host} is not valid yet."), "Check the certificate's dates and the clocks of both machines.")
-        }
+        rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => certificate(
+            format!("The certificate of {host} has expired."),
+            "Renew the certificate and restart or reload your service.",
+        ),
+        rustls::Error::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => certificate(
+            format!("The certificate of {host} is not valid yet."),
+            "Check the certificate's dates and the clocks of both machines.",
+        ),
         rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => certificate(
             format!("The certificate that {host} shows is for another name."),
             "Use the host name that the certificate was made for, or get one for this name.",
@@ -217,9 +230,10 @@ fn of_tls(error: &rustls::Error, host: &str) -> Diagnosis {
         rustls::Error::InvalidCertificate(C::Revoked) => {
             certificate(format!("The certificate of {host} was revoked."), "Get a new certificate.")
         }
-        rustls::Error::InvalidCertificate(_) => {
-            certificate(format!("The certificate of {host} is not valid."), "Check it with: openssl s_client -connect HOST:443 -servername HOST")
-        }
+        rustls::Error::InvalidCertificate(_) => certificate(
+            format!("The certificate of {host} is not valid."),
+            "Check it with: openssl s_client -connect HOST:443 -servername HOST",
+        ),
         rustls::Error::InvalidMessage(_) => diagnosis(
             DiagnosisCode::TlsFailed,
             format!("{host} does not speak TLS on that port."),
@@ -264,7 +278,8 @@ pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u
     let lower = String::from_utf8_lossy(&body[..body.len().min(4_096)]).to_lowercase();
     let of_signature = lower.contains("signature");
     // The guide's receiver catches its own 401 and answers 500 with the text inside.
-    let guide_401 = status == 500 && (lower.contains("invalid webhook signature") || (lower.contains("401") && of_signature));
+    let guide_401 =
+        status == 500 && (lower.contains("invalid webhook signature") || (lower.contains("401") && of_signature));
     let path = url::Url::parse(&job.url).map(|url| url.path().to_owned()).unwrap_or_default();
     match status {
         401 | 403 if of_signature => signature_refused(status, &quoted),
@@ -273,9 +288,15 @@ pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u
             Code::CredentialsRefused,
             format!("The receiver answered {status}: it did not accept the credentials.{quoted}"),
             match &job.target.auth {
-                Auth::None => "The webhook sends a signature but no API key or token. Choose the authentication method that your service expects.",
-                Auth::ApiKey { .. } => "Check the API key and the header it is sent in. If your service verifies the signature, compare the secrets too.",
-                Auth::Oauth2 { .. } => "The token was renewed once and refused again. Check scope and audience, and what your service accepts.",
+                Auth::None => {
+                    "The webhook sends a signature but no API key or token. Choose the authentication method that your service expects."
+                }
+                Auth::ApiKey { .. } => {
+                    "Check the API key and the header it is sent in. If your service verifies the signature, compare the secrets too."
+                }
+                Auth::Oauth2 { .. } => {
+                    "The token was renewed once and refused again. Check scope and audience, and what your service accepts."
+                }
             },
         ),
         404 => diagnosis(
@@ -288,7 +309,11 @@ pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u
             format!("The receiver answered 405: {path} does not take POST.{quoted}"),
             "Compare the path with your service's routes; Berth always sends POST. The delivery paths decide what is appended to the endpoint URL.",
         ),
-        408 => diagnosis(Code::TimedOut, format!("The receiver answered 408: it gave up waiting.{quoted}"), "Look for a slow proxy or upstream of your service."),
+        408 => diagnosis(
+            Code::TimedOut,
+            format!("The receiver answered 408: it gave up waiting.{quoted}"),
+            "Look for a slow proxy or upstream of your service.",
+        ),
         410 => diagnosis(
             Code::Gone,
             "The receiver answered 410 Gone: it asks for no more events.",

@@ -120,12 +120,14 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
                 .filter(|_| matches!(received.status, 429 | 503))
                 .and_then(|value| value.to_str().ok())
                 .and_then(|value| domain::retry::parse_retry_after(value, now));
-            let diagnosis = diagnosis::of_response(job, received.status, &received.headers, &received.body, received.truncated);
+            let diagnosis =
+                diagnosis::of_response(job, received.status, &received.headers, &received.body, received.truncated);
             (Some(received.status), Some(shown(&received)), received.body, retry_after, diagnosis)
         }
         Err(failure) => (None, None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url)),
     };
-    let outcome = if diagnosis.code == domain::delivery_log::DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
+    let outcome =
+        if diagnosis.code == domain::delivery_log::DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
     let attempt = Attempt {
         delivery_id: job.delivery_id.clone(),
         attempt: job.attempt,
@@ -295,7 +297,11 @@ fn shown(received: &Received) -> ReceivedResponse {
             .map(|(name, value)| Header {
                 name: name.as_str().to_owned(),
                 // A receiver's cookies are its own secrets.
-                value: if *name == http::header::SET_COOKIE { REDACTED.into() } else { clean(value.as_bytes()).chars().take(4_096).collect() },
+                value: if *name == http::header::SET_COOKIE {
+                    REDACTED.into()
+                } else {
+                    clean(value.as_bytes()).chars().take(4_096).collect()
+                },
             })
             .collect(),
         body: clean(&received.body),

@@ -1,11 +1,13 @@
 //! One attempt against real servers on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{any, post};
-use delivery::{Auth, Attempted, Job, Sender, SenderConfig, Target};
+use delivery::{Attempted, Auth, Job, Sender, SenderConfig, Target};
 use domain::delivery_log::{DiagnosisCode as Code, Outcome};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
@@ -18,8 +20,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 fn sender(allow: bool, timeout: Duration) -> Sender {
-    let allow_networks = if allow { vec![Network::parse("127.0.0.0/8").unwrap(), Network::parse("::1").unwrap()] } else { Vec::new() };
-    Sender::new(SenderConfig { url_policy: UrlPolicy { allow_http: true, allow_networks }, timeout, user_agent: "Berth-Webhooks/test".into() }).unwrap()
+    let allow_networks =
+        if allow { vec![Network::parse("127.0.0.0/8").unwrap(), Network::parse("::1").unwrap()] } else { Vec::new() };
+    Sender::new(SenderConfig {
+        url_policy: UrlPolicy { allow_http: true, allow_networks },
+        timeout,
+        user_agent: "Berth-Webhooks/test".into(),
+    })
+    .unwrap()
 }
 
 fn job(url: &str) -> Job {
@@ -28,7 +36,12 @@ fn job(url: &str) -> Job {
 
 fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> Job {
     Job {
-        target: Arc::new(Target { webhook_id: 1, auth, secrets: vec![Secret::paste("your-secret-key").unwrap()], headers }),
+        target: Arc::new(Target {
+            webhook_id: 1,
+            auth,
+            secrets: vec![Secret::paste("your-secret-key").unwrap()],
+            headers,
+        }),
         url: url.into(),
         delivery_id: "dlv_1".into(),
         event_id: "evt_1".into(),
@@ -81,10 +94,13 @@ async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
     type Seen = Arc<Mutex<Option<(HeaderMap, Bytes)>>>;
     let seen = Seen::default();
     let router = axum::Router::new()
-        .route("/hook", post(async |State(seen): State<Seen>, headers: HeaderMap, body: Bytes| {
-            *seen.lock().unwrap() = Some((headers, body));
-            (StatusCode::CREATED, r#"{"status":"success"}"#)
-        }))
+        .route(
+            "/hook",
+            post(async |State(seen): State<Seen>, headers: HeaderMap, body: Bytes| {
+                *seen.lock().unwrap() = Some((headers, body));
+                (StatusCode::CREATED, r#"{"status":"success"}"#)
+            }),
+        )
         .with_state(seen.clone());
     let url = serve(router).await;
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "very-secret-key".into() };
@@ -106,11 +122,17 @@ async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
     assert_eq!(value("x-api-key"), "very-secret-key");
     assert_eq!(value("user-agent"), "Berth-Webhooks/test");
     assert_eq!(value("content-type"), "application/json");
-    assert!(domain::signature::verify_body(&Secret::paste("your-secret-key").unwrap(), &body, &value("x-webhook-signature")));
+    assert!(domain::signature::verify_body(
+        &Secret::paste("your-secret-key").unwrap(),
+        &body,
+        &value("x-webhook-signature")
+    ));
     let recorded = serde_json::to_string(&done.attempt).unwrap();
     assert!(!recorded.contains("very-secret-key") && !recorded.contains("your-secret-key"));
     let timings = done.attempt.timings;
-    assert!(!timings.reused && timings.connect_ms.is_some() && timings.first_byte_ms.is_some() && timings.dns_ms.is_none());
+    assert!(
+        !timings.reused && timings.connect_ms.is_some() && timings.first_byte_ms.is_some() && timings.dns_ms.is_none()
+    );
 }
 
 #[tokio::test]
@@ -123,17 +145,31 @@ async fn normal_deliveries_keep_their_connection() {
 
 #[tokio::test]
 async fn statuses_are_diagnosed() {
-    let router = axum::Router::new().route("/{status}", any(async |axum::extract::Path(status): axum::extract::Path<u16>| {
-        let mut headers = HeaderMap::new();
-        headers.insert("location", "/elsewhere".parse().unwrap());
-        headers.insert("retry-after", "7".parse().unwrap());
-        (StatusCode::from_u16(status).unwrap(), headers, r#"{"detail":"no such thing"}"#)
-    }));
+    let router = axum::Router::new().route(
+        "/{status}",
+        any(async |axum::extract::Path(status): axum::extract::Path<u16>| {
+            let mut headers = HeaderMap::new();
+            headers.insert("location", "/elsewhere".parse().unwrap());
+            headers.insert("retry-after", "7".parse().unwrap());
+            (StatusCode::from_u16(status).unwrap(), headers, r#"{"detail":"no such thing"}"#)
+        }),
+    );
     let url = serve(router).await;
     for (status, code) in [
-        (301, Code::Redirected), (307, Code::Redirected), (304, Code::Redirected), (400, Code::BodyRefused), (401, Code::CredentialsRefused),
-        (403, Code::CredentialsRefused), (404, Code::NotFound), (405, Code::MethodNotAllowed), (410, Code::Gone), (413, Code::TooLargeForReceiver),
-        (418, Code::ClientError), (429, Code::RateLimited), (500, Code::ServerError), (503, Code::ServerError),
+        (301, Code::Redirected),
+        (307, Code::Redirected),
+        (304, Code::Redirected),
+        (400, Code::BodyRefused),
+        (401, Code::CredentialsRefused),
+        (403, Code::CredentialsRefused),
+        (404, Code::NotFound),
+        (405, Code::MethodNotAllowed),
+        (410, Code::Gone),
+        (413, Code::TooLargeForReceiver),
+        (418, Code::ClientError),
+        (429, Code::RateLimited),
+        (500, Code::ServerError),
+        (503, Code::ServerError),
     ] {
         let done = try_url(&format!("{url}/{status}")).await;
         assert_eq!(done.attempt.diagnosis.code, code, "{status}");
@@ -146,9 +182,13 @@ async fn statuses_are_diagnosed() {
 
 #[tokio::test]
 async fn the_guides_receiver_wraps_its_401_in_a_500() {
-    let router = axum::Router::new().route("/", any(async || {
-        (StatusCode::INTERNAL_SERVER_ERROR, r#"{"detail":"Internal server error: 401: Invalid webhook signature"}"#).into_response()
-    }));
+    let router = axum::Router::new().route(
+        "/",
+        any(async || {
+            (StatusCode::INTERNAL_SERVER_ERROR, r#"{"detail":"Internal server error: 401: Invalid webhook signature"}"#)
+                .into_response()
+        }),
+    );
     let done = try_url(&serve(router).await).await;
     assert_eq!(done.attempt.diagnosis.code, Code::SignatureRefused);
 }
@@ -158,7 +198,8 @@ async fn odd_receivers() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n".to_vec();
     let fast = sender(true, Duration::from_millis(400));
     // One byte a second: the limit is for the whole exchange.
-    let drip = raw(std::iter::once(head).chain((0..100).map(|_| b"x".to_vec())).collect(), Duration::from_millis(100)).await;
+    let drip =
+        raw(std::iter::once(head).chain((0..100).map(|_| b"x".to_vec())).collect(), Duration::from_millis(100)).await;
     let done = attempt(&fast, &job(&drip)).await;
     assert_eq!(done.attempt.diagnosis.code, Code::TimedOut);
     assert!(done.attempt.diagnosis.message.contains("body"), "{}", done.attempt.diagnosis.message);
@@ -202,7 +243,12 @@ async fn nobody_there() {
 async fn forbidden_addresses_are_not_called() {
     let calls = Arc::new(AtomicU32::new(0));
     let router = axum::Router::new()
-        .route("/", any(async |State(calls): State<Arc<AtomicU32>>| { calls.fetch_add(1, Ordering::SeqCst); }))
+        .route(
+            "/",
+            any(async |State(calls): State<Arc<AtomicU32>>| {
+                calls.fetch_add(1, Ordering::SeqCst);
+            }),
+        )
         .with_state(calls.clone());
     let url = serve(router).await;
     let strict = sender(false, Duration::from_secs(5));
@@ -217,24 +263,51 @@ async fn forbidden_addresses_are_not_called() {
 #[tokio::test]
 async fn tokens_are_kept_and_renewed_once() {
     #[derive(Default)]
-    struct Counts { tokens: AtomicU32, basic: AtomicU32 }
+    struct Counts {
+        tokens: AtomicU32,
+        basic: AtomicU32,
+    }
     let counts = Arc::new(Counts::default());
-    let router = axum::Router::new()
-        .route("/token", post(async |State(counts): State<Arc<Counts>>, headers: HeaderMap, body: String| {
-            assert!(body.contains("grant_type=client_credentials") && body.contains("scope=gpu"));
-            if headers.contains_key("authorization") { counts.basic.fetch_add(1, Ordering::SeqCst); }
-            let n = counts.tokens.fetch_add(1, Ordering::SeqCst) + 1;
-            format!(r#"{{"access_token":"token-{n}","token_type":"Bearer","expires_in":3600}}"#)
-        }))
-        .route("/old", post(async |headers: HeaderMap| if headers["authorization"] == "Bearer token-1" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }))
-        .route("/new", post(async |headers: HeaderMap| if headers["authorization"] == "Bearer token-2" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }))
-        .route("/never", post(async || StatusCode::UNAUTHORIZED))
-        .route("/refuses", post(async || (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#)))
-        .with_state(counts.clone());
+    let router =
+        axum::Router::new()
+            .route(
+                "/token",
+                post(async |State(counts): State<Arc<Counts>>, headers: HeaderMap, body: String| {
+                    assert!(body.contains("grant_type=client_credentials") && body.contains("scope=gpu"));
+                    if headers.contains_key("authorization") {
+                        counts.basic.fetch_add(1, Ordering::SeqCst);
+                    }
+                    let n = counts.tokens.fetch_add(1, Ordering::SeqCst) + 1;
+                    format!(r#"{{"access_token":"token-{n}","token_type":"Bearer","expires_in":3600}}"#)
+                }),
+            )
+            .route(
+                "/old",
+                post(async |headers: HeaderMap| {
+                    if headers["authorization"] == "Bearer token-1" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+                }),
+            )
+            .route(
+                "/new",
+                post(async |headers: HeaderMap| {
+                    if headers["authorization"] == "Bearer token-2" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+                }),
+            )
+            .route("/never", post(async || StatusCode::UNAUTHORIZED))
+            .route("/refuses", post(async || (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#)))
+            .with_state(counts.clone());
     let url = serve(router).await;
     let sender = sender(true, Duration::from_secs(5));
-    let auth = |token: &str| Auth::Oauth2 { token_url: format!("{url}{token}"), client_id: "berth".into(), client_secret: "s3cret-s3cret".into(), scope: Some("gpu".into()), audience: None };
-    let go = async |path: &str, token: &str| attempt(&sender, &job_with(&format!("{url}{path}"), auth(token), Vec::new())).await.attempt;
+    let auth = |token: &str| Auth::Oauth2 {
+        token_url: format!("{url}{token}"),
+        client_id: "berth".into(),
+        client_secret: "s3cret-s3cret".into(),
+        scope: Some("gpu".into()),
+        audience: None,
+    };
+    let go = async |path: &str, token: &str| {
+        attempt(&sender, &job_with(&format!("{url}{path}"), auth(token), Vec::new())).await.attempt
+    };
     for _ in 0..3 {
         assert_eq!(go("/old", "/token").await.outcome, Outcome::Succeeded);
     }

@@ -132,14 +132,22 @@ pub fn may(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     match action {
         Action::ReadCatalogue | Action::Reserve | Action::RequestAccess | Action::ManageOwnTokens => Ok(()),
         Action::ReadReservation { owner } | Action::WriteReservation { owner } => {
-            if admin || owner == actor.username { Ok(()) } else { Err(Problem::not_found("reservation")) }
+            if admin || owner == actor.username {
+                Ok(())
+            } else {
+                Err(Problem::not_found("reservation"))
+            }
         }
         Action::WriteCatalogue
         | Action::DecideAccess
         | Action::ReadWebhooks
         | Action::WriteWebhooks
         | Action::ManageUsers => {
-            if admin { Ok(()) } else { Err(Problem::forbidden("Only administrators may do this.")) }
+            if admin {
+                Ok(())
+            } else {
+                Err(Problem::forbidden("Only administrators may do this."))
+            }
         }
     }
 }

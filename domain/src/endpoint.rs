@@ -148,7 +148,8 @@ fn classify_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
     // Teredo 2001::/32 (RFC 4380): the server in clear, the client inverted. Either may be an inner network.
     if segments[0] == 0x2001 && segments[1] == 0 {
-        return classify_v4(Ipv4Addr::from((bits >> 64) as u32)).or_else(|| classify_v4(Ipv4Addr::from(!(bits as u32))));
+        return classify_v4(Ipv4Addr::from((bits >> 64) as u32))
+            .or_else(|| classify_v4(Ipv4Addr::from(!(bits as u32))));
     }
     // The rest of ::/8 (IPv4-compatible and unassigned) is not global unicast.
     if segments[0] >> 8 == 0 {
@@ -251,18 +252,60 @@ mod tests {
     #[test]
     fn inner_networks_are_told_from_public_ones() {
         for inner in [
-            "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
-            "100.64.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "192.0.2.1", "203.0.113.9",
-            "168.63.129.16", "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::10.0.0.1",
-            "64:ff9b:1::1", "2002:7f00:1::", "2002:c0a8:101::1", "::ffff:0:127.0.0.1", "::127.0.0.1", "fe80::1",
-            "fec0::1", "fc00::1", "fd12::1", "ff02::1", "2001:db8::1", "3fff::1", "100::1", "5f00::1",
-            "2001:4860::5efe:10.0.0.1", "2001:4860::200:5efe:192.168.0.1", "2001:0:7f00:1::1", "2001:10::1", "fd00:ec2::254",
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "192.0.2.1",
+            "203.0.113.9",
+            "168.63.129.16",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2002:c0a8:101::1",
+            "::ffff:0:127.0.0.1",
+            "::127.0.0.1",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "2001:db8::1",
+            "3fff::1",
+            "100::1",
+            "5f00::1",
+            "2001:4860::5efe:10.0.0.1",
+            "2001:4860::200:5efe:192.168.0.1",
+            "2001:0:7f00:1::1",
+            "2001:10::1",
+            "fd00:ec2::254",
         ] {
             assert!(kind(inner).is_some(), "{inner}");
         }
         for public in [
-            "1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "198.20.0.1", "2606:4700::1111", "::ffff:8.8.8.8",
-            "64:ff9b::8.8.8.8", "2002:808:808::1", "2001:4860:4860::8888", "2a00:1450::1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "198.20.0.1",
+            "2606:4700::1111",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "2001:4860:4860::8888",
+            "2a00:1450::1",
         ] {
             assert_eq!(kind(public), None, "{public}");
         }
@@ -284,12 +327,33 @@ mod tests {
         assert!(check_url("http://127.0.0.1:8000/api/webhook", &open).is_ok());
         assert!(check_url("http://localhost:8000/api/webhook", &open).is_ok());
         for bad in [
-            "", "x", "/path", "file:///etc/passwd", "ftp://a.example", "http://your-service.com", "https://u:p@a.example/",
-            "https://a.example/#f", "https://127.0.0.1/", "https://2130706433/", "https://0x7f.1/", "https://0177.0.0.1/",
-            "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]/", "https://localhost/",
-            "https://api.localhost/", "https://localhost./", "https://a .example/", " https://a.example/", "https://a.example/\n",
-            "https://169.254.169.254/latest", "https://[64:ff9b::a00:1]/", "https://a.example\\@b.example/", "https://a.example:0/",
-            "javascript:alert(1)", "https://",
+            "",
+            "x",
+            "/path",
+            "file:///etc/passwd",
+            "ftp://a.example",
+            "http://your-service.com",
+            "https://u:p@a.example/",
+            "https://a.example/#f",
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://0177.0.0.1/",
+            "https://[::1]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://[::ffff:7f00:1]/",
+            "https://localhost/",
+            "https://api.localhost/",
+            "https://localhost./",
+            "https://a .example/",
+            " https://a.example/",
+            "https://a.example/\n",
+            "https://169.254.169.254/latest",
+            "https://[64:ff9b::a00:1]/",
+            "https://a.example\\@b.example/",
+            "https://a.example:0/",
+            "javascript:alert(1)",
+            "https://",
         ] {
             assert!(check_url(bad, &strict).is_err(), "{bad}");
         }

@@ -168,7 +168,10 @@ impl Problem {
 
     /// [`ProblemKind::Internal`]: the caller learns nothing of the cause, which belongs in the log.
     pub fn internal() -> Self {
-        Self::new(ProblemKind::Internal, "Please try again. If it happens again, tell the operator; the log has the details.")
+        Self::new(
+            ProblemKind::Internal,
+            "Please try again. If it happens again, tell the operator; the log has the details.",
+        )
     }
 
     /// [`ProblemKind::Invalid`] with one field at fault.

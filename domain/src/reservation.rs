@@ -223,7 +223,10 @@ pub fn apply_patch(
     now: DateTime<Utc>,
 ) -> Result<(Reservation, Map<String, Value>), Problem> {
     if current.status != ReservationStatus::Active {
-        return Err(Problem::conflict(format!("This reservation is {}; it can no longer be changed.", current.status.as_str())));
+        return Err(Problem::conflict(format!(
+            "This reservation is {}; it can no longer be changed.",
+            current.status.as_str()
+        )));
     }
     let mut checks = Checks::new();
     let mut next = current.clone();

@@ -34,7 +34,9 @@ impl Secret {
         if let Some(encoded) = text.strip_prefix(SECRET_PREFIX)
             && BASE64.decode(encoded).map_or(true, |key| key.is_empty())
         {
-            return Err("What follows whsec_ must be base64. Copy the whole secret, or use one without that prefix.".into());
+            return Err(
+                "What follows whsec_ must be base64. Copy the whole secret, or use one without that prefix.".into()
+            );
         }
         Ok(Self(text.to_owned()))
     }

@@ -91,7 +91,11 @@ pub fn email(email: &str) -> Result<(), String> {
     let sound = email.len() <= 254
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
         && email.split_once('@').is_some_and(|(local, host)| {
-            !local.is_empty() && !host.is_empty() && !host.contains('@') && !host.starts_with('.') && !host.ends_with('.')
+            !local.is_empty()
+                && !host.is_empty()
+                && !host.contains('@')
+                && !host.starts_with('.')
+                && !host.ends_with('.')
         });
     if sound { Ok(()) } else { Err("Enter an e-mail address, e.g. alice@example.com.".into()) }
 }
@@ -102,7 +106,9 @@ pub fn email(email: &str) -> Result<(), String> {
 /// The sentence for the field; a private key gets a warning of its own.
 pub fn ssh_key(key: &str) -> Result<(), String> {
     if key.contains("PRIVATE KEY") {
-        return Err("This is a private key. Keep it secret and paste the public one (the file that ends in .pub).".into());
+        return Err(
+            "This is a private key. Keep it secret and paste the public one (the file that ends in .pub).".into()
+        );
     }
     if key.len() > 8_192 {
         return Err("This is too long for an SSH public key.".into());
@@ -111,7 +117,8 @@ pub fn ssh_key(key: &str) -> Result<(), String> {
         return Err("Paste one key, on one line.".into());
     }
     ssh_key::PublicKey::from_openssh(key.trim()).map(|_| ()).map_err(|_| {
-        "This is not an OpenSSH public key. Paste the whole line of the .pub file, e.g. ssh-ed25519 AAAA… you@host.".into()
+        "This is not an OpenSSH public key. Paste the whole line of the .pub file, e.g. ssh-ed25519 AAAA… you@host."
+            .into()
     })
 }
 

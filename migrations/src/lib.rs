@@ -3,7 +3,9 @@
 mod m0001_start;
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::{DatabaseBackend, DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
+use sea_orm_migration::sea_orm::{
+    DatabaseBackend, DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
 
 /// The migrations in order.
 pub struct Migrator;
@@ -22,7 +24,10 @@ impl MigratorTrait for Migrator {
 pub async fn up(database: &DatabaseConnection) -> Result<(), DbErr> {
     if database.get_database_backend() != DatabaseBackend::Postgres {
         // All or nothing, under SQLite's write lock: a step that is interrupted leaves no half of itself behind.
-        let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
         let transaction = database.begin_with_options(options).await?;
         Migrator::up(&transaction, None).await?;
         return transaction.commit().await;

@@ -65,7 +65,8 @@ CREATE TABLE idempotency_keys (username TEXT NOT NULL, key TEXT NOT NULL, finger
   created_at BIGINT NOT NULL, PRIMARY KEY (username, key));
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at)";
 
-const SQLITE: &str = "CREATE INDEX reservations_span ON reservations (resource_id, end_at, start_at) WHERE status = 'active'";
+const SQLITE: &str =
+    "CREATE INDEX reservations_span ON reservations (resource_id, end_at, start_at) WHERE status = 'active'";
 
 /// PostgreSQL refuses overlaps itself; rows that change often leave room for HOT updates.
 const POSTGRES: &str = "

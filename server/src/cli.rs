@@ -3,9 +3,9 @@
 use crate::config::{Config, Given};
 use crate::workers;
 use clap::{Parser, Subcommand, ValueEnum};
+use domain::Problem;
 use domain::access::{Role, Scope};
 use domain::account::{ApiTokenInput, UserInput};
-use domain::Problem;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
@@ -102,7 +102,9 @@ pub fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(message) => return fail(&message, 2),
     };
-    if let Err(message) = log_to_stderr(log.as_deref().unwrap_or("info,sea_orm_migration=warn"), format.as_deref().unwrap_or("text")) {
+    if let Err(message) =
+        log_to_stderr(log.as_deref().unwrap_or("info,sea_orm_migration=warn"), format.as_deref().unwrap_or("text"))
+    {
         return fail(&message, 2);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -145,9 +147,9 @@ fn told(problem: Problem) -> String {
 async fn run(command: Command, config: Config) -> Result<(), String> {
     match command {
         Command::Serve { demo } => {
-            let listener = TcpListener::bind(config.listen)
-                .await
-                .map_err(|error| format!("{} cannot be listened on ({error}). Choose another with BERTH_LISTEN.", config.listen))?;
+            let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+                format!("{} cannot be listened on ({error}). Choose another with BERTH_LISTEN.", config.listen)
+            })?;
             let cancel = stopped();
             let service = crate::open(&config).await?;
             if demo {
@@ -192,20 +194,28 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
                 Ok(password) => password,
                 Err(_) => {
                     let mut line = String::new();
-                    std::io::stdin().read_line(&mut line).map_err(|error| format!("The password cannot be read: {error}"))?;
+                    std::io::stdin()
+                        .read_line(&mut line)
+                        .map_err(|error| format!("The password cannot be read: {error}"))?;
                     line.trim_end_matches(['\r', '\n']).to_owned()
                 }
             };
             let role = if admin { Role::Administrator } else { Role::User };
             let service = crate::open(&config).await?;
-            let user = service.create_user_as_operator(UserInput { username: name, email, password, role }).await.map_err(told)?;
+            let user = service
+                .create_user_as_operator(UserInput { username: name, email, password, role })
+                .await
+                .map_err(told)?;
             println!("Made the account {}.", user.username);
             Ok(())
         }
         Command::Backup { file } => {
             let service = crate::open(&config).await?;
             service.backup(&file).await.map_err(told)?;
-            println!("Wrote {}. Keep the master key with it: without it the secrets inside cannot be read.", file.display());
+            println!(
+                "Wrote {}. Keep the master key with it: without it the secrets inside cannot be read.",
+                file.display()
+            );
             Ok(())
         }
         Command::Healthcheck => {

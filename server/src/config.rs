@@ -102,7 +102,9 @@ impl Given {
         use figment::Figment;
         use figment::providers::{Format as _, Serialized, Toml};
         let file = match &self.config {
-            Some(file) if !file.exists() => return Err(format!("The file {} named by --config does not exist.", file.display())),
+            Some(file) if !file.exists() => {
+                return Err(format!("The file {} named by --config does not exist.", file.display()));
+            }
             Some(file) => file.clone(),
             None => PathBuf::from("berth.toml"),
         };
@@ -129,21 +131,26 @@ impl Given {
         let env = self.env.unwrap_or(Environment::Development);
         let public_url = self.public_url.unwrap_or_else(|| format!("http://{listen}"));
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let sound = url::Url::parse(&public_url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        let sound = url::Url::parse(&public_url)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
         if !sound {
             return Err("BERTH_PUBLIC_URL must be a URL such as https://berth.example.com.".into());
         }
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("data"));
-        std::fs::create_dir_all(&data_dir)
-            .map_err(|error| format!("The data folder {} cannot be made ({error}). Set BERTH_DATA_DIR to a folder that can be written.", data_dir.display()))?;
-        let database_url = self
-            .database_url
-            .unwrap_or_else(|| format!("sqlite://{}?mode=rwc", data_dir.join("berth.db").display()));
+        std::fs::create_dir_all(&data_dir).map_err(|error| {
+            format!(
+                "The data folder {} cannot be made ({error}). Set BERTH_DATA_DIR to a folder that can be written.",
+                data_dir.display()
+            )
+        })?;
+        let database_url =
+            self.database_url.unwrap_or_else(|| format!("sqlite://{}?mode=rwc", data_dir.join("berth.db").display()));
         let mut allow_networks = Vec::new();
         match &self.allow_networks {
             Some(list) => {
                 for network in list.split(',').map(str::trim).filter(|network| !network.is_empty()) {
-                    allow_networks.push(Network::parse(network).map_err(|message| format!("BERTH_ALLOW_NETWORKS: {message}"))?);
+                    allow_networks
+                        .push(Network::parse(network).map_err(|message| format!("BERTH_ALLOW_NETWORKS: {message}"))?);
                 }
             }
             None if env == Environment::Development => {
@@ -154,7 +161,8 @@ impl Given {
             None => {}
         }
         let master_key = match self.master_key {
-            Some(text) => parse_key(&text).ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?,
+            Some(text) => parse_key(&text)
+                .ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?,
             None => key_file(&data_dir)?,
         };
         let seconds = self.delivery_timeout.unwrap_or(30.0);
@@ -206,7 +214,9 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
 fn key_file(folder: &std::path::Path) -> Result<[u8; 32], String> {
     use std::io::Write as _;
     let path = folder.join("master.key");
-    let told = |error: std::io::Error| format!("The master key {} cannot be used ({error}). Set BERTH_MASTER_KEY instead.", path.display());
+    let told = |error: std::io::Error| {
+        format!("The master key {} cannot be used ({error}). Set BERTH_MASTER_KEY instead.", path.display())
+    };
     let read = || -> Result<[u8; 32], String> {
         let text = std::fs::read_to_string(&path).map_err(told)?;
         parse_key(&text).ok_or_else(|| format!("{} does not hold 64 hex digits.", path.display()))

@@ -51,18 +51,46 @@ fn unless_there<T>(result: Result<T, Problem>) -> Result<Option<T>, String> {
 /// A sentence for the operator.
 pub async fn set_up(service: &Service, cancel: &CancellationToken) -> Result<(), String> {
     for ((username, password), role) in [(ADMIN, Role::Administrator), (USER, Role::User)] {
-        let input = UserInput { username: username.into(), email: format!("{username}@example.com"), password: password.into(), role };
+        let input = UserInput {
+            username: username.into(),
+            email: format!("{username}@example.com"),
+            password: password.into(),
+            role,
+        };
         unless_there(service.create_user_as_operator(input).await)?;
     }
     let actor = actor();
     for (slug, name, color, schema) in types() {
-        let input = ResourceTypeInput { slug: slug.into(), name: name.into(), color: Some(color.into()), config_schema: Some(schema) };
+        let input = ResourceTypeInput {
+            slug: slug.into(),
+            name: name.into(),
+            color: Some(color.into()),
+            config_schema: Some(schema),
+        };
         unless_there(service.create_type(&actor, input).await)?;
     }
     for (name, kind, location, specs, status) in [
-        ("A100 cluster", "gpu-cluster", "Hall 1, row A", "4 nodes, 8 × NVIDIA A100 80 GB each, InfiniBand", ResourceStatus::Available),
-        ("H100 cluster", "gpu-cluster", "Hall 1, row B", "2 nodes, 8 × NVIDIA H100 80 GB each, NVLink", ResourceStatus::Available),
-        ("H200 pilot", "gpu-cluster", "Hall 2, row A", "1 node, 8 × NVIDIA H200; ask for access first", ResourceStatus::Restricted),
+        (
+            "A100 cluster",
+            "gpu-cluster",
+            "Hall 1, row A",
+            "4 nodes, 8 × NVIDIA A100 80 GB each, InfiniBand",
+            ResourceStatus::Available,
+        ),
+        (
+            "H100 cluster",
+            "gpu-cluster",
+            "Hall 1, row B",
+            "2 nodes, 8 × NVIDIA H100 80 GB each, NVLink",
+            ResourceStatus::Available,
+        ),
+        (
+            "H200 pilot",
+            "gpu-cluster",
+            "Hall 2, row A",
+            "1 node, 8 × NVIDIA H200; ask for access first",
+            ResourceStatus::Restricted,
+        ),
         ("epyc-01", "server", "Hall 1, row C", "2 × AMD EPYC 9654, 1.5 TB memory, 8 NVMe", ResourceStatus::Available),
         ("epyc-02", "server", "Hall 1, row C", "2 × AMD EPYC 9654, 1.5 TB memory, 8 NVMe", ResourceStatus::Available),
         ("epyc-03", "server", "Hall 1, row C", "Waiting for a new power supply", ResourceStatus::Maintenance),
@@ -126,7 +154,11 @@ async fn sample_receiver(service: &Service, actor: &Actor, cancel: &Cancellation
         Some(webhook) => {
             let patch = WebhookPatch { endpoint_url: Some(endpoint_url), ..WebhookPatch::default() };
             service.patch_webhook(actor, webhook.id, patch).await.map_err(told)?;
-            let rotated = service.rotate_secret(actor, webhook.id, domain::webhook::RotateInput { overlap_hours: Some(0), secret: None });
+            let rotated = service.rotate_secret(
+                actor,
+                webhook.id,
+                domain::webhook::RotateInput { overlap_hours: Some(0), secret: None },
+            );
             (webhook.id, rotated.await.map_err(told)?.secret)
         }
         None => {
@@ -191,7 +223,9 @@ impl Receiver {
             let refusal = (StatusCode::UNAUTHORIZED, Json(json!({"detail": "Invalid webhook signature"})));
             return Err(Box::new(refusal.into_response()));
         }
-        serde_json::from_slice(body).map_err(|_| Box::new((StatusCode::BAD_REQUEST, Json(json!({"detail": "Invalid JSON payload"}))).into_response()))
+        serde_json::from_slice(body).map_err(|_| {
+            Box::new((StatusCode::BAD_REQUEST, Json(json!({"detail": "Invalid JSON payload"}))).into_response())
+        })
     }
 
     /// Reports progress as a service does that takes its time.
@@ -251,7 +285,11 @@ async fn provision(State(receiver): State<Receiver>, headers: HeaderMap, body: B
         return (StatusCode::ACCEPTED, Json(answer)).into_response();
     }
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let cluster = format!("{}-{}", event["resource_type"].as_str().unwrap_or_default(), event["reservation_id"].as_str().unwrap_or_default());
+    let cluster = format!(
+        "{}-{}",
+        event["resource_type"].as_str().unwrap_or_default(),
+        event["reservation_id"].as_str().unwrap_or_default()
+    );
     Json(json!({
         "status": "success", "reservation_id": event["reservation_id"], "message": "Resource provisioned successfully",
         "details": {"cluster_id": cluster, "access_info": access_info(&user, "192.0.2.10"), "estimated_ready_time": "now"},
@@ -263,7 +301,10 @@ async fn release(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     match receiver.verified(&headers, &body) {
         Ok(event) => {
             tokio::time::sleep(Duration::from_millis(400)).await;
-            Json(json!({"status": "success", "reservation_id": event["reservation_id"], "message": "Resource released"})).into_response()
+            Json(
+                json!({"status": "success", "reservation_id": event["reservation_id"], "message": "Resource released"}),
+            )
+            .into_response()
         }
         Err(refusal) => *refusal,
     }

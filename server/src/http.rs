@@ -72,7 +72,9 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), guard::rate_limit));
     // Answers of the API are compressed as they are made; the page's files are compressed beforehand, the feed never.
     let compress = CompressionLayer::new().br(true).gzip(true).compress_when(
-        SizeAbove::new(1_024).and(NotForContentType::new("text/event-stream")).and(NotForContentType::new("application/wasm")),
+        SizeAbove::new(1_024)
+            .and(NotForContentType::new("text/event-stream"))
+            .and(NotForContentType::new("application/wasm")),
     );
     Router::new()
         .merge(api.layer(compress.clone()))

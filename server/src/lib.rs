@@ -48,7 +48,9 @@ pub async fn open(config: &Config) -> Result<Service, String> {
 /// A sentence for the operator.
 pub async fn open_with(config: &Config, clock: Arc<dyn service::Clock>) -> Result<Service, String> {
     let (write, read) = service::connect(&config.service.database_url).await.map_err(|error| error.to_string())?;
-    migrations::up(&write).await.map_err(|error| format!("The database schema could not be brought up to date: {error}"))?;
+    migrations::up(&write)
+        .await
+        .map_err(|error| format!("The database schema could not be brought up to date: {error}"))?;
     Service::open_with(config.service.clone(), clock, write, read).map_err(|error| error.to_string())
 }
 
@@ -61,20 +63,29 @@ async fn first_administrator(service: &Service, config: &Config) -> Result<(), S
     let host = url::Url::parse(&config.public_url).ok().and_then(|url| url.host_str().map(str::to_owned));
     let input = UserInput {
         username: username.clone(),
-        email: format!("{username}@{}", host.filter(|host| host.contains('.') && host.parse::<std::net::IpAddr>().is_err()).unwrap_or_else(|| "localhost".to_owned())),
+        email: format!(
+            "{username}@{}",
+            host.filter(|host| host.contains('.') && host.parse::<std::net::IpAddr>().is_err())
+                .unwrap_or_else(|| "localhost".to_owned())
+        ),
         password: password.clone(),
         role: Role::Administrator,
     };
     service.create_user_as_operator(input).await.map(|_| ()).map_err(|problem| {
         let faults: Vec<String> = problem.errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
-        format!("The administrator of BERTH_ADMIN_USERNAME and BERTH_ADMIN_PASSWORD cannot be made. {} {}", problem.detail, faults.join(" "))
+        format!(
+            "The administrator of BERTH_ADMIN_USERNAME and BERTH_ADMIN_PASSWORD cannot be made. {} {}",
+            problem.detail,
+            faults.join(" ")
+        )
     })
 }
 
 /// A lock on a SQLite database's folder: who holds it is its only dispatching process, and may take every lease up at once.
 fn only_process(config: &Config) -> Option<std::fs::File> {
     let path = config.service.database_url.strip_prefix("sqlite://")?.split('?').next()?;
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(format!("{path}.dispatcher")).ok()?;
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(format!("{path}.dispatcher")).ok()?;
     file.try_lock().ok().map(|()| file)
 }
 
@@ -91,15 +102,24 @@ pub async fn run(config: Config, listener: TcpListener, cancel: CancellationToke
 ///
 /// # Errors
 /// A sentence for the operator.
-pub async fn serve(config: Config, service: Service, listener: TcpListener, cancel: CancellationToken) -> Result<(), String> {
+pub async fn serve(
+    config: Config,
+    service: Service,
+    listener: TcpListener,
+    cancel: CancellationToken,
+) -> Result<(), String> {
     first_administrator(&service, &config).await?;
     let lock = only_process(&config);
     if lock.is_some() {
         service.reclaim_lapsed(true).await.map_err(|problem| problem.detail)?;
     }
-    let setup_code: Arc<str> = service::secrets::random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    let setup_code: Arc<str> =
+        service::secrets::random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
     if service.needs_setup().await.map_err(|problem| problem.detail)? {
-        tracing::info!("Berth has no administrator yet. Set it up once at {}/setup?code={setup_code}", config.public_url);
+        tracing::info!(
+            "Berth has no administrator yet. Set it up once at {}/setup?code={setup_code}",
+            config.public_url
+        );
     }
     let (mut tasks, pulse) = workers::spawn(&service, &cancel);
     let app = http::App {

@@ -90,14 +90,16 @@ async fn hash(password: String) -> Result<String, Problem> {
 async fn verify(password: String, stored: String) -> bool {
     let Ok(_turn) = HASHING.acquire().await else { return false };
     tokio::task::spawn_blocking(move || {
-        PasswordHash::new(&stored).is_ok_and(|hash| argon2::Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+        PasswordHash::new(&stored)
+            .is_ok_and(|hash| argon2::Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
     })
     .await
     .unwrap_or(false)
 }
 
 /// A hash of nobody's password: verifying against it takes as long as against a real one.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$YmVydGgtbm9ib2R5LXNhbHQ$0Q7WYV2Uvqc8xHnVvbnQ5o0oYwHn0Zc5p3hq2m4Jk1c";
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$YmVydGgtbm9ib2R5LXNhbHQ$0Q7WYV2Uvqc8xHnVvbnQ5o0oYwHn0Zc5p3hq2m4Jk1c";
 
 fn already_set_up() -> Problem {
     Problem::conflict("Berth has been set up already. Log in instead.")
@@ -125,7 +127,12 @@ impl Service {
     /// # Errors
     /// 409 when an account exists; 422 naming the fields at fault.
     pub async fn set_up(&self, input: SetupInput) -> Result<LoggedIn, Problem> {
-        let user = UserInput { username: input.username, email: input.email, password: input.password, role: Role::Administrator };
+        let user = UserInput {
+            username: input.username,
+            email: input.email,
+            password: input.password,
+            role: Role::Administrator,
+        };
         check_new(&user)?;
         if !self.needs_setup().await? {
             return Err(already_set_up());
@@ -144,7 +151,12 @@ impl Service {
         self.open_session(&user.username).await
     }
 
-    async fn insert_user(&self, tx: &sea_orm::DatabaseTransaction, input: &UserInput, hash: &str) -> Result<(), Problem> {
+    async fn insert_user(
+        &self,
+        tx: &sea_orm::DatabaseTransaction,
+        input: &UserInput,
+        hash: &str,
+    ) -> Result<(), Problem> {
         let values = [
             input.username.as_str().into(),
             input.email.as_str().into(),
@@ -308,10 +320,11 @@ impl Service {
             Some(row) => get::<Option<i64>>(row, "expires_at")?.map(time),
             None => None,
         };
-        let row = rows
-            .first()
-            .filter(|_| expires_at.is_none_or(|until| until > now))
-            .ok_or_else(|| Problem::unauthenticated("This API token is unknown, revoked or expired. Make one under Settings → API tokens."))?;
+        let row = rows.first().filter(|_| expires_at.is_none_or(|until| until > now)).ok_or_else(|| {
+            Problem::unauthenticated(
+                "This API token is unknown, revoked or expired. Make one under Settings → API tokens.",
+            )
+        })?;
         let user = user(row)?;
         let scopes: Vec<Scope> = json(&get::<String>(row, "scopes")?)?;
         if get::<Option<i64>>(row, "last_used_at")?.is_none_or(|at| now - time(at) > Duration::minutes(1)) {
@@ -402,9 +415,12 @@ impl Service {
             if self.is_postgres() {
                 tx.execute_unprepared("LOCK TABLE users IN EXCLUSIVE MODE").await.map_err(db_problem)?;
             }
-            let sql = "SELECT 1 AS one FROM users WHERE role = 'administrator' AND NOT disabled AND username <> $1 LIMIT 1";
+            let sql =
+                "SELECT 1 AS one FROM users WHERE role = 'administrator' AND NOT disabled AND username <> $1 LIMIT 1";
             if tx.query_one_raw(self.sql(sql, [username.into()])).await.map_err(db_problem)?.is_none() {
-                return Err(Problem::conflict("This is the last administrator. Make someone else administrator first."));
+                return Err(Problem::conflict(
+                    "This is the last administrator. Make someone else administrator first.",
+                ));
             }
         }
         let values = [
@@ -458,7 +474,10 @@ impl Service {
         may(actor, Action::ManageOwnTokens)?;
         let wanted = input.scopes.get_or_insert_with(|| actor.scopes.clone());
         if let Some(beyond) = wanted.iter().find(|scope| !actor.scopes.contains(scope)) {
-            return Err(Problem::forbidden(format!("You cannot give the scope \"{}\", for you do not have it.", beyond.as_str())));
+            return Err(Problem::forbidden(format!(
+                "You cannot give the scope \"{}\", for you do not have it.",
+                beyond.as_str()
+            )));
         }
         self.create_token_as_operator(&actor.username, input).await
     }

@@ -151,7 +151,10 @@ impl Service {
         let limit = page.limit()?;
         let after = cursor::read(page.cursor.as_deref())?.unwrap_or_default();
         let rows = self
-            .rows(format!("{TYPE} WHERE t.slug > $1 ORDER BY t.slug LIMIT $2"), [after.into(), (limit as i64 + 1).into()])
+            .rows(
+                format!("{TYPE} WHERE t.slug > $1 ORDER BY t.slug LIMIT $2"),
+                [after.into(), (limit as i64 + 1).into()],
+            )
             .await?;
         let items = rows.iter().map(resource_type).collect::<Result<Vec<_>, _>>()?;
         Ok(page_of(items, limit, |t| t.slug.clone()))
@@ -182,7 +185,8 @@ impl Service {
             to_json(&schema)?.into(),
             self.now().timestamp_millis().into(),
         ];
-        let sql = "INSERT INTO resource_types (slug, name, color, config_schema, created_at) VALUES ($1, $2, $3, $4, $5)";
+        let sql =
+            "INSERT INTO resource_types (slug, name, color, config_schema, created_at) VALUES ($1, $2, $3, $4, $5)";
         self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(|error| {
             if is_unique_violation(&error) {
                 Problem::conflict(format!("There is already a resource type with the slug {}.", input.slug))
@@ -197,7 +201,12 @@ impl Service {
     ///
     /// # Errors
     /// 404, 422 naming the fields at fault.
-    pub async fn patch_type(&self, actor: &Actor, slug: &str, patch: ResourceTypePatch) -> Result<ResourceType, Problem> {
+    pub async fn patch_type(
+        &self,
+        actor: &Actor,
+        slug: &str,
+        patch: ResourceTypePatch,
+    ) -> Result<ResourceType, Problem> {
         may(actor, Action::WriteCatalogue)?;
         let before = self.get_type(actor, slug).await?;
         let input = ResourceTypeInput {
@@ -228,9 +237,12 @@ impl Service {
         self.get_type(actor, slug).await?;
         let sql = "DELETE FROM resource_types WHERE slug = $1 AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.resource_type = $1) AND NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.resource_type = $1 AND w.deleted_at IS NULL)";
         let used = || Problem::conflict("Resources or webhooks use this type. Delete those first.");
-        let done = self.inner.write.execute_raw(self.sql(sql, [slug.into()])).await.map_err(|error| {
-            if is_foreign_key_violation(&error) { used() } else { db_problem(error) }
-        })?;
+        let done = self
+            .inner
+            .write
+            .execute_raw(self.sql(sql, [slug.into()]))
+            .await
+            .map_err(|error| if is_foreign_key_violation(&error) { used() } else { db_problem(error) })?;
         if done.rows_affected() == 0 {
             return Err(used());
         }
@@ -242,7 +254,12 @@ impl Service {
     ///
     /// # Errors
     /// 422 for a bad page.
-    pub async fn list_resources(&self, actor: &Actor, resource_type: Option<&str>, page: &PageQuery) -> Result<Page<Resource>, Problem> {
+    pub async fn list_resources(
+        &self,
+        actor: &Actor,
+        resource_type: Option<&str>,
+        page: &PageQuery,
+    ) -> Result<Page<Resource>, Problem> {
         may(actor, Action::ReadCatalogue)?;
         let limit = page.limit()?;
         let after = cursor::read_number(page.cursor.as_deref())?.unwrap_or(0);
@@ -263,7 +280,8 @@ impl Service {
     /// 404.
     pub async fn get_resource(&self, actor: &Actor, id: ResourceId) -> Result<Resource, Problem> {
         may(actor, Action::ReadCatalogue)?;
-        let rows = self.rows(format!("{RESOURCE} WHERE r.id = $2"), [actor.username.as_str().into(), id.into()]).await?;
+        let rows =
+            self.rows(format!("{RESOURCE} WHERE r.id = $2"), [actor.username.as_str().into(), id.into()]).await?;
         rows.first().map(|row| resource(row, actor)).unwrap_or_else(|| Err(Problem::not_found("resource")))
     }
 
@@ -287,7 +305,10 @@ impl Service {
             if is_unique_violation(&error) {
                 Problem::conflict(format!("There is already a {} named {}.", input.resource_type, input.name))
             } else if is_foreign_key_violation(&error) {
-                Problem::field("resource_type", format!("There is no resource type {}. Make it first.", input.resource_type))
+                Problem::field(
+                    "resource_type",
+                    format!("There is no resource type {}. Make it first.", input.resource_type),
+                )
             } else {
                 db_problem(error)
             }
@@ -300,7 +321,12 @@ impl Service {
     ///
     /// # Errors
     /// 404, 409 when the name is taken, 422 naming the fields at fault.
-    pub async fn patch_resource(&self, actor: &Actor, id: ResourceId, patch: ResourcePatch) -> Result<Resource, Problem> {
+    pub async fn patch_resource(
+        &self,
+        actor: &Actor,
+        id: ResourceId,
+        patch: ResourcePatch,
+    ) -> Result<Resource, Problem> {
         may(actor, Action::WriteCatalogue)?;
         let before = self.get_resource(actor, id).await?;
         let input = ResourceInput {
@@ -338,10 +364,17 @@ impl Service {
         may(actor, Action::WriteCatalogue)?;
         self.get_resource(actor, id).await?;
         let sql = "DELETE FROM resources WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM reservations v WHERE v.resource_id = $1)";
-        let named = || Problem::conflict("Reservations name this resource, so it stays in the records. Set it to maintenance instead.");
-        let done = self.inner.write.execute_raw(self.sql(sql, [id.into()])).await.map_err(|error| {
-            if is_foreign_key_violation(&error) { named() } else { db_problem(error) }
-        })?;
+        let named = || {
+            Problem::conflict(
+                "Reservations name this resource, so it stays in the records. Set it to maintenance instead.",
+            )
+        };
+        let done = self
+            .inner
+            .write
+            .execute_raw(self.sql(sql, [id.into()]))
+            .await
+            .map_err(|error| if is_foreign_key_violation(&error) { named() } else { db_problem(error) })?;
         if done.rows_affected() == 0 {
             return Err(named());
         }
@@ -420,7 +453,12 @@ impl Service {
     ///
     /// # Errors
     /// 422 for a bad page.
-    pub async fn list_access_requests(&self, actor: &Actor, status: Option<AccessStatus>, page: &PageQuery) -> Result<Page<AccessRequest>, Problem> {
+    pub async fn list_access_requests(
+        &self,
+        actor: &Actor,
+        status: Option<AccessStatus>,
+        page: &PageQuery,
+    ) -> Result<Page<AccessRequest>, Problem> {
         may(actor, Action::ReadCatalogue)?;
         let limit = page.limit()?;
         let mut sql = format!("{ACCESS_REQUEST} WHERE 1 = 1");
@@ -446,7 +484,12 @@ impl Service {
     ///
     /// # Errors
     /// 403 for others than administrators, 404, 409 when decided already.
-    pub async fn decide_access(&self, actor: &Actor, id: &AccessRequestId, approve: bool) -> Result<AccessRequest, Problem> {
+    pub async fn decide_access(
+        &self,
+        actor: &Actor,
+        id: &AccessRequestId,
+        approve: bool,
+    ) -> Result<AccessRequest, Problem> {
         may(actor, Action::DecideAccess)?;
         let before = self.access_request(id).await?;
         let status = if approve { AccessStatus::Approved } else { AccessStatus::Denied };

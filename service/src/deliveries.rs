@@ -76,7 +76,12 @@ impl Service {
     ///
     /// # Errors
     /// 403 for others than administrators, 422 for a bad page.
-    pub async fn list_deliveries(&self, actor: &Actor, filter: &DeliveryFilter, page: &PageQuery) -> Result<Page<DeliverySummary>, Problem> {
+    pub async fn list_deliveries(
+        &self,
+        actor: &Actor,
+        filter: &DeliveryFilter,
+        page: &PageQuery,
+    ) -> Result<Page<DeliverySummary>, Problem> {
         may(actor, Action::ReadWebhooks)?;
         let limit = page.limit()?;
         let mut values: Vec<Value> = vec![(limit as i64 + 1).into()];
@@ -103,11 +108,14 @@ impl Service {
     /// 403 for others than administrators, 404.
     pub async fn get_delivery(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliveryDetail, Problem> {
         may(actor, Action::ReadWebhooks)?;
-        let rows = self.rows(format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, d.body,", 1)), [id.as_str().into()]).await?;
+        let rows = self
+            .rows(format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, d.body,", 1)), [id.as_str().into()])
+            .await?;
         let row = rows.first().ok_or_else(|| Problem::not_found("delivery"))?;
         let (seq, delivery) = summary(row)?;
         let body: String = get(row, "body")?;
-        let rows = self.rows("SELECT record FROM attempts WHERE delivery_seq = $1 ORDER BY attempt", [seq.into()]).await?;
+        let rows =
+            self.rows("SELECT record FROM attempts WHERE delivery_seq = $1 ORDER BY attempt", [seq.into()]).await?;
         let mut attempt_log = Vec::with_capacity(rows.len());
         for row in &rows {
             let mut attempt: Attempt = json(&get::<String>(row, "record")?)?;
@@ -123,7 +131,12 @@ impl Service {
     /// 403 for others than administrators, 404, 409 while the old one is unfinished, was a test, or its webhook is deleted.
     pub async fn redeliver(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliverySummary, Problem> {
         may(actor, Action::WriteWebhooks)?;
-        let rows = self.rows(format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, w.deleted_at,", 1)), [id.as_str().into()]).await?;
+        let rows = self
+            .rows(
+                format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, w.deleted_at,", 1)),
+                [id.as_str().into()],
+            )
+            .await?;
         let row = rows.first().ok_or_else(|| Problem::not_found("delivery"))?;
         let (_, old) = summary(row)?;
         if get::<Option<i64>>(row, "deleted_at")?.is_some() {
@@ -149,9 +162,15 @@ impl Service {
     }
 
     /// An INSERT of new deliveries for old ones that meet `conditions`; ids in pairs (old, new).
-    fn redelivery_sql(&self, conditions: &str, values: &mut Vec<Value>, ids: &[(DeliveryId, DeliveryId)]) -> Result<String, Problem> {
+    fn redelivery_sql(
+        &self,
+        conditions: &str,
+        values: &mut Vec<Value>,
+        ids: &[(DeliveryId, DeliveryId)],
+    ) -> Result<String, Problem> {
         let now = self.now().timestamp_millis();
-        let pairs: Vec<_> = ids.iter().map(|(old, new)| serde_json::json!({"o": old.as_str(), "n": new.as_str()})).collect();
+        let pairs: Vec<_> =
+            ids.iter().map(|(old, new)| serde_json::json!({"o": old.as_str(), "n": new.as_str()})).collect();
         values.push(crate::store::to_json(&pairs)?.into());
         let source = self.json_rows(&[("o", "text"), ("n", "text")]).replace("$1", &format!("${}", values.len()));
         Ok(format!(
@@ -170,7 +189,10 @@ impl Service {
         let mut filter = input.filter.clone();
         let status = *filter.status.get_or_insert(DeliveryStatus::Failed);
         if !status.is_final() {
-            return Err(Problem::field("filter.status", "Only succeeded, failed or cancelled deliveries can be replayed."));
+            return Err(Problem::field(
+                "filter.status",
+                "Only succeeded, failed or cancelled deliveries can be replayed.",
+            ));
         }
         let mut values = Vec::new();
         let conditions = conditions(&filter, &mut values);

@@ -2,8 +2,8 @@
 
 use crate::Service;
 use crate::store::{db_problem, get, is_unique_violation};
-use domain::access::Actor;
 use domain::Problem;
+use domain::access::Actor;
 use sea_orm::ConnectionTrait as _;
 
 /// A first request that has not answered for this long died; its key is free again.
@@ -29,7 +29,8 @@ impl Service {
         }
         let now = self.now().timestamp_millis();
         let sql = "DELETE FROM idempotency_keys WHERE username = $1 AND key = $2 AND (created_at < $3 OR (status IS NULL AND created_at < $4))";
-        let values = [actor.username.as_str().into(), key.into(), (now - 86_400_000).into(), (now - ABANDONED_MS).into()];
+        let values =
+            [actor.username.as_str().into(), key.into(), (now - 86_400_000).into(), (now - ABANDONED_MS).into()];
         self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         let sql = "INSERT INTO idempotency_keys (username, key, fingerprint, created_at) VALUES ($1, $2, $3, $4)";
         let values = [actor.username.as_str().into(), key.into(), fingerprint.into(), now.into()];
@@ -40,13 +41,20 @@ impl Service {
         }
         let sql = "SELECT fingerprint, status, body FROM idempotency_keys WHERE username = $1 AND key = $2";
         let rows = self.rows(sql, [actor.username.as_str().into(), key.into()]).await?;
-        let running = || Problem::conflict("The first request with this Idempotency-Key is still running. Try again in a moment.");
+        let running = || {
+            Problem::conflict("The first request with this Idempotency-Key is still running. Try again in a moment.")
+        };
         let row = rows.first().ok_or_else(running)?;
         if get::<String>(row, "fingerprint")? != fingerprint {
-            return Err(Problem::field("Idempotency-Key", "This key came with another request before. Use a new key for a new request."));
+            return Err(Problem::field(
+                "Idempotency-Key",
+                "This key came with another request before. Use a new key for a new request.",
+            ));
         }
         match (get::<Option<i32>>(row, "status")?, get::<Option<String>>(row, "body")?) {
-            (Some(status), Some(body)) => Ok(Idempotent::Replay(status as u16, self.inner.cipher.decrypt("idempotency", &body)?)),
+            (Some(status), Some(body)) => {
+                Ok(Idempotent::Replay(status as u16, self.inner.cipher.decrypt("idempotency", &body)?))
+            }
             _ => Err(running()),
         }
     }

@@ -1,6 +1,6 @@
 //! The use cases of Berth and their persistence: transaction → domain rule → rows → outbox row.
 //!
-//! One [`Service`] per process. Every use case takes the [`Actor`] who asks and checks
+//! One [`Service`] per process. Every use case takes the [`domain::access::Actor`] who asks and checks
 //! [`domain::access::may`] first. Rows are private to this crate; only domain types leave it.
 
 pub mod accounts;

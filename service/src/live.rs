@@ -261,7 +261,14 @@ impl Link {
     }
 
     fn message(&self) -> Message {
-        Message { from: self.name.clone(), presence: None, changes: Vec::new(), resync: false, wake: false, forget: false }
+        Message {
+            from: self.name.clone(),
+            presence: None,
+            changes: Vec::new(),
+            resync: false,
+            wake: false,
+            forget: false,
+        }
     }
 
     async fn send(&self, pool: &sqlx::PgPool, batch: Vec<Outgoing>) -> Result<(), sqlx::Error> {
@@ -294,7 +301,11 @@ impl Link {
         }
         payloads.push(message);
         let texts: Vec<String> = payloads.iter().filter_map(|m| serde_json::to_string(m).ok()).collect();
-        sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload").bind(CHANNEL).bind(texts).execute(pool).await?;
+        sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
+            .bind(CHANNEL)
+            .bind(texts)
+            .execute(pool)
+            .await?;
         Ok(())
     }
 

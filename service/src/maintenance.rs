@@ -29,7 +29,9 @@ impl Service {
         let mut gone = 0;
         if !seqs.is_empty() {
             let list = seqs.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-            tx.execute_unprepared(&format!("DELETE FROM attempts WHERE delivery_seq IN ({list})")).await.map_err(db_problem)?;
+            tx.execute_unprepared(&format!("DELETE FROM attempts WHERE delivery_seq IN ({list})"))
+                .await
+                .map_err(db_problem)?;
             gone = tx
                 .execute_unprepared(&format!("DELETE FROM deliveries WHERE seq IN ({list})"))
                 .await
@@ -43,7 +45,8 @@ impl Service {
             ("status_update", "status_updates", "reservation_id, digest", "received_at", now - 3_600_000),
             ("notification", "notifications", "id", "at", until),
         ] {
-            let sql = format!("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {at} < $1 LIMIT $2)");
+            let sql =
+                format!("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {at} < $1 LIMIT $2)");
             let values = [Value::from(limit), BATCH.into()];
             let deleted = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
             metrics::counter!("berth_retention_deleted_total", "kind" => kind).increment(deleted);
@@ -59,11 +62,19 @@ impl Service {
     /// 409 when the file exists; on PostgreSQL, a problem that names `pg_dump`.
     pub async fn backup(&self, file: &std::path::Path) -> Result<(), Problem> {
         if self.is_postgres() {
-            return Err(Problem::conflict("On PostgreSQL use its own tools, e.g. pg_dump --format=custom, or continuous archiving."));
+            return Err(Problem::conflict(
+                "On PostgreSQL use its own tools, e.g. pg_dump --format=custom, or continuous archiving.",
+            ));
         }
         let failed = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "the back-up failed");
-            Problem::new(ProblemKind::Internal, format!("The back-up could not be written to {}. Is the folder there, and is there room?", file.display()))
+            Problem::new(
+                ProblemKind::Internal,
+                format!(
+                    "The back-up could not be written to {}. Is the folder there, and is there room?",
+                    file.display()
+                ),
+            )
         };
         // An empty file of one's own first: it takes the name for good, and nobody else may read what goes into it.
         let mut options = std::fs::OpenOptions::new();
@@ -71,7 +82,9 @@ impl Service {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Problem::conflict(format!("{} exists already. Name a new file.", file.display())),
+            std::io::ErrorKind::AlreadyExists => {
+                Problem::conflict(format!("{} exists already. Name a new file.", file.display()))
+            }
             _ => failed(&error),
         })?;
         let sql = self.sql("VACUUM INTO $1", [file.to_string_lossy().into_owned().into()]);

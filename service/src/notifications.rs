@@ -84,7 +84,8 @@ impl Service {
     /// When the database does not answer.
     pub async fn mark_notifications_read(&self, actor: &Actor, id: i64) -> Result<(), Problem> {
         let sql = "UPDATE notifications SET read = $1 WHERE id <= $2 AND NOT read AND (username = $3 OR (username IS NULL AND $4))";
-        let values = [true.into(), id.into(), actor.username.as_str().into(), (actor.role == Role::Administrator).into()];
+        let values =
+            [true.into(), id.into(), actor.username.as_str().into(), (actor.role == Role::Administrator).into()];
         self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
     }

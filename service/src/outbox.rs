@@ -140,7 +140,8 @@ fn body_bytes(text: String) -> bytes::Bytes {
 impl Service {
     /// The lease of a claim: longer than an exchange can take, so that a living process never loses it.
     fn lease(&self) -> Duration {
-        Duration::from_std(self.inner.settings.delivery_timeout).unwrap_or(Duration::seconds(30)) + Duration::seconds(15)
+        Duration::from_std(self.inner.settings.delivery_timeout).unwrap_or(Duration::seconds(30))
+            + Duration::seconds(15)
     }
 
     /// A name for a dispatcher, never used before.
@@ -200,7 +201,9 @@ impl Service {
                 let key = event.ordering_key().to_owned();
                 let text = to_json(&event)?;
                 let permit = match &lane {
-                    Some(_) if config.state == WebhookState::Enabled => self.inner.outbox.slots.try_take(config, now, false),
+                    Some(_) if config.state == WebhookState::Enabled => {
+                        self.inner.outbox.slots.try_take(config, now, false)
+                    }
                     _ => None,
                 };
                 let reservation = matches!(event, EventBody::Reservation(_)).then(|| key.clone());
@@ -220,9 +223,18 @@ impl Service {
             return Ok(enqueued);
         }
         let columns = [
-            ("id", "text"), ("event_id", "text"), ("event_type", "text"), ("webhook_id", "bigint"), ("ordering_key", "text"),
-            ("reservation_id", "text"), ("body", "text"), ("status", "text"), ("attempts", "int"), ("max_attempts", "int"),
-            ("lease_owner", "text"), ("lease_until", "bigint"),
+            ("id", "text"),
+            ("event_id", "text"),
+            ("event_type", "text"),
+            ("webhook_id", "bigint"),
+            ("ordering_key", "text"),
+            ("reservation_id", "text"),
+            ("body", "text"),
+            ("status", "text"),
+            ("attempts", "int"),
+            ("max_attempts", "int"),
+            ("lease_owner", "text"),
+            ("lease_until", "bigint"),
         ];
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let at = now.timestamp_millis();
@@ -473,7 +485,12 @@ impl Service {
                 (DeliveryStatus::Succeeded, None)
             } else {
                 let jitter = rand::rng().random::<f64>();
-                match claim.config.retry.next_attempt(attempt.attempt, finished.ended, finished.attempted.retry_after, jitter) {
+                match claim.config.retry.next_attempt(
+                    attempt.attempt,
+                    finished.ended,
+                    finished.attempted.retry_after,
+                    jitter,
+                ) {
                     Some(due) if !gone => (DeliveryStatus::Retrying, Some(due)),
                     _ => (DeliveryStatus::Failed, None),
                 }
@@ -497,8 +514,13 @@ impl Service {
         let sql = format!(
             "UPDATE deliveries AS d SET status = r.status, status_code = r.status_code, duration_ms = r.duration_ms, problem = r.problem, due_at = COALESCE(r.due_at, d.due_at), ended_at = r.ended_at, lease_until = NULL, lease_owner = NULL, updated_at = $2 FROM {} WHERE d.seq = r.n AND d.lease_owner = $3 AND d.status = 'sending' RETURNING n",
             self.json_rows(&[
-                ("n", "bigint"), ("status", "text"), ("status_code", "int"), ("duration_ms", "double precision"), ("problem", "text"),
-                ("due_at", "bigint"), ("ended_at", "bigint"),
+                ("n", "bigint"),
+                ("status", "text"),
+                ("status_code", "int"),
+                ("duration_ms", "double precision"),
+                ("problem", "text"),
+                ("due_at", "bigint"),
+                ("ended_at", "bigint"),
             ])
         );
         // SQLite's RETURNING knows only the updated table.
@@ -520,9 +542,11 @@ impl Service {
             }
             let event = finished.claim.job.event_type;
             let what = match status {
-                DeliveryStatus::Succeeded => {
-                    Some(Meaning::Answer(ReceiverAnswer::read(event, attempt.status_code.unwrap_or_default(), &finished.attempted.answer)))
-                }
+                DeliveryStatus::Succeeded => Some(Meaning::Answer(ReceiverAnswer::read(
+                    event,
+                    attempt.status_code.unwrap_or_default(),
+                    &finished.attempted.answer,
+                ))),
                 DeliveryStatus::Failed => Some(Meaning::Failure(&attempt.diagnosis.message)),
                 _ => None,
             };
@@ -574,12 +598,23 @@ impl Service {
     }
 
     /// Writes attempt rows made by [`attempt_row`].
-    pub(crate) async fn insert_attempts(&self, tx: &DatabaseTransaction, rows: &[serde_json::Value]) -> Result<(), Problem> {
+    pub(crate) async fn insert_attempts(
+        &self,
+        tx: &DatabaseTransaction,
+        rows: &[serde_json::Value],
+    ) -> Result<(), Problem> {
         let sql = format!(
             "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record FROM {} WHERE true ON CONFLICT DO NOTHING",
             self.json_rows(&[
-                ("delivery_seq", "bigint"), ("attempt", "int"), ("webhook_id", "bigint"), ("started_at", "bigint"), ("outcome", "text"),
-                ("status_code", "int"), ("duration_ms", "double precision"), ("delivery_status", "text"), ("record", "text"),
+                ("delivery_seq", "bigint"),
+                ("attempt", "int"),
+                ("webhook_id", "bigint"),
+                ("started_at", "bigint"),
+                ("outcome", "text"),
+                ("status_code", "int"),
+                ("duration_ms", "double precision"),
+                ("delivery_status", "text"),
+                ("record", "text"),
             ])
         );
         tx.execute_raw(self.sql(sql, [to_json(&rows)?.into()])).await.map_err(db_problem)?;
@@ -587,18 +622,20 @@ impl Service {
     }
 
     /// What answers and failures mean for their reservations, under the rows' locks.
-    async fn apply_to_reservations(&self, tx: &DatabaseTransaction, told: Vec<Told<'_>>, now: DateTime<Utc>) -> Result<Vec<Change>, Problem> {
+    async fn apply_to_reservations(
+        &self,
+        tx: &DatabaseTransaction,
+        told: Vec<Told<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Change>, Problem> {
         if told.is_empty() {
             return Ok(Vec::new());
         }
         let ids: HashSet<&str> = told.iter().map(|t| t.id).collect();
         let ids: Vec<_> = ids.into_iter().map(|id| json!({"k": id})).collect();
         let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
-        let sql = format!(
-            "{} JOIN {} ON v.id = r.k{lock}",
-            crate::reservations::SELECT,
-            self.json_rows(&[("k", "text")])
-        );
+        let sql =
+            format!("{} JOIN {} ON v.id = r.k{lock}", crate::reservations::SELECT, self.json_rows(&[("k", "text")]));
         let mut reservations = BTreeMap::new();
         for row in tx.query_all_raw(self.sql(sql, [to_json(&ids)?.into()])).await.map_err(db_problem)? {
             let reservation = stored_reservation(&row)?;
@@ -651,7 +688,12 @@ impl Service {
             let entry = last.entry(finished.claim.config.id);
             if ours.contains(&finished.claim.seq) && status.is_final() {
                 // 410 outweighs what came after it in the same batch.
-                entry.and_modify(|known| if known.0.attempted.attempt.diagnosis.code != DiagnosisCode::Gone || gone { *known = (finished, *status) })
+                entry
+                    .and_modify(|known| {
+                        if known.0.attempted.attempt.diagnosis.code != DiagnosisCode::Gone || gone {
+                            *known = (finished, *status)
+                        }
+                    })
                     .or_insert((finished, *status));
             }
         }
@@ -662,23 +704,35 @@ impl Service {
             let at = now.timestamp_millis();
             if finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone {
                 let sql = "UPDATE webhooks SET state = 'gone', failing_since = COALESCE(failing_since, $2), revision = revision + 1 WHERE id = $1 AND state = 'enabled' AND deleted_at IS NULL";
-                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
-                    let message = format!("{} answered 410 Gone and was disabled. Its events are kept; resume it when its service is back.", config.name);
-                    changes.push(Change::Notification(self.notify(tx, None, Severity::Error, &message, Some(&link)).await?));
+                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0
+                {
+                    let message = format!(
+                        "{} answered 410 Gone and was disabled. Its events are kept; resume it when its service is back.",
+                        config.name
+                    );
+                    changes.push(Change::Notification(
+                        self.notify(tx, None, Severity::Error, &message, Some(&link)).await?,
+                    ));
                     changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
                 }
             } else if status == DeliveryStatus::Failed && !config.failing {
                 let sql = "UPDATE webhooks SET failing_since = $2, revision = revision + 1 WHERE id = $1 AND failing_since IS NULL AND deleted_at IS NULL";
-                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
-                    let message = format!("Deliveries to {} fail: {}", config.name, finished.attempted.attempt.diagnosis.message);
-                    changes.push(Change::Notification(self.notify(tx, None, Severity::Error, &message, Some(&link)).await?));
+                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0
+                {
+                    let message =
+                        format!("Deliveries to {} fail: {}", config.name, finished.attempted.attempt.diagnosis.message);
+                    changes.push(Change::Notification(
+                        self.notify(tx, None, Severity::Error, &message, Some(&link)).await?,
+                    ));
                     changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
                 }
             } else if status == DeliveryStatus::Succeeded && config.failing {
                 let sql = "UPDATE webhooks SET failing_since = NULL, revision = revision + 1 WHERE id = $1 AND failing_since IS NOT NULL";
                 if tx.execute_raw(self.sql(sql, [id.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
                     let message = format!("Deliveries to {} succeed again.", config.name);
-                    changes.push(Change::Notification(self.notify(tx, None, Severity::Info, &message, Some(&link)).await?));
+                    changes.push(Change::Notification(
+                        self.notify(tx, None, Severity::Info, &message, Some(&link)).await?,
+                    ));
                     changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
                 }
             }
@@ -692,7 +746,10 @@ impl Service {
     /// When the database does not answer.
     pub async fn renew(&self, owner: &str, seqs: &[i64]) -> Result<(), Problem> {
         let until = (self.now() + self.lease()).timestamp_millis();
-        let sql = format!("UPDATE deliveries SET lease_until = $1 WHERE lease_owner = $2 AND status = 'sending' AND seq IN ({})", list(seqs));
+        let sql = format!(
+            "UPDATE deliveries SET lease_until = $1 WHERE lease_owner = $2 AND status = 'sending' AND seq IN ({})",
+            list(seqs)
+        );
         self.inner.write.execute_raw(self.sql(sql, [until.into(), owner.into()])).await.map_err(db_problem)?;
         Ok(())
     }
@@ -722,7 +779,15 @@ impl Service {
     /// When the database does not answer.
     pub async fn reclaim_lapsed(&self, all: bool) -> Result<u64, Problem> {
         let now = self.now().timestamp_millis();
-        if !all && self.rows("SELECT 1 AS one FROM deliveries WHERE status = 'sending' AND lease_until < $1 LIMIT 1", [now.into()]).await?.is_empty() {
+        if !all
+            && self
+                .rows(
+                    "SELECT 1 AS one FROM deliveries WHERE status = 'sending' AND lease_until < $1 LIMIT 1",
+                    [now.into()],
+                )
+                .await?
+                .is_empty()
+        {
             return Ok(0);
         }
         let lapsed = if all { "" } else { " AND lease_until < $1" };
@@ -733,7 +798,10 @@ impl Service {
         let count = done.rows_affected();
         if count > 0 {
             metrics::counter!("berth_leases_lapsed_total").increment(count);
-            tracing::warn!(count, "deliveries whose process ended are taken up again; their receivers may see them twice");
+            tracing::warn!(
+                count,
+                "deliveries whose process ended are taken up again; their receivers may see them twice"
+            );
             self.wake_dispatchers();
         }
         Ok(count)

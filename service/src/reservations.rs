@@ -65,7 +65,13 @@ fn clash(start: DateTime<Utc>, end: DateTime<Utc>) -> Problem {
 
 impl Service {
     /// The body of an event about a reservation (CONTRACT §1); `webhook_id` is filled in for each receiver.
-    pub(crate) fn reservation_event(&self, event_type: EventType, reservation: &Reservation, email: &str, now: DateTime<Utc>) -> ReservationBody {
+    pub(crate) fn reservation_event(
+        &self,
+        event_type: EventType,
+        reservation: &Reservation,
+        email: &str,
+        now: DateTime<Utc>,
+    ) -> ReservationBody {
         ReservationBody {
             event_type,
             event_id: EventId::from_ulid(self.new_ulid()),
@@ -105,7 +111,10 @@ impl Service {
         input.start_time = input.start_time.trunc_subsecs(3);
         input.end_time = input.end_time.trunc_subsecs(3);
         let Some(resource) = self.bookable(input.resource_id).await? else {
-            return Err(Problem::field("resource_id", "There is no such resource. Choose one of GET /api/v1/resources."));
+            return Err(Problem::field(
+                "resource_id",
+                "There is no such resource. Choose one of GET /api/v1/resources.",
+            ));
         };
         self.check_bookable(actor, &resource).await?;
         let config = check_input(&input, &resource.schema, now)?;
@@ -148,12 +157,20 @@ impl Service {
             }
             ResourceStatus::Restricted if actor.role == Role::Administrator => Ok(()),
             ResourceStatus::Restricted if self.is_granted(resource.id, &actor.username).await? => Ok(()),
-            ResourceStatus::Restricted => Err(Problem::forbidden(format!("{} is restricted. Request access to it first.", resource.name))),
+            ResourceStatus::Restricted => {
+                Err(Problem::forbidden(format!("{} is restricted. Request access to it first.", resource.name)))
+            }
         }
     }
 
     /// Why a span could not be taken: the reservation in the way, or a resource that changed meanwhile.
-    async fn why_not(&self, resource_id: i64, start: DateTime<Utc>, end: DateTime<Utc>, except: Option<&ReservationId>) -> Result<Problem, Problem> {
+    async fn why_not(
+        &self,
+        resource_id: i64,
+        start: DateTime<Utc>,
+        end: DateTime<Utc>,
+        except: Option<&ReservationId>,
+    ) -> Result<Problem, Problem> {
         let sql = "SELECT start_at, end_at FROM reservations WHERE resource_id = $1 AND status = 'active' AND start_at < $2 AND end_at > $3 AND id <> $4 ORDER BY start_at LIMIT 1";
         let values = [
             resource_id.into(),
@@ -172,7 +189,12 @@ impl Service {
     ///
     /// # Errors
     /// 422 for a bad page.
-    pub async fn list_reservations(&self, actor: &Actor, filter: &ReservationFilter, page: &PageQuery) -> Result<Page<Reservation>, Problem> {
+    pub async fn list_reservations(
+        &self,
+        actor: &Actor,
+        filter: &ReservationFilter,
+        page: &PageQuery,
+    ) -> Result<Page<Reservation>, Problem> {
         may(actor, Action::ReadReservation { owner: &actor.username })?;
         let limit = page.limit()?;
         let mut sql = format!("{SELECT} WHERE 1 = 1");
@@ -217,7 +239,12 @@ impl Service {
     }
 
     /// A reservation under its row's lock, for the actor to change.
-    async fn locked(&self, tx: &DatabaseTransaction, actor: Option<&Actor>, id: &ReservationId) -> Result<Reservation, Problem> {
+    async fn locked(
+        &self,
+        tx: &DatabaseTransaction,
+        actor: Option<&Actor>,
+        id: &ReservationId,
+    ) -> Result<Reservation, Problem> {
         let lock = if self.is_postgres() { " FOR UPDATE OF v" } else { "" };
         let row = tx
             .query_one_raw(self.sql(format!("{SELECT} WHERE v.id = $1{lock}"), [id.as_str().into()]))
@@ -232,7 +259,10 @@ impl Service {
     }
 
     async fn owner_email(&self, tx: &DatabaseTransaction, username: &str) -> Result<String, Problem> {
-        let row = tx.query_one_raw(self.sql("SELECT email FROM users WHERE username = $1", [username.into()])).await.map_err(db_problem)?;
+        let row = tx
+            .query_one_raw(self.sql("SELECT email FROM users WHERE username = $1", [username.into()]))
+            .await
+            .map_err(db_problem)?;
         row.map_or(Ok(String::new()), |row| get(&row, "email"))
     }
 
@@ -240,7 +270,12 @@ impl Service {
     ///
     /// # Errors
     /// 404; 409 when it is no longer active or the new time clashes; 422 naming the fields at fault.
-    pub async fn patch_reservation(&self, actor: &Actor, id: &ReservationId, mut patch: ReservationPatch) -> Result<Reservation, Problem> {
+    pub async fn patch_reservation(
+        &self,
+        actor: &Actor,
+        id: &ReservationId,
+        mut patch: ReservationPatch,
+    ) -> Result<Reservation, Problem> {
         patch.start_time = patch.start_time.map(|t| t.trunc_subsecs(3));
         patch.end_time = patch.end_time.map(|t| t.trunc_subsecs(3));
         let now = self.now();
@@ -267,7 +302,9 @@ impl Service {
         let email = self.owner_email(&tx, &current.user_id).await?;
         let mut body = self.reservation_event(EventType::ReservationUpdated, &next, &email, now);
         body.previous = Some(previous);
-        let enqueued = self.enqueue(&tx, vec![(next.resource_type.clone(), EventBody::Reservation(Box::new(body)))], false).await?;
+        let enqueued = self
+            .enqueue(&tx, vec![(next.resource_type.clone(), EventBody::Reservation(Box::new(body)))], false)
+            .await?;
         if enqueued.tells_someone() {
             next.provisioning.message = "The change is on its way to the service.".into();
             next.provisioning.updated_at = now;
@@ -295,9 +332,18 @@ impl Service {
         Ok(next)
     }
 
-    async fn bookable_in(&self, tx: &DatabaseTransaction, resource_id: i64) -> Result<domain::resource::ConfigSchema, Problem> {
-        let sql = "SELECT t.config_schema FROM resources r JOIN resource_types t ON t.slug = r.resource_type WHERE r.id = $1";
-        let row = tx.query_one_raw(self.sql(sql, [resource_id.into()])).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
+    async fn bookable_in(
+        &self,
+        tx: &DatabaseTransaction,
+        resource_id: i64,
+    ) -> Result<domain::resource::ConfigSchema, Problem> {
+        let sql =
+            "SELECT t.config_schema FROM resources r JOIN resource_types t ON t.slug = r.resource_type WHERE r.id = $1";
+        let row = tx
+            .query_one_raw(self.sql(sql, [resource_id.into()]))
+            .await
+            .map_err(db_problem)?
+            .ok_or_else(Problem::internal)?;
         let schema: serde_json::Value = json(&get::<String>(&row, "config_schema")?)?;
         Ok(domain::resource::ConfigSchema::parse(&schema).unwrap_or_default())
     }
@@ -306,7 +352,12 @@ impl Service {
     ///
     /// # Errors
     /// 404; 409 when it is no longer active; 422 for the reason.
-    pub async fn cancel_reservation(&self, actor: &Actor, id: &ReservationId, reason: Option<String>) -> Result<Reservation, Problem> {
+    pub async fn cancel_reservation(
+        &self,
+        actor: &Actor,
+        id: &ReservationId,
+        reason: Option<String>,
+    ) -> Result<Reservation, Problem> {
         let reason = reason.unwrap_or_default();
         let mut checks = Checks::new();
         checks.keep("reason", domain::validation::text(&reason, 500));
@@ -331,7 +382,13 @@ impl Service {
     }
 
     /// Writes a reservation's end (cancelled, expired) with its event.
-    async fn end(&self, tx: &DatabaseTransaction, reservation: &mut Reservation, body: ReservationBody, now: DateTime<Utc>) -> Result<Enqueued, Problem> {
+    async fn end(
+        &self,
+        tx: &DatabaseTransaction,
+        reservation: &mut Reservation,
+        body: ReservationBody,
+        now: DateTime<Utc>,
+    ) -> Result<Enqueued, Problem> {
         let event = EventBody::Reservation(Box::new(body));
         let enqueued = self.enqueue(tx, vec![(reservation.resource_type.clone(), event)], false).await?;
         reservation.provisioning = reservation.provisioning.on_release(enqueued.tells_someone(), now);
@@ -353,7 +410,13 @@ impl Service {
     ///
     /// # Errors
     /// 422 when the span is backwards or too long.
-    pub async fn busy(&self, actor: &Actor, resource_type: Option<&str>, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<BusySpan>, Problem> {
+    pub async fn busy(
+        &self,
+        actor: &Actor,
+        resource_type: Option<&str>,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Vec<BusySpan>, Problem> {
         may(actor, Action::ReadCatalogue)?;
         if to <= from || to - from > CALENDAR {
             return Err(Problem::field("to", "Choose an end after the start, at most 62 days later."));
@@ -444,7 +507,8 @@ impl Service {
         let signature = signature.ok_or_else(refused)?;
         let configs = self.configs(&self.inner.read).await?;
         let config = configs.get(webhook_id).ok_or_else(refused)?;
-        let signed = config.target(now).secrets.iter().any(|secret| signature::verify_body(secret, body, signature.trim()));
+        let signed =
+            config.target(now).secrets.iter().any(|secret| signature::verify_body(secret, body, signature.trim()));
         if !signed || config.state != domain::webhook::WebhookState::Enabled {
             return Err(refused());
         }
@@ -455,14 +519,13 @@ impl Service {
         }
         let update = StatusUpdate::parse(body)?;
         if (update.timestamp - now).abs() > TIMESTAMP {
-            return Err(Problem::unauthenticated("The timestamp is more than 5 minutes off. Check the clock of your service."));
+            return Err(Problem::unauthenticated(
+                "The timestamp is more than 5 minutes off. Check the clock of your service.",
+            ));
         }
         let sql = "INSERT INTO status_updates (reservation_id, digest, received_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        let values = [
-            id.as_str().into(),
-            digest(&format!("{webhook_id} {signature}")).into(),
-            now.timestamp_millis().into(),
-        ];
+        let values =
+            [id.as_str().into(), digest(&format!("{webhook_id} {signature}")).into(), now.timestamp_millis().into()];
         let first = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected() > 0;
         if !first {
             return Ok(reservation.provisioning);
@@ -481,6 +544,8 @@ impl Service {
 /// SQLSTATE 23P01: PostgreSQL's exclusion constraint refused an overlap.
 pub(crate) fn is_exclusion_violation(error: &sea_orm::DbErr) -> bool {
     use sea_orm::{DbErr, RuntimeErr};
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = error else { return false };
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = error else {
+        return false;
+    };
     matches!(&**inner, sqlx::Error::Database(database) if database.code().as_deref() == Some("23P01"))
 }

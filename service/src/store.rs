@@ -8,8 +8,8 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::endpoint::UrlPolicy;
 use domain::{Problem, ProblemKind};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait as _, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait as _, Value,
 };
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +78,8 @@ const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
 /// # Errors
 /// A sentence for the operator.
 pub async fn connect(database_url: &str) -> Result<(DatabaseConnection, DatabaseConnection), OpenError> {
-    let away = |error: sqlx::Error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url)));
+    let away =
+        |error: sqlx::Error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url)));
     if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
         let options = sqlx::postgres::PgConnectOptions::from_str(database_url).map_err(away)?;
         let options = sqlx::ConnectOptions::disable_statement_logging(options.application_name("berth"));
@@ -234,14 +235,19 @@ impl Service {
     }
 
     /// The rows of a query on the read side.
-    pub(crate) async fn rows(&self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, Problem> {
+    pub(crate) async fn rows(
+        &self,
+        sql: impl Into<String>,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<QueryResult>, Problem> {
         self.inner.read.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
     }
 }
 
 /// The answer when the database is away.
 pub(crate) fn unavailable() -> Problem {
-    let mut problem = Problem::new(ProblemKind::Unavailable, "The database does not answer right now. Please try again in a moment.");
+    let mut problem =
+        Problem::new(ProblemKind::Unavailable, "The database does not answer right now. Please try again in a moment.");
     problem.retry_after = Some(5);
     problem
 }
@@ -262,14 +268,18 @@ pub(crate) fn db_problem(error: DbErr) -> Problem {
 
 /// The database's own code of an error.
 fn sql_state(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) = error else {
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) =
+        error
+    else {
         return None;
     };
     inner.as_database_error()?.code().map(Into::into)
 }
 
 fn connection_lost(error: &DbErr) -> bool {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) = error else {
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) =
+        error
+    else {
         return false;
     };
     match &**inner {
@@ -330,12 +340,7 @@ pub(crate) mod cursor {
 
     pub(crate) fn read(cursor: Option<&str>) -> Result<Option<String>, Problem> {
         let Some(cursor) = cursor else { return Ok(None) };
-        URL_SAFE_NO_PAD
-            .decode(cursor)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .map(Some)
-            .ok_or_else(wrong)
+        URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).map(Some).ok_or_else(wrong)
     }
 
     pub(crate) fn wrong() -> Problem {

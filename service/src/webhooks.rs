@@ -5,6 +5,7 @@ use crate::catalogue::page_of;
 use crate::outbox::attempt_row;
 use crate::store::{cursor, db_problem, get, json, time, to_json};
 use chrono::{DateTime, Duration, Utc};
+use domain::Problem;
 use domain::access::{Action, Actor, may};
 use domain::delivery_log::{Attempt, DeliveryStatus, DeliverySummary, Outcome};
 use domain::event::{AccessRequestBody, EventBody, EventType};
@@ -17,7 +18,6 @@ use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ConfigSchema;
 use domain::signature::Secret;
 use domain::webhook::*;
-use domain::Problem;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use serde_json::json;
 use std::collections::HashMap;
@@ -107,7 +107,10 @@ impl Service {
         if let Some(slug) = &input.resource_type
             && !self.type_exists(slug).await?
         {
-            checks.fault("resource_type", format!("There is no resource type {slug}. Choose an existing one, or none for all."));
+            checks.fault(
+                "resource_type",
+                format!("There is no resource type {slug}. Choose an existing one, or none for all."),
+            );
         }
         checks.finish()
     }
@@ -146,7 +149,13 @@ impl Service {
             now.into(),
         ];
         let sql = "INSERT INTO webhooks (name, endpoint_url, resource_type, events, auth, auth_secret, delivery_paths, headers, retry, max_in_flight, rate_limit, state, secret, secret_hint, revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, $15, $15) RETURNING id";
-        let row = self.inner.write.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
+        let row = self
+            .inner
+            .write
+            .query_one_raw(self.sql(sql, values))
+            .await
+            .map_err(db_problem)?
+            .ok_or_else(Problem::internal)?;
         let id: WebhookId = get(&row, "id")?;
         self.webhook_changed(id, false);
         Ok(WebhookWithSecret { webhook: self.get_webhook(actor, id).await?, secret: secret.expose().to_owned() })
@@ -379,7 +388,12 @@ impl Service {
     ///
     /// # Errors
     /// 403 for others than administrators, 404, 422 for the overlap or a pasted secret.
-    pub async fn rotate_secret(&self, actor: &Actor, id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret, Problem> {
+    pub async fn rotate_secret(
+        &self,
+        actor: &Actor,
+        id: WebhookId,
+        input: RotateInput,
+    ) -> Result<WebhookWithSecret, Problem> {
         may(actor, Action::WriteWebhooks)?;
         let overlap = input.overlap_hours.unwrap_or(24);
         if overlap > 168 {
@@ -430,7 +444,8 @@ impl Service {
         };
         let attempt = self.inner.sender.attempt(&job, now).await.attempt;
         let ended = self.now();
-        let status = if attempt.outcome == Outcome::Succeeded { DeliveryStatus::Succeeded } else { DeliveryStatus::Failed };
+        let status =
+            if attempt.outcome == Outcome::Succeeded { DeliveryStatus::Succeeded } else { DeliveryStatus::Failed };
         let problem = (status == DeliveryStatus::Failed).then(|| attempt.diagnosis.message.clone());
         let reservation_id = matches!(body, EventBody::Reservation(_)).then(|| body.ordering_key().to_owned());
         let tx = self.write_tx().await?;
@@ -479,7 +494,13 @@ impl Service {
     }
 
     /// A valid body that says it is a test (CONTRACT §1 "Test events").
-    async fn test_body(&self, actor: &Actor, slug: &Option<String>, event_type: EventType, now: DateTime<Utc>) -> Result<EventBody, Problem> {
+    async fn test_body(
+        &self,
+        actor: &Actor,
+        slug: &Option<String>,
+        event_type: EventType,
+        now: DateTime<Utc>,
+    ) -> Result<EventBody, Problem> {
         let sql = "SELECT t.slug, t.config_schema, (SELECT MIN(r.id) FROM resources r WHERE r.resource_type = t.slug) AS resource_id, (SELECT r.name FROM resources r WHERE r.resource_type = t.slug ORDER BY r.id LIMIT 1) AS resource_name FROM resource_types t WHERE t.slug = $1 OR $1 = '' ORDER BY t.slug LIMIT 1";
         let rows = self.rows(sql, [slug.as_deref().unwrap_or_default().into()]).await?;
         let (slug, schema, resource_id, resource_name) = match rows.first() {
@@ -521,7 +542,11 @@ impl Service {
             EventType::ReservationExpired => ReservationStatus::Expired,
             _ => ReservationStatus::Active,
         };
-        let start = if event_type == EventType::ReservationExpired { now - Duration::hours(8) } else { now + Duration::hours(1) };
+        let start = if event_type == EventType::ReservationExpired {
+            now - Duration::hours(8)
+        } else {
+            now + Duration::hours(1)
+        };
         let reservation = Reservation {
             id: ReservationId(format!("test-{}", ulid.to_string().to_ascii_lowercase())),
             user_id: user.username.clone(),
@@ -579,7 +604,9 @@ impl Service {
             p50_ms: None,
             p95_ms: None,
             p99_ms: None,
-            series: (0..points as i64).map(|n| StatsPoint { at: time(begin + n * step), succeeded: 0, failed: 0, p95_ms: None }).collect(),
+            series: (0..points as i64)
+                .map(|n| StatsPoint { at: time(begin + n * step), succeeded: 0, failed: 0, p95_ms: None })
+                .collect(),
         };
         let sql = "SELECT (started_at - $2) / $3 AS point, delivery_status, COUNT(*) AS n FROM attempts WHERE webhook_id = $1 AND started_at >= $2 AND delivery_status <> 'test' GROUP BY 1, 2";
         for row in self.rows(sql, [id.into(), begin.into(), step.into()]).await? {

@@ -26,37 +26,14 @@ on_both_engines![
     retention_clears_what_has_lapsed,
 ];
 
-async fn ask_for_access(
-    t: &TestService,
-    actor: &Actor,
-    root: &Actor,
-    resource: &str,
-) -> AccessRequestId {
+async fn ask_for_access(t: &TestService, actor: &Actor, root: &Actor, resource: &str) -> AccessRequestId {
     let resource_id = t.resource(root, resource, ResourceStatus::Restricted).await;
-    t.request_access(
-        actor,
-        AccessRequestInput {
-            resource_id,
-            reason: "A paper is due.".into(),
-        },
-    )
-    .await
-    .unwrap()
-    .id
+    t.request_access(actor, AccessRequestInput { resource_id, reason: "A paper is due.".into() }).await.unwrap().id
 }
 
 async fn count(database: &DatabaseConnection, sql: &str) -> i64 {
-    let statement = Statement::from_string(
-        database.get_database_backend(),
-        format!("SELECT COUNT(*) AS n FROM {sql}"),
-    );
-    database
-        .query_one_raw(statement)
-        .await
-        .unwrap()
-        .unwrap()
-        .try_get("", "n")
-        .unwrap()
+    let statement = Statement::from_string(database.get_database_backend(), format!("SELECT COUNT(*) AS n FROM {sql}"));
+    database.query_one_raw(statement).await.unwrap().unwrap().try_get("", "n").unwrap()
 }
 
 async fn notifications_reach_whom_they_concern(t: TestService) {
@@ -69,10 +46,7 @@ async fn notifications_reach_whom_they_concern(t: TestService) {
 
     let to_root = t.list_notifications(&root).await.unwrap();
     assert_eq!(to_root.len(), 2);
-    assert!(
-        to_root[0].message.contains("bob") && to_root[1].message.contains("alice"),
-        "newest first: {to_root:?}"
-    );
+    assert!(to_root[0].message.contains("bob") && to_root[1].message.contains("alice"), "newest first: {to_root:?}");
     let to_alice = t.list_notifications(&alice).await.unwrap();
     assert_eq!((to_alice.len(), to_alice[0].read), (1, false));
     assert!(t.list_notifications(&bob).await.unwrap().is_empty());
@@ -80,75 +54,33 @@ async fn notifications_reach_whom_they_concern(t: TestService) {
     // Nobody marks another's.
     t.mark_notifications_read(&bob, i64::MAX).await.unwrap();
     assert!(!t.list_notifications(&alice).await.unwrap()[0].read);
-    t.mark_notifications_read(&root, to_root[1].id)
-        .await
-        .unwrap();
-    let read: Vec<bool> = t
-        .list_notifications(&root)
-        .await
-        .unwrap()
-        .iter()
-        .map(|n| n.read)
-        .collect();
+    t.mark_notifications_read(&root, to_root[1].id).await.unwrap();
+    let read: Vec<bool> = t.list_notifications(&root).await.unwrap().iter().map(|n| n.read).collect();
     assert_eq!(read, [false, true], "up to the one named");
-    t.mark_notifications_read(&alice, to_alice[0].id)
-        .await
-        .unwrap();
+    t.mark_notifications_read(&alice, to_alice[0].id).await.unwrap();
     assert!(t.list_notifications(&alice).await.unwrap()[0].read);
 }
 
 async fn a_key_replays_its_answer(t: TestService) {
-    let (alice, bob) = (
-        t.person("alice", Role::User).await,
-        t.person("bob", Role::User).await,
-    );
-    assert!(matches!(
-        t.idempotency_begin(&alice, "key-1", "print").await.unwrap(),
-        Idempotent::New
-    ));
-    refused(
-        t.idempotency_begin(&alice, "key-1", "print").await,
-        Conflict,
-    );
-    t.idempotency_finish(&alice, "key-1", 201, "{\"id\": 1}")
-        .await
-        .unwrap();
+    let (alice, bob) = (t.person("alice", Role::User).await, t.person("bob", Role::User).await);
+    assert!(matches!(t.idempotency_begin(&alice, "key-1", "print").await.unwrap(), Idempotent::New));
+    refused(t.idempotency_begin(&alice, "key-1", "print").await, Conflict);
+    t.idempotency_finish(&alice, "key-1", 201, "{\"id\": 1}").await.unwrap();
     match t.idempotency_begin(&alice, "key-1", "print").await.unwrap() {
         Idempotent::Replay(status, body) => {
             assert_eq!((status, body.as_str()), (201, "{\"id\": 1}"))
         }
         Idempotent::New => panic!("done before"),
     }
-    refused(
-        t.idempotency_begin(&alice, "key-1", "another request")
-            .await,
-        Invalid,
-    );
-    assert!(
-        matches!(
-            t.idempotency_begin(&bob, "key-1", "print").await.unwrap(),
-            Idempotent::New
-        ),
-        "keys are personal"
-    );
+    refused(t.idempotency_begin(&alice, "key-1", "another request").await, Invalid);
+    assert!(matches!(t.idempotency_begin(&bob, "key-1", "print").await.unwrap(), Idempotent::New), "keys are personal");
 
-    assert!(matches!(
-        t.idempotency_begin(&alice, "key-2", "print").await.unwrap(),
-        Idempotent::New
-    ));
+    assert!(matches!(t.idempotency_begin(&alice, "key-2", "print").await.unwrap(), Idempotent::New));
     t.idempotency_abandon(&alice, "key-2").await.unwrap();
-    assert!(matches!(
-        t.idempotency_begin(&alice, "key-2", "corrected")
-            .await
-            .unwrap(),
-        Idempotent::New
-    ));
+    assert!(matches!(t.idempotency_begin(&alice, "key-2", "corrected").await.unwrap(), Idempotent::New));
     // What is finished is not given up any more.
     t.idempotency_abandon(&alice, "key-1").await.unwrap();
-    assert!(matches!(
-        t.idempotency_begin(&alice, "key-1", "print").await.unwrap(),
-        Idempotent::Replay(201, _)
-    ));
+    assert!(matches!(t.idempotency_begin(&alice, "key-1", "print").await.unwrap(), Idempotent::Replay(201, _)));
 
     for wrong in ["", "two words", "nul\0", "ü", &"x".repeat(256)] {
         refused(t.idempotency_begin(&alice, wrong, "print").await, Invalid);
@@ -157,73 +89,35 @@ async fn a_key_replays_its_answer(t: TestService) {
 
 async fn a_key_runs_once_at_a_time(t: TestService) {
     let alice = t.person("alice", Role::User).await;
-    let answers =
-        futures::future::join_all((0..8).map(|_| t.idempotency_begin(&alice, "key", "print")))
-            .await;
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|answer| matches!(answer, Ok(Idempotent::New)))
-            .count(),
-        1
-    );
-    assert!(
-        answers
-            .iter()
-            .filter_map(|answer| answer.as_ref().err())
-            .all(|problem| problem.kind == Conflict)
-    );
+    t.ready_to_race().await;
+    let answers = futures::future::join_all((0..8).map(|_| t.idempotency_begin(&alice, "key", "print"))).await;
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Idempotent::New))).count(), 1);
+    assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(|problem| problem.kind == Conflict));
 }
 
 async fn keys_lapse(t: TestService) {
     let alice = t.person("alice", Role::User).await;
     t.idempotency_begin(&alice, "died", "print").await.unwrap();
     t.clock.advance(Duration::seconds(61));
-    assert!(matches!(
-        t.idempotency_begin(&alice, "died", "print").await.unwrap(),
-        Idempotent::New
-    ));
+    assert!(matches!(t.idempotency_begin(&alice, "died", "print").await.unwrap(), Idempotent::New));
     t.idempotency_finish(&alice, "died", 200, "").await.unwrap();
     t.clock.advance(Duration::hours(23));
-    assert!(matches!(
-        t.idempotency_begin(&alice, "died", "print").await.unwrap(),
-        Idempotent::Replay(200, _)
-    ));
-    t.clock
-        .advance(Duration::hours(1) + Duration::milliseconds(1));
-    assert!(matches!(
-        t.idempotency_begin(&alice, "died", "print").await.unwrap(),
-        Idempotent::New
-    ));
+    assert!(matches!(t.idempotency_begin(&alice, "died", "print").await.unwrap(), Idempotent::Replay(200, _)));
+    t.clock.advance(Duration::hours(1) + Duration::milliseconds(1));
+    assert!(matches!(t.idempotency_begin(&alice, "died", "print").await.unwrap(), Idempotent::New));
 }
 
 async fn kept_answers_are_sealed(t: TestService) {
     let alice = t.person("alice", Role::User).await;
-    t.idempotency_begin(&alice, "key", &digest("POST /api/v1/webhooks {}"))
-        .await
-        .unwrap();
-    t.idempotency_finish(&alice, "key", 201, "{\"secret\": \"whsec_abc\"}")
-        .await
-        .unwrap();
+    t.idempotency_begin(&alice, "key", &digest("POST /api/v1/webhooks {}")).await.unwrap();
+    t.idempotency_finish(&alice, "key", 201, "{\"secret\": \"whsec_abc\"}").await.unwrap();
     let database = t.database().await;
-    assert_eq!(
-        count(&database, "idempotency_keys WHERE body IS NOT NULL").await,
-        1
-    );
-    assert_eq!(
-        count(&database, "idempotency_keys WHERE body LIKE '%whsec%'").await,
-        0
-    );
+    assert_eq!(count(&database, "idempotency_keys WHERE body IS NOT NULL").await, 1);
+    assert_eq!(count(&database, "idempotency_keys WHERE body LIKE '%whsec%'").await, 0);
 }
 
 /// `n` deliveries with an attempt each, made `age` ago.
-async fn deliveries(
-    t: &TestService,
-    database: &DatabaseConnection,
-    status: &str,
-    n: u32,
-    age: Duration,
-) {
+async fn deliveries(t: &TestService, database: &DatabaseConnection, status: &str, n: u32, age: Duration) {
     let at = (t.now() - age).timestamp_millis();
     let values: Vec<String> = (0..n)
         .map(|i| format!("('dlv_{status}_{at}_{i}', 'evt_x', 'reservation.created', 1, 'rsv-{i}', '{{}}', '{status}', false, 1, 4, {at}, {at}, {at})"))
@@ -256,35 +150,16 @@ async fn retention_deletes_old_final_deliveries_in_small_batches(t: TestService)
         }
     }
     assert_eq!(batches, [500, 500, 200]);
-    assert_eq!(
-        count(&database, "deliveries").await,
-        10,
-        "what is open or young stays"
-    );
+    assert_eq!(count(&database, "deliveries").await, 10, "what is open or young stays");
     assert_eq!(count(&database, "attempts").await, 10);
-    assert_eq!(
-        count(
-            &database,
-            "deliveries WHERE status IN ('pending', 'retrying')"
-        )
-        .await,
-        5
-    );
+    assert_eq!(count(&database, "deliveries WHERE status IN ('pending', 'retrying')").await, 5);
 }
 
 async fn retention_clears_what_has_lapsed(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     let database = t.database().await;
-    let log_in = || {
-        t.log_in(
-            Credentials {
-                username: "alice".into(),
-                password: PASSWORD.into(),
-            },
-            "192.0.2.1",
-        )
-    };
+    let log_in = || t.log_in(Credentials { username: "alice".into(), password: PASSWORD.into() }, "192.0.2.1");
     log_in().await.unwrap();
     t.idempotency_begin(&alice, "old", "print").await.unwrap();
     ask_for_access(&t, &alice, &root, "node-1").await;
@@ -294,12 +169,7 @@ async fn retention_clears_what_has_lapsed(t: TestService) {
     ask_for_access(&t, &alice, &root, "node-2").await;
 
     while t.retention_batch().await.unwrap() > 0 {}
-    for (table, left) in [
-        ("sessions", 1),
-        ("idempotency_keys", 1),
-        ("notifications", 1),
-        ("access_requests", 2),
-    ] {
+    for (table, left) in [("sessions", 1), ("idempotency_keys", 1), ("notifications", 1), ("access_requests", 2)] {
         assert_eq!(count(&database, table).await, left, "{table}");
     }
     t.actor_of_session(&kept).await.unwrap();
@@ -324,60 +194,25 @@ async fn a_backup_is_a_whole_database() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(
-            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600,
-            "it holds password hashes"
-        );
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it holds password hashes");
     }
     refused(t.backup(&file).await, Conflict);
-    let nowhere = refused(
-        t.backup(&t.folder().join("no/such/folder/copy.db")).await,
-        Internal,
-    );
+    let nowhere = refused(t.backup(&t.folder().join("no/such/folder/copy.db")).await, Internal);
     assert!(nowhere.detail.contains("no/such/folder"));
 
-    let settings = service::Settings {
-        database_url: format!("sqlite://{}", file.display()),
-        ..t.settings.clone()
-    };
-    let copy = service::Service::open(settings, t.clock.clone())
-        .await
-        .unwrap();
+    let settings = service::Settings { database_url: format!("sqlite://{}", file.display()), ..t.settings.clone() };
+    let copy = service::Service::open(settings, t.clock.clone()).await.unwrap();
     let requests = copy
-        .list_access_requests(
-            &root,
-            None,
-            &PageQuery {
-                limit: Some(200),
-                cursor: None,
-            },
-        )
+        .list_access_requests(&root, None, &PageQuery { limit: Some(200), cursor: None })
         .await
         .unwrap()
         .items
         .len();
     assert!((1..=21).contains(&requests));
-    assert_eq!(
-        copy.list_notifications(&root).await.unwrap().len(),
-        requests,
-        "no transaction is half in it"
-    );
-    copy.log_in(
-        Credentials {
-            username: "alice".into(),
-            password: PASSWORD.into(),
-        },
-        "192.0.2.1",
-    )
-    .await
-    .unwrap();
+    assert_eq!(copy.list_notifications(&root).await.unwrap().len(), requests, "no transaction is half in it");
+    copy.log_in(Credentials { username: "alice".into(), password: PASSWORD.into() }, "192.0.2.1").await.unwrap();
     assert!(
-        copy.list_deliveries(&root, &DeliveryFilter::default(), &PageQuery::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
+        copy.list_deliveries(&root, &DeliveryFilter::default(), &PageQuery::default()).await.unwrap().items.is_empty()
     );
 }
 
@@ -387,9 +222,5 @@ async fn postgresql_is_backed_up_with_its_own_tools() {
         return;
     }
     let t = open(Engine::Postgres).await;
-    assert!(
-        refused(t.backup(std::path::Path::new("copy.db")).await, Conflict)
-            .detail
-            .contains("pg_dump")
-    );
+    assert!(refused(t.backup(std::path::Path::new("copy.db")).await, Conflict).detail.contains("pg_dump"));
 }

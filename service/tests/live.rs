@@ -20,29 +20,13 @@ on_both_engines![what_commits_is_announced, what_is_refused_is_not_announced];
 /// Asks `service` for access to a resource of its own, which announces a notification that names it.
 async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) {
     let resource_id = t.resource(root, name, ResourceStatus::Restricted).await;
-    let alice = Actor {
-        username: "alice".into(),
-        role: Role::User,
-        scopes: domain::access::Scope::ALL.to_vec(),
-    };
-    service
-        .request_access(
-            &alice,
-            AccessRequestInput {
-                resource_id,
-                reason: "A paper is due.".into(),
-            },
-        )
-        .await
-        .unwrap();
+    let alice = Actor { username: "alice".into(), role: Role::User, scopes: domain::access::Scope::ALL.to_vec() };
+    service.request_access(&alice, AccessRequestInput { resource_id, reason: "A paper is due.".into() }).await.unwrap();
 }
 
 /// The next update; a test that waits for one that never comes fails instead of hanging.
 async fn next(feed: &mut Receiver<Update>) -> Update {
-    tokio::time::timeout(Duration::from_secs(20), feed.recv())
-        .await
-        .expect("an update")
-        .unwrap()
+    tokio::time::timeout(Duration::from_secs(20), feed.recv()).await.expect("an update").unwrap()
 }
 
 async fn notification(feed: &mut Receiver<Update>) -> String {
@@ -71,17 +55,7 @@ async fn what_is_refused_is_not_announced(t: TestService) {
     let alice = t.person("alice", Role::User).await;
     let resource_id = t.resource(&root, "node-1", ResourceStatus::Available).await;
     let mut feed = t.subscribe();
-    refused(
-        t.request_access(
-            &alice,
-            AccessRequestInput {
-                resource_id,
-                reason: "Please.".into(),
-            },
-        )
-        .await,
-        Conflict,
-    );
+    refused(t.request_access(&alice, AccessRequestInput { resource_id, reason: "Please.".into() }).await, Conflict);
     assert!(feed.try_recv().is_err());
 }
 
@@ -101,10 +75,7 @@ async fn two_replicas() -> Option<(TestService, Service, Receiver<Update>, Actor
         }
         assert!(round < 100, "the replicas never found each other");
     }
-    while tokio::time::timeout(Duration::from_millis(100), feed.recv())
-        .await
-        .is_ok()
-    {}
+    while tokio::time::timeout(Duration::from_millis(100), feed.recv()).await.is_ok() {}
     Some((t, replica, feed, root))
 }
 
@@ -118,32 +89,16 @@ async fn a_replica_hears_of_changes_elsewhere_once_and_in_order() {
         announce(&t, &t.service, &root, &format!("node-{i}.")).await;
     }
     for i in 0..30 {
-        assert!(
-            notification(&mut theirs)
-                .await
-                .ends_with(&format!("node-{i}.."))
-        );
-        assert!(
-            notification(&mut own)
-                .await
-                .ends_with(&format!("node-{i}.."))
-        );
+        assert!(notification(&mut theirs).await.ends_with(&format!("node-{i}..")));
+        assert!(notification(&mut own).await.ends_with(&format!("node-{i}..")));
     }
     // And the other way; one's own changes do not come back.
     for i in 30..33 {
         announce(&t, &replica, &root, &format!("node-{i}.")).await;
     }
     for i in 30..33 {
-        assert!(
-            notification(&mut own)
-                .await
-                .ends_with(&format!("node-{i}.."))
-        );
-        assert!(
-            notification(&mut theirs)
-                .await
-                .ends_with(&format!("node-{i}.."))
-        );
+        assert!(notification(&mut own).await.ends_with(&format!("node-{i}..")));
+        assert!(notification(&mut theirs).await.ends_with(&format!("node-{i}..")));
     }
     assert!(theirs.try_recv().is_err() && own.try_recv().is_err());
 }
@@ -156,10 +111,7 @@ async fn a_change_too_large_to_tell_makes_replicas_look_again() {
     // A reservation whose configuration alone is larger than a NOTIFY may be.
     let resource_id = t.resource(&root, "large", ResourceStatus::Available).await;
     let schema = serde_json::json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}, "c": {"type": "string"}}});
-    let patch = domain::resource::ResourceTypePatch {
-        config_schema: Some(schema),
-        ..Default::default()
-    };
+    let patch = domain::resource::ResourceTypePatch { config_schema: Some(schema), ..Default::default() };
     t.patch_type(&root, "gpu-cluster", patch).await.unwrap();
     let text = serde_json::Value::String("x".repeat(3_000));
     let config = ["a", "b", "c"].map(|field| (field.to_owned(), text.clone()));
@@ -184,19 +136,12 @@ async fn a_broken_link_is_mended_and_told() {
     };
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     t.database().await.execute_unprepared(others).await.unwrap();
-    assert!(
-        matches!(next(&mut feed).await, Update::Resync),
-        "what was missed is not known"
-    );
+    assert!(matches!(next(&mut feed).await, Update::Resync), "what was missed is not known");
     // A broken connection goes at its first use: after as many good answers as a pool has connections, all are good.
     for service in [&t.service, &replica] {
         let mut good = 0;
         while good <= 16 {
-            good = if service.ping().await.is_ok() {
-                good + 1
-            } else {
-                0
-            };
+            good = if service.ping().await.is_ok() { good + 1 } else { 0 };
         }
     }
     for round in 0.. {
@@ -220,32 +165,19 @@ async fn replicas_forget_what_was_revoked_or_changed_elsewhere() {
     let Some((t, replica, _feed, root)) = two_replicas().await else {
         return;
     };
-    let input = ApiTokenInput {
-        name: "ci".into(),
-        scopes: None,
-        expires_at: None,
-    };
+    let input = ApiTokenInput { name: "ci".into(), scopes: None, expires_at: None };
     let made = t.create_token(&root, input).await.unwrap();
     replica.actor_of_token(&made.token).await.unwrap();
     t.revoke_token(&root, &made.id).await.unwrap();
     // Long before what is remembered lapses by itself (3 s).
     let told = std::time::Instant::now();
     while replica.actor_of_token(&made.token).await.is_ok() {
-        assert!(
-            told.elapsed() < Duration::from_secs(2),
-            "the replica still takes the revoked token"
-        );
+        assert!(told.elapsed() < Duration::from_secs(2), "the replica still takes the revoked token");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
     let id = t.resource(&root, "node-1", ResourceStatus::Available).await;
-    let patch = ResourcePatch {
-        status: Some(ResourceStatus::Maintenance),
-        ..Default::default()
-    };
+    let patch = ResourcePatch { status: Some(ResourceStatus::Maintenance), ..Default::default() };
     t.patch_resource(&root, id, patch).await.unwrap();
-    assert_eq!(
-        replica.get_resource(&root, id).await.unwrap().status,
-        ResourceStatus::Maintenance
-    );
+    assert_eq!(replica.get_resource(&root, id).await.unwrap().status, ResourceStatus::Maintenance);
 }

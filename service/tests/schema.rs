@@ -24,21 +24,11 @@ async fn together(engine: Engine) {
     for _ in 0..4 {
         connections.push(connect(&database.url).await.unwrap().0);
     }
-    assert!(
-        !migrations::pending(&connections[0])
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(!migrations::pending(&connections[0]).await.unwrap().is_empty());
     for result in futures::future::join_all(connections.iter().map(migrations::up)).await {
         result.unwrap();
     }
-    assert!(
-        migrations::pending(&connections[0])
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(migrations::pending(&connections[0]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -58,15 +48,9 @@ async fn an_interrupted_migration_leaves_nothing_behind() {
     let database = TestDatabase::new(Engine::Sqlite).await;
     let connection = connect(&database.url).await.unwrap().0;
     // In the way of the last table, so that the step fails half way.
-    connection
-        .execute_unprepared("CREATE TABLE idempotency_keys (x)")
-        .await
-        .unwrap();
+    connection.execute_unprepared("CREATE TABLE idempotency_keys (x)").await.unwrap();
     migrations::up(&connection).await.unwrap_err();
-    connection
-        .execute_unprepared("DROP TABLE idempotency_keys")
-        .await
-        .unwrap();
+    connection.execute_unprepared("DROP TABLE idempotency_keys").await.unwrap();
     migrations::up(&connection).await.unwrap();
 }
 
@@ -77,9 +61,7 @@ async fn postgresql_refuses_overlaps_itself() {
     }
     let t = open(Engine::Postgres).await;
     let root = t.administrator().await;
-    let resource = t
-        .resource(&root, "node-1", domain::resource::ResourceStatus::Available)
-        .await;
+    let resource = t.resource(&root, "node-1", domain::resource::ResourceStatus::Available).await;
     let database = t.database().await;
     let insert = async |id: &str, start: i64, end: i64, status: &str| {
         let sql = format!(
@@ -89,10 +71,6 @@ async fn postgresql_refuses_overlaps_itself() {
     };
     insert("a", 1_000, 2_000, "active").await.unwrap();
     insert("b", 1_999, 3_000, "active").await.unwrap_err();
-    insert("c", 2_000, 3_000, "active")
-        .await
-        .expect("one may begin when another ends");
-    insert("d", 1_000, 3_000, "cancelled")
-        .await
-        .expect("only active ones are in the way");
+    insert("c", 2_000, 3_000, "active").await.expect("one may begin when another ends");
+    insert("d", 1_000, 3_000, "cancelled").await.expect("only active ones are in the way");
 }

@@ -207,7 +207,10 @@ mod tests {
         );
         assert_eq!(parse_status_update(b"[]").unwrap_err().kind.status(), 400);
         assert_eq!(parse_status_update(b"{").unwrap_err().kind.status(), 400);
-        assert_eq!(fields(json!({"status": "ready", "timestamp": "2026-01-01T00:00:00Z", "message": "x".repeat(501)})), ["message"]);
+        assert_eq!(
+            fields(json!({"status": "ready", "timestamp": "2026-01-01T00:00:00Z", "message": "x".repeat(501)})),
+            ["message"]
+        );
     }
 
     proptest! {

@@ -46,7 +46,9 @@ pub fn parse_schema(schema: &Value) -> Result<ConfigSchema, Vec<FieldError>> {
     }
     let required: Vec<&str> = match schema.get("required") {
         None => Vec::new(),
-        Some(Value::Array(names)) if names.iter().all(Value::is_string) => names.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
+            names.iter().filter_map(Value::as_str).collect()
+        }
         Some(_) => {
             faults.add("required", "Write an array of field names.");
             Vec::new()
@@ -75,7 +77,8 @@ pub fn parse_schema(schema: &Value) -> Result<ConfigSchema, Vec<FieldError>> {
 
 fn parse_field(name: &str, property: &Value, required: bool, faults: &mut Faults) -> Option<ConfigField> {
     let path = format!("properties.{name}");
-    let sound = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let sound =
+        (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !sound {
         faults.add(&path, "A field's name has 1 to 64 letters, digits, _ or -.");
         return None;
@@ -98,7 +101,9 @@ fn parse_field(name: &str, property: &Value, required: bool, faults: &mut Faults
                 matches!(kind_name, "string" | "integer" | "number" | "boolean"),
                 "Use \"string\", \"integer\", \"number\" or \"boolean\".",
             ),
-            "title" | "description" => keyword(key, value.as_str().is_some_and(|t| t.len() <= 500), "Write a text of at most 500 bytes."),
+            "title" | "description" => {
+                keyword(key, value.as_str().is_some_and(|t| t.len() <= 500), "Write a text of at most 500 bytes.")
+            }
             "default" => {}
             "enum" => keyword(
                 key,
@@ -120,7 +125,11 @@ fn parse_field(name: &str, property: &Value, required: bool, faults: &mut Faults
                 },
                 "Write a number (a whole one for an integer).",
             ),
-            other => keyword(other, false, "This keyword is not supported. Use type, title, description, default, enum, minimum, maximum, maxLength."),
+            other => keyword(
+                other,
+                false,
+                "This keyword is not supported. Use type, title, description, default, enum, minimum, maximum, maxLength.",
+            ),
         }
     }
     if !property.contains_key("type") {
@@ -266,9 +275,13 @@ pub fn sample(schema: &ConfigSchema) -> Map<String, Value> {
         .iter()
         .map(|field| {
             let value = field.default.clone().unwrap_or_else(|| match &field.kind {
-                FieldKind::Text { max_length } => "sample".chars().take(*max_length as usize).collect::<String>().into(),
+                FieldKind::Text { max_length } => {
+                    "sample".chars().take(*max_length as usize).collect::<String>().into()
+                }
                 FieldKind::Choice { options } => options.first().cloned().unwrap_or_default().into(),
-                FieldKind::Integer { minimum, maximum } => minimum.unwrap_or_else(|| maximum.map_or(1, |high| high.min(1))).into(),
+                FieldKind::Integer { minimum, maximum } => {
+                    minimum.unwrap_or_else(|| maximum.map_or(1, |high| high.min(1))).into()
+                }
                 FieldKind::Number { minimum, maximum } => {
                     minimum.unwrap_or_else(|| maximum.map_or(1.0, |high| high.min(1.0))).into()
                 }

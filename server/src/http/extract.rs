@@ -47,7 +47,9 @@ impl FromRequestParts<App> for Caller {
             return Ok(Self { actor, info });
         }
         let Some(token) = session(&parts.headers) else {
-            return Err(Problem::unauthenticated("Log in, or send an API token as: Authorization: Bearer <token>.").into());
+            return Err(
+                Problem::unauthenticated("Log in, or send an API token as: Authorization: Bearer <token>.").into()
+            );
         };
         // The browser sends the cookie by itself, so another site could make it act: what changes something must come from us.
         if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
@@ -131,7 +133,11 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
         let json = is_json(request.headers());
         let bytes = body(request, app).await?;
         if !json {
-            return Err(Problem::new(ProblemKind::UnsupportedMediaType, "Send JSON with Content-Type: application/json.").into());
+            return Err(Problem::new(
+                ProblemKind::UnsupportedMediaType,
+                "Send JSON with Content-Type: application/json.",
+            )
+            .into());
         }
         let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
         Ok(Self { value: parse(&bytes)?, digest })
@@ -151,7 +157,11 @@ impl<T: DeserializeOwned> FromRequest<App> for MaybeJson<T> {
             return Ok(Self(parse(b"{}")?));
         }
         if !json {
-            return Err(Problem::new(ProblemKind::UnsupportedMediaType, "Send JSON with Content-Type: application/json.").into());
+            return Err(Problem::new(
+                ProblemKind::UnsupportedMediaType,
+                "Send JSON with Content-Type: application/json.",
+            )
+            .into());
         }
         Ok(Self(parse(&bytes)?))
     }

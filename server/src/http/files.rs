@@ -111,7 +111,8 @@ fn policy(html: &str) -> String {
         let (Some(open), Some(close)) = (rest.find('>'), rest.find("</script>")) else { break };
         let tag = &rest[..open];
         if open < close && !tag.contains(" src=") {
-            let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(rest[open + 1..close].as_bytes()));
+            let hash = base64::engine::general_purpose::STANDARD
+                .encode(sha2::Sha256::digest(&rest.as_bytes()[open + 1..close]));
             hashes.push_str(&format!(" 'sha256-{hash}'"));
         }
         rest = &rest[close + 9..];

@@ -39,7 +39,9 @@ impl Rates {
             let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
             let mut problem = Problem::new(
                 ProblemKind::RateLimited,
-                format!("At most {rate} requests a second. Wait {wait} s, or ask the operator to raise BERTH_API_RATE."),
+                format!(
+                    "At most {rate} requests a second. Wait {wait} s, or ask the operator to raise BERTH_API_RATE."
+                ),
             );
             problem.retry_after = Some(wait);
             problem
@@ -63,7 +65,8 @@ pub async fn rate_limit(State(app): State<App>, request: Request, next: Next) ->
     let key = match bearer(request.headers()) {
         // Not the token itself: the key stays in memory.
         Some(token) => service::secrets::digest(token),
-        None => client_address(request.headers(), peer(&request), app.config.trust_proxy).map_or_else(String::new, |ip| ip.to_string()),
+        None => client_address(request.headers(), peer(&request), app.config.trust_proxy)
+            .map_or_else(String::new, |ip| ip.to_string()),
     };
     match app.rates.check(key) {
         Ok(()) => next.run(request).await,
@@ -85,7 +88,8 @@ pub fn same_origin(headers: &HeaderMap, public_url: &str) -> Result<(), Problem>
     };
     if let Some(origin) = text(header::ORIGIN) {
         let host = text(header::HOST).unwrap_or_default();
-        let ours = origin == public_url || origin.split_once("://").is_some_and(|(_, origin_host)| !host.is_empty() && origin_host == host);
+        let ours = origin == public_url
+            || origin.split_once("://").is_some_and(|(_, origin_host)| !host.is_empty() && origin_host == host);
         return if ours { Ok(()) } else { Err(foreign()) };
     }
     match text(HeaderName::from_static("sec-fetch-site")) {
@@ -130,7 +134,8 @@ pub async fn headers(State(app): State<App>, request: Request, next: Next) -> Re
 pub async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status().as_u16();

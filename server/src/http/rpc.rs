@@ -20,9 +20,12 @@ pub async fn call(State(app): State<App>, request: Request) -> Response {
     match context(&app, &parts).await {
         Ok(context) => {
             let request = Request::from_parts(parts, body);
-            leptos_axum::handle_server_fns_with_context(move || leptos::prelude::provide_context(context.clone()), request)
-                .await
-                .into_response()
+            leptos_axum::handle_server_fns_with_context(
+                move || leptos::prelude::provide_context(context.clone()),
+                request,
+            )
+            .await
+            .into_response()
         }
         Err(problem) => ApiError(problem).into_response(),
     }

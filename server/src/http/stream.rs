@@ -58,53 +58,58 @@ impl Drop for Open {
 /// Changes as they commit. Ends when the credential does or the process stops; `resync` says that changes were missed.
 pub async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
     let Some(open) = app.streams.open(&caller.actor.username) else {
-        let mut problem = Problem::new(ProblemKind::RateLimited, "You have too many live feeds open. Close some pages.");
+        let mut problem =
+            Problem::new(ProblemKind::RateLimited, "You have too many live feeds open. Close some pages.");
         problem.retry_after = Some(10);
         return Err(problem.into());
     };
     let updates = app.service.subscribe();
     let credential = (super::extract::bearer(&headers).map(str::to_owned), super::extract::session(&headers));
     let state = (app.clone(), updates, caller.actor, credential, open, tokio::time::Instant::now() + RECHECK, 0_u64);
-    let first = futures::stream::once(async { Ok(Event::default().event("hello").retry(Duration::from_millis(1_000)).data("{}")) });
-    let events = futures::stream::unfold(state, |(app, mut updates, actor, credential, open, mut recheck, mut id)| async move {
-        loop {
-            let update = tokio::select! {
-                update = updates.recv() => update,
-                () = app.cancel.cancelled() => return None,
-                () = tokio::time::sleep_until(recheck) => {
-                    recheck = tokio::time::Instant::now() + RECHECK;
-                    let holds = match &credential {
-                        (Some(token), _) => app.service.actor_of_token(token).await,
-                        (None, Some(token)) => app.service.actor_of_session(token).await,
-                        (None, None) => return None,
-                    };
-                    match holds {
-                        Err(problem) if problem.kind == ProblemKind::Unauthenticated => return None,
-                        _ => continue,
-                    }
-                }
-            };
-            let event = match update {
-                Ok(Update::Change(change)) if change.visible_to(&actor) => {
-                    let data = match &*change {
-                        Change::Delivery(delivery) => serde_json::to_string(delivery),
-                        Change::Reservation(reservation) => serde_json::to_string(reservation),
-                        Change::Webhook(webhook) => serde_json::to_string(webhook),
-                        Change::Notification(notification) => serde_json::to_string(notification),
-                    };
-                    let Ok(data) = data else { continue };
-                    Event::default().event(change.name()).data(data)
-                }
-                Ok(Update::Change(_)) => continue,
-                Ok(Update::Resync) | Err(RecvError::Lagged(_)) => Event::default().event("resync").data("{}"),
-                Err(RecvError::Closed) => return None,
-            };
-            id += 1;
-            let event: Result<Event, Infallible> = Ok(event.id(id.to_string()));
-            return Some((event, (app, updates, actor, credential, open, recheck, id)));
-        }
+    let first = futures::stream::once(async {
+        Ok(Event::default().event("hello").retry(Duration::from_millis(1_000)).data("{}"))
     });
-    let sse = Sse::new(first.chain(events)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("alive"));
+    let events =
+        futures::stream::unfold(state, |(app, mut updates, actor, credential, open, mut recheck, mut id)| async move {
+            loop {
+                let update = tokio::select! {
+                    update = updates.recv() => update,
+                    () = app.cancel.cancelled() => return None,
+                    () = tokio::time::sleep_until(recheck) => {
+                        recheck = tokio::time::Instant::now() + RECHECK;
+                        let holds = match &credential {
+                            (Some(token), _) => app.service.actor_of_token(token).await,
+                            (None, Some(token)) => app.service.actor_of_session(token).await,
+                            (None, None) => return None,
+                        };
+                        match holds {
+                            Err(problem) if problem.kind == ProblemKind::Unauthenticated => return None,
+                            _ => continue,
+                        }
+                    }
+                };
+                let event = match update {
+                    Ok(Update::Change(change)) if change.visible_to(&actor) => {
+                        let data = match &*change {
+                            Change::Delivery(delivery) => serde_json::to_string(delivery),
+                            Change::Reservation(reservation) => serde_json::to_string(reservation),
+                            Change::Webhook(webhook) => serde_json::to_string(webhook),
+                            Change::Notification(notification) => serde_json::to_string(notification),
+                        };
+                        let Ok(data) = data else { continue };
+                        Event::default().event(change.name()).data(data)
+                    }
+                    Ok(Update::Change(_)) => continue,
+                    Ok(Update::Resync) | Err(RecvError::Lagged(_)) => Event::default().event("resync").data("{}"),
+                    Err(RecvError::Closed) => return None,
+                };
+                id += 1;
+                let event: Result<Event, Infallible> = Ok(event.id(id.to_string()));
+                return Some((event, (app, updates, actor, credential, open, recheck, id)));
+            }
+        });
+    let sse =
+        Sse::new(first.chain(events)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("alive"));
     let mut response = sse.into_response();
     let headers = response.headers_mut();
     headers.insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));

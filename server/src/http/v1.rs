@@ -84,7 +84,15 @@ pub async fn create<T: Serialize>(
     let fingerprint = service::secrets::digest(&format!("POST {path} {digest}"));
     if let Idempotent::Replay(status, body) = app.service.idempotency_begin(&caller.actor, key, &fingerprint).await? {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED);
-        return Ok((status, [(header::CONTENT_TYPE, "application/json"), (header::HeaderName::from_static("idempotency-replayed"), "true")], body).into_response());
+        return Ok((
+            status,
+            [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::HeaderName::from_static("idempotency-replayed"), "true"),
+            ],
+            body,
+        )
+            .into_response());
     }
     match work.await {
         Ok(made) => {

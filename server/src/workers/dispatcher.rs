@@ -171,7 +171,13 @@ impl Due {
 }
 
 /// Records results as they come; those that come during a commit share the next.
-async fn record(service: Service, owner: String, mut results: mpsc::UnboundedReceiver<Finished>, open: Arc<Open>, due: Arc<Due>) {
+async fn record(
+    service: Service,
+    owner: String,
+    mut results: mpsc::UnboundedReceiver<Finished>,
+    open: Arc<Open>,
+    due: Arc<Due>,
+) {
     let mut batch = Vec::with_capacity(RECORD);
     while results.recv_many(&mut batch, RECORD).await > 0 {
         // The only copy of what a receiver said: tried until the database takes it.
@@ -204,7 +210,8 @@ async fn record(service: Service, owner: String, mut results: mpsc::UnboundedRec
 async fn renew(service: Service, owner: String, open: Arc<Open>) {
     loop {
         tokio::time::sleep(RENEW).await;
-        let old: Vec<i64> = open.with(|since| since.iter().filter(|(_, at)| at.elapsed() >= RENEW).map(|(seq, _)| *seq).collect());
+        let old: Vec<i64> =
+            open.with(|since| since.iter().filter(|(_, at)| at.elapsed() >= RENEW).map(|(seq, _)| *seq).collect());
         for some in old.chunks(1_000) {
             if let Err(problem) = service.renew(&owner, some).await {
                 tracing::warn!(%problem, "leases could not be renewed; they last some time yet");

@@ -77,7 +77,8 @@ impl Service {
     /// sum tells whether what is remembered still holds.
     pub(crate) async fn configs(&self, connection: &impl ConnectionTrait) -> Result<Arc<Configs>, Problem> {
         let sql = "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) AS revision FROM webhooks";
-        let row = connection.query_one_raw(self.sql(sql, [])).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
+        let row =
+            connection.query_one_raw(self.sql(sql, [])).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
         let revision: i64 = get(&row, "revision")?;
         if let Some(known) = &*self.inner.outbox.configs.lock().unwrap_or_else(PoisonError::into_inner)
             && known.revision == revision
@@ -96,7 +97,9 @@ impl Service {
                 Ok(config) => {
                     by_id.insert(id, Arc::new(config));
                 }
-                Err(problem) => tracing::error!(webhook_id = id, %problem, "a webhook cannot be read and gets no deliveries"),
+                Err(problem) => {
+                    tracing::error!(webhook_id = id, %problem, "a webhook cannot be read and gets no deliveries")
+                }
             }
         }
         let configs = Arc::new(Configs { revision, by_id });
@@ -124,11 +127,13 @@ impl Service {
         };
         let headers: Vec<domain::webhook::Header> = json(&get::<String>(row, "headers")?)?;
         let id: WebhookId = get(row, "id")?;
-        let target = |secrets| Arc::new(Target { webhook_id: id, auth: auth.clone(), secrets, headers: headers.clone() });
-        let overlap = match (get::<Option<String>>(row, "previous_secret")?, get::<Option<i64>>(row, "previous_secret_until")?) {
-            (Some(previous), Some(until)) => Some((target(vec![current.clone(), secret(&previous)?]), time(until))),
-            _ => None,
-        };
+        let target =
+            |secrets| Arc::new(Target { webhook_id: id, auth: auth.clone(), secrets, headers: headers.clone() });
+        let overlap =
+            match (get::<Option<String>>(row, "previous_secret")?, get::<Option<i64>>(row, "previous_secret_until")?) {
+                (Some(previous), Some(until)) => Some((target(vec![current.clone(), secret(&previous)?]), time(until))),
+                _ => None,
+            };
         let endpoint: String = get(row, "endpoint_url")?;
         let paths: DeliveryPaths = json(&get::<String>(row, "delivery_paths")?)?;
         Ok(WebhookConfig {

@@ -72,7 +72,12 @@ impl Slots {
     }
 
     /// A place, if there is room.
-    pub(crate) fn try_take(self: &Arc<Self>, config: &WebhookConfig, now: DateTime<Utc>, retry: bool) -> Option<Permit> {
+    pub(crate) fn try_take(
+        self: &Arc<Self>,
+        config: &WebhookConfig,
+        now: DateTime<Utc>,
+        retry: bool,
+    ) -> Option<Permit> {
         (self.free(config, now) > 0).then(|| self.take(config, now, retry))
     }
 

@@ -85,7 +85,11 @@ impl Service {
     /// Writes all whose span is free, with their events; the others are `None`.
     async fn try_write(&self, new: &[NewReservation]) -> Result<Vec<Option<Reservation>>, WriteError> {
         let tx = self.write_tx().await.map_err(WriteError::Problem)?;
-        let taken = if self.is_postgres() { self.insert_postgres(&tx, new).await? } else { self.insert_sqlite(&tx, new).await? };
+        let taken = if self.is_postgres() {
+            self.insert_postgres(&tx, new).await?
+        } else {
+            self.insert_sqlite(&tx, new).await?
+        };
         let mut written = Vec::with_capacity(new.len());
         let mut events = Vec::with_capacity(new.len());
         let now = self.now();
@@ -110,7 +114,11 @@ impl Service {
     }
 
     /// One statement for all; the exclusion constraint also keeps the batch's own rows apart.
-    async fn insert_postgres(&self, tx: &DatabaseTransaction, new: &[NewReservation]) -> Result<HashSet<String>, WriteError> {
+    async fn insert_postgres(
+        &self,
+        tx: &DatabaseTransaction,
+        new: &[NewReservation],
+    ) -> Result<HashSet<String>, WriteError> {
         let mut rows = Vec::with_capacity(new.len());
         for new in new {
             rows.push(row(new).map_err(WriteError::Problem)?);
@@ -133,7 +141,11 @@ impl Service {
     }
 
     /// Row by row in one transaction: each sees those before it, and an embedded database has no round trips to save.
-    async fn insert_sqlite(&self, tx: &DatabaseTransaction, new: &[NewReservation]) -> Result<HashSet<String>, WriteError> {
+    async fn insert_sqlite(
+        &self,
+        tx: &DatabaseTransaction,
+        new: &[NewReservation],
+    ) -> Result<HashSet<String>, WriteError> {
         let mut taken = HashSet::new();
         let sql = "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
             SELECT $1, $2, $3, $4, $5, $6, $7, $8, 'active', '', $9, $10, $10
@@ -195,4 +207,3 @@ fn answer_all(answers: Vec<Answer>, written: Vec<Option<Reservation>>) {
         let _ = answer.send(Ok(written));
     }
 }
-

@@ -95,38 +95,25 @@ enum Kind {
 
 impl TestDatabase {
     pub async fn new(engine: Engine) -> Self {
-        let name = format!(
-            "berth_test_{}",
-            ulid::Ulid::new().to_string().to_lowercase()
-        );
+        let name = format!("berth_test_{}", ulid::Ulid::new().to_string().to_lowercase());
         match engine {
             Engine::Sqlite => {
                 let folder = std::env::temp_dir().join(name);
                 std::fs::create_dir(&folder).unwrap();
                 let url = format!("sqlite://{}?mode=rwc", folder.join("berth.db").display());
-                Self {
-                    url,
-                    kind: Kind::Sqlite(folder),
-                }
+                Self { url, kind: Kind::Sqlite(folder) }
             }
             Engine::Postgres => {
-                let server =
-                    postgres().expect("a test of PostgreSQL must ask support::postgres() first");
+                let server = postgres().expect("a test of PostgreSQL must ask support::postgres() first");
                 let administration = administration(&server).await.unwrap_or_else(|error| {
                     panic!(
                         "PostgreSQL does not answer at {server}: {error}. Start it, name another in BERTH_TEST_POSTGRES, \
                          or set BERTH_TEST_POSTGRES=off to leave its tests out."
                     )
                 });
-                administration
-                    .execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0"))
-                    .await
-                    .unwrap();
+                administration.execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
                 administration.close().await.unwrap();
-                Self {
-                    url: format!("{server}/{name}"),
-                    kind: Kind::Postgres { server, name },
-                }
+                Self { url: format!("{server}/{name}"), kind: Kind::Postgres { server, name } }
             }
         }
     }
@@ -147,16 +134,10 @@ impl Drop for TestDatabase {
                 let _ = std::fs::remove_dir_all(folder);
             }
             Kind::Postgres { server, name } => {
-                let (server, sql) = (
-                    server.clone(),
-                    format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-                );
+                let (server, sql) = (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
                 // On a runtime of its own: this one may be ending.
                 let dropping = std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build()
-                        .unwrap();
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     runtime.block_on(async {
                         if let Ok(administration) = administration(&server).await {
                             let _ = administration.execute_unprepared(&sql).await;
@@ -178,46 +159,38 @@ async fn administration(server: &str) -> Result<DatabaseConnection, sea_orm::DbE
 
 /// The PostgreSQL server to test on, unless it is left out.
 pub fn postgres() -> Option<String> {
-    let server = std::env::var("BERTH_TEST_POSTGRES")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432".into());
+    let server = std::env::var("BERTH_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432".into());
     (server != "off").then(|| server.trim_end_matches('/').to_owned())
 }
 
 /// A service on a fresh database.
 pub async fn open(engine: Engine) -> TestService {
     let database = TestDatabase::new(engine).await;
-    let clock = Arc::new(ManualClock(Mutex::new(
-        "2026-03-02T09:00:00.250Z".parse().unwrap(),
-    )));
+    let clock = Arc::new(ManualClock(Mutex::new("2026-03-02T09:00:00.250Z".parse().unwrap())));
     let loopback = ["127.0.0.0/8", "::1"].map(|network| Network::parse(network).unwrap());
     let settings = Settings {
         database_url: database.url.clone(),
         public_url: "https://berth.example.com".into(),
         master_key: [7; 32],
-        url_policy: UrlPolicy {
-            allow_http: true,
-            allow_networks: loopback.to_vec(),
-        },
+        url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
         retention_days: 30,
         delivery_timeout: std::time::Duration::from_secs(2),
     };
     let (write, read) = connect(&settings.database_url).await.unwrap();
     migrations::up(&write).await.unwrap();
     let service = Service::open_with(settings.clone(), clock.clone(), write, read).unwrap();
-    TestService {
-        service,
-        clock,
-        settings,
-        database,
-    }
+    TestService { service, clock, settings, database }
 }
 
 impl TestService {
     /// Another process of the same Berth (PostgreSQL: a replica; SQLite: such as `berth token create`).
     pub async fn replica(&self) -> Service {
-        Service::open(self.settings.clone(), self.clock.clone())
-            .await
-            .unwrap()
+        Service::open(self.settings.clone(), self.clock.clone()).await.unwrap()
+    }
+
+    /// Opens several connections, so that of two calls at once neither waits for one: they truly race.
+    pub async fn ready_to_race(&self) {
+        futures::future::join_all((0..8).map(|_| self.ping())).await;
     }
 
     /// A connection to the database itself, for what no use case shows.
@@ -233,18 +206,9 @@ impl TestService {
     /// A new account, logged in.
     pub async fn person(&self, username: &str, role: Role) -> Actor {
         let email = format!("{username}@example.com");
-        let input = UserInput {
-            username: username.into(),
-            email,
-            password: PASSWORD.into(),
-            role,
-        };
+        let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
         self.create_user_as_operator(input).await.unwrap();
-        Actor {
-            username: username.into(),
-            role,
-            scopes: Scope::ALL.to_vec(),
-        }
+        Actor { username: username.into(), role, scopes: Scope::ALL.to_vec() }
     }
 
     /// The administrator `root`.
@@ -253,19 +217,10 @@ impl TestService {
     }
 
     /// A resource of the type `gpu-cluster`, which is made when there is none.
-    pub async fn resource(
-        &self,
-        administrator: &Actor,
-        name: &str,
-        status: ResourceStatus,
-    ) -> ResourceId {
+    pub async fn resource(&self, administrator: &Actor, name: &str, status: ResourceStatus) -> ResourceId {
         let slug = "gpu-cluster";
         if self.get_type(administrator, slug).await.is_err() {
-            let input = ResourceTypeInput {
-                slug: slug.into(),
-                name: "GPU cluster".into(),
-                ..Default::default()
-            };
+            let input = ResourceTypeInput { slug: slug.into(), name: "GPU cluster".into(), ..Default::default() };
             self.create_type(administrator, input).await.unwrap();
         }
         let input = ResourceInput {

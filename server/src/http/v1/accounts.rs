@@ -30,7 +30,12 @@ async fn list_tokens(State(app): State<App>, caller: Caller) -> Result<axum::Jso
 /// A new API token, shown once.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = ApiTokenInput,
     responses((status = 201, body = NewApiToken), (status = 422, body = ProblemBody)))]
-async fn create_token(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<ApiTokenInput>) -> Result<Response, ApiError> {
+async fn create_token(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<ApiTokenInput>,
+) -> Result<Response, ApiError> {
     create(&app, &caller, &headers, "/tokens", &body.digest, app.service.create_token(&caller.actor, body.value)).await
 }
 
@@ -50,13 +55,23 @@ async fn list_users(State(app): State<App>, caller: Caller) -> Result<axum::Json
 /// A new account (administrators).
 #[utoipa::path(post, path = "/users", tag = "users", request_body = UserInput,
     responses((status = 201, body = User), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn create_user(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<UserInput>) -> Result<Response, ApiError> {
+async fn create_user(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<UserInput>,
+) -> Result<Response, ApiError> {
     create(&app, &caller, &headers, "/users", &body.digest, app.service.create_user(&caller.actor, body.value)).await
 }
 
 /// Change an account: administrators any, people their own e-mail, password and key.
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
     responses((status = 200, body = User), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn patch_user(State(app): State<App>, caller: Caller, Path(username): Path<String>, body: Json<UserPatch>) -> Result<axum::Json<User>, ApiError> {
+async fn patch_user(
+    State(app): State<App>,
+    caller: Caller,
+    Path(username): Path<String>,
+    body: Json<UserPatch>,
+) -> Result<axum::Json<User>, ApiError> {
     Ok(axum::Json(app.service.patch_user(&caller.actor, &username, body.value).await?))
 }

@@ -27,28 +27,47 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Resource types by slug.
 #[utoipa::path(get, path = "/resource-types", tag = "catalogue", params(PageQuery), responses((status = 200, body = Page<ResourceType>)))]
-async fn list_types(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<axum::Json<Page<ResourceType>>, ApiError> {
+async fn list_types(
+    State(app): State<App>,
+    caller: Caller,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<Page<ResourceType>>, ApiError> {
     Ok(axum::Json(app.service.list_types(&caller.actor, &page).await?))
 }
 
 /// A new resource type (administrators).
 #[utoipa::path(post, path = "/resource-types", tag = "catalogue", request_body = ResourceTypeInput,
     responses((status = 201, body = ResourceType), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn create_type(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<ResourceTypeInput>) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/resource-types", &body.digest, app.service.create_type(&caller.actor, body.value)).await
+async fn create_type(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<ResourceTypeInput>,
+) -> Result<Response, ApiError> {
+    create(&app, &caller, &headers, "/resource-types", &body.digest, app.service.create_type(&caller.actor, body.value))
+        .await
 }
 
 /// One resource type.
 #[utoipa::path(get, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path, description = "The slug")),
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody)))]
-async fn get_type(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ResourceType>, ApiError> {
+async fn get_type(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<ResourceType>, ApiError> {
     Ok(axum::Json(app.service.get_type(&caller.actor, &id).await?))
 }
 
 /// Change a resource type (administrators).
 #[utoipa::path(patch, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)), request_body = ResourceTypePatch,
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn patch_type(State(app): State<App>, caller: Caller, Path(id): Path<String>, body: Json<ResourceTypePatch>) -> Result<axum::Json<ResourceType>, ApiError> {
+async fn patch_type(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Json<ResourceTypePatch>,
+) -> Result<axum::Json<ResourceType>, ApiError> {
     Ok(axum::Json(app.service.patch_type(&caller.actor, &id, body.value).await?))
 }
 
@@ -73,7 +92,11 @@ struct ResourceFilter {
 
 /// Resources, oldest first.
 #[utoipa::path(get, path = "/resources", tag = "catalogue", params(ResourceFilter), responses((status = 200, body = Page<Resource>)))]
-async fn list_resources(State(app): State<App>, caller: Caller, Query(filter): Query<ResourceFilter>) -> Result<axum::Json<Page<Resource>>, ApiError> {
+async fn list_resources(
+    State(app): State<App>,
+    caller: Caller,
+    Query(filter): Query<ResourceFilter>,
+) -> Result<axum::Json<Page<Resource>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
     Ok(axum::Json(app.service.list_resources(&caller.actor, filter.resource_type.as_deref(), &page).await?))
 }
@@ -81,27 +104,46 @@ async fn list_resources(State(app): State<App>, caller: Caller, Query(filter): Q
 /// A new resource (administrators).
 #[utoipa::path(post, path = "/resources", tag = "catalogue", request_body = ResourceInput,
     responses((status = 201, body = Resource), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn create_resource(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<ResourceInput>) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/resources", &body.digest, app.service.create_resource(&caller.actor, body.value)).await
+async fn create_resource(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<ResourceInput>,
+) -> Result<Response, ApiError> {
+    create(&app, &caller, &headers, "/resources", &body.digest, app.service.create_resource(&caller.actor, body.value))
+        .await
 }
 
 /// One resource.
 #[utoipa::path(get, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), responses((status = 200, body = Resource), (status = 404, body = ProblemBody)))]
-async fn get_resource(State(app): State<App>, caller: Caller, Path(id): Path<ResourceId>) -> Result<axum::Json<Resource>, ApiError> {
+async fn get_resource(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ResourceId>,
+) -> Result<axum::Json<Resource>, ApiError> {
     Ok(axum::Json(app.service.get_resource(&caller.actor, id).await?))
 }
 
 /// Change a resource (administrators).
 #[utoipa::path(patch, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), request_body = ResourcePatch,
     responses((status = 200, body = Resource), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn patch_resource(State(app): State<App>, caller: Caller, Path(id): Path<ResourceId>, body: Json<ResourcePatch>) -> Result<axum::Json<Resource>, ApiError> {
+async fn patch_resource(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ResourceId>,
+    body: Json<ResourcePatch>,
+) -> Result<axum::Json<Resource>, ApiError> {
     Ok(axum::Json(app.service.patch_resource(&caller.actor, id, body.value).await?))
 }
 
 /// Delete a resource that was never reserved (administrators).
 #[utoipa::path(delete, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn delete_resource(State(app): State<App>, caller: Caller, Path(id): Path<ResourceId>) -> Result<StatusCode, ApiError> {
+async fn delete_resource(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ResourceId>,
+) -> Result<StatusCode, ApiError> {
     app.service.delete_resource(&caller.actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -119,7 +161,11 @@ struct AccessFilter {
 
 /// Access requests, newest first: all for administrators, one's own for others.
 #[utoipa::path(get, path = "/access-requests", tag = "catalogue", params(AccessFilter), responses((status = 200, body = Page<AccessRequest>)))]
-async fn list_access_requests(State(app): State<App>, caller: Caller, Query(filter): Query<AccessFilter>) -> Result<axum::Json<Page<AccessRequest>>, ApiError> {
+async fn list_access_requests(
+    State(app): State<App>,
+    caller: Caller,
+    Query(filter): Query<AccessFilter>,
+) -> Result<axum::Json<Page<AccessRequest>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
     Ok(axum::Json(app.service.list_access_requests(&caller.actor, filter.status, &page).await?))
 }
@@ -127,20 +173,41 @@ async fn list_access_requests(State(app): State<App>, caller: Caller, Query(filt
 /// Ask for access to a resource; publishes `user.access_requested`.
 #[utoipa::path(post, path = "/access-requests", tag = "catalogue", request_body = AccessRequestInput,
     responses((status = 201, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn request_access(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<AccessRequestInput>) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/access-requests", &body.digest, app.service.request_access(&caller.actor, body.value)).await
+async fn request_access(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<AccessRequestInput>,
+) -> Result<Response, ApiError> {
+    create(
+        &app,
+        &caller,
+        &headers,
+        "/access-requests",
+        &body.digest,
+        app.service.request_access(&caller.actor, body.value),
+    )
+    .await
 }
 
 /// Grant the access asked for (administrators).
 #[utoipa::path(post, path = "/access-requests/{id}/approve", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn approve(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<AccessRequest>, ApiError> {
+async fn approve(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<AccessRequest>, ApiError> {
     Ok(axum::Json(app.service.decide_access(&caller.actor, &AccessRequestId(id), true).await?))
 }
 
 /// Deny the access asked for (administrators).
 #[utoipa::path(post, path = "/access-requests/{id}/deny", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn deny(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<AccessRequest>, ApiError> {
+async fn deny(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<AccessRequest>, ApiError> {
     Ok(axum::Json(app.service.decide_access(&caller.actor, &AccessRequestId(id), false).await?))
 }

@@ -41,7 +41,11 @@ struct Filter {
 
 /// Deliveries, newest first.
 #[utoipa::path(get, path = "/deliveries", tag = "deliveries", params(Filter), responses((status = 200, body = Page<DeliverySummary>), (status = 403, body = ProblemBody)))]
-async fn list(State(app): State<App>, caller: Caller, Query(filter): Query<Filter>) -> Result<axum::Json<Page<DeliverySummary>>, ApiError> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(filter): Query<Filter>,
+) -> Result<axum::Json<Page<DeliverySummary>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
     let filter = DeliveryFilter {
         webhook_id: filter.webhook_id,
@@ -56,20 +60,32 @@ async fn list(State(app): State<App>, caller: Caller, Query(filter): Query<Filte
 
 /// One delivery with its attempts.
 #[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)), responses((status = 200, body = DeliveryDetail), (status = 404, body = ProblemBody)))]
-async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<DeliveryDetail>, ApiError> {
+async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<DeliveryDetail>, ApiError> {
     Ok(axum::Json(app.service.get_delivery(&caller.actor, &DeliveryId(id)).await?))
 }
 
 /// Deliver the same event again, as a new delivery.
 #[utoipa::path(post, path = "/deliveries/{id}/redeliver", tag = "deliveries", params(("id" = String, Path)),
     responses((status = 202, body = DeliverySummary), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn redeliver(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<(StatusCode, axum::Json<DeliverySummary>), ApiError> {
+async fn redeliver(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, axum::Json<DeliverySummary>), ApiError> {
     Ok((StatusCode::ACCEPTED, axum::Json(app.service.redeliver(&caller.actor, &DeliveryId(id)).await?)))
 }
 
 /// Redeliver all that match.
 #[utoipa::path(post, path = "/deliveries/replay", tag = "deliveries", request_body = ReplayInput,
     responses((status = 200, body = ReplayResult), (status = 422, body = ProblemBody)))]
-async fn replay(State(app): State<App>, caller: Caller, body: Json<ReplayInput>) -> Result<axum::Json<ReplayResult>, ApiError> {
+async fn replay(
+    State(app): State<App>,
+    caller: Caller,
+    body: Json<ReplayInput>,
+) -> Result<axum::Json<ReplayResult>, ApiError> {
     Ok(axum::Json(app.service.replay(&caller.actor, &body.value).await?))
 }

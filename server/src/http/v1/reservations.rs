@@ -50,31 +50,54 @@ struct Filter {
 
 /// Reservations, newest first.
 #[utoipa::path(get, path = "/reservations", tag = "reservations", params(Filter), responses((status = 200, body = Page<Reservation>)))]
-async fn list(State(app): State<App>, caller: Caller, Query(filter): Query<Filter>) -> Result<axum::Json<Page<Reservation>>, ApiError> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(filter): Query<Filter>,
+) -> Result<axum::Json<Page<Reservation>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
-    let filter =
-        ReservationFilter { resource_id: filter.resource_id, status: filter.status, mine: filter.mine, from: filter.from, to: filter.to };
+    let filter = ReservationFilter {
+        resource_id: filter.resource_id,
+        status: filter.status,
+        mine: filter.mine,
+        from: filter.from,
+        to: filter.to,
+    };
     Ok(axum::Json(app.service.list_reservations(&caller.actor, &filter, &page).await?))
 }
 
 /// Reserve; publishes `reservation.created`.
 #[utoipa::path(post, path = "/reservations", tag = "reservations", request_body = ReservationInput,
     responses((status = 201, body = Reservation), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn reserve(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<ReservationInput>) -> Result<Response, ApiError> {
+async fn reserve(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<ReservationInput>,
+) -> Result<Response, ApiError> {
     create(&app, &caller, &headers, "/reservations", &body.digest, app.service.reserve(&caller.actor, body.value)).await
 }
 
 /// One reservation with its provisioning and deliveries.
 #[utoipa::path(get, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)),
     responses((status = 200, body = ReservationDetail), (status = 404, body = ProblemBody)))]
-async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReservationDetail>, ApiError> {
+async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<ReservationDetail>, ApiError> {
     Ok(axum::Json(app.service.get_reservation(&caller.actor, &ReservationId(id)).await?))
 }
 
 /// Modify; publishes `reservation.updated`.
 #[utoipa::path(patch, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)), request_body = ReservationPatch,
     responses((status = 200, body = Reservation), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn patch(State(app): State<App>, caller: Caller, Path(id): Path<String>, body: Json<ReservationPatch>) -> Result<axum::Json<Reservation>, ApiError> {
+async fn patch(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Json<ReservationPatch>,
+) -> Result<axum::Json<Reservation>, ApiError> {
     Ok(axum::Json(app.service.patch_reservation(&caller.actor, &ReservationId(id), body.value).await?))
 }
 
@@ -88,7 +111,12 @@ struct CancelInput {
 /// Cancel; publishes `reservation.cancelled`.
 #[utoipa::path(post, path = "/reservations/{id}/cancel", tag = "reservations", params(("id" = String, Path)), request_body = CancelInput,
     responses((status = 200, body = Reservation), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>, MaybeJson(input): MaybeJson<CancelInput>) -> Result<axum::Json<Reservation>, ApiError> {
+async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    MaybeJson(input): MaybeJson<CancelInput>,
+) -> Result<axum::Json<Reservation>, ApiError> {
     Ok(axum::Json(app.service.cancel_reservation(&caller.actor, &ReservationId(id), input.reason).await?))
 }
 
@@ -97,14 +125,21 @@ async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>, 
     params(("id" = String, Path), ("X-Webhook-Id" = i64, Header, description = "The webhook's id"), ("X-Webhook-Signature" = String, Header, description = "sha256=<HMAC-SHA256 of the raw body, hex>")),
     request_body = StatusUpdate,
     responses((status = 200, body = Provisioning), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn status_update(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap, request: Request) -> Result<axum::Json<Provisioning>, ApiError> {
+async fn status_update(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<axum::Json<Provisioning>, ApiError> {
     let bytes = body(request, &app).await?;
     if bytes.len() > MAX_UPDATE {
         return Err(Problem::new(ProblemKind::TooLarge, "A status update has at most 64 KiB.").into());
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let state =
-        app.service.status_update(&ReservationId(id), text("x-webhook-id"), text("x-webhook-signature"), &bytes).await?;
+    let state = app
+        .service
+        .status_update(&ReservationId(id), text("x-webhook-id"), text("x-webhook-signature"), &bytes)
+        .await?;
     Ok(axum::Json(state))
 }
 
@@ -121,7 +156,11 @@ struct Span {
 
 /// Busy spans; whose they are shows only to their owners and administrators.
 #[utoipa::path(get, path = "/calendar", tag = "reservations", params(Span), responses((status = 200, body = Page<BusySpan>), (status = 422, body = ProblemBody)))]
-async fn calendar(State(app): State<App>, caller: Caller, Query(span): Query<Span>) -> Result<axum::Json<Page<BusySpan>>, ApiError> {
+async fn calendar(
+    State(app): State<App>,
+    caller: Caller,
+    Query(span): Query<Span>,
+) -> Result<axum::Json<Page<BusySpan>>, ApiError> {
     let items = app.service.busy(&caller.actor, span.resource_type.as_deref(), span.from, span.to).await?;
     Ok(axum::Json(Page { items, next_cursor: None }))
 }

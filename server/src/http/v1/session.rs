@@ -50,7 +50,8 @@ async fn log_in(
     body: Json<Credentials>,
 ) -> Result<Response, ApiError> {
     not_foreign(&headers, &app)?;
-    let source = client_address(&headers, Some(peer), app.config.trust_proxy).map_or_else(String::new, |ip| ip.to_string());
+    let source =
+        client_address(&headers, Some(peer), app.config.trust_proxy).map_or_else(String::new, |ip| ip.to_string());
     let done = app.service.log_in(body.value, &source).await?;
     Ok(logged_in(&app, done))
 }
@@ -94,7 +95,9 @@ pub fn may_set_up(code: Option<&str>, local: bool, expected: &str) -> Result<(),
     if local || right {
         return Ok(());
     }
-    Err(Problem::forbidden("Open the set-up link that Berth printed when it started, or set it up from the machine itself."))
+    Err(Problem::forbidden(
+        "Open the set-up link that Berth printed when it started, or set it up from the machine itself.",
+    ))
 }
 
 /// Whether Berth has to be set up.

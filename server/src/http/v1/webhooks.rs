@@ -28,27 +28,46 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Webhooks with their last 24 hours.
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(PageQuery), responses((status = 200, body = Page<Webhook>), (status = 403, body = ProblemBody)))]
-async fn list(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<axum::Json<Page<Webhook>>, ApiError> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<Page<Webhook>>, ApiError> {
     Ok(axum::Json(app.service.list_webhooks(&caller.actor, &page).await?))
 }
 
 /// Register a webhook; the secret is shown this once.
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = WebhookInput,
     responses((status = 201, body = WebhookWithSecret), (status = 403, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn register(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<WebhookInput>) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/webhooks", &body.digest, app.service.create_webhook(&caller.actor, body.value)).await
+async fn register(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<WebhookInput>,
+) -> Result<Response, ApiError> {
+    create(&app, &caller, &headers, "/webhooks", &body.digest, app.service.create_webhook(&caller.actor, body.value))
+        .await
 }
 
 /// One webhook.
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
-async fn get(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>) -> Result<axum::Json<Webhook>, ApiError> {
+async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WebhookId>,
+) -> Result<axum::Json<Webhook>, ApiError> {
     Ok(axum::Json(app.service.get_webhook(&caller.actor, id).await?))
 }
 
 /// Change settings; empty auth secrets keep the stored ones.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), request_body = WebhookPatch,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn patch(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>, body: Json<WebhookPatch>) -> Result<axum::Json<Webhook>, ApiError> {
+async fn patch(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WebhookId>,
+    body: Json<WebhookPatch>,
+) -> Result<axum::Json<Webhook>, ApiError> {
     Ok(axum::Json(app.service.patch_webhook(&caller.actor, id, body.value).await?))
 }
 
@@ -62,27 +81,46 @@ async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId
 /// Send a test event at once and answer with the whole exchange.
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = i64, Path)), request_body = TestInput,
     responses((status = 200, body = Attempt), (status = 404, body = ProblemBody)))]
-async fn test(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>, MaybeJson(input): MaybeJson<TestInput>) -> Result<axum::Json<Attempt>, ApiError> {
+async fn test(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WebhookId>,
+    MaybeJson(input): MaybeJson<TestInput>,
+) -> Result<axum::Json<Attempt>, ApiError> {
     Ok(axum::Json(app.service.test_webhook(&caller.actor, id, input).await?))
 }
 
 /// A new secret; the old one signs too during the overlap.
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", params(("id" = i64, Path)), request_body = RotateInput,
     responses((status = 200, body = WebhookWithSecret), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn rotate(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>, MaybeJson(input): MaybeJson<RotateInput>) -> Result<axum::Json<WebhookWithSecret>, ApiError> {
+async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WebhookId>,
+    MaybeJson(input): MaybeJson<RotateInput>,
+) -> Result<axum::Json<WebhookWithSecret>, ApiError> {
     Ok(axum::Json(app.service.rotate_secret(&caller.actor, id, input).await?))
 }
 
 /// Pause: events are kept.
 #[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
-async fn pause(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>) -> Result<axum::Json<Webhook>, ApiError> {
+async fn pause(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WebhookId>,
+) -> Result<axum::Json<Webhook>, ApiError> {
     Ok(axum::Json(app.service.pause_webhook(&caller.actor, id).await?))
 }
 
 /// Resume, delivering or dropping what waited.
 #[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "webhooks", params(("id" = i64, Path)), request_body = ResumeInput,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
-async fn resume(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>, MaybeJson(input): MaybeJson<ResumeInput>) -> Result<axum::Json<Webhook>, ApiError> {
+async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WebhookId>,
+    MaybeJson(input): MaybeJson<ResumeInput>,
+) -> Result<axum::Json<Webhook>, ApiError> {
     Ok(axum::Json(app.service.resume_webhook(&caller.actor, id, input).await?))
 }
 
@@ -95,6 +133,11 @@ struct StatsQuery {
 
 /// Counts, error rate, percentiles and series.
 #[utoipa::path(get, path = "/webhooks/{id}/stats", tag = "webhooks", params(("id" = i64, Path), StatsQuery), responses((status = 200, body = WebhookStats), (status = 404, body = ProblemBody)))]
-async fn stats(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>, Query(query): Query<StatsQuery>) -> Result<axum::Json<WebhookStats>, ApiError> {
+async fn stats(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WebhookId>,
+    Query(query): Query<StatsQuery>,
+) -> Result<axum::Json<WebhookStats>, ApiError> {
     Ok(axum::Json(app.service.webhook_stats(&caller.actor, id, query.window.unwrap_or(Window::Day)).await?))
 }
