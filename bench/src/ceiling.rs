@@ -78,7 +78,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
                 .post(&endpoint)
                 .header("content-type", "application/json")
                 .header("x-webhook-signature", domain::signature::sign_body(&secret, &body))
-                .header("webhook-signature", domain::signature::sign_standard(&[secret], "evt_0", 0, &body))
+                .header("webhook-signature", domain::signature::sign_standard(&[secret], &[], "evt_0", 0, &body))
                 .body(body);
             if let Ok(answer) = request.send().await {
                 let _ = answer.bytes().await;
@@ -96,7 +96,13 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
         user_agent: "Berth-Webhooks/bench".into(),
     })
     .map_err(|message| anyhow::anyhow!(message))?;
-    let target = Arc::new(Target { webhook_id: 1, auth: Auth::None, secrets: vec![secret], headers: Vec::new() });
+    let target = Arc::new(Target {
+        webhook_id: 1,
+        auth: Auth::None,
+        secrets: vec![secret],
+        keys: Vec::new(),
+        headers: Vec::new(),
+    });
     let url: Arc<str> = load.endpoint.clone().into();
     let through = flood(&load, move |n| {
         let (sender, target, url) = (sender.clone(), target.clone(), url.clone());

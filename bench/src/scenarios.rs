@@ -423,7 +423,7 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
             let sql = format!(
-                "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, record) SELECT seq, 1, {webhook}, {now}, 'succeeded', 200, 1.0, '{{}}' FROM deliveries WHERE id LIKE 'dlv_h%'"
+                "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT seq, 1, {webhook}, {now}, 'succeeded', 200, 1.0, 'succeeded', '{{}}' FROM deliveries WHERE id LIKE 'dlv_h%'"
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
             sqlx::query("VACUUM ANALYZE").execute(&mut connection).await?;
@@ -437,7 +437,7 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
             let sql = format!(
-                "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, record) SELECT seq, 1, {webhook}, {now}, 'succeeded', 200, 1.0, '{{}}' FROM deliveries WHERE id LIKE 'dlv_h%'"
+                "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT seq, 1, {webhook}, {now}, 'succeeded', 200, 1.0, 'succeeded', '{{}}' FROM deliveries WHERE id LIKE 'dlv_h%'"
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
             sqlx::query("ANALYZE").execute(&mut connection).await?;

@@ -200,7 +200,13 @@ fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
     headers.add(TIMESTAMP, &timestamp.to_string());
     headers.add(
         STANDARD,
-        &domain::signature::sign_standard(&job.target.secrets, job.event_id.as_str(), timestamp, &job.body),
+        &domain::signature::sign_standard(
+            &job.target.secrets,
+            &job.target.keys,
+            job.event_id.as_str(),
+            timestamp,
+            &job.body,
+        ),
     );
     for own in &job.target.headers {
         if let Ok(name) = HeaderName::from_bytes(own.name.as_bytes()) {

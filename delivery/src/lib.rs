@@ -11,7 +11,7 @@ use domain::delivery_log::Attempt;
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
-use domain::signature::Secret;
+use domain::signature::{Secret, SigningKey};
 use domain::webhook::Header;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub struct Target {
     pub auth: Auth,
     /// Signing secrets, the current one first.
     pub secrets: Vec<Secret>,
+    /// Ed25519 keys for `v1a` signatures, the current one first; empty where the webhook does without.
+    pub keys: Vec<SigningKey>,
     /// The administrator's own headers.
     pub headers: Vec<Header>,
 }

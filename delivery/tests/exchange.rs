@@ -40,6 +40,7 @@ fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> Job {
             webhook_id: 1,
             auth,
             secrets: vec![Secret::paste("your-secret-key").unwrap()],
+            keys: Vec::new(),
             headers,
         }),
         url: url.into(),

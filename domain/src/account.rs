@@ -122,6 +122,7 @@ pub struct NewApiToken {
 
 /// The administrator's first set-up, through the page.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetupInput {
     /// The one-time code of the link printed at start, unless the visit comes from this machine.
     pub code: Option<String>,

@@ -217,6 +217,11 @@ pub fn check_url(url: &str, policy: &UrlPolicy) -> Result<(), String> {
     if parsed.port() == Some(0) {
         return Err("Port 0 cannot be called.".into());
     }
+    // Browsers mend https:/host and https:///host; what is kept and shown as it was written must be right as it was written.
+    let after_scheme = url.get(parsed.scheme().len()..).and_then(|rest| rest.strip_prefix("://"));
+    if after_scheme.is_none_or(|rest| rest.starts_with('/')) {
+        return Err("Write the URL with two slashes before the host, e.g. https://your-service.com/api/webhook.".into());
+    }
     let address = match parsed.host() {
         None => return Err("The URL has no host.".into()),
         Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -354,6 +359,9 @@ mod tests {
             "https://a.example:0/",
             "javascript:alert(1)",
             "https://",
+            "https:a.example/",
+            "https:/a.example/",
+            "https:///a.example/",
         ] {
             assert!(check_url(bad, &strict).is_err(), "{bad}");
         }

@@ -74,7 +74,7 @@ pub struct Reservation {
     pub updated_at: DateTime<Utc>,
 }
 
-/// `GET /api/v1/reservations/{id}`: the reservation and its deliveries (for administrators; empty for others).
+/// `GET /api/v1/reservations/{id}`: the reservation and its deliveries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReservationDetail {

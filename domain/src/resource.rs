@@ -314,6 +314,8 @@ pub fn check_resource(input: &ResourceInput) -> Result<(), Problem> {
     checks.keep("name", crate::validation::name(&input.name));
     if input.resource_type.is_empty() {
         checks.fault("resource_type", "Choose a resource type.");
+    } else if crate::validation::slug(&input.resource_type).is_err() {
+        checks.fault("resource_type", "There is no such resource type. Choose an existing one.");
     }
     checks.keep("location", crate::validation::text(input.location.as_deref().unwrap_or_default(), 200));
     checks.keep("specs", crate::validation::text(input.specs.as_deref().unwrap_or_default(), 2_000));

@@ -1,7 +1,8 @@
-//! Signing and verifying (CONTRACT §1, Standard Webhooks v1).
+//! Signing and verifying (CONTRACT §1, Standard Webhooks `v1` and `v1a`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::Signer as _;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -60,6 +61,42 @@ impl Secret {
     }
 }
 
+/// What a public key begins with, as Standard Webhooks writes it.
+pub const PUBLIC_KEY_PREFIX: &str = "whpk_";
+
+/// A webhook's Ed25519 key for `v1a` signatures. Only Berth has it; receivers verify with [`SigningKey::public`]. `Debug`
+/// does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey(ed25519_dalek::SigningKey);
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
+}
+
+impl SigningKey {
+    /// The key of a seed (RFC 8032 §5.1.5): 32 random bytes.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(&seed))
+    }
+
+    /// The key of a seed that [`SigningKey::expose`] wrote; `None` for what it did not write.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self::from_seed(BASE64.decode(text).ok()?.try_into().ok()?))
+    }
+
+    /// The seed in base64; keep it encrypted and show it to nobody.
+    pub fn expose(&self) -> String {
+        BASE64.encode(self.0.to_bytes())
+    }
+
+    /// The public key, `whpk_` + base64 of 32 bytes: no secret.
+    pub fn public(&self) -> String {
+        format!("{PUBLIC_KEY_PREFIX}{}", BASE64.encode(self.0.verifying_key().to_bytes()))
+    }
+}
+
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes keys of any length (RFC 2104), so this cannot fail; an empty result would not verify anyway.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
@@ -82,16 +119,119 @@ pub fn verify_body(secret: &Secret, body: &[u8], header: &str) -> bool {
     received.as_slice().ct_eq(&expected).into()
 }
 
-/// `webhook-signature` (Standard Webhooks): one `v1,<base64>` for each secret, the current one first.
-pub fn sign_standard(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> String {
-    let timestamp = timestamp.to_string();
-    let signatures: Vec<String> = secrets
-        .iter()
-        .map(|secret| {
-            let key = secret.standard_key();
-            let mac = mac(&key, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
-            format!("v1,{}", BASE64.encode(mac))
-        })
-        .collect();
-    signatures.join(" ")
+/// `webhook-signature` (Standard Webhooks): one `v1,<base64>` for each secret, the current one first, then one
+/// `v1a,<base64>` for each Ed25519 key in the same order.
+pub fn sign_standard(secrets: &[Secret], keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> String {
+    let head = format!("{id}.{timestamp}.");
+    let symmetric = secrets.iter().map(|secret| {
+        let mac = mac(&secret.standard_key(), &[head.as_bytes(), body]);
+        format!("v1,{}", BASE64.encode(mac))
+    });
+    // Ed25519 reads its message twice, so it wants it whole.
+    let message = if keys.is_empty() { Vec::new() } else { [head.as_bytes(), body].concat() };
+    let asymmetric = keys.iter().map(|key| format!("v1a,{}", BASE64.encode(key.0.sign(&message).to_bytes())));
+    symmetric.chain(asymmetric).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    const TIMESTAMP: i64 = 1_614_265_330;
+    const BODY: &[u8] = br#"{"test": 2432232314}"#;
+
+    fn secret(text: &str) -> Secret {
+        Secret::paste(text).unwrap()
+    }
+
+    fn key(seed: &str) -> SigningKey {
+        SigningKey::from_seed(BASE64.decode(seed).unwrap()[..32].try_into().unwrap())
+    }
+
+    #[test]
+    fn the_published_vector_of_v1() {
+        let secret = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let signature = sign_standard(&[secret], &[], ID, TIMESTAMP, BODY);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn the_published_vector_of_v1a() {
+        let key = key("6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==");
+        assert_eq!(key.public(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=");
+        assert_eq!(
+            sign_standard(&[], &[key], ID, TIMESTAMP, BODY),
+            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+        );
+    }
+
+    /// RFC 8032 §7.1, test 1: the key pair.
+    #[test]
+    fn the_public_key_of_rfc_8032() {
+        let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
+        let public = hex::decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").unwrap();
+        let key = SigningKey::from_seed(seed.try_into().unwrap());
+        assert_eq!(key.public(), format!("{PUBLIC_KEY_PREFIX}{}", BASE64.encode(public)));
+        assert_eq!(SigningKey::parse(&key.expose()), Some(key));
+    }
+
+    #[test]
+    fn a_rotation_signs_with_both_and_the_new_one_comes_first() {
+        let (new, old) = (secret("a-new-secret"), secret("an-old-secret"));
+        let keys = [SigningKey::from_seed([1; 32]), SigningKey::from_seed([2; 32])];
+        let both = sign_standard(&[new.clone(), old.clone()], &keys, ID, TIMESTAMP, BODY);
+        let alone = |secrets: &[Secret], keys: &[SigningKey]| sign_standard(secrets, keys, ID, TIMESTAMP, BODY);
+        let expected = [alone(&[new], &[]), alone(&[old], &[]), alone(&[], &keys[..1]), alone(&[], &keys[1..])];
+        assert_eq!(both.split(' ').collect::<Vec<_>>(), expected.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn secrets_that_cannot_be_are_refused_with_the_remedy() {
+        for bad in ["", "1234567", &"x".repeat(256), " padded-secret", "line\nbreak-secret", "whsec_???", "whsec_"] {
+            assert!(Secret::paste(bad).is_err(), "{bad:?}");
+        }
+        for good in ["your-secret-key", "12345678", &"x".repeat(255), "пароль-по-русски"] {
+            assert!(Secret::paste(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_shows_a_secret_by_accident() {
+        assert_eq!(format!("{:?}", secret("your-secret-key")), "Secret(…)");
+        assert_eq!(format!("{:?}", SigningKey::from_seed([7; 32])), "SigningKey(…)");
+    }
+
+    proptest! {
+        /// The reference library of Standard Webhooks accepts what is signed, and refuses it changed.
+        #[test]
+        fn the_reference_library_agrees(random: [u8; 32], body: String) {
+            let secret = Secret::generate(random);
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+            let signature = sign_standard(std::slice::from_ref(&secret), &[SigningKey::from_seed(random)], "evt_1", now as i64, body.as_bytes());
+            let mut headers = http::HeaderMap::new();
+            headers.insert("webhook-id", "evt_1".parse().unwrap());
+            headers.insert("webhook-timestamp", now.into());
+            headers.insert("webhook-signature", signature.parse().unwrap());
+            let reference = standardwebhooks::Webhook::new(secret.expose()).unwrap();
+            prop_assert!(reference.verify(body.as_bytes(), &headers).is_ok());
+            let changed = format!("{body}x");
+            prop_assert!(reference.verify(changed.as_bytes(), &headers).is_err());
+        }
+
+        #[test]
+        fn a_signature_fits_only_its_body_and_secret(body: Vec<u8>, other: Vec<u8>, random: [u8; 32]) {
+            let (mine, theirs) = (Secret::generate(random), Secret::generate([0; 32]));
+            let signature = sign_body(&mine, &body);
+            prop_assert!(verify_body(&mine, &body, &signature));
+            prop_assert_eq!(verify_body(&mine, &other, &signature), body == other);
+            prop_assert_eq!(verify_body(&theirs, &body, &signature), random == [0; 32]);
+        }
+
+        #[test]
+        fn any_header_may_come(header: String, body: Vec<u8>) {
+            prop_assert!(!verify_body(&Secret::generate([3; 32]), &body, &header));
+        }
+    }
 }

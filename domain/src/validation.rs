@@ -116,6 +116,8 @@ pub fn ssh_key(key: &str) -> Result<(), String> {
     if key.trim().lines().count() > 1 {
         return Err("Paste one key, on one line.".into());
     }
+    // The comment may be anything to OpenSSH, but not to a database.
+    no_control(key)?;
     ssh_key::PublicKey::from_openssh(key.trim()).map(|_| ()).map_err(|_| {
         "This is not an OpenSSH public key. Paste the whole line of the .pub file, e.g. ssh-ed25519 AAAA… you@host."
             .into()

@@ -140,6 +140,14 @@ pub struct WebhookInput {
     /// Requests a second, 1 to 10,000; no limit when absent.
     #[serde(default)]
     pub rate_limit: Option<u32>,
+    /// Whether `webhook-signature` also carries a `v1a` (Ed25519) signature, which a receiver verifies with a public key;
+    /// false when absent.
+    #[serde(default)]
+    pub ed25519: Option<bool>,
+    /// Whether its answers, failures and status updates drive the reservation's provisioning status; true when absent.
+    /// False for services that only listen, such as an inventory or a chat.
+    #[serde(default)]
+    pub provisions: Option<bool>,
 }
 
 /// `PATCH /api/v1/webhooks/{id}`; absent fields stay.
@@ -173,6 +181,10 @@ pub struct WebhookPatch {
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
     pub rate_limit: Option<Option<u32>>,
+    /// Turns the `v1a` (Ed25519) signature on, with a new key, or off.
+    pub ed25519: Option<bool>,
+    /// Whether its answers drive provisioning.
+    pub provisions: Option<bool>,
 }
 
 /// Tells `null` (`Some(None)`) from absent (`None`).
@@ -274,13 +286,17 @@ pub struct Webhook {
     pub max_in_flight: u32,
     /// Requests a second.
     pub rate_limit: Option<u32>,
+    /// Whether its answers, failures and status updates drive the reservation's provisioning status.
+    pub provisions: bool,
     /// Whether it delivers (`state` is `enabled`).
     pub enabled: bool,
     /// Why not, if not.
     pub state: WebhookState,
     /// The last four characters of the secret, to tell secrets apart.
     pub secret_hint: String,
-    /// Until when the previous secret signs too.
+    /// The public key (`whpk_…`) that verifies its `v1a` signatures, where it has them.
+    pub public_key: Option<String>,
+    /// Until when the previous secret, and the previous Ed25519 key, sign too.
     pub previous_secret_until: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -433,7 +449,7 @@ pub const RESERVED_HEADERS: [&str; 17] = [
 pub fn check(input: &WebhookInput, policy: &crate::endpoint::UrlPolicy, needs_secrets: bool) -> Result<(), Problem> {
     let mut checks = Checks::new();
     checks.keep("name", crate::validation::name(&input.name));
-    checks.keep("endpoint_url", crate::endpoint::check_url(&input.endpoint_url, policy));
+    let url = checks.keep("endpoint_url", crate::endpoint::check_url(&input.endpoint_url, policy));
     if input.events.is_empty() {
         checks.fault("events", "Tick at least one event.");
     }
@@ -446,7 +462,8 @@ pub fn check(input: &WebhookInput, policy: &crate::endpoint::UrlPolicy, needs_se
             }
         }
         Ok(()) => {
-            if input.events.iter().any(|e| paths.url(&input.endpoint_url, *e).len() > crate::endpoint::MAX_URL) {
+            let too_long = |event: &EventType| paths.url(&input.endpoint_url, *event).len() > crate::endpoint::MAX_URL;
+            if url.is_some() && input.events.iter().any(too_long) {
                 checks.fault("endpoint_url", "With its delivery path the URL is longer than 2048 characters.");
             }
         }

@@ -1,6 +1,7 @@
 //! The schema, for SQLite and PostgreSQL. See `README.md` for how it changes (expand/contract).
 
 mod m0001_start;
+mod m0002_webhook_options;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{
@@ -13,7 +14,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_start::Migration)]
+        vec![Box::new(m0001_start::Migration), Box::new(m0002_webhook_options::Migration)]
     }
 }
 

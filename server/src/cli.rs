@@ -125,7 +125,9 @@ fn fail(message: &str, code: u8) -> ExitCode {
 
 fn log_to_stderr(filter: &str, format: &str) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| format!("BERTH_LOG: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people; a journal or a file would keep their codes.
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match format {
         "json" => builder.json().init(),
         "text" => builder.init(),
@@ -144,18 +146,24 @@ fn told(problem: Problem) -> String {
 }
 
 #[allow(clippy::print_stdout, reason = "the answer of a command")]
-async fn run(command: Command, config: Config) -> Result<(), String> {
+async fn run(command: Command, mut config: Config) -> Result<(), String> {
     match command {
         Command::Serve { demo } => {
             let listener = TcpListener::bind(config.listen).await.map_err(|error| {
                 format!("{} cannot be listened on ({error}). Choose another with BERTH_LISTEN.", config.listen)
             })?;
+            let address = listener.local_addr().map_err(|error| error.to_string())?;
+            // Which port 0 became is known only now.
+            if config.public_url == format!("http://{}", config.listen) {
+                config.public_url = format!("http://{address}");
+                config.service.public_url.clone_from(&config.public_url);
+            }
             let cancel = stopped();
             let service = crate::open(&config).await?;
             if demo {
                 crate::demo::set_up(&service, &cancel).await?;
             }
-            tracing::info!("Berth listens on http://{}", listener.local_addr().map_err(|error| error.to_string())?);
+            tracing::info!("Berth listens on http://{address}");
             if demo {
                 println!("{}", crate::demo::welcome(&config.public_url));
             }

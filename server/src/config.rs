@@ -52,7 +52,7 @@ pub struct Given {
     /// Days that deliveries with their payloads and attempts are kept [default: 90].
     #[arg(long, env = "BERTH_RETENTION_DAYS", global = true)]
     pub retention_days: Option<u32>,
-    /// Seconds for one exchange with a receiver, 1 to 30 [default: 30].
+    /// Seconds for one exchange with a receiver, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
     #[arg(long, env = "BERTH_DELIVERY_TIMEOUT", global = true)]
     pub delivery_timeout: Option<f64>,
     /// The first administrator's login name, made at the first start.

@@ -175,6 +175,8 @@ async fn sample_receiver(service: &Service, actor: &Actor, cancel: &Cancellation
                 enabled: None,
                 max_in_flight: None,
                 rate_limit: None,
+                ed25519: None,
+                provisions: None,
             };
             let made = service.create_webhook(actor, input).await.map_err(told)?;
             (made.webhook.id, made.secret)

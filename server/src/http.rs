@@ -51,7 +51,6 @@ pub fn router(app: App) -> Router {
     let openapi = Arc::new(openapi);
     let api = Router::new()
         .merge(api)
-        .route("/api/v1/stream", axum::routing::get(stream::stream))
         .route(
             "/api/v1/openapi.json",
             axum::routing::get({

@@ -330,7 +330,10 @@ impl Service {
         if get::<Option<i64>>(row, "last_used_at")?.is_none_or(|at| now - time(at) > Duration::minutes(1)) {
             let sql = "UPDATE api_tokens SET last_used_at = $1 WHERE token_hash = $2";
             let values = [now.timestamp_millis().into(), hash.as_str().into()];
-            self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+            // A note only: where the database can be read but not written (a full disk), reading goes on.
+            if let Err(error) = self.inner.write.execute_raw(self.sql(sql, values)).await {
+                tracing::warn!(%error, "the use of an API token could not be noted");
+            }
         }
         let actor = Actor { username: user.username.clone(), role: user.role, scopes: scopes.clone() };
         let info = SessionInfo { user, scopes, expires_at };
@@ -473,7 +476,9 @@ impl Service {
     pub async fn create_token(&self, actor: &Actor, mut input: ApiTokenInput) -> Result<NewApiToken, Problem> {
         may(actor, Action::ManageOwnTokens)?;
         let wanted = input.scopes.get_or_insert_with(|| actor.scopes.clone());
-        if let Some(beyond) = wanted.iter().find(|scope| !actor.scopes.contains(scope)) {
+        // "admin" is everything, so whoever has it may give less.
+        let holds = |scope: &Scope| actor.scopes.contains(scope) || actor.scopes.contains(&Scope::Admin);
+        if let Some(beyond) = wanted.iter().find(|scope| !holds(scope)) {
             return Err(Problem::forbidden(format!(
                 "You cannot give the scope \"{}\", for you do not have it.",
                 beyond.as_str()

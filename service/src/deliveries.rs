@@ -7,7 +7,7 @@ use domain::Problem;
 use domain::access::{Action, Actor, may};
 use domain::delivery_log::*;
 use domain::event::EventType;
-use domain::id::{DeliveryId, EventId, ReservationId};
+use domain::id::{DeliveryId, EventId, ReservationId, WebhookId};
 use domain::live::Change;
 use domain::page::{Page, PageQuery};
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
@@ -100,6 +100,21 @@ impl Service {
     pub(crate) async fn deliveries_of(&self, id: &ReservationId) -> Result<Vec<DeliverySummary>, Problem> {
         let sql = format!("{SELECT} WHERE d.reservation_id = $1 ORDER BY d.seq LIMIT 500");
         self.rows(sql, [id.as_str().into()]).await?.iter().map(|row| summary(row).map(|(_, summary)| summary)).collect()
+    }
+
+    /// Announces what was cancelled for a webhook at `now`; the latest of them, for a screen shows no more.
+    pub(crate) async fn announce_cancelled(&self, webhook: WebhookId, now: i64) {
+        if !self.has_audience() {
+            return;
+        }
+        let sql = format!(
+            "{SELECT} WHERE d.webhook_id = $1 AND d.status = 'cancelled' AND d.ended_at = $2 ORDER BY d.seq DESC LIMIT 200"
+        );
+        // What cannot be read now is read when the page is next opened.
+        let rows = self.rows(sql, [webhook.into(), now.into()]).await.unwrap_or_default();
+        let changes =
+            rows.iter().filter_map(|row| summary(row).ok()).map(|(_, summary)| Change::Delivery(Box::new(summary)));
+        self.announce(changes.collect());
     }
 
     /// One delivery with its attempts.

@@ -6,6 +6,7 @@
 //! is durable before anything is sent, and a crash leaves a lease that lapses.
 
 mod config;
+mod jumps;
 mod slots;
 
 pub(crate) use config::Configs;
@@ -26,11 +27,17 @@ use domain::webhook::WebhookState;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
 /// What a delivery that nothing more will happen to is not. The partial indexes name the same list.
 const OPEN: &str = "('pending', 'sending', 'retrying')";
+/// A delivery `d` that waits.
+const WAITING: &str = "d.status IN ('pending', 'retrying')";
+
+/// How long after word of a webhook the next bad spell is not told of.
+const QUIET: Duration = Duration::minutes(1);
 
 /// The engine's memory.
 #[derive(Default)]
@@ -39,6 +46,10 @@ pub(crate) struct Outbox {
     pub(crate) configs: Mutex<Option<Arc<Configs>>>,
     pub(crate) slots: Arc<Slots>,
     lane: Mutex<Option<Lane>>,
+    /// Whose turn it is to be first in a claim.
+    turn: AtomicUsize,
+    /// The time of the last look for lapsed leases, in milliseconds; 0 before the first.
+    latest: AtomicI64,
 }
 
 /// The direct lane into this process's dispatcher.
@@ -122,14 +133,11 @@ pub struct Recorded {
 pub(crate) struct Enqueued {
     summaries: Vec<DeliverySummary>,
     direct: Vec<Claimed>,
+    /// Who holds the leases of `direct`.
+    owner: Arc<str>,
     waiting: bool,
-}
-
-impl Enqueued {
-    /// Whether any webhook will be told.
-    pub(crate) fn tells_someone(&self) -> bool {
-        self.waiting || !self.direct.is_empty()
-    }
+    /// Whether a webhook whose word drives provisioning will be told.
+    pub(crate) tells_provisioner: bool,
 }
 
 /// A body's bytes, cheap to share between attempt and record.
@@ -218,7 +226,9 @@ impl Service {
                 pending.push((id, event, key, reservation, text, permit, config.clone()));
             }
         }
-        let mut enqueued = Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: false };
+        let owner = lane.as_ref().map_or_else(|| Arc::from(""), |lane| lane.owner.clone());
+        let mut enqueued =
+            Enqueued { summaries: Vec::new(), direct: Vec::new(), owner, waiting: false, tells_provisioner: false };
         if rows.is_empty() {
             return Ok(enqueued);
         }
@@ -253,6 +263,7 @@ impl Service {
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
         for (id, event, key, reservation, text, permit, config) in pending {
             let event_type = event.event_type();
+            enqueued.tells_provisioner |= config.provisions;
             if audience {
                 enqueued.summaries.push(DeliverySummary {
                     id: id.clone(),
@@ -304,9 +315,20 @@ impl Service {
     pub(crate) fn publish(&self, enqueued: Enqueued, mut changes: Vec<Change>) {
         changes.extend(enqueued.summaries.into_iter().map(|summary| Change::Delivery(Box::new(summary))));
         if !enqueued.direct.is_empty() {
-            // A lane that closed in between leaves the leases to lapse; its dispatcher releases them when it stops.
-            if let Some(lane) = self.lane() {
-                let _ = lane.sender.send(enqueued.direct);
+            let owner = enqueued.owner.clone();
+            let unsent = match self.lane() {
+                Some(lane) if lane.owner == owner => lane.sender.send(enqueued.direct).err().map(|back| back.0),
+                _ => Some(enqueued.direct),
+            };
+            // The dispatcher stopped in between: another one takes them up at once, not when their leases lapse.
+            if let Some(unsent) = unsent {
+                let service = self.clone();
+                tokio::spawn(async move {
+                    let seqs: Vec<i64> = unsent.iter().map(|claim| claim.seq).collect();
+                    if let Err(problem) = service.release(&owner, &seqs).await {
+                        tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
+                    }
+                });
             }
         }
         self.announce(changes);
@@ -383,7 +405,10 @@ impl Service {
         if !homeless.is_empty() {
             self.release(owner, &homeless).await?;
         }
-        more |= total as u32 >= limit || taken.iter().any(|(id, count)| room.get(id).is_some_and(|free| count >= free));
+        // A webhook that took all of its share may have more; the share is at least this.
+        let share = (limit / room.len().max(1) as u32).max(1);
+        more |= total as u32 >= limit
+            || taken.iter().any(|(id, count)| room.get(id).is_some_and(|free| *count >= share.min(*free)));
         // Claimed in no particular order; sent in that of the outbox.
         items.sort_by_key(|claimed| claimed.seq);
         if self.has_audience() {
@@ -394,12 +419,20 @@ impl Service {
         Ok(Claim { items, more })
     }
 
+    /// The webhooks with room, each claim beginning with another: where more of them have work than a claim takes, all
+    /// get their turn.
+    fn in_turn(&self, room: &BTreeMap<WebhookId, u32>) -> Vec<(WebhookId, u32)> {
+        let mut turn: Vec<_> = room.iter().map(|(id, free)| (*id, *free)).collect();
+        let first = self.inner.outbox.turn.fetch_add(1, Ordering::Relaxed) % turn.len().max(1);
+        turn.rotate_left(first);
+        turn
+    }
+
     /// What a claimable delivery `d` is, beside its webhook.
     fn due(first_only: bool) -> String {
-        let statuses = "('pending', 'retrying')";
         let first = if first_only { " AND d.attempts = 0" } else { "" };
         format!(
-            "d.status IN {statuses} AND d.due_at <= $2{first} AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.ordering_key = d.ordering_key AND e.seq < d.seq AND e.status IN {OPEN})"
+            "{WAITING} AND d.due_at <= $2{first} AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.ordering_key = d.ordering_key AND e.seq < d.seq AND e.status IN {OPEN})"
         )
     }
 
@@ -411,10 +444,12 @@ impl Service {
         room: &BTreeMap<WebhookId, u32>,
         first_only: bool,
     ) -> Result<Vec<QueryResult>, Problem> {
-        let room: Vec<_> = room.iter().map(|(id, free)| json!({"id": id, "free": free})).collect();
+        let room: Vec<_> = self.in_turn(room).into_iter().map(|(id, free)| json!({"id": id, "free": free})).collect();
         let sql = format!(
-            "WITH due AS MATERIALIZED (SELECT q.seq FROM json_to_recordset($1::json) AS r(id bigint, free int) CROSS JOIN LATERAL (
-               SELECT d.seq FROM deliveries d WHERE d.webhook_id = r.id AND {} ORDER BY d.due_at, d.seq LIMIT r.free FOR UPDATE SKIP LOCKED) q LIMIT $5)
+            "WITH r AS MATERIALIZED (SELECT r.id, LEAST(r.free, GREATEST(1, $5 / COUNT(*) OVER ())) AS share FROM json_to_recordset($1::json) AS r(id bigint, free bigint)
+               WHERE EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = r.id AND {WAITING} AND d.due_at <= $2)),
+             due AS MATERIALIZED (SELECT q.seq FROM r CROSS JOIN LATERAL (
+               SELECT d.seq FROM deliveries d WHERE d.webhook_id = r.id AND {} ORDER BY d.due_at, d.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5)
              UPDATE deliveries AS d SET status = 'sending', attempts = d.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
              FROM due WHERE d.seq = due.seq
              RETURNING d.seq, d.id, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, d.attempts, d.created_at, d.redelivery_of",
@@ -454,12 +489,13 @@ impl Service {
         let lease = at + self.lease().num_milliseconds();
         let mut rows = Vec::new();
         let tx = self.write_tx().await?;
-        for (id, free) in room.iter() {
-            let left = (limit as usize).saturating_sub(rows.len()).min(*free as usize);
+        let share = (limit / room.len() as u32).max(1);
+        for (id, free) in self.in_turn(room) {
+            let left = (limit as usize).saturating_sub(rows.len()).min(free.min(share) as usize);
             if left == 0 {
                 break;
             }
-            let values = [(*id).into(), at.into(), lease.into(), owner.into(), (left as i64).into()];
+            let values = [id.into(), at.into(), lease.into(), owner.into(), (left as i64).into()];
             rows.extend(tx.query_all_raw(self.sql(sql.clone(), values)).await.map_err(db_problem)?);
         }
         tx.commit().await.map_err(db_problem)?;
@@ -498,9 +534,15 @@ impl Service {
             ends.push((status, due));
         }
         let mut updates = Vec::with_capacity(batch.len());
-        let mut attempts = Vec::with_capacity(batch.len());
+        let mut moves = Vec::with_capacity(batch.len());
+        let mut seen = HashSet::with_capacity(batch.len());
         for (finished, (status, due)) in batch.iter().zip(&ends) {
             let attempt = &finished.attempted.attempt;
+            // After a lapsed lease one process can hold two results of one delivery: the first to come counts.
+            moves.push(seen.insert(finished.claim.seq));
+            if !moves.last().is_some_and(|first| *first) {
+                continue;
+            }
             let failed = attempt.outcome == Outcome::Failed;
             updates.push(json!({
                 "n": finished.claim.seq, "status": status.as_str(), "status_code": attempt.status_code,
@@ -508,7 +550,6 @@ impl Service {
                 "due_at": due.map(|due| due.timestamp_millis()),
                 "ended_at": status.is_final().then(|| finished.ended.timestamp_millis()),
             }));
-            attempts.push(attempt_row(finished.claim.seq, finished.claim.config.id, *status, attempt)?);
         }
         let tx = self.write_tx().await?;
         let sql = format!(
@@ -530,13 +571,30 @@ impl Service {
         for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
             ours.insert(get::<i64>(&row, "n")?);
         }
-        self.insert_attempts(&tx, &attempts).await?;
+        let mut attempts = Vec::with_capacity(batch.len());
+        let mut superseded = Vec::new();
+        for ((finished, (status, _)), moves) in batch.iter().zip(&ends).zip(&mut moves) {
+            *moves &= ours.contains(&finished.claim.seq);
+            let mut row =
+                attempt_row(finished.claim.seq, finished.claim.config.id, *status, &finished.attempted.attempt)?;
+            if *moves {
+                attempts.push(row);
+            } else {
+                // It ended no delivery, so that it must not count as an end.
+                row["delivery_status"] = "superseded".into();
+                superseded.push(row);
+            }
+        }
+        self.insert_attempts(&tx, &attempts, true).await?;
+        if !superseded.is_empty() {
+            self.insert_attempts(&tx, &superseded, false).await?;
+        }
         let mut changes = Vec::new();
         let mut told: Vec<Told<'_>> = Vec::new();
         let mut freed = Vec::new();
-        for (finished, (status, due)) in batch.iter().zip(&ends) {
+        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
             let attempt = &finished.attempted.attempt;
-            if !ours.contains(&finished.claim.seq) {
+            if !moves {
                 metrics::counter!("berth_results_without_lease_total").increment(1);
                 continue;
             }
@@ -550,7 +608,9 @@ impl Service {
                 DeliveryStatus::Failed => Some(Meaning::Failure(&attempt.diagnosis.message)),
                 _ => None,
             };
-            if let (Some(what), Some(id)) = (what, &finished.claim.reservation_id) {
+            if let (Some(what), Some(id), true) =
+                (what, &finished.claim.reservation_id, finished.claim.config.provisions)
+            {
                 told.push(Told { id, event, what });
             }
             if status.is_final() {
@@ -560,7 +620,7 @@ impl Service {
         }
         let audience = self.has_audience();
         changes.extend(self.apply_to_reservations(&tx, told, now).await?);
-        changes.extend(self.webhooks_health(&tx, batch, &ends, &ours, now).await?);
+        changes.extend(self.webhooks_health(&tx, batch, &ends, &moves, now).await?);
         let successors = if freed.is_empty() {
             false
         } else {
@@ -571,17 +631,17 @@ impl Service {
             tx.query_one_raw(self.sql(sql, [to_json(&freed)?.into()])).await.map_err(db_problem)?.is_some()
         };
         tx.commit().await.map_err(db_problem)?;
-        for (finished, (status, due)) in batch.iter().zip(&ends) {
+        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
             let attempt = &finished.attempted.attempt;
             let succeeded = attempt.outcome == Outcome::Succeeded;
             let label = if succeeded { "succeeded" } else { "failed" };
             metrics::counter!("berth_attempts_total", "outcome" => label).increment(1);
             metrics::histogram!("berth_attempt_duration_seconds").record(attempt.duration_ms / 1_000.0);
-            if status.is_final() {
+            if *moves && status.is_final() {
                 metrics::counter!("berth_deliveries_total", "outcome" => label).increment(1);
             }
             self.inner.outbox.slots.note(finished.claim.config.id, attempt.status_code.is_some());
-            if audience && ours.contains(&finished.claim.seq) {
+            if audience && *moves {
                 let mut summary = finished.claim.summary(*status, now);
                 summary.status_code = attempt.status_code;
                 summary.duration_ms = Some(attempt.duration_ms);
@@ -597,14 +657,21 @@ impl Service {
         Ok(recorded)
     }
 
-    /// Writes attempt rows made by [`attempt_row`].
+    /// Writes attempt rows made by [`attempt_row`]. An attempt that was interrupted is made again under its number: with
+    /// `overwrite` the row takes the place of one that came late for the same number, else it gives way to it.
     pub(crate) async fn insert_attempts(
         &self,
         tx: &DatabaseTransaction,
         rows: &[serde_json::Value],
+        overwrite: bool,
     ) -> Result<(), Problem> {
+        let conflict = if overwrite {
+            "(delivery_seq, attempt) DO UPDATE SET started_at = excluded.started_at, outcome = excluded.outcome, status_code = excluded.status_code, duration_ms = excluded.duration_ms, delivery_status = excluded.delivery_status, record = excluded.record"
+        } else {
+            "DO NOTHING"
+        };
         let sql = format!(
-            "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record FROM {} WHERE true ON CONFLICT DO NOTHING",
+            "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record FROM {} WHERE true ON CONFLICT {conflict}",
             self.json_rows(&[
                 ("delivery_seq", "bigint"),
                 ("attempt", "int"),
@@ -679,14 +746,14 @@ impl Service {
         tx: &DatabaseTransaction,
         batch: &[Finished],
         ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
-        ours: &HashSet<i64>,
+        moves: &[bool],
         now: DateTime<Utc>,
     ) -> Result<Vec<Change>, Problem> {
         let mut last: BTreeMap<WebhookId, (&Finished, DeliveryStatus)> = BTreeMap::new();
-        for (finished, (status, _)) in batch.iter().zip(ends) {
+        for ((finished, (status, _)), moves) in batch.iter().zip(ends).zip(moves) {
             let gone = finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone;
             let entry = last.entry(finished.claim.config.id);
-            if ours.contains(&finished.claim.seq) && status.is_final() {
+            if *moves && status.is_final() {
                 // 410 outweighs what came after it in the same batch.
                 entry
                     .and_modify(|known| {
@@ -716,9 +783,10 @@ impl Service {
                     changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
                 }
             } else if status == DeliveryStatus::Failed && !config.failing {
-                let sql = "UPDATE webhooks SET failing_since = $2, revision = revision + 1 WHERE id = $1 AND failing_since IS NULL AND deleted_at IS NULL";
-                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0
-                {
+                // A webhook that fails and succeeds by turns is told of once a minute, not once a batch.
+                let sql = "UPDATE webhooks SET failing_since = $2, revision = revision + 1 WHERE id = $1 AND failing_since IS NULL AND deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM (SELECT link, at FROM notifications ORDER BY id DESC LIMIT 200) n WHERE n.link = $3 AND n.at > $4)";
+                let values = [id.into(), at.into(), link.as_str().into(), (at - QUIET.num_milliseconds()).into()];
+                if tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected() > 0 {
                     let message =
                         format!("Deliveries to {} fail: {}", config.name, finished.attempted.attempt.diagnosis.message);
                     changes.push(Change::Notification(
@@ -773,21 +841,30 @@ impl Service {
     }
 
     /// Returns lapsed leases to the queue; the interrupted attempt is made again under the same number, so its receiver
-    /// may see it twice. With `all`, every lease: for the start of the only process of a SQLite database.
+    /// may see it twice. With `all`, every lease: for the start of the only process of a SQLite database. Also cancels what
+    /// a deleted webhook left behind, and mends what a clock that went back would hold up.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn reclaim_lapsed(&self, all: bool) -> Result<u64, Problem> {
-        let now = self.now().timestamp_millis();
-        if !all
-            && self
-                .rows(
-                    "SELECT 1 AS one FROM deliveries WHERE status = 'sending' AND lease_until < $1 LIMIT 1",
-                    [now.into()],
-                )
-                .await?
-                .is_empty()
-        {
+        let now = self.now();
+        self.mend_after_jump(now).await?;
+        let now = now.timestamp_millis();
+        let check = format!(
+            "SELECT EXISTS (SELECT 1 FROM deliveries WHERE status = 'sending' AND lease_until < $1) AS lapsed, EXISTS (SELECT 1 FROM webhooks w WHERE w.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND {WAITING})) AS orphaned"
+        );
+        let (lapsed, orphaned) = match self.rows(check, [now.into()]).await?.first() {
+            Some(row) => (get::<bool>(row, "lapsed")?, get::<bool>(row, "orphaned")?),
+            None => (false, false),
+        };
+        if orphaned {
+            // Enqueued or failed while their webhook was being deleted.
+            let sql = format!(
+                "UPDATE deliveries AS d SET status = 'cancelled', ended_at = $1, updated_at = $1 WHERE {WAITING} AND d.webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)"
+            );
+            self.inner.write.execute_raw(self.sql(sql, [now.into()])).await.map_err(db_problem)?;
+        }
+        if !all && !lapsed {
             return Ok(0);
         }
         let lapsed = if all { "" } else { " AND lease_until < $1" };

@@ -53,6 +53,14 @@ pub(crate) fn stored_reservation(row: &QueryResult) -> Result<Reservation, Probl
     })
 }
 
+/// What the year is too far to be stored or shown for is too far to be reserved.
+fn check_horizon(end: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Problem> {
+    if end - now > Duration::days(3_660) {
+        return Err(Problem::field("end_time", "Reserve at most ten years ahead."));
+    }
+    Ok(())
+}
+
 /// The sentence for a clash.
 fn clash(start: DateTime<Utc>, end: DateTime<Utc>) -> Problem {
     let format = "%Y-%m-%d %H:%M";
@@ -118,10 +126,7 @@ impl Service {
         };
         self.check_bookable(actor, &resource).await?;
         let config = check_input(&input, &resource.schema, now)?;
-        // What the year is too far to be stored or shown for is too far to be reserved.
-        if input.end_time - now > Duration::days(3_660) {
-            return Err(Problem::field("end_time", "Reserve at most ten years ahead."));
-        }
+        check_horizon(input.end_time, now)?;
         let email = self.user_remembered(&actor.username).await?.email;
         let id = ReservationId::from_ulid(self.new_ulid());
         let reservation = Reservation {
@@ -287,6 +292,9 @@ impl Service {
             return Ok(current);
         }
         let moved = previous.contains_key("start_time") || previous.contains_key("end_time");
+        if moved {
+            check_horizon(next.end_time, now)?;
+        }
         if moved && !self.is_postgres() {
             let sql = "SELECT start_at, end_at FROM reservations WHERE resource_id = $1 AND status = 'active' AND start_at < $2 AND end_at > $3 AND id <> $4 LIMIT 1";
             let values = [
@@ -305,7 +313,7 @@ impl Service {
         let enqueued = self
             .enqueue(&tx, vec![(next.resource_type.clone(), EventBody::Reservation(Box::new(body)))], false)
             .await?;
-        if enqueued.tells_someone() {
+        if enqueued.tells_provisioner {
             next.provisioning.message = "The change is on its way to the service.".into();
             next.provisioning.updated_at = now;
         }
@@ -391,7 +399,7 @@ impl Service {
     ) -> Result<Enqueued, Problem> {
         let event = EventBody::Reservation(Box::new(body));
         let enqueued = self.enqueue(tx, vec![(reservation.resource_type.clone(), event)], false).await?;
-        reservation.provisioning = reservation.provisioning.on_release(enqueued.tells_someone(), now);
+        reservation.provisioning = reservation.provisioning.on_release(enqueued.tells_provisioner, now);
         reservation.updated_at = now;
         let values = [
             reservation.status.as_str().into(),
@@ -517,6 +525,11 @@ impl Service {
         if !config.serves(&reservation.resource_type) {
             return Err(Problem::forbidden("This webhook does not serve the reservation's resource type."));
         }
+        if !config.provisions {
+            return Err(Problem::forbidden(
+                "This webhook only listens. Let its answers drive provisioning in its settings first.",
+            ));
+        }
         let update = StatusUpdate::parse(body)?;
         if (update.timestamp - now).abs() > TIMESTAMP {
             return Err(Problem::unauthenticated(
@@ -524,8 +537,11 @@ impl Service {
             ));
         }
         let sql = "INSERT INTO status_updates (reservation_id, digest, received_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        let values =
-            [id.as_str().into(), digest(&format!("{webhook_id} {signature}")).into(), now.timestamp_millis().into()];
+        let values = [
+            id.as_str().into(),
+            digest(&format!("{webhook_id} {}", String::from_utf8_lossy(body))).into(),
+            now.timestamp_millis().into(),
+        ];
         let first = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected() > 0;
         if !first {
             return Ok(reservation.provisioning);

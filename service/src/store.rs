@@ -85,7 +85,8 @@ pub async fn connect(database_url: &str) -> Result<(DatabaseConnection, Database
         let options = sqlx::ConnectOptions::disable_statement_logging(options.application_name("berth"));
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(16)
-            .acquire_timeout(Duration::from_secs(10))
+            // Who asks while the server is away learns it within this time.
+            .acquire_timeout(Duration::from_secs(5))
             .test_before_acquire(false)
             .connect_with(options)
             .await
@@ -115,6 +116,16 @@ pub async fn connect(database_url: &str) -> Result<(DatabaseConnection, Database
             .max_lifetime(None)
             .acquire_timeout(Duration::from_secs(30))
             .test_before_acquire(false)
+            // On errors such as a full disk SQLite itself ends the transaction, and the driver goes on counting one that is
+            // open: everything after would be a savepoint inside it, answered as committed and never written. Such a
+            // connection is closed.
+            .before_acquire(|connection, _| {
+                let sound = !sqlx::Connection::is_in_transaction(connection);
+                if !sound {
+                    tracing::warn!("a connection whose transaction SQLite ended is replaced");
+                }
+                Box::pin(std::future::ready(Ok(sound)))
+            })
             .connect_with(options)
     };
     // The writer first: it makes the file and switches it to WAL.
@@ -252,9 +263,14 @@ pub(crate) fn unavailable() -> Problem {
     problem
 }
 
+/// Whether an error says that the database is away or cannot write: the same call can succeed later.
+pub(crate) fn is_away(error: &DbErr) -> bool {
+    matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || connection_lost(error)
+}
+
 /// What a caller learns of a database error; the log gets the rest.
 pub(crate) fn db_problem(error: DbErr) -> Problem {
-    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || connection_lost(&error) {
+    if is_away(&error) {
         tracing::warn!(%error, "the database does not answer");
         return unavailable();
     }
@@ -284,9 +300,14 @@ fn connection_lost(error: &DbErr) -> bool {
     };
     match &**inner {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        // 57P0x: the server is shutting down or starting; 53xxx: out of connections, memory or disk.
         sqlx::Error::Database(database) => {
-            database.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
+            let code = database.code().unwrap_or_default();
+            match database.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
+                // The low byte of SQLite's code is its kind: busy, locked, out of memory, I/O error, full.
+                Some(_) => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 10 | 13)),
+                // 57P0x: the server is shutting down or starting; 53xxx: out of connections, memory or disk.
+                None => code.starts_with("57P") || code.starts_with("53"),
+            }
         }
         _ => false,
     }

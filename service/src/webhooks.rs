@@ -16,7 +16,7 @@ use domain::problem::Checks;
 use domain::provisioning::Provisioning;
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ConfigSchema;
-use domain::signature::Secret;
+use domain::signature::{Secret, SigningKey};
 use domain::webhook::*;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use serde_json::json;
@@ -44,9 +44,11 @@ fn webhook(row: &QueryResult, now: DateTime<Utc>) -> Result<(Webhook, bool), Pro
         retry: json(&get::<String>(row, "retry")?)?,
         max_in_flight: get::<i32>(row, "max_in_flight")? as u32,
         rate_limit: get::<Option<i32>>(row, "rate_limit")?.map(|rate| rate as u32),
+        provisions: get(row, "provisions")?,
         enabled: state == WebhookState::Enabled,
         state,
         secret_hint: get(row, "secret_hint")?,
+        public_key: get(row, "public_key")?,
         previous_secret_until: get::<Option<i64>>(row, "previous_secret_until")?.map(time).filter(|until| *until > now),
         created_at: time(get(row, "created_at")?),
         updated_at: time(get(row, "updated_at")?),
@@ -88,6 +90,12 @@ impl Service {
         auth_secret(auth).map(|secret| self.inner.cipher.encrypt("webhook-auth", secret)).transpose()
     }
 
+    /// A new Ed25519 key as it is stored: sealed, and its public half.
+    fn new_signing_key(&self) -> Result<(Option<String>, Option<String>), Problem> {
+        let key = SigningKey::from_seed(crate::secrets::random());
+        Ok((Some(self.inner.cipher.encrypt("webhook-signing-key", &key.expose())?), Some(key.public())))
+    }
+
     fn webhook_changed(&self, id: WebhookId, deleted: bool) {
         self.announce(vec![Change::Webhook(WebhookChange { id, deleted })]);
         self.wake_dispatchers();
@@ -105,7 +113,7 @@ impl Service {
             }
         }
         if let Some(slug) = &input.resource_type
-            && !self.type_exists(slug).await?
+            && (domain::validation::slug(slug).is_err() || !self.type_exists(slug).await?)
         {
             checks.fault(
                 "resource_type",
@@ -127,6 +135,8 @@ impl Service {
             None => Secret::generate(crate::secrets::random()),
         };
         let now = self.now().timestamp_millis();
+        let (signing_key, public_key) =
+            if input.ed25519 == Some(true) { self.new_signing_key()? } else { (None, None) };
         let state = if input.enabled.unwrap_or(true) { WebhookState::Enabled } else { WebhookState::Paused };
         let mut events = input.events.clone();
         events.sort_unstable();
@@ -147,8 +157,11 @@ impl Service {
             self.inner.cipher.encrypt("webhook-secret", secret.expose())?.into(),
             hint(&secret).into(),
             now.into(),
+            signing_key.into(),
+            public_key.into(),
+            input.provisions.unwrap_or(true).into(),
         ];
-        let sql = "INSERT INTO webhooks (name, endpoint_url, resource_type, events, auth, auth_secret, delivery_paths, headers, retry, max_in_flight, rate_limit, state, secret, secret_hint, revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, $15, $15) RETURNING id";
+        let sql = "INSERT INTO webhooks (name, endpoint_url, resource_type, events, auth, auth_secret, delivery_paths, headers, retry, max_in_flight, rate_limit, state, secret, secret_hint, revision, created_at, updated_at, signing_key, public_key, provisions) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, $15, $15, $16, $17, $18) RETURNING id";
         let row = self
             .inner
             .write
@@ -261,6 +274,14 @@ impl Service {
     /// 403 for others than administrators, 404, 422 naming every field at fault.
     pub async fn patch_webhook(&self, actor: &Actor, id: WebhookId, patch: WebhookPatch) -> Result<Webhook, Problem> {
         may(actor, Action::WriteWebhooks)?;
+        // A pause, a rotation or another change may come in between: then the patch is laid on what they left.
+        while !self.try_patch(id, patch.clone()).await? {}
+        self.webhook_changed(id, false);
+        self.get_webhook(actor, id).await
+    }
+
+    /// Lays a patch on the row as it is; false, and nothing changed, when the row changed meanwhile.
+    async fn try_patch(&self, id: WebhookId, patch: WebhookPatch) -> Result<bool, Problem> {
         let row = self.webhook_row(id).await?;
         let (before, _) = webhook(&row, self.now())?;
         let kept: Option<String> = get(&row, "auth_secret")?;
@@ -293,6 +314,8 @@ impl Service {
             enabled: None,
             max_in_flight: Some(patch.max_in_flight.unwrap_or(before.max_in_flight)),
             rate_limit: patch.rate_limit.unwrap_or(before.rate_limit),
+            ed25519: patch.ed25519,
+            provisions: Some(patch.provisions.unwrap_or(before.provisions)),
         };
         let keeps = auth_secret(&input.auth) == Some("") && same_method(&input.auth);
         self.check_webhook(&input, !keeps).await?;
@@ -301,6 +324,11 @@ impl Service {
             (Some(true), _) => WebhookState::Enabled,
             (Some(false), WebhookState::Enabled) => WebhookState::Paused,
             (_, state) => state,
+        };
+        let (signing_key, public_key) = match patch.ed25519 {
+            Some(true) if before.public_key.is_none() => self.new_signing_key()?,
+            Some(false) => (None, None),
+            _ => (get(&row, "signing_key")?, before.public_key),
         };
         let mut events = input.events;
         events.sort_unstable();
@@ -320,11 +348,14 @@ impl Service {
             state.as_str().into(),
             self.now().timestamp_millis().into(),
             id.into(),
+            signing_key.into(),
+            public_key.into(),
+            get::<i64>(&row, "revision")?.into(),
+            input.provisions.unwrap_or(true).into(),
         ];
-        let sql = "UPDATE webhooks SET name = $1, endpoint_url = $2, resource_type = $3, events = $4, auth = $5, auth_secret = $6, delivery_paths = $7, headers = $8, retry = $9, max_in_flight = $10, rate_limit = $11, state = $12, revision = revision + 1, updated_at = $13 WHERE id = $14 AND deleted_at IS NULL";
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        self.webhook_changed(id, false);
-        self.get_webhook(actor, id).await
+        let sql = "UPDATE webhooks SET name = $1, endpoint_url = $2, resource_type = $3, events = $4, auth = $5, auth_secret = $6, delivery_paths = $7, headers = $8, retry = $9, max_in_flight = $10, rate_limit = $11, state = $12, revision = revision + 1, updated_at = $13, signing_key = $15, public_key = $16, provisions = $18 WHERE id = $14 AND revision = $17";
+        let done = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// Deletes; its unfinished deliveries are cancelled.
@@ -336,10 +367,11 @@ impl Service {
         self.webhook_row(id).await?;
         let now = self.now().timestamp_millis();
         let tx = self.write_tx().await?;
-        let sql = "UPDATE webhooks SET deleted_at = $1, state = 'paused', revision = revision + 1, secret = '', auth_secret = NULL, previous_secret = NULL WHERE id = $2 AND deleted_at IS NULL";
+        let sql = "UPDATE webhooks SET deleted_at = $1, state = 'paused', revision = revision + 1, secret = '', auth_secret = NULL, previous_secret = NULL, signing_key = NULL, public_key = NULL, previous_signing_key = NULL WHERE id = $2 AND deleted_at IS NULL";
         tx.execute_raw(self.sql(sql, [now.into(), id.into()])).await.map_err(db_problem)?;
         self.cancel_waiting(&tx, id, now).await?;
         tx.commit().await.map_err(db_problem)?;
+        self.announce_cancelled(id, now).await;
         self.webhook_changed(id, true);
         Ok(())
     }
@@ -380,11 +412,14 @@ impl Service {
             self.cancel_waiting(&tx, id, now).await?;
         }
         tx.commit().await.map_err(db_problem)?;
+        if input.drop_pending {
+            self.announce_cancelled(id, now).await;
+        }
         self.webhook_changed(id, false);
         self.get_webhook(actor, id).await
     }
 
-    /// A new secret; the old one signs too during the overlap.
+    /// A new secret, and a new Ed25519 key where the webhook has one; the old ones sign too during the overlap.
     ///
     /// # Errors
     /// 403 for others than administrators, 404, 422 for the overlap or a pasted secret.
@@ -403,16 +438,22 @@ impl Service {
             Some(text) => Secret::paste(text).map_err(|message| Problem::field("secret", message))?,
             None => Secret::generate(crate::secrets::random()),
         };
-        self.webhook_row(id).await?;
+        let row = self.webhook_row(id).await?;
+        let (signing_key, public_key) = match get::<Option<String>>(&row, "public_key")? {
+            Some(_) => self.new_signing_key()?,
+            None => (None, None),
+        };
         let now = self.now();
         let until = (overlap > 0).then(|| (now + Duration::hours(i64::from(overlap))).timestamp_millis());
-        let sql = "UPDATE webhooks SET previous_secret = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE secret END, previous_secret_until = $1, secret = $2, secret_hint = $3, revision = revision + 1, updated_at = $4 WHERE id = $5";
+        let sql = "UPDATE webhooks SET previous_secret = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE secret END, previous_signing_key = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE signing_key END, previous_secret_until = $1, secret = $2, secret_hint = $3, revision = revision + 1, updated_at = $4, signing_key = $6, public_key = $7 WHERE id = $5";
         let values: Vec<Value> = vec![
             until.into(),
             self.inner.cipher.encrypt("webhook-secret", secret.expose())?.into(),
             hint(&secret).into(),
             now.timestamp_millis().into(),
             id.into(),
+            signing_key.into(),
+            public_key.into(),
         ];
         self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         self.webhook_changed(id, false);
@@ -469,7 +510,7 @@ impl Service {
         let row = tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
         let mut record = attempt_row(get(&row, "seq")?, id, status, &attempt)?;
         record["delivery_status"] = "test".into();
-        self.insert_attempts(&tx, &[record]).await?;
+        self.insert_attempts(&tx, &[record], false).await?;
         tx.commit().await.map_err(db_problem)?;
         self.announce(vec![Change::Delivery(Box::new(DeliverySummary {
             id: delivery_id,

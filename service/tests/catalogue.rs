@@ -62,6 +62,8 @@ fn webhook(resource_type: Option<&str>, events: &[EventType]) -> WebhookInput {
         enabled: None,
         max_in_flight: None,
         rate_limit: None,
+        ed25519: None,
+        provisions: None,
     }
 }
 

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum_extra::extract::CookieJar;
 use domain::access::Actor;
 use domain::account::SessionInfo;
-use domain::{FieldError, Problem, ProblemKind};
+use domain::{Problem, ProblemKind};
 use serde::de::DeserializeOwned;
 
 /// The session cookie.
@@ -75,20 +75,12 @@ pub struct Json<T> {
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
+        let path = dotted(error.path());
         let inner = error.inner();
         if inner.is_data() {
             // serde's own words end in a position that says nothing to someone who made the JSON by a program.
             let text = inner.to_string();
-            let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-            let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-            let (field, message) = match (missing, path.as_str()) {
-                (Some(field), ".") => (field.to_owned(), "This field is missing.".to_owned()),
-                (Some(field), path) => (format!("{path}.{field}"), "This field is missing.".to_owned()),
-                (None, ".") => ("body".to_owned(), sentence(text)),
-                (None, path) => (path.to_owned(), sentence(text)),
-            };
-            return Problem::invalid(vec![FieldError { field, message }]);
+            return fault(&path, text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text), "body");
         }
         Problem::malformed(format!("The body is not JSON: line {}, column {}.", inner.line(), inner.column()))
     })?;
@@ -96,6 +88,29 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Problem::malformed(format!("Something follows the JSON at line {}, column {}.", error.line(), error.column()))
     })?;
     Ok(value)
+}
+
+/// A path as [`domain::FieldError`] writes it, also within arrays: `headers.0.name`. Empty for the whole.
+fn dotted(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let parts = path.iter().map(|segment| match segment {
+        Segment::Seq { index } => index.to_string(),
+        Segment::Map { key } => key.clone(),
+        Segment::Enum { variant } => variant.clone(),
+        Segment::Unknown => "?".to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// What serde says of the part at `path`; `whole` names the whole.
+fn fault(path: &str, text: &str, whole: &str) -> Problem {
+    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    match (missing, path) {
+        (Some(field), "") => Problem::field(field, "This field is missing."),
+        (Some(field), path) => Problem::field(format!("{path}.{field}"), "This field is missing."),
+        (None, "") => Problem::field(whole, sentence(text)),
+        (None, path) => Problem::field(path, sentence(text)),
+    }
 }
 
 fn sentence(text: &str) -> String {
@@ -180,11 +195,9 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
         let pairs: Vec<(String, String)> = pairs.into_owned().filter(|(_, value)| !value.is_empty()).collect();
         let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
         let reader = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(text.as_bytes()));
-        serde_path_to_error::deserialize(reader).map(Self).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." { "query".to_owned() } else { path };
-            Problem::field(field, sentence(&error.inner().to_string())).into()
-        })
+        serde_path_to_error::deserialize(reader)
+            .map(Self)
+            .map_err(|error| fault(&dotted(error.path()), &error.inner().to_string(), "query").into())
     }
 }
 

@@ -19,12 +19,13 @@ const MISSING: &str = "<!doctype html><title>Berth</title><p>The page has not be
 
 /// A file of the page, or the page itself for every path that is a route of it.
 pub async fn page(State(_): State<App>, request: Request) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return ApiError(Problem::new(ProblemKind::MethodNotAllowed, "Pages are only read.")).into_response();
-    }
     let path = request.uri().path().trim_start_matches('/').to_owned();
     if path.starts_with("rpc/") || path.starts_with("api/") {
         return unknown_route(request.uri().clone()).await.into_response();
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let problem = ApiError(Problem::new(ProblemKind::MethodNotAllowed, "Pages are only read."));
+        return ([(header::ALLOW, "GET, HEAD")], problem).into_response();
     }
     if !path.is_empty() && path != "index.html" {
         if let Some(response) = file(&path, request.headers()) {

@@ -5,9 +5,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The dispatcher goes round at least every five seconds; this is four times that.
-const SILENT_MS: i64 = 20_000;
+const SILENT: Duration = Duration::from_secs(20);
 
 /// The process runs.
 pub async fn live() -> &'static str {
@@ -17,7 +18,7 @@ pub async fn live() -> &'static str {
 /// The process can serve: database and dispatcher.
 pub async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let database = app.service.ping().await.is_ok();
-    let dispatcher = app.pulse.as_ref().is_none_or(|pulse| pulse.age_ms().is_some_and(|age| age < SILENT_MS));
+    let dispatcher = app.pulse.as_ref().is_none_or(|pulse| pulse.age().is_some_and(|age| age < SILENT));
     let stopping = app.cancel.is_cancelled();
     let ok = database && dispatcher && !stopping;
     let word = |ok: bool| if ok { "ok" } else { "failing" };

@@ -3,10 +3,11 @@
 use super::App;
 use super::extract::session;
 use super::guard::{client_address, same_origin};
-use super::problem::ApiError;
+use super::problem::{ApiError, unknown_route};
 use super::v1::session::is_local;
 use crate::config::Environment;
 use app::rpc::context::RequestContext;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header;
 use axum::http::request::Parts;
@@ -17,9 +18,18 @@ use std::net::SocketAddr;
 /// Runs a server function.
 pub async fn call(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match context(&app, &parts).await {
-        Ok(context) => {
-            let request = Request::from_parts(parts, body);
+    if leptos::server_fn::axum::get_server_fn_service(parts.uri.path(), parts.method.clone()).is_none() {
+        return unknown_route(parts.uri).await.into_response();
+    }
+    let ready = async {
+        let context = context(&app, &parts).await?;
+        // Read here, for leptos itself reads without a limit.
+        let whole = Request::from_parts(parts.clone(), body);
+        Ok((context, super::extract::body(whole, &app).await?))
+    };
+    match ready.await {
+        Ok((context, body)) => {
+            let request = Request::from_parts(parts, Body::from(body));
             leptos_axum::handle_server_fns_with_context(
                 move || leptos::prelude::provide_context(context.clone()),
                 request,

@@ -2,7 +2,7 @@
 
 use super::App;
 use super::extract::Caller;
-use super::problem::ApiError;
+use super::problem::{ApiError, ProblemBody};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -16,6 +16,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Feeds that one person may have open in one process.
 const PER_PERSON: u32 = 20;
@@ -55,8 +57,15 @@ impl Drop for Open {
     }
 }
 
-/// Changes as they commit. Ends when the credential does or the process stops; `resync` says that changes were missed.
-pub async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(stream))
+}
+
+/// Changes as they commit: server-sent events `delivery`, `reservation`, `webhook`, `notification` with the thing as JSON,
+/// and `resync` when changes were missed. Ends when the credential does or the process stops.
+#[utoipa::path(get, path = "/stream", tag = "live",
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
+async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
     let Some(open) = app.streams.open(&caller.actor.username) else {
         let mut problem =
             Problem::new(ProblemKind::RateLimited, "You have too many live feeds open. Close some pages.");

@@ -11,6 +11,7 @@ pub mod webhooks;
 use super::App;
 use super::extract::Caller;
 use super::problem::{ApiError, ProblemBody};
+use super::stream;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -18,6 +19,7 @@ use domain::Problem;
 use serde::Serialize;
 use service::idempotency::Idempotent;
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -57,9 +59,33 @@ pub fn router() -> (Router<App>, utoipa::openapi::OpenApi) {
             .merge(reservations::routes())
             .merge(webhooks::routes())
             .merge(deliveries::routes())
-            .merge(notifications::routes()),
+            .merge(notifications::routes())
+            .merge(stream::routes()),
     );
-    routes.split_for_parts()
+    let (routes, mut openapi) = routes.split_for_parts();
+    complete(&mut openapi);
+    (routes, openapi)
+}
+
+/// What holds for every operation and need not be said at each: errors are problem+json, and a name is its area's and its
+/// own, for names must be unique in the whole document (OpenAPI 3.1 §4.8.10.1).
+fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+    for item in openapi.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().filter_map(Option::as_mut);
+        for operation in operations {
+            if let (Some(tag), Some(name)) = (operation.tags.iter().flatten().next(), &operation.operation_id) {
+                operation.operation_id = Some(format!("{tag}_{name}"));
+            }
+            for (status, response) in &mut operation.responses.responses {
+                if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response)
+                    && let Some(content) = response.content.shift_remove("application/json")
+                {
+                    response.content.insert("application/problem+json".to_owned(), content);
+                }
+            }
+        }
+    }
 }
 
 /// The browsable page of the description.

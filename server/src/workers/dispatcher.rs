@@ -5,7 +5,6 @@ use super::POLL;
 use service::Service;
 use service::outbox::{Claimed, Finished};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
@@ -20,22 +19,23 @@ const RECORD: usize = 512;
 const GRACE: Duration = Duration::from_secs(10);
 /// A lease is renewed this often; it lasts the time-out and 15 s more.
 const RENEW: Duration = Duration::from_secs(10);
+/// Leases that lapsed are looked for this often.
+const RECLAIM: Duration = Duration::from_secs(15);
 
-/// Whether the dispatcher lives, for readiness.
+/// Whether the dispatcher lives, for readiness. Not by the wall clock: that one jumps.
 #[derive(Default)]
 pub struct Pulse {
-    beat: AtomicI64,
+    beat: Mutex<Option<Instant>>,
 }
 
 impl Pulse {
     fn beat(&self) {
-        self.beat.store(chrono::Utc::now().timestamp_millis(), Ordering::Relaxed);
+        *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Milliseconds since the dispatcher last went round; `None` before its first.
-    pub fn age_ms(&self) -> Option<i64> {
-        let beat = self.beat.load(Ordering::Relaxed);
-        (beat > 0).then(|| chrono::Utc::now().timestamp_millis() - beat)
+    /// How long ago the dispatcher last went round; `None` before its first.
+    pub fn age(&self) -> Option<Duration> {
+        self.beat.lock().unwrap_or_else(PoisonError::into_inner).map(|beat| beat.elapsed())
     }
 }
 
@@ -62,60 +62,43 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     let recorder = tokio::spawn(record(service.clone(), owner.clone(), received, open.clone(), due.clone()));
     let renewer = tokio::spawn(renew(service.clone(), owner.clone(), open.clone()));
     let mut lane = service.open_lane(&owner);
+    // Claiming has a task of its own: while it waits for the database, the direct lane goes on.
+    let (claims, mut claimed) = mpsc::unbounded_channel();
+    let claimer = claim(service.clone(), owner.clone(), cancel.clone(), claims, open.clone(), due, pulse);
+    let claimer = tokio::spawn(claimer);
     let mut attempts: JoinSet<()> = JoinSet::new();
     let send = |attempts: &mut JoinSet<()>, claims: Vec<Claimed>| {
         for claim in claims {
             open.with(|since| since.insert(claim.seq, Instant::now()));
-            let (service, results) = (service.clone(), results.clone());
+            let (service, results, open) = (service.clone(), results.clone(), open.clone());
             attempts.spawn(async move {
+                // Made here: of one made outside, the task would only take the field that it names.
+                let mut broken = IfBroken { open, seq: Some(claim.seq) };
                 let attempted = service.sender().attempt(&claim.job, service.now()).await;
                 let ended = service.now();
                 // The recorder outlives every attempt.
                 let _ = results.send(Finished { claim, attempted, ended });
+                broken.seq = None;
             });
         }
     };
-    let mut wait = Duration::ZERO;
-    let mut more = false;
-    let mut round = 0_u32;
     loop {
-        pulse.beat();
         tokio::select! {
-            biased;
             () = cancel.cancelled() => break,
-            Some(claims) = lane.recv() => {
-                send(&mut attempts, claims);
-                continue;
-            }
-            Some(_) = attempts.join_next(), if !attempts.is_empty() => continue,
-            () = open.ended.notified(), if more => {}
-            () = service.woken() => {}
-            () = due.next() => {}
-            () = tokio::time::sleep(wait) => {
-                // Behind everything else a slow poll: leases of processes that died, wake-ups that were lost.
-                if round.is_multiple_of(3) && let Err(problem) = service.reclaim_lapsed(false).await {
-                    tracing::warn!(%problem, "lapsed leases wait for the database");
-                }
-                round = round.wrapping_add(1);
-            }
+            Some(claims) = lane.recv() => send(&mut attempts, claims),
+            Some(claims) = claimed.recv() => send(&mut attempts, claims),
+            Some(_) = attempts.join_next(), if !attempts.is_empty() => {}
         }
-        match service.claim(&owner, CLAIM).await {
-            Ok(claim) => {
-                more = claim.more;
-                wait = if more { Duration::from_millis(250) } else { POLL };
-                send(&mut attempts, claim.items);
-            }
-            Err(problem) => {
-                tracing::warn!(%problem, "dispatching waits for the database");
-                wait = Duration::from_secs(1);
-            }
-        }
-        metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
     }
     service.close_lane();
     lane.close();
+    // A claim that the database is at may still come through; what it took is handed back with the rest.
+    let _ = tokio::time::timeout(GRACE, claimer).await;
     let mut unsent = Vec::new();
     while let Ok(claims) = lane.try_recv() {
+        unsent.extend(claims.into_iter().map(|claim| claim.seq));
+    }
+    while let Ok(claims) = claimed.try_recv() {
         unsent.extend(claims.into_iter().map(|claim| claim.seq));
     }
     let finished = tokio::time::timeout(GRACE, async { while attempts.join_next().await.is_some() {} }).await;
@@ -131,6 +114,67 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     unsent.extend(open.with(|since| since.keys().copied().collect::<Vec<_>>()));
     if let Err(problem) = service.release(&owner, &unsent).await {
         tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
+    }
+}
+
+/// An attempt that ends by a panic has no result: its lease is no longer renewed, so that it lapses and is taken up again.
+struct IfBroken {
+    open: Arc<Open>,
+    seq: Option<i64>,
+}
+
+impl Drop for IfBroken {
+    fn drop(&mut self) {
+        if let Some(seq) = self.seq.filter(|_| std::thread::panicking()) {
+            self.open.with(|since| since.remove(&seq));
+        }
+    }
+}
+
+/// Claims what is due whenever something says that there may be work, and every few seconds although nothing does.
+async fn claim(
+    service: Service,
+    owner: String,
+    cancel: CancellationToken,
+    claims: mpsc::UnboundedSender<Vec<Claimed>>,
+    open: Arc<Open>,
+    due: Arc<Due>,
+    pulse: Arc<Pulse>,
+) {
+    let mut more = false;
+    let mut next = tokio::time::Instant::now();
+    let mut reclaim = next;
+    loop {
+        pulse.beat();
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = open.ended.notified(), if more => {}
+            () = service.woken() => {}
+            () = due.next() => {}
+            () = tokio::time::sleep_until(next) => {}
+        }
+        // Leases of processes that died; looked for by the clock, however busy this one is.
+        if tokio::time::Instant::now() >= reclaim {
+            if let Err(problem) = service.reclaim_lapsed(false).await {
+                tracing::warn!(%problem, "lapsed leases wait for the database");
+            }
+            reclaim = tokio::time::Instant::now() + RECLAIM;
+        }
+        let wait = match service.claim(&owner, CLAIM).await {
+            Ok(claim) => {
+                more = claim.more;
+                if !claim.items.is_empty() && claims.send(claim.items).is_err() {
+                    return;
+                }
+                if more { Duration::from_millis(250) } else { POLL }
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "dispatching waits for the database");
+                Duration::from_secs(1)
+            }
+        };
+        next = tokio::time::Instant::now() + wait;
+        metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
     }
 }
 

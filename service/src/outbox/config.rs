@@ -9,7 +9,7 @@ use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::retry::RetryPolicy;
 use domain::routing::DeliveryPaths;
-use domain::signature::Secret;
+use domain::signature::{Secret, SigningKey};
 use domain::webhook::{AuthView, WebhookState};
 use sea_orm::{ConnectionTrait, QueryResult};
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ pub struct WebhookConfig {
     pub(crate) max_in_flight: u32,
     pub(crate) rate_limit: Option<u32>,
     pub(crate) failing: bool,
+    /// Whether what it says drives provisioning.
+    pub(crate) provisions: bool,
     urls: HashMap<EventType, Arc<str>>,
     target: Arc<Target>,
     /// While a rotation's overlap lasts: the target that signs with both secrets, and until when.
@@ -113,7 +115,13 @@ impl Service {
         let secret = |sealed: &str| -> Result<Secret, Problem> {
             Secret::paste(&cipher.decrypt("webhook-secret", sealed)?).map_err(|_| Problem::internal())
         };
+        let key = |sealed: Option<String>| -> Result<Vec<SigningKey>, Problem> {
+            let Some(sealed) = sealed else { return Ok(Vec::new()) };
+            let seed = cipher.decrypt("webhook-signing-key", &sealed)?;
+            Ok(vec![SigningKey::parse(&seed).ok_or_else(Problem::internal)?])
+        };
         let current = secret(&get::<String>(row, "secret")?)?;
+        let current_key = key(get(row, "signing_key")?)?;
         let auth_secret = match get::<Option<String>>(row, "auth_secret")? {
             Some(sealed) => cipher.decrypt("webhook-auth", &sealed)?,
             None => String::new(),
@@ -127,11 +135,16 @@ impl Service {
         };
         let headers: Vec<domain::webhook::Header> = json(&get::<String>(row, "headers")?)?;
         let id: WebhookId = get(row, "id")?;
-        let target =
-            |secrets| Arc::new(Target { webhook_id: id, auth: auth.clone(), secrets, headers: headers.clone() });
+        let target = |secrets, keys| {
+            Arc::new(Target { webhook_id: id, auth: auth.clone(), secrets, keys, headers: headers.clone() })
+        };
         let overlap =
             match (get::<Option<String>>(row, "previous_secret")?, get::<Option<i64>>(row, "previous_secret_until")?) {
-                (Some(previous), Some(until)) => Some((target(vec![current.clone(), secret(&previous)?]), time(until))),
+                (Some(previous), Some(until)) => {
+                    let secrets = vec![current.clone(), secret(&previous)?];
+                    let keys = [current_key.clone(), key(get(row, "previous_signing_key")?)?].concat();
+                    Some((target(secrets, keys), time(until)))
+                }
                 _ => None,
             };
         let endpoint: String = get(row, "endpoint_url")?;
@@ -145,9 +158,10 @@ impl Service {
             retry: json(&get::<String>(row, "retry")?)?,
             max_in_flight: get::<i32>(row, "max_in_flight")? as u32,
             rate_limit: get::<Option<i32>>(row, "rate_limit")?.map(|rate| rate as u32),
+            provisions: get(row, "provisions")?,
             failing: get::<Option<i64>>(row, "failing_since")?.is_some(),
             urls: EventType::ALL.into_iter().map(|event| (event, Arc::from(paths.url(&endpoint, event)))).collect(),
-            target: target(vec![current]),
+            target: target(vec![current], current_key),
             overlap,
         })
     }

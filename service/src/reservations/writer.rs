@@ -4,12 +4,12 @@
 use super::is_exclusion_violation;
 use crate::Service;
 use crate::outbox::Enqueued;
-use crate::store::{Inner, db_problem, get, to_json, unavailable};
-use domain::Problem;
+use crate::store::{Inner, db_problem, get, is_away, to_json, unavailable};
 use domain::event::{EventBody, EventType};
 use domain::live::Change;
 use domain::reservation::Reservation;
 use domain::resource::ResourceStatus;
+use domain::{Problem, ProblemKind};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
 use serde_json::json;
 use std::collections::HashSet;
@@ -67,7 +67,8 @@ impl Service {
         match self.try_write(&new).await {
             Ok(written) => answer_all(answers, written),
             // A deadlock or conflict with another replica's batch hits all of one transaction; alone each finds its own fate.
-            Err(_) if new.len() > 1 => {
+            // Not so when the database is away: each would wait for it anew, and the commit may even have come through.
+            Err(error) if new.len() > 1 && !error.is_outage() => {
                 for (new, answer) in new.into_iter().zip(answers) {
                     let result = self.try_write(std::slice::from_ref(&new)).await;
                     let _ = answer.send(result.map(|mut written| written.pop().flatten()).map_err(db_problem_of));
@@ -189,6 +190,15 @@ fn row(new: &NewReservation) -> Result<serde_json::Value, Problem> {
 enum WriteError {
     Database(DbErr),
     Problem(Problem),
+}
+
+impl WriteError {
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(error) => is_away(error),
+            Self::Problem(problem) => problem.kind == ProblemKind::Unavailable,
+        }
+    }
 }
 
 fn db_problem_of(error: WriteError) -> Problem {

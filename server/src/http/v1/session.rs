@@ -111,8 +111,8 @@ async fn setup_state(
 }
 
 /// Make the first administrator.
-#[utoipa::path(post, path = "/setup", tag = "session", security(()),
-    responses((status = 200, body = SessionInfo), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
+#[utoipa::path(post, path = "/setup", tag = "session", request_body = SetupInput, security(()),
+    responses((status = 200, body = SessionInfo), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn set_up(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

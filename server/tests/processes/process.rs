@@ -1,0 +1,158 @@
+//! Processes of the binary under test.
+
+use super::{DEADLINE, eventually};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+/// The first administrator of every database under test.
+pub const ADMINISTRATOR: &str = "root";
+
+/// What a process is started with.
+#[derive(Clone)]
+pub struct Setting {
+    pub database_url: String,
+    /// The data folder and working directory.
+    pub folder: PathBuf,
+    /// Seconds for one exchange. A lease lasts 15 s more.
+    pub timeout: f64,
+}
+
+impl Setting {
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("NO_COLOR", "1")
+            .env("BERTH_LISTEN", "127.0.0.1:0")
+            .env("BERTH_PUBLIC_URL", "http://berth.example.com")
+            .env("BERTH_DATABASE_URL", &self.database_url)
+            .env("BERTH_DATA_DIR", &self.folder)
+            .env("BERTH_MASTER_KEY", "07".repeat(32))
+            .env("BERTH_API_RATE", "0")
+            .env("BERTH_DELIVERY_TIMEOUT", self.timeout.to_string())
+            .env("BERTH_ADMIN_USERNAME", ADMINISTRATOR)
+            .env("BERTH_ADMIN_PASSWORD", "correct horse battery")
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// `berth serve` on a port of its own, ready.
+    pub async fn serve(&self) -> Berth {
+        let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
+        command.arg("serve");
+        Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
+    }
+
+    /// [`Setting::serve`], ignoring the signal that a file over its limit raises, so that the write fails instead.
+    pub async fn serve_within_file_limits(&self) -> Berth {
+        let mut command = self.command("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_berth"), "serve"]);
+        Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
+    }
+
+    /// `berth worker`, running.
+    pub async fn worker(&self) -> Berth {
+        let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
+        command.arg("worker");
+        Berth::spawn(command, "the worker runs").await
+    }
+
+    /// A command that ends; what it printed.
+    pub async fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command(env!("CARGO_BIN_EXE_berth")).args(arguments).output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// A running process. When its test fails it shows the end of its log.
+pub struct Berth {
+    /// Its address; empty for a worker.
+    pub url: String,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Berth {
+    /// Starts a process and waits for the line of its log that holds `sign`.
+    async fn spawn(mut command: Command, sign: &'static str) -> Self {
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (seen, sign_seen) = oneshot::channel();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = log.clone();
+        tokio::spawn(async move {
+            let mut seen = Some(seen);
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some((_, rest)) = line.split_once(sign)
+                    && let Some(seen) = seen.take()
+                {
+                    let _ = seen.send(rest.trim().to_owned());
+                }
+                kept.lock().unwrap().push(line);
+            }
+        });
+        let mut berth = Self { url: String::new(), child, log };
+        berth.url = match tokio::time::timeout(DEADLINE, sign_seen).await {
+            Ok(Ok(rest)) => rest,
+            _ => panic!("the process did not start"),
+        };
+        berth
+    }
+
+    async fn ready(self) -> Self {
+        let http = super::load::client();
+        let url = format!("{}/readyz", self.url);
+        eventually("a ready process", async || http.get(&url).send().await.ok()?.status().is_success().then_some(()))
+            .await;
+        self
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the process should still run")
+    }
+
+    /// `kill -9`, now.
+    pub async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        self.child.wait().await.unwrap();
+    }
+
+    /// SIGTERM; how it ended and how long that took. It may take at most `bound`.
+    pub async fn stop(mut self, bound: Duration) -> (ExitStatus, Duration) {
+        let started = Instant::now();
+        signal(self.pid(), "TERM").await;
+        match tokio::time::timeout(bound, self.child.wait()).await {
+            Ok(status) => (status.unwrap(), started.elapsed()),
+            Err(_) => panic!("the process still runs {bound:?} after SIGTERM"),
+        }
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log.lock().unwrap();
+            eprintln!("--- the end of the log of {} ---", self.url);
+            for line in log.iter().skip(log.len().saturating_sub(60)) {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// Sends a signal to one process.
+pub async fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().await.unwrap();
+    assert!(status.success());
+}

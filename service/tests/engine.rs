@@ -1,0 +1,992 @@
+//! The delivery engine: from the committed change to the recorded answer, on both databases, against a real receiver.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/receiver.rs"]
+mod receiver;
+mod support;
+
+use chrono::Duration;
+use domain::ProblemKind::*;
+use domain::access::{Actor, Role};
+use domain::delivery_log::{DeliveryFilter, DeliveryStatus::*, DiagnosisCode, Outcome, ReplayInput};
+use domain::provisioning::ProvisioningStatus;
+use domain::reservation::{ReservationPatch, ReservationStatus};
+use domain::resource::ResourceStatus;
+use domain::webhook::{Health, ResumeInput, WebhookPatch, WebhookState};
+use receiver::{Answer, Receiver, attempt, round, settle, webhook_input};
+use sea_orm::ConnectionTrait as _;
+use serde_json::json;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use support::{Engine, TestService, on_both_engines, open, postgres, refused};
+
+on_both_engines![
+    an_event_is_published_with_its_change,
+    a_change_that_fails_publishes_nothing,
+    a_webhook_may_sign_with_ed25519_too_and_a_rotation_renews_its_key,
+    changes_of_settings_at_once_do_not_undo_each_other,
+    retries_come_after_1_2_and_4_seconds_and_then_it_has_failed,
+    a_receiver_may_ask_to_wait_longer,
+    the_events_of_one_reservation_come_in_order_and_others_overtake,
+    events_of_a_paused_webhook_are_kept,
+    what_waited_can_be_dropped_on_resuming,
+    deleting_a_webhook_cancels_what_waits,
+    gone_disables_the_webhook,
+    administrators_hear_of_a_bad_spell_once_and_of_its_end,
+    a_lapsed_lease_is_taken_up_by_another,
+    a_late_result_moves_nothing,
+    a_renewed_lease_holds,
+    what_is_handed_back_was_not_an_attempt,
+    two_dispatchers_never_send_the_same,
+    no_webhook_waits_for_anothers_backlog,
+    a_webhook_gets_no_more_at_once_than_it_may,
+    a_silent_receiver_is_probed_one_request_at_a_time,
+    a_rate_limit_is_kept,
+    odd_answers_are_recorded,
+    the_direct_lane_needs_no_claim,
+    a_closed_lane_loses_nothing,
+    answers_drive_provisioning,
+    who_only_listens_drives_nothing,
+    a_late_answer_to_created_does_not_undo_the_release,
+    a_redelivery_is_a_new_delivery_of_the_same_event,
+    failed_deliveries_can_be_replayed_in_bulk,
+];
+
+/// An administrator, a user, a resource, a receiver and its webhook.
+struct Stage {
+    root: Actor,
+    alice: Actor,
+    resource: i64,
+    receiver: Receiver,
+    webhook: i64,
+}
+
+async fn stage(t: &TestService) -> Stage {
+    let root = t.administrator().await;
+    let alice = t.person("alice", Role::User).await;
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let receiver = Receiver::start().await;
+    let webhook = t.webhook(&root, &receiver).await;
+    Stage { root, alice, resource, receiver, webhook }
+}
+
+fn all() -> DeliveryFilter {
+    DeliveryFilter::default()
+}
+
+fn title(text: &str) -> ReservationPatch {
+    ReservationPatch { title: Some(text.into()), ..Default::default() }
+}
+
+fn to(webhook: i64) -> DeliveryFilter {
+    DeliveryFilter { webhook_id: Some(webhook), ..Default::default() }
+}
+
+async fn an_event_is_published_with_its_change(t: TestService) {
+    let s = stage(&t).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    let waiting = t.deliveries(&s.root, all()).await;
+    assert_eq!(waiting.len(), 1);
+    assert_eq!((waiting[0].status, waiting[0].attempts, waiting[0].max_attempts), (Pending, 0, 4));
+    settle(&t).await;
+    let got = s.receiver.last();
+    assert_eq!(s.receiver.count(), 1);
+    assert_eq!(got.path, "/api/webhook/reservation");
+    assert_eq!(got.event(), "reservation.created");
+    assert_eq!(got.header("x-webhook-attempt"), "1");
+    assert_eq!(got.header("x-webhook-delivery"), waiting[0].id.as_str());
+    assert_eq!(got.header("webhook-id"), waiting[0].event_id.as_str());
+    assert_eq!(got.header("content-type"), "application/json");
+    let secret = domain::signature::Secret::paste("your-secret-key").unwrap();
+    assert!(domain::signature::verify_body(&secret, &got.raw, got.header("x-webhook-signature")));
+    assert_eq!(got.text("reservation_id"), reservation.id.as_str());
+    assert_eq!(got.text("user_id"), "alice");
+    assert_eq!(got.text("user_email"), "alice@example.com");
+    assert_eq!(got.text("user_ssh_key"), "");
+    assert_eq!(got.body["additional_config"], json!({}));
+    assert_eq!(got.body["webhook_id"], s.webhook);
+    assert_eq!(
+        got.text("status_url"),
+        format!("https://berth.example.com/api/v1/reservations/{}/status", reservation.id)
+    );
+    let detail = t.delivery(&s.root, &waiting[0].id).await;
+    assert_eq!((detail.delivery.status, detail.delivery.status_code), (Succeeded, Some(200)));
+    assert_eq!(detail.body.as_bytes(), &got.raw[..], "the log shows the exact bytes that were signed");
+    assert_eq!(detail.attempt_log.len(), 1);
+    assert_eq!(detail.attempt_log[0].request.body, detail.body);
+}
+
+async fn a_change_that_fails_publishes_nothing(t: TestService) {
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    let later = t.booking(&s.alice, s.resource, 5, 6).await;
+    assert_eq!(t.deliveries(&s.root, all()).await.len(), 2);
+    refused(t.reserve(&s.alice, t.span(s.resource, 2, 4)).await, Conflict);
+    // Here the event is in the transaction already when the clash shows.
+    let clash = ReservationPatch { start_time: Some(t.now() + Duration::hours(2)), ..Default::default() };
+    refused(t.patch_reservation(&s.alice, &later.id, clash).await, Conflict);
+    assert_eq!(t.deliveries(&s.root, all()).await.len(), 2);
+    assert_eq!(t.get_reservation(&s.alice, &later.id).await.unwrap().reservation, later);
+}
+
+/// The `v1a` signatures of a request, checked against `key`: how many there are, and which of them fit.
+fn fits(got: &receiver::Got, key: &str) -> (usize, Vec<usize>) {
+    let decode = |text: &str| base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap();
+    let key: [u8; 32] = decode(key.strip_prefix("whpk_").unwrap()).try_into().unwrap();
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
+    let head = format!("{}.{}.", got.header("webhook-id"), got.header("webhook-timestamp"));
+    let message = [head.as_bytes(), &got.raw].concat();
+    let signatures: Vec<_> =
+        got.header("webhook-signature").split(' ').filter_map(|one| one.strip_prefix("v1a,")).map(decode).collect();
+    let fitting = signatures.iter().enumerate().filter(|(_, signature)| {
+        key.verify_strict(&message, &ed25519_dalek::Signature::from_slice(signature).unwrap()).is_ok()
+    });
+    (signatures.len(), fitting.map(|(n, _)| n).collect())
+}
+
+async fn a_webhook_may_sign_with_ed25519_too_and_a_rotation_renews_its_key(t: TestService) {
+    let s = stage(&t).await;
+    let mut hour = 1;
+    let mut send = async || {
+        t.booking(&s.alice, s.resource, hour, hour + 1).await;
+        hour += 1;
+        settle(&t).await;
+        s.receiver.last()
+    };
+    assert!(!send().await.header("webhook-signature").contains("v1a,"));
+    let set = async |ed25519| {
+        let patch = WebhookPatch { ed25519: Some(ed25519), ..Default::default() };
+        t.patch_webhook(&s.root, s.webhook, patch).await.unwrap().public_key
+    };
+    let first = set(true).await.unwrap();
+    assert_eq!(set(true).await.as_ref(), Some(&first), "turning on what is on keeps the key");
+    let got = send().await;
+    assert_eq!(fits(&got, &first), (1, vec![0]));
+    assert!(got.header("webhook-signature").starts_with("v1,"), "the symmetric one stays, and comes first");
+    let rotation = domain::webhook::RotateInput { overlap_hours: Some(1), secret: None };
+    let second = t.rotate_secret(&s.root, s.webhook, rotation).await.unwrap().webhook.public_key.unwrap();
+    assert_ne!(first, second);
+    let got = send().await;
+    assert_eq!((fits(&got, &second), fits(&got, &first)), ((2, vec![0]), (2, vec![1])));
+    t.clock.advance(Duration::hours(1));
+    let got = send().await;
+    assert_eq!((fits(&got, &second), fits(&got, &first)), ((1, vec![0]), (1, vec![])));
+    assert_eq!(set(false).await, None);
+    assert!(!send().await.header("webhook-signature").contains("v1a,"));
+}
+
+async fn changes_of_settings_at_once_do_not_undo_each_other(t: TestService) {
+    let s = stage(&t).await;
+    t.ready_to_race().await;
+    let name = WebhookPatch { name: Some("Renamed".into()), ..Default::default() };
+    let limit = WebhookPatch { rate_limit: Some(Some(7)), ..Default::default() };
+    let room = WebhookPatch { max_in_flight: Some(9), ..Default::default() };
+    let key = WebhookPatch { ed25519: Some(true), ..Default::default() };
+    let patches = [name, limit, room, key].map(|patch| t.patch_webhook(&s.root, s.webhook, patch));
+    let rotation = domain::webhook::RotateInput { overlap_hours: Some(0), secret: Some("a-secret-of-my-own".into()) };
+    let (patched, rotated) =
+        futures::join!(futures::future::join_all(patches), t.rotate_secret(&s.root, s.webhook, rotation));
+    patched.into_iter().for_each(|result| drop(result.unwrap()));
+    rotated.unwrap();
+    let webhook = t.get_webhook(&s.root, s.webhook).await.unwrap();
+    assert_eq!((webhook.name.as_str(), webhook.rate_limit, webhook.max_in_flight), ("Renamed", Some(7), 9));
+    assert_eq!(webhook.secret_hint, "-own");
+    assert!(webhook.public_key.is_some());
+}
+
+async fn retries_come_after_1_2_and_4_seconds_and_then_it_has_failed(t: TestService) {
+    let s = stage(&t).await;
+    s.receiver.answer_status(500);
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    let id = t.deliveries(&s.root, all()).await[0].id.clone();
+    let owner = t.new_owner();
+    assert_eq!(round(&t, &owner).await, 1);
+    for (attempts, wait) in [(1, 1_000), (2, 2_000), (3, 4_000)] {
+        let delivery = t.delivery(&s.root, &id).await.delivery;
+        assert_eq!((delivery.status, delivery.attempts, delivery.status_code), (Retrying, attempts, Some(500)));
+        assert_eq!(delivery.next_attempt_at, Some(t.now() + Duration::milliseconds(wait)));
+        let still_waiting = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+        assert_eq!(still_waiting.status, ProvisioningStatus::Waiting);
+        t.clock.advance(Duration::milliseconds(wait - 1));
+        assert_eq!(round(&t, &owner).await, 0, "nothing is sent before it is due");
+        t.clock.advance(Duration::milliseconds(1));
+        assert_eq!(round(&t, &owner).await, 1);
+    }
+    let detail = t.delivery(&s.root, &id).await;
+    assert_eq!((detail.delivery.status, detail.delivery.attempts), (Failed, 4));
+    assert_eq!(detail.delivery.next_attempt_at, None);
+    assert!(detail.delivery.problem.unwrap().contains("500"));
+    assert_eq!(detail.attempt_log.iter().map(|a| a.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    t.clock.advance(Duration::days(1));
+    assert_eq!(round(&t, &owner).await, 0);
+    let got = s.receiver.got();
+    assert_eq!(got.iter().map(|g| g.header("x-webhook-attempt")).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    for name in ["webhook-id", "x-webhook-delivery"] {
+        assert!(got.iter().all(|g| g.header(name) == got[0].header(name)), "{name} is stable across retries");
+    }
+    assert!(got.iter().all(|g| g.raw == got[0].raw));
+    let provisioning = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    assert_eq!(provisioning.status, ProvisioningStatus::Failed);
+    assert!(provisioning.message.contains("500"), "{}", provisioning.message);
+}
+
+async fn a_receiver_may_ask_to_wait_longer(t: TestService) {
+    let s = stage(&t).await;
+    let asks = |status: u16, wait: &str| {
+        let wait = wait.to_owned();
+        move |_: &receiver::Got| Answer::Full { status, headers: vec![("retry-after", wait.clone())], body: Vec::new() }
+    };
+    let owner = t.new_owner();
+    for (n, (status, wait, expected)) in
+        [(429, "60", 60), (503, "999999999999", 3_600), (503, "0", 1), (500, "60", 1), (429, "soon", 1)]
+            .into_iter()
+            .enumerate()
+    {
+        s.receiver.answer(asks(status, wait));
+        let reservation = t.booking(&s.alice, s.resource, 10 + n as i64, 11 + n as i64).await;
+        assert_eq!(round(&t, &owner).await, 1);
+        let filter = DeliveryFilter { reservation_id: Some(reservation.id.0), ..Default::default() };
+        let next = t.deliveries(&s.root, filter).await[0].next_attempt_at;
+        assert_eq!(next, Some(t.now() + Duration::seconds(expected)), "{status} with Retry-After {wait}");
+    }
+}
+
+async fn the_events_of_one_reservation_come_in_order_and_others_overtake(t: TestService) {
+    let s = stage(&t).await;
+    let first = t.booking(&s.alice, s.resource, 1, 3).await;
+    let troubled = first.id.0.clone();
+    s.receiver.answer(move |got| Answer::Status(if got.text("reservation_id") == troubled { 500 } else { 200 }));
+    let owner = t.new_owner();
+    assert_eq!(round(&t, &owner).await, 1);
+    t.patch_reservation(&s.alice, &first.id, title("Changed")).await.unwrap();
+    t.cancel_reservation(&s.alice, &first.id, None).await.unwrap();
+    t.booking(&s.alice, s.resource, 5, 6).await;
+    assert_eq!(round(&t, &owner).await, 1, "only the other reservation's event may go");
+    assert_ne!(s.receiver.last().text("reservation_id"), first.id.as_str());
+    assert_eq!(round(&t, &owner).await, 0);
+    // `created` fails for good after 1 + 2 + 4 s; only then `updated` goes, whose first attempt succeeds.
+    for wait in [1, 2, 4] {
+        t.clock.advance(Duration::seconds(wait));
+        assert_eq!(round(&t, &owner).await, 1);
+        assert_eq!(s.receiver.last().event(), "reservation.created");
+    }
+    s.receiver.answer_status(200);
+    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(s.receiver.last().event(), "reservation.updated");
+    assert_eq!(s.receiver.last().body["previous"], json!({"title": "Training"}));
+    assert_eq!(round(&t, &owner).await, 1);
+    let last = s.receiver.last();
+    assert_eq!((last.event(), last.path.as_str()), ("reservation.cancelled", "/api/webhook/reservation/cancel"));
+    assert_eq!(last.text("cancelled_by"), "alice");
+    assert_eq!(round(&t, &owner).await, 0);
+}
+
+async fn events_of_a_paused_webhook_are_kept(t: TestService) {
+    let s = stage(&t).await;
+    let paused = t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    assert_eq!((paused.state, paused.enabled), (WebhookState::Paused, false));
+    // The direct lane is closed to it too.
+    let mut lane = t.open_lane(&t.new_owner());
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
+    assert!(lane.try_recv().is_err());
+    t.close_lane();
+    t.clock.advance(Duration::days(1));
+    settle(&t).await;
+    assert_eq!(s.receiver.count(), 0);
+    assert!(t.deliveries(&s.root, all()).await.iter().all(|d| d.status == Pending));
+    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.waiting, 2);
+    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: false }).await.unwrap();
+    settle(&t).await;
+    assert_eq!(
+        s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
+        ["reservation.created", "reservation.updated"]
+    );
+}
+
+async fn what_waited_can_be_dropped_on_resuming(t: TestService) {
+    let s = stage(&t).await;
+    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    let mut feed = t.subscribe();
+    let resumed = t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    assert!(resumed.enabled);
+    let dropped = &t.deliveries(&s.root, all()).await[0];
+    assert_eq!((dropped.status, dropped.next_attempt_at), (Cancelled, None));
+    let announced = std::iter::from_fn(|| feed.try_recv().ok())
+        .any(|update| matches!(update, service::live::Update::Change(change) if matches!(&*change, domain::live::Change::Delivery(d) if d.id == dropped.id && d.status == Cancelled)));
+    assert!(announced, "the screens are told that it was dropped");
+    t.booking(&s.alice, s.resource, 5, 6).await;
+    settle(&t).await;
+    assert_eq!(s.receiver.count(), 1, "what comes after is delivered");
+}
+
+async fn deleting_a_webhook_cancels_what_waits(t: TestService) {
+    let s = stage(&t).await;
+    s.receiver.answer_status(500);
+    let first = t.booking(&s.alice, s.resource, 1, 3).await;
+    t.patch_reservation(&s.alice, &first.id, title("Changed")).await.unwrap();
+    let owner = t.new_owner();
+    let under_way = t.claim(&owner, 10).await.unwrap().items;
+    assert_eq!(under_way.len(), 1);
+    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    refused(t.get_webhook(&s.root, s.webhook).await, NotFound);
+    let finished = attempt(&t, under_way).await;
+    t.record(&owner, &finished).await.unwrap();
+    drop(finished);
+    // What was under way has failed and would be tried again, but there is nobody to try it with.
+    t.reclaim_lapsed(false).await.unwrap();
+    let statuses: Vec<_> = t.deliveries(&s.root, all()).await.iter().map(|d| d.status).collect();
+    assert_eq!(statuses, [Cancelled, Cancelled]);
+    t.clock.advance(Duration::hours(1));
+    settle(&t).await;
+    assert_eq!(s.receiver.count(), 1);
+    t.booking(&s.alice, s.resource, 5, 6).await;
+    let log = t.deliveries(&s.root, all()).await;
+    assert_eq!(log.len(), 2, "a deleted webhook is told nothing more");
+    assert_eq!(log[0].webhook_name, "Provisioner", "the log keeps its name");
+    refused(t.redeliver(&s.root, &log[0].id).await, Conflict);
+}
+
+async fn gone_disables_the_webhook(t: TestService) {
+    let s = stage(&t).await;
+    s.receiver.answer_status(410);
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    settle(&t).await;
+    let delivery = &t.deliveries(&s.root, all()).await[0];
+    assert_eq!((delivery.status, delivery.attempts), (Failed, 1), "it is not tried again");
+    let webhook = t.get_webhook(&s.root, s.webhook).await.unwrap();
+    assert_eq!((webhook.state, webhook.enabled), (WebhookState::Gone, false));
+    let told = t.list_notifications(&s.root).await.unwrap();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].message.contains("410"), "{}", told[0].message);
+    assert_eq!(told[0].link.as_deref(), Some(format!("/settings/webhooks/{}", s.webhook).as_str()));
+    assert!(t.list_notifications(&s.alice).await.unwrap().is_empty());
+    t.booking(&s.alice, s.resource, 5, 6).await;
+    settle(&t).await;
+    assert_eq!(s.receiver.count(), 1, "its events are kept");
+    s.receiver.answer_status(200);
+    t.resume_webhook(&s.root, s.webhook, ResumeInput::default()).await.unwrap();
+    settle(&t).await;
+    assert_eq!(s.receiver.count(), 2);
+}
+
+async fn administrators_hear_of_a_bad_spell_once_and_of_its_end(t: TestService) {
+    let s = stage(&t).await;
+    let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { waits: vec![] }), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    s.receiver.answer_status(500);
+    for hour in 0..3 {
+        t.booking(&s.alice, s.resource, 1 + hour, 2 + hour).await;
+        settle(&t).await;
+    }
+    let messages = async || -> Vec<String> {
+        t.list_notifications(&s.root).await.unwrap().into_iter().map(|n| n.message).collect()
+    };
+    assert_eq!(messages().await.len(), 1, "once for all failures");
+    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.health, Health::Failing);
+    s.receiver.answer_status(200);
+    t.booking(&s.alice, s.resource, 8, 9).await;
+    settle(&t).await;
+    assert_eq!(messages().await.len(), 2);
+    assert!(messages().await[0].contains("succeed again"));
+    // Success and failure by turns make no flood.
+    for hour in 10..20 {
+        s.receiver.answer_status(if hour % 2 == 0 { 500 } else { 200 });
+        t.booking(&s.alice, s.resource, hour, hour + 1).await;
+        settle(&t).await;
+    }
+    assert_eq!(messages().await.len(), 2);
+    t.clock.advance(Duration::minutes(2));
+    s.receiver.answer_status(500);
+    t.booking(&s.alice, s.resource, 30, 31).await;
+    settle(&t).await;
+    assert_eq!(messages().await.len(), 3, "a new spell is told of");
+}
+
+async fn a_lapsed_lease_is_taken_up_by_another(t: TestService) {
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    let dead = t.new_owner();
+    let lost = t.claim(&dead, 10).await.unwrap().items;
+    assert_eq!(lost.len(), 1);
+    let sending = t.deliveries(&s.root, all()).await.remove(0);
+    assert_eq!((sending.status, sending.attempts), (Sending, 1));
+    // Its process ends here. The lease is the time-out (2 s in tests) and 15 s.
+    drop(lost);
+    let heir = t.new_owner();
+    t.clock.advance(Duration::seconds(17));
+    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0);
+    assert_eq!(round(&t, &heir).await, 0);
+    t.clock.advance(Duration::milliseconds(1));
+    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1);
+    assert_eq!(round(&t, &heir).await, 1);
+    assert_eq!(s.receiver.last().header("x-webhook-attempt"), "1", "an attempt without a result does not count");
+    assert_eq!(t.deliveries(&s.root, all()).await[0].status, Succeeded);
+    // After a crash, the only process of a database need not wait for its own leases.
+    t.booking(&s.alice, s.resource, 5, 6).await;
+    drop(t.claim(&dead, 10).await.unwrap());
+    assert_eq!(t.reclaim_lapsed(true).await.unwrap(), 1);
+    assert_eq!(round(&t, &heir).await, 1);
+}
+
+async fn a_late_result_moves_nothing(t: TestService) {
+    let s = stage(&t).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    let (slow, heir) = (t.new_owner(), t.new_owner());
+    s.receiver.answer_status(500);
+    let late = t.claim(&slow, 10).await.unwrap().items;
+    let late = attempt(&t, late).await;
+    t.clock.advance(Duration::seconds(18));
+    t.reclaim_lapsed(false).await.unwrap();
+    let taken_up = t.claim(&heir, 10).await.unwrap().items;
+    assert_eq!(taken_up.len(), 1);
+    // The first process was only slow: its result comes while the second is at it.
+    assert!(t.record(&slow, &late).await.unwrap().due.is_empty());
+    let delivery = t.deliveries(&s.root, all()).await.remove(0);
+    assert_eq!(delivery.status, Sending);
+    s.receiver.answer_status(200);
+    let finished = attempt(&t, taken_up).await;
+    t.record(&heir, &finished).await.unwrap();
+    // And once more, as after a commit whose answer was lost.
+    t.record(&slow, &late).await.unwrap();
+    t.record(&heir, &finished).await.unwrap();
+    let detail = t.delivery(&s.root, &delivery.id).await;
+    assert_eq!((detail.delivery.status, detail.delivery.attempts), (Succeeded, 1));
+    assert_eq!(detail.attempt_log.len(), 1);
+    assert_eq!(detail.attempt_log[0].outcome, Outcome::Succeeded, "the result that counted is the one that is shown");
+    let provisioning = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    assert_eq!(provisioning.status, ProvisioningStatus::Ready);
+    let summary = t.get_webhook(&s.root, s.webhook).await.unwrap().summary;
+    assert_eq!((summary.deliveries, summary.success_rate), (1, Some(1.0)));
+}
+
+async fn a_renewed_lease_holds(t: TestService) {
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    let owner = t.new_owner();
+    let claims = t.claim(&owner, 10).await.unwrap().items;
+    for _ in 0..5 {
+        t.clock.advance(Duration::seconds(10));
+        t.renew(&owner, &[claims[0].seq]).await.unwrap();
+        assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0);
+    }
+    t.renew(&t.new_owner(), &[claims[0].seq]).await.unwrap();
+    t.clock.advance(Duration::seconds(18));
+    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1, "nobody renews another's lease");
+}
+
+async fn what_is_handed_back_was_not_an_attempt(t: TestService) {
+    let s = stage(&t).await;
+    s.receiver.answer_status(500);
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    let owner = t.new_owner();
+    round(&t, &owner).await;
+    t.clock.advance(Duration::seconds(1));
+    let claims = t.claim(&owner, 10).await.unwrap().items;
+    let seqs: Vec<i64> = claims.iter().map(|c| c.seq).collect();
+    t.release(&t.new_owner(), &seqs).await.unwrap();
+    assert_eq!(t.deliveries(&s.root, all()).await[0].status, Sending, "nobody hands back what another holds");
+    t.release(&owner, &seqs).await.unwrap();
+    let delivery = &t.deliveries(&s.root, all()).await[0];
+    assert_eq!((delivery.status, delivery.attempts), (Retrying, 1));
+    round(&t, &t.new_owner()).await;
+    assert_eq!(s.receiver.last().header("x-webhook-attempt"), "2");
+}
+
+async fn two_dispatchers_never_send_the_same(t: TestService) {
+    let s = stage(&t).await;
+    for n in 0..60 {
+        let reservation = t.booking(&s.alice, s.resource, n, n + 1).await;
+        if n % 3 == 0 {
+            t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
+        }
+    }
+    // On PostgreSQL two processes, on SQLite two dispatchers of one.
+    let other = if t.is_postgres() { t.replica().await } else { t.service.clone() };
+    let work = async |service: &service::Service| {
+        let owner = service.new_owner();
+        let mut idle = 0;
+        while idle < 3 {
+            let claims = service.claim(&owner, 7).await.unwrap().items;
+            idle = if claims.is_empty() { idle + 1 } else { 0 };
+            let finished = attempt(service, claims).await;
+            if !finished.is_empty() {
+                service.record(&owner, &finished).await.unwrap();
+            }
+        }
+    };
+    tokio::join!(work(&t), work(&other), work(&other));
+    let deliveries = t.deliveries(&s.root, all()).await;
+    assert_eq!(deliveries.len(), 80);
+    assert!(deliveries.iter().all(|d| d.status == Succeeded && d.attempts == 1));
+    let got = s.receiver.got();
+    let distinct: HashSet<_> = got.iter().map(|g| g.header("x-webhook-delivery").to_owned()).collect();
+    assert_eq!((got.len(), distinct.len()), (80, 80));
+    let mut seen = HashSet::new();
+    for request in &got {
+        let created = request.event() == "reservation.created";
+        assert_eq!(seen.insert(request.text("reservation_id").to_owned()), created, "created comes before updated");
+    }
+}
+
+async fn no_webhook_waits_for_anothers_backlog(t: TestService) {
+    let s = stage(&t).await;
+    let mut greedy = webhook_input(&s.receiver.url);
+    greedy.max_in_flight = Some(2_000);
+    // One that is registered before the other two, and one after them.
+    let patch = WebhookPatch { max_in_flight: Some(2_000), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    let modest = t.webhook(&s.root, &s.receiver).await;
+    let last = t.create_webhook(&s.root, greedy).await.unwrap().webhook.id;
+    for n in 0..60 {
+        t.booking(&s.alice, s.resource, n, n + 1).await;
+    }
+    for _ in 0..3 {
+        let owner = t.new_owner();
+        let claim = t.claim(&owner, 12).await.unwrap();
+        let mut share: HashMap<i64, usize> = HashMap::new();
+        for item in &claim.items {
+            *share.entry(item.webhook_id()).or_default() += 1;
+        }
+        assert_eq!(share, HashMap::from([(s.webhook, 4), (modest, 4), (last, 4)]));
+        assert!(claim.more);
+    }
+    // Fewer places than webhooks: each gets its turn within as many claims as there are webhooks.
+    let mut served = HashSet::new();
+    for _ in 0..3 {
+        let claim = t.claim(&t.new_owner(), 1).await.unwrap();
+        assert_eq!(claim.items.len(), 1);
+        served.insert(claim.items[0].webhook_id());
+    }
+    assert_eq!(served.len(), 3);
+}
+
+async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
+    let s = stage(&t).await;
+    let patch = WebhookPatch { max_in_flight: Some(3), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    for n in 0..8 {
+        t.booking(&s.alice, s.resource, n, n + 1).await;
+    }
+    let owner = t.new_owner();
+    let mut first = t.claim(&owner, 100).await.unwrap();
+    assert_eq!((first.items.len(), first.more), (3, true));
+    let second = t.claim(&owner, 100).await.unwrap();
+    assert_eq!((second.items.len(), second.more), (0, true));
+    first.items.pop();
+    assert_eq!(t.claim(&owner, 100).await.unwrap().items.len(), 1, "a place that is given back is taken again");
+    // The direct lane has no more room than the queue.
+    let rest = t.claim(&owner, 100).await.unwrap();
+    let mut lane = t.open_lane(&owner);
+    t.booking(&s.alice, s.resource, 20, 21).await;
+    t.booking(&s.alice, s.resource, 21, 22).await;
+    let direct: usize = std::iter::from_fn(|| lane.try_recv().ok()).map(|claims| claims.len()).sum();
+    assert_eq!(direct + rest.items.len() + first.items.len(), 3);
+}
+
+async fn a_silent_receiver_is_probed_one_request_at_a_time(t: TestService) {
+    let s = stage(&t).await;
+    // A port where nothing listens.
+    let nowhere = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let patch = |url: &str| WebhookPatch { endpoint_url: Some(url.to_owned()), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch(&nowhere)).await.unwrap();
+    for n in 0..30 {
+        t.booking(&s.alice, s.resource, n, n + 1).await;
+    }
+    let owner = t.new_owner();
+    assert_eq!(round(&t, &owner).await, 30, "the first requests go together");
+    t.clock.advance(Duration::seconds(1));
+    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(round(&t, &owner).await, 1, "one at a time, but it goes on");
+    t.patch_webhook(&s.root, s.webhook, patch(&s.receiver.url)).await.unwrap();
+    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(round(&t, &owner).await, 27, "an answer closes the breaker");
+}
+
+async fn a_rate_limit_is_kept(t: TestService) {
+    let s = stage(&t).await;
+    let patch = WebhookPatch { rate_limit: Some(Some(5)), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    for n in 0..14 {
+        t.booking(&s.alice, s.resource, n, n + 1).await;
+    }
+    let owner = t.new_owner();
+    assert_eq!(round(&t, &owner).await, 5);
+    assert!(t.claim(&owner, 10).await.unwrap().more, "it is to be asked again soon");
+    assert_eq!(round(&t, &owner).await, 0);
+    t.clock.advance(Duration::milliseconds(400));
+    assert_eq!(round(&t, &owner).await, 2);
+    t.clock.advance(Duration::hours(1));
+    assert_eq!(round(&t, &owner).await, 5, "what was not used is not saved up");
+}
+
+async fn odd_answers_are_recorded(t: TestService) {
+    let s = stage(&t).await;
+    let nul = br#"{"status":"su\u0000ccess","message":"a\u0000b","details":{"a\u0000":["\u0000"],"access_info":{"username":"u\u0000"}},"x\u0000":"\u0000"}"#;
+    let long =
+        json!({"message": "é".repeat(60_000 / 2), "details": {"estimated_ready_time": "x".repeat(4_000)}}).to_string();
+    let answers: Vec<(u16, Vec<u8>, &str)> = vec![
+        (200, nul.to_vec(), "NUL escaped"),
+        (200, b"\0\0\0".to_vec(), "NUL"),
+        (500, br#"{"detail":"a\u0000b\ud83d"}"#.to_vec(), "an error with NUL"),
+        (500, vec![0, 159, 146, 150, 0xff], "invalid UTF-8"),
+        (200, b"<html><body>It works</body></html>".to_vec(), "HTML"),
+        (200, long.into_bytes(), "long"),
+        (200, vec![b'x'; 1_000_000], "too long"),
+        (200, br#"[1,2,3]"#.to_vec(), "an array"),
+        (200, b"".to_vec(), "nothing"),
+        (200, "[".repeat(50_000).into_bytes(), "nested"),
+    ];
+    for (n, (status, body, what)) in answers.into_iter().enumerate() {
+        let n = n as i64;
+        s.receiver.answer(move |_| Answer::Full { status, headers: Vec::new(), body: body.clone() });
+        let reservation = t.booking(&s.alice, s.resource, n, n + 1).await;
+        let owner = t.new_owner();
+        assert_eq!(round(&t, &owner).await, 1, "{what}");
+        let filter = DeliveryFilter { reservation_id: Some(reservation.id.0.clone()), ..Default::default() };
+        let delivery = t.deliveries(&s.root, filter).await.remove(0);
+        let expected = if what == "too long" || status == 500 { Retrying } else { Succeeded };
+        assert_eq!(delivery.status, expected, "{what}");
+        let detail = t.delivery(&s.root, &delivery.id).await;
+        let response = detail.attempt_log[0].response.as_ref().unwrap();
+        assert!(response.body.len() <= 3 * 64 * 1024 && !response.body.contains('\0'), "{what}");
+        if what == "too long" {
+            assert!(response.truncated);
+            assert_eq!(detail.attempt_log[0].diagnosis.code, DiagnosisCode::ResponseTooLarge);
+        }
+        let provisioning = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+        assert!(provisioning.message.chars().count() <= 500, "{what}");
+    }
+}
+
+async fn the_direct_lane_needs_no_claim(t: TestService) {
+    let s = stage(&t).await;
+    let owner = t.new_owner();
+    let mut lane = t.open_lane(&owner);
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    let sending = t.deliveries(&s.root, all()).await.remove(0);
+    assert_eq!((sending.status, sending.attempts), (Sending, 1), "it is on its way when the reservation is answered");
+    t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
+    assert_eq!(round(&t, &owner).await, 0, "what comes after it waits for it");
+    let direct = lane.try_recv().unwrap();
+    let finished = attempt(&t, direct).await;
+    t.record(&owner, &finished).await.unwrap();
+    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(
+        s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
+        ["reservation.created", "reservation.updated"]
+    );
+    // Its lease lapses like any other.
+    t.booking(&s.alice, s.resource, 5, 6).await;
+    drop(lane);
+    t.clock.advance(Duration::seconds(18));
+    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1);
+}
+
+async fn a_closed_lane_loses_nothing(t: TestService) {
+    let s = stage(&t).await;
+    drop(t.open_lane(&t.new_owner()));
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    assert_eq!(t.deliveries(&s.root, all()).await[0].status, Pending);
+    settle(&t).await;
+    assert_eq!(s.receiver.count(), 1);
+}
+
+async fn answers_drive_provisioning(t: TestService) {
+    let s = stage(&t).await;
+    let state =
+        async |id: &domain::id::ReservationId| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+    s.receiver.answer_json(202, json!({"message": "At work"}));
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Waiting);
+    let mut feed = t.subscribe();
+    settle(&t).await;
+    assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Provisioning);
+    assert_eq!(state(&reservation.id).await.message, "At work");
+    let announced: Vec<_> = std::iter::from_fn(|| feed.try_recv().ok())
+        .filter_map(|update| match update {
+            service::live::Update::Change(change) => match &*change {
+                domain::live::Change::Delivery(d) => Some(d.status.as_str()),
+                domain::live::Change::Reservation(r) => Some(r.provisioning.status.as_str()),
+                _ => None,
+            },
+            service::live::Update::Resync => None,
+        })
+        .collect();
+    assert_eq!(announced, ["sending", "provisioning", "succeeded"]);
+    s.receiver.answer_json(
+        200,
+        json!({"status": "success", "message": "Done", "details": {"cluster_id": "c-1", "estimated_ready_time": "5 minutes",
+            "access_info": {"ip_address": "192.0.2.1", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.0.2.1"}}}),
+    );
+    t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
+    settle(&t).await;
+    let ready = state(&reservation.id).await;
+    assert_eq!(ready.status, ProvisioningStatus::Ready);
+    assert_eq!(ready.access_info.unwrap().connection_command.as_deref(), Some("ssh user-alice@192.0.2.1"));
+    assert_eq!(ready.estimated_ready_time.as_deref(), Some("5 minutes"));
+    let cancelled = t.cancel_reservation(&s.alice, &reservation.id, Some("No need".into())).await.unwrap();
+    assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
+    settle(&t).await;
+    assert_eq!(s.receiver.last().text("reason"), "No need");
+    assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Released);
+    // With nobody to tell, there is nothing to wait for.
+    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    let alone = t.booking(&s.alice, s.resource, 5, 6).await;
+    let cancelled = t.cancel_reservation(&s.alice, &alone.id, None).await.unwrap();
+    assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Released);
+}
+
+async fn who_only_listens_drives_nothing(t: TestService) {
+    let s = stage(&t).await;
+    let patch = WebhookPatch { provisions: Some(false), ..Default::default() };
+    assert!(!t.patch_webhook(&s.root, s.webhook, patch).await.unwrap().provisions);
+    let status = async |id| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning.status;
+    s.receiver.answer_status(410);
+    let failing = t.booking(&s.alice, s.resource, 1, 2).await;
+    settle(&t).await;
+    assert_eq!(t.deliveries(&s.root, all()).await[0].status, Failed);
+    assert_eq!(status(&failing.id).await, ProvisioningStatus::Waiting);
+    // Nobody provisions, so nobody has to release.
+    t.cancel_reservation(&s.alice, &failing.id, None).await.unwrap();
+    assert_eq!(status(&failing.id).await, ProvisioningStatus::Released);
+
+    // Beside one that provisions.
+    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    let other = Receiver::start().await;
+    let provisioner = t.webhook(&s.root, &other).await;
+    s.receiver.answer_status(200);
+    other.answer_status(202);
+    let reservation = t.booking(&s.alice, s.resource, 3, 4).await;
+    settle(&t).await;
+    assert_eq!((s.receiver.last().event(), other.last().event()), ("reservation.created", "reservation.created"));
+    assert_eq!(status(&reservation.id).await, ProvisioningStatus::Provisioning);
+    let body = json!({"status": "ready", "timestamp": t.now()}).to_string();
+    let secret = domain::signature::Secret::paste("your-secret-key").unwrap();
+    let signature = domain::signature::sign_body(&secret, body.as_bytes());
+    let update = async |webhook: i64| {
+        t.status_update(&reservation.id, Some(&webhook.to_string()), Some(&signature), body.as_bytes()).await
+    };
+    refused(update(s.webhook).await, Forbidden);
+    assert_eq!(update(provisioner).await.unwrap().status, ProvisioningStatus::Ready);
+}
+
+async fn a_late_answer_to_created_does_not_undo_the_release(t: TestService) {
+    let s = stage(&t).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    let owner = t.new_owner();
+    let claims = t.claim(&owner, 10).await.unwrap().items;
+    let cancelled = t.cancel_reservation(&s.alice, &reservation.id, None).await.unwrap();
+    assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
+    let finished = attempt(&t, claims).await;
+    t.record(&owner, &finished).await.unwrap();
+    let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
+    assert_eq!(
+        (after.status, after.provisioning.status),
+        (ReservationStatus::Cancelled, ProvisioningStatus::Releasing)
+    );
+    settle(&t).await;
+    let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
+    assert_eq!(after.provisioning.status, ProvisioningStatus::Released);
+}
+
+async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestService) {
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    let first = t.deliveries(&s.root, all()).await.remove(0);
+    refused(t.redeliver(&s.root, &first.id).await, Conflict);
+    settle(&t).await;
+    refused(t.redeliver(&s.alice, &first.id).await, Forbidden);
+    refused(t.redeliver(&s.root, &"dlv_none".into()).await, NotFound);
+    let again = t.redeliver(&s.root, &first.id).await.unwrap();
+    assert_eq!((again.status, again.redelivery_of.as_ref()), (Pending, Some(&first.id)));
+    assert_eq!(again.event_id, first.event_id);
+    settle(&t).await;
+    let got = s.receiver.got();
+    assert_eq!(got.len(), 2);
+    assert_eq!(got[0].raw, got[1].raw);
+    assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"));
+    assert_ne!(got[0].header("x-webhook-delivery"), got[1].header("x-webhook-delivery"));
+}
+
+async fn failed_deliveries_can_be_replayed_in_bulk(t: TestService) {
+    let s = stage(&t).await;
+    let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { waits: vec![] }), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    s.receiver.answer_status(500);
+    let troubled = t.booking(&s.alice, s.resource, 1, 2).await;
+    settle(&t).await;
+    t.patch_reservation(&s.alice, &troubled.id, title("Changed")).await.unwrap();
+    settle(&t).await;
+    s.receiver.answer_status(200);
+    t.booking(&s.alice, s.resource, 3, 4).await;
+    settle(&t).await;
+    let replay = async |filter: DeliveryFilter, dry_run: bool| {
+        let result = t.replay(&s.root, &ReplayInput { filter, dry_run }).await.unwrap();
+        (result.matched, result.redelivered)
+    };
+    refused(t.replay(&s.alice, &ReplayInput::default()).await, Forbidden);
+    let unfinished = DeliveryFilter { status: Some(Retrying), ..Default::default() };
+    refused(t.replay(&s.root, &ReplayInput { filter: unfinished, dry_run: true }).await, Invalid);
+    assert_eq!(replay(to(s.webhook + 1), false).await, (0, 0));
+    assert_eq!(replay(all(), true).await, (2, 0));
+    assert_eq!(s.receiver.count(), 3);
+    assert_eq!(replay(all(), false).await, (2, 2));
+    settle(&t).await;
+    let events: Vec<_> = s.receiver.got()[3..].iter().map(|g| g.event().to_owned()).collect();
+    assert_eq!(events, ["reservation.created", "reservation.updated"], "in the order in which they happened");
+}
+
+/// Random failures, pauses, lapsed leases and redeliveries, by two dispatchers: to each webhook, an event of a
+/// reservation is first sent only when every earlier one has succeeded or failed for good.
+async fn nothing_reorders(t: TestService, seed: u64) {
+    use rand::{Rng as _, SeedableRng as _};
+    let s = stage(&t).await;
+    let second = t.webhook(&s.root, &s.receiver).await;
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let mut fails = rand::rngs::StdRng::seed_from_u64(seed + 1);
+    s.receiver.answer(move |_| Answer::Status(if fails.random_bool(0.4) { 503 } else { 200 }));
+    let other = if t.is_postgres() { t.replica().await } else { t.service.clone() };
+    let owners = [t.new_owner(), t.new_owner()];
+    let mut reservations = Vec::new();
+    let mut held = Vec::new();
+    for step in 0..120 {
+        let service = if random.random_bool(0.5) { &t.service } else { &other };
+        match random.random_range(0..10) {
+            0 | 1 if reservations.len() < 6 => {
+                let n = reservations.len() as i64;
+                reservations.push(t.booking(&s.alice, s.resource, 1 + n, 2 + n).await.id);
+            }
+            2 | 3 if !reservations.is_empty() => {
+                let id = &reservations[random.random_range(0..reservations.len())];
+                t.patch_reservation(&s.alice, id, title(&format!("Step {step}"))).await.unwrap();
+            }
+            4 => {
+                let id = if random.random_bool(0.5) { s.webhook } else { second };
+                if random.random_bool(0.3) {
+                    t.pause_webhook(&s.root, id).await.unwrap();
+                } else {
+                    t.resume_webhook(&s.root, id, ResumeInput::default()).await.unwrap();
+                }
+            }
+            // A process that claims and ends.
+            5 => drop(service.claim(&t.new_owner(), 2).await.unwrap()),
+            // One that is slow to record.
+            6 => {
+                let owner = &owners[random.random_range(0..2)];
+                let claims = service.claim(owner, 3).await.unwrap().items;
+                held.push((service.clone(), owner.clone(), attempt(service, claims).await));
+            }
+            7 if !held.is_empty() => {
+                let (service, owner, finished) = held.remove(random.random_range(0..held.len()));
+                service.record(&owner, &finished).await.unwrap();
+            }
+            _ => {
+                t.clock.advance(Duration::milliseconds(random.random_range(0..6_000)));
+                service.reclaim_lapsed(false).await.unwrap();
+                round(service, &owners[random.random_range(0..2)]).await;
+            }
+        }
+    }
+    for (service, owner, finished) in held {
+        service.record(&owner, &finished).await.unwrap();
+    }
+    for id in [s.webhook, second] {
+        t.resume_webhook(&s.root, id, ResumeInput::default()).await.unwrap();
+    }
+    for _ in 0..300 {
+        t.clock.advance(Duration::seconds(5));
+        t.reclaim_lapsed(false).await.unwrap();
+        round(&t, &owners[0]).await;
+    }
+    let mut place: HashMap<(i64, String, String), usize> = HashMap::new();
+    let mut events: HashMap<(i64, String), usize> = HashMap::new();
+    for delivery in t.deliveries(&s.root, all()).await {
+        assert!(delivery.status.is_final(), "seed {seed}: {delivery:?}");
+        let line = (delivery.webhook_id, delivery.reservation_id.clone().unwrap());
+        let next = events.entry(line.clone()).or_default();
+        place.insert((line.0, line.1, delivery.id.0), *next);
+        *next += 1;
+    }
+    assert!(!place.is_empty());
+    let mut reached: HashMap<(i64, String), usize> = HashMap::new();
+    for got in s.receiver.got() {
+        let line = (got.body["webhook_id"].as_i64().unwrap(), got.text("reservation_id").to_owned());
+        let at = place.remove(&(line.0, line.1.clone(), got.header("x-webhook-delivery").to_owned()));
+        // Later attempts of a delivery that was placed already may not come after its successor.
+        if let Some(at) = at {
+            assert_eq!(at, *reached.get(&line).unwrap_or(&0), "seed {seed}: {line:?} out of order");
+            reached.insert(line, at + 1);
+        }
+    }
+    assert!(place.is_empty(), "seed {seed}: never sent: {place:?}");
+}
+
+#[tokio::test]
+async fn nothing_reorders_on_sqlite() {
+    for seed in 0..6 {
+        nothing_reorders(open(Engine::Sqlite).await, seed).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_reorders_on_postgres() {
+    if postgres().is_some() {
+        for seed in 0..6 {
+            nothing_reorders(open(Engine::Postgres).await, seed).await;
+        }
+    }
+}
+
+/// A claim that waits for a row of another transaction would hold up every webhook.
+#[tokio::test]
+async fn a_locked_row_is_passed_over_on_postgres() {
+    if postgres().is_none() {
+        return;
+    }
+    let t = open(Engine::Postgres).await;
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    t.booking(&s.alice, s.resource, 2, 3).await;
+    let database = t.database().await;
+    let lock = sea_orm::TransactionTrait::begin(&database).await.unwrap();
+    lock.execute_unprepared("SELECT seq FROM deliveries ORDER BY seq LIMIT 1 FOR UPDATE").await.unwrap();
+    let owner = t.new_owner();
+    assert_eq!(round(&t, &owner).await, 1);
+    lock.rollback().await.unwrap();
+    assert_eq!(round(&t, &owner).await, 1);
+}
+
+/// A receiver that does not answer holds its own places and nobody else's.
+#[tokio::test]
+async fn a_slow_receiver_delays_only_itself() {
+    let t = open(Engine::Sqlite).await;
+    let s = stage(&t).await;
+    let slow = Receiver::start().await;
+    let held = Arc::new(tokio::sync::Notify::new());
+    let until = held.clone();
+    slow.answer(move |_| Answer::Held(until.clone()));
+    let slow_webhook = t.webhook(&s.root, &slow).await;
+    for n in 0..100 {
+        t.booking(&s.alice, s.resource, n, n + 1).await;
+    }
+    let owner = t.new_owner();
+    let mut stuck = Vec::new();
+    loop {
+        let claims = t.claim(&owner, 256).await.unwrap().items;
+        if claims.is_empty() {
+            break;
+        }
+        let (slow, healthy): (Vec<_>, Vec<_>) = claims.into_iter().partition(|c| c.webhook_id() == slow_webhook);
+        stuck.extend(slow);
+        let finished = attempt(&t, healthy).await;
+        t.record(&owner, &finished).await.unwrap();
+    }
+    assert_eq!(s.receiver.count(), 100, "the healthy one got everything");
+    assert_eq!(stuck.len(), 64, "the slow one holds its own places");
+    drop(held);
+}
