@@ -1,3 +1,19 @@
-//! What people see, and the server functions that the page calls.
+//! What people see (feature `csr`), and the server functions that the page calls (bodies with feature `ssr`).
 
 pub mod rpc;
+
+#[cfg(feature = "csr")]
+mod components;
+#[cfg(feature = "csr")]
+mod live;
+#[cfg(feature = "csr")]
+mod load;
+#[cfg(feature = "csr")]
+mod pages;
+#[cfg(feature = "csr")]
+mod shell;
+#[cfg(feature = "csr")]
+mod time;
+
+#[cfg(feature = "csr")]
+pub use shell::App;

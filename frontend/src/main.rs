@@ -1,2 +1,6 @@
-//! berth
-fn main() {}
+//! Mounts the page. Nothing else.
+
+fn main() {
+    console_error_panic_hook::set_once();
+    leptos::mount::mount_to_body(app::App);
+}

@@ -3,6 +3,7 @@
 use domain::Problem;
 use domain::access::Actor;
 use domain::account::SessionInfo;
+use domain::page::{Page, PageQuery};
 use service::Service;
 
 /// The request a server function runs for.
@@ -34,4 +35,49 @@ impl RequestContext {
     pub fn actor(&self) -> Result<&Actor, Problem> {
         self.actor.as_ref().ok_or_else(|| Problem::unauthenticated("Your session has ended. Log in again."))
     }
+}
+
+/// The request that runs.
+///
+/// # Errors
+/// Internal, when a server function is called outside a request.
+pub fn context() -> Result<RequestContext, Problem> {
+    leptos::prelude::use_context::<RequestContext>().ok_or_else(Problem::internal)
+}
+
+/// A whole list, read page by page: for choices that people search in rather than leaf through.
+pub(super) async fn whole<T, F>(read: impl Fn(PageQuery) -> F) -> Result<Page<T>, Problem>
+where
+    F: Future<Output = Result<Page<T>, Problem>>,
+{
+    let mut all = Page { items: Vec::new(), next_cursor: None };
+    loop {
+        let page = read(PageQuery { limit: Some(200), cursor: all.next_cursor.take() }).await?;
+        all.items.extend(page.items);
+        if page.next_cursor.is_none() {
+            return Ok(all);
+        }
+        all.next_cursor = page.next_cursor;
+    }
+}
+
+/// Gives the response the problem's status.
+pub(super) fn set_status(problem: &Problem) {
+    if let Some(options) = leptos::prelude::use_context::<leptos_axum::ResponseOptions>()
+        && let Ok(status) = leptos::server_fn::axum_export::http::StatusCode::from_u16(problem.kind.status())
+    {
+        options.set_status(status);
+    }
+}
+
+/// Sets or, with an empty token, removes the session cookie.
+pub(super) fn set_session_cookie(context: &RequestContext, token: &str) -> Result<(), Problem> {
+    use leptos::server_fn::axum_export::http::{HeaderValue, header};
+    let options = leptos::prelude::use_context::<leptos_axum::ResponseOptions>().ok_or_else(Problem::internal)?;
+    let secure = if context.secure_cookies { "; Secure" } else { "" };
+    let age = if token.is_empty() { 0 } else { 7 * 86_400 };
+    let cookie = format!("berth_session={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}");
+    let value = HeaderValue::from_str(&cookie).map_err(|_| Problem::internal())?;
+    options.insert_header(header::SET_COOKIE, value);
+    Ok(())
 }

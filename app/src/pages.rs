@@ -1,0 +1,15 @@
+//! The pages, one for each route of [`crate::shell`].
+
+pub mod access;
+pub mod account;
+pub mod catalogue;
+pub mod deliveries;
+pub mod home;
+pub mod login;
+pub mod not_found;
+pub mod reservation;
+pub mod reservations;
+pub mod reserve;
+pub mod tokens;
+pub mod users;
+pub mod webhooks;

@@ -1,0 +1,358 @@
+//! Resource types and resources, for administrators.
+
+use crate::components::*;
+use crate::load::{Load, Write, load};
+use crate::rpc::catalogue as rpc;
+use domain::Problem;
+use domain::page::Page;
+use domain::resource::{
+    ConfigSchema, Resource, ResourceInput, ResourcePatch, ResourceStatus, ResourceType, ResourceTypeInput,
+    ResourceTypePatch, check_resource, check_type,
+};
+use leptos::prelude::*;
+use serde_json::Value;
+
+type Types = Load<Page<ResourceType>>;
+type Resources = Load<Page<Resource>>;
+
+/// `/settings/catalogue`
+#[component]
+pub fn CataloguePage() -> impl IntoView {
+    let types = load(rpc::list_types);
+    let resources = load(|| rpc::list_resources(None));
+    view! {
+        <PageHeader title="Catalogue" lead="What can be reserved: types, what each asks for, and the resources of each." />
+        <div class="stack">
+            <TypesPart types=types />
+            <ResourcesPart types=types resources=resources />
+        </div>
+    }
+}
+
+/// What a dialog is open for.
+#[derive(Clone)]
+enum Editing<T> {
+    New,
+    Change(T),
+    Delete(T),
+}
+
+#[component]
+fn TypesPart(types: Types) -> impl IntoView {
+    let open = RwSignal::new(false);
+    let what = RwSignal::new(Editing::<ResourceType>::New);
+    let act = Callback::new(move |editing: Editing<ResourceType>| {
+        what.set(editing);
+        open.set(true);
+    });
+    let title = move || match what.get() {
+        Editing::New => "New resource type".to_owned(),
+        Editing::Change(kind) => format!("Change {}", kind.name),
+        Editing::Delete(kind) => format!("Delete {}?", kind.name),
+    };
+    let row = move |kind: ResourceType| {
+        let fields = ConfigSchema::parse(&kind.config_schema).map(|s| s.fields.len()).unwrap_or_default();
+        let (change, delete) = (kind.clone(), kind.clone());
+        view! {
+            <tr>
+                <td data-label="Type">
+                    <span><span class="swatch" aria-hidden="true" style:background=kind.color.clone()></span>{kind.name.clone()}</span>
+                </td>
+                <td data-label="Slug"><code>{kind.slug}</code></td>
+                <td data-label="Asks for">{match fields { 0 => "nothing".to_owned(), 1 => "1 field".to_owned(), n => format!("{n} fields") }}</td>
+                <td data-label="Resources">{kind.resources}</td>
+                <td>
+                    <div class="row">
+                        <Button look=Look::Quiet label=format!("Change {}", kind.name) on_click=Callback::new(move |()| act.run(Editing::Change(change.clone())))>"Change"</Button>
+                        <Button look=Look::Quiet label=format!("Delete {}", kind.name) on_click=Callback::new(move |()| act.run(Editing::Delete(delete.clone())))>"Delete"</Button>
+                    </div>
+                </td>
+            </tr>
+        }
+    };
+    view! {
+        <section class="stack tight">
+            <div class="row between">
+                <h2>"Resource types"</h2>
+                <Button on_click=Callback::new(move |()| act.run(Editing::New))><IconView icon=Icon::Plus />"New type"</Button>
+            </div>
+            {types.show(move |page| {
+                let items = Signal::derive(move || page.get().items);
+                view! {
+                    <Show
+                        when=move || !items.with(Vec::is_empty)
+                        fallback=|| view! { <EmptyState icon=Icon::Stack title="No types yet"><p>"A type says what its reservations ask for, and webhooks are told by type."</p></EmptyState> }
+                    >
+                        <TableBox label="Resource types">
+                            <table class="cards-on-phone">
+                                <thead>
+                                    <tr>
+                                        <th>"Type"</th>
+                                        <th>"Slug"</th>
+                                        <th>"Asks for"</th>
+                                        <th>"Resources"</th>
+                                        <th><span class="visually-hidden">"Actions"</span></th>
+                                    </tr>
+                                </thead>
+                                <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
+                            </table>
+                        </TableBox>
+                    </Show>
+                }
+            })}
+        </section>
+        <Dialog open=open title=title wide=true>
+            {move || match what.get() {
+                Editing::New => view! { <TypeForm old=None open=open types=types /> }.into_any(),
+                Editing::Change(kind) => view! { <TypeForm old=Some(kind) open=open types=types /> }.into_any(),
+                Editing::Delete(kind) => {
+                    let write = Write::new();
+                    let slug = kind.slug.clone();
+                    let go = Callback::new(move |()| {
+                        write.run(rpc::delete_type(slug.clone()), move |()| {
+                            open.set(false);
+                            types.again();
+                        });
+                    });
+                    view! { <Confirm words="A type can be deleted only when it has no resources." write=write go=go open=open /> }.into_any()
+                }
+            }}
+        </Dialog>
+    }
+}
+
+/// Asks before something is deleted.
+#[component]
+fn Confirm(words: &'static str, write: Write, go: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
+    view! {
+        <p>{words}</p>
+        <FormProblem problem=write.problem />
+        <div class="dialog-actions">
+            <Button on_click=Callback::new(move |()| open.set(false))>"Keep it"</Button>
+            <Button look=Look::Danger busy=write.busy on_click=go>"Delete"</Button>
+        </div>
+    }
+}
+
+const EXAMPLE: &str = r#"{"type": "object", "properties": {"gpu_count": {"type": "integer", "title": "GPUs", "minimum": 1, "maximum": 8, "default": 1}}}"#;
+
+#[component]
+fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> impl IntoView {
+    let new = old.is_none();
+    let slug = RwSignal::new(old.as_ref().map(|t| t.slug.clone()).unwrap_or_default());
+    let name = RwSignal::new(old.as_ref().map(|t| t.name.clone()).unwrap_or_default());
+    let color = RwSignal::new(old.as_ref().map_or_else(|| "#4f46e5".to_owned(), |t| t.color.clone()));
+    let schema = RwSignal::new(match &old {
+        Some(t) => serde_json::to_string_pretty(&t.config_schema).unwrap_or_default(),
+        None => "{}".to_owned(),
+    });
+    let write = Write::new();
+    let parsed = Memo::new(move |_| -> Result<Value, String> {
+        let text = schema.get();
+        if text.trim().is_empty() {
+            return Ok(Value::Object(Default::default()));
+        }
+        serde_json::from_str(&text).map_err(|error| format!("This is not JSON: {error}."))
+    });
+    // What the schema says, as the reservation form will show it.
+    let preview = Memo::new(move |_| match parsed.get() {
+        Err(message) => Err(message),
+        Ok(value) => ConfigSchema::parse(&value).map_err(|errors| {
+            errors.into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect::<Vec<_>>().join(" ")
+        }),
+    });
+    let submit = Callback::new(move |()| {
+        let value = match (parsed.get_untracked(), preview.get_untracked()) {
+            (Ok(value), Ok(_)) => value,
+            (_, Err(message)) | (Err(message), _) => return write.refuse(Problem::field("config_schema", message)),
+        };
+        let done = move |_| {
+            open.set(false);
+            types.again();
+        };
+        let (name, color) = (name.get_untracked().trim().to_owned(), color.get_untracked());
+        if new {
+            let input = ResourceTypeInput {
+                slug: slug.get_untracked().trim().to_owned(),
+                name,
+                color: Some(color),
+                config_schema: Some(value),
+            };
+            match check_type(&input) {
+                Err(problem) => write.refuse(problem),
+                Ok(_) => write.run(rpc::create_type(input), done),
+            }
+        } else {
+            let patch = ResourceTypePatch { name: Some(name), color: Some(color), config_schema: Some(value) };
+            write.run(rpc::patch_type(slug.get_untracked(), patch), done);
+        }
+    });
+    let schema_error = Signal::derive(move || preview.get().err().or_else(|| write.message("config_schema").get()));
+    view! {
+        <Form on_submit=submit>
+            <FormProblem problem=write.other_than(["slug", "name", "color", "config_schema"]) />
+            <div class="grid-2">
+                <TextInput label="Name" value=name error=write.message("name") />
+                <TextInput label="Slug" value=slug mono=true disabled=!new hint="Never changes; receivers match on it." error=write.message("slug") />
+                <TextInput label="Colour" value=color kind="color" error=write.message("color") />
+            </div>
+            <TextArea label="Config schema" value=schema mono=true rows=10 hint=format!("What a reservation asks for, as JSON Schema; {{}} for nothing. For example {EXAMPLE}") error=schema_error />
+            {move || preview.get().ok().filter(|s| !s.fields.is_empty()).map(|schema| {
+                let state = ConfigState::new(schema, &Default::default());
+                view! {
+                    <fieldset class="card stack tight">
+                        <legend>"People will see"</legend>
+                        <ConfigForm state=state write=Write::new() />
+                    </fieldset>
+                }
+            })}
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
+                <Button look=Look::Primary submit=true busy=write.busy>"Save type"</Button>
+            </div>
+        </Form>
+    }
+}
+
+#[component]
+fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
+    let open = RwSignal::new(false);
+    let what = RwSignal::new(Editing::<Resource>::New);
+    let act = Callback::new(move |editing: Editing<Resource>| {
+        what.set(editing);
+        open.set(true);
+    });
+    let title = move || match what.get() {
+        Editing::New => "New resource".to_owned(),
+        Editing::Change(resource) => format!("Change {}", resource.name),
+        Editing::Delete(resource) => format!("Delete {}?", resource.name),
+    };
+    let changed = Callback::new(move |()| {
+        open.set(false);
+        resources.again();
+        types.again();
+    });
+    let row = move |resource: Resource| {
+        let (change, delete) = (resource.clone(), resource.clone());
+        view! {
+            <tr>
+                <td data-label="Resource">{resource.name.clone()}</td>
+                <td data-label="Type" class="nowrap"><code>{resource.resource_type}</code></td>
+                <td data-label="Place">{resource.location}</td>
+                <td data-label="Specs" class="wrap">{resource.specs}</td>
+                <td data-label="Status"><Chip state=resource.status /></td>
+                <td>
+                    <div class="row">
+                        <Button look=Look::Quiet label=format!("Change {}", resource.name) on_click=Callback::new(move |()| act.run(Editing::Change(change.clone())))>"Change"</Button>
+                        <Button look=Look::Quiet label=format!("Delete {}", resource.name) on_click=Callback::new(move |()| act.run(Editing::Delete(delete.clone())))>"Delete"</Button>
+                    </div>
+                </td>
+            </tr>
+        }
+    };
+    let none = move || types.get().is_none_or(|page| page.items.is_empty());
+    view! {
+        <section class="stack tight">
+            <div class="row between">
+                <h2>"Resources"</h2>
+                <Button disabled=Signal::derive(none) on_click=Callback::new(move |()| act.run(Editing::New))><IconView icon=Icon::Plus />"New resource"</Button>
+            </div>
+            {resources.show(move |page| {
+                let items = Signal::derive(move || page.get().items);
+                view! {
+                    <Show
+                        when=move || !items.with(Vec::is_empty)
+                        fallback=|| view! { <EmptyState icon=Icon::Server title="No resources yet"><p>"Make a type first, then its resources."</p></EmptyState> }
+                    >
+                        <TableBox label="Resources">
+                            <table class="cards-on-phone">
+                                <thead>
+                                    <tr>
+                                        <th>"Resource"</th>
+                                        <th>"Type"</th>
+                                        <th>"Place"</th>
+                                        <th>"Specs"</th>
+                                        <th>"Status"</th>
+                                        <th><span class="visually-hidden">"Actions"</span></th>
+                                    </tr>
+                                </thead>
+                                <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
+                            </table>
+                        </TableBox>
+                    </Show>
+                }
+            })}
+        </section>
+        <Dialog open=open title=title>
+            {move || match what.get() {
+                Editing::New => view! { <ResourceForm old=None types=types done=changed open=open /> }.into_any(),
+                Editing::Change(resource) => view! { <ResourceForm old=Some(resource) types=types done=changed open=open /> }.into_any(),
+                Editing::Delete(resource) => {
+                    let write = Write::new();
+                    let go = Callback::new(move |()| write.run(rpc::delete_resource(resource.id), move |()| changed.run(())));
+                    view! { <Confirm words="A resource with reservations that stand cannot be deleted; set it to maintenance instead." write=write go=go open=open /> }.into_any()
+                }
+            }}
+        </Dialog>
+    }
+}
+
+#[component]
+fn ResourceForm(old: Option<Resource>, types: Types, done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
+    let id = old.as_ref().map(|r| r.id);
+    let slugs: Vec<(String, String)> = types
+        .get_untracked()
+        .map(|page| page.items.into_iter().map(|t| (t.slug, t.name)).collect())
+        .unwrap_or_default();
+    let first = slugs.first().map(|(slug, _)| slug.clone()).unwrap_or_default();
+    let name = RwSignal::new(old.as_ref().map(|r| r.name.clone()).unwrap_or_default());
+    let kind = RwSignal::new(old.as_ref().map_or(first, |r| r.resource_type.clone()));
+    let location = RwSignal::new(old.as_ref().map(|r| r.location.clone()).unwrap_or_default());
+    let specs = RwSignal::new(old.as_ref().map(|r| r.specs.clone()).unwrap_or_default());
+    let status = RwSignal::new(old.as_ref().map_or(ResourceStatus::Available, |r| r.status).as_str().to_owned());
+    let write = Write::new();
+    let submit = Callback::new(move |()| {
+        let text = |signal: RwSignal<String>| signal.get_untracked().trim().to_owned();
+        let status = ResourceStatus::parse(&status.get_untracked());
+        let input = ResourceInput {
+            name: text(name),
+            resource_type: kind.get_untracked(),
+            location: Some(text(location)),
+            specs: Some(text(specs)),
+            status,
+        };
+        if let Err(problem) = check_resource(&input) {
+            return write.refuse(problem);
+        }
+        match id {
+            None => write.run(rpc::create_resource(input), move |_| done.run(())),
+            Some(id) => {
+                let patch =
+                    ResourcePatch { name: Some(input.name), location: input.location, specs: input.specs, status };
+                write.run(rpc::patch_resource(id, patch), move |_| done.run(()));
+            }
+        }
+    });
+    view! {
+        <Form on_submit=submit>
+            <FormProblem problem=write.other_than(["name", "resource_type", "location", "specs"]) />
+            <TextInput label="Name" value=name error=write.message("name") />
+            {id.is_none().then(|| view! { <Select label="Type" value=kind options=slugs error=write.message("resource_type") /> })}
+            <TextInput label="Place" value=location optional=true error=write.message("location") />
+            <TextArea label="Specs" value=specs optional=true error=write.message("specs") />
+            <RadioCards
+                legend="Status"
+                value=status
+                options=vec![
+                    ("available", "Available", "Everyone may reserve it."),
+                    ("restricted", "Restricted", "People ask for access first."),
+                    ("maintenance", "Maintenance", "Nobody may reserve it now."),
+                ]
+            />
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
+                <Button look=Look::Primary submit=true busy=write.busy>"Save resource"</Button>
+            </div>
+        </Form>
+    }
+}

@@ -1,0 +1,135 @@
+//! The delivery log: what was sent to whom, as it happens.
+
+mod attempt;
+mod detail;
+mod list;
+
+pub use attempt::AttemptView;
+pub use detail::DeliveryPage;
+pub use list::{DeliveriesPage, DeliveryList};
+
+use crate::components::*;
+use crate::time;
+use domain::delivery_log::{DeliveryStatus, DeliverySummary};
+use leptos::prelude::*;
+
+/// Puts a changed delivery where it was; a new one first, or last where the list is oldest first. An older state of what
+/// is there already changes nothing: the feed and a reading may cross.
+pub fn upsert_delivery(items: &mut Vec<DeliverySummary>, new: DeliverySummary, newest_first: bool) {
+    match items.iter_mut().find(|old| old.id == new.id) {
+        Some(old) if old.updated_at > new.updated_at => {}
+        Some(old) => *old = new,
+        None if newest_first => items.insert(0, new),
+        None => items.push(new),
+    }
+}
+
+/// How a delivery stands, with the countdown to its next attempt.
+#[component]
+pub fn DeliveryState(delivery: Signal<DeliverySummary>) -> impl IntoView {
+    let status = Memo::new(move |_| delivery.with(|d| d.status));
+    let next =
+        Memo::new(move |_| delivery.with(|d| d.next_attempt_at.filter(|_| d.status == DeliveryStatus::Retrying)));
+    let tries = Memo::new(move |_| delivery.with(|d| (d.attempts, d.max_attempts)));
+    view! {
+        <span class="row delivery-state">
+            {move || view! { <Chip state=status.get() /> }}
+            {move || next.get().map(|at| view! { <span class="small muted">"next attempt "<Countdown at=at /></span> })}
+            {move || match tries.get() {
+                (n, max) if n > 1 => Some(view! { <span class="small muted">{format!("attempt {n} of {max}")}</span> }),
+                _ => None,
+            }}
+        </span>
+    }
+}
+
+/// Deliveries as rows that change by themselves. `compact` leaves the webhook and the duration out.
+#[component]
+pub fn DeliveryRows(
+    #[prop(into)] items: Signal<Vec<DeliverySummary>>,
+    #[prop(optional)] compact: bool,
+    #[prop(default = true)] linked: bool,
+) -> impl IntoView {
+    let ids = Memo::new(move |_| items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
+    view! {
+        <TableBox label="Deliveries">
+            <table class="cards-on-phone deliveries">
+                <thead>
+                    <tr>
+                        <th>"Event"</th>
+                        <th>"Status"</th>
+                        {(!compact).then(|| view! { <th>"Webhook"</th> })}
+                        <th>"Answer"</th>
+                        {(!compact).then(|| view! { <th>"Took"</th> })}
+                        <th>"When"</th>
+                    </tr>
+                </thead>
+                <tbody>
+                    <For each=move || ids.get() key=|id| id.clone() let(id)>
+                        {
+                            let first = items.with_untracked(|items| items.iter().find(|d| d.id == id).cloned());
+                            first
+                                .map(|first| {
+                                    let delivery = Memo::new(move |last: Option<&DeliverySummary>| {
+                                        items
+                                            .with(|items| items.iter().find(|d| d.id == id).cloned())
+                                            .unwrap_or_else(|| last.unwrap_or(&first).clone())
+                                    });
+                                    view! { <DeliveryRow delivery=delivery.into() compact=compact linked=linked /> }
+                                })
+                        }
+                    </For>
+                </tbody>
+            </table>
+        </TableBox>
+    }
+}
+
+#[component]
+fn DeliveryRow(delivery: Signal<DeliverySummary>, compact: bool, linked: bool) -> impl IntoView {
+    let now = delivery.get_untracked();
+    let link = format!("/deliveries/{}", now.id);
+    let event = now.event_type.as_str();
+    let heading = if linked {
+        view! { <a class="nowrap" href=link>{event}</a> }.into_any()
+    } else {
+        view! { <span class="nowrap">{event}</span> }.into_any()
+    };
+    let created = now.created_at;
+    let answer = move || {
+        delivery.with(|d| match (d.status_code, &d.problem) {
+            (Some(code), None) => view! { <span class="mono">{code}</span> }.into_any(),
+            (Some(code), Some(problem)) => {
+                view! { <span class="wrap"><span class="mono">{code}</span>" "<span class="small muted">{problem.clone()}</span></span> }.into_any()
+            }
+            (None, Some(problem)) => view! { <span class="small muted wrap">{problem.clone()}</span> }.into_any(),
+            (None, None) => view! { <span class="muted">"–"</span> }.into_any(),
+        })
+    };
+    view! {
+        <tr>
+            <td data-label="Event">
+                <span class="wrap">
+                    {heading} {now.test.then(|| view! { " " <span class="chip">"test"</span> })}
+                    {now.redelivery_of.is_some().then(|| view! { " " <span class="chip">"again"</span> })}
+                    {now
+                        .reservation_id
+                        .filter(|_| !compact)
+                        .map(|id| view! { <br /><span class="small muted mono short-id" title=id.clone()>{id.clone()}</span> })}
+                </span>
+            </td>
+            <td data-label="Status"><DeliveryState delivery=delivery /></td>
+            {(!compact).then(|| view! { <td data-label="Webhook"><a href=format!("/settings/webhooks/{}", now.webhook_id)>{now.webhook_name}</a></td> })}
+            <td data-label="Answer">{answer}</td>
+            {(!compact)
+                .then(|| {
+                    view! {
+                        <td data-label="Took" class="nowrap">
+                            {move || delivery.with(|d| d.duration_ms.map_or_else(|| "–".to_owned(), time::duration))}
+                        </td>
+                    }
+                })}
+            <td data-label="When"><Ago at=created /></td>
+        </tr>
+    }
+}

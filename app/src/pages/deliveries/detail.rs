@@ -1,0 +1,153 @@
+//! One delivery with all its attempts.
+
+use super::{AttemptView, DeliveryState};
+use crate::components::*;
+use crate::live::{LiveEvent, use_live};
+use crate::load::{Write, load};
+use crate::rpc::deliveries as rpc;
+use crate::time;
+use domain::delivery_log::{Attempt, DeliverySummary, Outcome};
+use domain::id::DeliveryId;
+use leptos::prelude::*;
+use leptos_router::hooks::{use_navigate, use_params_map};
+
+/// `/deliveries/:id`
+#[component]
+pub fn DeliveryPage() -> impl IntoView {
+    let params = use_params_map();
+    let id = Memo::new(move |_| DeliveryId(params.read().get("id").unwrap_or_default()));
+    let detail = load(move || rpc::get_delivery(id.get()));
+    use_live().on(move |event| match event {
+        LiveEvent::Delivery(new) if new.id == id.get_untracked() => {
+            let new = new.clone();
+            detail.update(move |detail| {
+                if detail.delivery.updated_at <= new.updated_at {
+                    detail.delivery = new;
+                }
+            });
+            // An attempt that ended has a record to read.
+            detail.again();
+        }
+        LiveEvent::Resync => detail.again(),
+        _ => {}
+    });
+    detail.show(move |detail| {
+        let delivery = Memo::new(move |_| detail.get().delivery);
+        let attempts = Memo::new(move |_| detail.get().attempt_log);
+        let body = Memo::new(move |_| detail.get().body);
+        view! { <Shown delivery=delivery.into() attempts=attempts.into() body=body.into() /> }
+    })
+}
+
+#[component]
+fn Shown(delivery: Signal<DeliverySummary>, attempts: Signal<Vec<Attempt>>, body: Signal<String>) -> impl IntoView {
+    let navigate = use_navigate();
+    let write = Write::new();
+    let again = Callback::new(move |()| {
+        let navigate = navigate.clone();
+        write.run(rpc::redeliver(delivery.get_untracked().id), move |new| {
+            navigate(&format!("/deliveries/{}", new.id), Default::default());
+        });
+    });
+    let title = move || delivery.with(|d| d.event_type.as_str().to_owned());
+    let numbers = Memo::new(move |_| attempts.with(|all| all.iter().map(|a| a.attempt).rev().collect::<Vec<_>>()));
+    let about = move || {
+        delivery.with(|d| {
+            d.reservation_id.clone().map(|id| {
+                if !d.test && id.starts_with(domain::id::ReservationId::PREFIX) {
+                    view! { <a href=format!("/reservations/{id}")>{id.clone()}</a> }.into_any()
+                } else {
+                    view! { <code>{id}</code> }.into_any()
+                }
+            })
+        })
+    };
+    let original = move || delivery.with(|d| d.redelivery_of.clone());
+    view! {
+        <PageHeader title=title lead=move || delivery.with(|d| format!("to {}", d.webhook_name))>
+            <Button look=Look::Primary busy=write.busy on_click=again><IconView icon=Icon::Retry />"Redeliver"</Button>
+        </PageHeader>
+        <div class="stack">
+            <FormProblem problem=write.problem />
+            <section class="card">
+                <dl class="facts">
+                    <dt>"Status"</dt>
+                    <dd><DeliveryState delivery=delivery /></dd>
+                    <dt>"Webhook"</dt>
+                    <dd>
+                        <a href=move || delivery.with(|d| format!("/settings/webhooks/{}", d.webhook_id))>
+                            {move || delivery.with(|d| d.webhook_name.clone())}
+                        </a>
+                    </dd>
+                    <dt>"About"</dt>
+                    <dd>{move || about().unwrap_or_else(|| view! { <span class="muted">"–"</span> }.into_any())}</dd>
+                    <dt>"Happened"</dt>
+                    <dd>{move || delivery.with(|d| time::exact(d.created_at))}</dd>
+                    <dt>"Event"</dt>
+                    <dd><code>{move || delivery.with(|d| d.event_id.to_string())}</code></dd>
+                    <dt>"Delivery"</dt>
+                    <dd><code>{move || delivery.with(|d| d.id.to_string())}</code></dd>
+                    {move || original().map(|id| view! {
+                        <dt>"Repeats"</dt>
+                        <dd><a href=format!("/deliveries/{id}")><code>{id.to_string()}</code></a></dd>
+                    })}
+                </dl>
+            </section>
+            <section class="stack tight">
+                <h2>"Attempts"</h2>
+                <Show
+                    when=move || !numbers.with(Vec::is_empty)
+                    fallback=move || {
+                        view! {
+                            <p class="card muted">"No attempt has ended yet."</p>
+                            <CodeBlock text=Signal::derive(move || pretty(&body.get())) label="The body that will be sent" />
+                        }
+                    }
+                >
+                    <For each=move || numbers.get() key=|n| *n let(n)>
+                        {
+                            let attempt = attempts.with_untracked(|all| all.iter().find(|a| a.attempt == n).cloned());
+                            let newest = numbers.with_untracked(|all| all.first() == Some(&n));
+                            attempt.map(|attempt| view! { <Entry attempt=attempt open=newest /> })
+                        }
+                    </For>
+                </Show>
+            </section>
+        </div>
+    }
+}
+
+/// An attempt that unfolds.
+#[component]
+fn Entry(attempt: Attempt, open: bool) -> impl IntoView {
+    let good = attempt.outcome == Outcome::Succeeded;
+    let chip = if good { "chip good" } else { "chip bad" };
+    let word = match attempt.status_code {
+        Some(code) => code.to_string(),
+        None => "no answer".to_owned(),
+    };
+    let unfolded = RwSignal::new(open);
+    let number = attempt.attempt;
+    let started = attempt.started_at;
+    let took = time::duration(attempt.duration_ms);
+    view! {
+        <details class="card entry" open=open on:toggle=move |event| {
+            use wasm_bindgen::JsCast as _;
+            let details = event.target().and_then(|t| t.dyn_into::<web_sys::Element>().ok());
+            unfolded.set(details.is_some_and(|d| d.has_attribute("open")));
+        }>
+            <summary>
+                <strong>{format!("Attempt {number}")}</strong>
+                <span class=chip>
+                    <IconView icon=if good { Icon::Check } else { Icon::Cross } />
+                    {word}
+                </span>
+                <span class="muted small">{took}</span>
+                <span class="muted small"><Ago at=started /></span>
+            </summary>
+            <Show when=move || unfolded.get()>
+                <AttemptView attempt=attempt.clone() />
+            </Show>
+        </details>
+    }
+}

@@ -1,0 +1,220 @@
+//! The list of deliveries: filters in the address, rows that change as it happens.
+
+use super::{DeliveryRows, upsert_delivery};
+use crate::components::*;
+use crate::live::{LiveEvent, use_live};
+use crate::load::{Write, load, read_more};
+use crate::rpc::{deliveries as rpc, webhooks};
+use crate::time;
+use chrono::{DateTime, Duration, Utc};
+use domain::delivery_log::*;
+use domain::event::EventType;
+use domain::id::WebhookId;
+use domain::page::PageQuery;
+use leptos::prelude::*;
+use leptos_router::NavigateOptions;
+use leptos_router::hooks::{use_location, use_navigate, use_query_map};
+
+/// The filters, as the address holds them.
+const KEYS: [&str; 6] = ["webhook", "event", "status", "reservation", "since", "until"];
+
+/// Whether a delivery passes: the same rule as the server's, for what the feed brings.
+fn passes(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
+    filter.webhook_id.is_none_or(|id| d.webhook_id == id)
+        && filter.event_type.is_none_or(|event| d.event_type == event)
+        && filter.status.is_none_or(|status| d.status == status)
+        && filter.reservation_id.as_ref().is_none_or(|id| d.reservation_id.as_ref() == Some(id))
+        && filter.since.is_none_or(|since| d.created_at >= since)
+        && filter.until.is_none_or(|until| d.created_at < until)
+}
+
+/// A time filter: a `datetime-local` value, or a span back from now such as `1h`.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    match text {
+        "1h" => Some(time::now() - Duration::hours(1)),
+        "24h" => Some(time::now() - Duration::hours(24)),
+        "7d" => Some(time::now() - Duration::days(7)),
+        _ => time::from_input(text),
+    }
+}
+
+/// `/deliveries`
+#[component]
+pub fn DeliveriesPage() -> impl IntoView {
+    view! {
+        <PageHeader title="Deliveries" lead="Every event to every webhook: what was sent, what came back, what comes next." />
+        <DeliveryList />
+    }
+}
+
+/// The list with its filters; of one webhook where `webhook` is given.
+#[component]
+pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoView {
+    let query = use_query_map();
+    let location = use_location();
+    let navigate = use_navigate();
+    let value = move |key: &'static str| query.read().get(key).unwrap_or_default();
+    let filter = Memo::new(move |_| DeliveryFilter {
+        webhook_id: webhook.or_else(|| value("webhook").parse().ok()),
+        event_type: EventType::parse(&value("event")),
+        status: DeliveryStatus::parse(&value("status")),
+        reservation_id: Some(value("reservation").trim().to_owned()).filter(|id| !id.is_empty()),
+        since: moment(&value("since")),
+        until: moment(&value("until")),
+    });
+    let inputs = KEYS.map(|key| (key, RwSignal::new(untrack(|| value(key)))));
+    let input = move |key: &str| {
+        inputs.iter().find(|(k, _)| *k == key).map_or_else(|| RwSignal::new(String::new()), |(_, s)| *s)
+    };
+    // The address follows the inputs, and they follow the address when one goes back.
+    Effect::new(move |before: Option<[String; 6]>| {
+        let now = inputs.map(|(_, signal)| signal.get());
+        if before.is_some_and(|before| before != now) {
+            let rest = untrack(|| query.read().get("tab")).map(|tab| ("tab", tab));
+            let pairs = rest.into_iter().chain(KEYS.into_iter().zip(now.clone())).filter(|(_, v)| !v.is_empty());
+            let search =
+                pairs.map(|(k, v)| format!("{k}={}", js_sys::encode_uri_component(&v))).collect::<Vec<_>>().join("&");
+            let path = location.pathname.get_untracked();
+            let target = if search.is_empty() { path } else { format!("{path}?{search}") };
+            navigate(&target, NavigateOptions { replace: true, scroll: false, ..Default::default() });
+        }
+        now
+    });
+    Effect::new(move |_| {
+        for (key, signal) in inputs {
+            let value = value(key);
+            if signal.get_untracked() != value {
+                signal.set(value);
+            }
+        }
+    });
+    let list = load(move || rpc::list_deliveries(filter.get(), PageQuery::default()));
+    use_live().on(move |event| match event {
+        LiveEvent::Delivery(new) => {
+            let new = new.clone();
+            list.update(move |page| {
+                let filter = filter.get_untracked();
+                if passes(&filter, &new) {
+                    upsert_delivery(&mut page.items, new, true);
+                } else if passes(&DeliveryFilter { status: None, ..filter }, &new) {
+                    page.items.retain(|old| old.id != new.id);
+                }
+            });
+        }
+        LiveEvent::Resync => list.again(),
+        _ => {}
+    });
+    let more = Write::new();
+    let next =
+        Callback::new(move |()| read_more(list, more, |page| rpc::list_deliveries(filter.get_untracked(), page)));
+    let all = load(move || async move {
+        match webhook {
+            Some(_) => Ok(Vec::new()),
+            None => webhooks::list_webhooks().await.map(|page| page.items),
+        }
+    });
+    let choices = Signal::derive(move || {
+        let mut options = vec![(String::new(), "All webhooks".to_owned())];
+        options.extend(all.get().unwrap_or_default().into_iter().map(|w| (w.id.to_string(), w.name)));
+        options
+    });
+    let mut events = vec![(String::new(), "All events".to_owned())];
+    events.extend(EventType::ALL.map(|e| (e.as_str().to_owned(), e.as_str().to_owned())));
+    let mut statuses = vec![(String::new(), "Any status".to_owned())];
+    statuses.extend(DeliveryStatus::ALL.map(|s| (s.as_str().to_owned(), s.word().to_owned())));
+    let filtered = move || KEYS.iter().any(|key| !value(key).is_empty());
+    let clear = Callback::new(move |()| inputs.iter().for_each(|(_, signal)| signal.set(String::new())));
+    let since = move || {
+        let mut options =
+            words([("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")]);
+        let now = input("since").get();
+        if !now.is_empty() && !options.iter().any(|(value, _)| *value == now) {
+            options.push((now.clone(), format!("Since {now}")));
+        }
+        options
+    };
+    let replaying = RwSignal::new(false);
+    view! {
+        <div class="toolbar filters">
+            {webhook.is_none().then(|| view! { <Select label="Webhook" value=input("webhook") options=choices /> })}
+            <Select label="Event" value=input("event") options=events />
+            <Select label="Status" value=input("status") options=statuses />
+            <Select label="Time" value=input("since") options=Signal::derive(since) />
+            <TextInput label="Reservation" value=input("reservation") placeholder="rsv-…" mono=true />
+            <div class="row">
+                <Show when=filtered>
+                    <Button look=Look::Quiet on_click=clear>"Clear"</Button>
+                </Show>
+                <Button on_click=Callback::new(move |()| replaying.set(true))><IconView icon=Icon::Retry />"Redeliver many"</Button>
+            </div>
+        </div>
+        {list.show(move |page| {
+            let items = Signal::derive(move || page.get().items);
+            view! {
+                <Show
+                    when=move || !items.with(Vec::is_empty)
+                    fallback=move || {
+                        view! {
+                            <EmptyState icon=Icon::Send title=if untrack(filtered) { "Nothing matches" } else { "No deliveries yet" }>
+                                <p>"They appear here by themselves, the moment something is reserved."</p>
+                            </EmptyState>
+                        }
+                    }
+                >
+                    <DeliveryRows items=items />
+                </Show>
+                <More page=page busy=more.busy next=next />
+                <FormProblem problem=more.problem />
+            }
+        })}
+        <Dialog open=replaying title="Redeliver many">
+            <Replay filter=filter.get_untracked() open=replaying />
+        </Dialog>
+    }
+}
+
+/// Redelivers everything that matches the filters; counts before it does.
+#[component]
+fn Replay(filter: DeliveryFilter, open: RwSignal<bool>) -> impl IntoView {
+    let status = filter.status.unwrap_or(DeliveryStatus::Failed);
+    let filter = DeliveryFilter { status: Some(status), ..filter };
+    let counting = filter.clone();
+    let count = load(move || rpc::replay(ReplayInput { filter: counting.clone(), dry_run: true }));
+    let write = Write::new();
+    let done = RwSignal::new(None::<u64>);
+    let go = Callback::new(move |()| {
+        write.run(rpc::replay(ReplayInput { filter: filter.clone(), dry_run: false }), move |result| {
+            done.set(Some(result.redelivered))
+        });
+    });
+    let close = Callback::new(move |()| open.set(false));
+    count.show(move |count| {
+        let matched = count.get_untracked().matched;
+        let word = status.word().to_lowercase();
+        view! {
+            {move || match done.get() {
+                Some(n) => view! {
+                    <Notice kind="success"><p>{format!("{n} deliveries were queued again. Watch them in the list.")}</p></Notice>
+                    <div class="dialog-actions"><Button look=Look::Primary on_click=close>"Done"</Button></div>
+                }
+                .into_any(),
+                None => view! {
+                    <p>
+                        {if matched == 1 {
+                            format!("One {word} delivery matches the filters.")
+                        } else {
+                            format!("{matched} {word} deliveries match the filters.")
+                        }} " Each is sent again as a new delivery of the same event; receivers recognise it by its webhook-id."
+                    </p>
+                    {(matched > 10_000).then(|| view! { <p class="muted">"At most 10,000 are redelivered at once."</p> })}
+                    <FormProblem problem=write.problem />
+                    <div class="dialog-actions">
+                        <Button on_click=close>"Back"</Button>
+                        <Button look=Look::Primary busy=write.busy disabled={matched == 0} on_click=go>"Redeliver"</Button>
+                    </div>
+                }
+                .into_any(),
+            }}
+        }
+    })
+}

@@ -1,0 +1,306 @@
+//! Reserving: a resource, a time on the calendar, what its type asks for.
+
+mod calendar;
+
+use crate::components::*;
+use crate::load::{Write, load};
+use crate::rpc::{catalogue, reservations};
+use crate::shell::use_session;
+use crate::time;
+use calendar::{Calendar, Span};
+use chrono::{Duration, Timelike as _, Utc};
+use domain::Problem;
+use domain::id::ResourceId;
+use domain::reservation::{ReservationInput, check_input};
+use domain::resource::{AccessRequestInput, AccessStatus, ConfigSchema, Resource, ResourceStatus, ResourceType};
+use leptos::prelude::*;
+use leptos_router::NavigateOptions;
+use leptos_router::hooks::{use_navigate, use_query_map};
+
+/// `/reserve?resource=…`
+#[component]
+pub fn ReservePage() -> impl IntoView {
+    let types = load(catalogue::list_types);
+    let resources = load(|| catalogue::list_resources(None));
+    view! {
+        <PageHeader title="Reserve" lead="Pick a resource, mark the time on the calendar, and reserve." />
+        {resources.show(move |page| {
+            let resources = page.get_untracked().items;
+            types.show(move |page| view! { <Picker resources=resources.clone() types=page.get_untracked().items /> })
+        })}
+    }
+}
+
+#[component]
+fn Picker(resources: Vec<Resource>, types: Vec<ResourceType>) -> impl IntoView {
+    let session = use_session();
+    let query = use_query_map();
+    let navigate = use_navigate();
+    if resources.is_empty() {
+        return view! {
+            <EmptyState icon=Icon::Server title="There is nothing to reserve yet">
+                {if session.is_admin() {
+                    view! { <a class="button primary" href="/settings/catalogue">"Add resources"</a> }.into_any()
+                } else {
+                    view! { <p>"An administrator adds resources under Settings → Catalogue."</p> }.into_any()
+                }}
+            </EmptyState>
+        }
+        .into_any();
+    }
+    let find = RwSignal::new(String::new());
+    let kind = RwSignal::new(String::new());
+    let first = resources.iter().find(|r| r.bookable).or(resources.first()).map(|r| r.id);
+    let chosen =
+        Memo::new(move |_| query.read().get("resource").and_then(|id| id.parse::<ResourceId>().ok()).or(first));
+    let all = StoredValue::new(resources);
+    let kinds = StoredValue::new(types.clone());
+    let mut options = vec![(String::new(), "All types".to_owned())];
+    options.extend(types.iter().map(|t| (t.slug.clone(), t.name.clone())));
+    let color = move |slug: &str| {
+        kinds.with_value(|kinds| kinds.iter().find(|t| t.slug == slug).map(|t| t.color.clone()).unwrap_or_default())
+    };
+    let choose = Callback::new(move |id: ResourceId| {
+        navigate(
+            &format!("/reserve?resource={id}"),
+            NavigateOptions { replace: true, scroll: false, ..Default::default() },
+        );
+    });
+    let listed = move || {
+        let (find, kind) = (find.get().to_lowercase(), kind.get());
+        all.with_value(|all| {
+            all.iter()
+                .filter(|r| kind.is_empty() || r.resource_type == kind)
+                .filter(|r| [&r.name, &r.location, &r.specs].iter().any(|text| text.to_lowercase().contains(&find)))
+                .cloned()
+                .collect::<Vec<_>>()
+        })
+    };
+    let choice = move |resource: Resource| {
+        let id = resource.id;
+        let facts =
+            [resource.location, resource.specs].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(" · ");
+        view! {
+            <li>
+                <button
+                    type="button"
+                    class="resource-choice"
+                    aria-pressed=move || (chosen.get() == Some(id)).to_string()
+                    on:click=move |_| choose.run(id)
+                >
+                    <strong>
+                        <span class="swatch" aria-hidden="true" style:background=color(&resource.resource_type)></span>
+                        {resource.name}
+                    </strong>
+                    <small>{resource.resource_type}</small>
+                    <small>{facts}</small>
+                    {(resource.status != ResourceStatus::Available || !resource.bookable)
+                        .then(|| view! { <Chip state=resource.status /> })}
+                </button>
+            </li>
+        }
+    };
+    let resource = Memo::new(move |_| all.with_value(|all| all.iter().find(|r| Some(r.id) == chosen.get()).cloned()));
+    view! {
+        <div class="reserve">
+            <section class="stack" aria-label="Resources">
+                <TextInput label="Find a resource" value=find kind="search" placeholder="Name, place or specs" />
+                <Select label="Type" value=kind options=options />
+                <ul class="resource-list">
+                    {move || {
+                        let listed = listed();
+                        if listed.is_empty() {
+                            view! { <li class="muted">"No resource matches."</li> }.into_any()
+                        } else {
+                            listed.into_iter().map(choice).collect_view().into_any()
+                        }
+                    }}
+                </ul>
+            </section>
+            {move || match resource.get() {
+                None => view! { <EmptyState icon=Icon::Server title="There is no such resource" /> }.into_any(),
+                Some(resource) => {
+                    let schema = kinds
+                        .with_value(|kinds| {
+                            let found = kinds.iter().find(|t| t.slug == resource.resource_type);
+                            found.and_then(|t| ConfigSchema::parse(&t.config_schema).ok()).unwrap_or_default()
+                        });
+                    view! { <Booking resource=resource schema=schema /> }.into_any()
+                }
+            }}
+        </div>
+    }
+    .into_any()
+}
+
+/// The calendar of one resource and the form beside it.
+#[component]
+fn Booking(resource: Resource, schema: ConfigSchema) -> impl IntoView {
+    let chosen = RwSignal::new(None::<Span>);
+    let id = resource.id;
+    let slug = resource.resource_type.clone();
+    let heading = resource.name.clone();
+    view! {
+        <div class="stack">
+            <section class="stack tight" aria-label="Calendar">
+                <h2>{heading}</h2>
+                <Calendar resource=id resource_type=slug chosen=chosen bookable=resource.bookable />
+            </section>
+            {if resource.bookable {
+                view! { <ReserveForm resource=resource schema=schema chosen=chosen /> }.into_any()
+            } else if resource.status == ResourceStatus::Maintenance {
+                view! {
+                    <Notice kind="warning">
+                        <p>"This resource is in maintenance. Reservations that stand, stand; new ones are not taken."</p>
+                    </Notice>
+                }
+                    .into_any()
+            } else {
+                view! { <RequestAccess resource=resource /> }.into_any()
+            }}
+        </div>
+    }
+}
+
+#[component]
+fn ReserveForm(resource: Resource, schema: ConfigSchema, chosen: RwSignal<Option<Span>>) -> impl IntoView {
+    let session = use_session();
+    let navigate = use_navigate();
+    // Unless a time is marked, the next full hour.
+    let next = time::now()
+        .with_minute(0)
+        .and_then(|t| t.with_second(0))
+        .and_then(|t| t.with_nanosecond(0))
+        .unwrap_or_else(Utc::now)
+        + Duration::hours(1);
+    let start = RwSignal::new(time::to_input(next));
+    let end = RwSignal::new(time::to_input(next + Duration::hours(2)));
+    let title = RwSignal::new(String::new());
+    let own_key =
+        session.info.with_untracked(|info| info.as_ref().map(|info| info.user.ssh_key.clone()).unwrap_or_default());
+    let key = RwSignal::new(own_key);
+    let config = ConfigState::new(schema.clone(), &Default::default());
+    let has_config = !schema.fields.is_empty();
+    let write = Write::new();
+    // The calendar and the inputs show the same span.
+    Effect::new(move |_| {
+        if let Some((from, to)) = chosen.get() {
+            let (from, to) = (time::to_input(from), time::to_input(to));
+            if untrack(|| start.get() != from || end.get() != to) {
+                start.set(from);
+                end.set(to);
+            }
+        }
+    });
+    Effect::new(move |_| {
+        if let (Some(from), Some(to)) = (time::from_input(&start.get()), time::from_input(&end.get()))
+            && from < to
+        {
+            chosen.set(Some((from, to)));
+        }
+    });
+    let length = move || {
+        let (from, to) = (time::from_input(&start.get())?, time::from_input(&end.get())?);
+        (to > from).then(|| time::length(to - from))
+    };
+    let id = resource.id;
+    let submit = Callback::new(move |()| {
+        let (Some(from), Some(to)) = (time::from_input(&start.get_untracked()), time::from_input(&end.get_untracked()))
+        else {
+            let field = if time::from_input(&start.get_untracked()).is_none() { "start_time" } else { "end_time" };
+            return write.refuse(Problem::field(field, "Enter a date and a time."));
+        };
+        let input = ReservationInput {
+            resource_id: id,
+            title: Some(title.get_untracked().trim().to_owned()),
+            start_time: from,
+            end_time: to,
+            user_ssh_key: Some(key.get_untracked().trim().to_owned()),
+            additional_config: Some(config.collect()),
+        };
+        match check_input(&input, &schema, time::now()) {
+            Err(problem) => write.refuse(problem),
+            Ok(_) => {
+                let navigate = navigate.clone();
+                write.run(reservations::reserve(input), move |made| {
+                    navigate(&format!("/reservations/{}", made.id), Default::default());
+                });
+            }
+        }
+    });
+    view! {
+        <section class="card" aria-label="Reservation">
+            <Form on_submit=submit>
+                <FormProblem problem=write.general() />
+                <div class="grid-2">
+                    <TextInput label="Start" value=start kind="datetime-local" error=write.message("start_time") />
+                    <TextInput label="End" value=end kind="datetime-local" error=write.message("end_time") />
+                </div>
+                <p class="muted small">
+                    {move || length().map(|length| format!("{length}. "))} "Times in "{time::zone()}"."
+                </p>
+                <TextInput label="Title" value=title optional=true hint="So that you find it again." error=write.message("title") />
+                {has_config.then(|| view! { <ConfigForm state=config write=write /> })}
+                <TextArea
+                    label="SSH public key"
+                    value=key
+                    optional=true
+                    mono=true
+                    hint="The line of your .pub file; the service lets it in. Keep one for good under Settings → Account."
+                    placeholder="ssh-ed25519 AAAA… you@host"
+                    error=write.message("user_ssh_key")
+                />
+                <div>
+                    <Button look=Look::Primary submit=true busy=write.busy>"Reserve"</Button>
+                </div>
+            </Form>
+        </section>
+    }
+}
+
+#[component]
+fn RequestAccess(resource: Resource) -> impl IntoView {
+    let reason = RwSignal::new(String::new());
+    let write = Write::new();
+    let sent = RwSignal::new(false);
+    let mine = load(|| catalogue::list_access_requests(Some(AccessStatus::Pending)));
+    let session = use_session();
+    let id = resource.id;
+    let waits = move || {
+        sent.get()
+            || mine
+                .get()
+                .is_some_and(|page| page.items.iter().any(|r| r.resource_id == id && r.user_id == session.username()))
+    };
+    let submit = Callback::new(move |()| {
+        let input = AccessRequestInput { resource_id: id, reason: reason.get_untracked().trim().to_owned() };
+        write.run(catalogue::request_access(input), move |_| sent.set(true));
+    });
+    view! {
+        <section class="card stack" aria-label="Request access">
+            <div>
+                <h2>"You need access to reserve this"</h2>
+                <p class="muted">"Its owners decide who may. Tell them what you need it for."</p>
+            </div>
+            <Show
+                when=waits
+                fallback=move || {
+                    view! {
+                        <Form on_submit=submit>
+                            <FormProblem problem=write.other_than(["reason"]) />
+                            <TextArea label="Reason" value=reason error=write.message("reason") />
+                            <div>
+                                <Button look=Look::Primary submit=true busy=write.busy>"Request access"</Button>
+                            </div>
+                        </Form>
+                    }
+                }
+            >
+                <Notice kind="success">
+                    <p>"Your request waits for a decision. You are told here as soon as there is one."</p>
+                    <a href="/access-requests">"Your requests"</a>
+                </Notice>
+            </Show>
+        </section>
+    }
+}

@@ -1,0 +1,72 @@
+//! Accounts, API tokens, notifications.
+
+use super::RpcError;
+use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
+use domain::id::TokenId;
+use domain::live::Notification;
+use leptos::prelude::*;
+use leptos::server_fn::codec::Json;
+
+/// One's own API tokens.
+#[server(prefix = "/rpc", endpoint = "list-tokens", input = Json)]
+pub async fn list_tokens() -> Result<Vec<ApiToken>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.list_tokens(actor).await?)
+}
+
+/// A new API token, shown once.
+#[server(prefix = "/rpc", endpoint = "create-token", input = Json)]
+pub async fn create_token(input: ApiTokenInput) -> Result<NewApiToken, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.create_token(actor, input).await?)
+}
+
+/// Revokes an API token.
+#[server(prefix = "/rpc", endpoint = "revoke-token", input = Json)]
+pub async fn revoke_token(id: TokenId) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.revoke_token(actor, &id).await?)
+}
+
+/// All accounts.
+#[server(prefix = "/rpc", endpoint = "list-users", input = Json)]
+pub async fn list_users() -> Result<Vec<User>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.list_users(actor).await?)
+}
+
+/// A new account.
+#[server(prefix = "/rpc", endpoint = "create-user", input = Json)]
+pub async fn create_user(input: UserInput) -> Result<User, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.create_user(actor, input).await?)
+}
+
+/// Changes an account.
+#[server(prefix = "/rpc", endpoint = "patch-user", input = Json)]
+pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.patch_user(actor, &username, patch).await?)
+}
+
+/// The newest messages.
+#[server(prefix = "/rpc", endpoint = "list-notifications", input = Json)]
+pub async fn list_notifications() -> Result<Vec<Notification>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.list_notifications(actor).await?)
+}
+
+/// Marks messages up to this one read.
+#[server(prefix = "/rpc", endpoint = "mark-read", input = Json)]
+pub async fn mark_read(id: i64) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.mark_notifications_read(actor, id).await?)
+}

@@ -1,0 +1,102 @@
+//! Resource types, resources, access requests.
+
+use super::RpcError;
+use domain::id::{AccessRequestId, ResourceId};
+use domain::page::Page;
+use domain::resource::{
+    AccessRequest, AccessRequestInput, AccessStatus, Resource, ResourceInput, ResourcePatch, ResourceType,
+    ResourceTypeInput, ResourceTypePatch,
+};
+use leptos::prelude::*;
+use leptos::server_fn::codec::Json;
+
+/// Resource types.
+#[server(prefix = "/rpc", endpoint = "list-types", input = Json)]
+pub async fn list_types() -> Result<Page<ResourceType>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    let service = &cx.service;
+    Ok(super::context::whole(|page| async move { service.list_types(actor, &page).await }).await?)
+}
+
+/// A new resource type.
+#[server(prefix = "/rpc", endpoint = "create-type", input = Json)]
+pub async fn create_type(input: ResourceTypeInput) -> Result<ResourceType, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.create_type(actor, input).await?)
+}
+
+/// Changes a resource type.
+#[server(prefix = "/rpc", endpoint = "patch-type", input = Json)]
+pub async fn patch_type(slug: String, patch: ResourceTypePatch) -> Result<ResourceType, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.patch_type(actor, &slug, patch).await?)
+}
+
+/// Deletes a resource type.
+#[server(prefix = "/rpc", endpoint = "delete-type", input = Json)]
+pub async fn delete_type(slug: String) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.delete_type(actor, &slug).await?)
+}
+
+/// Resources, of one type or all.
+#[server(prefix = "/rpc", endpoint = "list-resources", input = Json)]
+pub async fn list_resources(resource_type: Option<String>) -> Result<Page<Resource>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    let (service, resource_type) = (&cx.service, resource_type.as_deref());
+    Ok(super::context::whole(|page| async move { service.list_resources(actor, resource_type, &page).await }).await?)
+}
+
+/// A new resource.
+#[server(prefix = "/rpc", endpoint = "create-resource", input = Json)]
+pub async fn create_resource(input: ResourceInput) -> Result<Resource, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.create_resource(actor, input).await?)
+}
+
+/// Changes a resource.
+#[server(prefix = "/rpc", endpoint = "patch-resource", input = Json)]
+pub async fn patch_resource(id: ResourceId, patch: ResourcePatch) -> Result<Resource, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.patch_resource(actor, id, patch).await?)
+}
+
+/// Deletes a resource.
+#[server(prefix = "/rpc", endpoint = "delete-resource", input = Json)]
+pub async fn delete_resource(id: ResourceId) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.delete_resource(actor, id).await?)
+}
+
+/// Asks for access to a resource.
+#[server(prefix = "/rpc", endpoint = "request-access", input = Json)]
+pub async fn request_access(input: AccessRequestInput) -> Result<AccessRequest, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.request_access(actor, input).await?)
+}
+
+/// Access requests.
+#[server(prefix = "/rpc", endpoint = "list-access-requests", input = Json)]
+pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<AccessRequest>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    let service = &cx.service;
+    Ok(super::context::whole(|page| async move { service.list_access_requests(actor, status, &page).await }).await?)
+}
+
+/// Approves or denies an access request.
+#[server(prefix = "/rpc", endpoint = "decide-access", input = Json)]
+pub async fn decide_access(id: AccessRequestId, approve: bool) -> Result<AccessRequest, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.decide_access(actor, &id, approve).await?)
+}

@@ -1,0 +1,61 @@
+//! Reserving.
+
+use super::RpcError;
+use chrono::{DateTime, Utc};
+use domain::id::ReservationId;
+use domain::page::{Page, PageQuery};
+use domain::reservation::*;
+use leptos::prelude::*;
+use leptos::server_fn::codec::Json;
+
+/// Reserves.
+#[server(prefix = "/rpc", endpoint = "reserve", input = Json)]
+pub async fn reserve(input: ReservationInput) -> Result<Reservation, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.reserve(actor, input).await?)
+}
+
+/// Reservations, newest first.
+#[server(prefix = "/rpc", endpoint = "list-reservations", input = Json)]
+pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Result<Page<Reservation>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.list_reservations(actor, &filter, &page).await?)
+}
+
+/// One reservation with its deliveries.
+#[server(prefix = "/rpc", endpoint = "get-reservation", input = Json)]
+pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.get_reservation(actor, &id).await?)
+}
+
+/// Modifies a reservation.
+#[server(prefix = "/rpc", endpoint = "patch-reservation", input = Json)]
+pub async fn patch_reservation(id: ReservationId, patch: ReservationPatch) -> Result<Reservation, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.patch_reservation(actor, &id, patch).await?)
+}
+
+/// Cancels a reservation.
+#[server(prefix = "/rpc", endpoint = "cancel-reservation", input = Json)]
+pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Reservation, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.cancel_reservation(actor, &id, Some(reason)).await?)
+}
+
+/// Busy spans for the calendar.
+#[server(prefix = "/rpc", endpoint = "busy", input = Json)]
+pub async fn busy(
+    resource_type: Option<String>,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<BusySpan>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.busy(actor, resource_type.as_deref(), from, to).await?)
+}

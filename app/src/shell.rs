@@ -1,0 +1,359 @@
+//! The page's frame: who is here, where they can go, and the routes.
+
+use crate::components::*;
+use crate::live::{Live, LiveBadge, LiveEvent, use_live};
+use crate::load::{Write, load};
+use crate::pages;
+use crate::rpc::{accounts, session};
+use domain::access::Role;
+use domain::account::SessionInfo;
+use domain::live::Severity;
+use leptos::prelude::*;
+use leptos_meta::provide_meta_context;
+use leptos_router::components::{A, ParentRoute, Route, Router, Routes};
+use leptos_router::hooks::{use_location, use_navigate};
+use leptos_router::path;
+
+/// Who is logged in.
+#[derive(Clone, Copy)]
+pub struct Session {
+    /// The session, once known.
+    pub info: RwSignal<Option<SessionInfo>>,
+    known: RwSignal<bool>,
+    /// Whether Berth waits for its first administrator.
+    pub needs_setup: RwSignal<bool>,
+    /// Whether the visit comes from the machine itself.
+    pub local: RwSignal<bool>,
+}
+
+impl Session {
+    /// Remembers a log-in and opens the live feed.
+    pub fn begin(self, info: SessionInfo) {
+        self.info.set(Some(info));
+        self.needs_setup.set(false);
+        self.known.set(true);
+        use_live_of(self).open();
+    }
+
+    /// Forgets it.
+    pub fn end(self) {
+        self.info.set(None);
+        use_live_of(self).close();
+    }
+
+    /// Whether an administrator is here.
+    pub fn is_admin(self) -> bool {
+        self.info.with(|info| info.as_ref().is_some_and(|info| info.user.role == Role::Administrator))
+    }
+
+    /// The person's login name.
+    pub fn username(self) -> String {
+        self.info.with(|info| info.as_ref().map(|info| info.user.username.clone()).unwrap_or_default())
+    }
+}
+
+/// The feed that goes with a session. Kept apart because event handlers run outside the component tree.
+fn use_live_of(_: Session) -> Live {
+    LIVE.with(|live| live.get()).unwrap_or_else(use_live)
+}
+
+thread_local! {
+    static LIVE: std::cell::Cell<Option<Live>> = const { std::cell::Cell::new(None) };
+}
+
+/// Who is here.
+pub fn use_session() -> Session {
+    expect_context::<Session>()
+}
+
+/// The whole page.
+#[component]
+pub fn App() -> impl IntoView {
+    provide_meta_context();
+    provide_context(Ticker::start());
+    let live = Live::new();
+    LIVE.with(|cell| cell.set(Some(live)));
+    provide_context(live);
+    let session = Session {
+        info: RwSignal::new(None),
+        known: RwSignal::new(false),
+        needs_setup: RwSignal::new(false),
+        local: RwSignal::new(false),
+    };
+    provide_context(session);
+    let visit = load(session::visit);
+    Effect::new(move |_| {
+        let Some(visit) = visit.get() else { return };
+        session.local.set(visit.local);
+        session.needs_setup.set(visit.needs_setup);
+        match visit.session {
+            Some(info) => session.begin(info),
+            None => session.known.set(true),
+        }
+    });
+    let routes = move || {
+        view! {
+            <Router>
+                <Routes fallback=pages::not_found::NotFound>
+                    <Route path=path!("/login") view=pages::login::LoginPage />
+                    <Route path=path!("/setup") view=pages::login::SetupPage />
+                    <ParentRoute path=path!("") view=Frame>
+                        <Route path=path!("") view=pages::home::HomePage />
+                        <Route path=path!("/reserve") view=pages::reserve::ReservePage />
+                        <Route path=path!("/reservations") view=pages::reservations::ReservationsPage />
+                        <Route path=path!("/reservations/:id") view=pages::reservation::ReservationPage />
+                        <Route path=path!("/access-requests") view=pages::access::AccessRequestsPage />
+                        <Route path=path!("/deliveries") view=pages::deliveries::DeliveriesPage />
+                        <Route path=path!("/deliveries/:id") view=pages::deliveries::DeliveryPage />
+                        <Route path=path!("/settings/webhooks") view=pages::webhooks::WebhooksPage />
+                        <Route path=path!("/settings/webhooks/new") view=pages::webhooks::WebhookNewPage />
+                        <Route path=path!("/settings/webhooks/:id") view=pages::webhooks::WebhookPage />
+                        <Route path=path!("/settings/webhooks/:id/edit") view=pages::webhooks::WebhookEditPage />
+                        <Route path=path!("/settings/tokens") view=pages::tokens::TokensPage />
+                        <Route path=path!("/settings/account") view=pages::account::AccountPage />
+                        <Route path=path!("/settings/users") view=pages::users::UsersPage />
+                        <Route path=path!("/settings/catalogue") view=pages::catalogue::CataloguePage />
+                        <Route path=path!("/*any") view=pages::not_found::NotFound />
+                    </ParentRoute>
+                </Routes>
+            </Router>
+        }
+    };
+    visit.show(move |_| {
+        view! {
+            <Show when=move || session.known.get() fallback=Skeleton>
+                {routes()}
+            </Show>
+        }
+    })
+}
+
+/// A way in the navigation.
+#[component]
+fn Way(href: &'static str, icon: Icon, words: &'static str, #[prop(optional)] exact: bool) -> impl IntoView {
+    view! {
+        <li>
+            <A href=href exact=exact>
+                <IconView icon=icon />
+                {words}
+            </A>
+        </li>
+    }
+}
+
+/// What surrounds every page for people who are logged in.
+#[component]
+fn Frame() -> impl IntoView {
+    let session = use_session();
+    let navigate = use_navigate();
+    let location = use_location();
+    let open = RwSignal::new(false);
+    // Whoever is not logged in goes to where that can be mended, and comes back afterwards.
+    let (path, search) = (location.pathname, location.search);
+    let leave = navigate.clone();
+    Effect::new(move |_| {
+        if session.info.with(Option::is_none) {
+            if session.needs_setup.get() {
+                leave("/setup", Default::default());
+            } else {
+                let search = search.get_untracked();
+                let question = if search.is_empty() { "" } else { "?" };
+                let back = format!("{}{question}{search}", path.get_untracked());
+                let target = if back == "/" {
+                    "/login".to_owned()
+                } else {
+                    format!("/login?to={}", js_sys::encode_uri_component(&back))
+                };
+                leave(&target, Default::default());
+            }
+        }
+    });
+    // A new page starts with its title: where a screen reader reads on, and where the menu is out of the way.
+    Effect::new(move |before: Option<String>| {
+        let now = path.get();
+        open.set(false);
+        if before.is_some_and(|before| before != now) {
+            request_animation_frame(|| {
+                if let Some(window) = web_sys::window() {
+                    window.scroll_to_with_x_and_y(0.0, 0.0);
+                    if let Some(title) = window.document().and_then(|d| d.query_selector("h1").ok().flatten()) {
+                        use wasm_bindgen::JsCast as _;
+                        if let Ok(title) = title.dyn_into::<web_sys::HtmlElement>() {
+                            let _ = title.focus();
+                        }
+                    }
+                }
+            });
+        }
+        now
+    });
+    let log_out = Write::new();
+    let out = Callback::new(move |()| log_out.run(session::log_out(), move |()| session.end()));
+    view! {
+        <Show when=move || session.info.with(Option::is_some) fallback=Skeleton>
+            <a class="skip button" href="#main">"Skip to content"</a>
+            <div class="shell">
+                <header class="topbar">
+                    <button
+                        type="button"
+                        class="button quiet menu-button"
+                        aria-label="Menu"
+                        aria-expanded=move || open.get().to_string()
+                        on:click=move |_| open.update(|open| *open = !*open)
+                    >
+                        <IconView icon=Icon::Menu />
+                    </button>
+                    <a class="brand" href="/"><img src="/favicon.svg" alt="" />"Berth"</a>
+                    <span class="spacer"></span>
+                    <LiveBadge />
+                    <Bell />
+                    <ThemeSwitch />
+                    <span class="muted small who">{move || session.username()}</span>
+                    <Button look=Look::Quiet busy=log_out.busy on_click=out>"Log out"</Button>
+                </header>
+                <nav class="nav" class:open=move || open.get() aria-label="Main">
+                    <div>
+                        <ul>
+                            <Way href="/" icon=Icon::Home words="Home" exact=true />
+                            <Way href="/reserve" icon=Icon::Calendar words="Reserve" />
+                            <Way href="/reservations" icon=Icon::List words="Reservations" />
+                            <Way href="/access-requests" icon=Icon::Lock words="Access requests" />
+                            <Show when=move || session.is_admin()>
+                                <Way href="/deliveries" icon=Icon::Send words="Deliveries" />
+                            </Show>
+                        </ul>
+                        <div>
+                            <h2>"Settings"</h2>
+                            <ul>
+                                <Show when=move || session.is_admin()>
+                                    <Way href="/settings/webhooks" icon=Icon::Webhook words="Webhook Integrations" />
+                                    <Way href="/settings/catalogue" icon=Icon::Stack words="Catalogue" />
+                                    <Way href="/settings/users" icon=Icon::Person words="Users" />
+                                </Show>
+                                <Way href="/settings/tokens" icon=Icon::Key words="API tokens" />
+                                <Way href="/settings/account" icon=Icon::Settings words="Account" />
+                            </ul>
+                        </div>
+                    </div>
+                </nav>
+                <main class="main" id="main">
+                    <leptos_router::components::Outlet />
+                </main>
+            </div>
+        </Show>
+    }
+}
+
+/// Light or dark, remembered in this browser.
+#[component]
+fn ThemeSwitch() -> impl IntoView {
+    let root = || web_sys::window().and_then(|w| w.document()).and_then(|d| d.document_element());
+    let system_dark = || {
+        let query = web_sys::window().and_then(|w| w.match_media("(prefers-color-scheme: dark)").ok().flatten());
+        query.is_some_and(|query| query.matches())
+    };
+    let chosen = root().and_then(|root| root.get_attribute("data-theme"));
+    let dark = RwSignal::new(chosen.map_or_else(system_dark, |theme| theme == "dark"));
+    let flip = move |_| {
+        dark.update(|dark| *dark = !*dark);
+        let theme = if dark.get_untracked() { "dark" } else { "light" };
+        if let Some(root) = root() {
+            let _ = root.set_attribute("data-theme", theme);
+        }
+        if let Some(storage) = web_sys::window().and_then(|w| w.local_storage().ok().flatten()) {
+            let _ = storage.set_item("theme", theme);
+        }
+    };
+    view! {
+        <button
+            type="button"
+            class="button quiet"
+            aria-label=move || if dark.get() { "Use light colours" } else { "Use dark colours" }
+            on:click=flip
+        >
+            {move || view! { <IconView icon=if dark.get() { Icon::Sun } else { Icon::Moon } /> }}
+        </button>
+    }
+}
+
+/// Messages, with how many are new.
+#[component]
+fn Bell() -> impl IntoView {
+    let messages = load(accounts::list_notifications);
+    let open = RwSignal::new(false);
+    use_live().on(move |event| match event {
+        LiveEvent::Notification(new) => {
+            let new = new.clone();
+            messages.update(move |all| {
+                all.retain(|old| old.id != new.id);
+                all.insert(0, new);
+                all.truncate(100);
+            });
+        }
+        LiveEvent::Resync => messages.again(),
+        _ => {}
+    });
+    let unread = move || messages.get().map_or(0, |all| all.iter().filter(|m| !m.read).count());
+    let show = move |_| open.set(true);
+    Effect::new(move |was: Option<bool>| {
+        // Closing the list is the sign that it was read.
+        let now = open.get();
+        if was == Some(true) && !now {
+            let newest = messages.get().and_then(|all| all.iter().map(|m| m.id).max());
+            if let Some(newest) = newest {
+                Write::new().run(accounts::mark_read(newest), move |()| {
+                    messages.update(|all| all.iter_mut().for_each(|m| m.read = true));
+                });
+            }
+        }
+        now
+    });
+    view! {
+        <button
+            type="button"
+            class="button quiet bell"
+            aria-label=move || match unread() {
+                0 => "Notifications".to_owned(),
+                n => format!("Notifications, {n} new"),
+            }
+            on:click=show
+        >
+            <IconView icon=Icon::Bell />
+            <Show when=move || unread() != 0>
+                <span class="count" aria-hidden="true">{unread}</span>
+            </Show>
+        </button>
+        <Dialog open=open title="Notifications">
+            {move || {
+                let all = messages.get().unwrap_or_default();
+                if all.is_empty() {
+                    return view! { <p class="muted">"Nothing yet. Berth tells you here what needs your attention."</p> }.into_any();
+                }
+                let item = |message: domain::live::Notification| {
+                    let (icon, word) = match message.severity {
+                        Severity::Info => (Icon::Info, "Information"),
+                        Severity::Warning => (Icon::Warning, "Warning"),
+                        Severity::Error => (Icon::Cross, "Error"),
+                    };
+                    let text = message.message.clone();
+                    view! {
+                        <li class:unread=!message.read>
+                            <IconView icon=icon />
+                            <div class="wrap">
+                                <span class="visually-hidden">{word}": "</span>
+                                {match message.link {
+                                    Some(link) => {
+                                        view! { <a href=link on:click=move |_| open.set(false)>{text}</a> }.into_any()
+                                    }
+                                    None => view! { <span>{text}</span> }.into_any(),
+                                }}
+                                <div class="muted small"><Ago at=message.at /></div>
+                            </div>
+                        </li>
+                    }
+                };
+                view! { <ul class="notifications">{all.into_iter().map(item).collect_view()}</ul> }.into_any()
+            }}
+        </Dialog>
+    }
+}
