@@ -1,0 +1,167 @@
+// Logging in and out, throttling, tokens, passwords, the first set-up.
+
+import { ADMIN, ALICE, Berth, expect, logIn, test, watch } from "../fixtures.ts";
+import { Api } from "../support/api.ts";
+
+test("log in, be brought where one wanted to go, log out", async ({ page }) => {
+  await page.goto("/settings/account");
+  await expect(page).toHaveURL(/\/login\?to=%2Fsettings%2Faccount$/);
+  await logIn(page, { ...ALICE, password: "wrong password" });
+  await expect(page.getByRole("alert")).toContainText("The user name or the password is wrong.");
+  await logIn(page, ALICE);
+  await expect(page.getByRole("heading", { name: "Account", level: 1 })).toBeVisible();
+  expect(new URL(page.url()).pathname).toBe("/settings/account");
+  const [cookie] = await page.context().cookies();
+  expect(cookie).toMatchObject({ name: "berth_session", httpOnly: true, sameSite: "Lax", secure: false });
+
+  await page.getByRole("button", { name: "Log out" }).click();
+  await expect(page).toHaveURL(/\/login/);
+  expect(await page.context().cookies()).toEqual([]);
+  // The session is over on the server too, not only forgotten by the browser.
+  const answer = await page.request.get("/api/v1/session", { headers: { cookie: `berth_session=${cookie?.value}` } });
+  expect(answer.status()).toBe(401);
+  await page.goto("/login?to=//elsewhere.example/");
+  await logIn(page, ALICE);
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+});
+
+test("a session that has ended leads to the log-in, and back", async ({ pageOf }) => {
+  const page = await pageOf("alice");
+  await page.goto("/reservations");
+  await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
+  await page.context().clearCookies();
+  await page.getByLabel("Status").selectOption("cancelled");
+  await expect(page.getByRole("alert")).toContainText("Log in");
+  await page.getByRole("alert").getByRole("link", { name: "Log in" }).click();
+  await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+  await logIn(page, ALICE);
+  await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
+  await expect(page.getByLabel("Status")).toHaveValue("cancelled");
+});
+
+test("tries at guessing a password are slowed down", async ({ berth, page }) => {
+  const guessed = { username: "guessed", password: "ten characters" };
+  await berth.api.post("/users", { ...guessed, email: "guessed@example.com", role: "user" });
+  for (let n = 0; n < 10; n += 1) {
+    const answer = await page.request.post("/api/v1/session", { data: { ...guessed, password: `guess ${n}` } });
+    expect(answer.status()).toBe(401);
+  }
+  await page.goto("/login");
+  await logIn(page, guessed);
+  await expect(page.getByRole("alert")).toContainText(/Too many failed log-ins.*Try again in \d+ seconds/);
+  // Others are not held up.
+  await logIn(page, ALICE);
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+});
+
+test("a token is shown once, does what it may, and ends when it is revoked", async ({ berth, pageOf }) => {
+  const page = await pageOf("alice");
+  await page.goto("/settings/tokens");
+  await page.getByRole("button", { name: "New token" }).click();
+  const dialog = page.getByRole("dialog", { name: "New API token" });
+  await dialog.getByRole("button", { name: "Create token" }).click();
+  await expect(dialog.getByLabel("Name")).toHaveAttribute("aria-invalid", "true");
+  await dialog.getByLabel("Name").fill("nightly training");
+  await dialog.getByRole("button", { name: "Create token" }).click();
+  const token = await dialog.getByLabel("Token", { exact: true }).innerText();
+  await dialog.getByRole("button", { name: "Done" }).click();
+  const row = page.getByRole("row").filter({ hasText: "nightly training" });
+  await expect(row).toContainText("read");
+  await expect(page.getByText(token)).toHaveCount(0);
+
+  const script = new Api(berth.url, token);
+  expect((await script.raw("GET", "/session")).status).toBe(200);
+  expect((await script.raw("POST", "/tokens", { name: "more" })).status).toBe(403);
+  expect((await script.raw("GET", "/webhooks")).status).toBe(403);
+  await row.getByRole("button", { name: "Revoke nightly training" }).click();
+  await page.getByRole("dialog", { name: "Revoke this token?" }).getByRole("button", { name: "Revoke" }).click();
+  await expect(row).toHaveCount(0);
+  expect((await script.raw("GET", "/session")).status).toBe(401);
+});
+
+test("a new password ends every session", async ({ berth, browser }) => {
+  const carol = { username: "carol", password: "first password" };
+  await berth.api.post("/users", { ...carol, email: "carol@example.com", role: "user" });
+  const context = await browser.newContext({ baseURL: berth.url });
+  const other = await context.request.post("/api/v1/session", { data: carol });
+  const cookie = String(other.headers()["set-cookie"]).split(";")[0] ?? "";
+  await context.clearCookies();
+  const page = await context.newPage();
+  const check = watch(page);
+  await page.goto("/settings/account");
+  await logIn(page, carol);
+  await page.getByLabel("New password", { exact: true }).fill("second password");
+  await page.getByLabel("New password again").fill("second passwort");
+  await page.getByRole("button", { name: "Change password" }).click();
+  await expect(page.getByLabel("New password again")).toHaveAccessibleDescription(/do not match/);
+  await page.getByLabel("New password again").fill("second password");
+  await page.getByRole("button", { name: "Change password" }).click();
+  await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+  const old = await context.request.get("/api/v1/session", { headers: { cookie } });
+  expect(old.status()).toBe(401);
+  await logIn(page, carol);
+  await expect(page.getByRole("alert")).toContainText("wrong");
+  await logIn(page, { ...carol, password: "second password" });
+  await expect(page.getByText("You are logged in as carol.")).toBeVisible();
+  check();
+  await context.close();
+});
+
+test("an administrator makes an account, and disables it", async ({ berth, pageOf, page }) => {
+  const admin = await pageOf("admin");
+  await admin.goto("/settings/users");
+  await admin.getByRole("button", { name: "New user" }).click();
+  const make = admin.getByRole("dialog", { name: "New user" });
+  await make.getByLabel("Username").fill("Dave Smith");
+  await make.getByLabel("E-mail").fill("dave");
+  await make.getByLabel("Password").fill("short");
+  await make.getByRole("button", { name: "Create user" }).click();
+  await expect(make.getByLabel("Username")).toHaveAccessibleDescription(/lower-case letters/);
+  await expect(make.getByLabel("E-mail")).toHaveAccessibleDescription(/Enter an e-mail address/);
+  await expect(make.getByLabel("Password")).toHaveAccessibleDescription(/at least 10 characters/i);
+  const dave = { username: "dave", password: "long enough now" };
+  await make.getByLabel("Username").fill(dave.username);
+  await make.getByLabel("E-mail").fill("dave@example.com");
+  await make.getByLabel("Password").fill(dave.password);
+  await make.getByRole("button", { name: "Create user" }).click();
+  const row = admin.getByRole("row").filter({ hasText: "dave@example.com" });
+  await expect(row).toBeVisible();
+  await page.goto("/login");
+  await logIn(page, dave);
+  await expect(page.getByRole("heading", { name: "Hello, dave" })).toBeVisible();
+
+  await row.getByRole("button", { name: "Change dave" }).click();
+  const change = admin.getByRole("dialog", { name: "Change user" });
+  await change.getByRole("checkbox", { name: "Disabled" }).check();
+  await change.getByRole("button", { name: "Save" }).click();
+  await expect(row).toContainText("disabled");
+  await page.reload();
+  await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+  expect((await berth.api.raw("PATCH", `/users/${ADMIN.username}`, { disabled: true })).status).toBe(409);
+});
+
+test("the first visit sets the administrator up, once", async ({ browser }) => {
+  const berth = await Berth.start({ administrator: false });
+  const context = await browser.newContext({ baseURL: berth.url });
+  try {
+    const page = await context.newPage();
+    const check = watch(page);
+    await page.goto("/");
+    await expect(page.getByRole("heading", { name: "Set Berth up" })).toBeVisible();
+    await page.getByRole("button", { name: "Create administrator" }).click();
+    await expect(page.getByLabel("Username")).toHaveAttribute("aria-invalid", "true");
+    await page.getByLabel("Username").fill("root");
+    await page.getByLabel("E-mail").fill("root@example.com");
+    await page.getByLabel("Password").fill("correct horse battery");
+    await page.getByRole("button", { name: "Create administrator" }).click();
+    await expect(page.getByRole("heading", { name: "Webhook Integrations" })).toBeVisible();
+    await page.goto("/setup");
+    await expect(page).not.toHaveURL(/\/setup/);
+    const again = { username: "second", email: "second@example.com", password: "correct horse battery" };
+    expect((await context.request.post("/api/v1/setup", { data: again })).status()).toBe(409);
+    check();
+  } finally {
+    await context.close();
+    await berth.stop();
+  }
+});

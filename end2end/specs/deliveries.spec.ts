@@ -1,0 +1,126 @@
+// The delivery log: live attempts, the countdown, filters in the address, redelivery.
+
+import { deliveryRows, expect, test } from "../fixtures.ts";
+import { Gate, answers } from "../support/odd.ts";
+
+test("an attempt shows as it starts, counts down to its retry, and ends", async ({ berth, pageOf, receiver }) => {
+  const first = new Gate(answers(503, { detail: "one moment" }));
+  const service = await receiver(first.behaviour);
+  await berth.api.webhook({ name: "Watched", endpoint_url: service.endpoint });
+  const resource = await berth.resource();
+  const page = await pageOf("admin");
+  await page.goto("/deliveries");
+  await expect(page.getByText("Live", { exact: true }).first()).toBeVisible();
+
+  const reservation = await berth.api.reserve(resource.id);
+  const row = deliveryRows(page).filter({ hasText: reservation.id });
+  await expect(row).toContainText("Sending");
+  const second = new Gate();
+  first.open();
+  await expect(row).toContainText(/Retrying\s*next attempt in 1 s/);
+  service.behaviour = second.behaviour;
+  await expect(row).toContainText(/Sending\s*attempt 2 of 4/);
+  second.open();
+  await expect(row).toContainText("Succeeded");
+  await expect(row).toContainText("200");
+
+  await row.getByRole("link", { name: "reservation.created" }).click();
+  await expect(page.getByRole("heading", { name: "reservation.created", level: 1 })).toBeVisible();
+  const attempts = page.getByRole("group").filter({ hasText: /^Attempt \d/ });
+  await expect(attempts).toHaveCount(2);
+  await expect(page.getByText("The receiver answered 200.")).toBeVisible();
+  await page.getByText("Attempt 1", { exact: true }).click();
+  await expect(page.getByText(/answered 503: it is not available now. It says: “one moment”/)).toBeVisible();
+});
+
+test("after the last attempt it has failed; redelivering makes a new delivery of the same event", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver(answers(500));
+  await berth.api.webhook({ endpoint_url: service.endpoint, retry: { waits: [1] } });
+  const resource = await berth.resource();
+  const reservation = await berth.api.reserve(resource.id);
+  const page = await pageOf("admin");
+  await page.goto("/deliveries");
+  const rows = deliveryRows(page).filter({ hasText: reservation.id });
+  await expect(rows).toContainText("Failed");
+  await expect(rows).toContainText("attempt 2 of 2");
+
+  service.behaviour = answers(200);
+  await rows.getByRole("link", { name: "reservation.created" }).click();
+  const failed = page.url();
+  await page.getByRole("button", { name: "Redeliver" }).click();
+  await expect(page).not.toHaveURL(failed);
+  await expect(page.getByText("Repeats")).toBeVisible();
+  await expect(page.getByText("The receiver answered 200.")).toBeVisible();
+  const ids = service.received.map((request) => request.headers["webhook-id"]);
+  expect(new Set(ids).size).toBe(1);
+  const deliveries = service.received.map((request) => request.headers["x-webhook-delivery"]);
+  expect(new Set(deliveries).size).toBe(2);
+});
+
+test("many are redelivered at once, after a count", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver(answers(500));
+  const webhook = await berth.api.webhook({ name: "Was broken", endpoint_url: service.endpoint, retry: { waits: [] } });
+  const resource = await berth.resource();
+  for (const hours of [1, 4, 7]) await berth.api.reserve(resource.id, hours);
+  const page = await pageOf("admin");
+  await page.goto(`/deliveries?webhook=${webhook.id}`);
+  await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
+  service.behaviour = answers(200);
+  await page.getByRole("button", { name: "Redeliver many" }).click();
+  const dialog = page.getByRole("dialog", { name: "Redeliver many" });
+  await expect(dialog).toContainText("3 failed deliveries match");
+  await dialog.getByRole("button", { name: "Redeliver", exact: true }).click();
+  await expect(dialog).toContainText("3 deliveries were queued again");
+  await dialog.getByRole("button", { name: "Done" }).click();
+  await expect(deliveryRows(page).filter({ hasText: "Succeeded" })).toHaveCount(3);
+  await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
+});
+
+test("filters are in the address, survive a reload and hold for what comes", async ({ berth, pageOf, receiver }) => {
+  const good = await receiver();
+  const bad = await receiver(answers(500));
+  const one = await berth.api.webhook({ name: "Filter good", endpoint_url: good.endpoint });
+  await berth.api.webhook({ name: "Filter bad", endpoint_url: bad.endpoint, retry: { waits: [] } });
+  const resource = await berth.resource();
+  const reservation = await berth.api.reserve(resource.id);
+  await berth.api.post(`/reservations/${reservation.id}/cancel`);
+  const page = await pageOf("admin");
+  await page.goto("/deliveries");
+  await page.getByLabel("Reservation").fill(reservation.id);
+  await expect(page).toHaveURL(new RegExp(`reservation=${reservation.id}`));
+  const rows = deliveryRows(page);
+  await expect(rows).toHaveCount(4);
+  await page.getByLabel("Status").selectOption({ label: "Failed" });
+  await expect(rows).toHaveCount(2);
+  await expect(page).toHaveURL(/status=failed/);
+  await page.getByLabel("Status").selectOption({ label: "Any status" });
+  await page.getByLabel("Webhook").selectOption({ label: "Filter good" });
+  await page.getByLabel("Event").selectOption("reservation.cancelled");
+  await expect(rows).toHaveCount(1);
+  const filtered = new RegExp(`webhook=${one.id}&event=reservation\\.cancelled&reservation=`);
+  await expect(page).toHaveURL(filtered);
+
+  await page.reload();
+  await expect(page.getByLabel("Event")).toHaveValue("reservation.cancelled");
+  await expect(page.getByLabel("Webhook")).toHaveValue(String(one.id));
+  await expect(rows).toHaveCount(1);
+
+  // What comes and does not match stays out; what matches comes in.
+  await page.getByLabel("Reservation").fill("");
+  const before = await rows.count();
+  const other = await berth.api.reserve(resource.id, 5);
+  await berth.api.post(`/reservations/${other.id}/cancel`);
+  await expect(rows.filter({ hasText: other.id })).toHaveCount(1);
+  expect(await rows.count()).toBe(before + 1);
+  await page.getByRole("button", { name: "Clear" }).click();
+  await expect(page).toHaveURL(/\/deliveries$/);
+  await expect(page.getByLabel("Event")).toHaveValue("");
+});
+
+test("a filter that matches nothing says so", async ({ pageOf }) => {
+  const page = await pageOf("admin");
+  await page.goto("/deliveries?reservation=rsv-00000000000000000000000000");
+  await expect(page.getByRole("heading", { name: "Nothing matches" })).toBeVisible();
+  await page.goto("/deliveries/dlv_00000000000000000000000000");
+  await expect(page.getByRole("alert")).toContainText("There is no such delivery");
+});

@@ -1,0 +1,103 @@
+// Every way in which a receiver can be wrong is named in plain words, with what helps.
+
+import { Berth, expect, signedIn, test } from "../fixtures.ts";
+import { freePort } from "../support/child.ts";
+import { type Behaviour, OddReceiver, answers, dribbles, floods, hangsUp, silent, speaksNoHttp } from "../support/odd.ts";
+
+const REDIRECT = answers(302, {}, { location: "https://elsewhere.example/api/webhook" });
+
+const CASES: { name: string; behaviour: Behaviour; message: RegExp; hint: RegExp }[] = [
+  { name: "signature refused", behaviour: answers(401, { detail: "Invalid webhook signature" }), message: /answered 401: it did not accept the signature/, hint: /Compare the webhook's secret/ },
+  { name: "credentials refused", behaviour: answers(403, { error: "no such key" }), message: /answered 403: it did not accept the credentials.*no such key/, hint: /Choose the authentication method/ },
+  { name: "silence", behaviour: silent, message: /no response came within 4 seconds/, hint: /accept the work with 202 at once/ },
+  { name: "a byte a second", behaviour: dribbles, message: /its body did not end within 4 seconds/, hint: /answer briefly/ },
+  { name: "rate limit", behaviour: answers(429, {}, { "retry-after": "30" }), message: /answered 429: too many requests.*Retry-After 30/, hint: /rate limit/ },
+  { name: "not found", behaviour: answers(404, "<h1>Not here</h1>"), message: /answered 404: it has nothing at \/api\/webhook\/reservation/, hint: /delivery paths/ },
+  { name: "method not allowed", behaviour: answers(405), message: /answered 405: .* does not take POST/, hint: /always sends POST/ },
+  { name: "redirect", behaviour: REDIRECT, message: /a redirect to https:\/\/elsewhere\.example/, hint: /Register the final URL/ },
+  { name: "gone", behaviour: answers(410), message: /answered 410 Gone/, hint: /Resume it|events are kept/ },
+  { name: "body refused", behaviour: answers(422, { detail: "gpu_type is missing" }), message: /answered 422: .*gpu_type is missing/, hint: /Compare what your service expects/ },
+  { name: "server error", behaviour: answers(500, { detail: "out of GPUs" }), message: /answered 500: .*out of GPUs/, hint: /service's log/ },
+  { name: "not HTTP", behaviour: speaksNoHttp, message: /is not an HTTP response/, hint: /Check the port/ },
+  { name: "a broken connection", behaviour: hangsUp, message: /broke before the response was complete/, hint: /crash or restart/ },
+  { name: "a flood", behaviour: floods, message: /more than 64 KiB/, hint: /short JSON body/ },
+];
+
+for (const { name, behaviour, message, hint } of CASES) {
+  test(name, async ({ berth, pageOf, receiver }) => {
+    const service = await receiver(behaviour);
+    const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
+    const page = await pageOf("admin");
+    await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
+    await page.getByRole("button", { name: "Send Test Event" }).click();
+    const verdict = page.getByRole("status").filter({ hasText: message });
+    await expect(verdict).toBeVisible();
+    await expect(verdict).toContainText(hint);
+    await expect(page.getByRole("list", { name: "Timings" })).toContainText("Total");
+    // Once, and in the log as a test.
+    expect(service.received).toHaveLength(1);
+    await page.getByRole("link", { name: "Deliveries" }).last().click();
+    const row = page.getByRole("region", { name: "Deliveries" }).locator("tbody").getByRole("row");
+    await expect(row).toHaveCount(1);
+    await expect(row).toContainText("Failed");
+    await expect(row).toContainText("test");
+  });
+}
+
+test("an HTML answer with 200 is a success, and shown as text", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver(answers(200, "<script>document.title = 'owned'</script><h1>Hello</h1>"));
+  const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
+  await page.getByRole("button", { name: "Send Test Event" }).click();
+  await expect(page.getByLabel("Response body", { exact: true })).toContainText("<h1>Hello</h1>");
+  await expect(page.getByRole("heading", { name: "Hello", exact: true })).toHaveCount(0);
+  await expect(page).not.toHaveTitle("owned");
+});
+
+test("a certificate that nobody trusts", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver(answers(200), true);
+  const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
+  await page.getByRole("button", { name: "Send Test Event" }).click();
+  const verdict = page.getByRole("status").filter({ hasText: /The certificate of 127\.0\.0\.1/ });
+  await expect(verdict).toContainText(/intermediate certificates|openssl/);
+  expect(service.received).toEqual([]);
+});
+
+test("nobody there, and a name that leads nowhere", async ({ berth, pageOf }) => {
+  const refused = await berth.api.webhook({ endpoint_url: `http://127.0.0.1:${await freePort()}/` });
+  const nowhere = await berth.api.webhook({ endpoint_url: "http://nowhere.invalid/" });
+  const page = await pageOf("admin");
+  for (const [webhook, message, hint] of [
+    [refused, /nothing listens on that port/, /Start your service/],
+    [nowhere, /nowhere\.invalid does not resolve/, /typing errors/],
+  ] as const) {
+    await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
+    await page.getByRole("button", { name: "Send Test Event" }).click();
+    await expect(page.getByRole("status").filter({ hasText: message })).toContainText(hint);
+    await expect(page.getByText("Nothing came back.")).toBeVisible();
+  }
+});
+
+test("an address that is not allowed is not called", async ({ browser }) => {
+  const berth = await Berth.start();
+  const service = await OddReceiver.start();
+  try {
+    await berth.prepare();
+    const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
+    // What was allowed when it was registered is not allowed any more.
+    await berth.restart({ BERTH_ALLOW_NETWORKS: "" });
+    const page = await signedIn(browser, berth, "admin");
+    await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
+    await page.getByRole("button", { name: "Send Test Event" }).click();
+    const verdict = page.getByRole("status").filter({ hasText: /127\.0\.0\.1 is a loopback address, which Berth does not call/ });
+    await expect(verdict).toContainText("BERTH_ALLOW_NETWORKS=127.0.0.1/32");
+    expect(service.received).toEqual([]);
+    await page.context().close();
+  } finally {
+    await service.stop();
+    await berth.stop();
+  }
+});

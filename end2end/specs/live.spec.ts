@@ -1,0 +1,91 @@
+// The page follows by itself, and says when it does not.
+
+import { createHmac } from "node:crypto";
+import { Berth, expect, provisioning, signedIn, test, watch } from "../fixtures.ts";
+
+test("a chip changes as the change commits", async ({ berth, pageOf, receiver }, info) => {
+  const service = await receiver();
+  const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
+  const alice = await berth.as("alice");
+  const resource = await berth.resource();
+  const reservation = await alice.reserve(resource.id);
+  const page = await pageOf("alice");
+  await page.goto(`/reservations/${reservation.id}`);
+  await expect(provisioning(page)).toHaveText(/ready$/);
+  await expect(page.getByText("Live", { exact: true }).first()).toBeVisible();
+
+  // The page notes the moment of each change by the clock that the server reads too.
+  await provisioning(page).evaluate((heading) => {
+    const changes: { text: string; at: number }[] = [];
+    Object.assign(window, { changes });
+    const note = () => changes.push({ text: heading.textContent ?? "", at: Date.now() });
+    new MutationObserver(note).observe(heading, { subtree: true, childList: true, characterData: true });
+  });
+  const delays: number[] = [];
+  for (let n = 0; n < 10; n += 1) {
+    const status = n % 2 === 0 ? "provisioning" : "ready";
+    const body = JSON.stringify({ status, timestamp: new Date().toISOString(), message: `Step ${n}` });
+    const signature = `sha256=${createHmac("sha256", webhook.secret).update(body).digest("hex")}`;
+    const answer = await fetch(`${berth.url}/api/v1/reservations/${reservation.id}/status`, {
+      method: "POST",
+      headers: { "x-webhook-id": String(webhook.id), "x-webhook-signature": signature },
+      body,
+    });
+    expect(answer.status).toBe(200);
+    await expect(provisioning(page)).toHaveText(new RegExp(`${status}$`));
+    // `updated_at` is of the moment before the transaction: what is measured is a little more than the time from the commit.
+    const { updated_at: written } = (await answer.json()) as { updated_at: string };
+    const shown = await page.evaluate((status) => {
+      const { changes } = window as unknown as { changes: { text: string; at: number }[] };
+      const last = changes.findLast((change) => change.text.endsWith(status));
+      return last?.at ?? Number.NaN;
+    }, status);
+    delays.push(shown - Date.parse(written));
+  }
+  expect(delays.every(Number.isFinite)).toBe(true);
+  delays.sort((a, b) => a - b);
+  const description = `from before the commit to the page: median ${delays[5]} ms, worst of ${delays.length} ${delays.at(-1)} ms (wanted: under 300 ms)`;
+  info.annotations.push({ type: "live", description });
+});
+
+test("nobody sees others' changes", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const page = await pageOf("bob");
+  await page.goto("/reservations");
+  await expect(page.getByText("Live", { exact: true }).first()).toBeVisible();
+  const alice = await berth.as("alice");
+  await alice.reserve(resource.id, 1, { title: "Not for Bob" });
+  const bob = await berth.as("bob");
+  await bob.reserve(resource.id, 5, { title: "For Bob" });
+  // His own came after hers: when it is there, hers has had its time.
+  await expect(page.getByText("For Bob", { exact: true })).toBeVisible();
+  await expect(page.getByText("Not for Bob")).toHaveCount(0);
+});
+
+test("when the server dies the page says so, comes back by itself and has missed nothing", async ({ browser }) => {
+  const berth = await Berth.start();
+  try {
+    await berth.prepare();
+    const resource = await berth.resource();
+    const page = await signedIn(browser, berth, "alice");
+    const check = watch(page);
+    await page.goto("/reservations");
+    await expect(page.getByRole("heading", { name: "No reservations here" })).toBeVisible();
+    const badge = page.locator(".topbar").getByRole("status");
+    await expect(badge).toHaveText("Live");
+    await berth.kill();
+    await expect(badge).toHaveText("Not live, reconnecting");
+    await page.getByLabel("Status").selectOption("cancelled");
+    await expect(page.getByRole("alert")).toBeVisible();
+    await berth.restart();
+    const alice = await berth.as("alice");
+    const reservation = await alice.reserve(resource.id, 1, { title: "While nobody watched" });
+    await alice.post(`/reservations/${reservation.id}/cancel`);
+    await expect(badge).toHaveText("Live", { timeout: 30_000 });
+    await expect(page.getByText("While nobody watched")).toBeVisible();
+    check();
+    await page.context().close();
+  } finally {
+    await berth.stop();
+  }
+});

@@ -1,0 +1,244 @@
+// Reserving: the calendar, the generated form, the key, conflicts, changing, cancelling, asking for access.
+
+import type { Page } from "@playwright/test";
+import { SSH_KEY, expect, provisioning, test } from "../fixtures.ts";
+import { type Page as ApiPage, type Reservation, local, nextHour } from "../support/api.ts";
+
+const form = (page: Page) => page.getByRole("region", { name: "Reservation", exact: true });
+const submit = (page: Page) => form(page).getByRole("button", { name: "Reserve" }).click();
+
+/** The calendar's slot that begins at `time`. */
+function slot(page: Page, time: Date) {
+  const day = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" }).formatToParts(time);
+  const part = (type: string) => day.find((p) => p.type === type)?.value ?? "";
+  const hour = `${String(time.getHours()).padStart(2, "0")}:00`;
+  return page.getByRole("button", { name: `${part("weekday")} ${part("day")} ${part("month")} ${hour}` });
+}
+
+/** 10:00 on the day `days` after today. */
+function tenOClock(days: number): Date {
+  const time = new Date();
+  time.setDate(time.getDate() + days);
+  time.setHours(10, 0, 0, 0);
+  return time;
+}
+
+function later(time: Date, hours: number): Date {
+  return new Date(time.getTime() + hours * 3_600_000);
+}
+
+test("two clicks on the calendar mark the time; the form follows, and the slots become one's own", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const page = await pageOf("alice");
+  await page.goto("/reserve");
+  await page.getByRole("button", { name: new RegExp(`^${resource.name} `) }).click();
+  await expect(page.getByRole("heading", { name: resource.name })).toBeVisible();
+  await page.getByRole("button", { name: "Week after" }).click();
+  const start = tenOClock(7);
+  await slot(page, start).click();
+  await slot(page, later(start, 3)).click();
+  await expect(form(page).getByLabel("Start")).toHaveValue(local(start));
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(local(later(start, 4)));
+  await expect(form(page)).toContainText("4 h. Times in Europe/Berlin");
+  await form(page).getByLabel("Title").fill("Marked by clicks");
+  await submit(page);
+  await expect(page.getByRole("heading", { name: "Marked by clicks" })).toBeVisible();
+  // No webhook is told of it: nobody will make it ready, and the page does not pretend.
+  await expect(provisioning(page)).toHaveText(/waiting$/);
+
+  await page.goto(`/reserve?resource=${resource.id}`);
+  await page.getByRole("button", { name: "Week after" }).click();
+  await expect(slot(page, start)).toHaveAccessibleName(/yours: Marked by clicks$/);
+  const other = await pageOf("bob");
+  await other.goto(`/reserve?resource=${resource.id}`);
+  await other.getByRole("button", { name: "Week after" }).click();
+  await expect(slot(other, later(start, 1))).toHaveAccessibleName(/busy$/);
+  await expect(other.getByText("Marked by clicks")).toHaveCount(0);
+});
+
+test("the calendar works by keyboard", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  await page.getByRole("button", { name: "Week after" }).click();
+  // One stop for the Tab key, then arrows.
+  await page.locator('.slot[tabindex="0"]').focus();
+  await page.keyboard.press("Home");
+  for (let n = 0; n < 10; n += 1) await page.keyboard.press("ArrowDown");
+  await expect(page.locator(".slot:focus")).toHaveAccessibleName(/ 10:00, free$/);
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  await expect(form(page).getByLabel("Start")).toHaveValue(/T10:00$/);
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(/T12:00$/);
+});
+
+test("the generated form knows the type's fields and checks them", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const fields = form(page);
+  await expect(fields.getByLabel("GPU", { exact: true })).toHaveValue("nvidia-a100");
+  await expect(fields.getByLabel("Number of GPUs")).toHaveValue("4");
+  await expect(fields.getByLabel("Number of GPUs")).toHaveAccessibleDescription(/1 to 16/);
+  await expect(fields.getByRole("checkbox", { name: "Nobody else on the node" })).not.toBeChecked();
+  for (const [label, bad, message] of [
+    ["Number of GPUs", "17", /16/],
+    ["Number of GPUs", "many", /whole number/i],
+    ["Number of GPUs", "", /.+/],
+    ["Memory (GB)", "1.5", /whole number/i],
+    ["Purpose", "x".repeat(41), /40/],
+  ] as const) {
+    const field = fields.getByLabel(label);
+    const good = await field.inputValue();
+    await field.fill(bad);
+    await submit(page);
+    await expect(field).toHaveAttribute("aria-invalid", "true");
+    await expect(field).toHaveAccessibleDescription(message);
+    await field.fill(good);
+  }
+  await fields.getByLabel("GPU", { exact: true }).selectOption("nvidia-h100");
+  await fields.getByRole("checkbox", { name: "Nobody else on the node" }).check();
+  await submit(page);
+  await expect(page).toHaveURL(/\/reservations\/rsv-/);
+  const id = new URL(page.url()).pathname.split("/").at(-1);
+  const saved = await berth.api.get<Reservation>(`/reservations/${id}`);
+  expect(saved).toMatchObject({ additional_config: { gpu_type: "nvidia-h100", gpu_count: 4, memory_gb: 512, exclusive: true } });
+});
+
+test("keys and times are checked, with the remedy beside them", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const key = form(page).getByLabel("SSH public key");
+  for (const [bad, message] of [
+    ["-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb", /This is a private key/],
+    ["ssh-ed25519 AAAA", /not an OpenSSH public key/],
+    ["hello", /not an OpenSSH public key/],
+    [`${SSH_KEY}\n${SSH_KEY}`, /Paste one key/],
+  ] as const) {
+    await key.fill(bad);
+    await submit(page);
+    await expect(key).toHaveAccessibleDescription(message);
+  }
+  await key.fill(SSH_KEY);
+  const start = form(page).getByLabel("Start");
+  const end = form(page).getByLabel("End", { exact: true });
+  await start.fill(local(tenOClock(-2)));
+  await submit(page);
+  await expect(start).toHaveAccessibleDescription(/in the past/);
+  await start.fill(local(tenOClock(2)));
+  await end.fill(local(later(tenOClock(2), -1)));
+  await submit(page);
+  await expect(end).toHaveAccessibleDescription(/must be after the start/);
+  await end.fill("");
+  await submit(page);
+  await expect(end).toHaveAccessibleDescription(/Enter a date and a time/);
+  await end.fill(local(later(tenOClock(2), 1)));
+  await submit(page);
+  await expect(page).toHaveURL(/\/reservations\/rsv-/);
+  await expect(page.getByText(/^ssh-ed25519 ….* alice@laptop$/)).toBeVisible();
+});
+
+test("whoever is second is told of the conflict and loses nothing of the form", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const pages = [await pageOf("alice"), await pageOf("bob")];
+  for (const page of pages) {
+    await page.goto(`/reserve?resource=${resource.id}`);
+    await form(page).getByLabel("Start").fill(local(tenOClock(3)));
+    await form(page).getByLabel("End", { exact: true }).fill(local(later(tenOClock(3), 2)));
+    await form(page).getByLabel("Title").fill("Mine");
+  }
+  await Promise.all(pages.map(submit));
+  const won = (page: Page) => page.getByRole("heading", { name: "Mine", level: 1 });
+  const lost = (page: Page) => form(page).getByRole("alert");
+  for (const page of pages) await expect(won(page).or(lost(page))).toBeVisible();
+  const losers = [];
+  for (const page of pages) if (await lost(page).isVisible()) losers.push(page);
+  expect(losers).toHaveLength(1);
+  const [loser] = losers as [Page];
+  await expect(lost(loser)).toContainText("Conflict");
+  await expect(form(loser).getByLabel("Title")).toHaveValue("Mine");
+  await form(loser).getByLabel("Start").fill(local(later(tenOClock(3), 2)));
+  await form(loser).getByLabel("End", { exact: true }).fill(local(later(tenOClock(3), 3)));
+  await submit(loser);
+  await expect(won(loser)).toBeVisible();
+});
+
+test("changing and cancelling", async ({ berth, pageOf }) => {
+  const alice = await berth.as("alice");
+  const resource = await berth.resource();
+  const blocked = await alice.reserve(resource.id, 30);
+  const reservation = await alice.reserve(resource.id, 24);
+  const page = await pageOf("alice");
+  await page.goto(`/reservations/${reservation.id}`);
+  await page.getByRole("button", { name: "Modify" }).click();
+  const modify = page.getByRole("dialog", { name: "Modify reservation" });
+  await modify.getByLabel("End", { exact: true }).fill(local(nextHour(31)));
+  await modify.getByRole("button", { name: "Save changes" }).click();
+  await expect(modify.getByRole("alert")).toContainText("Conflict");
+  await modify.getByLabel("End", { exact: true }).fill(local(nextHour(27)));
+  await modify.getByLabel("Title").fill("Longer");
+  await modify.getByLabel("Number of GPUs").fill("8");
+  await modify.getByRole("button", { name: "Save changes" }).click();
+  await expect(modify).toBeHidden();
+  await expect(page.getByRole("heading", { name: "Longer", level: 1 })).toBeVisible();
+  expect(await berth.api.get(`/reservations/${reservation.id}`)).toMatchObject({
+    title: "Longer",
+    end_time: nextHour(27).toISOString().replace(".000Z", "Z"),
+    additional_config: { gpu_count: 8 },
+  });
+
+  await page.getByRole("button", { name: "Cancel reservation" }).click();
+  const cancel = page.getByRole("dialog", { name: "Cancel this reservation?" });
+  await cancel.getByRole("button", { name: "Keep it" }).click();
+  await expect(cancel).toBeHidden();
+  await page.getByRole("button", { name: "Cancel reservation" }).click();
+  await cancel.getByLabel("Reason").fill("Changed my mind");
+  await cancel.getByRole("button", { name: "Cancel reservation" }).click();
+  await expect(page.getByText("by alice: Changed my mind")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Modify" })).toHaveCount(0);
+
+  // Another's is not to be seen, whatever its address.
+  const other = await pageOf("bob");
+  await other.goto(`/reservations/${blocked.id}`);
+  await expect(other.getByRole("alert")).toContainText("There is no such reservation");
+});
+
+test("access is asked for, granted, and used", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  await berth.api.webhook({ endpoint_url: service.endpoint, events: ["user.access_requested"] });
+  const resource = await berth.resource({ status: "restricted" });
+  const admin = await pageOf("admin");
+  await admin.goto("/access-requests");
+  const page = await pageOf("bob");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const ask = page.getByRole("region", { name: "Request access" });
+  await ask.getByRole("button", { name: "Request access" }).click();
+  await expect(ask.getByLabel("Reason")).toHaveAttribute("aria-invalid", "true");
+  await ask.getByLabel("Reason").fill("The thesis is due");
+  await ask.getByRole("button", { name: "Request access" }).click();
+  await expect(ask).toContainText("Your request waits for a decision");
+  await expect.poll(() => service.received.map((request) => request.path)).toEqual(["/api/webhook/access-request"]);
+
+  // It comes to the administrator's page by itself.
+  const row = admin.getByRole("row").filter({ hasText: resource.name });
+  await expect(row).toContainText("The thesis is due");
+  await row.getByRole("button", { name: "Approve the request of bob" }).click();
+  await expect(row).toHaveCount(0);
+  await page.goto("/access-requests");
+  await expect(page.getByRole("row").filter({ hasText: resource.name })).toContainText("approved");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  await submit(page);
+  await expect(page).toHaveURL(/\/reservations\/rsv-/);
+  const mine = await berth.api.get<ApiPage<Reservation>>(`/reservations?resource_id=${resource.id}`);
+  expect(mine.items.map((r) => r.user_id)).toEqual(["bob"]);
+});
+
+test("what is in maintenance cannot be reserved", async ({ berth, pageOf }) => {
+  const resource = await berth.resource({ status: "maintenance" });
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  await expect(page.getByText("This resource is in maintenance.")).toBeVisible();
+  await expect(form(page)).toHaveCount(0);
+});

@@ -1,0 +1,243 @@
+// Settings → Webhook Integrations: the form, the secret, pausing, deleting, the list.
+
+import type { Page } from "@playwright/test";
+import { choose, deliveryRows, expect, test } from "../fixtures.ts";
+import type { Page as ApiPage, Webhook } from "../support/api.ts";
+import { answers } from "../support/odd.ts";
+
+async function fill(page: Page, values: { name?: string; url?: string }): Promise<void> {
+  if (values.name !== undefined) await page.getByLabel("Webhook Name").fill(values.name);
+  if (values.url !== undefined) await page.getByLabel("Endpoint URL").fill(values.url);
+}
+
+const save = (page: Page) => page.getByRole("button", { name: "Save Webhook" }).click();
+
+test("every fault is named beside its field, and nothing is saved", async ({ berth, pageOf }) => {
+  const page = await pageOf("admin");
+  await page.goto("/settings/webhooks/new");
+  const name = page.getByLabel("Webhook Name");
+  const url = page.getByLabel("Endpoint URL");
+  await expect(name).toHaveAttribute("aria-invalid", "false");
+  await choose(page, "Authentication Method", "API Key");
+  await save(page);
+  await expect(name).toHaveAccessibleDescription(/Enter a name/);
+  await expect(name).toBeFocused();
+  await expect(url).toHaveAccessibleDescription(/Enter a URL/);
+  await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the key/);
+
+  for (const [bad, message] of [
+    ["your-service.com", /This is not a URL/],
+    ["file:///etc/passwd", /Use https:\/\/, not file:/],
+    ["https://user:word@your-service.com/", /Remove the user name and password/],
+    ["https://your-service.com/#top", /Remove the part after #/],
+    ["https://10.0.0.1/hook", /is a private address/],
+    ["https://169.254.169.254/latest", /metadata/],
+    ["https://[::ffff:10.0.0.1]/", /is a private address/],
+    [`https://your-service.com/${"x".repeat(2_048)}`, /at most 2048/],
+  ] as const) {
+    await url.fill(bad);
+    await expect(url).toHaveAccessibleDescription(message);
+    await expect(url).toHaveAttribute("aria-invalid", "true");
+  }
+  await url.fill("https://your-service.com/api/webhook");
+  await expect(url).toHaveAttribute("aria-invalid", "false");
+
+  await name.fill("x".repeat(101));
+  await expect(name).toHaveAccessibleDescription(/At most 100 characters/);
+  await name.fill("Ünïcode 漢字 🚢");
+  await expect(name).toHaveAttribute("aria-invalid", "false");
+
+  for (const box of await page.getByRole("group", { name: "Event Triggers" }).getByRole("checkbox").all()) await box.uncheck();
+  await expect(page.getByText("Tick at least one event.")).toBeVisible();
+
+  await page.getByLabel("Header", { exact: true }).fill("X-Webhook-Signature");
+  await expect(page.getByLabel("Header", { exact: true })).toHaveAccessibleDescription(/Berth sets this header itself/);
+
+  await choose(page, "Authentication Method", "OAuth 2.0");
+  await expect(page.getByLabel("Token URL")).toHaveAccessibleDescription(/Enter a URL/);
+  await expect(page.getByLabel("Client ID")).toHaveAccessibleDescription(/Enter the client id/);
+  await expect(page.getByLabel("Client secret")).toHaveAccessibleDescription(/Enter the client secret/);
+
+  await choose(page, "Delivery paths", "My own");
+  const path = page.getByRole("group", { name: "Delivery paths" }).locator("..").getByRole("textbox", { name: "Reservation Created" });
+  await path.fill("no-slash");
+  await expect(path).toHaveAccessibleDescription(/begins with \//);
+
+  await choose(page, "Signing secret", "Use my own");
+  await page.getByLabel("Secret", { exact: true }).fill("short");
+  await expect(page.getByLabel("Secret", { exact: true })).toHaveAccessibleDescription(/8 to 255 bytes/);
+
+  await page.getByText("Headers, retries, limits, answers, signatures").click();
+  await page.getByRole("button", { name: "Add header" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("Host");
+  await expect(page.getByLabel("Name", { exact: true })).toHaveAccessibleDescription(/Berth sets this header itself/);
+  await page.getByLabel("Retries").selectOption("custom");
+  await page.getByLabel("Waits").fill("1, soon");
+  await expect(page.getByLabel("Waits")).toHaveAccessibleDescription(/whole seconds/);
+  await page.getByLabel("Requests at once").fill("0");
+  await expect(page.getByLabel("Requests at once")).toHaveAccessibleDescription(/Choose 1 to 2000/);
+
+  await save(page);
+  await expect(page).toHaveURL(/\/settings\/webhooks\/new$/);
+  expect((await berth.api.get<ApiPage<Webhook>>("/webhooks")).items).toEqual([]);
+});
+
+test("the preview shows the URLs that will be called", async ({ pageOf }) => {
+  const page = await pageOf("admin");
+  await page.goto("/settings/webhooks/new");
+  await fill(page, { url: "https://your-service.com/api/webhook/?key=1" });
+  const calls = page.getByText("Berth will call").locator("..").getByRole("listitem");
+  const created = calls.filter({ hasText: "Reservation Created" });
+  const cancelled = calls.filter({ hasText: "Reservation Cancelled" });
+  await expect(created).toContainText("POST https://your-service.com/api/webhook/reservation?key=1");
+  await expect(cancelled).toContainText("POST https://your-service.com/api/webhook/reservation/cancel?key=1");
+  await expect(calls).toHaveCount(4);
+  await page.getByRole("checkbox", { name: "Access Requested" }).check();
+  await expect(calls.filter({ hasText: "Access Requested" })).toContainText("/api/webhook/access-request?key=1");
+  await choose(page, "Delivery paths", "One URL");
+  await expect(created).toContainText("POST https://your-service.com/api/webhook/?key=1");
+  await choose(page, "Delivery paths", "My own");
+  await page.getByRole("textbox", { name: "Reservation Created" }).fill("/v2/new");
+  await expect(created).toContainText("POST https://your-service.com/api/webhook/v2/new?key=1");
+});
+
+test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edited", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  const page = await pageOf("admin");
+  await page.goto("/settings/webhooks/new");
+  await fill(page, { name: "Everything", url: service.endpoint });
+  await choose(page, "Authentication Method", "OAuth 2.0");
+  await page.getByLabel("Token URL").fill(service.endpoint.replace("/api/webhook", "/token"));
+  await page.getByLabel("Client ID").fill("berth");
+  await page.getByLabel("Client secret").fill("not-to-be-seen");
+  await choose(page, "Delivery paths", "One URL");
+  await choose(page, "Signing secret", "Use my own");
+  await page.getByLabel("Secret", { exact: true }).fill("your-secret-key");
+  await page.getByText("Headers, retries, limits, answers, signatures").click();
+  await page.getByRole("button", { name: "Add header" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("X-Team");
+  await page.getByLabel("Value").fill("gpu");
+  await page.getByLabel("Requests a second").fill("50");
+  await save(page);
+  await expect(page.getByLabel("Signing secret", { exact: true })).toHaveText("your-secret-key");
+  await page.getByRole("link", { name: "To the webhook" }).click();
+  await expect(page.getByText("OAuth 2.0, tokens from")).toBeVisible();
+  await expect(page.getByText("50 requests a second")).toBeVisible();
+
+  // The secret was shown that once.
+  await page.reload();
+  await expect(page.getByRole("heading", { name: "Everything" })).toBeVisible();
+  await page.getByRole("link", { name: "Settings", exact: true }).click();
+  await expect(page.getByText("your-secret-key")).toHaveCount(0);
+  await expect(page.getByText("not-to-be-seen")).toHaveCount(0);
+
+  await page.getByLabel("Webhook Name").fill("Renamed");
+  await choose(page, "Authentication Method", "API Key");
+  // Another method needs its own key; the old one's secret does not carry over.
+  await save(page);
+  await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the key/);
+  await page.getByLabel("API Key", { exact: true }).fill("k1");
+  await save(page);
+  await expect(page.getByText("Saved.")).toBeVisible();
+  await expect(page.getByRole("heading", { name: "Renamed", level: 1 })).toBeVisible();
+  const [saved] = (await berth.api.get<ApiPage<Webhook>>("/webhooks")).items;
+  expect(saved).toMatchObject({ name: "Renamed", auth: { method: "api_key", header: "X-API-Key" }, rate_limit: 50 });
+  expect(saved).toMatchObject({ headers: [{ name: "X-Team", value: "gpu" }], delivery_paths: { layout: "single" } });
+
+  await page.getByRole("link", { name: "Send Test Event" }).click();
+  await page.getByRole("button", { name: "Send Test Event" }).click();
+  await expect(page.getByText("The receiver answered 200.")).toBeVisible();
+  expect(service.received.at(-1)?.headers).toMatchObject({ "x-api-key": "k1", "x-team": "gpu", "x-webhook-test": "true" });
+});
+
+test("a new secret signs at once, beside the old one while that lasts", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}?tab=settings`);
+  await page.getByRole("button", { name: "Rotate secret" }).click();
+  const dialog = page.getByRole("dialog", { name: "Rotate the signing secret" });
+  await dialog.getByLabel("The old secret signs too for").selectOption("24");
+  await dialog.getByRole("button", { name: "Rotate", exact: true }).click();
+  const secret = await dialog.getByLabel("Signing secret", { exact: true }).innerText();
+  expect(secret).not.toBe(webhook.secret);
+  await dialog.getByRole("button", { name: "I have copied it" }).click();
+  await expect(page.getByText("The one before signs too until")).toBeVisible();
+  await expect(page.getByText(`ends in ${secret.slice(-4)}`)).toBeVisible();
+  await berth.api.post(`/webhooks/${webhook.id}/test`);
+  expect(String(service.received.at(-1)?.headers["webhook-signature"]).split(" ")).toHaveLength(2);
+});
+
+test("pausing keeps events; resuming delivers them or drops them", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  const webhook = await berth.api.webhook({ name: "Pausing", endpoint_url: service.endpoint });
+  const resource = await berth.resource();
+  const page = await pageOf("admin");
+  await page.goto("/settings/webhooks");
+  const row = page.getByRole("row").filter({ hasText: "Pausing" });
+  const delivers = row.getByRole("switch", { name: "Pausing delivers" });
+  await expect(delivers).toBeChecked();
+  await delivers.click();
+  await expect(delivers).not.toBeChecked();
+  await expect(row).toContainText("paused");
+
+  await berth.api.reserve(resource.id, 1);
+  await page.goto(`/settings/webhooks/${webhook.id}`);
+  await expect(page.getByText("One delivery waits")).toBeVisible();
+  expect(service.received).toEqual([]);
+  await page.getByRole("button", { name: "Resume", exact: true }).click();
+  await expect(page.getByText("This webhook is paused")).toBeHidden();
+  await expect.poll(() => service.received.length).toBe(1);
+
+  await page.getByRole("switch", { name: "Pausing delivers" }).click();
+  await expect(page.getByText("This webhook is paused")).toBeVisible();
+  await berth.api.reserve(resource.id, 5);
+  await page.reload();
+  await page.getByRole("button", { name: "Resume and drop what waits" }).click();
+  await expect(page.getByText("This webhook is paused")).toBeHidden();
+  await page.getByRole("link", { name: "Deliveries" }).last().click();
+  await expect(deliveryRows(page).filter({ hasText: "Cancelled" })).toHaveCount(1);
+  expect(service.received).toHaveLength(1);
+});
+
+test("deleting asks first", async ({ berth, pageOf }) => {
+  const webhook = await berth.api.webhook({ name: "Short-lived", endpoint_url: "http://127.0.0.1:9/api/webhook" });
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}?tab=settings`);
+  const dialog = page.getByRole("dialog", { name: "Delete this webhook?" });
+  await page.getByRole("button", { name: "Delete webhook" }).click();
+  await dialog.getByRole("button", { name: "Keep it" }).click();
+  await expect(dialog).toBeHidden();
+  expect((await berth.api.raw("GET", `/webhooks/${webhook.id}`)).status).toBe(200);
+  await page.getByRole("button", { name: "Delete webhook" }).click();
+  await dialog.getByRole("button", { name: "Delete", exact: true }).click();
+  await expect(page).toHaveURL(/\/settings\/webhooks$/);
+  await expect(page.getByRole("heading", { name: "No webhooks yet" })).toBeVisible();
+  expect((await berth.api.raw("GET", `/webhooks/${webhook.id}`)).status).toBe(404);
+});
+
+test("the list shows how each webhook does, and changes by itself", async ({ berth, pageOf, receiver }) => {
+  const good = await receiver();
+  const bad = await receiver(answers(500, { detail: "out of GPUs" }));
+  await berth.api.webhook({ name: "Good one", endpoint_url: good.endpoint });
+  await berth.api.webhook({ name: "Bad one", endpoint_url: bad.endpoint, retry: { waits: [] } });
+  const page = await pageOf("admin");
+  await page.goto("/settings/webhooks");
+  const row = (name: string) => page.getByRole("row").filter({ hasText: name });
+  await expect(row("Good one")).toContainText("never");
+  const resource = await berth.resource();
+  await berth.api.reserve(resource.id);
+  await expect(row("Good one")).toContainText("healthy");
+  await expect(row("Good one")).toContainText("100 %");
+  await expect(row("Bad one")).toContainText("failing");
+  await expect(row("Bad one")).toContainText("0.0 %");
+});
+
+test("only administrators come here", async ({ pageOf }) => {
+  const page = await pageOf("alice");
+  await page.goto("/");
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+  await expect(page.getByRole("link", { name: "Webhook Integrations" })).toHaveCount(0);
+  await page.goto("/settings/webhooks");
+  await expect(page.getByRole("alert")).toContainText("Not allowed");
+});

@@ -1,0 +1,126 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { type IncomingHttpHeaders, type Server, type ServerResponse, createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** A request as it arrived. */
+export interface Received {
+  method: string;
+  path: string;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+}
+
+/** What a receiver does with a request. */
+export type Behaviour = (response: ServerResponse, request: Received) => void | Promise<void>;
+
+/** Answers, like a proper receiver. */
+export function answers(status: number, body: unknown = { status: "success" }, headers: Record<string, string> = {}): Behaviour {
+  return (response) => {
+    const [type, text] = typeof body === "string" ? ["text/html", body] : ["application/json", JSON.stringify(body)];
+    response.writeHead(status, { "content-type": type, ...headers }).end(text);
+  };
+}
+
+/** Takes the request and says nothing. */
+export const silent: Behaviour = () => {};
+
+/** Begins to answer and sends a byte a second. */
+export const dribbles: Behaviour = (response) => {
+  response.writeHead(200, { "content-type": "application/json", "content-length": "100000" });
+  const timer = setInterval(() => response.write(" "), 1_000);
+  response.on("close", () => clearInterval(timer));
+};
+
+/** Answers what is not HTTP. */
+export const speaksNoHttp: Behaviour = (response) => {
+  response.socket?.end("SSH-2.0-OpenSSH_9.2\r\n");
+};
+
+/** Breaks the connection. */
+export const hangsUp: Behaviour = (response) => {
+  response.socket?.destroy();
+};
+
+/** Answers with a body that does not end. */
+export const floods: Behaviour = (response) => {
+  const block = Buffer.alloc(64 * 1024, "x");
+  response.writeHead(200, { "content-type": "text/plain" });
+  const more = () => {
+    while (!response.destroyed && response.write(block));
+  };
+  response.on("drain", more);
+  more();
+};
+
+/** Keeps requests open until the test opens the gate. */
+export class Gate {
+  private opened: (() => void) | undefined;
+  private readonly wait = new Promise<void>((resolve) => {
+    this.opened = resolve;
+  });
+
+  constructor(private readonly then: Behaviour = answers(200)) {}
+
+  readonly behaviour: Behaviour = async (response, request) => {
+    await this.wait;
+    await this.then(response, request);
+  };
+
+  open(): void {
+    this.opened?.();
+  }
+}
+
+/** A receiver inside the test, which does what the test says and remembers what it got. */
+export class OddReceiver {
+  readonly received: Received[] = [];
+  behaviour: Behaviour = answers(200);
+
+  private constructor(
+    private readonly server: Server,
+    private readonly scheme: string,
+  ) {}
+
+  static async start(behaviour?: Behaviour, tls = false): Promise<OddReceiver> {
+    const server = tls ? createTlsServer(selfSigned()) : createServer();
+    const receiver = new OddReceiver(server, tls ? "https" : "http");
+    if (behaviour !== undefined) receiver.behaviour = behaviour;
+    server.on("request", async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk);
+      const { method = "", url: path = "", headers } = request;
+      const received = { method, path, headers, body: Buffer.concat(chunks) };
+      receiver.received.push(received);
+      await receiver.behaviour(response, received);
+    });
+    // Connections that a test breaks, or that Berth gives up, are no error here.
+    server.on("clientError", (_, socket) => socket.destroy());
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return receiver;
+  }
+
+  get endpoint(): string {
+    return `${this.scheme}://127.0.0.1:${(this.server.address() as AddressInfo).port}/api/webhook`;
+  }
+
+  async stop(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}
+
+/** A certificate that nobody trusts. */
+function selfSigned(): { key: Buffer; cert: Buffer } {
+  const folder = mkdtempSync(join(tmpdir(), "berth-certificate-"));
+  const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+  const ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"];
+  execFileSync("openssl", ["req", "-x509", ...ec, ...names, "-keyout", key, "-out", cert], { stdio: "pipe" });
+  const pair = { key: readFileSync(key), cert: readFileSync(cert) };
+  rmSync(folder, { recursive: true });
+  return pair;
+}

@@ -1,0 +1,50 @@
+import { join } from "node:path";
+import { Child, environment } from "./child.ts";
+import { guideReceiver, root } from "./paths.ts";
+
+/** A receiver as users have one: a process of its own. */
+export interface RunningReceiver {
+  process: Child;
+}
+
+/** How to start a receiver on a port with a secret. */
+export interface Kind {
+  name: string;
+  start(port: number, secret: string, options?: { stepsMs?: number }): Promise<Child>;
+  /** Whether it says at once that it is done, as the guide's does. */
+  immediate: boolean;
+}
+
+function example(name: string, program: string, file: string): Kind {
+  return {
+    name,
+    immediate: false,
+    async start(port, secret, options = {}) {
+      const env = { PORT: String(port), WEBHOOK_SECRET: secret, BERTH_STEPS_MS: String(options.stepsMs ?? 400) };
+      const command = { program, args: [join(root, "examples", file)], cwd: root, env: environment(env) };
+      const [child] = await Child.start(command, (line) => /^http:\/\//.exec(line)?.[0]);
+      return child;
+    },
+  };
+}
+
+export const python = example("examples/python", process.env.BERTH_PYTHON ?? "python3", "python/receiver.py");
+export const node = example("examples/node", process.execPath, "node/receiver.mjs");
+
+/** The guide's own `app.py`, unmodified. */
+export const guide: Kind = {
+  name: "the guide's own receiver",
+  immediate: true,
+  async start(port, secret) {
+    const program = process.env.BERTH_GUIDE_PYTHON;
+    if (program === undefined || guideReceiver === undefined) throw new Error("BERTH_GUIDE_RECEIVER is not set");
+    const args = ["-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", String(port)];
+    const env = environment({ WEBHOOK_SECRET: secret, PYTHONDONTWRITEBYTECODE: "1" });
+    const command = { program, args, cwd: guideReceiver, env };
+    const [child] = await Child.start(command, (line) => (line.includes("Uvicorn running on") ? true : undefined));
+    return child;
+  },
+};
+
+/** Those at hand. */
+export const kinds: Kind[] = guideReceiver === undefined ? [python, node] : [guide, python, node];

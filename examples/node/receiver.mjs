@@ -1,0 +1,238 @@
+// A receiver of Berth's webhooks without dependencies (Node 20 or later). Start from it.
+//
+//     WEBHOOK_SECRET=whsec_... node receiver.mjs
+//
+// It verifies every request, answers work that takes time with 202 at once, reports progress to the `status_url` of the
+// event, and does the work of a repeated event only once. Replace `provision` and `release` with what your service does.
+//
+// Settings, all by environment:
+//   WEBHOOK_SECRET   the webhook's secret; several, separated by spaces, while one is being rotated
+//   HOST, PORT       where to listen (127.0.0.1 and 8000; port 0 = any free one)
+//   BERTH_STEPS_MS   milliseconds between two steps of the make-believe provisioning (1500)
+//   FAIL_WITH        a status code to answer everything with, e.g. 500, to see what Berth does then
+//   DELAY_MS         milliseconds to wait before each answer
+
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { createServer } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const secrets = (process.env.WEBHOOK_SECRET ?? "").split(/\s+/).filter(Boolean);
+const host = process.env.HOST ?? "127.0.0.1";
+const port = Number(process.env.PORT ?? 8000);
+const stepMs = Number(process.env.BERTH_STEPS_MS ?? 1500);
+const failWith = Number(process.env.FAIL_WITH ?? 0);
+const delayMs = Number(process.env.DELAY_MS ?? 0);
+
+const maxBody = 1024 * 1024;
+// How far the clock of the sender may be from ours; what is older may be a replay.
+const toleranceSeconds = 5 * 60;
+const rememberedEvents = 10_000;
+
+/** The value of `X-Webhook-Signature`: keyed by the secret as it is written. */
+function signatureOfBody(secret, body) {
+  return `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`;
+}
+
+/** One entry of `webhook-signature` (Standard Webhooks): keyed by the bytes that `whsec_...` encodes. */
+function standardSignature(secret, id, timestamp, body) {
+  const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : secret;
+  return `v1,${createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64")}`;
+}
+
+/** Compares in constant time. */
+function same(one, other) {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+/**
+ * Why a request is not Berth's, or null when it is.
+ *
+ * `webhook-signature` decides where it is there: it covers the time, and carries a signature of the old and of the new
+ * secret while one is rotated. `X-Webhook-Signature` alone is for requests made by hand.
+ */
+function refusal(headers, body) {
+  const standard = headers["webhook-signature"];
+  if (standard === undefined) {
+    const given = headers["x-webhook-signature"] ?? "";
+    return secrets.some((secret) => same(given, signatureOfBody(secret, body))) ? null : "Invalid webhook signature";
+  }
+  const id = headers["webhook-id"] ?? "";
+  const timestamp = headers["webhook-timestamp"] ?? "";
+  if (!/^\d+$/.test(timestamp) || Math.abs(Date.now() / 1000 - Number(timestamp)) > toleranceSeconds) {
+    return "The signature's webhook-timestamp is too old or too new";
+  }
+  const expected = secrets.map((secret) => standardSignature(secret, id, timestamp, body));
+  const right = standard.split(" ").some((given) => expected.some((one) => same(given, one)));
+  return right ? null : "Invalid webhook signature";
+}
+
+/** Posts a status update; false when there is no point in going on. */
+async function report(event, job, update) {
+  const body = JSON.stringify({ ...update, timestamp: new Date().toISOString() });
+  // The same body again is harmless: Berth answers an exact repeat with 200 and changes nothing.
+  for (const wait of [1000, 2000, 4000]) {
+    try {
+      const answer = await fetch(event.status_url, {
+        method: "POST",
+        headers: {
+          "content-type": "application/json",
+          "x-webhook-id": String(event.webhook_id),
+          // With several secrets the last is the newest; Berth accepts the old one too while it is rotated.
+          "x-webhook-signature": signatureOfBody(secrets.at(-1), body),
+        },
+        body,
+        signal: AbortSignal.timeout(10_000),
+      });
+      if (answer.ok) return true;
+      console.error(`${event.reservation_id}: the status update was answered ${answer.status}: ${await answer.text()}`);
+      if (![429, 500, 502, 503, 504].includes(answer.status)) return false;
+    } catch (error) {
+      console.error(`${event.reservation_id}: the status update did not arrive: ${error.cause ?? error}`);
+    }
+    await sleep(wait);
+    if (job.stopped) return false;
+  }
+  return false;
+}
+
+/** Makes a resource ready step by step, and tells Berth how it goes. */
+async function work(event, job) {
+  const steps = [
+    { status: "provisioning", progress: 10, message: "Choosing nodes" },
+    { status: "provisioning", progress: 45, message: "Creating the cluster" },
+    { status: "provisioning", progress: 80, message: "Installing your key" },
+    { status: "ready", message: "The cluster is ready", details: { access_info: accessInfo(event) } },
+  ];
+  for (const step of steps) {
+    await sleep(stepMs);
+    if (job.stopped || !(await report(event, job, step))) break;
+  }
+  job.ended = true;
+}
+
+/** How to reach the resource; yours comes from your cluster manager. */
+function accessInfo(event) {
+  const [address, user] = ["192.168.100.10", `user-${event.user_id}`];
+  return { ip_address: address, port: 22, username: user, connection_command: `ssh ${user}@${address}` };
+}
+
+// What this process remembers. A real service keeps it in its database, in one transaction with the work.
+const jobs = new Map();
+const answers = new Map();
+
+/** reservation.created, reservation.updated */
+function provision(event) {
+  const running = jobs.get(event.reservation_id);
+  const busy = running !== undefined && !running.ended;
+  const changed = Object.keys(event.previous ?? {});
+  const rebuild = changed.includes("additional_config") || changed.includes("user_ssh_key");
+  if (event.event_type === "reservation.updated" && !busy && !rebuild) {
+    const details = { access_info: accessInfo(event) };
+    return [200, { status: "success", reservation_id: event.reservation_id, message: "The change was noted", details }];
+  }
+  if (busy) running.stopped = true;
+  // A test event has no reservation behind it that could be reported on.
+  if (event.test !== true && event.status_url) {
+    const job = { stopped: false, ended: false };
+    jobs.set(event.reservation_id, job);
+    void work(event, job);
+  }
+  const details = { estimated_ready_time: `${Math.max(1, Math.round((4 * stepMs) / 1000))} seconds` };
+  return [202, { status: "accepted", reservation_id: event.reservation_id, message: "The cluster is being created", details }];
+}
+
+/** reservation.cancelled, reservation.expired */
+function release(event) {
+  const job = jobs.get(event.reservation_id);
+  if (job !== undefined) job.stopped = true;
+  jobs.delete(event.reservation_id);
+  return [200, { status: "success", reservation_id: event.reservation_id, message: "The cluster was released" }];
+}
+
+/** user.access_requested */
+function accessRequested(event) {
+  console.error(`${event.user_id} asks for access to ${event.resource_name}: ${event.reason}`);
+  return [200, { status: "success", message: "The request was noted" }];
+}
+
+const routes = {
+  "/api/webhook/reservation": provision,
+  "/api/webhook/reservation/cancel": release,
+  "/api/webhook/access-request": accessRequested,
+};
+
+/** Answers an event; a repeated one is answered as before and its work is not done again. */
+function handle(event, act) {
+  const id = event.event_id;
+  if (answers.has(id)) {
+    console.error(`${id} came again; nothing is done twice`);
+    return answers.get(id);
+  }
+  const answer = act(event);
+  if (id !== undefined) {
+    answers.set(id, answer);
+    if (answers.size > rememberedEvents) answers.delete(answers.keys().next().value);
+  }
+  return answer;
+}
+
+/** The raw bytes: parsing and writing JSON anew would change what was signed. Null when there are too many. */
+async function bodyOf(request) {
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of request) {
+    size += chunk.length;
+    if (size > maxBody) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+async function respond(request) {
+  const path = request.url.split("?")[0];
+  if (request.method !== "POST") {
+    if (path in routes) return [405, { detail: "Send POST." }];
+    if (path !== "/" && path !== "/health") return [404, { detail: `There is nothing at ${path}.` }];
+    return [200, { status: "healthy", service: "berth-example-receiver", endpoints: Object.keys(routes) }];
+  }
+  const body = await bodyOf(request);
+  if (body === null) return [413, { detail: "Send at most 1 MiB." }];
+  await sleep(delayMs);
+  if (failWith) return [failWith, { detail: `FAIL_WITH is ${failWith}.` }];
+  const act = routes[path];
+  if (act === undefined) return [404, { detail: `There is nothing at ${path}.` }];
+  const refused = refusal(request.headers, body);
+  if (refused) return [401, { detail: refused }];
+  let event;
+  try {
+    event = JSON.parse(body.toString("utf8"));
+  } catch {
+    event = null;
+  }
+  if (event === null || typeof event !== "object" || Array.isArray(event)) {
+    return [400, { detail: "The body is not a JSON object." }];
+  }
+  if (act !== accessRequested && typeof event.reservation_id !== "string") {
+    return [422, { detail: "The field 'reservation_id' is missing." }];
+  }
+  console.error(`${event.event_type} ${event.reservation_id ?? ""} attempt ${request.headers["x-webhook-attempt"]}`);
+  return handle(event, act);
+}
+
+if (secrets.length === 0) {
+  console.error("Set WEBHOOK_SECRET to the secret that Berth showed when the webhook was saved.");
+  process.exit(1);
+}
+const server = createServer(async (request, response) => {
+  try {
+    const [status, answer] = await respond(request);
+    const headers = { "content-type": "application/json", ...(status === 405 ? { allow: "POST" } : {}) };
+    response.writeHead(status, headers).end(JSON.stringify(answer));
+  } catch (error) {
+    console.error(error);
+    if (!response.headersSent) response.writeHead(500, { "content-type": "application/json" });
+    response.end(JSON.stringify({ detail: "Internal error." }));
+  }
+});
+server.listen(port, host, () => console.log(`http://${host}:${server.address().port}`));

@@ -1,0 +1,269 @@
+"""A receiver of Berth's webhooks that uses Python's standard library alone. Start from it.
+
+    WEBHOOK_SECRET=whsec_... python3 receiver.py
+
+It verifies every request, answers work that takes time with 202 at once, reports progress to the `status_url` of the
+event, and does the work of a repeated event only once. Replace `provision` and `release` with what your service does.
+
+Settings, all by environment:
+  WEBHOOK_SECRET   the webhook's secret; several, separated by spaces, while one is being rotated
+  HOST, PORT       where to listen (127.0.0.1 and 8000; port 0 = any free one)
+  BERTH_STEPS_MS   milliseconds between two steps of the make-believe provisioning (1500)
+  FAIL_WITH        a status code to answer everything with, e.g. 500, to see what Berth does then
+  DELAY_MS         milliseconds to wait before each answer
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import OrderedDict
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SECRETS = os.environ.get("WEBHOOK_SECRET", "").split()
+STEP_SECONDS = float(os.environ.get("BERTH_STEPS_MS", "1500")) / 1000
+DELAY_SECONDS = float(os.environ.get("DELAY_MS", "0")) / 1000
+FAIL_WITH = int(os.environ.get("FAIL_WITH", "0"))
+
+MAX_BODY = 1024 * 1024
+# How far the clock of the sender may be from ours; what is older may be a replay.
+TOLERANCE_SECONDS = 5 * 60
+REMEMBERED_EVENTS = 10_000
+
+
+def signature_of_body(secret: str, body: bytes) -> str:
+    """The value of `X-Webhook-Signature`: keyed by the secret as it is written."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def standard_signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
+    """One entry of `webhook-signature` (Standard Webhooks): keyed by the bytes that `whsec_...` encodes."""
+    key = base64.b64decode(secret[6:]) if secret.startswith("whsec_") else secret.encode()
+    content = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+
+
+def same(one: str, other: str) -> bool:
+    """Compares in constant time."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def refusal(headers, body: bytes):
+    """Why a request is not Berth's, or None when it is.
+
+    `webhook-signature` decides where it is there: it covers the time, and carries a signature of the old and of the new
+    secret while one is rotated. `X-Webhook-Signature` alone is for requests made by hand.
+    """
+    standard = headers.get("webhook-signature")
+    if standard is None:
+        given = headers.get("X-Webhook-Signature", "")
+        right = any(same(given, signature_of_body(secret, body)) for secret in SECRETS)
+        return None if right else "Invalid webhook signature"
+    message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
+        return "The signature's webhook-timestamp is too old or too new"
+    expected = [standard_signature(secret, message_id, timestamp, body) for secret in SECRETS]
+    if not any(same(given, one) for given in standard.split(" ") for one in expected):
+        return "Invalid webhook signature"
+    return None
+
+
+class Job(threading.Thread):
+    """Makes a resource ready step by step, and tells Berth how it goes."""
+
+    def __init__(self, event: dict):
+        super().__init__(daemon=True)
+        self.event = event
+        self.stopped = threading.Event()
+
+    def run(self):
+        for progress, message in [(10, "Choosing nodes"), (45, "Creating the cluster"), (80, "Installing your key")]:
+            if self.stopped.wait(STEP_SECONDS) or not self.report("provisioning", message, progress=progress):
+                return
+        if not self.stopped.wait(STEP_SECONDS):
+            self.report("ready", "The cluster is ready", details={"access_info": access_info(self.event)})
+
+    def report(self, status: str, message: str, **more) -> bool:
+        """Posts a status update; False when there is no point in going on."""
+        now = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
+        body = json.dumps({"status": status, "timestamp": now, "message": message, **more}).encode()
+        request = urllib.request.Request(
+            self.event["status_url"],
+            data=body,
+            headers={
+                "Content-Type": "application/json",
+                "X-Webhook-Id": str(self.event["webhook_id"]),
+                # With several secrets the last is the newest; Berth accepts the old one too while it is rotated.
+                "X-Webhook-Signature": signature_of_body(SECRETS[-1], body),
+            },
+        )
+        # The same body again is harmless: Berth answers an exact repeat with 200 and changes nothing.
+        for wait in (1, 2, 4):
+            try:
+                with urllib.request.urlopen(request, timeout=10):
+                    return True
+            except urllib.error.HTTPError as error:
+                log(f"{self.event['reservation_id']}: the status update was answered {error.code}: {error.read()[:500]!r}")
+                if error.code not in (429, 500, 502, 503, 504):
+                    return False
+            except OSError as error:
+                log(f"{self.event['reservation_id']}: the status update did not arrive: {error}")
+            if self.stopped.wait(wait):
+                return False
+        return False
+
+
+class State:
+    """What this process remembers. A real service keeps it in its database, in one transaction with the work."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.jobs = {}
+        self.answers = OrderedDict()
+
+    def handle(self, event: dict, act):
+        """Answers an event; a repeated one is answered as before and its work is not done again."""
+        event_id = event.get("event_id")
+        with self.lock:
+            if event_id in self.answers:
+                log(f"{event_id} came again; nothing is done twice")
+                return self.answers[event_id]
+            answer = act(event)
+            if event_id is not None:
+                self.answers[event_id] = answer
+                if len(self.answers) > REMEMBERED_EVENTS:
+                    self.answers.popitem(last=False)
+            return answer
+
+    def provision(self, event: dict):
+        """reservation.created, reservation.updated"""
+        reservation = event["reservation_id"]
+        running = self.jobs.get(reservation)
+        busy = running is not None and running.is_alive()
+        changed = set(event.get("previous") or {})
+        if event.get("event_type") == "reservation.updated" and not busy and not changed & {"additional_config", "user_ssh_key"}:
+            return 200, {
+                "status": "success",
+                "reservation_id": reservation,
+                "message": "The change was noted",
+                "details": {"access_info": access_info(event)},
+            }
+        if busy:
+            running.stopped.set()
+        # A test event has no reservation behind it that could be reported on.
+        if not event.get("test") and event.get("status_url"):
+            job = self.jobs[reservation] = Job(event)
+            job.start()
+        return 202, {
+            "status": "accepted",
+            "reservation_id": reservation,
+            "message": "The cluster is being created",
+            "details": {"estimated_ready_time": f"{max(1, round(4 * STEP_SECONDS))} seconds"},
+        }
+
+    def release(self, event: dict):
+        """reservation.cancelled, reservation.expired"""
+        job = self.jobs.pop(event["reservation_id"], None)
+        if job is not None:
+            job.stopped.set()
+        return 200, {"status": "success", "reservation_id": event["reservation_id"], "message": "The cluster was released"}
+
+    def access_requested(self, event: dict):
+        """user.access_requested"""
+        log(f"{event.get('user_id')} asks for access to {event.get('resource_name')}: {event.get('reason')}")
+        return 200, {"status": "success", "message": "The request was noted"}
+
+
+def access_info(event: dict) -> dict:
+    """How to reach the resource; yours comes from your cluster manager."""
+    address, user = "192.168.100.10", f"user-{event['user_id']}"
+    return {"ip_address": address, "port": 22, "username": user, "connection_command": f"ssh {user}@{address}"}
+
+
+STATE = State()
+ROUTES = {
+    "/api/webhook/reservation": STATE.provision,
+    "/api/webhook/reservation/cancel": STATE.release,
+    "/api/webhook/access-request": STATE.access_requested,
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    # A client that stops in the middle must not hold a thread for ever.
+    timeout = 60
+
+    def do_GET(self):
+        if self.path in ROUTES:
+            return self.answer(405, {"detail": "Send POST."}, {"Allow": "POST"})
+        if self.path not in ("/", "/health"):
+            return self.answer(404, {"detail": f"There is nothing at {self.path}."})
+        return self.answer(200, {"status": "healthy", "service": "berth-example-receiver", "endpoints": sorted(ROUTES)})
+
+    def do_POST(self):
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            self.close_connection = True
+            return self.answer(411 if not length else 413, {"detail": "Send a Content-Length of at most 1 MiB."})
+        # The raw bytes: parsing and writing JSON anew would change what was signed.
+        body = self.rfile.read(int(length))
+        time.sleep(DELAY_SECONDS)
+        if FAIL_WITH:
+            return self.answer(FAIL_WITH, {"detail": f"FAIL_WITH is {FAIL_WITH}."})
+        act = ROUTES.get(self.path.split("?")[0])
+        if act is None:
+            return self.answer(404, {"detail": f"There is nothing at {self.path}."})
+        refused = refusal(self.headers, body)
+        if refused:
+            return self.answer(401, {"detail": refused})
+        try:
+            event = json.loads(body)
+            log(f"{event.get('event_type')} {event.get('reservation_id', '')} attempt {self.headers.get('X-Webhook-Attempt')}")
+            status, answer = STATE.handle(event, act)
+        except (ValueError, AttributeError):
+            return self.answer(400, {"detail": "The body is not a JSON object."})
+        except KeyError as error:
+            return self.answer(422, {"detail": f"The field {error} is missing."})
+        return self.answer(status, answer)
+
+    def answer(self, status: int, body: dict, headers=None):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        """Our own lines say more."""
+
+
+def log(text: str):
+    print(text, file=sys.stderr, flush=True)
+
+
+def main():
+    if not SECRETS:
+        sys.exit("Set WEBHOOK_SECRET to the secret that Berth showed when the webhook was saved.")
+    host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
+    server = ThreadingHTTPServer((host, port), Handler)
+    print(f"http://{host}:{server.server_address[1]}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+if __name__ == "__main__":
+    main()
