@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a developer types. `run`, `test`, `build`, `bench`.
 
+mod fuzz;
 mod page;
 mod postgres;
 mod shell;
@@ -42,6 +43,14 @@ enum Command {
     },
     /// Formatting and lints.
     Check,
+    /// Fuzz what strangers send: signatures, answers, status updates, URLs. Needs a nightly toolchain.
+    Fuzz {
+        /// Only this target.
+        target: Option<String>,
+        /// For each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Measure; see `cargo xtask bench --help`.
     Bench {
         /// Arguments for the benchmark.
@@ -59,10 +68,13 @@ fn main() -> anyhow::Result<()> {
         Command::Test { no_browser, browser } => suite::run(no_browser, browser.as_deref()),
         Command::Build { release } => build(release),
         Command::Check => suite::lints(),
+        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Bench { arguments } => {
             build(true)?;
             let step = Step::begin("Building the benchmark");
-            command("cargo").args(["build", "--release", "--package", "bench"]).run()?;
+            command("cargo")
+                .args(["build", "--release", "--workspace", "--exclude", "frontend", "--bin", "bench"])
+                .run()?;
             step.end();
             let output = if arguments.iter().any(|a| a == "--help" || a == "--quick" || a == "--only") {
                 vec![]
@@ -76,23 +88,25 @@ fn main() -> anyhow::Result<()> {
 
 fn run(berth: &[String]) -> anyhow::Result<()> {
     page::build(page::Profile::Dev)?;
-    let step = Step::begin("Building the server");
-    command("cargo").args(["build", "--package", "server"]).run()?;
-    step.end();
+    build_server(false)?;
     let demo = ["serve".to_owned(), "--demo".to_owned()];
     let arguments = if berth.is_empty() { &demo[..] } else { berth };
     command("target/debug/berth").args(arguments).run()
 }
 
+/// Builds `berth`. The selection is that of the tests: cargo unites the features of what is selected, and with another one it
+/// would build every dependency twice.
+fn build_server(release: bool) -> anyhow::Result<()> {
+    let step = Step::begin("Building the server");
+    let cargo = command("cargo").args(["build", "--workspace", "--exclude", "frontend", "--bin", "berth"]);
+    if release { cargo.args(["--release"]) } else { cargo }.run()?;
+    step.end();
+    Ok(())
+}
+
 fn build(release: bool) -> anyhow::Result<()> {
     page::build(if release { page::Profile::Release } else { page::Profile::Dev })?;
-    let step = Step::begin("Building the server");
-    let mut cargo = command("cargo").args(["build", "--package", "server"]);
-    if release {
-        cargo = cargo.args(["--release"]);
-    }
-    cargo.run()?;
-    step.end();
+    build_server(release)?;
     if release {
         shell::say("The one binary is target/release/berth.");
     }

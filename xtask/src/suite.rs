@@ -145,9 +145,7 @@ fn browser(specs: &[String], tally: &mut Tally) -> anyhow::Result<()> {
         bail!("The browser tests need Node 20 or later with npm. Install it, or leave them out with --no-browser.");
     }
     page::build(page::Profile::Dev)?;
-    let step = Step::begin("Building the server");
-    command("cargo").args(["build", "--package", "server"]).run()?;
-    step.end();
+    crate::build_server(false)?;
     let step = Step::begin("Installing the browser tests");
     command("npm").args(["ci", "--no-audit", "--no-fund"]).folder("end2end").run()?;
     let chromium = chromium()?;

@@ -70,6 +70,14 @@ pub fn for_page() -> anyhow::Result<()> {
     install("trunk", "trunk", TRUNK, true)
 }
 
+/// cargo-fuzz's version.
+const CARGO_FUZZ: &str = "0.13.1";
+
+/// Installs what fuzzing needs beside a nightly toolchain.
+pub fn for_fuzzing() -> anyhow::Result<()> {
+    install("cargo-fuzz", "cargo-fuzz", CARGO_FUZZ, true)
+}
+
 /// wasm-opt, where Node is there to bring it.
 pub fn wasm_opt() -> anyhow::Result<Option<PathBuf>> {
     let folder = folder()?;

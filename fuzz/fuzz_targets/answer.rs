@@ -1,0 +1,21 @@
+//! Whatever a receiver answers, reading it never fails, and what is kept can be stored and shown.
+#![no_main]
+
+use domain::event::EventType;
+use domain::provisioning::{Provisioning, ReceiverAnswer};
+
+libfuzzer_sys::fuzz_target!(|input: (u16, &[u8])| {
+    let (status, body) = input;
+    for event in EventType::ALL {
+        let answer = ReceiverAnswer::read(event, status, body);
+        assert!(answer.message.as_deref().unwrap_or_default().chars().count() <= 500);
+        let Some(next) = Provisioning::waiting(chrono::DateTime::UNIX_EPOCH).after_answer(&answer, chrono::DateTime::UNIX_EPOCH)
+        else {
+            continue;
+        };
+        let stored = serde_json::to_string(&next).unwrap();
+        // PostgreSQL takes no NUL.
+        assert!(!stored.contains("\\u0000"));
+        assert_eq!(serde_json::from_str::<Provisioning>(&stored).unwrap(), next);
+    }
+});

@@ -1,0 +1,21 @@
+//! A status update is taken or refused with 400 or 422 naming its fields; what is taken can be stored.
+#![no_main]
+
+use domain::provisioning::{Provisioning, StatusUpdate};
+
+libfuzzer_sys::fuzz_target!(|body: &[u8]| match StatusUpdate::parse(body) {
+    Err(problem) => match problem.kind.status() {
+        400 => {}
+        422 => assert!(!problem.errors.is_empty()),
+        other => panic!("{other}"),
+    },
+    Ok(update) => {
+        assert!(update.progress.unwrap_or_default() <= 100);
+        let now = chrono::DateTime::UNIX_EPOCH;
+        if let Ok(next) = Provisioning::waiting(now).after_update(&update, now) {
+            let stored = serde_json::to_string(&next).unwrap();
+            assert!(!stored.contains("\\u0000"));
+            assert_eq!(serde_json::from_str::<Provisioning>(&stored).unwrap(), next);
+        }
+    }
+});
