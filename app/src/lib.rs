@@ -3,6 +3,8 @@
 pub mod rpc;
 
 #[cfg(feature = "csr")]
+mod address;
+#[cfg(feature = "csr")]
 mod components;
 #[cfg(feature = "csr")]
 mod live;

@@ -280,10 +280,20 @@ pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u
     // The guide's receiver catches its own 401 and answers 500 with the text inside.
     let guide_401 =
         status == 500 && (lower.contains("invalid webhook signature") || (lower.contains("401") && of_signature));
+    // So it does at least where it gets that far. With the versions that the guide pins, its handler of the refusal fails in
+    // turn, and what comes is its framework's bare 500 or a reason that was left empty.
+    let speechless = status == 500
+        && (lower.trim() == "internal server error"
+            || said(body).is_some_and(|text| text.trim() == "Internal server error:"));
     let path = url::Url::parse(&job.url).map(|url| url.path().to_owned()).unwrap_or_default();
     match status {
         401 | 403 if of_signature => signature_refused(status, &quoted),
         _ if guide_401 => signature_refused(status, &quoted),
+        _ if speechless => diagnosis(
+            Code::ServerError,
+            format!("The receiver answered {status}: something failed inside it, and it does not say what."),
+            "Compare the webhook's secret with the one your service uses (WEBHOOK_SECRET): a service made from the guide's example answers like this when the signature does not match, or when it does not know the resource type. Else look into its log at this time; the delivery id is in X-Webhook-Delivery.",
+        ),
         401 | 403 => diagnosis(
             Code::CredentialsRefused,
             format!("The receiver answered {status}: it did not accept the credentials.{quoted}"),

@@ -182,7 +182,7 @@ async fn statuses_are_diagnosed() {
 }
 
 #[tokio::test]
-async fn the_guides_receiver_wraps_its_401_in_a_500() {
+async fn the_guides_receiver_answers_500_to_a_wrong_signature() {
     let router = axum::Router::new().route(
         "/",
         any(async || {
@@ -192,6 +192,14 @@ async fn the_guides_receiver_wraps_its_401_in_a_500() {
     );
     let done = try_url(&serve(router).await).await;
     assert_eq!(done.attempt.diagnosis.code, Code::SignatureRefused);
+    // What it really answers with the versions that its requirements pin.
+    for speechless in ["Internal Server Error", r#"{"detail":"Internal server error: "}"#] {
+        let router = axum::Router::new()
+            .route("/", any(async move || (StatusCode::INTERNAL_SERVER_ERROR, speechless).into_response()));
+        let diagnosis = try_url(&serve(router).await).await.attempt.diagnosis;
+        assert_eq!(diagnosis.code, Code::ServerError);
+        assert!(diagnosis.hint.starts_with("Compare the webhook's secret"), "{}", diagnosis.hint);
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ pub struct Credentials {
 /// A new account.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct UserInput {
     /// Login name: `[a-z][a-z0-9._-]{0,31}`.
     pub username: String,
@@ -50,7 +51,7 @@ pub struct UserInput {
 /// A change to an account; absent fields stay.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct UserPatch {
     /// New e-mail address.
     pub email: Option<String>,
@@ -97,6 +98,7 @@ pub struct ApiToken {
 /// `POST /api/v1/tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ApiTokenInput {
     /// 1 to 100 characters.
     pub name: String,

@@ -255,10 +255,10 @@ pub struct DeliveryDetail {
     pub attempt_log: Vec<Attempt>,
 }
 
-/// Filters of `GET /api/v1/deliveries` and of a replay.
+/// Filters of `GET /api/v1/deliveries` and of a replay. A misspelt one is refused: ignoring it would replay too much.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct DeliveryFilter {
     /// Only to this webhook.
     pub webhook_id: Option<WebhookId>,
@@ -277,6 +277,7 @@ pub struct DeliveryFilter {
 /// `POST /api/v1/deliveries/replay`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ReplayInput {
     /// Which deliveries; without `status` the failed ones.
     pub filter: DeliveryFilter,

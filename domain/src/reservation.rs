@@ -106,6 +106,7 @@ pub struct BusySpan {
 /// `POST /api/v1/reservations`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ReservationInput {
     /// The resource.
     pub resource_id: ResourceId,
@@ -127,7 +128,7 @@ pub struct ReservationInput {
 /// `PATCH /api/v1/reservations/{id}`; absent fields stay.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct ReservationPatch {
     /// At most 200 characters.
     pub title: Option<String>,

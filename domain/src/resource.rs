@@ -27,6 +27,7 @@ pub struct ResourceType {
 /// A new resource type.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ResourceTypeInput {
     /// `[a-z0-9]([a-z0-9-]{0,62})`.
     pub slug: String,
@@ -43,7 +44,7 @@ pub struct ResourceTypeInput {
 /// A change to a resource type; absent fields stay.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct ResourceTypePatch {
     /// 1 to 100 characters.
     pub name: Option<String>,
@@ -108,6 +109,7 @@ pub struct Resource {
 /// A new resource.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ResourceInput {
     /// 1 to 100 characters, unique within its type.
     pub name: String,
@@ -127,7 +129,7 @@ pub struct ResourceInput {
 /// A change to a resource; absent fields stay.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct ResourcePatch {
     /// 1 to 100 characters.
     pub name: Option<String>,
@@ -276,6 +278,7 @@ pub struct AccessRequest {
 /// `POST /api/v1/access-requests`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct AccessRequestInput {
     /// The resource.
     pub resource_id: ResourceId,

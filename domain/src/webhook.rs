@@ -107,6 +107,7 @@ pub struct Header {
 /// `POST /api/v1/webhooks`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct WebhookInput {
     /// 1 to 100 characters.
     pub name: String,
@@ -153,7 +154,7 @@ pub struct WebhookInput {
 /// `PATCH /api/v1/webhooks/{id}`; absent fields stay.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct WebhookPatch {
     /// 1 to 100 characters.
     pub name: Option<String>,
@@ -292,7 +293,7 @@ pub struct Webhook {
     pub enabled: bool,
     /// Why not, if not.
     pub state: WebhookState,
-    /// The last four characters of the secret, to tell secrets apart.
+    /// The last characters of the secret, at most four and at most a quarter of it, to tell secrets apart.
     pub secret_hint: String,
     /// The public key (`whpk_…`) that verifies its `v1a` signatures, where it has them.
     pub public_key: Option<String>,
@@ -320,7 +321,7 @@ pub struct WebhookWithSecret {
 /// `POST /api/v1/webhooks/{id}/rotate-secret`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct RotateInput {
     /// 0 to 168 hours during which the old secret signs too; 24 when absent.
     pub overlap_hours: Option<u32>,
@@ -331,7 +332,7 @@ pub struct RotateInput {
 /// `POST /api/v1/webhooks/{id}/resume`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct ResumeInput {
     /// Drop what waited instead of delivering it.
     pub drop_pending: bool,
@@ -340,7 +341,7 @@ pub struct ResumeInput {
 /// `POST /api/v1/webhooks/{id}/test`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TestInput {
     /// The first ticked event when absent.
     pub event_type: Option<EventType>,

@@ -120,7 +120,7 @@ for (const kind of kinds) {
       const admin = await pageOf("admin");
       await admin.goto(`/settings/webhooks/${webhook.id}?tab=test`);
       await admin.getByRole("button", { name: "Send Test Event" }).click();
-      await expect(verdict(admin, /did not accept the signature/)).toContainText("Compare the webhook's secret");
+      await expect(verdict(admin, kind.wrongSecret.words)).toContainText("Compare the webhook's secret");
 
       const user = await pageOf("alice");
       const id = await reserve(user, resource.id);
@@ -128,9 +128,9 @@ for (const kind of kinds) {
       await expect(admin.getByText(/next attempt in \d s/)).toBeVisible();
       await expect(admin.getByText("attempt 4 of 4")).toBeVisible();
       await expect(provisioning(user)).toHaveText(/failed$/);
-      await expect(user.getByText(/did not accept the signature/).first()).toBeVisible();
+      await expect(user.getByText(kind.wrongSecret.words).first()).toBeVisible();
       const [delivery] = await berth.api.deliveries(`reservation_id=${id}`);
-      await expectGuideRetries(berth.api.url, berth.api.token, delivery?.id ?? "", "signature_refused");
+      await expectGuideRetries(berth.api.url, berth.api.token, delivery?.id ?? "", kind.wrongSecret.code);
     });
 
     test("a stopped and a slow receiver get the diagnosis that helps", async ({ berth, pageOf }) => {

@@ -157,7 +157,7 @@ test("whoever is second is told of the conflict and loses nothing of the form", 
   for (const page of pages) if (await lost(page).isVisible()) losers.push(page);
   expect(losers).toHaveLength(1);
   const [loser] = losers as [Page];
-  await expect(lost(loser)).toContainText("Conflict");
+  await expect(lost(loser)).toContainText("already reserved");
   await expect(form(loser).getByLabel("Title")).toHaveValue("Mine");
   await form(loser).getByLabel("Start").fill(local(later(tenOClock(3), 2)));
   await form(loser).getByLabel("End", { exact: true }).fill(local(later(tenOClock(3), 3)));
@@ -176,7 +176,7 @@ test("changing and cancelling", async ({ berth, pageOf }) => {
   const modify = page.getByRole("dialog", { name: "Modify reservation" });
   await modify.getByLabel("End", { exact: true }).fill(local(nextHour(31)));
   await modify.getByRole("button", { name: "Save changes" }).click();
-  await expect(modify.getByRole("alert")).toContainText("Conflict");
+  await expect(modify.getByRole("alert")).toContainText("already reserved");
   await modify.getByLabel("End", { exact: true }).fill(local(nextHour(27)));
   await modify.getByLabel("Title").fill("Longer");
   await modify.getByLabel("Number of GPUs").fill("8");

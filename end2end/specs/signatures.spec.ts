@@ -1,6 +1,7 @@
 // What Berth signs is verified by others' code: the `standardwebhooks` package and Python's hmac.
 
 import { execFileSync } from "node:child_process";
+import { createPublicKey, verify as verifyEd25519 } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { expect, test } from "../fixtures.ts";
 import type { Reservation } from "../support/api.ts";
@@ -47,6 +48,25 @@ for (const { name, secret } of CASES) {
     }
   });
 }
+
+test("an Ed25519 signature is verified with the public key alone", async ({ berth, receiver }) => {
+  const service = await receiver();
+  const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, ed25519: true });
+  await berth.api.post(`/webhooks/${webhook.id}/test`);
+  const [request] = service.received;
+  const raw = Buffer.from(String(webhook.public_key).replace("whpk_", ""), "base64");
+  // RFC 8410: what stands before the 32 bytes of an Ed25519 public key in DER.
+  const key = createPublicKey({ key: Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), raw]), format: "der", type: "spki" });
+  const header = (name: string) => String(request?.headers[name]);
+  const signed = Buffer.concat([Buffer.from(`${header("webhook-id")}.${header("webhook-timestamp")}.`), request?.body ?? Buffer.alloc(0)]);
+  const [symmetric, asymmetric] = header("webhook-signature").split(" ");
+  expect(symmetric).toMatch(/^v1,/);
+  const signature = Buffer.from(String(asymmetric).replace("v1a,", ""), "base64");
+  expect(verifyEd25519(null, signed, key, signature)).toBe(true);
+  expect(verifyEd25519(null, Buffer.concat([signed, Buffer.from(" ")]), key, signature)).toBe(false);
+  // Libraries that know only `v1` pass over the other.
+  verify(new Webhook(webhook.secret), request);
+});
 
 test("while a secret is rotated the old one and the new one verify, and each signs status updates", async ({ berth, receiver }) => {
   const service = await receiver();

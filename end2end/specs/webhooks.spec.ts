@@ -118,11 +118,14 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
   await page.getByLabel("Name", { exact: true }).fill("X-Team");
   await page.getByLabel("Value").fill("gpu");
   await page.getByLabel("Requests a second").fill("50");
+  await page.getByRole("checkbox", { name: "Its answers drive provisioning" }).uncheck();
+  await page.getByRole("checkbox", { name: "Also sign with Ed25519" }).check();
   await save(page);
   await expect(page.getByLabel("Signing secret", { exact: true })).toHaveText("your-secret-key");
   await page.getByRole("link", { name: "To the webhook" }).click();
   await expect(page.getByText("OAuth 2.0, tokens from")).toBeVisible();
   await expect(page.getByText("50 requests a second")).toBeVisible();
+  await expect(page.getByText("are only logged")).toBeVisible();
 
   // The secret was shown that once.
   await page.reload();
@@ -130,6 +133,7 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
   await page.getByRole("link", { name: "Settings", exact: true }).click();
   await expect(page.getByText("your-secret-key")).toHaveCount(0);
   await expect(page.getByText("not-to-be-seen")).toHaveCount(0);
+  const publicKey = await page.getByLabel("Ed25519 public key", { exact: true }).innerText();
 
   await page.getByLabel("Webhook Name").fill("Renamed");
   await choose(page, "Authentication Method", "API Key");
@@ -143,6 +147,7 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
   const [saved] = (await berth.api.get<ApiPage<Webhook>>("/webhooks")).items;
   expect(saved).toMatchObject({ name: "Renamed", auth: { method: "api_key", header: "X-API-Key" }, rate_limit: 50 });
   expect(saved).toMatchObject({ headers: [{ name: "X-Team", value: "gpu" }], delivery_paths: { layout: "single" } });
+  expect(saved).toMatchObject({ provisions: false, public_key: publicKey });
 
   await page.getByRole("link", { name: "Send Test Event" }).click();
   await page.getByRole("button", { name: "Send Test Event" }).click();

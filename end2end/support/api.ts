@@ -4,6 +4,7 @@ export interface Webhook {
   name: string;
   endpoint_url: string;
   secret_hint: string;
+  public_key: string | null;
   state: string;
   enabled: boolean;
 }

@@ -13,12 +13,15 @@ export interface Kind {
   start(port: number, secret: string, options?: { stepsMs?: number }): Promise<Child>;
   /** Whether it says at once that it is done, as the guide's does. */
   immediate: boolean;
+  /** How a wrong secret is diagnosed from what it answers. */
+  wrongSecret: { words: RegExp; code: string };
 }
 
 function example(name: string, program: string, file: string): Kind {
   return {
     name,
     immediate: false,
+    wrongSecret: { words: /did not accept the signature/, code: "signature_refused" },
     async start(port, secret, options = {}) {
       const env = { PORT: String(port), WEBHOOK_SECRET: secret, BERTH_STEPS_MS: String(options.stepsMs ?? 400) };
       const command = { program, args: [join(root, "examples", file)], cwd: root, env: environment(env) };
@@ -35,6 +38,8 @@ export const node = example("examples/node", process.execPath, "node/receiver.mj
 export const guide: Kind = {
   name: "the guide's own receiver",
   immediate: true,
+  // It fails while it refuses: a bare 500 with no word of why.
+  wrongSecret: { words: /something failed inside it, and it does not say what/, code: "server_error" },
   async start(port, secret) {
     const program = process.env.BERTH_GUIDE_PYTHON;
     if (program === undefined || guideReceiver === undefined) throw new Error("BERTH_GUIDE_RECEIVER is not set");

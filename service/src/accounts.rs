@@ -14,6 +14,7 @@ use sea_orm::{ConnectionTrait as _, QueryResult};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
+use subtle::ConstantTimeEq as _;
 
 /// How long a session lasts.
 const SESSION: Duration = Duration::days(7);
@@ -122,11 +123,19 @@ impl Service {
         Ok(self.rows("SELECT 1 AS one FROM users LIMIT 1", []).await?.is_empty())
     }
 
-    /// Makes the first administrator; the caller has checked the one-time code or that the visit is local.
+    /// Makes the first administrator, on a visit from this machine (`local`) or with the one-time code that was printed at
+    /// start (`expected`).
     ///
     /// # Errors
-    /// 409 when an account exists; 422 naming the fields at fault.
-    pub async fn set_up(&self, input: SetupInput) -> Result<LoggedIn, Problem> {
+    /// 403 from elsewhere without the code; 409 when an account exists; 422 naming the fields at fault.
+    pub async fn set_up(&self, input: SetupInput, local: bool, expected: &str) -> Result<LoggedIn, Problem> {
+        let code = input.code.unwrap_or_default();
+        let right: bool = code.as_bytes().ct_eq(expected.as_bytes()).into();
+        if !local && (expected.is_empty() || !right) {
+            return Err(Problem::forbidden(
+                "Open the set-up link that Berth printed when it started, or set it up from the machine itself.",
+            ));
+        }
         let user = UserInput {
             username: input.username,
             email: input.email,

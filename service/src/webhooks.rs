@@ -67,7 +67,8 @@ fn webhook(row: &QueryResult, now: DateTime<Utc>) -> Result<(Webhook, bool), Pro
 
 fn hint(secret: &Secret) -> String {
     let letters: Vec<char> = secret.expose().chars().collect();
-    letters[letters.len().saturating_sub(4)..].iter().collect()
+    // Of a short one less: what is shown must not help to guess the rest.
+    letters[letters.len() - (letters.len() / 4).min(4)..].iter().collect()
 }
 
 /// The value at a quantile of sorted values (nearest rank).
@@ -438,14 +439,11 @@ impl Service {
             Some(text) => Secret::paste(text).map_err(|message| Problem::field("secret", message))?,
             None => Secret::generate(crate::secrets::random()),
         };
-        let row = self.webhook_row(id).await?;
-        let (signing_key, public_key) = match get::<Option<String>>(&row, "public_key")? {
-            Some(_) => self.new_signing_key()?,
-            None => (None, None),
-        };
+        self.webhook_row(id).await?;
+        let (signing_key, public_key) = self.new_signing_key()?;
         let now = self.now();
         let until = (overlap > 0).then(|| (now + Duration::hours(i64::from(overlap))).timestamp_millis());
-        let sql = "UPDATE webhooks SET previous_secret = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE secret END, previous_signing_key = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE signing_key END, previous_secret_until = $1, secret = $2, secret_hint = $3, revision = revision + 1, updated_at = $4, signing_key = $6, public_key = $7 WHERE id = $5";
+        let sql = "UPDATE webhooks SET previous_secret = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE secret END, previous_signing_key = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE signing_key END, previous_secret_until = $1, secret = $2, secret_hint = $3, revision = revision + 1, updated_at = $4, signing_key = CASE WHEN signing_key IS NULL THEN NULL ELSE $6 END, public_key = CASE WHEN signing_key IS NULL THEN NULL ELSE $7 END WHERE id = $5";
         let values: Vec<Value> = vec![
             until.into(),
             self.inner.cipher.encrypt("webhook-secret", secret.expose())?.into(),

@@ -47,14 +47,14 @@ fn token(name: &str) -> ApiTokenInput {
 async fn the_first_visit_sets_up_once(t: TestService) {
     assert!(t.needs_setup().await.unwrap());
     t.ready_to_race().await;
-    let (one, other) = tokio::join!(t.set_up(setup("alice")), t.set_up(setup("bob")));
+    let (one, other) = tokio::join!(t.set_up(setup("alice"), true, ""), t.set_up(setup("bob"), true, ""));
     let (won, lost) = if one.is_ok() { (one, other) } else { (other, one) };
     let won = won.unwrap();
     refused(lost, Conflict);
     assert_eq!(won.info.user.role, Role::Administrator);
     assert_eq!(t.actor_of_session(&won.token).await.unwrap().1, won.info);
     assert!(!t.needs_setup().await.unwrap());
-    refused(t.set_up(setup("carol")).await, Conflict);
+    refused(t.set_up(setup("carol"), true, "").await, Conflict);
 }
 
 async fn logging_in_gives_a_session_that_ends(t: TestService) {

@@ -43,6 +43,8 @@ impl ConfigState {
                     let text = text.get_untracked();
                     let value = match field.kind {
                         FieldKind::Boolean => Value::Bool(ticked.get_untracked()),
+                        // Emptied on purpose: no default may slip in for it.
+                        _ if text.trim().is_empty() && field.required => Value::String(String::new()),
                         _ if text.trim().is_empty() => return None,
                         FieldKind::Integer { .. } => {
                             text.trim().parse::<i64>().map_or(Value::String(text), Value::from)

@@ -1,5 +1,6 @@
 //! Requests for access to resources.
 
+use crate::address::in_address;
 use crate::components::*;
 use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load};
@@ -12,7 +13,7 @@ use leptos::prelude::*;
 #[component]
 pub fn AccessRequestsPage() -> impl IntoView {
     let session = use_session();
-    let status = RwSignal::new(if session.is_admin() { "pending" } else { "" }.to_owned());
+    let [status] = in_address([("status", if session.is_admin() { "pending" } else { "" })]);
     let list = load(move || catalogue::list_access_requests(AccessStatus::parse(&status.get())));
     use_live().on(move |event| {
         // Requests and decisions come with a notification.

@@ -1,5 +1,6 @@
 //! The list of reservations.
 
+use crate::address::in_address;
 use crate::components::*;
 use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load, read_more};
@@ -51,8 +52,7 @@ pub fn ReservationRow(reservation: Reservation, #[prop(optional)] owner: bool) -
 #[component]
 pub fn ReservationsPage() -> impl IntoView {
     let session = use_session();
-    let whose = RwSignal::new("mine".to_owned());
-    let status = RwSignal::new("active".to_owned());
+    let [whose, status] = in_address([("whose", "mine"), ("status", "active")]);
     let filter = move || ReservationFilter {
         mine: Some(whose.get() == "mine"),
         status: ReservationStatus::parse(&status.get()),

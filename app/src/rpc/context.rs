@@ -67,6 +67,9 @@ pub(super) fn set_status(problem: &Problem) {
         && let Ok(status) = leptos::server_fn::axum_export::http::StatusCode::from_u16(problem.kind.status())
     {
         options.set_status(status);
+        if let Some(seconds) = problem.retry_after {
+            options.insert_header(leptos::server_fn::axum_export::http::header::RETRY_AFTER, seconds.into());
+        }
     }
 }
 

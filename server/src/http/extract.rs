@@ -43,7 +43,9 @@ impl FromRequestParts<App> for Caller {
         if parts.headers.contains_key(header::AUTHORIZATION) {
             let token = bearer(&parts.headers)
                 .ok_or_else(|| Problem::unauthenticated("Send the API token as: Authorization: Bearer <token>."))?;
-            let (actor, info) = app.service.actor_of_token(token).await?;
+            let known = app.service.actor_of_token(token).await;
+            app.rates.note(token, known.is_ok());
+            let (actor, info) = known?;
             return Ok(Self { actor, info });
         }
         let Some(token) = session(&parts.headers) else {
@@ -104,13 +106,18 @@ fn dotted(path: &serde_path_to_error::Path) -> String {
 
 /// What serde says of the part at `path`; `whole` names the whole.
 fn fault(path: &str, text: &str, whole: &str) -> Problem {
-    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-    match (missing, path) {
-        (Some(field), "") => Problem::field(field, "This field is missing."),
-        (Some(field), path) => Problem::field(format!("{path}.{field}"), "This field is missing."),
-        (None, "") => Problem::field(whole, sentence(text)),
-        (None, path) => Problem::field(path, sentence(text)),
+    let below = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+    if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return Problem::field(below(field), "This field is missing.");
     }
+    if let Some((field, known)) = text.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, expected "))
+    {
+        // The path leads to the unknown field itself, but not where it is at the top.
+        let leads_there = path == field || path.ends_with(&format!(".{field}"));
+        let field = if leads_there { path.to_owned() } else { below(field) };
+        return Problem::field(field, format!("There is no such field. Use {known}."));
+    }
+    Problem::field(if path.is_empty() { whole } else { path }, sentence(text))
 }
 
 fn sentence(text: &str) -> String {

@@ -10,31 +10,56 @@ use axum::response::{IntoResponse as _, Response};
 use domain::{Problem, ProblemKind};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Requests a second for each token or address.
-pub struct Rates(Option<(DefaultKeyedRateLimiter<String>, u32)>);
+pub struct Rates {
+    limit: Option<(DefaultKeyedRateLimiter<String>, u32)>,
+    /// Digests of tokens that were accepted lately. Only those have a limit of their own: else whoever makes tokens up would
+    /// have none.
+    accepted: Mutex<HashSet<String>>,
+}
 
 impl Rates {
     /// A limit of `rate` a second with bursts of twice that; 0 = none.
     pub fn new(rate: u32) -> Self {
-        Self(NonZeroU32::new(rate).map(|rate| {
+        let limit = NonZeroU32::new(rate).map(|rate| {
             let burst = NonZeroU32::new(rate.get().saturating_mul(2)).unwrap_or(rate);
             (RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)), rate.get())
-        }))
+        });
+        Self { limit, accepted: Mutex::default() }
     }
 
     /// Forgets those who have not asked for some time.
     pub fn tidy(&self) {
-        if let Some((limiter, _)) = &self.0 {
+        if let Some((limiter, _)) = &self.limit {
             limiter.retain_recent();
+        }
+        self.accepted().clear();
+    }
+
+    /// Remembers whether a token is one.
+    pub fn note(&self, token: &str, is_one: bool) {
+        if self.limit.is_some() {
+            let digest = service::secrets::digest(token);
+            if is_one {
+                self.accepted().insert(digest)
+            } else {
+                self.accepted().remove(&digest)
+            };
         }
     }
 
+    fn accepted(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn check(&self, key: String) -> Result<(), Problem> {
-        let Some((limiter, rate)) = &self.0 else { return Ok(()) };
+        let Some((limiter, rate)) = &self.limit else { return Ok(()) };
         limiter.check_key(&key).map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
             let mut problem = Problem::new(
@@ -62,16 +87,17 @@ pub fn peer(request: &Request) -> Option<SocketAddr> {
 
 /// Refuses whoever asks too often.
 pub async fn rate_limit(State(app): State<App>, request: Request, next: Next) -> Response {
-    let key = match bearer(request.headers()) {
-        // Not the token itself: the key stays in memory.
-        Some(token) => service::secrets::digest(token),
-        None => client_address(request.headers(), peer(&request), app.config.trust_proxy)
+    // Not the token itself: the key stays in memory.
+    let token = bearer(request.headers()).map(service::secrets::digest);
+    let key = match &token {
+        Some(token) if app.rates.accepted().contains(token) => token.clone(),
+        _ => client_address(request.headers(), peer(&request), app.config.trust_proxy)
             .map_or_else(String::new, |ip| ip.to_string()),
     };
-    match app.rates.check(key) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => ApiError(problem).into_response(),
+    if let Err(problem) = app.rates.check(key) {
+        return ApiError(problem).into_response();
     }
+    next.run(request).await
 }
 
 /// Refuses requests that another site made a browser send.

@@ -1,6 +1,7 @@
 //! The list of deliveries: filters in the address, rows that change as it happens.
 
 use super::{DeliveryRows, upsert_delivery};
+use crate::address::in_address;
 use crate::components::*;
 use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load, read_more};
@@ -12,8 +13,6 @@ use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::page::PageQuery;
 use leptos::prelude::*;
-use leptos_router::NavigateOptions;
-use leptos_router::hooks::{use_location, use_navigate, use_query_map};
 
 /// The filters, as the address holds them.
 const KEYS: [&str; 6] = ["webhook", "event", "status", "reservation", "since", "until"];
@@ -50,10 +49,11 @@ pub fn DeliveriesPage() -> impl IntoView {
 /// The list with its filters; of one webhook where `webhook` is given.
 #[component]
 pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoView {
-    let query = use_query_map();
-    let location = use_location();
-    let navigate = use_navigate();
-    let value = move |key: &'static str| query.read().get(key).unwrap_or_default();
+    let inputs = in_address(KEYS.map(|key| (key, "")));
+    let input = move |key: &str| {
+        KEYS.iter().zip(inputs).find(|(k, _)| **k == key).map_or_else(|| RwSignal::new(String::new()), |(_, s)| s)
+    };
+    let value = move |key: &str| input(key).get();
     let filter = Memo::new(move |_| DeliveryFilter {
         webhook_id: webhook.or_else(|| value("webhook").parse().ok()),
         event_type: EventType::parse(&value("event")),
@@ -61,32 +61,6 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
         reservation_id: Some(value("reservation").trim().to_owned()).filter(|id| !id.is_empty()),
         since: moment(&value("since")),
         until: moment(&value("until")),
-    });
-    let inputs = KEYS.map(|key| (key, RwSignal::new(untrack(|| value(key)))));
-    let input = move |key: &str| {
-        inputs.iter().find(|(k, _)| *k == key).map_or_else(|| RwSignal::new(String::new()), |(_, s)| *s)
-    };
-    // The address follows the inputs, and they follow the address when one goes back.
-    Effect::new(move |before: Option<[String; 6]>| {
-        let now = inputs.map(|(_, signal)| signal.get());
-        if before.is_some_and(|before| before != now) {
-            let rest = untrack(|| query.read().get("tab")).map(|tab| ("tab", tab));
-            let pairs = rest.into_iter().chain(KEYS.into_iter().zip(now.clone())).filter(|(_, v)| !v.is_empty());
-            let search =
-                pairs.map(|(k, v)| format!("{k}={}", js_sys::encode_uri_component(&v))).collect::<Vec<_>>().join("&");
-            let path = location.pathname.get_untracked();
-            let target = if search.is_empty() { path } else { format!("{path}?{search}") };
-            navigate(&target, NavigateOptions { replace: true, scroll: false, ..Default::default() });
-        }
-        now
-    });
-    Effect::new(move |_| {
-        for (key, signal) in inputs {
-            let value = value(key);
-            if signal.get_untracked() != value {
-                signal.set(value);
-            }
-        }
     });
     let list = load(move || rpc::list_deliveries(filter.get(), PageQuery::default()));
     use_live().on(move |event| match event {
@@ -123,7 +97,7 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
     let mut statuses = vec![(String::new(), "Any status".to_owned())];
     statuses.extend(DeliveryStatus::ALL.map(|s| (s.as_str().to_owned(), s.word().to_owned())));
     let filtered = move || KEYS.iter().any(|key| !value(key).is_empty());
-    let clear = Callback::new(move |()| inputs.iter().for_each(|(_, signal)| signal.set(String::new())));
+    let clear = Callback::new(move |()| inputs.iter().for_each(|signal| signal.set(String::new())));
     let since = move || {
         let mut options =
             words([("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")]);

@@ -13,7 +13,6 @@ use domain::account::{Credentials, SessionInfo, SetupInput};
 use serde::Serialize;
 use service::accounts::LoggedIn;
 use std::net::SocketAddr;
-use subtle::ConstantTimeEq as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -86,20 +85,6 @@ pub fn is_local(headers: &HeaderMap, peer: SocketAddr) -> bool {
     peer.ip().is_loopback() && !headers.contains_key("x-forwarded-for") && !headers.contains_key("forwarded")
 }
 
-/// Whether a visit may set Berth up.
-///
-/// # Errors
-/// 403 from elsewhere without the one-time code of the link printed at start.
-pub fn may_set_up(code: Option<&str>, local: bool, expected: &str) -> Result<(), Problem> {
-    let right = code.is_some_and(|code| code.as_bytes().ct_eq(expected.as_bytes()).into());
-    if local || right {
-        return Ok(());
-    }
-    Err(Problem::forbidden(
-        "Open the set-up link that Berth printed when it started, or set it up from the machine itself.",
-    ))
-}
-
 /// Whether Berth has to be set up.
 #[utoipa::path(get, path = "/setup", tag = "session", security(()), responses((status = 200, body = SetupState)))]
 async fn setup_state(
@@ -120,7 +105,6 @@ async fn set_up(
     body: Json<SetupInput>,
 ) -> Result<Response, ApiError> {
     not_foreign(&headers, &app)?;
-    may_set_up(body.value.code.as_deref(), is_local(&headers, peer), &app.setup_code)?;
-    let done = app.service.set_up(body.value).await?;
+    let done = app.service.set_up(body.value, is_local(&headers, peer), &app.setup_code).await?;
     Ok(logged_in(&app, done))
 }

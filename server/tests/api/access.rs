@@ -1,0 +1,111 @@
+//! `/api/v1/access-requests`.
+
+use crate::receiver::Receiver;
+use crate::support::{TestServer, on_both_engines, on_one_engine, time};
+use serde_json::{Value, json};
+
+on_both_engines![a_request_is_told_to_the_receiver_and_approved,];
+
+on_one_engine![a_request_is_denied, requests_at_fault_are_named, people_see_their_own_requests,];
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
+
+async fn a_request_is_told_to_the_receiver_and_approved(t: TestServer) {
+    let resource = t.resource("node-1", "restricted").await;
+    let receiver = Receiver::start().await;
+    let webhook = t.webhook(&receiver, json!({})).await.id();
+    t.alice.patch("/users/alice", json!({"ssh_key": KEY}), 200).await;
+    let made =
+        t.alice.post("/access-requests", json!({"resource_id": resource, "reason": "A paper is due."}), 201).await;
+    assert!(made.text("id").starts_with("acr_"));
+    let expected = json!({
+        "id": made.body["id"], "user_id": "alice", "resource_id": resource, "resource_name": "node-1",
+        "resource_type": "gpu-cluster", "reason": "A paper is due.", "status": "pending",
+        "requested_at": made.body["requested_at"], "decided_by": null, "decided_at": null,
+    });
+    assert_eq!(made.body, expected);
+    let got = &receiver.reached(1).await[0];
+    assert_eq!((got.path.as_str(), got.event()), ("/api/webhook/access-request", "user.access_requested"));
+    let event = json!({
+        "event_type": "user.access_requested", "event_id": got.header("webhook-id"), "timestamp": made.body["requested_at"],
+        "webhook_id": webhook, "test": false, "access_request_id": made.body["id"], "user_id": "alice",
+        "user_email": "alice@example.com", "resource_type": "gpu-cluster", "resource_id": resource, "resource_name": "node-1",
+        "reason": "A paper is due.", "requested_at": made.body["requested_at"], "user_ssh_key": KEY,
+    });
+    assert_eq!(got.body, event);
+    let delivery = &t.finished("event_type=user.access_requested", 1).await[0];
+    assert_eq!((&delivery["status"], &delivery["reservation_id"]), (&json!("succeeded"), &Value::Null));
+    // Asked is not granted, and once is enough.
+    t.alice.post("/reservations", t.span(resource, 1, 2), 403).await;
+    t.alice.post("/access-requests", json!({"resource_id": resource, "reason": "Please!"}), 409).await;
+    let path = format!("/access-requests/{}/approve", made.text("id"));
+    t.alice.post(&path, Value::Null, 403).await;
+    t.nobody.post(&path, Value::Null, 401).await;
+    let approved = t.root.post(&path, Value::Null, 200).await;
+    assert_eq!((&approved.body["status"], &approved.body["decided_by"]), (&json!("approved"), &json!("root")));
+    assert!(time(&approved.body["decided_at"]) >= time(&made.body["requested_at"]));
+    t.booking(&t.alice, resource, 1, 2).await;
+    t.bob.post("/reservations", t.span(resource, 3, 4), 403).await;
+    assert_eq!(t.alice.get(&format!("/resources/{resource}"), 200).await.body["bookable"], true);
+    t.root.post(&path, Value::Null, 409).await;
+    t.root.post(&path.replace("approve", "deny"), Value::Null, 409).await;
+}
+
+async fn a_request_is_denied(t: TestServer) {
+    let resource = t.resource("node-1", "restricted").await;
+    let input = json!({"resource_id": resource, "reason": "A paper is due."});
+    let made = t.alice.post("/access-requests", input.clone(), 201).await;
+    let path = format!("/access-requests/{}/deny", made.text("id"));
+    t.bob.post(&path, Value::Null, 403).await;
+    let denied = t.root.post(&path, Value::Null, 200).await;
+    assert_eq!((&denied.body["status"], &denied.body["decided_by"]), (&json!("denied"), &json!("root")));
+    t.alice.post("/reservations", t.span(resource, 1, 2), 403).await;
+    assert!(t.alice.get("/notifications", 200).await.items()[0]["message"].as_str().unwrap().contains("denied"));
+    t.root.post(&path, Value::Null, 409).await;
+    t.root.post("/access-requests/acr_nothing/approve", Value::Null, 404).await;
+    // After a refusal one may ask again.
+    t.alice.post("/access-requests", input, 201).await;
+}
+
+async fn requests_at_fault_are_named(t: TestServer) {
+    let resource = t.resource("node-1", "restricted").await;
+    for (input, faults) in [
+        (json!({"resource_id": resource, "reason": " "}), &["reason"][..]),
+        (json!({"resource_id": resource, "reason": "x".repeat(1_001)}), &["reason"]),
+        (json!({"resource_id": resource, "reason": "a\0"}), &["reason"]),
+        (json!({"resource_id": "x", "reason": "x"}), &["resource_id"]),
+        (json!({"resource_id": resource}), &["reason"]),
+    ] {
+        t.alice.post_at_fault("/access-requests", input, faults).await;
+    }
+    t.alice.post("/access-requests", json!({"resource_id": 999_999, "reason": "x"}), 404).await;
+    t.root.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 409).await;
+    let free = t.resource("node-2", "available").await;
+    t.alice.post("/access-requests", json!({"resource_id": free, "reason": "x"}), 409).await;
+    let closed = t.resource("node-3", "maintenance").await;
+    t.alice.post("/access-requests", json!({"resource_id": closed, "reason": "x"}), 409).await;
+    t.nobody.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 401).await;
+    assert!(t.root.get("/access-requests", 200).await.items().is_empty());
+}
+
+async fn people_see_their_own_requests(t: TestServer) {
+    let first = t.resource("node-1", "restricted").await;
+    let second = t.resource("node-2", "restricted").await;
+    let ask = async |client: &crate::client::TestClient, resource: i64| {
+        let input = json!({"resource_id": resource, "reason": "x"});
+        client.post("/access-requests", input, 201).await.body["id"].clone()
+    };
+    let a = ask(&t.alice, first).await;
+    let b = ask(&t.bob, first).await;
+    let c = ask(&t.alice, second).await;
+    t.root.post(&format!("/access-requests/{}/approve", b.as_str().unwrap()), Value::Null, 200).await;
+    let ids = async |client: &crate::client::TestClient, query: &str| -> Vec<Value> {
+        client.pages(&format!("/access-requests?{query}"), 1).await.iter().map(|item| item["id"].clone()).collect()
+    };
+    assert_eq!(ids(&t.root, "").await, [c.clone(), b.clone(), a.clone()]);
+    assert_eq!(ids(&t.root, "status=pending").await, [c.clone(), a.clone()]);
+    assert_eq!(ids(&t.root, "status=approved").await, std::slice::from_ref(&b));
+    assert_eq!(ids(&t.alice, "").await, [c, a]);
+    assert_eq!(ids(&t.bob, "").await, [b]);
+    assert_eq!(t.root.get("/access-requests?status=open", 422).await.faults(), ["status"]);
+}

@@ -1,0 +1,277 @@
+//! `/api/v1/deliveries`: the log, redelivery, replay.
+
+use crate::receiver::{Answer, Receiver};
+use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use chrono::Duration;
+use serde_json::{Value, json};
+
+on_both_engines![the_log_is_filtered, a_redelivery_is_a_new_delivery_of_the_same_event, what_failed_is_replayed,];
+
+on_one_engine![
+    the_log_visits_every_delivery_once,
+    a_delivery_shows_its_attempts,
+    a_delivery_under_way_is_not_made_again,
+    the_log_is_for_administrators,
+    filters_at_fault_are_named,
+];
+
+fn ids(items: &[Value]) -> Vec<String> {
+    items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn the_log_is_filtered(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let [good, bad] = [Receiver::start().await, Receiver::start().await];
+    bad.answer_always(Answer::status(500));
+    let good_id = t.webhook(&good, json!({})).await.id();
+    let bad_id = t.webhook(&bad, json!({"name": "Broken", "events": ["reservation.created"]})).await.id();
+    let paused_id = t.webhook(&good, json!({"events": ["reservation.created"], "enabled": false})).await.id();
+    let first = t.booking(&t.alice, resource, 101, 102).await;
+    t.finished(&format!("webhook_id={good_id}"), 1).await;
+    t.finished(&format!("webhook_id={bad_id}"), 1).await;
+    let between = t.now() + Duration::seconds(30);
+    t.clock.advance(Duration::minutes(1));
+    let second = t.booking(&t.alice, resource, 103, 104).await;
+    t.alice.post(&format!("/reservations/{second}/cancel"), Value::Null, 200).await;
+    t.finished(&format!("webhook_id={good_id}"), 3).await;
+    t.finished(&format!("webhook_id={bad_id}"), 2).await;
+    let retrying = t.webhook(&bad, json!({"retry": {"waits": [86_400]}, "events": ["reservation.updated"]})).await.id();
+    t.alice.patch(&format!("/reservations/{first}"), json!({"title": "x"}), 200).await;
+    crate::support::eventually("a delivery that waits for its retry", async || {
+        let reply = t.root.get(&format!("/deliveries?webhook_id={retrying}&status=retrying"), 200).await;
+        (reply.items().len() == 1).then_some(())
+    })
+    .await;
+    t.finished(&format!("webhook_id={good_id}"), 4).await;
+    let all = t.root.get("/deliveries", 200).await;
+    assert_eq!(all.items().len(), 9, "{}", all.text);
+    // Each filter against the log itself: what it gives is what has the property, newest first.
+    let expects = async |query: &str, count: usize, has: &dyn Fn(&Value) -> bool| {
+        let reply = t.root.get(&format!("/deliveries?{query}"), 200).await;
+        let expected: Vec<Value> = all.items().iter().filter(|item| has(item)).cloned().collect();
+        assert_eq!(ids(reply.items()), ids(&expected), "{query}");
+        assert_eq!(expected.len(), count, "{query}");
+    };
+    expects(&format!("webhook_id={good_id}"), 4, &|d| d["webhook_id"] == good_id).await;
+    expects(&format!("webhook_id={paused_id}"), 2, &|d| d["webhook_id"] == paused_id).await;
+    expects("webhook_id=999999", 0, &|_| false).await;
+    expects("event_type=reservation.created", 6, &|d| d["event_type"] == "reservation.created").await;
+    expects("event_type=reservation.cancelled", 1, &|d| d["event_type"] == "reservation.cancelled").await;
+    expects("event_type=reservation.expired", 0, &|_| false).await;
+    for (status, count) in
+        [("pending", 2), ("sending", 0), ("retrying", 1), ("succeeded", 4), ("failed", 2), ("cancelled", 0)]
+    {
+        expects(&format!("status={status}"), count, &|d| d["status"] == status).await;
+    }
+    expects(&format!("reservation_id={second}"), 4, &|d| d["reservation_id"] == second.as_str()).await;
+    expects("reservation_id=rsv-nothing", 0, &|_| false).await;
+    let between = wire(between);
+    expects(&format!("since={between}"), 6, &|d| time(&d["created_at"]) >= time(&json!(between))).await;
+    expects(&format!("until={between}"), 3, &|d| time(&d["created_at"]) < time(&json!(between))).await;
+    let exact = all.items()[0]["created_at"].as_str().unwrap();
+    expects(&format!("since={exact}"), 2, &|d| d["created_at"] == exact).await;
+    expects(&format!("until={exact}"), 7, &|d| d["created_at"] != exact).await;
+    expects(&format!("webhook_id={bad_id}&status=failed&since={between}"), 1, &|d| {
+        d["webhook_id"] == bad_id && d["status"] == "failed" && time(&d["created_at"]) >= time(&json!(between))
+    })
+    .await;
+    // How each of them reads.
+    let failed = t.root.get(&format!("/deliveries?status=failed&reservation_id={first}"), 200).await;
+    let failed = &failed.items()[0];
+    assert_eq!((&failed["webhook_name"], &failed["status_code"]), (&json!("Broken"), &json!(500)));
+    assert!(failed["problem"].as_str().unwrap().contains("500") && failed["duration_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!((&failed["attempts"], &failed["max_attempts"]), (&json!(1), &json!(1)));
+    let waits = t.root.get("/deliveries?status=retrying", 200).await;
+    let due = time(&waits.items()[0]["next_attempt_at"]) - t.now();
+    assert!(due > Duration::hours(23) && due < Duration::hours(27), "a tenth of jitter at most: {due}");
+}
+
+async fn the_log_visits_every_delivery_once(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    t.webhook(&Receiver::start().await, json!({})).await;
+    for n in 0..13 {
+        t.booking(&t.alice, resource, n + 1, n + 2).await;
+    }
+    let mut made = ids(&t.finished("", 13).await);
+    made.reverse();
+    for limit in [1, 5, 13, 200] {
+        assert_eq!(ids(&t.root.pages("/deliveries", limit).await), made, "newest first, limit {limit}");
+    }
+    let succeeded = t.root.pages("/deliveries?status=succeeded&event_type=reservation.created", 4).await;
+    assert_eq!(ids(&succeeded), made);
+}
+
+async fn a_delivery_shows_its_attempts(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let mut answers =
+        vec![Answer::json(200, json!({"status": "success"})), Answer::json(503, json!({"error": "busy"}))];
+    receiver.answer(move |_| answers.pop().unwrap_or(Answer::status(200)));
+    t.webhook(&receiver, json!({"retry": {"waits": [1]}, "auth": {"method": "api_key", "key": "api-key-8675309"}}))
+        .await;
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    let summary = t.finished("", 1).await.remove(0);
+    let id = summary["id"].as_str().unwrap();
+    let detail = t.root.get(&format!("/deliveries/{id}"), 200).await;
+    for (name, value) in summary.as_object().unwrap() {
+        assert_eq!(detail.body[name], *value, "{name}");
+    }
+    assert_eq!(summary["reservation_id"], reservation);
+    let got = receiver.got();
+    assert_eq!(detail.body["body"].as_str().unwrap().as_bytes(), got[0].raw, "the exact bytes that were signed");
+    let log = detail.body["attempt_log"].as_array().unwrap();
+    assert_eq!(log.len(), 2);
+    for (n, (attempt, got)) in log.iter().zip(&got).enumerate() {
+        assert_eq!((&attempt["attempt"], &attempt["delivery_id"]), (&json!(n + 1), &json!(id)));
+        assert_eq!(attempt["request"]["url"], format!("{}{}", receiver.url, got.path));
+        assert_eq!(attempt["request"]["body"].as_str().unwrap().as_bytes(), got.raw);
+        let headers = attempt["request"]["headers"].as_array().unwrap();
+        let shown = |name: &str| headers.iter().find(|h| h["name"] == name).unwrap()["value"].as_str().unwrap();
+        assert_eq!(shown("x-webhook-attempt"), (n + 1).to_string());
+        assert_eq!(shown("webhook-signature"), got.header("webhook-signature"));
+        assert_eq!(shown("x-api-key"), "••••");
+    }
+    assert_eq!((&log[0]["outcome"], &log[0]["status_code"]), (&json!("failed"), &json!(503)));
+    assert_eq!(
+        (&log[0]["diagnosis"]["code"], &log[0]["response"]["body"]),
+        (&json!("server_error"), &json!("{\"error\":\"busy\"}"))
+    );
+    assert_eq!((&log[1]["outcome"], &log[1]["status_code"]), (&json!("succeeded"), &json!(200)));
+    let waited = time(&log[1]["started_at"]) - time(&log[0]["started_at"]);
+    assert!(waited >= Duration::seconds(1), "{waited}");
+    assert!(!detail.text.contains("api-key-8675309"));
+    t.root.get("/deliveries/dlv_nothing", 404).await;
+}
+
+async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    receiver.answer_always(Answer::status(500));
+    let made = t.webhook(&receiver, json!({})).await;
+    t.booking(&t.alice, resource, 1, 2).await;
+    let old = t.finished("", 1).await.remove(0);
+    receiver.answer_always(Answer::status(200));
+    let path = format!("/deliveries/{}/redeliver", old["id"].as_str().unwrap());
+    let new = t.root.post(&path, Value::Null, 202).await;
+    assert_ne!(new.body["id"], old["id"]);
+    assert_eq!((&new.body["redelivery_of"], &new.body["event_id"]), (&old["id"], &old["event_id"]));
+    assert_eq!((&new.body["status"], &new.body["attempts"]), (&json!("pending"), &json!(0)));
+    let got = receiver.reached(2).await;
+    assert_eq!(got[0].raw, got[1].raw);
+    assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"), "a receiver dedupes on it");
+    assert_eq!(got[1].header("x-webhook-delivery"), new.text("id"));
+    assert_eq!(got[1].header("x-webhook-attempt"), "1");
+    assert!(crate::requests::is_signed(&got[1], &[made.text("secret")]));
+    let both = t.finished("", 2).await;
+    assert_eq!((&both[0], &both[1]["status"]), (&old, &json!("succeeded")), "the old one stays as it was");
+    // What succeeded can be sent again too, and a redelivery as well.
+    let again = t.root.post(&format!("/deliveries/{}/redeliver", new.text("id")), Value::Null, 202).await;
+    assert_eq!(again.body["redelivery_of"], new.body["id"]);
+    t.finished("", 3).await;
+    t.root.post("/deliveries/dlv_nothing/redeliver", Value::Null, 404).await;
+}
+
+async fn a_delivery_under_way_is_not_made_again(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let release = receiver.hold();
+    t.webhook(&receiver, json!({})).await;
+    t.booking(&t.alice, resource, 1, 2).await;
+    receiver.reached(1).await;
+    let sending = t.root.get("/deliveries?status=sending", 200).await;
+    let path = format!("/deliveries/{}/redeliver", sending.items()[0]["id"].as_str().unwrap());
+    t.root.post(&path, Value::Null, 409).await;
+    release.send_replace(true);
+    t.finished("", 1).await;
+    t.root.post(&path, Value::Null, 202).await;
+    t.finished("", 2).await;
+}
+
+async fn what_failed_is_replayed(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let [first, second] = [Receiver::start().await, Receiver::start().await];
+    first.answer_always(Answer::status(500));
+    second.answer_always(Answer::status(500));
+    let first_id = t.webhook(&first, json!({})).await.id();
+    let second_id = t.webhook(&second, json!({"events": ["reservation.cancelled"]})).await.id();
+    let mut reservations = Vec::new();
+    for n in 0..3 {
+        reservations.push(t.booking(&t.alice, resource, n + 1, n + 2).await);
+    }
+    t.alice.post(&format!("/reservations/{}/cancel", reservations[0]), Value::Null, 200).await;
+    t.finished("", 5).await;
+    first.answer_always(Answer::status(200));
+    second.answer_always(Answer::status(200));
+    let replay = async |input: Value| t.root.post("/deliveries/replay", input, 200).await.body;
+    let counted = |matched: u64| json!({"matched": matched, "redelivered": 0});
+    assert_eq!(replay(json!({"filter": {}, "dry_run": true})).await, counted(5));
+    assert_eq!(replay(json!({"filter": {"webhook_id": first_id}, "dry_run": true})).await, counted(4));
+    assert_eq!(replay(json!({"filter": {"event_type": "reservation.cancelled"}, "dry_run": true})).await, counted(2));
+    assert_eq!(replay(json!({"filter": {"reservation_id": reservations[1]}, "dry_run": true})).await, counted(1));
+    assert_eq!(replay(json!({"filter": {"since": t.hours(1)}, "dry_run": true})).await, counted(0));
+    assert_eq!(replay(json!({"filter": {"until": t.hours(1)}, "dry_run": true})).await, counted(5));
+    assert_eq!(replay(json!({"filter": {"status": "succeeded"}, "dry_run": true})).await, counted(0));
+    assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 5, "a dry run makes nothing");
+    let done = replay(json!({"filter": {"webhook_id": first_id}})).await;
+    assert_eq!(done, json!({"matched": 4, "redelivered": 4}));
+    let all = t.finished("", 9).await;
+    assert_eq!(first.got().len(), 8);
+    assert!(all[5..].iter().all(|d| d["status"] == "succeeded" && d["webhook_id"] == first_id));
+    let repeated: Vec<Value> = all[5..].iter().map(|d| d["redelivery_of"].clone()).collect();
+    let failed: Vec<Value> = all[..5].iter().filter(|d| d["webhook_id"] == first_id).map(|d| d["id"].clone()).collect();
+    assert_eq!(repeated, failed, "oldest first");
+    // Created and cancelled of one reservation come in their order again.
+    let of_first: Vec<String> = first.got()[4..]
+        .iter()
+        .filter(|got| got.body["reservation_id"] == reservations[0].as_str())
+        .map(|got| got.event().to_owned())
+        .collect();
+    assert_eq!(of_first, ["reservation.created", "reservation.cancelled"]);
+    assert_eq!(
+        replay(json!({"filter": {"webhook_id": second_id, "status": "failed"}, "dry_run": false})).await["redelivered"],
+        1
+    );
+    t.finished("", 10).await;
+}
+
+async fn filters_at_fault_are_named(t: TestServer) {
+    for (query, field) in [
+        ("webhook_id=x", "webhook_id"),
+        ("event_type=reservation.exploded", "event_type"),
+        ("status=done", "status"),
+        ("since=yesterday", "since"),
+        ("until=2026", "until"),
+        ("limit=-1", "limit"),
+        ("cursor=x", "cursor"),
+    ] {
+        assert_eq!(t.root.get(&format!("/deliveries?{query}"), 422).await.faults(), [field], "{query}");
+    }
+    for (input, faults) in [
+        (json!({}), &["filter"][..]),
+        (json!({"filter": {"status": "pending"}}), &["filter.status"]),
+        (json!({"filter": {"status": "sending"}}), &["filter.status"]),
+        (json!({"filter": {"status": "retrying"}, "dry_run": true}), &["filter.status"]),
+        (json!({"filter": {"status": "done"}}), &["filter.status"]),
+        (json!({"filter": {"since": "yesterday"}}), &["filter.since"]),
+        (json!({"filter": {}, "dry_run": "yes"}), &["dry_run"]),
+        // Ignoring a misspelt name would replay everything.
+        (json!({"filter": {"webhook": 1}}), &["filter.webhook"]),
+        (json!({"filter": {}, "dryrun": true}), &["dryrun"]),
+    ] {
+        t.root.post_at_fault("/deliveries/replay", input, faults).await;
+    }
+}
+
+async fn the_log_is_for_administrators(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    t.webhook(&Receiver::start().await, json!({})).await;
+    t.booking(&t.alice, resource, 1, 2).await;
+    let id = t.finished("", 1).await[0]["id"].as_str().unwrap().to_owned();
+    for (client, status) in [(&t.alice, 403), (&t.nobody, 401)] {
+        client.get("/deliveries", status).await;
+        client.get(&format!("/deliveries/{id}"), status).await;
+        client.get("/deliveries/dlv_nothing", status).await;
+        client.post(&format!("/deliveries/{id}/redeliver"), Value::Null, status).await;
+        client.post("/deliveries/replay", json!({"filter": {}}), status).await;
+    }
+}

@@ -1,0 +1,434 @@
+//! `/api/v1/reservations` and `/api/v1/calendar`, but for receivers' status updates.
+
+use crate::receiver::Receiver;
+use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use chrono::Duration;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+on_both_engines![
+    what_overlaps_is_refused,
+    of_twenty_identical_requests_at_once_one_wins,
+    reservations_at_fault_are_named,
+    an_idempotency_key_used_at_once_makes_one_reservation,
+    the_list_visits_every_reservation_once,
+    a_reservation_shows_its_provisioning_and_deliveries,
+];
+
+on_one_engine![
+    a_reservation_is_answered_whole,
+    a_change_keeps_what_it_does_not_name,
+    a_cancelled_reservation_frees_its_time,
+    an_idempotency_key_makes_one_reservation,
+    other_peoples_reservations_do_not_exist,
+    the_list_is_filtered,
+    the_calendar_shows_when_and_not_who,
+    what_may_be_booked_is_checked,
+    a_reservation_that_began_keeps_its_start,
+];
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
+
+async fn a_reservation_is_answered_whole(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let (start, end) = (t.hours(1), t.hours(3));
+    let input = json!({
+        "resource_id": resource, "title": "Training — 日本語 🚀", "start_time": start, "end_time": end,
+        "user_ssh_key": format!("{KEY}\n"), "additional_config": {"gpu_count": 8},
+    });
+    let made = t.alice.post("/reservations", input, 201).await;
+    let id = made.text("id").to_owned();
+    let ulid = id.strip_prefix("rsv-").unwrap();
+    assert!(ulid.len() == 26 && ulid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{id}");
+    let at = made.body["created_at"].clone();
+    assert!((t.now() - time(&at)).num_seconds() < 60);
+    let mut expected = json!({
+        "id": id, "user_id": "alice", "resource_id": resource, "resource_name": "node-1", "resource_type": "gpu-cluster",
+        "title": "Training — 日本語 🚀", "start_time": start, "end_time": end, "user_ssh_key": KEY,
+        "additional_config": {"gpu_type": "nvidia-a100", "gpu_count": 8}, "status": "active", "cancelled_by": null,
+        "cancel_reason": "", "created_at": at, "updated_at": at,
+        "provisioning": {"status": "waiting", "message": "", "progress": null, "estimated_ready_time": null, "access_info": null, "details": {}, "updated_at": at},
+    });
+    // A whole second is written without a fraction.
+    for field in ["start_time", "end_time"] {
+        assert_eq!(time(&made.body[field]), time(&expected[field]));
+        expected[field] = made.body[field].clone();
+    }
+    assert_eq!(made.body, expected);
+    expected["deliveries"] = json!([]);
+    assert_eq!(t.alice.get(&format!("/reservations/{id}"), 200).await.body, expected);
+    // What is optional may be absent or null.
+    let plain = json!({"resource_id": resource, "start_time": end, "end_time": t.hours(4), "title": null, "user_ssh_key": null, "additional_config": null});
+    let made = t.alice.post("/reservations", plain, 201).await;
+    assert_eq!((&made.body["title"], &made.body["user_ssh_key"]), (&json!(""), &json!("")));
+    assert_eq!(made.body["additional_config"], json!({"gpu_type": "nvidia-a100", "gpu_count": 4}), "defaults fill in");
+}
+
+async fn what_overlaps_is_refused(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let other = t.resource("node-2", "available").await;
+    let at = |hours: i64| wire(t.now() + Duration::hours(hours));
+    let (two, four) = (at(2), at(4));
+    let span =
+        |resource: i64, start: &str, end: &str| json!({"resource_id": resource, "start_time": start, "end_time": end});
+    t.alice.post("/reservations", span(resource, &two, &four), 201).await;
+    for (start, end) in [(&two, &four), (&at(1), &at(3)), (&at(3), &at(5)), (&at(1), &at(5)), (&at(3), &four)] {
+        let reply = t.bob.post("/reservations", span(resource, start, end), 409).await;
+        assert!(reply.text("detail").contains("already reserved"), "{}", reply.text);
+        assert!(!reply.text.contains("alice"), "the answer does not say by whom");
+    }
+    // Spans are half open: what ends when another begins does not overlap.
+    t.bob.post("/reservations", span(resource, &at(1), &two), 201).await;
+    t.bob.post("/reservations", span(resource, &four, &at(5)), 201).await;
+    t.bob.post("/reservations", span(other, &two, &four), 201).await;
+}
+
+async fn of_twenty_identical_requests_at_once_one_wins(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let body = t.span(resource, 1, 2);
+    let requests = (0..20).map(|n| {
+        let request = if n % 2 == 0 { &t.alice } else { &t.bob }.request(Method::POST, "/reservations").json(&body);
+        async move { request.send().await.unwrap().status().as_u16() }
+    });
+    let mut answers = futures::future::join_all(requests).await;
+    answers.sort_unstable();
+    assert_eq!((answers[0], &answers[1..]), (201, &[409; 19][..]));
+    assert_eq!(t.root.get("/reservations", 200).await.items().len(), 1);
+}
+
+async fn reservations_at_fault_are_named(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let with = |changes: Value| {
+        let mut input = t.span(resource, 1, 2);
+        for (name, value) in changes.as_object().unwrap() {
+            input[name] = value.clone();
+        }
+        input
+    };
+    let now = t.now();
+    let long = "x".repeat(201);
+    for (changes, faults) in [
+        (json!({"end_time": t.hours(1), "start_time": t.hours(2)}), &["end_time"][..]),
+        (json!({"end_time": t.hours(1), "start_time": t.hours(1)}), &["end_time"]),
+        (json!({"start_time": wire(now - Duration::minutes(6))}), &["start_time"]),
+        (json!({"start_time": t.hours(-3), "end_time": t.hours(-2)}), &["start_time", "end_time"]),
+        (
+            json!({"start_time": wire(now - Duration::minutes(4)), "end_time": wire(now - Duration::minutes(1))}),
+            &["end_time"],
+        ),
+        (json!({"end_time": wire(now + Duration::hours(2) + Duration::days(366))}), &["end_time"]),
+        (json!({"start_time": t.hours(24 * 3_650), "end_time": t.hours(24 * 3_662)}), &["end_time"]),
+        (json!({"start_time": "9999-12-31T23:00:00Z", "end_time": "9999-12-31T23:59:59Z"}), &["end_time"]),
+        (json!({"start_time": "+262142-12-31T23:00:00Z"}), &["end_time"]),
+        (json!({"resource_id": 999_999}), &["resource_id"]),
+        (json!({"resource_id": -1}), &["resource_id"]),
+        (json!({"resource_id": 9_999_999_999_999_999_999_u64}), &["resource_id"]),
+        (json!({"resource_id": "1"}), &["resource_id"]),
+        (json!({"resource_id": 1.5}), &["resource_id"]),
+        (json!({"resource_id": null}), &["resource_id"]),
+        (json!({"start_time": "tomorrow"}), &["start_time"]),
+        (json!({"start_time": "2026-01-01"}), &["start_time"]),
+        (json!({"start_time": 1_767_225_600}), &["start_time"]),
+        (json!({"end_time": null}), &["end_time"]),
+        (json!({"title": long}), &["title"]),
+        (json!({"title": "a\0b"}), &["title"]),
+        (json!({"title": 7}), &["title"]),
+        (json!({"user_ssh_key": "not a key"}), &["user_ssh_key"]),
+        (json!({"user_ssh_key": format!("{KEY}\n{KEY}")}), &["user_ssh_key"]),
+        (json!({"user_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}), &["user_ssh_key"]),
+        (json!({"user_ssh_key": format!("{KEY}\0")}), &["user_ssh_key"]),
+        (json!({"additional_config": []}), &["additional_config"]),
+        (json!({"additional_config": {"gpu_count": 17}}), &["additional_config.gpu_count"]),
+        (
+            json!({"additional_config": {"gpu_type": "nvidia\0", "gpus": 1}}),
+            &["additional_config.gpus", "additional_config.gpu_type"],
+        ),
+        (
+            json!({"title": long, "end_time": t.hours(0), "additional_config": {"gpu_count": "4"}}),
+            &["end_time", "title", "additional_config.gpu_count"],
+        ),
+    ] {
+        t.alice.post_at_fault("/reservations", with(changes), faults).await;
+    }
+    t.alice.post_at_fault("/reservations", json!({}), &["resource_id"]).await;
+    t.alice.post_at_fault("/reservations", json!([]), &["body"]).await;
+    assert!(t.root.get("/reservations", 200).await.items().is_empty(), "nothing came of them");
+}
+
+/// 404 and not 403: that they exist is not everybody's to know.
+async fn other_peoples_reservations_do_not_exist(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let id = t.booking(&t.alice, resource, 1, 2).await;
+    let path = format!("/reservations/{id}");
+    let unknown = "/reservations/rsv-00000000000000000000000000".to_owned();
+    for (path, client) in [(&path, &t.bob), (&unknown, &t.alice), (&unknown, &t.root)] {
+        let answers = [
+            client.get(path, 404).await,
+            client.patch(path, json!({"title": "mine"}), 404).await,
+            client.post(&format!("{path}/cancel"), Value::Null, 404).await,
+        ];
+        assert!(answers.iter().all(|reply| reply.text == answers[0].text), "the answers do not tell them apart");
+    }
+    assert!(t.bob.get("/reservations", 200).await.items().is_empty());
+    assert!(t.bob.get("/reservations?mine=false", 200).await.items().is_empty());
+    t.nobody.get(&path, 401).await;
+    // An administrator sees and changes everybody's.
+    t.root.get(&path, 200).await;
+    t.root.patch(&path, json!({"title": "Planned"}), 200).await;
+    let cancelled = t.root.post(&format!("{path}/cancel"), json!({"reason": "Maintenance"}), 200).await;
+    assert_eq!((&cancelled.body["cancelled_by"], &cancelled.body["user_id"]), (&json!("root"), &json!("alice")));
+    assert_eq!(t.alice.get(&path, 200).await.body["cancel_reason"], "Maintenance");
+}
+
+async fn a_change_keeps_what_it_does_not_name(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let mut input = t.span(resource, 1, 2);
+    let start = input["start_time"].clone();
+    input["title"] = json!("Before");
+    input["user_ssh_key"] = json!(KEY);
+    let made = t.alice.post("/reservations", input, 201).await;
+    t.booking(&t.bob, resource, 4, 5).await;
+    let path = format!("/reservations/{}", made.text("id"));
+    let changed = t.alice.patch(&path, json!({"title": "After"}), 200).await;
+    assert!(time(&changed.body["updated_at"]) >= time(&made.body["updated_at"]));
+    let mut expected = made.body.clone();
+    expected["title"] = json!("After");
+    expected["updated_at"] = changed.body["updated_at"].clone();
+    assert_eq!(changed.body, expected);
+    assert_eq!(t.alice.patch(&path, json!({}), 200).await.body, expected, "nothing named, nothing changed");
+    let end = t.hours(3);
+    let moved = t
+        .alice
+        .patch(&path, json!({"end_time": end, "user_ssh_key": "", "additional_config": {"gpu_count": 1}}), 200)
+        .await;
+    assert_eq!(time(&moved.body["end_time"]), end.parse::<chrono::DateTime<chrono::Utc>>().unwrap());
+    assert_eq!((&moved.body["user_ssh_key"], &moved.body["additional_config"]["gpu_count"]), (&json!(""), &json!(1)));
+    t.alice.patch(&path, json!({"end_time": t.hours(5)}), 409).await;
+    for (patch, faults) in [
+        (json!({"end_time": start}), &["end_time"][..]),
+        (json!({"start_time": t.hours(-1), "title": "a\0"}), &["start_time", "title"]),
+        (json!({"end_time": t.hours(24 * 400)}), &["end_time"]),
+        (
+            json!({"title": "x".repeat(201), "user_ssh_key": "x", "additional_config": {"x": 1}}),
+            &["title", "user_ssh_key", "additional_config.x"],
+        ),
+        (json!({"start_time": "soon"}), &["start_time"]),
+    ] {
+        t.alice.patch_at_fault(&path, patch, faults).await;
+    }
+    let stands = t.alice.get(&path, 200).await;
+    assert_eq!(stands.body["end_time"], moved.body["end_time"], "a refused change changes nothing");
+    assert_eq!(stands.body["title"], "After");
+}
+
+async fn a_reservation_that_began_keeps_its_start(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let id = t.booking(&t.alice, resource, 0, 2).await;
+    let path = format!("/reservations/{id}");
+    t.alice.patch_at_fault(&path, json!({"start_time": t.hours(1)}), &["start_time"]).await;
+    t.alice.patch_at_fault(&path, json!({"end_time": t.hours(-1)}), &["end_time"]).await;
+    t.alice.patch(&path, json!({"end_time": t.hours(3)}), 200).await;
+}
+
+async fn a_cancelled_reservation_frees_its_time(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let body = t.span(resource, 1, 2);
+    let id = t.alice.post("/reservations", body.clone(), 201).await.text("id").to_owned();
+    let path = format!("/reservations/{id}");
+    t.bob.post("/reservations", body.clone(), 409).await;
+    t.alice.post_at_fault(&format!("{path}/cancel"), json!({"reason": "x".repeat(501)}), &["reason"]).await;
+    t.alice.post_at_fault(&format!("{path}/cancel"), json!({"reason": "a\0"}), &["reason"]).await;
+    t.alice.post_at_fault(&format!("{path}/cancel"), json!({"reason": 5}), &["reason"]).await;
+    let cancelled = t.alice.post(&format!("{path}/cancel"), json!({"reason": "No longer needed"}), 200).await;
+    assert_eq!((&cancelled.body["status"], &cancelled.body["cancelled_by"]), (&json!("cancelled"), &json!("alice")));
+    assert_eq!(cancelled.body["cancel_reason"], "No longer needed");
+    assert_eq!(cancelled.body["provisioning"]["status"], "released", "nobody has to release it");
+    t.alice.post(&format!("{path}/cancel"), Value::Null, 409).await;
+    t.alice.patch(&path, json!({"title": "x"}), 409).await;
+    t.bob.post("/reservations", body, 201).await;
+}
+
+async fn an_idempotency_key_makes_one_reservation(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let body = t.span(resource, 1, 2);
+    let keyed = async |client: &crate::client::TestClient, body: &Value, key: &str, status: u16| {
+        client.send(Method::POST, "/reservations", status, |r| r.json(body).header("idempotency-key", key)).await
+    };
+    let first = keyed(&t.alice, &body, "order-1", 201).await;
+    assert_eq!(first.header("idempotency-replayed"), "");
+    let again = keyed(&t.alice, &body, "order-1", 201).await;
+    assert_eq!((&again.text, again.header("idempotency-replayed")), (&first.text, "true"));
+    assert_eq!(again.header("content-type"), "application/json");
+    // The same key with another request is a mistake of the script.
+    let reply = keyed(&t.alice, &t.span(resource, 3, 4), "order-1", 422).await;
+    assert_eq!(reply.faults(), ["Idempotency-Key"]);
+    let request = json!({"resource_id": resource, "reason": "x"});
+    let reply = t
+        .alice
+        .send(Method::POST, "/access-requests", 422, |r| r.json(&request).header("idempotency-key", "order-1"))
+        .await;
+    assert_eq!(reply.faults(), ["Idempotency-Key"]);
+    // Keys are each person's own: Bob's request is made, and clashes.
+    keyed(&t.bob, &body, "order-1", 409).await;
+    // A request that failed leaves its key free for the next try.
+    keyed(&t.bob, &t.span(resource, 3, 4), "order-1", 201).await;
+    for bad in ["", "a b", &"x".repeat(256)] {
+        assert_eq!(keyed(&t.alice, &body, bad, 422).await.faults(), ["Idempotency-Key"], "{bad:?}");
+    }
+    assert_eq!(t.root.get("/reservations", 200).await.items().len(), 2);
+    // After a day the key is forgotten.
+    t.clock.advance(Duration::hours(24) + Duration::seconds(1));
+    keyed(&t.alice, &t.span(resource, 1, 2), "order-1", 201).await;
+}
+
+async fn an_idempotency_key_used_at_once_makes_one_reservation(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let body = t.span(resource, 1, 2);
+    let requests = (0..10).map(|_| {
+        let request = t.alice.request(Method::POST, "/reservations").json(&body).header("idempotency-key", "same");
+        async move {
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.json::<Value>().await.unwrap())
+        }
+    });
+    let answers = futures::future::join_all(requests).await;
+    let made: HashSet<&str> =
+        answers.iter().filter(|(status, _)| *status == 201).map(|(_, body)| body["id"].as_str().unwrap()).collect();
+    assert_eq!(made.len(), 1, "{answers:?}");
+    for (status, body) in &answers {
+        let waits = *status == 409 && body["detail"].as_str().unwrap().contains("still running");
+        assert!(*status == 201 || waits, "{status} {body}");
+    }
+    assert_eq!(t.root.get("/reservations", 200).await.items().len(), 1);
+}
+
+async fn the_list_visits_every_reservation_once(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let mut made = Vec::new();
+    for n in 0..23 {
+        made.push(t.booking(if n % 3 == 0 { &t.bob } else { &t.alice }, resource, n + 1, n + 2).await);
+    }
+    made.reverse();
+    let ids = |items: Vec<Value>| -> Vec<String> {
+        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for limit in [1, 7, 23, 24, 200] {
+        assert_eq!(ids(t.root.pages("/reservations", limit).await), made, "newest first, limit {limit}");
+    }
+    let mine = ids(t.bob.pages("/reservations", 3).await);
+    assert_eq!(mine.len(), 8);
+    assert!(mine.iter().all(|id| made.contains(id)));
+    // One that is made meanwhile moves nothing that is still to come.
+    let first = t.root.get("/reservations?limit=10", 200).await;
+    t.booking(&t.alice, resource, 100, 101).await;
+    let cursor = first.text("next_cursor");
+    let second = t.root.get(&format!("/reservations?limit=10&cursor={cursor}"), 200).await;
+    assert_eq!(ids(second.items().to_vec()), made[10..20]);
+    // Without a limit a page has fifty.
+    assert_eq!(t.root.get("/reservations", 200).await.items().len(), 24);
+}
+
+async fn the_list_is_filtered(t: TestServer) {
+    let first = t.resource("node-1", "available").await;
+    let second = t.resource("node-2", "available").await;
+    let a = t.booking(&t.alice, first, 1, 2).await;
+    let b = t.booking(&t.bob, second, 3, 4).await;
+    let c = t.booking(&t.root, second, 5, 6).await;
+    t.bob.post(&format!("/reservations/{b}/cancel"), Value::Null, 200).await;
+    let (two, four) = (t.hours(2), t.hours(4));
+    for (query, expected) in [
+        (String::new(), vec![&c, &b, &a]),
+        (format!("resource_id={first}"), vec![&a]),
+        ("status=active".into(), vec![&c, &a]),
+        ("status=cancelled".into(), vec![&b]),
+        ("mine=true".into(), vec![&c]),
+        (format!("from={two}"), vec![&c, &b]),
+        (format!("to={two}"), vec![&a]),
+        (format!("from={two}&to={four}"), vec![&b]),
+        (format!("resource_id={second}&status=active"), vec![&c]),
+        // A form sends what was not filled in as empty.
+        ("status=&resource_id=".into(), vec![&c, &b, &a]),
+    ] {
+        let reply = t.root.get(&format!("/reservations?{query}"), 200).await;
+        let ids: Vec<&str> = reply.items().iter().map(|item| item["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, expected, "{query}");
+    }
+    for (query, field) in
+        [("status=open", "status"), ("resource_id=x", "resource_id"), ("mine=perhaps", "mine"), ("from=now", "from")]
+    {
+        assert_eq!(t.root.get(&format!("/reservations?{query}"), 422).await.faults(), [field]);
+    }
+}
+
+async fn the_calendar_shows_when_and_not_who(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let id = t.booking(&t.alice, resource, 1, 2).await;
+    let (from, to) = (t.hours(0), t.hours(24));
+    let path = format!("/calendar?from={from}&to={to}");
+    for client in [&t.alice, &t.root] {
+        let reply = client.get(&path, 200).await;
+        assert_eq!(reply.items()[0]["reservation_id"], json!(id));
+        assert_eq!(reply.items()[0]["user_id"], "alice");
+    }
+    let reply = t.bob.get(&path, 200).await;
+    assert_eq!((reply.items().len(), &reply.items()[0]["resource_id"]), (1, &json!(resource)));
+    assert!(!reply.text.contains("alice") && !reply.text.contains(&id), "{}", reply.text);
+    assert!(t.bob.get(&format!("{path}&resource_type=vm"), 200).await.items().is_empty());
+    t.bob.get(&format!("/calendar?from={to}&to={from}"), 422).await;
+    t.bob.get(&format!("/calendar?from={from}&to={}", t.hours(24 * 63)), 422).await;
+    assert_eq!(t.bob.get("/calendar", 422).await.faults(), ["from"]);
+    t.nobody.get(&path, 401).await;
+}
+
+async fn what_may_be_booked_is_checked(t: TestServer) {
+    let restricted = t.resource("node-1", "restricted").await;
+    let closed = t.resource("node-2", "maintenance").await;
+    t.alice.post("/reservations", t.span(restricted, 1, 2), 403).await;
+    t.booking(&t.root, restricted, 1, 2).await;
+    t.alice.post("/reservations", t.span(closed, 1, 2), 409).await;
+    t.root.post("/reservations", t.span(closed, 1, 2), 409).await;
+    t.nobody.post("/reservations", t.span(restricted, 1, 2), 401).await;
+    t.root.patch(&format!("/resources/{closed}"), json!({"status": "available"}), 200).await;
+    t.booking(&t.alice, closed, 1, 2).await;
+}
+
+async fn a_reservation_shows_its_provisioning_and_deliveries(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let answer = json!({"status": "success", "message": "Provisioned", "details": {
+        "access_info": {"ip_address": "192.168.100.10", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.168.100.10"},
+        "estimated_ready_time": "5 minutes", "cluster_id": "gpu-cluster-1"}});
+    receiver.answer_always(crate::receiver::Answer::json(200, answer.clone()));
+    let webhook = t.webhook(&receiver, json!({})).await.id();
+    let id = t.booking(&t.alice, resource, 1, 2).await;
+    let state = t.provisioning(&id, "ready").await;
+    assert_eq!(state["message"], "Provisioned");
+    assert_eq!(state["access_info"], answer["details"]["access_info"]);
+    assert_eq!(state["estimated_ready_time"], "5 minutes");
+    assert_eq!(state["details"], json!({"cluster_id": "gpu-cluster-1"}));
+    let detail = t.alice.get(&format!("/reservations/{id}"), 200).await;
+    let deliveries = detail.body["deliveries"].as_array().unwrap();
+    assert_eq!(deliveries.len(), 1);
+    assert_eq!(deliveries[0]["webhook_id"], webhook);
+    assert_eq!(
+        (&deliveries[0]["event_type"], &deliveries[0]["status"]),
+        (&json!("reservation.created"), &json!("succeeded"))
+    );
+    assert_eq!((&deliveries[0]["attempts"], &deliveries[0]["status_code"]), (&json!(1), &json!(200)));
+    // A delivery that failed for good is a provisioning that failed, with the reason.
+    receiver.answer_always(crate::receiver::Answer::status(500));
+    let id = t.booking(&t.alice, resource, 3, 4).await;
+    let state = t.provisioning(&id, "failed").await;
+    assert!(state["message"].as_str().unwrap().contains("500"), "{state}");
+    // A receiver that has only begun says so by 202; on cancelling its success means released.
+    receiver.answer_always(crate::receiver::Answer::status(202));
+    let id = t.booking(&t.alice, resource, 5, 6).await;
+    t.provisioning(&id, "provisioning").await;
+    receiver.answer_always(crate::receiver::Answer::status(200));
+    t.alice.post(&format!("/reservations/{id}/cancel"), Value::Null, 200).await;
+    t.provisioning(&id, "released").await;
+    let detail = t.alice.get(&format!("/reservations/{id}"), 200).await;
+    let events: Vec<&Value> = detail.body["deliveries"].as_array().unwrap().iter().map(|d| &d["event_type"]).collect();
+    assert_eq!(events, ["reservation.created", "reservation.cancelled"], "oldest first");
+}

@@ -1,0 +1,333 @@
+//! Status updates of receivers (CONTRACT §4). The test signs for itself, as a receiver must.
+
+use crate::client::Reply;
+use crate::receiver::{Answer, Receiver};
+use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use chrono::Duration;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+on_both_engines![an_exact_repeat_changes_nothing, updates_at_fault_are_named,];
+
+on_one_engine![
+    a_signed_update_is_answered_with_the_state,
+    what_cannot_follow_is_refused,
+    whoever_has_not_signed_gets_one_message,
+    a_webhook_speaks_for_its_own_type_alone,
+    an_unknown_reservation_is_not_found,
+    a_timestamp_that_is_off_is_refused,
+    an_update_has_at_most_64_kib,
+    both_secrets_count_during_a_rotation,
+    an_update_may_come_while_our_request_is_open,
+    no_session_and_no_token_stands_in_for_a_signature,
+];
+
+/// `X-Webhook-Signature` as CONTRACT §1 defines it.
+fn sign(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body);
+    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+}
+
+/// A webhook, its secret and a reservation that it serves.
+struct Stage {
+    webhook: i64,
+    secret: String,
+    reservation: String,
+    resource: i64,
+}
+
+/// The webhook wants nothing but `reservation.expired`, so that only updates move the reservation.
+async fn stage(t: &TestServer) -> Stage {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let made = t.webhook(&receiver, json!({"events": ["reservation.expired"]})).await;
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    Stage { webhook: made.id(), secret: made.text("secret").to_owned(), reservation, resource }
+}
+
+impl Stage {
+    fn path(&self) -> String {
+        format!("/reservations/{}/status", self.reservation)
+    }
+
+    /// Sends these bytes, signed as they should be.
+    async fn send(&self, t: &TestServer, body: impl Into<Vec<u8>>, expected: u16) -> Reply {
+        let body = body.into();
+        let signature = sign(&self.secret, &body);
+        self.send_with(t, body, &self.webhook.to_string(), &signature, expected).await
+    }
+
+    async fn send_with(&self, t: &TestServer, body: Vec<u8>, webhook: &str, signature: &str, expected: u16) -> Reply {
+        t.nobody
+            .send(Method::POST, &self.path(), expected, |request| {
+                request
+                    .header("content-type", "application/json")
+                    .header("x-webhook-id", webhook)
+                    .header("x-webhook-signature", signature)
+                    .body(body)
+            })
+            .await
+    }
+
+    /// The same update, with the present time, for a status.
+    fn update(t: &TestServer, status: &str) -> Value {
+        json!({"status": status, "timestamp": wire(t.now())})
+    }
+
+    async fn state(&self, t: &TestServer) -> Value {
+        t.alice.get(&format!("/reservations/{}", self.reservation), 200).await.body["provisioning"].clone()
+    }
+}
+
+async fn a_signed_update_is_answered_with_the_state(t: TestServer) {
+    let s = stage(&t).await;
+    let body = json!({
+        "status": "provisioning", "timestamp": wire(t.now()), "progress": 40, "message": "Installing drivers …",
+        "details": {"step": 2, "estimated_ready_time": "3 minutes"},
+    });
+    let reply = s.send(&t, body.to_string(), 200).await;
+    let mut expected = json!({
+        "status": "provisioning", "message": "Installing drivers …", "progress": 40, "estimated_ready_time": "3 minutes",
+        "access_info": null, "details": {"step": 2},
+    });
+    expected["updated_at"] = reply.body["updated_at"].clone();
+    assert!((t.now() - time(&reply.body["updated_at"])).num_seconds() < 60);
+    assert_eq!(reply.body, expected);
+    assert_eq!(s.state(&t).await, reply.body, "the reservation shows what the receiver was told");
+    let access = json!({"ip_address": "10.0.0.7", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@10.0.0.7"});
+    let body = json!({"status": "ready", "timestamp": wire(t.now()), "details": {"access_info": access}});
+    let reply = s.send(&t, body.to_string(), 200).await;
+    assert_eq!((&reply.body["status"], &reply.body["access_info"]), (&json!("ready"), &access));
+    assert_eq!(reply.body["progress"], Value::Null, "progress is that of this update");
+    assert_eq!(reply.body["message"], "Installing drivers …", "what is not said stays");
+    // `sha256=` with white space around it, as a careless client sends it.
+    let body =
+        json!({"status": "failed", "timestamp": wire(t.now()), "message": "Out of GPUs"}).to_string().into_bytes();
+    let signature = format!(" {} ", sign(&s.secret, &body));
+    let reply = s.send_with(&t, body, &s.webhook.to_string(), &signature, 200).await;
+    assert_eq!(reply.body["message"], "Out of GPUs");
+}
+
+async fn an_exact_repeat_changes_nothing(t: TestServer) {
+    let s = stage(&t).await;
+    let first = json!({"status": "provisioning", "timestamp": wire(t.now()), "progress": 10}).to_string();
+    let second = json!({"status": "ready", "timestamp": wire(t.now())}).to_string();
+    s.send(&t, first.clone(), 200).await;
+    let ready = s.send(&t, second.clone(), 200).await;
+    for repeat in [&second, &first, &first] {
+        let reply = s.send(&t, repeat.clone(), 200).await;
+        assert_eq!(reply.body, ready.body, "an old update that comes again does not undo a newer one");
+    }
+    assert_eq!(s.state(&t).await, ready.body);
+    // The same words at another time are another update.
+    let again = s
+        .send(&t, json!({"status": "provisioning", "timestamp": wire(t.now()), "progress": 10}).to_string(), 200)
+        .await;
+    assert_eq!(again.body["status"], "provisioning");
+    // Ten at once count once.
+    let body = json!({"status": "ready", "timestamp": wire(t.now()), "message": "at last"}).to_string();
+    let replies = futures::future::join_all((0..10).map(|_| s.send(&t, body.clone(), 200))).await;
+    assert!(replies.iter().all(|reply| reply.body["updated_at"] == replies[0].body["updated_at"]));
+}
+
+async fn what_cannot_follow_is_refused(t: TestServer) {
+    let s = stage(&t).await;
+    for status in ["provisioning", "ready", "provisioning", "failed", "ready", "releasing", "releasing"] {
+        s.send(&t, Stage::update(&t, status).to_string(), 200).await;
+    }
+    for status in ["provisioning", "ready"] {
+        let reply = s.send(&t, Stage::update(&t, status).to_string(), 409).await;
+        assert!(reply.text("detail").contains(status) && reply.text("detail").contains("releasing"), "{}", reply.text);
+    }
+    assert_eq!(s.state(&t).await["status"], "releasing");
+    s.send(&t, Stage::update(&t, "released").to_string(), 200).await;
+    for status in ["provisioning", "ready", "failed", "releasing"] {
+        s.send(&t, Stage::update(&t, status).to_string(), 409).await;
+    }
+    s.send(&t, Stage::update(&t, "released").to_string(), 200).await;
+}
+
+async fn updates_at_fault_are_named(t: TestServer) {
+    let s = stage(&t).await;
+    let now = wire(t.now());
+    for (body, faults) in [
+        (json!({}), &["status", "timestamp"][..]),
+        (json!({"status": "waiting", "timestamp": now}), &["status"]),
+        (json!({"status": "done", "timestamp": now}), &["status"]),
+        (json!({"status": ["ready"], "timestamp": now}), &["status"]),
+        (json!({"status": "ready", "timestamp": "now"}), &["timestamp"]),
+        (json!({"status": "ready", "timestamp": 1_767_225_600}), &["timestamp"]),
+        (json!({"status": "ready", "timestamp": now, "progress": 101}), &["progress"]),
+        (json!({"status": "ready", "timestamp": now, "progress": -1}), &["progress"]),
+        (json!({"status": "ready", "timestamp": now, "progress": "50"}), &["progress"]),
+        (json!({"status": "ready", "timestamp": now, "progress": 5.5}), &["progress"]),
+        (json!({"status": "ready", "timestamp": now, "message": "x".repeat(501)}), &["message"]),
+        (json!({"status": "ready", "timestamp": now, "message": "a\0b"}), &["message"]),
+        (json!({"status": "ready", "timestamp": now, "message": {}}), &["message"]),
+        (json!({"status": "ready", "timestamp": now, "details": []}), &["details"]),
+        (
+            json!({"status": "x", "timestamp": "x", "progress": 200, "message": 1, "details": 1}),
+            &["status", "timestamp", "progress", "message", "details"],
+        ),
+    ] {
+        let reply = s.send(&t, body.to_string(), 422).await;
+        assert_eq!(reply.faults(), faults, "{body}");
+    }
+    for body in ["", "{", "ready", "[]", "null", "\"ready\"", "{} {}", "status=ready", "\u{feff}{}"] {
+        s.send(&t, body, 400).await;
+    }
+    s.send(&t, b"{\"status\": \"\xff\"}".to_vec(), 400).await;
+    assert_eq!(s.state(&t).await["status"], "waiting", "nothing came of them");
+    // Strange details are kept for display, NUL and all, and unknown fields do no harm.
+    let body = json!({"status": "ready", "timestamp": wire(t.now()), "details": {"a\0": ["\0", {"b": null}]}, "more": 1, "message": "x".repeat(500), "progress": null});
+    let reply = s.send(&t, body.to_string(), 200).await;
+    assert_eq!(reply.body["details"], json!({"a␀": ["␀", {"b": null}]}));
+    assert_eq!(s.state(&t).await, reply.body);
+}
+
+async fn whoever_has_not_signed_gets_one_message(t: TestServer) {
+    let s = stage(&t).await;
+    let other = t.webhook(&Receiver::start().await, json!({})).await;
+    let paused = t.webhook(&Receiver::start().await, json!({"enabled": false})).await;
+    let deleted = t.webhook(&Receiver::start().await, json!({})).await;
+    t.root.delete(&format!("/webhooks/{}", deleted.id()), 204).await;
+    let body = Stage::update(&t, "ready").to_string().into_bytes();
+    let right = sign(&s.secret, &body);
+    let mine = s.webhook.to_string();
+    let with_last_changed = {
+        let (most, last) = right.split_at(right.len() - 1);
+        format!("{most}{}", if last == "0" { "1" } else { "0" })
+    };
+    let mut answers = Vec::new();
+    for (webhook, signature) in [
+        (mine.as_str(), sign("another secret", &body)),
+        (&mine, sign(&s.secret, b"another body")),
+        (&mine, sign("", &body)),
+        (&mine, with_last_changed),
+        (&mine, right.trim_start_matches("sha256=").to_owned()),
+        (&mine, right.replace("sha256=", "sha1=")),
+        (&mine, right[..right.len() - 2].to_owned()),
+        (&mine, format!("{right}00")),
+        (&mine, "sha256=".into()),
+        (&mine, "sha256=zz".into()),
+        (&mine, String::new()),
+        ("999999", right.clone()),
+        ("0", right.clone()),
+        ("-1", right.clone()),
+        ("one", right.clone()),
+        ("", right.clone()),
+        ("99999999999999999999", right.clone()),
+        (&other.id().to_string(), right.clone()),
+        (&paused.id().to_string(), sign(paused.text("secret"), &body)),
+        (&deleted.id().to_string(), sign(deleted.text("secret"), &body)),
+        (&deleted.id().to_string(), sign("", &body)),
+    ] {
+        answers.push(s.send_with(&t, body.clone(), webhook, &signature, 401).await);
+    }
+    for headers in [vec![], vec![("x-webhook-id", mine.as_str())], vec![("x-webhook-signature", right.as_str())]] {
+        let with = |mut request: reqwest::RequestBuilder| {
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            request.body(body.clone())
+        };
+        answers.push(t.nobody.send(Method::POST, &s.path(), 401, with).await);
+    }
+    // Nor does the answer tell whether the reservation exists, or what is wrong with the body.
+    let nothing = "/reservations/rsv-00000000000000000000000000/status";
+    answers.push(t.nobody.send(Method::POST, nothing, 401, |r| r.body("{")).await);
+    assert!(answers.iter().all(|reply| reply.text == answers[0].text), "one message for all of them");
+    assert_eq!(s.state(&t).await["status"], "waiting");
+    s.send_with(&t, body, &mine, &right, 200).await;
+}
+
+async fn a_webhook_speaks_for_its_own_type_alone(t: TestServer) {
+    let s = stage(&t).await;
+    t.root.post("/resource-types", json!({"slug": "vm", "name": "VM"}), 201).await;
+    let receiver = Receiver::start().await;
+    let stranger = t.webhook(&receiver, json!({"resource_type": "vm"})).await;
+    let every = t.webhook(&receiver, json!({"resource_type": null, "events": ["user.access_requested"]})).await;
+    let body = Stage::update(&t, "ready").to_string().into_bytes();
+    let signature = sign(stranger.text("secret"), &body);
+    s.send_with(&t, body.clone(), &stranger.id().to_string(), &signature, 403).await;
+    assert_eq!(s.state(&t).await["status"], "waiting");
+    let signature = sign(every.text("secret"), &body);
+    s.send_with(&t, body, &every.id().to_string(), &signature, 200).await;
+}
+
+async fn an_unknown_reservation_is_not_found(t: TestServer) {
+    let mut s = stage(&t).await;
+    for id in ["rsv-00000000000000000000000000", "nonsense", "test-01arz3ndektsv4rrffq69g5fav"] {
+        s.reservation = id.into();
+        s.send(&t, Stage::update(&t, "ready").to_string(), 404).await;
+    }
+}
+
+async fn a_timestamp_that_is_off_is_refused(t: TestServer) {
+    let s = stage(&t).await;
+    let update = |off: Duration| json!({"status": "ready", "timestamp": wire(t.now() + off)}).to_string();
+    for off in [Duration::seconds(301), Duration::seconds(-301), Duration::days(400)] {
+        let reply = s.send(&t, update(off), 401).await;
+        assert!(reply.text("detail").contains("5 minutes"), "whoever has signed learns what to mend");
+    }
+    assert_eq!(s.state(&t).await["status"], "waiting");
+    for off in [Duration::seconds(290), Duration::seconds(-290)] {
+        s.send(&t, update(off), 200).await;
+    }
+    // Any offset of RFC 3339 names the same moment.
+    let there = t.now().with_timezone(&chrono::FixedOffset::east_opt(5 * 3_600 + 1_800).unwrap());
+    s.send(&t, json!({"status": "ready", "timestamp": there.to_rfc3339()}).to_string(), 200).await;
+}
+
+async fn an_update_has_at_most_64_kib(t: TestServer) {
+    let s = stage(&t).await;
+    let of_size = |size: usize| {
+        let body = json!({"status": "ready", "timestamp": wire(t.now()), "details": {"log": ""}}).to_string();
+        body.replace("\"log\":\"\"", &format!("\"log\":\"{}\"", "x".repeat(size - body.len())))
+    };
+    assert_eq!(of_size(65_536).len(), 65_536);
+    s.send(&t, of_size(65_536), 200).await;
+    s.send(&t, of_size(65_537), 413).await;
+    s.send(&t, of_size(300 * 1_024), 413).await;
+}
+
+async fn both_secrets_count_during_a_rotation(t: TestServer) {
+    let s = stage(&t).await;
+    let path = format!("/webhooks/{}/rotate-secret", s.webhook);
+    let rotated = t.root.post(&path, json!({"overlap_hours": 2}), 200).await;
+    let mine = s.webhook.to_string();
+    s.send(&t, Stage::update(&t, "provisioning").to_string(), 200).await;
+    let body = Stage::update(&t, "ready").to_string().into_bytes();
+    let signature = sign(rotated.text("secret"), &body);
+    s.send_with(&t, body, &mine, &signature, 200).await;
+    t.clock.advance(Duration::hours(2));
+    s.send(&t, Stage::update(&t, "failed").to_string(), 401).await;
+    let body = Stage::update(&t, "failed").to_string().into_bytes();
+    let signature = sign(rotated.text("secret"), &body);
+    s.send_with(&t, body, &mine, &signature, 200).await;
+}
+
+async fn an_update_may_come_while_our_request_is_open(t: TestServer) {
+    let s = stage(&t).await;
+    let receiver = Receiver::start().await;
+    let release = receiver.hold();
+    t.webhook(&receiver, json!({"events": ["reservation.created"]})).await;
+    let s = Stage { reservation: t.booking(&t.alice, s.resource, 3, 4).await, ..s };
+    receiver.reached(1).await;
+    s.send(&t, Stage::update(&t, "ready").to_string(), 200).await;
+    // The answer that comes afterwards has only begun; that does not take back that it is ready.
+    receiver.answer_always(Answer::status(202));
+    release.send_replace(true);
+    t.finished("", 1).await;
+    assert_eq!(s.state(&t).await["status"], "ready");
+}
+
+async fn no_session_and_no_token_stands_in_for_a_signature(t: TestServer) {
+    let s = stage(&t).await;
+    let body = Stage::update(&t, "ready");
+    t.root.post(&s.path(), body.clone(), 401).await;
+    t.browser("root").await.post(&s.path(), body, 401).await;
+}

@@ -1,0 +1,198 @@
+//! `GET /api/v1/stream`: changes as server-sent events.
+
+use crate::client::{TestClient, is_problem};
+use crate::receiver::Receiver;
+use crate::support::{DEADLINE, TestServer, on_both_engines, on_one_engine};
+use bytes::Bytes;
+use chrono::Duration;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+on_both_engines![changes_come_as_they_commit];
+
+on_one_engine![
+    nobody_sees_what_is_not_theirs,
+    a_feed_needs_somebody,
+    one_person_has_at_most_twenty_feeds,
+    a_feed_ends_with_the_server,
+];
+
+/// One event.
+#[derive(Debug, Clone)]
+struct Event {
+    name: String,
+    data: Value,
+}
+
+/// An open feed.
+struct Feed {
+    stream: BoxStream<'static, reqwest::Result<Bytes>>,
+    read: String,
+    seen: Vec<Event>,
+}
+
+impl Feed {
+    /// Opens it; what happens from now on comes.
+    async fn open(client: &TestClient) -> Self {
+        let response = client.request(Method::GET, "/stream").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        assert_eq!(header("content-type"), "text/event-stream");
+        assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("content-encoding"), "", "a compressed feed would be held back");
+        let mut feed = Self { stream: response.bytes_stream().boxed(), read: String::new(), seen: Vec::new() };
+        assert_eq!(feed.next().await.expect("a first event").name, "hello");
+        feed
+    }
+
+    /// The next event; none when the feed has ended.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.read.split_once("\n\n") {
+                let field = |name: &str| {
+                    event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
+                };
+                // Comments keep the connection alive and say nothing.
+                let event = (!field("event").is_empty()).then(|| Event {
+                    name: field("event").to_owned(),
+                    data: serde_json::from_str(field("data")).unwrap(),
+                });
+                self.read = rest.to_owned();
+                if let Some(event) = event {
+                    self.seen.push(event.clone());
+                    return Some(event);
+                }
+                continue;
+            }
+            let chunk = tokio::time::timeout(DEADLINE, self.stream.next()).await.expect("an event in time")?;
+            self.read.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+        }
+    }
+
+    /// The first event from here on that is meant.
+    async fn until(&mut self, name: &str, meant: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let event = self.next().await.expect("the feed should go on");
+            assert_ne!(event.name, "resync", "nothing was missed");
+            if event.name == name && meant(&event.data) {
+                return event.data;
+            }
+        }
+    }
+}
+
+async fn changes_come_as_they_commit(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let mut feed = Feed::open(&t.root).await;
+    let webhook = t.webhook(&receiver, json!({})).await.id();
+    assert_eq!(feed.until("webhook", |_| true).await, json!({"id": webhook, "deleted": false}));
+    let release = receiver.hold();
+    let made = t.alice.post("/reservations", t.span(resource, 1, 2), 201).await.body;
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(feed.until("reservation", |_| true).await, made, "as the API answers it");
+    let sending = feed.until("delivery", |_| true).await;
+    assert_eq!(
+        (&sending["status"], &sending["reservation_id"], &sending["attempts"]),
+        (&json!("sending"), &json!(id), &json!(1))
+    );
+    let delivery = sending["id"].clone();
+    release.send_replace(true);
+    // Reservation and delivery are told of together, when the answer has been recorded.
+    let ready = feed.until("reservation", |r| r["provisioning"]["status"] == "ready").await;
+    assert_eq!(ready["id"], id);
+    let done = feed.until("delivery", |d| d["id"] == delivery && d["status"] == "succeeded").await;
+    assert_eq!(
+        done,
+        t.root.get(&format!("/deliveries?reservation_id={id}"), 200).await.items()[0],
+        "as the log has it"
+    );
+    t.alice.post(&format!("/reservations/{id}/cancel"), Value::Null, 200).await;
+    let cancelled = feed.until("reservation", |r| r["status"] == "cancelled").await;
+    assert_eq!(cancelled["provisioning"]["status"], "releasing");
+    feed.until("delivery", |d| d["event_type"] == "reservation.cancelled" && d["status"] == "succeeded").await;
+    t.root.post(&format!("/webhooks/{webhook}/test"), Value::Null, 200).await;
+    feed.until("delivery", |d| d["test"] == true).await;
+    let restricted = t.resource("node-2", "restricted").await;
+    t.alice.post("/access-requests", json!({"resource_id": restricted, "reason": "x"}), 201).await;
+    let told = feed.until("notification", |_| true).await;
+    assert_eq!((&told["severity"], &told["read"]), (&json!("info"), &json!(false)));
+    t.root.delete(&format!("/webhooks/{webhook}"), 204).await;
+    feed.until("webhook", |w| *w == json!({"id": webhook, "deleted": true})).await;
+}
+
+async fn nobody_sees_what_is_not_theirs(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let restricted = t.resource("node-2", "restricted").await;
+    let receiver = Receiver::start().await;
+    let [mut of_alice, mut of_browser, mut of_root] =
+        [Feed::open(&t.alice).await, Feed::open(&t.browser("alice").await).await, Feed::open(&t.root).await];
+    let webhook = t.webhook(&receiver, json!({})).await.id();
+    let of_bob = t.booking(&t.bob, resource, 1, 2).await;
+    t.bob.patch(&format!("/reservations/{of_bob}"), json!({"title": "secret project"}), 200).await;
+    t.bob.post("/access-requests", json!({"resource_id": restricted, "reason": "x"}), 201).await;
+    t.finished(&format!("webhook_id={webhook}"), 3).await;
+    let mine = t.booking(&t.alice, resource, 3, 4).await;
+    t.finished(&format!("webhook_id={webhook}"), 4).await;
+    let ask = t.alice.post("/access-requests", json!({"resource_id": restricted, "reason": "x"}), 201).await;
+    t.root.post(&format!("/access-requests/{}/deny", ask.text("id")), Value::Null, 200).await;
+    // Everything before it has come when this has: a feed is in order.
+    for feed in [&mut of_alice, &mut of_browser] {
+        feed.until("notification", |n| n["username"] == "alice").await;
+        let seen: Vec<&Event> = feed.seen.iter().filter(|event| event.name != "hello").collect();
+        assert!(seen.iter().any(|event| event.name == "reservation" && event.data["id"] == mine.as_str()));
+        for event in seen {
+            let theirs = match event.name.as_str() {
+                "reservation" => event.data["user_id"] == "alice",
+                "notification" => event.data["username"] == "alice",
+                _ => false,
+            };
+            assert!(theirs, "{event:?}");
+        }
+    }
+    of_root.until("notification", |n| n["message"].as_str().unwrap().starts_with("alice")).await;
+    let saw = |name: &str, text: &str| {
+        of_root.seen.iter().any(|event| event.name == name && event.data.to_string().contains(text))
+    };
+    assert!(
+        saw("reservation", "secret project")
+            && saw("delivery", &of_bob)
+            && saw("notification", "bob")
+            && saw("webhook", "id")
+    );
+    assert!(!of_root.seen.iter().any(|event| event.data["username"] == "alice"), "what is for Alice is not for Root");
+}
+
+async fn a_feed_needs_somebody(t: TestServer) {
+    t.nobody.get("/stream", 401).await;
+    t.nobody.with_token("berth_nonsense").get("/stream", 401).await;
+    t.nobody.with_session("nonsense").get("/stream", 401).await;
+    let session = t.log_in("alice", crate::support::PASSWORD, 200).await.session();
+    t.clock.advance(Duration::days(8));
+    t.nobody.with_session(&session).get("/stream", 401).await;
+}
+
+async fn one_person_has_at_most_twenty_feeds(t: TestServer) {
+    let mut feeds = Vec::new();
+    for _ in 0..20 {
+        feeds.push(Feed::open(&t.alice).await);
+    }
+    let reply = t.alice.get("/stream", 429).await;
+    is_problem(&reply, 429);
+    Feed::open(&t.bob).await;
+    // One that is closed makes room for another.
+    feeds.pop();
+    crate::support::eventually("room for another feed", async || {
+        let response = t.alice.request(Method::GET, "/stream").send().await.unwrap();
+        (response.status() == 200).then_some(())
+    })
+    .await;
+}
+
+async fn a_feed_ends_with_the_server(mut t: TestServer) {
+    let mut feed = Feed::open(&t.alice).await;
+    t.stop().await;
+    assert!(feed.next().await.is_none());
+}

@@ -1,0 +1,910 @@
+//! `/api/v1/webhooks`: settings, secrets, Test Webhook, pausing, figures. What a receiver gets is in `requests`.
+
+use crate::client::TestClient;
+use crate::receiver::{Answer, Receiver};
+use crate::support::{TestServer, eventually, on_both_engines, on_one_engine, time, webhook_input};
+use chrono::Duration;
+use serde_json::{Value, json};
+
+on_both_engines![
+    a_webhook_of_each_method_is_registered_changed_and_deleted,
+    a_paused_webhook_keeps_its_events_and_resumes,
+    a_deleted_webhook_cancels_what_waits,
+    figures_are_counted_over_each_window,
+    a_test_is_sent_at_once_and_recorded_as_one,
+];
+
+on_one_engine![
+    a_misspelt_setting_is_named_and_changes_nothing,
+    no_secret_is_shown_a_second_time,
+    what_waited_can_be_dropped,
+    a_change_keeps_secrets_and_what_it_does_not_name,
+    urls_that_may_not_be_called_are_refused,
+    settings_at_fault_are_named,
+    overlap_and_secret_of_a_rotation_are_checked,
+    a_test_hides_every_credential,
+    a_test_says_what_is_wrong,
+    every_event_can_be_tested,
+    a_receiver_that_is_gone_disables_its_webhook,
+    webhooks_are_for_administrators,
+    the_list_goes_page_by_page,
+];
+
+fn oauth2(url: &str) -> Value {
+    json!({
+        "method": "oauth2", "token_url": format!("{url}/token"), "client_id": "berth", "client_secret": "client-secret-5309",
+        "scope": "provision", "audience": "https://cluster.example.com",
+    })
+}
+
+fn api_key() -> Value {
+    json!({"method": "api_key", "header": "X-API-Key", "key": "api-key-8675309"})
+}
+
+/// Answers token requests, and 200 to everything else.
+fn with_token_endpoint(receiver: &Receiver) {
+    receiver.answer(|got| {
+        if got.path == "/token" {
+            return Answer::json(
+                200,
+                json!({"access_token": "access-token-42", "token_type": "Bearer", "expires_in": 600}),
+            );
+        }
+        Answer::status(200)
+    });
+}
+
+async fn a_misspelt_setting_is_named_and_changes_nothing(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let id = t.webhook(&Receiver::start().await, json!({})).await.id();
+    let before = t.root.get(&format!("/webhooks/{id}"), 200).await.body;
+    t.root
+        .patch_at_fault(&format!("/webhooks/{id}"), json!({"name": "New", "max_inflight": 3}), &["max_inflight"])
+        .await;
+    assert_eq!(t.root.get(&format!("/webhooks/{id}"), 200).await.body, before);
+    let input = json!({"resource_id": resource, "start": "2030-01-01T00:00:00Z"});
+    t.alice.post_at_fault("/reservations", input, &["start"]).await;
+}
+
+async fn a_webhook_of_each_method_is_registered_changed_and_deleted(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let shown_oauth2 = {
+        let mut shown = oauth2(&receiver.url);
+        shown.as_object_mut().unwrap().remove("client_secret");
+        shown
+    };
+    let custom = json!({"layout": "custom", "paths": {"reservation.created": "/new", "reservation.cancelled": ""}});
+    for (auth, shown, more) in [
+        (json!({"method": "none"}), json!({"method": "none"}), json!({})),
+        (
+            api_key(),
+            json!({"method": "api_key", "header": "X-API-Key"}),
+            json!({"resource_type": null, "secret": "your-secret-key"}),
+        ),
+        (
+            json!({"method": "api_key", "header": "Authorization", "key": "Bearer abc"}),
+            json!({"method": "api_key", "header": "Authorization"}),
+            json!({"delivery_paths": {"layout": "single"}, "max_in_flight": 1, "rate_limit": 10}),
+        ),
+        (json!({"method": "api_key", "key": "abc"}), json!({"method": "api_key", "header": "X-API-Key"}), json!({})),
+        (
+            oauth2(&receiver.url),
+            shown_oauth2,
+            json!({"delivery_paths": custom, "headers": [{"name": "X-Team", "value": "infra"}], "enabled": false, "retry": {"waits": [1, 2, 4, 30]}}),
+        ),
+    ] {
+        let mut with = more.clone();
+        with["auth"] = auth;
+        let made = t.webhook(&receiver, with.clone()).await;
+        let mut expected = webhook_input(&receiver.url, with.clone());
+        for (name, value) in [
+            ("auth", shown),
+            ("delivery_paths", more.get("delivery_paths").cloned().unwrap_or(json!({"layout": "guide"}))),
+            ("headers", more.get("headers").cloned().unwrap_or(json!([]))),
+            ("max_in_flight", more.get("max_in_flight").cloned().unwrap_or(json!(64))),
+            ("rate_limit", more.get("rate_limit").cloned().unwrap_or(Value::Null)),
+            ("enabled", more.get("enabled").cloned().unwrap_or(json!(true))),
+        ] {
+            expected[name] = value;
+        }
+        let secret = made.text("secret").to_owned();
+        match more["secret"].as_str() {
+            Some(pasted) => assert_eq!(secret, pasted),
+            None => assert!(secret.starts_with("whsec_") && secret.len() == 6 + 44, "{secret}"),
+        }
+        for (name, value) in expected.as_object().unwrap() {
+            assert!(name == "secret" || made.body[name] == *value, "{name}: {} and not {value}", made.body[name]);
+        }
+        assert_eq!(made.body["state"], if more["enabled"] == false { "paused" } else { "enabled" });
+        assert!(secret.ends_with(made.text("secret_hint")), "the hint tells secrets apart");
+        let path = format!("/webhooks/{}", made.id());
+        let read = t.root.get(&path, 200).await;
+        let mut without = made.body.clone();
+        without.as_object_mut().unwrap().remove("secret");
+        assert_eq!(read.body, without, "the same, without the secret");
+        assert_eq!(read.body["summary"]["health"], "unknown");
+        assert!(t.root.get("/webhooks", 200).await.items().contains(&read.body));
+        let renamed = t.root.patch(&path, json!({"name": "Renamed"}), 200).await;
+        assert_eq!(renamed.body["name"], "Renamed");
+        t.root.delete(&path, 204).await;
+        t.root.get(&path, 404).await;
+        t.root.patch(&path, json!({"name": "x"}), 404).await;
+        t.root.delete(&path, 404).await;
+        for action in ["test", "rotate-secret", "pause", "resume"] {
+            t.root.post(&format!("{path}/{action}"), Value::Null, 404).await;
+        }
+        t.root.get(&format!("{path}/stats"), 404).await;
+        assert!(t.root.get("/webhooks", 200).await.items().is_empty());
+    }
+}
+
+/// Everything that can be read of a webhook, as raw text.
+async fn everything(t: &TestServer, webhook: i64) -> String {
+    let mut all = String::new();
+    let mut paths =
+        vec!["/webhooks".to_owned(), "/deliveries".to_owned(), "/reservations".to_owned(), "/notifications".to_owned()];
+    paths.push(format!("/webhooks/{webhook}"));
+    for window in ["1h", "24h", "7d"] {
+        paths.push(format!("/webhooks/{webhook}/stats?window={window}"));
+    }
+    for delivery in t.root.get("/deliveries", 200).await.items() {
+        paths.push(format!("/deliveries/{}", delivery["id"].as_str().unwrap()));
+    }
+    for reservation in t.root.get("/reservations", 200).await.items() {
+        paths.push(format!("/reservations/{}", reservation["id"].as_str().unwrap()));
+    }
+    for path in paths {
+        all.push_str(&t.root.get(&path, 200).await.text);
+    }
+    for with in
+        [json!({"name": "Renamed"}), json!({"headers": []}), json!({"events": []}), json!({"auth": {"method": "x"}})]
+    {
+        let request = t.root.request(reqwest::Method::PATCH, &format!("/webhooks/{webhook}")).json(&with);
+        all.push_str(&request.send().await.unwrap().text().await.unwrap());
+    }
+    for action in ["pause", "resume", "test"] {
+        all.push_str(&t.root.post(&format!("/webhooks/{webhook}/{action}"), Value::Null, 200).await.text);
+    }
+    all.push_str(&t.root.get("//metrics", 200).await.text);
+    all
+}
+
+async fn no_secret_is_shown_a_second_time(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    with_token_endpoint(&receiver);
+    let by_key = t.webhook(&receiver, json!({"auth": api_key(), "secret": "pasted-secret-of-old"})).await;
+    let by_token = t.webhook(&receiver, json!({"auth": oauth2(&receiver.url)})).await;
+    let mut secrets = vec!["pasted-secret-of-old".to_owned(), by_token.text("secret").to_owned()];
+    secrets.extend(["api-key-8675309", "client-secret-5309", "access-token-42"].map(str::to_owned));
+    for made in [&by_key, &by_token] {
+        let count = secrets.iter().filter(|secret| made.text.contains(secret.as_str())).count();
+        assert_eq!(count, 1, "the answer to the creation shows the signing secret and nothing else");
+    }
+    t.booking(&t.alice, resource, 1, 2).await;
+    t.finished("", 2).await;
+    let rotated = t.root.post(&format!("/webhooks/{}/rotate-secret", by_key.id()), Value::Null, 200).await;
+    assert!(!secrets.iter().any(|secret| rotated.text.contains(secret.as_str())), "only the new one is shown");
+    secrets.push(rotated.text("secret").to_owned());
+    for webhook in [by_key.id(), by_token.id()] {
+        let all = everything(&t, webhook).await;
+        for secret in &secrets {
+            // Base64 is written with its `/` and `+` as they are.
+            assert!(!all.contains(secret.as_str()), "{secret} is shown again");
+            let bare = secret.strip_prefix("whsec_").unwrap_or(secret);
+            assert!(!all.contains(bare), "{bare} is shown again");
+        }
+    }
+    // They did arrive where they belong.
+    let sent = |name: &str, value: &str| receiver.got().iter().any(|got| got.header(name) == value);
+    assert!(sent("x-api-key", "api-key-8675309") && sent("authorization", "Bearer access-token-42"));
+}
+
+async fn a_change_keeps_secrets_and_what_it_does_not_name(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let made = t.webhook(&receiver, json!({"auth": api_key(), "rate_limit": 50, "secret": "your-secret-key"})).await;
+    let path = format!("/webhooks/{}", made.id());
+    let last_key = async || {
+        t.root.post(&format!("{path}/test"), Value::Null, 200).await;
+        let got = receiver.got().pop().unwrap();
+        assert!(crate::requests::is_signed(&got, &["your-secret-key"]), "the signing secret stays in every change");
+        (got.header("x-api-key").to_owned(), got.header("x-key").to_owned())
+    };
+    assert_eq!(last_key().await, ("api-key-8675309".into(), String::new()));
+    let mut expected = t.root.get(&path, 200).await.body;
+    for (patch, shown) in [
+        (json!({"name": "Second"}), json!({"name": "Second"})),
+        (
+            json!({"events": ["reservation.cancelled", "reservation.created", "reservation.created"]}),
+            json!({"events": ["reservation.created", "reservation.cancelled"]}),
+        ),
+        (json!({"resource_type": null}), json!({"resource_type": null})),
+        (json!({"resource_type": "gpu-cluster"}), json!({"resource_type": "gpu-cluster"})),
+        (json!({"rate_limit": null, "max_in_flight": 3}), json!({"rate_limit": null, "max_in_flight": 3})),
+        (
+            json!({"headers": [{"name": "X-Team", "value": "infra"}]}),
+            json!({"headers": [{"name": "X-Team", "value": "infra"}]}),
+        ),
+        (json!({"delivery_paths": {"layout": "single"}}), json!({"delivery_paths": {"layout": "single"}})),
+        (json!({"retry": {"waits": [5]}}), json!({"retry": {"waits": [5]}})),
+        // Without a key the stored one stays, under another header too.
+        (
+            json!({"auth": {"method": "api_key", "header": "X-Key"}}),
+            json!({"auth": {"method": "api_key", "header": "X-Key"}}),
+        ),
+        (
+            json!({"auth": {"method": "api_key", "header": "X-Key", "key": ""}}),
+            json!({"auth": {"method": "api_key", "header": "X-Key"}}),
+        ),
+        (json!({"enabled": false}), json!({"enabled": false, "state": "paused"})),
+        (json!({"enabled": true}), json!({"enabled": true, "state": "enabled"})),
+    ] {
+        let changed = t.root.patch(&path, patch.clone(), 200).await;
+        for (name, value) in shown.as_object().unwrap() {
+            expected[name] = value.clone();
+        }
+        expected["updated_at"] = changed.body["updated_at"].clone();
+        assert_eq!(changed.body, expected, "{patch}");
+    }
+    assert_eq!(last_key().await, (String::new(), "api-key-8675309".into()));
+    t.root.patch(&path, json!({"auth": {"method": "api_key", "header": "X-Key", "key": "another"}}), 200).await;
+    assert_eq!(last_key().await, (String::new(), "another".into()));
+    // Another method needs a secret of its own: an API key is no client secret.
+    let mut without = oauth2(&receiver.url);
+    without["client_secret"] = json!("");
+    t.root.patch_at_fault(&path, json!({"auth": without}), &["auth.client_secret"]).await;
+    assert_eq!(last_key().await, (String::new(), "another".into()), "a refused change changes nothing");
+    t.root.patch(&path, json!({"auth": {"method": "none"}}), 200).await;
+    assert_eq!(last_key().await, (String::new(), String::new()));
+    t.root.patch_at_fault(&path, json!({"auth": {"method": "api_key"}}), &["auth.key"]).await;
+}
+
+/// What production refuses (CONTRACT §5), and development too unless it says otherwise.
+async fn refuses_urls(client: &TestClient, urls: &[String]) {
+    for url in urls {
+        let input = webhook_input("https://example.com", json!({"endpoint_url": url, "resource_type": null}));
+        client.post_at_fault("/webhooks", input, &["endpoint_url"]).await;
+        let auth = json!({"method": "oauth2", "token_url": url, "client_id": "x", "client_secret": "y"});
+        let input = webhook_input("https://example.com", json!({"auth": auth, "resource_type": null}));
+        client.post_at_fault("/webhooks", input, &["auth.token_url"]).await;
+    }
+    assert!(client.get("/webhooks", 200).await.items().is_empty(), "nothing was registered");
+}
+
+/// Refused everywhere.
+fn bad_urls() -> Vec<String> {
+    let mut urls: Vec<String> = [
+        "",
+        " ",
+        "x",
+        "//example.com/",
+        "/api/webhook",
+        "file:///etc/passwd",
+        "ftp://example.com/",
+        "gopher://example.com/",
+        "javascript:alert(1)",
+        "data:text/plain,x",
+        "https://",
+        "https:///path",
+        "https:example.com",
+        "https:/example.com",
+        "https://user@example.com/",
+        "https://user:secret@example.com/",
+        "https://:secret@example.com/",
+        "https://example.com/#part",
+        "https://example.com/#",
+        " https://example.com/",
+        "https://example.com/ ",
+        "https://exa mple.com/",
+        "https://example.com/a\nb",
+        "https://example.com/a\0b",
+        "https://example.com\\@127.0.0.1/",
+        "https://example.com:0/",
+        "https://example.com:99999/",
+        "https://10.0.0.1/",
+        "https://172.16.0.1/",
+        "https://192.168.0.1/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://100.64.0.1/",
+        "https://0.0.0.0/",
+        "https://224.0.0.1/",
+        "https://255.255.255.255/",
+        "https://168.63.129.16/",
+        "https://[fe80::1]/",
+        "https://[fc00::1]/",
+        "https://[fd00:ec2::254]/",
+        "https://[ff02::1]/",
+        "https://[::]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://[::ffff:a00:1]/",
+        "https://[64:ff9b::10.0.0.1]/",
+        "https://[64:ff9b:1::a00:1]/",
+        "https://[2002:a00:1::]/",
+        "https://[2001:0:a00:1::]/",
+        "https://[2a00:1450::5efe:a00:1]/",
+        "https://[::10.0.0.1]/",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    urls.push(format!("https://example.com/{}", "x".repeat(2_029)));
+    urls
+}
+
+async fn urls_that_may_not_be_called_are_refused(t: TestServer) {
+    refuses_urls(&t.root, &bad_urls()).await;
+    // The longest that fits, path and all.
+    let longest = format!("https://example.com/{}", "x".repeat(2_028));
+    let single = json!({"endpoint_url": longest, "resource_type": null, "delivery_paths": {"layout": "single"}});
+    t.root.post("/webhooks", webhook_input("", single), 201).await;
+    let guide = json!({"endpoint_url": longest, "resource_type": null});
+    t.root.post_at_fault("/webhooks", webhook_input("", guide), &["endpoint_url"]).await;
+    // Development may call this machine, and over http.
+    for url in [
+        "http://127.0.0.1:9/api",
+        "http://localhost:9/",
+        "http://[::1]:9/",
+        "https://[::ffff:127.0.0.1]:9/",
+        "http://example.com/",
+    ] {
+        let input = webhook_input("", json!({"endpoint_url": url, "resource_type": null}));
+        let made = t.root.post("/webhooks", input, 201).await;
+        let path = format!("/webhooks/{}", made.id());
+        t.root.patch_at_fault(&path, json!({"endpoint_url": "file:///etc/passwd"}), &["endpoint_url"]).await;
+        assert_eq!(t.root.get(&path, 200).await.body["endpoint_url"], url, "kept as it was written");
+    }
+}
+
+#[tokio::test]
+async fn production_refuses_http_and_this_machine() {
+    let t = TestServer::start_in_production().await;
+    let mut urls = bad_urls();
+    urls.extend(
+        [
+            "http://example.com/",
+            "http://127.0.0.1/",
+            "https://127.0.0.1/",
+            "https://127.1/",
+            "https://2130706433/",
+            "https://0x7f000001/",
+            "https://0177.0.0.1/",
+            "https://localhost/",
+            "https://LOCALHOST/",
+            "https://localhost./",
+            "https://api.localhost/",
+            "https://[::1]/",
+            "https://[0:0:0:0:0:0:0:1]/",
+            "https://[::0001]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://[::ffff:7f00:1]/",
+            "https://[::ffff:0:127.0.0.1]/",
+            "https://[::127.0.0.1]/",
+            "https://[64:ff9b::127.0.0.1]/",
+            "https://[2002:7f00:1::1]/",
+        ]
+        .map(str::to_owned),
+    );
+    refuses_urls(&t.root, &urls).await;
+    for url in [
+        "https://example.com/",
+        "https://example.com:8443/api?tenant=7",
+        "https://1.1.1.1/",
+        "https://[2606:4700::1111]/",
+    ] {
+        let input = webhook_input(
+            "",
+            json!({"endpoint_url": url, "resource_type": null, "auth": oauth2("https://id.example.com")}),
+        );
+        t.root.post("/webhooks", input, 201).await;
+    }
+}
+
+async fn settings_at_fault_are_named(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let url = "http://127.0.0.1:9";
+    let header = |name: &str, value: &str| json!({"headers": [{"name": "X-Fine", "value": "1"}, {"name": name, "value": value}]});
+    let key = |header: &str, key: &str| json!({"auth": {"method": "api_key", "header": header, "key": key}});
+    let long = "x".repeat(101);
+    let mut table = vec![
+        (json!({"name": ""}), vec!["name"]),
+        (json!({"name": " \t"}), vec!["name"]),
+        (json!({"name": long}), vec!["name"]),
+        (json!({"name": "a\0b"}), vec!["name"]),
+        (json!({"name": null}), vec!["name"]),
+        (json!({"events": []}), vec!["events"]),
+        (json!({"events": ["reservation.created", "reservation.exploded"]}), vec!["events.1"]),
+        (json!({"events": "reservation.created"}), vec!["events"]),
+        (json!({"resource_type": "vm"}), vec!["resource_type"]),
+        (json!({"resource_type": ""}), vec!["resource_type"]),
+        (json!({"resource_type": "a\0"}), vec!["resource_type"]),
+        (json!({"resource_type": 1}), vec!["resource_type"]),
+        (json!({"secret": "1234567"}), vec!["secret"]),
+        (json!({"secret": ""}), vec!["secret"]),
+        (json!({"secret": "x".repeat(256)}), vec!["secret"]),
+        (json!({"secret": "line\nbreak"}), vec!["secret"]),
+        (json!({"secret": "whsec_not base64!"}), vec!["secret"]),
+        (
+            json!({"delivery_paths": {"layout": "custom", "paths": {"reservation.created": "new"}}}),
+            vec!["delivery_paths.paths.reservation.created"],
+        ),
+        (
+            json!({"delivery_paths": {"layout": "custom", "paths": {"reservation.expired": "/../admin"}}}),
+            vec!["delivery_paths.paths.reservation.expired"],
+        ),
+        (json!({"delivery_paths": {"layout": "spiral"}}), vec!["delivery_paths.layout"]),
+        (json!({"retry": {"waits": [0]}}), vec!["retry.waits"]),
+        (json!({"retry": {"waits": [86_401]}}), vec!["retry.waits"]),
+        (json!({"retry": {"waits": vec![1; 13]}}), vec!["retry.waits"]),
+        (json!({"retry": {"waits": [1, -1]}}), vec!["retry.waits.1"]),
+        (json!({"max_in_flight": 0}), vec!["max_in_flight"]),
+        (json!({"max_in_flight": 2_001}), vec!["max_in_flight"]),
+        (json!({"rate_limit": 0}), vec!["rate_limit"]),
+        (json!({"rate_limit": 10_001}), vec!["rate_limit"]),
+        (json!({"headers": vec![json!({"name": "X-A", "value": "1"}); 2]}), vec!["headers.1.name"]),
+        (json!({"headers": [{"name": "X-A", "value": "1"}, {"name": "x-a", "value": "2"}]}), vec!["headers.1.name"]),
+        (
+            json!({"headers": (0..21).map(|n| json!({"name": format!("X-{n}"), "value": "1"})).collect::<Vec<_>>()}),
+            vec!["headers"],
+        ),
+        (json!({"headers": [{"name": "X-A"}]}), vec!["headers.0.value"]),
+        (header("", "1"), vec!["headers.1.name"]),
+        (header("X Team", "1"), vec!["headers.1.name"]),
+        (header("X-Team:", "1"), vec!["headers.1.name"]),
+        (header("X-Team", "a\r\nX-Injected: 1"), vec!["headers.1.value"]),
+        (header("X-Team", "a\0"), vec!["headers.1.value"]),
+        (header("X-Team", " padded"), vec!["headers.1.value"]),
+        (header("X-Team", "naïve"), vec!["headers.1.value"]),
+        (header("X-Team", &"x".repeat(4_097)), vec!["headers.1.value"]),
+        (key("X-API-Key", ""), vec!["auth.key"]),
+        (key("X-API-Key", "a\nb"), vec!["auth.key"]),
+        (key("X API Key", "abc"), vec!["auth.header"]),
+        (
+            json!({"auth": {"method": "api_key", "header": "X-Mine", "key": "abc"}, "headers": [{"name": "x-mine", "value": "1"}]}),
+            vec!["headers.0.name"],
+        ),
+        (
+            json!({"auth": {"method": "oauth2", "token_url": "http://127.0.0.1:9/token", "client_id": " ", "client_secret": ""}}),
+            vec!["auth.client_id", "auth.client_secret"],
+        ),
+        (json!({"auth": {"method": "oauth2", "client_id": "x", "client_secret": "y"}}), vec!["auth.token_url"]),
+        (
+            json!({"auth": {"method": "oauth2", "token_url": "http://127.0.0.1:9/token", "client_id": "a\0", "client_secret": "a\0", "scope": "a\0", "audience": "a\0"}}),
+            vec!["auth.client_id", "auth.client_secret", "auth.scope", "auth.audience"],
+        ),
+        (json!({"auth": {"method": "basic"}}), vec!["auth.method"]),
+        (json!({"auth": {}}), vec!["auth.method"]),
+        (json!({"auth": null}), vec!["auth"]),
+        (
+            json!({"name": "", "endpoint_url": "x", "events": [], "secret": "x", "resource_type": "vm", "rate_limit": 0}),
+            vec!["name", "endpoint_url", "events", "secret", "rate_limit", "resource_type"],
+        ),
+    ];
+    // Whatever Berth sets itself nobody may set beside it (CONTRACT §1), in any case of letters.
+    for reserved in [
+        "X-Webhook-Signature",
+        "x-webhook-event",
+        "X-WEBHOOK-DELIVERY",
+        "X-Webhook-Attempt",
+        "X-Webhook-Test",
+        "Webhook-Id",
+        "webhook-timestamp",
+        "Webhook-Signature",
+        "Content-Type",
+        "User-Agent",
+        "Host",
+        "Content-Length",
+        "Authorization",
+        "Transfer-Encoding",
+        "Connection",
+    ] {
+        table.push((header(reserved, "1"), vec!["headers.1.name"]));
+        if reserved != "Authorization" {
+            table.push((key(reserved, "abc"), vec!["auth.header"]));
+        }
+    }
+    for (with, faults) in table {
+        t.root.post_at_fault("/webhooks", webhook_input(url, with), &faults).await;
+    }
+    t.root.post_at_fault("/webhooks", json!({}), &["name"]).await;
+    assert!(t.root.get("/webhooks", 200).await.items().is_empty(), "nothing was registered");
+    // The bounds themselves are fine.
+    let with = json!({"secret": "12345678", "max_in_flight": 2_000, "rate_limit": 10_000, "retry": {"waits": vec![86_400; 12]}});
+    t.root.post("/webhooks", webhook_input(url, with), 201).await;
+    t.root
+        .post(
+            "/webhooks",
+            webhook_input(url, json!({"secret": "x".repeat(255), "max_in_flight": 1, "rate_limit": 1})),
+            201,
+        )
+        .await;
+}
+
+async fn overlap_and_secret_of_a_rotation_are_checked(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let made = t.webhook(&Receiver::start().await, json!({})).await;
+    let path = format!("/webhooks/{}/rotate-secret", made.id());
+    for (input, faults) in [
+        (json!({"overlap_hours": 169}), &["overlap_hours"][..]),
+        (json!({"overlap_hours": -1}), &["overlap_hours"]),
+        (json!({"secret": "short"}), &["secret"]),
+    ] {
+        t.root.post_at_fault(&path, input, faults).await;
+    }
+    let hint = |reply: &crate::client::Reply| reply.body["secret_hint"].clone();
+    let read = t.root.get(&format!("/webhooks/{}", made.id()), 200).await;
+    assert_eq!((hint(&read), &read.body["previous_secret_until"]), (hint(&made), &Value::Null), "nothing was rotated");
+    let rotated = t.root.post(&path, Value::Null, 200).await;
+    let until = time(&rotated.body["previous_secret_until"]);
+    assert!((until - t.now() - Duration::hours(24)).num_seconds().abs() < 60, "24 h when nothing is said");
+    assert_ne!(rotated.text("secret"), made.text("secret"));
+    let pasted = t.root.post(&path, json!({"secret": "a-pasted-secret", "overlap_hours": 0}), 200).await;
+    assert_eq!((pasted.text("secret"), &pasted.body["previous_secret_until"]), ("a-pasted-secret", &Value::Null));
+}
+
+async fn a_paused_webhook_keeps_its_events_and_resumes(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let path = format!("/webhooks/{}", t.webhook(&receiver, json!({})).await.id());
+    let paused = t.root.post(&format!("{path}/pause"), Value::Null, 200).await;
+    assert_eq!((&paused.body["enabled"], &paused.body["state"]), (&json!(false), &json!("paused")));
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    t.alice.patch(&format!("/reservations/{reservation}"), json!({"title": "x"}), 200).await;
+    let waiting = t.root.get("/deliveries?status=pending", 200).await;
+    assert_eq!(waiting.items().len(), 2);
+    assert_eq!(t.root.get(&path, 200).await.body["summary"]["waiting"], 2);
+    // Another webhook's request goes out meanwhile; the paused one's does not.
+    let other = Receiver::start().await;
+    t.webhook(&other, json!({})).await;
+    t.booking(&t.alice, resource, 3, 4).await;
+    other.reached(1).await;
+    assert!(receiver.got().is_empty());
+    let resumed = t.root.post(&format!("{path}/resume"), Value::Null, 200).await;
+    assert_eq!((&resumed.body["enabled"], &resumed.body["state"]), (&json!(true), &json!("enabled")));
+    let got = receiver.reached(3).await;
+    let events: Vec<&str> =
+        got.iter().filter(|got| got.body["reservation_id"] == reservation.as_str()).map(|got| got.event()).collect();
+    assert_eq!(events, ["reservation.created", "reservation.updated"], "in their order");
+    t.finished("", 4).await;
+    assert_eq!(t.root.get(&path, 200).await.body["summary"]["waiting"], 0);
+}
+
+async fn what_waited_can_be_dropped(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let path = format!("/webhooks/{}", t.webhook(&receiver, json!({})).await.id());
+    t.root.post(&format!("{path}/pause"), Value::Null, 200).await;
+    t.booking(&t.alice, resource, 1, 2).await;
+    t.root.post(&format!("{path}/resume"), json!({"drop_pending": true}), 200).await;
+    assert_eq!(t.finished("", 1).await[0]["status"], "cancelled");
+    let next = t.booking(&t.alice, resource, 3, 4).await;
+    let got = receiver.reached(1).await;
+    assert_eq!(got[0].body["reservation_id"], next, "what came before was dropped");
+}
+
+async fn a_deleted_webhook_cancels_what_waits(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let id = t.webhook(&receiver, json!({})).await.id();
+    t.root.post(&format!("/webhooks/{id}/pause"), Value::Null, 200).await;
+    t.booking(&t.alice, resource, 1, 2).await;
+    t.root.delete(&format!("/webhooks/{id}"), 204).await;
+    let cancelled = t.finished(&format!("webhook_id={id}"), 1).await;
+    assert_eq!((&cancelled[0]["status"], &cancelled[0]["webhook_name"]), (&json!("cancelled"), &json!("Provisioner")));
+    assert_eq!(cancelled[0]["next_attempt_at"], Value::Null);
+    let delivery = cancelled[0]["id"].as_str().unwrap();
+    t.root.post(&format!("/deliveries/{delivery}/redeliver"), Value::Null, 409).await;
+    let all = json!({"filter": {"status": "cancelled"}});
+    assert_eq!(t.root.post("/deliveries/replay", all, 200).await.body, json!({"matched": 0, "redelivered": 0}));
+    // Nothing more is made for it.
+    t.booking(&t.alice, resource, 3, 4).await;
+    assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 1);
+    assert!(receiver.got().is_empty());
+}
+
+async fn figures_are_counted_over_each_window(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let id = t.webhook(&receiver, json!({})).await.id();
+    let stats = async |window: &str| t.root.get(&format!("/webhooks/{id}/stats?window={window}"), 200).await.body;
+    let empty = stats("1h").await;
+    assert_eq!((&empty["attempts"], &empty["error_rate"], &empty["p50_ms"]), (&json!(0), &Value::Null, &Value::Null));
+    // Two days ago one succeeded, two hours ago one failed, now two succeed and one fails.
+    t.booking(&t.alice, resource, 100, 101).await;
+    t.finished("", 1).await;
+    t.clock.advance(Duration::days(2));
+    receiver.answer_always(Answer::status(500));
+    t.booking(&t.alice, resource, 102, 103).await;
+    t.finished("", 2).await;
+    t.clock.advance(Duration::hours(2));
+    t.booking(&t.alice, resource, 104, 105).await;
+    t.finished("", 3).await;
+    receiver.answer_always(Answer::status(200));
+    t.booking(&t.alice, resource, 106, 107).await;
+    t.booking(&t.alice, resource, 108, 109).await;
+    t.finished("", 5).await;
+    // A test does not count.
+    t.root.post(&format!("/webhooks/{id}/test"), Value::Null, 200).await;
+    for (window, points, step, succeeded, failed) in
+        [("1h", 60, 60, 2, 1), ("24h", 48, 1_800, 2, 2), ("7d", 56, 10_800, 3, 2)]
+    {
+        let stats = stats(window).await;
+        assert_eq!(stats["window"], window);
+        assert_eq!((&stats["succeeded"], &stats["failed"]), (&json!(succeeded), &json!(failed)), "{window}");
+        assert_eq!(stats["attempts"], succeeded + failed);
+        assert_eq!(stats["error_rate"], f64::from(failed) / f64::from(succeeded + failed));
+        let [p50, p95, p99] = ["p50_ms", "p95_ms", "p99_ms"].map(|name| stats[name].as_f64().unwrap());
+        assert!(0.0 < p50 && p50 <= p95 && p95 <= p99, "{p50} {p95} {p99}");
+        let series = stats["series"].as_array().unwrap();
+        assert_eq!(series.len(), points);
+        let sum = |name: &str| series.iter().map(|point| point[name].as_i64().unwrap()).sum::<i64>();
+        assert_eq!((sum("succeeded"), sum("failed")), (i64::from(succeeded), i64::from(failed)), "{window}");
+        for pair in series.windows(2) {
+            assert_eq!((time(&pair[1]["at"]) - time(&pair[0]["at"])).num_seconds(), step);
+        }
+        let last = time(&series[points - 1]["at"]);
+        assert!(last <= t.now() && t.now() < last + Duration::seconds(step), "the last step is the present one");
+        for point in series {
+            let quiet = point["succeeded"] == 0 && point["failed"] == 0;
+            assert_eq!(point["p95_ms"].is_null(), quiet, "{point}");
+        }
+    }
+    assert_eq!(t.root.get(&format!("/webhooks/{id}/stats"), 200).await.body["window"], "24h");
+    assert_eq!(t.root.get(&format!("/webhooks/{id}/stats?window=1y"), 422).await.faults(), ["window"]);
+    let summary = t.root.get(&format!("/webhooks/{id}"), 200).await.body["summary"].clone();
+    assert_eq!((&summary["deliveries"], &summary["success_rate"]), (&json!(4), &json!(0.5)));
+    assert_eq!((&summary["health"], &summary["last_status"]), (&json!("degraded"), &json!("succeeded")));
+}
+
+async fn a_test_is_sent_at_once_and_recorded_as_one(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    receiver.answer(|_| Answer {
+        status: 200,
+        headers: vec![
+            ("content-type", "application/json".into()),
+            ("x-served-by", "node-7".into()),
+            ("set-cookie", "session=1".into()),
+        ],
+        body: "{\"status\": \"success\"}".into(),
+        held: None,
+    });
+    // A paused webhook can be tested too: that is when one tests.
+    let id = t.webhook(&receiver, json!({"enabled": false})).await.id();
+    let reply = t.root.post(&format!("/webhooks/{id}/test"), Value::Null, 200).await;
+    let got = &receiver.reached(1).await[0];
+    let fields: Vec<&String> = reply.body.as_object().unwrap().keys().collect();
+    let expected = [
+        "delivery_id",
+        "attempt",
+        "started_at",
+        "outcome",
+        "status_code",
+        "duration_ms",
+        "timings",
+        "request",
+        "response",
+        "diagnosis",
+    ];
+    assert_eq!(fields, expected);
+    assert_eq!(
+        (&reply.body["outcome"], &reply.body["status_code"], &reply.body["attempt"]),
+        (&json!("succeeded"), &json!(200), &json!(1))
+    );
+    let timings = &reply.body["timings"];
+    assert_eq!(reply.body["duration_ms"], timings["total_ms"]);
+    let ms = |name: &str| timings[name].as_f64().unwrap_or_else(|| panic!("{name} should be timed: {timings}"));
+    assert!(ms("connect_ms") >= 0.0 && ms("first_byte_ms") > 0.0 && ms("total_ms") >= ms("first_byte_ms"), "{timings}");
+    assert_eq!(
+        (&timings["reused"], &timings["tls_ms"]),
+        (&json!(false), &Value::Null),
+        "a test has its own connection"
+    );
+    let request = &reply.body["request"];
+    assert_eq!(
+        (&request["method"], &request["url"]),
+        (&json!("POST"), &json!(format!("{}/api/webhook/reservation", receiver.url)))
+    );
+    assert_eq!(request["body"].as_str().unwrap().as_bytes(), got.raw, "the exact bytes");
+    for header in request["headers"].as_array().unwrap() {
+        assert_eq!(got.header(header["name"].as_str().unwrap()), header["value"].as_str().unwrap(), "{header}");
+    }
+    let response = &reply.body["response"];
+    assert_eq!((&response["body"], &response["truncated"]), (&json!("{\"status\": \"success\"}"), &json!(false)));
+    let answered = response["headers"].as_array().unwrap();
+    assert!(answered.contains(&json!({"name": "x-served-by", "value": "node-7"})));
+    assert!(
+        answered.contains(&json!({"name": "set-cookie", "value": "••••"})),
+        "the receiver's cookies are its secrets"
+    );
+    assert_eq!(reply.body["diagnosis"]["code"], "ok");
+
+    assert_eq!(got.header("x-webhook-test"), "true");
+    assert_eq!((&got.body["test"], &got.body["event_type"]), (&json!(true), &json!("reservation.created")));
+    assert!(got.body["reservation_id"].as_str().unwrap().starts_with("test-"));
+    assert!(got.body["title"].as_str().unwrap().to_lowercase().contains("test"));
+    assert_eq!(
+        got.body["additional_config"],
+        json!({"gpu_type": "nvidia-a100", "gpu_count": 4}),
+        "of the type's schema"
+    );
+    assert_eq!((&got.body["resource_type"], &got.body["user_id"]), (&json!("gpu-cluster"), &json!("root")));
+
+    let log = t.root.get("/deliveries", 200).await;
+    assert_eq!(log.items().len(), 1);
+    let entry = &log.items()[0];
+    assert_eq!(
+        (&entry["id"], &entry["test"], &entry["status"]),
+        (&reply.body["delivery_id"], &json!(true), &json!("succeeded"))
+    );
+    assert_eq!(got.header("x-webhook-delivery"), entry["id"].as_str().unwrap());
+    let detail = t.root.get(&format!("/deliveries/{}", entry["id"].as_str().unwrap()), 200).await;
+    assert_eq!(detail.body["attempt_log"], json!([reply.body]), "the log keeps the whole exchange");
+    t.root.post(&format!("/deliveries/{}/redeliver", entry["id"].as_str().unwrap()), Value::Null, 409).await;
+    assert!(t.root.get("/reservations", 200).await.items().is_empty(), "a test reserves nothing");
+}
+
+async fn a_test_hides_every_credential(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    with_token_endpoint(&receiver);
+    for (auth, name, shown, sent) in [
+        (api_key(), "x-api-key", "••••", "api-key-8675309"),
+        (
+            json!({"method": "api_key", "header": "Authorization", "key": "Bearer abc-token"}),
+            "authorization",
+            "Bearer ••••",
+            "Bearer abc-token",
+        ),
+        (oauth2(&receiver.url), "authorization", "Bearer ••••", "Bearer access-token-42"),
+    ] {
+        let made = t.webhook(&receiver, json!({"auth": auth})).await;
+        let reply = t.root.post(&format!("/webhooks/{}/test", made.id()), Value::Null, 200).await;
+        let headers = reply.body["request"]["headers"].as_array().unwrap();
+        assert!(headers.contains(&json!({"name": name, "value": shown})), "{headers:?}");
+        assert!(!reply.text.contains(sent.trim_start_matches("Bearer ")));
+        assert_eq!(receiver.got().last().unwrap().header(name), sent);
+    }
+}
+
+async fn a_test_says_what_is_wrong(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let path = format!("/webhooks/{}/test", t.webhook(&receiver, json!({})).await.id());
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let mut expected = 0;
+    for (status, code) in [
+        (204, "ok"),
+        (301, "redirected"),
+        (400, "body_refused"),
+        (401, "credentials_refused"),
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+        (410, "gone"),
+        (413, "too_large_for_receiver"),
+        (418, "client_error"),
+        (422, "body_refused"),
+        (429, "rate_limited"),
+        (500, "server_error"),
+        (503, "server_error"),
+    ] {
+        receiver.answer(move |_| Answer {
+            status,
+            headers: vec![("location", "http://127.0.0.1:1/".into())],
+            ..Answer::default()
+        });
+        let reply = t.root.post(&path, Value::Null, 200).await;
+        let diagnosis = &reply.body["diagnosis"];
+        assert_eq!(diagnosis["code"], code, "{status}");
+        assert!(!diagnosis["message"].as_str().unwrap().is_empty());
+        assert_eq!(diagnosis["hint"].as_str().unwrap().is_empty(), code == "ok", "a failure has a remedy");
+        assert_eq!(reply.body["outcome"], if code == "ok" { "succeeded" } else { "failed" });
+        assert_eq!(reply.body["status_code"], status);
+        expected += 1;
+        assert_eq!(receiver.got().len(), expected, "once, without retries, without following redirects");
+    }
+    // Nothing came back at all.
+    let webhook = t.root.post("/webhooks", webhook_input(&closed, json!({})), 201).await.id();
+    let reply = t.root.post(&format!("/webhooks/{webhook}/test"), Value::Null, 200).await;
+    assert_eq!(reply.body["diagnosis"]["code"], "connection_refused");
+    assert_eq!((&reply.body["status_code"], &reply.body["response"]), (&Value::Null, &Value::Null));
+    // Too long an answer is cut and counts as failed.
+    receiver.answer(|_| Answer { body: "x".repeat(65_537), ..Answer::status(200) });
+    let reply = t.root.post(&path, Value::Null, 200).await;
+    assert_eq!(
+        (&reply.body["diagnosis"]["code"], &reply.body["response"]["truncated"]),
+        (&json!("response_too_large"), &json!(true))
+    );
+    assert_eq!(reply.body["response"]["body"].as_str().unwrap().len(), 65_536);
+    // The webhook still stands, whatever its tests said (410 among it).
+    assert_eq!(t.root.get(path.trim_end_matches("/test"), 200).await.body["state"], "enabled");
+}
+
+async fn every_event_can_be_tested(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let id = t.webhook(&receiver, json!({"events": ["reservation.cancelled", "user.access_requested"]})).await.id();
+    let path = format!("/webhooks/{id}/test");
+    for (event, url) in [
+        ("reservation.created", "/api/webhook/reservation"),
+        ("reservation.updated", "/api/webhook/reservation"),
+        ("reservation.cancelled", "/api/webhook/reservation/cancel"),
+        ("reservation.expired", "/api/webhook/reservation/cancel"),
+        ("user.access_requested", "/api/webhook/access-request"),
+    ] {
+        t.root.post(&path, json!({"event_type": event}), 200).await;
+        let got = receiver.got().pop().unwrap();
+        assert_eq!((got.event(), got.path.as_str(), &got.body["event_type"]), (event, url, &json!(event)));
+        crate::requests::has_the_fields_of(&got.body, event);
+    }
+    // Without a choice, the first that is ticked.
+    for body in [Value::Null, json!({}), json!({"event_type": null})] {
+        t.root.post(&path, body, 200).await;
+        assert_eq!(receiver.got().pop().unwrap().event(), "reservation.cancelled");
+    }
+    t.root.post_at_fault(&path, json!({"event_type": "reservation.exploded"}), &["event_type"]).await;
+}
+
+async fn a_receiver_that_is_gone_disables_its_webhook(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    receiver.answer_always(Answer::status(410));
+    let path = format!("/webhooks/{}", t.webhook(&receiver, json!({"retry": {"waits": [1, 2, 4]}})).await.id());
+    t.booking(&t.alice, resource, 1, 2).await;
+    let failed = &t.finished("", 1).await[0];
+    assert_eq!((&failed["status"], &failed["attempts"]), (&json!("failed"), &json!(1)), "410 is not tried again");
+    let webhook = eventually("a disabled webhook", async || {
+        let body = t.root.get(&path, 200).await.body;
+        (body["state"] == "gone").then_some(body)
+    })
+    .await;
+    assert_eq!(webhook["enabled"], false);
+    let told = t.root.get("/notifications", 200).await;
+    assert!(told.items()[0]["message"].as_str().unwrap().contains("410"), "its administrators are told");
+    assert_eq!(told.items()[0]["severity"], "error");
+    // Its events are kept until it is back.
+    t.booking(&t.alice, resource, 3, 4).await;
+    assert_eq!(t.root.get("/deliveries?status=pending", 200).await.items().len(), 1);
+    receiver.answer_always(Answer::status(200));
+    t.root.post(&format!("{path}/resume"), Value::Null, 200).await;
+    assert_eq!(t.finished("", 2).await[1]["status"], "succeeded");
+}
+
+async fn webhooks_are_for_administrators(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let id = t.webhook(&receiver, json!({})).await.id();
+    let path = format!("/webhooks/{id}");
+    for (client, status) in [(&t.alice, 403), (&t.nobody, 401)] {
+        client.get("/webhooks", status).await;
+        client.post("/webhooks", webhook_input(&receiver.url, json!({})), status).await;
+        client.get(&path, status).await;
+        client.patch(&path, json!({"name": "x"}), status).await;
+        client.delete(&path, status).await;
+        client.get(&format!("{path}/stats"), status).await;
+        for action in ["test", "rotate-secret", "pause", "resume"] {
+            client.post(&format!("{path}/{action}"), Value::Null, status).await;
+        }
+        // Nor does it show which exist.
+        client.get("/webhooks/999999", status).await;
+        client.post("/webhooks/999999/test", Value::Null, status).await;
+    }
+    assert!(receiver.got().is_empty());
+    assert_eq!(t.root.get(&path, 200).await.body["name"], "Provisioner");
+}
+
+async fn the_list_goes_page_by_page(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(json!(t.webhook(&receiver, json!({})).await.id()));
+    }
+    for limit in [1, 2, 5] {
+        let ids: Vec<Value> = t.root.pages("/webhooks", limit).await.iter().map(|item| item["id"].clone()).collect();
+        assert_eq!(ids, made, "oldest first, limit {limit}");
+    }
+}
