@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::closure::Closure;
-use web_sys::{EventSource, MessageEvent};
+use web_sys::{EventSource, MessageEvent, VisibilityState};
+
+/// How long a page that nobody sees stays connected.
+const HIDDEN_MS: u32 = 10_000;
 
 /// Whether the page follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +51,9 @@ struct State {
     handlers: Vec<Closure<dyn FnMut(MessageEvent)>>,
     failed: Option<Closure<dyn FnMut()>>,
     retry: Option<Timeout>,
+    /// Closes the feed of a page that nobody sees.
+    hidden: Option<Timeout>,
     wait_ms: u32,
-    was_live: bool,
     wanted: bool,
 }
 
@@ -58,16 +62,27 @@ struct State {
 pub struct Live {
     /// Whether the page follows.
     pub status: RwSignal<LiveStatus>,
+    /// Connections that failed since the last that was live.
+    pub failures: RwSignal<u32>,
     state: StoredValue<Rc<RefCell<State>>, LocalStorage>,
 }
 
 impl Live {
     /// A feed that is not connected yet.
     pub fn new() -> Self {
-        let live = Self { status: RwSignal::new(LiveStatus::Connecting), state: StoredValue::new_local(Rc::default()) };
+        let live = Self {
+            status: RwSignal::new(LiveStatus::Connecting),
+            failures: RwSignal::new(0),
+            state: StoredValue::new_local(Rc::default()),
+        };
         // Coming back to the page or to the network is the time to try at once.
         for event in ["online", "visibilitychange", "focus"] {
             let again = Closure::<dyn FnMut()>::new(move || {
+                let document = web_sys::window().and_then(|window| window.document());
+                if document.is_some_and(|document| document.visibility_state() == VisibilityState::Hidden) {
+                    return live.hide();
+                }
+                live.state().borrow_mut().hidden = None;
                 if live.status.get_untracked() == LiveStatus::Reconnecting {
                     live.connect();
                 }
@@ -119,12 +134,26 @@ impl Live {
         let state = self.state();
         let mut state = state.borrow_mut();
         state.wanted = false;
-        state.was_live = false;
         state.retry = None;
         if let Some(source) = state.source.take() {
             source.close();
         }
         self.status.set(LiveStatus::Connecting);
+    }
+
+    /// Nobody sees the page: soon its connection is given up, for a browser has only six of them for one server, which a few
+    /// pages in the background would use up. Whoever looks again gets what was missed.
+    fn hide(self) {
+        let later = Timeout::new(HIDDEN_MS, move || {
+            let state = self.state();
+            let mut state = state.borrow_mut();
+            state.retry = None;
+            if let Some(source) = state.source.take() {
+                source.close();
+                self.status.try_set(LiveStatus::Reconnecting);
+            }
+        });
+        self.state().borrow_mut().hidden = Some(later);
     }
 
     fn connect(self) {
@@ -172,6 +201,7 @@ impl Live {
             wait
         };
         self.status.try_set(LiveStatus::Reconnecting);
+        self.failures.try_update(|failures| *failures += 1);
         let timeout = Timeout::new(wait, move || self.connect());
         state.borrow_mut().retry = Some(timeout);
     }
@@ -179,14 +209,11 @@ impl Live {
     fn received(self, name: &str, data: &str) {
         let event = match name {
             "hello" => {
-                let state = self.state();
-                let missed = {
-                    let mut state = state.borrow_mut();
-                    state.wait_ms = 0;
-                    std::mem::replace(&mut state.was_live, true)
-                };
+                self.state().borrow_mut().wait_ms = 0;
+                self.failures.set(0);
                 self.status.set(LiveStatus::Live);
-                missed.then_some(LiveEvent::Resync)
+                // The first time too: what was read while the connection was being made may be old by now.
+                Some(LiveEvent::Resync)
             }
             "resync" => Some(LiveEvent::Resync),
             "delivery" => serde_json::from_str(data).ok().map(LiveEvent::Delivery),

@@ -11,10 +11,24 @@ use leptos::task::spawn_local;
 
 /// A value that is read from the server, and again whenever the signals it was read with change or [`Load::again`] says so.
 pub struct Load<T: Send + Sync + 'static> {
-    value: RwSignal<Option<Result<T, Problem>>>,
+    /// The last that could be read.
+    value: RwSignal<Option<T>>,
+    /// Why the last reading failed, if it did.
+    problem: RwSignal<Option<Problem>>,
     version: RwSignal<u64>,
     /// Whether [`Load::again_soon`] is about to read.
     soon: StoredValue<bool>,
+    reading: StoredValue<Reading>,
+}
+
+/// What goes on while a value is read.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    /// Counts the readings: a slower answer to an older question must not replace a newer one.
+    latest: u64,
+    under_way: bool,
+    /// Whether the feed told of a change meanwhile, which the answer may not hold yet.
+    stale: bool,
 }
 
 /// How soon [`Load::again_soon`] reads.
@@ -35,23 +49,40 @@ where
     F: Fn() -> Fut + 'static,
     Fut: Future<Output = Result<T, RpcError>> + 'static,
 {
-    let value = RwSignal::new(None);
-    let version = RwSignal::new(0_u64);
-    let latest = StoredValue::new(0_u64);
+    let load = Load {
+        value: RwSignal::new(None),
+        problem: RwSignal::new(None),
+        version: RwSignal::new(0),
+        soon: StoredValue::new(false),
+        reading: StoredValue::new(Reading::default()),
+    };
     Effect::new(move |_| {
-        version.track();
-        latest.update_value(|n| *n += 1);
-        let mine = latest.get_value();
-        let reading = source();
+        load.version.track();
+        load.reading.update_value(|reading| {
+            *reading = Reading { latest: reading.latest + 1, under_way: true, stale: false };
+        });
+        let mine = load.reading.get_value().latest;
+        let answer = source();
         spawn_local(async move {
-            let read = reading.await.map_err(|RpcError(problem)| problem);
-            // A slower answer to an older question must not replace a newer one; and the page may be gone.
-            if latest.try_get_value() == Some(mine) {
-                value.try_set(Some(read));
+            let answer = answer.await;
+            // The page may be gone.
+            let Some(now) = load.reading.try_get_value().filter(|now| now.latest == mine) else { return };
+            load.reading.update_value(|reading| reading.under_way = false);
+            match answer {
+                Ok(value) => {
+                    load.problem.try_set(None);
+                    load.value.try_set(Some(value));
+                }
+                Err(RpcError(problem)) => {
+                    load.problem.try_set(Some(problem));
+                }
+            }
+            if now.stale {
+                load.version.try_update(|n| *n += 1);
             }
         });
     });
-    Load { value, version, soon: StoredValue::new(false) }
+    load
 }
 
 impl<T: Clone + Send + Sync + 'static> Load<T> {
@@ -75,21 +106,19 @@ impl<T: Clone + Send + Sync + 'static> Load<T> {
 
     /// The value, once read.
     pub fn get(self) -> Option<T> {
-        self.value.with(|value| match value {
-            Some(Ok(value)) => Some(value.clone()),
-            _ => None,
-        })
+        self.value.get()
     }
 
     /// The value, once read; not tracked.
     pub fn get_untracked(self) -> Option<T> {
-        untrack(|| self.get())
+        self.value.get_untracked()
     }
 
     /// Changes the value at hand, as the live feed tells.
     pub fn update(self, change: impl FnOnce(&mut T)) {
+        self.reading.try_update_value(|reading| reading.stale |= reading.under_way);
         self.value.try_update(|value| {
-            if let Some(Ok(value)) = value {
+            if let Some(value) = value {
                 change(value);
             }
         });
@@ -97,41 +126,39 @@ impl<T: Clone + Send + Sync + 'static> Load<T> {
 
     /// Replaces the value at hand.
     pub fn set(self, value: T) {
-        self.value.try_set(Some(Ok(value)));
+        self.value.try_set(Some(value));
     }
 
-    /// Shows the value, or a skeleton, or what went wrong. `content` runs once the first value is there and again only
-    /// after a failure: it reads later values by the signal it is given.
+    /// Shows the value, or a skeleton, or what went wrong. `content` runs once the first value is there and reads later ones by
+    /// the signal it is given: when reading again fails, what is there stays (somebody may be filling in a form), below a
+    /// notice.
     pub fn show<V: IntoView + 'static>(
         self,
         content: impl Fn(Signal<T>) -> V + Send + Sync + 'static,
     ) -> impl IntoView {
-        let state = Memo::new(move |_| {
-            self.value.with(|value| match value {
-                None => None,
-                Some(Ok(_)) => Some(Ok(())),
-                Some(Err(problem)) => Some(Err(problem.clone())),
-            })
-        });
-        let last = StoredValue::new(None::<T>);
-        let value = Signal::derive(move || {
-            self.value.with(|value| {
-                if let Some(Ok(value)) = value {
-                    last.set_value(Some(value.clone()));
+        let there = Memo::new(move |_| self.value.with(Option::is_some));
+        let gone = |problem: &Problem| {
+            use domain::ProblemKind::{Forbidden, NotFound, Unauthenticated};
+            matches!(problem.kind, Forbidden | NotFound | Unauthenticated)
+        };
+        let instead = Memo::new(move |_| self.problem.get().filter(|problem| !there.get() || gone(problem)));
+        let above = Memo::new(move |_| self.problem.get().filter(|problem| there.get() && !gone(problem)));
+        let retry = Callback::new(move |()| self.again());
+        move || match (instead.get(), there.get()) {
+            (Some(problem), _) => view! { <ErrorState problem=problem retry=retry /> }.into_any(),
+            (None, false) => Skeleton().into_any(),
+            (None, true) => {
+                // Never empty again once it is there.
+                let first = self.get_untracked();
+                let value = Signal::derive(move || self.get());
+                let shown =
+                    first.map(|first| content(Signal::derive(move || value.get().unwrap_or_else(|| first.clone()))));
+                view! {
+                    {move || above.get().map(|problem| view! { <div class="above"><ErrorState problem=problem retry=retry /></div> })}
+                    {shown}
                 }
-            });
-            // Reached only after the first value came: `content` runs no sooner.
-            last.get_value()
-        });
-        move || match state.get() {
-            None => Skeleton().into_any(),
-            Some(Err(problem)) => {
-                view! { <ErrorState problem=problem retry=Callback::new(move |()| self.again()) /> }.into_any()
+                .into_any()
             }
-            Some(Ok(())) => match value.get_untracked() {
-                Some(first) => content(Signal::derive(move || value.get().unwrap_or_else(|| first.clone()))).into_any(),
-                None => Skeleton().into_any(),
-            },
         }
     }
 }

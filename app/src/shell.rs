@@ -91,6 +91,16 @@ pub fn App() -> impl IntoView {
             None => session.known.set(true),
         }
     });
+    // The browser does not tell why the feed fails: it may be that the session has ended.
+    Effect::new(move |_| {
+        if live.failures.get() >= 2 && session.info.with_untracked(Option::is_some) {
+            leptos::task::spawn_local(async move {
+                if session::visit().await.is_ok_and(|visit| visit.session.is_none()) {
+                    session.end();
+                }
+            });
+        }
+    });
     let routes = move || {
         view! {
             <Router>

@@ -53,8 +53,10 @@ pub(crate) enum Failure {
     },
 }
 
+/// What strangers say is quoted in messages: nothing in it may be refused by a database or move a terminal's cursor.
 fn diagnosis(code: DiagnosisCode, message: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
-    Diagnosis { code, message: message.into(), hint: hint.into() }
+    let message: String = message.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Diagnosis { code, message, hint: hint.into() }
 }
 
 /// Looks for an error of type `T` anywhere in the chain, also inside `io::Error`s, whose `source` skips what they hold.
@@ -256,7 +258,7 @@ fn said(body: &[u8]) -> Option<String> {
             serde_json::Value::Null => return None,
             other => other.to_string(),
         };
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+        let text: String = text.chars().take(200).collect();
         (!text.trim().is_empty()).then_some(text)
     })
 }

@@ -112,7 +112,7 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
         }
     };
     let timings = marks.timings();
-    let (status, response, answer, retry_after, diagnosis) = match result {
+    let (status, response, answer, retry_after, mut diagnosis) = match result {
         Ok(received) => {
             let retry_after = received
                 .headers
@@ -122,10 +122,18 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
                 .and_then(|value| domain::retry::parse_retry_after(value, now));
             let diagnosis =
                 diagnosis::of_response(job, received.status, &received.headers, &received.body, received.truncated);
-            (Some(received.status), Some(shown(&received)), received.body, retry_after, diagnosis)
+            let response = shown(&received, &sent.secrets);
+            // What is made of it is shown too.
+            let echoes = sent
+                .secrets
+                .iter()
+                .any(|secret| received.body.windows(secret.len().max(1)).any(|w| w == secret.as_bytes()));
+            let answer = if echoes { Bytes::from(response.body.clone()) } else { received.body };
+            (Some(received.status), Some(response), answer, retry_after, diagnosis)
         }
         Err(failure) => (None, None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url)),
     };
+    diagnosis.message = redacted(diagnosis.message, &sent.secrets);
     let outcome =
         if diagnosis.code == domain::delivery_log::DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
     let attempt = Attempt {
@@ -152,6 +160,8 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
 struct Headers {
     wire: HeaderMap,
     record: Vec<Header>,
+    /// Credentials among them, which a receiver may echo.
+    secrets: Vec<String>,
 }
 
 impl Headers {
@@ -168,6 +178,7 @@ impl Headers {
             let shown = if value.starts_with("Bearer ") { format!("Bearer {REDACTED}") } else { REDACTED.to_owned() };
             self.record.retain(|header| header.name != name.as_str());
             self.record.push(Header { name: name.as_str().to_owned(), value: shown });
+            self.secrets.push(value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
             self.wire.insert(name, wire);
         }
     }
@@ -183,7 +194,8 @@ fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
     const ID: HeaderName = HeaderName::from_static("webhook-id");
     const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
     const STANDARD: HeaderName = HeaderName::from_static("webhook-signature");
-    let mut headers = Headers { wire: HeaderMap::with_capacity(16), record: Vec::with_capacity(16) };
+    let mut headers =
+        Headers { wire: HeaderMap::with_capacity(16), record: Vec::with_capacity(16), secrets: Vec::new() };
     headers.add(http::header::CONTENT_TYPE, "application/json");
     headers.add(http::header::USER_AGENT, &clients.config.user_agent);
     if let Some(secret) = job.target.secrets.first() {
@@ -291,9 +303,17 @@ async fn send(
     })
 }
 
+/// A text without the credentials that were sent: services for trying things out echo them.
+fn redacted(text: String, secrets: &[String]) -> String {
+    // What is that short stands in many a text by chance.
+    secrets.iter().filter(|secret| secret.len() >= 4).fold(text, |text, secret| {
+        if text.contains(secret.as_str()) { text.replace(secret.as_str(), REDACTED) } else { text }
+    })
+}
+
 /// A response fit to be stored and shown.
-fn shown(received: &Received) -> ReceivedResponse {
-    let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', "\u{2400}");
+fn shown(received: &Received, secrets: &[String]) -> ReceivedResponse {
+    let clean = |bytes: &[u8]| redacted(String::from_utf8_lossy(bytes).replace('\0', "\u{2400}"), secrets);
     ReceivedResponse {
         version: received.version.into(),
         headers: received

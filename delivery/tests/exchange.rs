@@ -203,6 +203,42 @@ async fn the_guides_receiver_answers_500_to_a_wrong_signature() {
 }
 
 #[tokio::test]
+async fn what_a_token_endpoint_says_can_be_stored() {
+    let router = axum::Router::new().route(
+        "/token",
+        post(async || (StatusCode::BAD_REQUEST, r#"{"error":"a\u0000b","error_description":"c\u001b[2Jd"}"#)),
+    );
+    let url = serve(router).await;
+    let auth = Auth::Oauth2 {
+        token_url: format!("{url}/token"),
+        client_id: "berth".into(),
+        client_secret: "s3cret-s3cret".into(),
+        scope: None,
+        audience: None,
+    };
+    let done =
+        attempt(&sender(true, Duration::from_secs(5)), &job_with(&format!("{url}/hook"), auth, Vec::new())).await;
+    assert_eq!(done.attempt.diagnosis.code, Code::TokenFailed);
+    let message = done.attempt.diagnosis.message;
+    assert!(message.contains("a b") && !message.contains(char::is_control), "{message:?}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_echoes_puts_no_credential_on_record() {
+    let echo = any(async |headers: HeaderMap| {
+        let key = headers["x-api-key"].to_str().unwrap().to_owned();
+        let body = format!(r#"{{"detail":"you sent {key}"}}"#);
+        (StatusCode::BAD_REQUEST, [("x-echo", key)], body)
+    });
+    let url = serve(axum::Router::new().route("/", echo)).await;
+    let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "very-secret-key".into() };
+    let done = attempt(&sender(true, Duration::from_secs(5)), &job_with(&url, auth, Vec::new())).await;
+    let recorded = serde_json::to_string(&done.attempt).unwrap();
+    assert!(recorded.contains("you sent ••••"), "{recorded}");
+    assert!(!recorded.contains("very-secret-key") && !done.answer.windows(15).any(|w| w == b"very-secret-key"));
+}
+
+#[tokio::test]
 async fn odd_receivers() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n".to_vec();
     let fast = sender(true, Duration::from_millis(400));

@@ -55,8 +55,11 @@ pub struct UserInput {
 pub struct UserPatch {
     /// New e-mail address.
     pub email: Option<String>,
-    /// New password, 10 to 200 characters; ends every session of the account.
+    /// New password, 10 to 200 characters; ends every session of the account, and deletes its API tokens when an administrator
+    /// sets somebody else's.
     pub password: Option<String>,
+    /// The current password: needed to change one's own.
+    pub current_password: Option<String>,
     /// New role (administrators only).
     pub role: Option<Role>,
     /// Disable or enable (administrators only).

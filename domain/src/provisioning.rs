@@ -169,23 +169,21 @@ impl Provisioning {
         }
     }
 
-    /// The state after a receiver's 2xx answer; `None` when nothing changes.
-    pub fn after_answer(&self, answer: &ReceiverAnswer, now: DateTime<Utc>) -> Option<Self> {
+    /// The state after a receiver's 2xx answer to a request that was sent at `sent`; `None` when nothing changes.
+    pub fn after_answer(&self, answer: &ReceiverAnswer, sent: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
         let status = answer.status?;
         if !self.status.may_become(status) {
             return None;
         }
+        // The receiver may have sent status updates before it answered (CONTRACT §4 allows it): that it has begun is then no
+        // news, and undoes none of them. A plain `success` may complete.
+        let begun = matches!(status, ProvisioningStatus::Provisioning | ProvisioningStatus::Releasing);
+        if begun && self.updated_at > sent {
+            return None;
+        }
         let mut next = self.clone();
-        // An answer to the request may come after a status update sent meanwhile (CONTRACT §4 allows it): `provisioning`
-        // then must not undo `ready`. A plain `success` may complete.
-        if self.status == ProvisioningStatus::Ready && status == ProvisioningStatus::Provisioning {
-            next.status = ProvisioningStatus::Ready;
-        } else {
-            next.status = status;
-        }
-        if let Some(message) = &answer.message {
-            next.message.clone_from(message);
-        }
+        next.status = status;
+        next.message = answer.message.clone().unwrap_or_default();
         next.estimated_ready_time = answer.estimated_ready_time.clone().or(next.estimated_ready_time);
         next.access_info = answer.access_info.clone().or(next.access_info);
         if !answer.details.is_empty() {
@@ -212,6 +210,10 @@ impl Provisioning {
             )));
         }
         let mut next = self.clone();
+        if update.status != self.status {
+            // What was said of the status before is not true of this one.
+            next.message.clear();
+        }
         next.status = update.status;
         next.progress = update.progress;
         if let Some(message) = &update.message {
@@ -242,10 +244,26 @@ impl Provisioning {
         Some(next)
     }
 
+    /// The state after a delivery of `event` was cancelled before the receiver took it, with the reason in plain words. `None`
+    /// when nothing changes.
+    pub fn after_cancellation(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
+        let mut next = self.clone();
+        next.status = match self.status {
+            ProvisioningStatus::Releasing if event.releases() => ProvisioningStatus::Released,
+            ProvisioningStatus::Waiting if event.provisions() => ProvisioningStatus::Failed,
+            ProvisioningStatus::Provisioning | ProvisioningStatus::Ready if event.provisions() => self.status,
+            _ => return None,
+        };
+        next.message = reason.to_owned();
+        next.updated_at = now;
+        Some(next)
+    }
+
     /// The state when the reservation is cancelled or expires: releasing, where a receiver is told; else released.
     pub fn on_release(&self, receiver_told: bool, now: DateTime<Utc>) -> Self {
         let mut next = self.clone();
         next.status = if receiver_told { ProvisioningStatus::Releasing } else { ProvisioningStatus::Released };
+        next.message.clear();
         next.progress = None;
         next.updated_at = now;
         next

@@ -229,7 +229,7 @@ pub enum AccessStatus {
     Pending,
     /// The person may reserve the resource.
     Approved,
-    /// Refused.
+    /// Refused, or withdrawn after it was approved.
     Denied,
 }
 

@@ -90,11 +90,15 @@ test("a new password ends every session", async ({ berth, browser }) => {
   const check = watch(page);
   await page.goto("/settings/account");
   await logIn(page, carol);
+  await page.getByLabel("Current password").fill("not my password");
   await page.getByLabel("New password", { exact: true }).fill("second password");
   await page.getByLabel("New password again").fill("second passwort");
   await page.getByRole("button", { name: "Change password" }).click();
   await expect(page.getByLabel("New password again")).toHaveAccessibleDescription(/do not match/);
   await page.getByLabel("New password again").fill("second password");
+  await page.getByRole("button", { name: "Change password" }).click();
+  await expect(page.getByLabel("Current password")).toHaveAttribute("aria-invalid", "true");
+  await page.getByLabel("Current password").fill(carol.password);
   await page.getByRole("button", { name: "Change password" }).click();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
   const old = await context.request.get("/api/v1/session", { headers: { cookie } });

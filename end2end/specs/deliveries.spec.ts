@@ -1,6 +1,7 @@
 // The delivery log: live attempts, the countdown, filters in the address, redelivery.
 
 import { deliveryRows, expect, test } from "../fixtures.ts";
+import { local, nextHour } from "../support/api.ts";
 import { Gate, answers } from "../support/odd.ts";
 
 test("an attempt shows as it starts, counts down to its retry, and ends", async ({ berth, pageOf, receiver }) => {
@@ -115,6 +116,33 @@ test("filters are in the address, survive a reload and hold for what comes", asy
   await page.getByRole("button", { name: "Clear" }).click();
   await expect(page).toHaveURL(/\/deliveries$/);
   await expect(page.getByLabel("Event")).toHaveValue("");
+});
+
+test("two times bound the list; a span back from now takes their place", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  await berth.api.webhook({ endpoint_url: service.endpoint });
+  const resource = await berth.resource();
+  const reservation = await berth.api.reserve(resource.id);
+  const page = await pageOf("admin");
+  await page.goto("/deliveries");
+  const row = deliveryRows(page).filter({ hasText: reservation.id });
+  await expect(row).toHaveCount(1);
+  await page.getByLabel("Time", { exact: true }).selectOption({ label: "Between …" });
+  await expect(page.getByText("Times in Europe/Berlin.")).toBeVisible();
+  await page.getByLabel("From", { exact: true }).fill(local(nextHour(-3)));
+  await page.getByLabel("To", { exact: true }).fill(local(nextHour(1)));
+  await expect(page).toHaveURL(/since=.*&until=/);
+  await expect(row).toHaveCount(1);
+  await page.getByLabel("To", { exact: true }).fill(local(nextHour(-2)));
+  await expect(row).toHaveCount(0);
+  await page.reload();
+  await expect(page.getByLabel("From", { exact: true })).toHaveValue(local(nextHour(-3)));
+  await page.getByLabel("To", { exact: true }).fill(local(nextHour(-4)));
+  await expect(page.getByLabel("To", { exact: true })).toHaveAccessibleDescription(/Must be after From/);
+  await page.getByLabel("Time", { exact: true }).selectOption({ label: "Last hour" });
+  await expect(page).toHaveURL(/\/deliveries\?since=1h$/);
+  await expect(page.getByLabel("From", { exact: true })).toHaveCount(0);
+  await expect(row).toHaveCount(1);
 });
 
 test("a filter that matches nothing says so", async ({ pageOf }) => {

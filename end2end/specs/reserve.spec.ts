@@ -45,6 +45,7 @@ test("two clicks on the calendar mark the time; the form follows, and the slots 
   await expect(page.getByRole("heading", { name: "Marked by clicks" })).toBeVisible();
   // No webhook is told of it: nobody will make it ready, and the page does not pretend.
   await expect(provisioning(page)).toHaveText(/waiting$/);
+  await expect(page.getByText("No service makes this resource ready by itself.")).toBeVisible();
 
   await page.goto(`/reserve?resource=${resource.id}`);
   await page.getByRole("button", { name: "Week after" }).click();
@@ -233,6 +234,30 @@ test("access is asked for, granted, and used", async ({ berth, pageOf, receiver 
   await expect(page).toHaveURL(/\/reservations\/rsv-/);
   const mine = await berth.api.get<ApiPage<Reservation>>(`/reservations?resource_id=${resource.id}`);
   expect(mine.items.map((r) => r.user_id)).toEqual(["bob"]);
+});
+
+test("access that was granted is withdrawn; the page of whom it concerns follows", async ({ berth, pageOf }) => {
+  const resource = await berth.resource({ status: "restricted" });
+  const bob = await berth.as("bob");
+  const asked = await bob.post<{ id: string }>("/access-requests", { resource_id: resource.id, reason: "The thesis is due" });
+  const page = await pageOf("bob");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const ask = page.getByRole("region", { name: "Request access" });
+  await expect(ask).toContainText("Your request waits for a decision");
+  await berth.api.post(`/access-requests/${asked.id}/approve`);
+  await form(page).getByLabel("Title").fill("Half filled in");
+
+  const admin = await pageOf("admin");
+  await admin.goto("/access-requests?status=approved");
+  const row = admin.getByRole("row").filter({ hasText: resource.name });
+  await row.getByRole("button", { name: "Revoke the access of bob" }).click();
+  const dialog = admin.getByRole("dialog", { name: "Revoke this access?" });
+  await expect(dialog).toContainText(resource.name);
+  await dialog.getByRole("button", { name: "Revoke" }).click();
+  await expect(dialog).toBeHidden();
+  await expect(row).toHaveCount(0);
+  await expect(ask.getByRole("button", { name: "Request access" })).toBeVisible();
+  await expect(form(page)).toHaveCount(0);
 });
 
 test("what is in maintenance cannot be reserved", async ({ berth, pageOf }) => {

@@ -1,5 +1,5 @@
-//! Keys for `v1a` signatures, and whether a webhook's answers drive provisioning. Expand only: a process of the version
-//! before works beside it.
+//! Keys for `v1a` signatures, whether a webhook's answers drive provisioning, and finding a delivery's redelivery. Expand
+//! only: a process of the version before works beside it.
 
 use sea_orm_migration::prelude::*;
 
@@ -19,6 +19,8 @@ impl MigrationTrait for Migration {
             let sql = format!("ALTER TABLE webhooks ADD COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }
+        let sql = "CREATE INDEX deliveries_redelivery ON deliveries (redelivery_of) WHERE redelivery_of IS NOT NULL";
+        manager.get_connection().execute_unprepared(sql).await?;
         Ok(())
     }
 }

@@ -13,16 +13,22 @@ use domain::{Problem, ProblemKind, validation};
 use sea_orm::{ConnectionTrait as _, QueryResult};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use subtle::ConstantTimeEq as _;
 
 /// How long a session lasts.
 const SESSION: Duration = Duration::days(7);
 /// How long a checked credential is believed without asking the database again (also by other replicas).
 const BELIEVED: std::time::Duration = std::time::Duration::from_secs(3);
-/// Failed log-ins before they are throttled.
+/// Failed log-ins with one name from one source before they are throttled.
 const FREE_FAILURES: u32 = 10;
-/// Passwords hashed at the same time at most: each takes 19 MiB, so that a flood of log-ins must queue instead of filling memory.
+/// The same with whatever names from one source.
+const FREE_FAILURES_OF_SOURCE: u32 = 30;
+/// How long failures are remembered.
+const REMEMBERED: Duration = Duration::minutes(15);
+/// Log-ins under way at the same time at most: four that hash and sixteen that wait for them. More are told to come back.
+const LOG_INS: usize = 4 + 16;
+/// Passwords hashed at the same time at most: each takes 19 MiB, so that a flood must queue instead of filling memory.
 static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(4);
 /// The wait between tries once throttled.
 const THROTTLE: Duration = Duration::seconds(30);
@@ -35,14 +41,85 @@ pub struct LoggedIn {
     pub token: String,
 }
 
-/// Failed log-ins by name and address: how many, and when the last was.
-type Failures = HashMap<(String, String), (u32, DateTime<Utc>)>;
+/// Failed tries.
+#[derive(Clone, Copy)]
+struct Failed {
+    count: u32,
+    first: DateTime<Utc>,
+    last: DateTime<Utc>,
+}
+
+/// Failed log-ins: of a source with one name, and (`None`) with all names together.
+#[derive(Default)]
+struct Failures(HashMap<(Option<String>, String), Failed>);
+
+impl Failures {
+    /// Counts a try, unless it comes too soon. It counts as failed until [`Self::right`], so that tries at the same time count.
+    fn count(&mut self, name: &str, source: &str, now: DateTime<Utc>) -> Result<(), Problem> {
+        // Those with a name as long as it goes on, those of a source in spells: behind one address there can be a whole office.
+        let over = |name: &Option<String>, failed: &Failed| {
+            now - if name.is_some() { failed.last } else { failed.first } >= REMEMBERED
+        };
+        if self.0.len() > 10_000 {
+            self.0.retain(|(name, _), failed| !over(name, failed));
+        }
+        let keys = [(None, source.to_owned()), (Some(name.to_owned()), source.to_owned())];
+        for (key, free) in keys.iter().zip([FREE_FAILURES_OF_SOURCE, FREE_FAILURES]) {
+            let Some(failed) = self.0.get(key).filter(|failed| !over(&key.0, failed)) else { continue };
+            if failed.count >= free && now - failed.last < THROTTLE {
+                let wait = (THROTTLE - (now - failed.last)).num_seconds().max(1);
+                let whose = if key.0.is_some() { "for this account" } else { "from your address" };
+                return Err(too_many(format!("Too many failed log-ins {whose}. Try again in {wait} seconds."), wait));
+            }
+        }
+        for key in keys {
+            let failed = self.0.get(&key).copied().filter(|failed| !over(&key.0, failed));
+            let failed = failed.unwrap_or(Failed { count: 0, first: now, last: now });
+            self.0.insert(key, Failed { count: failed.count + 1, last: now, ..failed });
+        }
+        Ok(())
+    }
+
+    /// It was no try: nothing could be checked.
+    fn undo(&mut self, name: &str, source: &str) {
+        for key in [(None, source.to_owned()), (Some(name.to_owned()), source.to_owned())] {
+            if let Some(failed) = self.0.get_mut(&key) {
+                failed.count = failed.count.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The password was right: the name's failures are forgotten. The source's are not, else one account of one's own would
+    /// allow as many tries with others as one likes.
+    fn right(&mut self, name: &str, source: &str) {
+        self.0.remove(&(Some(name.to_owned()), source.to_owned()));
+        if let Some(failed) = self.0.get_mut(&(None, source.to_owned())) {
+            failed.count = failed.count.saturating_sub(1);
+        }
+    }
+}
+
+fn too_many(detail: String, wait: i64) -> Problem {
+    let mut problem = Problem::new(ProblemKind::RateLimited, detail);
+    problem.retry_after = Some(wait.max(1) as u64);
+    problem
+}
 
 /// What is remembered between requests.
-#[derive(Default)]
 pub(crate) struct Memory {
     credentials: Mutex<Believed>,
     failures: Mutex<Failures>,
+    log_ins: tokio::sync::Semaphore,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            credentials: Mutex::default(),
+            failures: Mutex::default(),
+            log_ins: tokio::sync::Semaphore::new(LOG_INS),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -186,38 +263,29 @@ impl Service {
         Ok(())
     }
 
-    /// Logs in. `source` (an address) is throttled together with the name: after 10 failures, one try per 30 s.
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.inner.accounts.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs in. `source` (an address or network) is throttled together with the name, after 10 failures, and by itself, after
+    /// 30: then one try per 30 s.
     ///
     /// # Errors
-    /// 401 with one message for every cause; 429 when throttled.
+    /// 401 with one message for every cause; 429 when throttled, and when too many log in at once.
     pub async fn log_in(&self, credentials: Credentials, source: &str) -> Result<LoggedIn, Problem> {
-        let key = (credentials.username.chars().take(64).collect::<String>(), source.to_owned());
-        let now = self.now();
-        {
-            let mut failures = self.inner.accounts.failures.lock().unwrap_or_else(PoisonError::into_inner);
-            if failures.len() > 10_000 {
-                failures.retain(|_, (_, at)| now - *at < Duration::minutes(15));
-            }
-            if let Some((count, at)) = failures.get_mut(&key) {
-                if now - *at >= Duration::minutes(15) {
-                    *count = 0;
-                } else if *count >= FREE_FAILURES && now - *at < THROTTLE {
-                    let wait = (THROTTLE - (now - *at)).num_seconds().max(1);
-                    let mut problem = Problem::new(
-                        ProblemKind::RateLimited,
-                        format!("Too many failed log-ins for this account. Try again in {wait} seconds."),
-                    );
-                    problem.retry_after = Some(wait as u64);
-                    return Err(problem);
-                }
-            }
-            // Counted before the slow check, so that tries at the same time count too; forgotten on success.
-            let entry = failures.entry(key.clone()).or_insert((0, now));
-            *entry = (entry.0 + 1, now);
-        }
+        // First, for who is turned away here has not tried.
+        let _turn = self
+            .inner
+            .accounts
+            .log_ins
+            .try_acquire()
+            .map_err(|_| too_many("Too many people are logging in right now. Try again in a second.".into(), 1))?;
+        let tried = credentials.username.chars().take(64).collect::<String>();
+        self.failures().count(&tried, source, self.now())?;
         // What cannot be a name is not asked for (PostgreSQL refuses NUL), but answered like any other wrong one.
         let name = if validation::username(&credentials.username).is_ok() { credentials.username.as_str() } else { "" };
-        let rows = self.rows("SELECT password_hash, disabled FROM users WHERE username = $1", [name.into()]).await?;
+        let sql = "SELECT password_hash, disabled FROM users WHERE username = $1";
+        let rows = self.rows(sql, [name.into()]).await.inspect_err(|_| self.failures().undo(&tried, source))?;
         let row = rows.first();
         let (stored, disabled) = match row {
             Some(row) => (get::<String>(row, "password_hash")?, get::<bool>(row, "disabled")?),
@@ -227,7 +295,7 @@ impl Service {
         if !right || row.is_none() || disabled {
             return Err(Problem::unauthenticated("The user name or the password is wrong."));
         }
-        self.inner.accounts.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.failures().right(&tried, source);
         self.open_session(&credentials.username).await
     }
 
@@ -257,7 +325,14 @@ impl Service {
         Ok(())
     }
 
+    /// Another number when accounts or credentials may have changed, here or (as soon as it is told) on another replica.
+    pub fn credential_generation(&self) -> u64 {
+        self.inner.feed.forgotten.load(Ordering::SeqCst)
+    }
+
     fn forget_credentials(&self) {
+        // In this order: who read before the change and remembers after the clearing finds another number (see `believe`).
+        self.inner.feed.forgotten.fetch_add(1, Ordering::SeqCst);
         self.inner.accounts.credentials.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.tell_others_to_forget();
     }
@@ -277,8 +352,12 @@ impl Service {
             .map(|(_, actor, info)| (actor.clone(), info.clone()))
     }
 
-    fn believe(&self, hash: String, actor: &Actor, info: &SessionInfo) {
+    /// Remembers what was read at `generation`, unless accounts changed since: it may be of before.
+    fn believe(&self, hash: String, generation: u64, actor: &Actor, info: &SessionInfo) {
         let mut believed = self.inner.accounts.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if generation != self.credential_generation() {
+            return;
+        }
         if believed.entries.len() > 10_000 {
             believed.clear();
         }
@@ -293,6 +372,7 @@ impl Service {
     pub async fn actor_of_session(&self, session_token: &str) -> Result<(Actor, SessionInfo), Problem> {
         let hash = digest(session_token);
         let credential = format!("session {hash}");
+        let generation = self.credential_generation();
         if let Some(known) = self.believed(&credential) {
             return Ok(known);
         }
@@ -305,7 +385,7 @@ impl Service {
         let user = user(row)?;
         let actor = Actor { username: user.username.clone(), role: user.role, scopes: Scope::ALL.to_vec() };
         let info = SessionInfo { user, scopes: Scope::ALL.to_vec(), expires_at: Some(time(get(row, "expires_at")?)) };
-        self.believe(credential, &actor, &info);
+        self.believe(credential, generation, &actor, &info);
         Ok((actor, info))
     }
 
@@ -316,6 +396,7 @@ impl Service {
     pub async fn actor_of_token(&self, bearer: &str) -> Result<(Actor, SessionInfo), Problem> {
         let hash = digest(bearer);
         let credential = format!("token {hash}");
+        let generation = self.credential_generation();
         if let Some(known) = self.believed(&credential) {
             return Ok(known);
         }
@@ -346,7 +427,7 @@ impl Service {
         }
         let actor = Actor { username: user.username.clone(), role: user.role, scopes: scopes.clone() };
         let info = SessionInfo { user, scopes, expires_at };
-        self.believe(credential, &actor, &info);
+        self.believe(credential, generation, &actor, &info);
         Ok((actor, info))
     }
 
@@ -398,10 +479,12 @@ impl Service {
         }
     }
 
-    /// Changes an account: administrators any; people their own e-mail, password and key.
+    /// Changes an account: administrators any; people their own e-mail, password and key. One's own password only with the
+    /// present one; when an administrator sets somebody else's, that person's API tokens are deleted.
     ///
     /// # Errors
-    /// 403/404 for others, 409 for the last enabled administrator, 422 naming the fields at fault.
+    /// 403/404 for others, 409 for the last enabled administrator, 422 naming the fields at fault, 429 after too many wrong
+    /// passwords.
     pub async fn patch_user(&self, actor: &Actor, username: &str, patch: UserPatch) -> Result<User, Problem> {
         let own = actor.username == username && patch.role.is_none() && patch.disabled.is_none();
         may(actor, if own { Action::ManageOwnTokens } else { Action::ManageUsers })?;
@@ -413,10 +496,17 @@ impl Service {
         if let Some(password) = &patch.password {
             checks.keep("password", validation::password(password));
         }
+        let changes_own = patch.password.is_some() && actor.username == username;
+        if changes_own && patch.current_password.as_deref().unwrap_or_default().is_empty() {
+            checks.fault("current_password", "Type your current password too.");
+        }
         if let Some(key) = patch.ssh_key.as_deref().filter(|key| !key.trim().is_empty()) {
             checks.keep("ssh_key", validation::ssh_key(key));
         }
         checks.finish()?;
+        if changes_own {
+            self.check_present_password(username, patch.current_password.unwrap_or_default()).await?;
+        }
         let hash = match &patch.password {
             Some(password) => Some(hash(password.clone()).await?),
             None => None,
@@ -450,9 +540,27 @@ impl Service {
             let sql = self.sql("DELETE FROM sessions WHERE username = $1", [username.into()]);
             tx.execute_raw(sql).await.map_err(db_problem)?;
         }
+        // Whoever had got into the account may have made tokens to stay.
+        if hash.is_some() && !changes_own {
+            let sql = self.sql("DELETE FROM api_tokens WHERE username = $1", [username.into()]);
+            tx.execute_raw(sql).await.map_err(db_problem)?;
+        }
         tx.commit().await.map_err(db_problem)?;
         self.forget_credentials();
         self.user(username).await
+    }
+
+    /// Guessing is throttled as log-ins are: with a stolen session it must not be easier.
+    async fn check_present_password(&self, username: &str, password: String) -> Result<(), Problem> {
+        let source = format!("password change of {username}");
+        self.failures().count(username, &source, self.now())?;
+        let rows = self.rows("SELECT password_hash FROM users WHERE username = $1", [username.into()]).await?;
+        let stored: String = get(rows.first().ok_or_else(|| Problem::not_found("user"))?, "password_hash")?;
+        if password.chars().count() > 200 || !verify(password, stored).await {
+            return Err(Problem::field("current_password", "This is not your current password."));
+        }
+        self.failures().right(username, &source);
+        Ok(())
     }
 
     /// One's own tokens, newest first.
@@ -550,6 +658,20 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_in_that_could_not_be_checked_is_no_failure() {
+        let mut failures = Failures::default();
+        let now = DateTime::UNIX_EPOCH;
+        for _ in 0..100 {
+            failures.count("alice", "192.0.2.1", now).unwrap();
+            failures.undo("alice", "192.0.2.1");
+        }
+        for _ in 0..FREE_FAILURES {
+            failures.count("alice", "192.0.2.1", now).unwrap();
+        }
+        failures.count("alice", "192.0.2.1", now).unwrap_err();
+    }
 
     #[test]
     fn checking_nobody_takes_the_work_of_checking_somebody() {

@@ -480,10 +480,11 @@ impl Service {
         Ok(page_of(items, limit, |a| a.id.0.clone()))
     }
 
-    /// Approves (grants access) or denies, and tells the person.
+    /// Approves (grants access) or denies, and tells the person. Denying what was approved withdraws the access; reservations
+    /// that stand, stand.
     ///
     /// # Errors
-    /// 403 for others than administrators, 404, 409 when decided already.
+    /// 403 for others than administrators, 404, 409 when decided already: what was denied stays so.
     pub async fn decide_access(
         &self,
         actor: &Actor,
@@ -494,28 +495,47 @@ impl Service {
         let before = self.access_request(id).await?;
         let status = if approve { AccessStatus::Approved } else { AccessStatus::Denied };
         let tx = self.write_tx().await?;
-        let values = [
+        let values: [sea_orm::Value; 4] = [
             status.as_str().into(),
             actor.username.as_str().into(),
             self.now().timestamp_millis().into(),
             id.as_str().into(),
         ];
-        let sql = "UPDATE access_requests SET status = $1, decided_by = $2, decided_at = $3 WHERE id = $4 AND status = 'pending'";
-        let done = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        if done.rows_affected() == 0 {
-            return Err(Problem::conflict("This request has been decided already."));
+        // What it was is part of the statement: two administrators may decide at the same time.
+        let sql =
+            "UPDATE access_requests SET status = $1, decided_by = $2, decided_at = $3 WHERE id = $4 AND status = $5";
+        let candidates: &[AccessStatus] =
+            if approve { &[AccessStatus::Pending] } else { &[AccessStatus::Pending, AccessStatus::Approved] };
+        let mut was = None;
+        for candidate in candidates {
+            let values = values.iter().cloned().chain([candidate.as_str().into()]);
+            let done = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+            if done.rows_affected() > 0 {
+                was = Some(*candidate);
+                break;
+            }
         }
-        if approve {
-            let sql = "INSERT INTO access_grants (resource_id, username) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let was = was.ok_or_else(|| Problem::conflict("This request has been decided already."))?;
+        let withdrawn = was == AccessStatus::Approved;
+        let grant = match (approve, withdrawn) {
+            (true, _) => {
+                Some("INSERT INTO access_grants (resource_id, username) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            }
+            (false, true) => Some("DELETE FROM access_grants WHERE resource_id = $1 AND username = $2"),
+            (false, false) => None,
+        };
+        if let Some(sql) = grant {
             let values = [before.resource_id.into(), before.user_id.as_str().into()];
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
-        let (message, severity) = if approve {
-            (format!("You may now reserve {}.", before.resource_name), Severity::Info)
-        } else {
-            (format!("Your request for {} was denied.", before.resource_name), Severity::Warning)
+        let name = &before.resource_name;
+        let (message, severity) = match (approve, withdrawn) {
+            (true, _) => (format!("You may now reserve {name}."), Severity::Info),
+            (false, true) => (format!("Your access to {name} was withdrawn."), Severity::Warning),
+            (false, false) => (format!("Your request for {name} was denied."), Severity::Warning),
         };
-        let notified = self.notify(&tx, Some(&before.user_id), severity, &message, Some("/reserve")).await?;
+        let link = format!("/reserve?resource={}", before.resource_id);
+        let notified = self.notify(&tx, Some(&before.user_id), severity, &message, Some(&link)).await?;
         tx.commit().await.map_err(db_problem)?;
         self.announce(vec![Change::Notification(notified)]);
         self.access_request(id).await

@@ -211,7 +211,8 @@ impl Service {
         }
         let mut values = Vec::new();
         let conditions = conditions(&filter, &mut values);
-        let from = "FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL AND NOT d.test";
+        // What was redelivered already stands for itself: whoever asks twice must not send twice.
+        let from = "FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL AND NOT d.test AND NOT EXISTS (SELECT 1 FROM deliveries n WHERE n.redelivery_of = d.id)";
         let rows = self.rows(format!("SELECT COUNT(*) AS n {from}{conditions}"), values.clone()).await?;
         let matched = match rows.first() {
             Some(row) => get::<i64>(row, "n")? as u64,

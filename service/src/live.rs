@@ -72,7 +72,7 @@ pub(crate) struct Feed {
     updates: broadcast::Sender<Update>,
     outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
     others: Arc<Others>,
-    /// Bumped when cached settings changed on another replica.
+    /// Bumped when cached settings changed on another replica, or accounts on this one.
     pub(crate) forgotten: Arc<std::sync::atomic::AtomicU64>,
 }
 

@@ -36,6 +36,9 @@ const OPEN: &str = "('pending', 'sending', 'retrying')";
 /// A delivery `d` that waits.
 const WAITING: &str = "d.status IN ('pending', 'retrying')";
 
+/// Why a deleted webhook's deliveries were cancelled.
+pub(crate) const DELETED: &str = "The service was not told: its webhook was deleted.";
+
 /// How long after word of a webhook the next bad spell is not told of.
 const QUIET: Duration = Duration::minutes(1);
 
@@ -111,6 +114,16 @@ pub struct Finished {
     pub attempted: delivery::Attempted,
     /// When it ended.
     pub ended: DateTime<Utc>,
+}
+
+impl Finished {
+    /// Drops what the receiver said, for a database that will not take it; whether it succeeded stays.
+    pub fn forget_what_was_said(&mut self) {
+        let attempt = &mut self.attempted.attempt;
+        attempt.response = None;
+        attempt.diagnosis.message = "What the receiver answered could not be kept.".into();
+        self.attempted.answer = bytes::Bytes::new();
+    }
 }
 
 /// What a claim found.
@@ -345,6 +358,8 @@ impl Service {
     pub async fn claim(&self, owner: &str, limit: u32) -> Result<Claim, Problem> {
         let now = self.now();
         let at = now.timestamp_millis();
+        // A clock that went ahead is known from here on, also where it is set back before the next look.
+        self.inner.outbox.latest.fetch_max(at, Ordering::Relaxed);
         let configs = self.configs(&self.inner.read).await?;
         let slots = &self.inner.outbox.slots;
         let first_only = slots.retries_fill_their_share();
@@ -375,7 +390,8 @@ impl Service {
             let seq: i64 = get(&row, "seq")?;
             *taken.entry(webhook_id).or_default() += 1;
             let attempt = get::<i32>(&row, "attempts")? as u32;
-            let permit = configs.get(webhook_id).map(|config| slots.take(config, now, attempt > 1));
+            // Since the room was asked for, the direct lane may have taken it: then it goes back.
+            let permit = configs.get(webhook_id).and_then(|config| slots.try_take(config, now, attempt > 1));
             let (Some(config), Some(permit), Some(event_type)) =
                 (configs.get(webhook_id), permit, EventType::parse(&get::<String>(&row, "event_type")?))
             else {
@@ -404,6 +420,7 @@ impl Service {
         }
         if !homeless.is_empty() {
             self.release(owner, &homeless).await?;
+            more = true;
         }
         // A webhook that took all of its share may have more; the share is at least this.
         let share = (limit / room.len().max(1) as u32).max(1);
@@ -600,11 +617,11 @@ impl Service {
             }
             let event = finished.claim.job.event_type;
             let what = match status {
-                DeliveryStatus::Succeeded => Some(Meaning::Answer(ReceiverAnswer::read(
-                    event,
-                    attempt.status_code.unwrap_or_default(),
-                    &finished.attempted.answer,
-                ))),
+                DeliveryStatus::Succeeded => {
+                    let code = attempt.status_code.unwrap_or_default();
+                    let answer = ReceiverAnswer::read(event, code, &finished.attempted.answer);
+                    Some(Meaning::Answer(Box::new(answer), attempt.started_at))
+                }
                 DeliveryStatus::Failed => Some(Meaning::Failure(&attempt.diagnosis.message)),
                 _ => None,
             };
@@ -688,7 +705,40 @@ impl Service {
         Ok(())
     }
 
-    /// What answers and failures mean for their reservations, under the rows' locks.
+    /// Cancels the deliveries `d` that wait and match, and tells their reservations that nobody will be told: one that waits for
+    /// it would wait for ever.
+    pub(crate) async fn cancel_waiting(
+        &self,
+        tx: &DatabaseTransaction,
+        which: &str,
+        values: &[sea_orm::Value],
+        reason: &str,
+    ) -> Result<Vec<Change>, Problem> {
+        let now = self.now();
+        let sql = format!(
+            "UPDATE deliveries AS d SET status = 'cancelled', ended_at = {0}, updated_at = {0} WHERE {WAITING} AND {which} RETURNING webhook_id, reservation_id, event_type",
+            now.timestamp_millis()
+        );
+        let rows = tx.query_all_raw(self.sql(sql, values.to_vec())).await.map_err(db_problem)?;
+        let sql = "SELECT id FROM webhooks WHERE NOT provisions";
+        let mut listening = HashSet::new();
+        for row in tx.query_all_raw(self.sql(sql, [])).await.map_err(db_problem)? {
+            listening.insert(get::<WebhookId>(&row, "id")?);
+        }
+        let mut of = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let event = EventType::parse(&get::<String>(row, "event_type")?);
+            if let (Some(id), Some(event)) = (get::<Option<String>>(row, "reservation_id")?, event)
+                && !listening.contains(&get::<WebhookId>(row, "webhook_id")?)
+            {
+                of.push((id, event));
+            }
+        }
+        let told = of.iter().map(|(id, event)| Told { id, event: *event, what: Meaning::Cancelled(reason) }).collect();
+        self.apply_to_reservations(tx, told, now).await
+    }
+
+    /// What answers, failures and cancellations mean for their reservations, under the rows' locks.
     async fn apply_to_reservations(
         &self,
         tx: &DatabaseTransaction,
@@ -716,8 +766,9 @@ impl Service {
                 continue;
             }
             let next = match what {
-                Meaning::Answer(answer) => reservation.provisioning.after_answer(&answer, now),
+                Meaning::Answer(answer, sent) => reservation.provisioning.after_answer(&answer, sent, now),
                 Meaning::Failure(reason) => reservation.provisioning.after_failure(event, reason, now),
+                Meaning::Cancelled(reason) => reservation.provisioning.after_cancellation(event, reason, now),
             };
             if let Some(next) = next {
                 reservation.provisioning = next;
@@ -859,10 +910,11 @@ impl Service {
         };
         if orphaned {
             // Enqueued or failed while their webhook was being deleted.
-            let sql = format!(
-                "UPDATE deliveries AS d SET status = 'cancelled', ended_at = $1, updated_at = $1 WHERE {WAITING} AND d.webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)"
-            );
-            self.inner.write.execute_raw(self.sql(sql, [now.into()])).await.map_err(db_problem)?;
+            let tx = self.write_tx().await?;
+            let which = "d.webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)";
+            let changes = self.cancel_waiting(&tx, which, &[], DELETED).await?;
+            tx.commit().await.map_err(db_problem)?;
+            self.announce(changes);
         }
         if !all && !lapsed {
             return Ok(0);
@@ -902,8 +954,11 @@ impl Service {
 
 /// What a result means for a reservation.
 enum Meaning<'a> {
-    Answer(ReceiverAnswer),
+    /// An answer, and when its request was sent.
+    Answer(Box<ReceiverAnswer>, DateTime<Utc>),
     Failure(&'a str),
+    /// The delivery was cancelled, and why.
+    Cancelled(&'a str),
 }
 
 struct Told<'a> {

@@ -61,6 +61,24 @@ fn check_horizon(end: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Problem> 
     Ok(())
 }
 
+/// Whether the actor needs a grant to reserve what has this status.
+fn needs_grant(actor: &Actor, status: ResourceStatus) -> bool {
+    status == ResourceStatus::Restricted && actor.role != Role::Administrator
+}
+
+/// Whether the actor may take time of the resource; `granted` counts only where [`needs_grant`].
+fn check_bookable(actor: &Actor, name: &str, status: ResourceStatus, granted: bool) -> Result<(), Problem> {
+    match status {
+        ResourceStatus::Maintenance => {
+            Err(Problem::conflict(format!("{name} is in maintenance and cannot be reserved now.")))
+        }
+        _ if needs_grant(actor, status) && !granted => {
+            Err(Problem::forbidden(format!("{name} is restricted. Request access to it first.")))
+        }
+        ResourceStatus::Available | ResourceStatus::Restricted => Ok(()),
+    }
+}
+
 /// The sentence for a clash.
 fn clash(start: DateTime<Utc>, end: DateTime<Utc>) -> Problem {
     let format = "%Y-%m-%d %H:%M";
@@ -124,7 +142,8 @@ impl Service {
                 "There is no such resource. Choose one of GET /api/v1/resources.",
             ));
         };
-        self.check_bookable(actor, &resource).await?;
+        let granted = needs_grant(actor, resource.status) && self.is_granted(resource.id, &actor.username).await?;
+        check_bookable(actor, &resource.name, resource.status, granted)?;
         let config = check_input(&input, &resource.schema, now)?;
         check_horizon(input.end_time, now)?;
         let email = self.user_remembered(&actor.username).await?.email;
@@ -151,20 +170,6 @@ impl Service {
         match self.inner.reservations.write(new).await? {
             Some(reservation) => Ok(reservation),
             None => Err(self.why_not(input.resource_id, input.start_time, input.end_time, None).await?),
-        }
-    }
-
-    async fn check_bookable(&self, actor: &Actor, resource: &crate::catalogue::Bookable) -> Result<(), Problem> {
-        match resource.status {
-            ResourceStatus::Available => Ok(()),
-            ResourceStatus::Maintenance => {
-                Err(Problem::conflict(format!("{} is in maintenance and cannot be reserved now.", resource.name)))
-            }
-            ResourceStatus::Restricted if actor.role == Role::Administrator => Ok(()),
-            ResourceStatus::Restricted if self.is_granted(resource.id, &actor.username).await? => Ok(()),
-            ResourceStatus::Restricted => {
-                Err(Problem::forbidden(format!("{} is restricted. Request access to it first.", resource.name)))
-            }
         }
     }
 
@@ -274,7 +279,8 @@ impl Service {
     /// Modifies; publishes `reservation.updated` when anything changed.
     ///
     /// # Errors
-    /// 404; 409 when it is no longer active or the new time clashes; 422 naming the fields at fault.
+    /// 404; 409 when it is no longer active or the new time clashes; 422 naming the fields at fault. As for [`Self::reserve`],
+    /// 403 and 409 when it would take time that the actor could not reserve now.
     pub async fn patch_reservation(
         &self,
         actor: &Actor,
@@ -286,10 +292,14 @@ impl Service {
         let now = self.now();
         let tx = self.write_tx().await?;
         let current = self.locked(&tx, Some(actor), id).await?;
-        let resource = self.bookable_in(&tx, current.resource_id).await?;
-        let (mut next, previous) = apply_patch(&current, &patch, &resource, now)?;
+        let (status, granted, schema) = self.bookable_in(&tx, current.resource_id, &actor.username).await?;
+        let (mut next, previous) = apply_patch(&current, &patch, &schema, now)?;
         if previous.is_empty() {
             return Ok(current);
+        }
+        // To give time back is always allowed.
+        if next.start_time < current.start_time || next.end_time > current.end_time {
+            check_bookable(actor, &current.resource_name, status, granted)?;
         }
         let moved = previous.contains_key("start_time") || previous.contains_key("end_time");
         if moved {
@@ -340,20 +350,22 @@ impl Service {
         Ok(next)
     }
 
+    /// A resource's status, whether `username` has a grant for it, and what may be configured.
     async fn bookable_in(
         &self,
         tx: &DatabaseTransaction,
         resource_id: i64,
-    ) -> Result<domain::resource::ConfigSchema, Problem> {
-        let sql =
-            "SELECT t.config_schema FROM resources r JOIN resource_types t ON t.slug = r.resource_type WHERE r.id = $1";
+        username: &str,
+    ) -> Result<(ResourceStatus, bool, domain::resource::ConfigSchema), Problem> {
+        let sql = "SELECT r.status, EXISTS (SELECT 1 FROM access_grants g WHERE g.resource_id = r.id AND g.username = $2) AS granted, t.config_schema FROM resources r JOIN resource_types t ON t.slug = r.resource_type WHERE r.id = $1";
         let row = tx
-            .query_one_raw(self.sql(sql, [resource_id.into()]))
+            .query_one_raw(self.sql(sql, [resource_id.into(), username.into()]))
             .await
             .map_err(db_problem)?
             .ok_or_else(Problem::internal)?;
         let schema: serde_json::Value = json(&get::<String>(&row, "config_schema")?)?;
-        Ok(domain::resource::ConfigSchema::parse(&schema).unwrap_or_default())
+        let status = ResourceStatus::parse(&get::<String>(&row, "status")?).unwrap_or(ResourceStatus::Maintenance);
+        Ok((status, get(&row, "granted")?, domain::resource::ConfigSchema::parse(&schema).unwrap_or_default()))
     }
 
     /// Cancels; publishes `reservation.cancelled`.

@@ -2,7 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
-use crate::outbox::attempt_row;
+use crate::outbox::{DELETED, attempt_row};
 use crate::store::{cursor, db_problem, get, json, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
@@ -370,18 +370,13 @@ impl Service {
         let tx = self.write_tx().await?;
         let sql = "UPDATE webhooks SET deleted_at = $1, state = 'paused', revision = revision + 1, secret = '', auth_secret = NULL, previous_secret = NULL, signing_key = NULL, public_key = NULL, previous_signing_key = NULL WHERE id = $2 AND deleted_at IS NULL";
         tx.execute_raw(self.sql(sql, [now.into(), id.into()])).await.map_err(db_problem)?;
-        self.cancel_waiting(&tx, id, now).await?;
+        // A request under way runs to its end.
+        let changes = self.cancel_waiting(&tx, "d.webhook_id = $1", &[id.into()], DELETED).await?;
         tx.commit().await.map_err(db_problem)?;
+        self.announce(changes);
         self.announce_cancelled(id, now).await;
         self.webhook_changed(id, true);
         Ok(())
-    }
-
-    /// Cancels what waits; a request under way runs to its end.
-    async fn cancel_waiting(&self, tx: &impl ConnectionTrait, id: WebhookId, now: i64) -> Result<u64, Problem> {
-        let sql = "UPDATE deliveries SET status = 'cancelled', ended_at = $1, updated_at = $1 WHERE webhook_id = $2 AND status IN ('pending', 'retrying')";
-        let done = tx.execute_raw(self.sql(sql, [now.into(), id.into()])).await.map_err(db_problem)?;
-        Ok(done.rows_affected())
     }
 
     /// Pauses: events are kept.
@@ -409,11 +404,14 @@ impl Service {
         let tx = self.write_tx().await?;
         let sql = "UPDATE webhooks SET state = 'enabled', failing_since = NULL, revision = revision + 1, updated_at = $1 WHERE id = $2 AND deleted_at IS NULL";
         tx.execute_raw(self.sql(sql, [now.into(), id.into()])).await.map_err(db_problem)?;
+        let mut changes = Vec::new();
         if input.drop_pending {
-            self.cancel_waiting(&tx, id, now).await?;
+            let reason = "The service was not told: an administrator dropped what waited for it.";
+            changes = self.cancel_waiting(&tx, "d.webhook_id = $1", &[id.into()], reason).await?;
         }
         tx.commit().await.map_err(db_problem)?;
         if input.drop_pending {
+            self.announce(changes);
             self.announce_cancelled(id, now).await;
         }
         self.webhook_changed(id, false);

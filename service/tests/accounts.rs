@@ -15,7 +15,10 @@ on_both_engines![
     logging_in_gives_a_session_that_ends,
     every_wrong_log_in_reads_the_same,
     failures_are_throttled_by_name_and_address,
+    failures_of_one_source_are_throttled_whatever_the_name,
+    a_flood_of_log_ins_is_told_to_come_back,
     a_new_password_ends_sessions,
+    a_password_set_by_an_administrator_deletes_the_accounts_tokens,
     a_disabled_account_is_out_at_once,
     an_administrator_always_remains,
     accounts_are_checked_and_unique,
@@ -122,17 +125,78 @@ async fn failures_are_throttled_by_name_and_address(t: TestService) {
     attempt(PASSWORD, "192.0.2.1").await.expect("success forgets the failures");
 }
 
+async fn failures_of_one_source_are_throttled_whatever_the_name(t: TestService) {
+    t.person("alice", Role::User).await;
+    let attempt = async |name: &str, password: &str| t.log_in(credentials(name, password), "192.0.2.1").await;
+    for n in 0..29 {
+        refused(attempt(&format!("person{n}"), "wrong").await, Unauthenticated);
+    }
+    attempt("alice", PASSWORD).await.expect("29 are free");
+    // Success with one's own account buys no tries with others.
+    refused(attempt("person29", "wrong").await, Unauthenticated);
+    let throttled = refused(attempt("alice", PASSWORD).await, RateLimited);
+    assert_eq!(throttled.retry_after, Some(30));
+    t.log_in(credentials("alice", PASSWORD), "192.0.2.2").await.expect("another source is not throttled");
+    t.clock.advance(Duration::seconds(30));
+    attempt("alice", PASSWORD).await.expect("one try per 30 s");
+    refused(attempt("alice", PASSWORD).await, RateLimited);
+    // 15 minutes after the first failure it begins anew, although others came since.
+    t.clock.advance(Duration::minutes(15) - Duration::seconds(30));
+    for _ in 0..2 {
+        attempt("alice", PASSWORD).await.expect("forgotten");
+    }
+}
+
+async fn a_flood_of_log_ins_is_told_to_come_back(t: TestService) {
+    t.person("alice", Role::User).await;
+    let sources: Vec<String> = (0..40).map(|n| format!("192.0.2.{n}")).collect();
+    let flood = sources.iter().map(|source| t.log_in(credentials("alice", PASSWORD), source));
+    let answers = futures::future::join_all(flood).await;
+    let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert!(done.len() >= 20 && !refused.is_empty(), "{} done, {} refused", done.len(), refused.len());
+    for answer in refused {
+        let problem = answer.err().unwrap();
+        assert_eq!((problem.kind, problem.retry_after), (RateLimited, Some(1)));
+    }
+    // Nobody was counted as failed for it.
+    for source in &sources {
+        t.log_in(credentials("alice", PASSWORD), source).await.unwrap();
+    }
+}
+
 async fn a_new_password_ends_sessions(t: TestService) {
     let alice = t.person("alice", Role::User).await;
     t.person("bob", Role::User).await;
     let (hers, his) = (log_in(&t, "alice").await, log_in(&t, "bob").await);
     t.actor_of_session(&hers).await.unwrap();
-    let patch = UserPatch { password: Some("another long one".into()), ..Default::default() };
+    let password = Some("another long one".to_owned());
+    let bare = UserPatch { password: password.clone(), ..Default::default() };
+    assert!(refused(t.patch_user(&alice, "alice", bare).await, Invalid).message_for("current_password").is_some());
+    let patch = UserPatch { password, current_password: Some(PASSWORD.into()), ..Default::default() };
     t.patch_user(&alice, "alice", patch).await.unwrap();
     refused(t.actor_of_session(&hers).await, Unauthenticated);
     t.actor_of_session(&his).await.unwrap();
     refused(t.log_in(credentials("alice", PASSWORD), "192.0.2.1").await, Unauthenticated);
     t.log_in(credentials("alice", "another long one"), "192.0.2.1").await.unwrap();
+}
+
+async fn a_password_set_by_an_administrator_deletes_the_accounts_tokens(t: TestService) {
+    let root = t.administrator().await;
+    let alice = t.person("alice", Role::User).await;
+    let hers = t.create_token(&alice, token("ci")).await.unwrap().token;
+    let his = t.create_token(&root, token("ci")).await.unwrap().token;
+    let own = UserPatch {
+        password: Some("another long one".into()),
+        current_password: Some(PASSWORD.into()),
+        ..Default::default()
+    };
+    t.patch_user(&alice, "alice", own).await.unwrap();
+    t.actor_of_token(&hers).await.expect("one's own tokens outlive one's own change");
+    let reset = UserPatch { password: Some("yet another one".into()), ..Default::default() };
+    t.patch_user(&root, "alice", reset).await.unwrap();
+    refused(t.actor_of_token(&hers).await, Unauthenticated);
+    t.actor_of_token(&his).await.unwrap();
+    assert!(t.list_tokens(&alice).await.unwrap().is_empty());
 }
 
 async fn a_disabled_account_is_out_at_once(t: TestService) {

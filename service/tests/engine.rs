@@ -16,6 +16,7 @@ use domain::webhook::{Health, ResumeInput, WebhookPatch, WebhookState};
 use receiver::{Answer, Receiver, attempt, round, settle, webhook_input};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
+use service::Service;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use support::{Engine, TestService, on_both_engines, open, postgres, refused};
@@ -50,6 +51,9 @@ on_both_engines![
     a_late_answer_to_created_does_not_undo_the_release,
     a_redelivery_is_a_new_delivery_of_the_same_event,
     failed_deliveries_can_be_replayed_in_bulk,
+    what_is_cancelled_leaves_no_reservation_waiting,
+    events_wait_for_a_webhook_whose_secrets_cannot_be_opened,
+    a_late_word_of_beginning_undoes_no_status_update,
 ];
 
 /// An administrator, a user, a resource, a receiver and its webhook.
@@ -839,6 +843,75 @@ async fn failed_deliveries_can_be_replayed_in_bulk(t: TestService) {
     settle(&t).await;
     let events: Vec<_> = s.receiver.got()[3..].iter().map(|g| g.event().to_owned()).collect();
     assert_eq!(events, ["reservation.created", "reservation.updated"], "in the order in which they happened");
+    assert_eq!(replay(all(), false).await, (0, 0), "asking twice sends nothing twice");
+}
+
+async fn what_is_cancelled_leaves_no_reservation_waiting(t: TestService) {
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    let ready = t.booking(&s.alice, s.resource, 3, 4).await;
+    settle(&t).await;
+    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    let provisioning = async |id| {
+        let state = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+        (state.status, state.message)
+    };
+    t.cancel_reservation(&s.alice, &ready.id, None).await.unwrap();
+    assert_eq!(provisioning(&ready.id).await.0, ProvisioningStatus::Releasing);
+    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    let (status, message) = provisioning(&ready.id).await;
+    assert_eq!(status, ProvisioningStatus::Released);
+    assert!(message.contains("an administrator dropped what waited"), "{message}");
+
+    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    let waiting = t.booking(&s.alice, s.resource, 5, 6).await;
+    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    let (status, message) = provisioning(&waiting.id).await;
+    assert_eq!(status, ProvisioningStatus::Failed);
+    assert!(message.contains("its webhook was deleted"), "{message}");
+}
+
+async fn events_wait_for_a_webhook_whose_secrets_cannot_be_opened(t: TestService) {
+    let s = stage(&t).await;
+    // A process with another master key, such as a replica that was started without it.
+    let mut settings = t.settings.clone();
+    settings.master_key = [8; 32];
+    let stranger = Service::open(settings, t.clock.clone()).await.unwrap();
+    let reservation = stranger.reserve(&s.alice, t.span(s.resource, 1, 2)).await.unwrap();
+    let owner = stranger.new_owner();
+    assert_eq!(round(&stranger, &owner).await, 0, "it cannot sign, so it does not send");
+    assert_eq!(t.deliveries(&s.root, all()).await[0].status, Pending);
+    settle(&t).await;
+    assert_eq!(s.receiver.last().text("reservation_id"), reservation.id.as_str());
+}
+
+async fn a_late_word_of_beginning_undoes_no_status_update(t: TestService) {
+    let s = stage(&t).await;
+    s.receiver.answer_status(202);
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    let state = async || t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    let update = async |status: &str| {
+        let body = json!({"status": status, "timestamp": t.now(), "message": "said by the service"}).to_string();
+        let secret = domain::signature::Secret::paste("your-secret-key").unwrap();
+        let signature = domain::signature::sign_body(&secret, body.as_bytes());
+        t.status_update(&reservation.id, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes()).await.unwrap()
+    };
+    // The service has failed and said so before its 202 is recorded.
+    let owner = t.new_owner();
+    let finished = attempt(&t, t.claim(&owner, 10).await.unwrap().items).await;
+    t.clock.advance(Duration::milliseconds(1));
+    update("failed").await;
+    t.record(&owner, &finished).await.unwrap();
+    assert_eq!(
+        (state().await.status, state().await.message.as_str()),
+        (ProvisioningStatus::Failed, "said by the service")
+    );
+    update("ready").await;
+    // A change that is taken up later shows as such.
+    t.clock.advance(Duration::seconds(1));
+    t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
+    settle(&t).await;
+    assert_eq!((state().await.status, state().await.message.as_str()), (ProvisioningStatus::Provisioning, ""));
 }
 
 /// Random failures, pauses, lapsed leases and redeliveries, by two dispatchers: to each webhook, an event of a

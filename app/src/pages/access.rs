@@ -25,8 +25,24 @@ pub fn AccessRequestsPage() -> impl IntoView {
     let decide = Callback::new(move |(request, approve): (AccessRequest, bool)| {
         write.run(catalogue::decide_access(request.id, approve), move |_| list.again());
     });
+    let leaving = RwSignal::new(None::<AccessRequest>);
+    let confirm = RwSignal::new(false);
+    let withdrawal = Write::new();
+    let ask = Callback::new(move |request: AccessRequest| {
+        withdrawal.problem.set(None);
+        leaving.set(Some(request));
+        confirm.set(true);
+    });
+    let revoke = Callback::new(move |()| {
+        if let Some(request) = leaving.get_untracked() {
+            withdrawal.run(catalogue::decide_access(request.id, false), move |_| {
+                confirm.set(false);
+                list.again();
+            });
+        }
+    });
     let lead = if session.is_admin() {
-        "Who asks for a resource that they may not book. Approving lets them reserve it from then on."
+        "Who asks for a resource that they may not book. Approving lets them reserve it from then on, until you revoke it."
     } else {
         "What you asked for, and what was decided. Ask on the Reserve page."
     };
@@ -61,7 +77,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
                             </thead>
                             <tbody>
                                 {move || {
-                                    items.get().into_iter().map(|request| view! { <Row request=request decide=decide admin=session.is_admin() /> }).collect_view()
+                                    items.get().into_iter().map(|request| view! { <Row request=request decide=decide revoke=ask admin=session.is_admin() /> }).collect_view()
                                 }}
                             </tbody>
                         </table>
@@ -69,13 +85,33 @@ pub fn AccessRequestsPage() -> impl IntoView {
                 </Show>
             }
         })}
+        <Dialog open=confirm title="Revoke this access?">
+            <p>
+                <strong>{move || leaving.get().map(|r| r.user_id)}</strong>
+                " can no longer reserve "
+                <strong>{move || leaving.get().map(|r| r.resource_name)}</strong>
+                " and is told so. Reservations that stand, stand."
+            </p>
+            <FormProblem problem=withdrawal.problem />
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| confirm.set(false))>"Keep it"</Button>
+                <Button look=Look::Danger busy=withdrawal.busy on_click=revoke>"Revoke"</Button>
+            </div>
+        </Dialog>
     }
 }
 
 #[component]
-fn Row(request: AccessRequest, decide: Callback<(AccessRequest, bool)>, admin: bool) -> impl IntoView {
+fn Row(
+    request: AccessRequest,
+    decide: Callback<(AccessRequest, bool)>,
+    revoke: Callback<AccessRequest>,
+    admin: bool,
+) -> impl IntoView {
     let yes = request.clone();
     let no = request.clone();
+    let granted = request.clone();
+    let withdraw = Callback::new(move |()| revoke.run(granted.clone()));
     let approve = Callback::new(move |()| decide.run((yes.clone(), true)));
     let deny = Callback::new(move |()| decide.run((no.clone(), false)));
     let who = request.user_id;
@@ -94,15 +130,20 @@ fn Row(request: AccessRequest, decide: Callback<(AccessRequest, bool)>, admin: b
                 </span>
             </td>
             <td>
-                {(admin && request.status == AccessStatus::Pending)
-                    .then(|| {
-                        view! {
-                            <div class="row">
-                                <Button on_click=approve label=format!("Approve the request of {who}")>"Approve"</Button>
-                                <Button look=Look::Danger on_click=deny label=format!("Deny the request of {who}")>"Deny"</Button>
-                            </div>
-                        }
-                    })}
+                {match request.status {
+                    AccessStatus::Pending if admin => Some(view! {
+                        <div class="row">
+                            <Button on_click=approve label=format!("Approve the request of {who}")>"Approve"</Button>
+                            <Button look=Look::Danger on_click=deny label=format!("Deny the request of {who}")>"Deny"</Button>
+                        </div>
+                    }
+                    .into_any()),
+                    AccessStatus::Approved if admin => Some(view! {
+                        <Button look=Look::Quiet on_click=withdraw label=format!("Revoke the access of {who}")>"Revoke"</Button>
+                    }
+                    .into_any()),
+                    _ => None,
+                }}
             </td>
         </tr>
     }

@@ -33,6 +33,7 @@ pub fn AccountPage() -> impl IntoView {
             });
         });
     });
+    let current = RwSignal::new(String::new());
     let password = RwSignal::new(String::new());
     let again = RwSignal::new(String::new());
     let change = Write::new();
@@ -41,7 +42,8 @@ pub fn AccountPage() -> impl IntoView {
         if new != again.get_untracked() {
             return change.refuse(Problem::field("again", "The two do not match. Type the new password again."));
         }
-        let patch = UserPatch { password: Some(new), ..Default::default() };
+        let patch =
+            UserPatch { current_password: Some(current.get_untracked()), password: Some(new), ..Default::default() };
         // Every session ends with the old password, this one too.
         change.run(accounts::patch_user(session.username(), patch), move |_| session.end());
     });
@@ -71,7 +73,14 @@ pub fn AccountPage() -> impl IntoView {
             <section class="card">
                 <h2>"Password"</h2>
                 <Form on_submit=set>
-                    <FormProblem problem=change.other_than(["password", "again"]) />
+                    <FormProblem problem=change.other_than(["current_password", "password", "again"]) />
+                    <TextInput
+                        label="Current password"
+                        value=current
+                        kind="password"
+                        autocomplete="current-password"
+                        error=change.message("current_password")
+                    />
                     <TextInput
                         label="New password"
                         value=password

@@ -7,6 +7,7 @@ use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
 use crate::rpc::{catalogue, reservations as rpc};
 use crate::shell::use_session;
 use crate::time;
+use domain::delivery_log::{DeliveryStatus, DeliverySummary};
 use domain::id::ReservationId;
 use domain::provisioning::{AccessInfo, Provisioning, ProvisioningStatus};
 use domain::reservation::*;
@@ -32,6 +33,14 @@ pub fn ReservationPage() -> impl IntoView {
         LiveEvent::Resync => detail.again(),
         _ => {}
     });
+    // The feed tells only administrators of deliveries; others read again while one is under way.
+    let session = use_session();
+    Effect::new(move |_| {
+        let under_way = detail.get().is_some_and(|detail| detail.deliveries.iter().any(|d| !d.status.is_final()));
+        if under_way && !session.is_admin() {
+            detail.again_soon();
+        }
+    });
     detail.show(move |detail| {
         let reservation = Memo::new(move |_| detail.get().reservation);
         let deliveries = Signal::derive(move || detail.get().deliveries);
@@ -40,10 +49,7 @@ pub fn ReservationPage() -> impl IntoView {
 }
 
 #[component]
-fn Shown(
-    reservation: Signal<Reservation>,
-    deliveries: Signal<Vec<domain::delivery_log::DeliverySummary>>,
-) -> impl IntoView {
+fn Shown(reservation: Signal<Reservation>, deliveries: Signal<Vec<DeliverySummary>>) -> impl IntoView {
     let session = use_session();
     let title =
         move || reservation.with(|r| if r.title.is_empty() { r.resource_name.clone() } else { r.title.clone() });
@@ -62,7 +68,7 @@ fn Shown(
         </PageHeader>
         <div class="columns">
             <div class="stack">
-                <ProvisioningCard reservation=reservation />
+                <ProvisioningCard reservation=reservation deliveries=deliveries />
                 <Show when=move || session.is_admin() || !deliveries.with(Vec::is_empty)>
                     <section class="stack tight">
                         <h2>"Deliveries"</h2>
@@ -151,8 +157,10 @@ fn step_class(step: ProvisioningStatus, now: ProvisioningStatus) -> &'static str
 }
 
 #[component]
-fn ProvisioningCard(reservation: Signal<Reservation>) -> impl IntoView {
+fn ProvisioningCard(reservation: Signal<Reservation>, deliveries: Signal<Vec<DeliverySummary>>) -> impl IntoView {
     use ProvisioningStatus::*;
+    let session = use_session();
+    let told = Memo::new(move |_| deliveries.with(|all| all.iter().any(|d| d.status != DeliveryStatus::Cancelled)));
     let state = Memo::new(move |_| reservation.with(|r| r.provisioning.clone()));
     let over = Memo::new(move |_| reservation.with(|r| r.status != ReservationStatus::Active));
     let status = Memo::new(move |_| state.with(|p| p.status));
@@ -208,8 +216,21 @@ fn ProvisioningCard(reservation: Signal<Reservation>) -> impl IntoView {
                 view! { <p>"Ready in about "<strong>{estimate}</strong>"."</p> }
             }))}
             {move || state.with(|p| p.access_info.clone().filter(|_| p.status == Ready && !over.get()).map(|access| view! { <Access access=access /> }))}
-            {move || (status.get() == Waiting && !over.get()).then(|| view! {
-                <p class="muted">"The team that owns this resource has been told. This page changes by itself when their service answers."</p>
+            {move || (status.get() == Waiting && !over.get()).then(|| if told.get() {
+                view! {
+                    <p class="muted">"The team that owns this resource has been told. This page changes by itself when their service answers."</p>
+                }
+                .into_any()
+            } else if session.is_admin() {
+                view! {
+                    <p class="muted">
+                        "No service makes this resource ready by itself. "
+                        <a href="/settings/webhooks/new">"Add a webhook for it"</a>"."
+                    </p>
+                }
+                .into_any()
+            } else {
+                view! { <p class="muted">"No service makes this resource ready by itself. Ask an administrator how to get it."</p> }.into_any()
             })}
             {move || state.with(|p| (!p.details.is_empty()).then(|| view! {
                 <details>

@@ -3,6 +3,7 @@
 mod calendar;
 
 use crate::components::*;
+use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::rpc::{catalogue, reservations};
 use crate::shell::use_session;
@@ -22,43 +23,60 @@ use leptos_router::hooks::{use_navigate, use_query_map};
 pub fn ReservePage() -> impl IntoView {
     let types = load(catalogue::list_types);
     let resources = load(|| catalogue::list_resources(None));
+    use_live().on(move |event| {
+        // Access comes and goes with a notification.
+        if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
+            resources.again();
+            types.again();
+        }
+    });
     view! {
         <PageHeader title="Reserve" lead="Pick a resource, mark the time on the calendar, and reserve." />
         {resources.show(move |page| {
-            let resources = page.get_untracked().items;
-            types.show(move |page| view! { <Picker resources=resources.clone() types=page.get_untracked().items /> })
+            let resources = Memo::new(move |_| page.get().items);
+            types.show(move |page| {
+                let types = Memo::new(move |_| page.get().items);
+                view! {
+                    <Show when=move || !resources.with(Vec::is_empty) fallback=NothingYet>
+                        <Picker resources=resources types=types />
+                    </Show>
+                }
+            })
         })}
     }
 }
 
 #[component]
-fn Picker(resources: Vec<Resource>, types: Vec<ResourceType>) -> impl IntoView {
+fn NothingYet() -> impl IntoView {
     let session = use_session();
+    view! {
+        <EmptyState icon=Icon::Server title="There is nothing to reserve yet">
+            {if session.is_admin() {
+                view! { <a class="button primary" href="/settings/catalogue">"Add resources"</a> }.into_any()
+            } else {
+                view! { <p>"An administrator adds resources under Settings → Catalogue."</p> }.into_any()
+            }}
+        </EmptyState>
+    }
+}
+
+#[component]
+fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> impl IntoView {
     let query = use_query_map();
     let navigate = use_navigate();
-    if resources.is_empty() {
-        return view! {
-            <EmptyState icon=Icon::Server title="There is nothing to reserve yet">
-                {if session.is_admin() {
-                    view! { <a class="button primary" href="/settings/catalogue">"Add resources"</a> }.into_any()
-                } else {
-                    view! { <p>"An administrator adds resources under Settings → Catalogue."</p> }.into_any()
-                }}
-            </EmptyState>
-        }
-        .into_any();
-    }
     let find = RwSignal::new(String::new());
     let kind = RwSignal::new(String::new());
-    let first = resources.iter().find(|r| r.bookable).or(resources.first()).map(|r| r.id);
+    // Where the address names none. It stays, whatever becomes bookable later.
+    let first = resources.with_untracked(|all| all.iter().find(|r| r.bookable).or(all.first()).map(|r| r.id));
     let chosen =
         Memo::new(move |_| query.read().get("resource").and_then(|id| id.parse::<ResourceId>().ok()).or(first));
-    let all = StoredValue::new(resources);
-    let kinds = StoredValue::new(types.clone());
-    let mut options = vec![(String::new(), "All types".to_owned())];
-    options.extend(types.iter().map(|t| (t.slug.clone(), t.name.clone())));
+    let options = Signal::derive(move || {
+        let mut options = vec![(String::new(), "All types".to_owned())];
+        types.with(|types| options.extend(types.iter().map(|t| (t.slug.clone(), t.name.clone()))));
+        options
+    });
     let color = move |slug: &str| {
-        kinds.with_value(|kinds| kinds.iter().find(|t| t.slug == slug).map(|t| t.color.clone()).unwrap_or_default())
+        types.with(|types| types.iter().find(|t| t.slug == slug).map(|t| t.color.clone()).unwrap_or_default())
     };
     let choose = Callback::new(move |id: ResourceId| {
         navigate(
@@ -68,7 +86,7 @@ fn Picker(resources: Vec<Resource>, types: Vec<ResourceType>) -> impl IntoView {
     });
     let listed = move || {
         let (find, kind) = (find.get().to_lowercase(), kind.get());
-        all.with_value(|all| {
+        resources.with(|all| {
             all.iter()
                 .filter(|r| kind.is_empty() || r.resource_type == kind)
                 .filter(|r| [&r.name, &r.location, &r.specs].iter().any(|text| text.to_lowercase().contains(&find)))
@@ -100,7 +118,9 @@ fn Picker(resources: Vec<Resource>, types: Vec<ResourceType>) -> impl IntoView {
             </li>
         }
     };
-    let resource = Memo::new(move |_| all.with_value(|all| all.iter().find(|r| Some(r.id) == chosen.get()).cloned()));
+    let resource = Memo::new(move |_| resources.with(|all| all.iter().find(|r| Some(r.id) == chosen.get()).cloned()));
+    // What is entered goes only when another resource is chosen.
+    let shown = Memo::new(move |_| resource.with(|resource| resource.as_ref().map(|r| r.id)));
     view! {
         <div class="reserve">
             <section class="stack" aria-label="Resources">
@@ -117,53 +137,73 @@ fn Picker(resources: Vec<Resource>, types: Vec<ResourceType>) -> impl IntoView {
                     }}
                 </ul>
             </section>
-            {move || match resource.get() {
-                None => view! { <EmptyState icon=Icon::Server title="There is no such resource" /> }.into_any(),
-                Some(resource) => {
-                    let schema = kinds
-                        .with_value(|kinds| {
-                            let found = kinds.iter().find(|t| t.slug == resource.resource_type);
-                            found.and_then(|t| ConfigSchema::parse(&t.config_schema).ok()).unwrap_or_default()
+            {move || {
+                let first = shown.get().and_then(|_| resource.get_untracked());
+                match first {
+                    None => view! { <EmptyState icon=Icon::Server title="There is no such resource" /> }.into_any(),
+                    Some(first) => {
+                        let id = first.id;
+                        let resource = Memo::new(move |last: Option<&Resource>| {
+                            let now = resource.get().filter(|r| r.id == id);
+                            now.unwrap_or_else(|| last.unwrap_or(&first).clone())
                         });
-                    view! { <Booking resource=resource schema=schema /> }.into_any()
+                        view! { <Booking resource=resource types=types /> }.into_any()
+                    }
                 }
             }}
         </div>
     }
-    .into_any()
+}
+
+/// What stands below the calendar.
+#[derive(Clone, PartialEq)]
+enum Below {
+    /// The form, with the fields that the type asks for.
+    Form(ConfigSchema),
+    Maintenance,
+    NoAccess,
 }
 
 /// The calendar of one resource and the form beside it.
 #[component]
-fn Booking(resource: Resource, schema: ConfigSchema) -> impl IntoView {
+fn Booking(resource: Memo<Resource>, types: Memo<Vec<ResourceType>>) -> impl IntoView {
     let chosen = RwSignal::new(None::<Span>);
-    let id = resource.id;
-    let slug = resource.resource_type.clone();
-    let heading = resource.name.clone();
+    // Neither ever changes.
+    let (id, slug) = resource.with_untracked(|r| (r.id, r.resource_type.clone()));
+    let kind = slug.clone();
+    let bookable = Signal::derive(move || resource.with(|r| r.bookable));
+    let below = Memo::new(move |_| {
+        resource.with(|resource| match (resource.bookable, resource.status) {
+            (true, _) => Below::Form(types.with(|types| {
+                let found = types.iter().find(|t| t.slug == kind);
+                found.and_then(|t| ConfigSchema::parse(&t.config_schema).ok()).unwrap_or_default()
+            })),
+            (false, ResourceStatus::Maintenance) => Below::Maintenance,
+            (false, _) => Below::NoAccess,
+        })
+    });
     view! {
         <div class="stack">
             <section class="stack tight" aria-label="Calendar">
-                <h2>{heading}</h2>
-                <Calendar resource=id resource_type=slug chosen=chosen bookable=resource.bookable />
+                <h2>{move || resource.with(|r| r.name.clone())}</h2>
+                <Calendar resource=id resource_type=slug chosen=chosen bookable=bookable />
             </section>
-            {if resource.bookable {
-                view! { <ReserveForm resource=resource schema=schema chosen=chosen /> }.into_any()
-            } else if resource.status == ResourceStatus::Maintenance {
-                view! {
+            {move || match below.get() {
+                Below::Form(schema) => view! { <ReserveForm id=id schema=schema chosen=chosen /> }.into_any(),
+                Below::Maintenance => view! {
                     <Notice kind="warning">
                         <p>"This resource is in maintenance. Reservations that stand, stand; new ones are not taken."</p>
                     </Notice>
                 }
-                    .into_any()
-            } else {
-                view! { <RequestAccess resource=resource /> }.into_any()
+                .into_any(),
+                Below::NoAccess => view! { <RequestAccess id=id /> }.into_any(),
             }}
         </div>
     }
 }
 
 #[component]
-fn ReserveForm(resource: Resource, schema: ConfigSchema, chosen: RwSignal<Option<Span>>) -> impl IntoView {
+fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: RwSignal<Option<Span>>) -> impl IntoView {
     let session = use_session();
     let navigate = use_navigate();
     // Unless a time is marked, the next full hour.
@@ -203,7 +243,6 @@ fn ReserveForm(resource: Resource, schema: ConfigSchema, chosen: RwSignal<Option
         let (from, to) = (time::from_input(&start.get())?, time::from_input(&end.get())?);
         (to > from).then(|| time::length(to - from))
     };
-    let id = resource.id;
     let submit = Callback::new(move |()| {
         let (Some(from), Some(to)) = (time::from_input(&start.get_untracked()), time::from_input(&end.get_untracked()))
         else {
@@ -259,22 +298,26 @@ fn ReserveForm(resource: Resource, schema: ConfigSchema, chosen: RwSignal<Option
 }
 
 #[component]
-fn RequestAccess(resource: Resource) -> impl IntoView {
+fn RequestAccess(id: ResourceId) -> impl IntoView {
     let reason = RwSignal::new(String::new());
     let write = Write::new();
-    let sent = RwSignal::new(false);
     let mine = load(|| catalogue::list_access_requests(Some(AccessStatus::Pending)));
+    use_live().on(move |event| {
+        // A decision comes with a notification.
+        if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
+            mine.again();
+        }
+    });
     let session = use_session();
-    let id = resource.id;
-    let waits = move || {
-        sent.get()
-            || mine
-                .get()
-                .is_some_and(|page| page.items.iter().any(|r| r.resource_id == id && r.user_id == session.username()))
-    };
+    let waits = Memo::new(move |_| {
+        mine.get().is_some_and(|page| page.items.iter().any(|r| r.resource_id == id && r.user_id == session.username()))
+    });
     let submit = Callback::new(move |()| {
         let input = AccessRequestInput { resource_id: id, reason: reason.get_untracked().trim().to_owned() };
-        write.run(catalogue::request_access(input), move |_| sent.set(true));
+        write.run(catalogue::request_access(input), move |made| {
+            mine.update(|page| page.items.push(made));
+            mine.again();
+        });
     });
     view! {
         <section class="card stack" aria-label="Request access">
@@ -283,7 +326,7 @@ fn RequestAccess(resource: Resource) -> impl IntoView {
                 <p class="muted">"Its owners decide who may. Tell them what you need it for."</p>
             </div>
             <Show
-                when=waits
+                when=move || waits.get()
                 fallback=move || {
                     view! {
                         <Form on_submit=submit>

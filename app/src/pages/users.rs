@@ -145,7 +145,7 @@ fn Edit(user: User, open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
             password: (!new.is_empty()).then_some(new),
             role: (!own).then(|| role_of(&role.get_untracked())),
             disabled: (!own).then(|| disabled.get_untracked()),
-            ssh_key: None,
+            ..Default::default()
         };
         write.run(accounts::patch_user(name.clone(), patch), move |_| {
             open.set(false);
@@ -157,22 +157,24 @@ fn Edit(user: User, open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
             <p><strong>{user.username}</strong></p>
             <FormProblem problem=write.other_than(["email", "password"]) />
             <TextInput label="E-mail" value=email kind="email" error=write.message("email") />
-            <TextInput
-                label="New password"
-                value=password
-                kind="password"
-                optional=true
-                autocomplete="new-password"
-                hint="Logs them out everywhere."
-                error=write.message("password")
-            />
-            {(!own)
-                .then(|| {
-                    view! {
-                        <RadioCards legend="Role" value=role options=roles() />
-                        <Checkbox label="Disabled" value=disabled hint="They cannot log in and their tokens do not work." />
-                    }
-                })}
+            {if own {
+                view! { <p><a href="/settings/account">"Change your password under Account"</a></p> }.into_any()
+            } else {
+                view! {
+                    <TextInput
+                        label="New password"
+                        value=password
+                        kind="password"
+                        optional=true
+                        autocomplete="new-password"
+                        hint="Logs them out everywhere and deletes their API tokens."
+                        error=write.message("password")
+                    />
+                    <RadioCards legend="Role" value=role options=roles() />
+                    <Checkbox label="Disabled" value=disabled hint="They cannot log in and their tokens do not work." />
+                }
+                    .into_any()
+            }}
             <div class="dialog-actions">
                 <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
                 <Button look=Look::Primary submit=true busy=write.busy>"Save"</Button>

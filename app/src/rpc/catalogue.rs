@@ -93,7 +93,7 @@ pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<A
     Ok(super::context::whole(|page| async move { service.list_access_requests(actor, status, &page).await }).await?)
 }
 
-/// Approves or denies an access request.
+/// Approves or denies an access request; denying an approved one withdraws the access.
 #[server(prefix = "/rpc", endpoint = "decide-access", input = Json)]
 pub async fn decide_access(id: AccessRequestId, approve: bool) -> Result<AccessRequest, RpcError> {
     let cx = super::context::context()?;

@@ -4,14 +4,14 @@ use super::App;
 use super::extract::bearer;
 use super::problem::ApiError;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::{Problem, ProblemKind};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -74,10 +74,28 @@ impl Rates {
     }
 }
 
-/// The client's address; of the proxy's word only where the operator trusts it.
-pub fn client_address(headers: &HeaderMap, peer: Option<SocketAddr>, trust_proxy: bool) -> Option<IpAddr> {
-    let forwarded = || headers.get("x-forwarded-for")?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok();
+/// The client's address; of the proxy's word only where the operator trusts it, and then only of the last: a client can send
+/// lines and values of its own, which come before.
+fn client_address(headers: &HeaderMap, peer: Option<SocketAddr>, trust_proxy: bool) -> Option<IpAddr> {
+    let forwarded = || {
+        let line = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+        let value = line.rsplit(',').next()?.trim();
+        value.parse().ok().or_else(|| value.parse().ok().map(|with_port: SocketAddr| with_port.ip()))
+    };
     if trust_proxy { forwarded().or(peer.map(|peer| peer.ip())) } else { peer.map(|peer| peer.ip()) }
+}
+
+/// Whom a limit is for: the client's address, in IPv6 its network of 64 bits, within which one client has any address it likes.
+pub fn client_source(headers: &HeaderMap, peer: Option<SocketAddr>, trust_proxy: bool) -> String {
+    // An IPv4 client of a socket for both comes as ::ffff:a.b.c.d, and all of those are in one network.
+    match client_address(headers, peer, trust_proxy).map(|ip| ip.to_canonical()) {
+        None => String::new(),
+        Some(IpAddr::V4(ip)) => ip.to_string(),
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
 }
 
 /// The connection's other end.
@@ -91,8 +109,7 @@ pub async fn rate_limit(State(app): State<App>, request: Request, next: Next) ->
     let token = bearer(request.headers()).map(service::secrets::digest);
     let key = match &token {
         Some(token) if app.rates.accepted().contains(token) => token.clone(),
-        _ => client_address(request.headers(), peer(&request), app.config.trust_proxy)
-            .map_or_else(String::new, |ip| ip.to_string()),
+        _ => client_source(request.headers(), peer(&request), app.config.trust_proxy),
     };
     if let Err(problem) = app.rates.check(key) {
         return ApiError(problem).into_response();
@@ -156,6 +173,20 @@ pub async fn headers(State(app): State<App>, request: Request, next: Next) -> Re
     response
 }
 
+/// A method as a metric's label, of a closed list: each label stays in memory, and a client may make up any method.
+fn label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
 /// Counts, times and logs every request; never its headers or body.
 pub async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -166,7 +197,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let seconds = started.elapsed().as_secs_f64();
-    metrics::histogram!("berth_http_request_duration_seconds", "method" => method.to_string(), "route" => route, "status" => status.to_string())
+    metrics::histogram!("berth_http_request_duration_seconds", "method" => label(&method), "route" => route, "status" => status.to_string())
         .record(seconds);
     if status >= 500 {
         tracing::error!(%method, path, status, ms = seconds * 1_000.0, "request");
@@ -174,4 +205,47 @@ pub async fn observe(request: Request, next: Next) -> Response {
         tracing::debug!(%method, path, status, ms = seconds * 1_000.0, "request");
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(lines: &[&str], peer: &str, trust_proxy: bool) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-forwarded-for", HeaderValue::from_str(line).unwrap());
+        }
+        client_source(&headers, Some(SocketAddr::new(peer.parse().unwrap(), 4711)), trust_proxy)
+    }
+
+    #[test]
+    fn the_last_value_of_the_last_line_is_the_proxys() {
+        assert_eq!(
+            source(&["203.0.113.1"], "127.0.0.1", false),
+            "127.0.0.1",
+            "nobody's word where no proxy is trusted"
+        );
+        assert_eq!(source(&["203.0.113.1, 203.0.113.2"], "127.0.0.1", true), "203.0.113.2");
+        assert_eq!(source(&["203.0.113.1", "203.0.113.2, 203.0.113.3"], "127.0.0.1", true), "203.0.113.3");
+        assert_eq!(source(&["203.0.113.1:1234"], "127.0.0.1", true), "203.0.113.1");
+        assert_eq!(source(&["203.0.113.1", "unknown"], "127.0.0.1", true), "127.0.0.1");
+        assert_eq!(source(&[], "127.0.0.1", true), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client_and_an_address_of_ipv4_is_one() {
+        assert_eq!(source(&[], "2001:db8:1:2:3:4:5:6", false), "2001:db8:1:2::/64");
+        assert_eq!(source(&["2001:db8:1:2:ffff::1"], "::1", true), "2001:db8:1:2::/64");
+        assert_eq!(source(&[], "2001:db8:1:3::1", false), "2001:db8:1:3::/64");
+        assert_eq!(source(&[], "::ffff:203.0.113.1", false), "203.0.113.1");
+    }
+
+    #[test]
+    fn methods_that_are_made_up_are_counted_as_one() {
+        assert_eq!(label(&Method::PATCH), "PATCH");
+        for made_up in ["PROPFIND", "get", "X"] {
+            assert_eq!(label(&Method::from_bytes(made_up.as_bytes()).unwrap()), "other");
+        }
+    }
 }

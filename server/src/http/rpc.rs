@@ -2,7 +2,7 @@
 
 use super::App;
 use super::extract::session;
-use super::guard::{client_address, same_origin};
+use super::guard::{client_source, same_origin};
 use super::problem::{ApiError, unknown_route};
 use super::v1::session::is_local;
 use crate::config::Environment;
@@ -67,8 +67,8 @@ async fn context(app: &App, parts: &Parts) -> Result<RequestContext, Problem> {
         actor,
         session: info,
         session_token: token,
-        source: client_address(headers, peer, app.config.trust_proxy).map_or_else(String::new, |ip| ip.to_string()),
-        local: peer.is_some_and(|peer| is_local(headers, peer)),
+        source: client_source(headers, peer, app.config.trust_proxy),
+        local: peer.is_some_and(|peer| is_local(headers, peer, &app.config.public_url)),
         setup_code: Some(app.setup_code.to_string()),
         secure_cookies: app.config.env == Environment::Production,
     })

@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 /// Feeds that one person may have open in one process.
 const PER_PERSON: u32 = 20;
-/// How often it is asked again whether the credential still holds.
+/// How often it is asked again whether the credential still holds; before a change is told it is, too, when accounts changed.
 const RECHECK: Duration = Duration::from_secs(30);
 
 /// Open feeds for each person.
@@ -62,7 +62,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Changes as they commit: server-sent events `delivery`, `reservation`, `webhook`, `notification` with the thing as JSON,
-/// and `resync` when changes were missed. Ends when the credential does or the process stops.
+/// and `resync` when changes were missed. Ends when the credential does, when the account gets another role, or when the
+/// process stops; open it again then.
 #[utoipa::path(get, path = "/stream", tag = "live",
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
@@ -74,29 +75,39 @@ async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> R
     };
     let updates = app.service.subscribe();
     let credential = (super::extract::bearer(&headers).map(str::to_owned), super::extract::session(&headers));
-    let state = (app.clone(), updates, caller.actor, credential, open, tokio::time::Instant::now() + RECHECK, 0_u64);
+    // Checked once more with the first change: the account may have been changed since the request was let in.
+    let checked = (tokio::time::Instant::now() + RECHECK, None);
+    let state = (app.clone(), updates, caller.actor, credential, open, checked, 0_u64);
     let first = futures::stream::once(async {
         Ok(Event::default().event("hello").retry(Duration::from_millis(1_000)).data("{}"))
     });
-    let events =
-        futures::stream::unfold(state, |(app, mut updates, actor, credential, open, mut recheck, mut id)| async move {
+    let events = futures::stream::unfold(
+        state,
+        |(app, mut updates, actor, credential, open, (mut recheck, mut known), mut id)| async move {
             loop {
                 let update = tokio::select! {
-                    update = updates.recv() => update,
+                    update = updates.recv() => Some(update),
                     () = app.cancel.cancelled() => return None,
-                    () = tokio::time::sleep_until(recheck) => {
-                        recheck = tokio::time::Instant::now() + RECHECK;
-                        let holds = match &credential {
-                            (Some(token), _) => app.service.actor_of_token(token).await,
-                            (None, Some(token)) => app.service.actor_of_session(token).await,
-                            (None, None) => return None,
-                        };
-                        match holds {
-                            Err(problem) if problem.kind == ProblemKind::Unauthenticated => return None,
-                            _ => continue,
-                        }
-                    }
+                    () = tokio::time::sleep_until(recheck) => None,
                 };
+                let generation = Some(app.service.credential_generation());
+                if update.is_none() || generation != known {
+                    recheck = tokio::time::Instant::now() + RECHECK;
+                    let holds = match &credential {
+                        (Some(token), _) => app.service.actor_of_token(token).await,
+                        (None, Some(token)) => app.service.actor_of_session(token).await,
+                        (None, None) => return None,
+                    };
+                    match holds {
+                        // Another role or other scopes see other things: whoever it is now opens a feed anew.
+                        Ok((now, _)) if now != actor => return None,
+                        Ok(_) => known = generation,
+                        Err(problem) if problem.kind == ProblemKind::Unauthenticated => return None,
+                        // The database is away; asked again with the next change.
+                        Err(_) => {}
+                    }
+                }
+                let Some(update) = update else { continue };
                 let event = match update {
                     Ok(Update::Change(change)) if change.visible_to(&actor) => {
                         let data = match &*change {
@@ -114,9 +125,10 @@ async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> R
                 };
                 id += 1;
                 let event: Result<Event, Infallible> = Ok(event.id(id.to_string()));
-                return Some((event, (app, updates, actor, credential, open, recheck, id)));
+                return Some((event, (app, updates, actor, credential, open, (recheck, known), id)));
             }
-        });
+        },
+    );
     let sse =
         Sse::new(first.chain(events)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("alive"));
     let mut response = sse.into_response();

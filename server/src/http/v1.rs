@@ -16,7 +16,9 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use domain::Problem;
+use domain::access::Actor;
 use serde::Serialize;
+use service::Service;
 use service::idempotency::Idempotent;
 use utoipa::OpenApi;
 use utoipa::openapi::RefOr;
@@ -95,20 +97,46 @@ pub fn docs() -> Router<App> {
 }
 
 /// Answers 201 with what `work` made; with an `Idempotency-Key`, at most once.
-pub async fn create<T: Serialize>(
+pub async fn create<T, F>(
     app: &App,
-    caller: &Caller,
+    caller: Caller,
     headers: &HeaderMap,
     path: &str,
     digest: &str,
-    work: impl Future<Output = Result<T, Problem>>,
-) -> Result<Response, ApiError> {
+    work: impl FnOnce(Service, Actor) -> F,
+) -> Result<Response, ApiError>
+where
+    T: Serialize + Send + 'static,
+    F: Future<Output = Result<T, Problem>> + Send + 'static,
+{
+    let Caller { actor, .. } = caller;
     let Some(key) = headers.get("idempotency-key") else {
-        return Ok((StatusCode::CREATED, axum::Json(work.await?)).into_response());
+        return Ok((StatusCode::CREATED, axum::Json(work(app.service.clone(), actor).await?)).into_response());
     };
     let key = key.to_str().map_err(|_| Problem::field("Idempotency-Key", "Use 1 to 255 visible ASCII characters."))?;
-    let fingerprint = service::secrets::digest(&format!("POST {path} {digest}"));
-    if let Idempotent::Replay(status, body) = app.service.idempotency_begin(&caller.actor, key, &fingerprint).await? {
+    // With what the credential may do: one that may do less must not be shown the answer, which can hold a secret.
+    let mut scopes = actor.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>();
+    scopes.sort_unstable();
+    let whose = format!("{} {}", actor.role.as_str(), scopes.join(","));
+    let fingerprint = service::secrets::digest(&format!("POST {path} {digest} {whose}"));
+    let work = work(app.service.clone(), actor.clone());
+    // A task of its own: this future is dropped when the client goes away, and the key must not stay unfinished then.
+    let done = tokio::spawn(once(app.service.clone(), actor, key.to_owned(), fingerprint, work)).await;
+    done.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Problem::internal().into()),
+    })
+}
+
+/// Does `work` unless the key says that it has been done.
+async fn once<T: Serialize + Send>(
+    service: Service,
+    actor: Actor,
+    key: String,
+    fingerprint: String,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<Response, ApiError> {
+    if let Idempotent::Replay(status, body) = service.idempotency_begin(&actor, &key, &fingerprint).await? {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED);
         return Ok((
             status,
@@ -123,11 +151,11 @@ pub async fn create<T: Serialize>(
     match work.await {
         Ok(made) => {
             let body = serde_json::to_string(&made).map_err(|_| Problem::internal())?;
-            app.service.idempotency_finish(&caller.actor, key, 201, &body).await?;
+            service.idempotency_finish(&actor, &key, 201, &body).await?;
             Ok((StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body).into_response())
         }
         Err(problem) => {
-            app.service.idempotency_abandon(&caller.actor, key).await?;
+            service.idempotency_abandon(&actor, &key).await?;
             Err(problem.into())
         }
     }

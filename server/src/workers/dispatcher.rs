@@ -2,8 +2,9 @@
 //! what came of them in batches.
 
 use super::POLL;
+use domain::ProblemKind;
 use service::Service;
-use service::outbox::{Claimed, Finished};
+use service::outbox::{Claimed, Finished, Recorded};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ const RECORD: usize = 512;
 const GRACE: Duration = Duration::from_secs(10);
 /// A lease is renewed this often; it lasts the time-out and 15 s more.
 const RENEW: Duration = Duration::from_secs(10);
+/// Times that the database may refuse a batch before its results are recorded one by one.
+const REFUSALS: u32 = 5;
 /// Leases that lapsed are looked for this often.
 const RECLAIM: Duration = Duration::from_secs(15);
 
@@ -155,6 +158,9 @@ async fn claim(
         }
         // Leases of processes that died; looked for by the clock, however busy this one is.
         if tokio::time::Instant::now() >= reclaim {
+            // First its own: after a pause of the machine or of the database they may have lapsed although this one lives.
+            let mine: Vec<i64> = open.with(|since| since.keys().copied().collect());
+            renew_all(&service, &owner, &mine).await;
             if let Err(problem) = service.reclaim_lapsed(false).await {
                 tracing::warn!(%problem, "lapsed leases wait for the database");
             }
@@ -224,18 +230,7 @@ async fn record(
 ) {
     let mut batch = Vec::with_capacity(RECORD);
     while results.recv_many(&mut batch, RECORD).await > 0 {
-        // The only copy of what a receiver said: tried until the database takes it.
-        let mut wait = Duration::from_millis(50);
-        let recorded = loop {
-            match service.record(&owner, &batch).await {
-                Ok(recorded) => break recorded,
-                Err(problem) => {
-                    tracing::warn!(%problem, results = batch.len(), "results wait for the database");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(2));
-                }
-            }
-        };
+        let recorded = record_batch(&service, &owner, &mut batch).await;
         open.with(|since| {
             for finished in &batch {
                 since.remove(&finished.claim.seq);
@@ -250,16 +245,53 @@ async fn record(
     }
 }
 
+/// The only copy of what receivers said: tried until the database takes it. What the database refuses although it is there
+/// must not hold up the rest: of such a batch each result is recorded alone, and one that is refused still without what was
+/// said.
+async fn record_batch(service: &Service, owner: &str, batch: &mut [Finished]) -> Recorded {
+    let mut wait = Duration::from_millis(50);
+    let mut refused = 0;
+    loop {
+        match service.record(owner, batch).await {
+            Ok(recorded) => return recorded,
+            Err(problem) => {
+                tracing::warn!(%problem, results = batch.len(), "results wait for the database");
+                refused += u32::from(problem.kind != ProblemKind::Unavailable);
+            }
+        }
+        if refused >= REFUSALS {
+            break;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(2));
+    }
+    let mut all = Recorded::default();
+    for finished in batch {
+        let mut recorded = service.record(owner, std::slice::from_ref(finished)).await;
+        if recorded.is_err() {
+            finished.forget_what_was_said();
+            recorded = service.record(owner, std::slice::from_ref(finished)).await;
+        }
+        // What is refused even so is made again when its lease lapses.
+        all.due.extend(recorded.unwrap_or_default().due);
+    }
+    all
+}
+
 /// Renews the leases of what takes long.
 async fn renew(service: Service, owner: String, open: Arc<Open>) {
     loop {
         tokio::time::sleep(RENEW).await;
         let old: Vec<i64> =
             open.with(|since| since.iter().filter(|(_, at)| at.elapsed() >= RENEW).map(|(seq, _)| *seq).collect());
-        for some in old.chunks(1_000) {
-            if let Err(problem) = service.renew(&owner, some).await {
-                tracing::warn!(%problem, "leases could not be renewed; they last some time yet");
-            }
+        renew_all(&service, &owner, &old).await;
+    }
+}
+
+async fn renew_all(service: &Service, owner: &str, seqs: &[i64]) {
+    for some in seqs.chunks(1_000) {
+        if let Err(problem) = service.renew(owner, some).await {
+            tracing::warn!(%problem, "leases could not be renewed; they last some time yet");
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::receiver::Receiver;
 use crate::support::{TestServer, on_both_engines, on_one_engine, time};
 use serde_json::{Value, json};
 
-on_both_engines![a_request_is_told_to_the_receiver_and_approved,];
+on_both_engines![a_request_is_told_to_the_receiver_and_approved, what_was_approved_is_withdrawn,];
 
 on_one_engine![a_request_is_denied, requests_at_fault_are_named, people_see_their_own_requests,];
 
@@ -48,7 +48,35 @@ async fn a_request_is_told_to_the_receiver_and_approved(t: TestServer) {
     t.bob.post("/reservations", t.span(resource, 3, 4), 403).await;
     assert_eq!(t.alice.get(&format!("/resources/{resource}"), 200).await.body["bookable"], true);
     t.root.post(&path, Value::Null, 409).await;
-    t.root.post(&path.replace("approve", "deny"), Value::Null, 409).await;
+}
+
+async fn what_was_approved_is_withdrawn(t: TestServer) {
+    let resource = t.resource("node-1", "restricted").await;
+    let input = json!({"resource_id": resource, "reason": "A paper is due."});
+    let made = t.alice.post("/access-requests", input.clone(), 201).await;
+    let approve = format!("/access-requests/{}/approve", made.text("id"));
+    let deny = approve.replace("approve", "deny");
+    t.root.post(&approve, Value::Null, 200).await;
+    let booked = t.booking(&t.alice, resource, 1, 2).await;
+    t.alice.post(&deny, Value::Null, 403).await;
+    let denied = t.root.post(&deny, Value::Null, 200).await;
+    assert_eq!((&denied.body["status"], &denied.body["decided_by"]), (&json!("denied"), &json!("root")));
+    assert!(time(&denied.body["decided_at"]) >= time(&made.body["requested_at"]));
+    t.alice.post("/reservations", t.span(resource, 3, 4), 403).await;
+    assert_eq!(t.alice.get(&format!("/resources/{resource}"), 200).await.body["bookable"], false);
+    let notifications = t.alice.get("/notifications", 200).await;
+    let told = &notifications.items()[0];
+    assert_eq!(told["message"], "Your access to node-1 was withdrawn.");
+    assert_eq!(told["link"], json!(format!("/reserve?resource={resource}")));
+    // What was reserved before stays.
+    let kept = t.alice.get(&format!("/reservations/{booked}"), 200).await;
+    assert_eq!(kept.body["status"], "active");
+    t.root.post(&deny, Value::Null, 409).await;
+    t.root.post(&approve, Value::Null, 409).await;
+    // One may ask again.
+    let again = t.alice.post("/access-requests", input, 201).await;
+    t.root.post(&format!("/access-requests/{}/approve", again.text("id")), Value::Null, 200).await;
+    t.booking(&t.alice, resource, 3, 4).await;
 }
 
 async fn a_request_is_denied(t: TestServer) {

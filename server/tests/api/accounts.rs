@@ -8,6 +8,8 @@ on_both_engines![notifications_are_read_by_those_they_are_for,];
 on_one_engine![
     administrators_run_the_accounts,
     people_change_their_own_account_and_no_other,
+    ones_own_password_is_changed_with_the_present_one,
+    a_password_that_an_administrator_sets_ends_what_the_account_had,
     a_disabled_account_stops_at_once,
     the_last_administrator_stays,
     accounts_at_fault_are_named,
@@ -45,10 +47,52 @@ async fn people_change_their_own_account_and_no_other(t: TestServer) {
     browser.patch("/users/nobody", json!({"email": "b@example.com"}), 403).await;
     assert_eq!(t.bob.get("/session", 200).await.body["user"]["email"], "bob@example.com");
     // A new password ends every session of the account, this one too.
-    browser.patch("/users/alice", json!({"password": "battery horse correct"}), 200).await;
+    let change = |current: &str| json!({"password": "battery horse correct", "current_password": current});
+    browser.patch("/users/alice", change(PASSWORD), 200).await;
     browser.get("/session", 401).await;
     t.log_in("alice", PASSWORD, 401).await;
     t.log_in("alice", "battery horse correct", 200).await;
+}
+
+/// A session left open, or a token that leaked, must not be enough to take the account over.
+async fn ones_own_password_is_changed_with_the_present_one(t: TestServer) {
+    let new = "battery horse correct";
+    for (who, path) in [(&t.alice, "/users/alice"), (&t.root, "/users/root")] {
+        for current in [Value::Null, json!(""), json!("wrong horse battery"), json!("x".repeat(201))] {
+            let patch = json!({"password": new, "current_password": current, "email": "taken@example.com"});
+            who.patch_at_fault(path, patch, &["current_password"]).await;
+        }
+        who.patch_at_fault(path, json!({"password": "short"}), &["password", "current_password"]).await;
+        assert_ne!(who.get("/session", 200).await.body["user"]["email"], "taken@example.com", "nothing was changed");
+        // Nothing else needs it.
+        who.patch(path, json!({"email": "other@example.com"}), 200).await;
+    }
+    let right = json!({"password": new, "current_password": PASSWORD});
+    t.alice.patch("/users/alice", right.clone(), 200).await;
+    t.log_in("alice", new, 200).await;
+    t.alice.get("/session", 200).await;
+    t.alice.patch_at_fault("/users/alice", right, &["current_password"]).await;
+    // Guessing is slowed down, for this account alone.
+    let guess = json!({"password": new, "current_password": "wrong horse battery"});
+    for _ in 0..9 {
+        t.alice.patch_at_fault("/users/alice", guess.clone(), &["current_password"]).await;
+    }
+    t.alice.patch("/users/alice", json!({"password": new, "current_password": new}), 429).await;
+    t.log_in("alice", new, 200).await;
+    t.bob.patch("/users/bob", json!({"password": new, "current_password": PASSWORD}), 200).await;
+}
+
+async fn a_password_that_an_administrator_sets_ends_what_the_account_had(t: TestServer) {
+    let browser = t.browser("alice").await;
+    browser.get("/session", 200).await;
+    t.alice.get("/session", 200).await;
+    t.bob.get("/session", 200).await;
+    t.root.patch("/users/alice", json!({"password": "battery horse correct"}), 200).await;
+    browser.get("/session", 401).await;
+    t.alice.get("/session", 401).await;
+    t.log_in("alice", "battery horse correct", 200).await;
+    t.bob.get("/session", 200).await;
+    t.root.get("/session", 200).await;
 }
 
 async fn a_disabled_account_stops_at_once(t: TestServer) {

@@ -9,6 +9,7 @@ on_both_engines![it_says_that_it_lives_and_is_ready];
 
 on_one_engine![
     metrics_count_what_happened,
+    methods_that_are_made_up_share_one_count,
     unknown_paths_are_problems_too,
     a_method_that_a_path_does_not_take_names_those_it_does,
     a_body_that_is_not_json_is_refused_where_it_breaks,
@@ -51,6 +52,23 @@ async fn metrics_count_what_happened(t: TestServer) {
     }
     // A path with an id counts under its route: ids would fill the memory.
     assert!(!reply.text.contains("rsv-"));
+}
+
+/// Anybody may send any method, and each label would stay in memory.
+async fn methods_that_are_made_up_share_one_count(t: TestServer) {
+    let long = "X".repeat(1_000);
+    for method in ["PROPFIND", "BERTHTEST", &long] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        for path in ["//healthz", "/session", "//nowhere"] {
+            let status = t.nobody.request(method.clone(), path).send().await.unwrap().status();
+            assert!(status.is_client_error(), "{method} {path}: {status}");
+        }
+    }
+    let text = t.nobody.get("//metrics", 200).await.text;
+    assert!(text.contains("method=\"other\""));
+    for method in ["PROPFIND", "BERTHTEST", &long] {
+        assert!(!text.contains(method), "{method}");
+    }
 }
 
 async fn unknown_paths_are_problems_too(t: TestServer) {

@@ -4,6 +4,7 @@ use crate::receiver::Receiver;
 use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
 use chrono::Duration;
 use reqwest::Method;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -12,6 +13,7 @@ on_both_engines![
     of_twenty_identical_requests_at_once_one_wins,
     reservations_at_fault_are_named,
     an_idempotency_key_used_at_once_makes_one_reservation,
+    a_change_takes_no_time_that_could_not_be_reserved,
     the_list_visits_every_reservation_once,
     a_reservation_shows_its_provisioning_and_deliveries,
 ];
@@ -21,6 +23,7 @@ on_one_engine![
     a_change_keeps_what_it_does_not_name,
     a_cancelled_reservation_frees_its_time,
     an_idempotency_key_makes_one_reservation,
+    a_token_that_may_do_less_is_not_shown_what_another_was_answered,
     other_peoples_reservations_do_not_exist,
     the_list_is_filtered,
     the_calendar_shows_when_and_not_who,
@@ -282,6 +285,63 @@ async fn an_idempotency_key_makes_one_reservation(t: TestServer) {
     keyed(&t.alice, &t.span(resource, 1, 2), "order-1", 201).await;
 }
 
+/// The answer can hold a secret, which only a credential that may ask for it may see.
+async fn a_token_that_may_do_less_is_not_shown_what_another_was_answered(t: TestServer) {
+    let made = t.root.post("/tokens", json!({"name": "reads", "scopes": ["read"]}), 201).await;
+    let reads = t.nobody.with_token(made.text("token"));
+    let input = json!({"name": "CI"});
+    let keyed = async |client: &crate::client::TestClient, status: u16| {
+        client.send(Method::POST, "/tokens", status, |r| r.json(&input).header("idempotency-key", "ci")).await
+    };
+    let first = keyed(&t.root, 201).await;
+    assert_eq!(keyed(&reads, 422).await.faults(), ["Idempotency-Key"]);
+    assert_eq!(keyed(&t.root, 201).await.text, first.text);
+    // Nor one whose account may do less by now.
+    t.root.patch("/users/alice", json!({"role": "administrator"}), 200).await;
+    t.root.patch("/users/root", json!({"role": "user"}), 200).await;
+    assert_eq!(keyed(&t.root, 422).await.faults(), ["Idempotency-Key"]);
+}
+
+/// On PostgreSQL, where a lock holds the work up for as long as the test likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_leaves_its_key_finished() {
+    if crate::support::postgres().is_none() {
+        return;
+    }
+    let t = TestServer::start(crate::support::Engine::Postgres).await;
+    let resource = t.resource("node-1", "available").await;
+    let body = t.span(resource, 1, 2);
+    let database = t.database().await;
+    let holding = database.begin().await.unwrap();
+    holding.execute_unprepared("LOCK TABLE reservations IN EXCLUSIVE MODE").await.unwrap();
+    let keyed = || t.alice.request(Method::POST, "/reservations").json(&body).header("idempotency-key", "order-1");
+    let going = tokio::spawn(keyed().send());
+    crate::support::eventually("the work to have begun", async || {
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql);
+        database.query_one_raw(statement).await.unwrap().map(|_| ())
+    })
+    .await;
+    going.abort();
+    assert!(going.await.unwrap_err().is_cancelled(), "its connection is closed");
+    // The server finds out, for it answers others meanwhile.
+    for _ in 0..5 {
+        t.nobody.get("//healthz", 200).await;
+        t.bob.get("/reservations", 200).await;
+    }
+    holding.rollback().await.unwrap();
+    let (id, replayed) = crate::support::eventually("the key to be finished", async || {
+        let response = keyed().send().await.unwrap();
+        let (status, replayed) = (response.status(), response.headers().contains_key("idempotency-replayed"));
+        let body: Value = response.json().await.unwrap();
+        (status == 201).then(|| (body["id"].as_str().unwrap().to_owned(), replayed))
+    })
+    .await;
+    assert!(replayed);
+    let list = t.alice.get("/reservations", 200).await;
+    assert_eq!((list.items().len(), &list.items()[0]["id"]), (1, &json!(id)));
+}
+
 async fn an_idempotency_key_used_at_once_makes_one_reservation(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let body = t.span(resource, 1, 2);
@@ -391,6 +451,38 @@ async fn what_may_be_booked_is_checked(t: TestServer) {
     t.nobody.post("/reservations", t.span(restricted, 1, 2), 401).await;
     t.root.patch(&format!("/resources/{closed}"), json!({"status": "available"}), 200).await;
     t.booking(&t.alice, closed, 1, 2).await;
+}
+
+async fn a_change_takes_no_time_that_could_not_be_reserved(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let path = format!("/reservations/{}", t.booking(&t.alice, resource, 4, 8).await);
+    let taken = |patch: &str| match patch {
+        "longer" => json!({"end_time": t.hours(9)}),
+        "earlier" => json!({"start_time": t.hours(3)}),
+        _ => json!({"start_time": t.hours(20), "end_time": t.hours(21)}),
+    };
+    let status = async |status: &str| {
+        t.root.patch(&format!("/resources/{resource}"), json!({"status": status}), 200).await;
+    };
+    for (now, refused) in [("restricted", 403), ("maintenance", 409)] {
+        status(now).await;
+        for patch in ["longer", "earlier", "moved"] {
+            let reply = t.alice.patch(&path, taken(patch), refused).await;
+            let reserving = t.alice.post("/reservations", t.span(resource, 30, 31), refused).await;
+            assert_eq!(reply.text("detail"), reserving.text("detail"), "{now}, {patch}");
+        }
+    }
+    // What takes no time goes on as before.
+    t.alice.patch(&path, json!({"title": "Renamed", "additional_config": {"gpu_count": 2}}), 200).await;
+    t.alice.patch(&path, json!({"start_time": t.hours(5)}), 200).await;
+    t.alice.patch(&path, json!({"end_time": t.hours(7)}), 200).await;
+    t.root.patch(&path, taken("longer"), 409).await;
+    status("restricted").await;
+    t.root.patch(&path, json!({"end_time": t.hours(8)}), 200).await;
+    // Whoever has been granted access may again.
+    let ask = t.alice.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 201).await;
+    t.root.post(&format!("/access-requests/{}/approve", ask.text("id")), Value::Null, 200).await;
+    t.alice.patch(&path, taken("longer"), 200).await;
 }
 
 async fn a_reservation_shows_its_provisioning_and_deliveries(t: TestServer) {

@@ -13,6 +13,7 @@ on_one_engine![
     every_wrong_log_in_gets_the_same_answer,
     credentials_of_another_shape_are_named,
     failed_log_ins_are_throttled,
+    failed_log_ins_are_throttled_whatever_the_name,
     a_session_is_no_token_and_a_token_no_session,
     a_session_cannot_be_made_by_another_site,
 ];
@@ -93,6 +94,21 @@ async fn failed_log_ins_are_throttled(t: TestServer) {
     t.log_in("alice", "wrong horse battery", 401).await;
 }
 
+async fn failed_log_ins_are_throttled_whatever_the_name(t: TestServer) {
+    for n in 0..30 {
+        t.log_in(&format!("person{n}"), "wrong horse battery", 401).await;
+    }
+    let reply = t.log_in("alice", PASSWORD, 429).await;
+    let wait: i64 = reply.header("retry-after").parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    t.clock.advance(Duration::seconds(wait + 1));
+    t.log_in("alice", PASSWORD, 200).await;
+    t.log_in("bob", PASSWORD, 429).await;
+    t.clock.advance(Duration::minutes(15));
+    t.log_in("bob", PASSWORD, 200).await;
+    t.log_in("alice", PASSWORD, 200).await;
+}
+
 async fn a_session_is_no_token_and_a_token_no_session(t: TestServer) {
     let session = t.log_in("alice", PASSWORD, 200).await.session();
     t.nobody.with_token(&session).get("/session", 401).await;
@@ -138,7 +154,13 @@ async fn the_first_administrator_is_made_once_and_only_from_here(engine: Engine)
     let state = t.nobody.get("/setup", 200).await;
     assert_eq!(state.body, json!({"needs_setup": true, "local": true}));
     let input = |code: Value, password: &str| json!({"code": code, "username": "root", "email": "root@example.com", "password": password});
-    // What comes through a proxy is not this machine.
+    // What comes through a proxy is not this machine, nor a page of another name that leads here.
+    for (name, value) in [("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy"), ("host", "evil.example")] {
+        let body = input(Value::Null, PASSWORD);
+        t.nobody.send(Method::POST, "/setup", 403, |r| r.json(&body).header(name, value)).await;
+        let state = t.nobody.send(Method::GET, "/setup", 200, |r| r.header(name, value)).await;
+        assert_eq!(state.body["local"], false, "{name}");
+    }
     for code in [Value::Null, json!(""), json!("0123456789abcdef0123456789abcdef")] {
         let body = input(code, PASSWORD);
         t.nobody.send(Method::POST, "/setup", 403, |r| r.json(&body).header("x-forwarded-for", "203.0.113.9")).await;
@@ -166,4 +188,39 @@ mod the_first_administrator_is_made_once_and_only_from_here {
             super::the_first_administrator_is_made_once_and_only_from_here(Engine::Postgres).await;
         }
     }
+}
+
+/// A client can send lines of its own, which come before the proxy's.
+#[tokio::test]
+async fn behind_a_proxy_only_its_own_word_names_the_client() {
+    let t = TestServer::start_with(Engine::Sqlite, |config| config.trust_proxy = true).await;
+    let log_in = async |password: &str, forwarded: &str, status: u16| {
+        let input = json!({"username": "alice", "password": password});
+        let made_up = format!("198.51.100.{}, 198.51.100.1", rand::random::<u8>());
+        t.nobody
+            .send(Method::POST, "/session", status, |r| {
+                r.json(&input).header("x-forwarded-for", made_up).header("x-forwarded-for", forwarded)
+            })
+            .await
+    };
+    for n in 0..10 {
+        log_in("wrong horse battery", &format!("2001:db8:0:1::{n:x}"), 401).await;
+    }
+    log_in(PASSWORD, "2001:db8:0:1:ffff::1", 429).await;
+    log_in(PASSWORD, "2001:db8:0:2::1", 200).await;
+}
+
+/// Through the page's own door the same holds.
+#[tokio::test]
+async fn the_page_is_not_told_that_it_is_local_under_another_name() {
+    let t = TestServer::start_empty(Engine::Sqlite, |_| {}).await;
+    let visit = async |host: &str| {
+        t.nobody
+            .send(Method::POST, "//rpc/visit", 200, |r| {
+                r.json(&json!({})).header("host", host).header("sec-fetch-site", "same-origin")
+            })
+            .await
+    };
+    assert_eq!(visit("127.0.0.1").await.body["local"], true);
+    assert_eq!(visit("evil.example").await.body["local"], false);
 }

@@ -17,6 +17,7 @@ on_one_engine![
     a_feed_needs_somebody,
     one_person_has_at_most_twenty_feeds,
     a_feed_ends_with_the_server,
+    a_feed_ends_before_it_shows_what_is_no_longer_ones_to_see,
 ];
 
 /// One event.
@@ -195,4 +196,33 @@ async fn a_feed_ends_with_the_server(mut t: TestServer) {
     let mut feed = Feed::open(&t.alice).await;
     t.stop().await;
     assert!(feed.next().await.is_none());
+}
+
+async fn a_feed_ends_before_it_shows_what_is_no_longer_ones_to_see(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    t.root.patch("/users/alice", json!({"role": "administrator"}), 200).await;
+    let browser = t.browser("alice").await;
+    let mut feeds = [Feed::open(&t.alice).await, Feed::open(&browser).await];
+    let mut of_root = Feed::open(&t.root).await;
+    let before = t.booking(&t.bob, resource, 1, 2).await;
+    for feed in &mut feeds {
+        feed.until("reservation", |r| r["id"] == before.as_str()).await;
+    }
+    t.root.patch("/users/alice", json!({"role": "user"}), 200).await;
+    let after = t.booking(&t.bob, resource, 3, 4).await;
+    for feed in &mut feeds {
+        assert!(feed.next().await.is_none(), "{:?}", feed.seen.last());
+    }
+    of_root.until("reservation", |r| r["id"] == after.as_str()).await;
+    // Opened again it is a user's.
+    let mut feed = Feed::open(&browser).await;
+    t.booking(&t.bob, resource, 5, 6).await;
+    let mine = t.booking(&t.alice, resource, 7, 8).await;
+    assert_eq!(feed.until("reservation", |_| true).await["id"], mine.as_str());
+    // A credential that is gone ends its feed likewise; another of the same person goes on.
+    let mut of_token = Feed::open(&t.alice).await;
+    browser.delete("/session", 204).await;
+    let last = t.booking(&t.alice, resource, 9, 10).await;
+    assert!(feed.next().await.is_none());
+    of_token.until("reservation", |r| r["id"] == last.as_str()).await;
 }

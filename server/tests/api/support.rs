@@ -152,7 +152,7 @@ pub struct TestServer {
     pub bob: TestClient,
     cancel: CancellationToken,
     task: Option<tokio::task::JoinHandle<Result<(), String>>>,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Drop for TestServer {
@@ -228,7 +228,7 @@ impl TestServer {
             nobody,
             cancel,
             task: Some(task),
-            _database: database,
+            database,
         }
     }
 
@@ -250,6 +250,13 @@ impl TestServer {
 
     pub async fn log_in(&self, username: &str, password: &str, expected: u16) -> Reply {
         self.nobody.post("/session", json!({"username": username, "password": password}), expected).await
+    }
+
+    /// A connection to the database itself, for what no request can bring about.
+    pub async fn database(&self) -> DatabaseConnection {
+        let mut options = sea_orm::ConnectOptions::new(&self.database.url);
+        options.sqlx_logging(false);
+        Database::connect(options).await.unwrap()
     }
 
     /// Tells the server to stop, as SIGTERM does; it ends in peace.

@@ -53,6 +53,17 @@ impl WebhookConfig {
     }
 }
 
+/// What of a webhook is sealed under the master key, opened.
+#[derive(Default)]
+struct Opened {
+    secrets: Vec<Secret>,
+    keys: Vec<SigningKey>,
+    auth: String,
+    overlap: Option<(Vec<Secret>, Vec<SigningKey>, DateTime<Utc>)>,
+    /// Instead of the stored one.
+    state: Option<WebhookState>,
+}
+
 /// All webhooks that are not deleted, as of one revision.
 pub(crate) struct Configs {
     revision: i64,
@@ -94,15 +105,13 @@ impl Service {
         let mut by_id = HashMap::new();
         for row in &rows {
             let id = get(row, "id")?;
-            // One webhook that cannot be read (another master key) must not stop the others.
-            match self.config(row) {
-                Ok(config) => {
-                    by_id.insert(id, Arc::new(config));
-                }
-                Err(problem) => {
-                    tracing::error!(webhook_id = id, %problem, "a webhook cannot be read and gets no deliveries")
-                }
-            }
+            // One whose secrets cannot be opened (another master key) stops neither the others nor the events that it is to
+            // get: they wait, as if it were paused, until its secrets are set anew or the right key is back.
+            let config = self.config(row).or_else(|problem| {
+                tracing::error!(webhook_id = id, %problem, "a webhook's secrets cannot be opened; its deliveries wait");
+                self.config_with(row, Opened { state: Some(WebhookState::Paused), ..Opened::default() })
+            })?;
+            by_id.insert(id, Arc::new(config));
         }
         let configs = Arc::new(Configs { revision, by_id });
         *self.inner.outbox.configs.lock().unwrap_or_else(PoisonError::into_inner) = Some(configs.clone());
@@ -110,6 +119,9 @@ impl Service {
     }
 
     /// Reads one row of `webhooks`.
+    ///
+    /// # Errors
+    /// When its secrets cannot be opened.
     pub(crate) fn config(&self, row: &QueryResult) -> Result<WebhookConfig, Problem> {
         let cipher = &self.inner.cipher;
         let secret = |sealed: &str| -> Result<Secret, Problem> {
@@ -122,10 +134,25 @@ impl Service {
         };
         let current = secret(&get::<String>(row, "secret")?)?;
         let current_key = key(get(row, "signing_key")?)?;
-        let auth_secret = match get::<Option<String>>(row, "auth_secret")? {
+        let auth = match get::<Option<String>>(row, "auth_secret")? {
             Some(sealed) => cipher.decrypt("webhook-auth", &sealed)?,
             None => String::new(),
         };
+        let previous = get::<Option<String>>(row, "previous_secret")?;
+        let overlap = match (previous, get::<Option<i64>>(row, "previous_secret_until")?) {
+            (Some(previous), Some(until)) => {
+                let secrets = vec![current.clone(), secret(&previous)?];
+                let keys = [current_key.clone(), key(get(row, "previous_signing_key")?)?].concat();
+                Some((secrets, keys, time(until)))
+            }
+            _ => None,
+        };
+        self.config_with(row, Opened { secrets: vec![current], keys: current_key, auth, overlap, state: None })
+    }
+
+    /// Reads a row with what was sealed in it.
+    fn config_with(&self, row: &QueryResult, opened: Opened) -> Result<WebhookConfig, Problem> {
+        let auth_secret = opened.auth;
         let auth = match json::<AuthView>(&get::<String>(row, "auth")?)? {
             AuthView::None => Auth::None,
             AuthView::ApiKey { header } => Auth::ApiKey { header, key: auth_secret },
@@ -138,15 +165,6 @@ impl Service {
         let target = |secrets, keys| {
             Arc::new(Target { webhook_id: id, auth: auth.clone(), secrets, keys, headers: headers.clone() })
         };
-        let overlap =
-            match (get::<Option<String>>(row, "previous_secret")?, get::<Option<i64>>(row, "previous_secret_until")?) {
-                (Some(previous), Some(until)) => {
-                    let secrets = vec![current.clone(), secret(&previous)?];
-                    let keys = [current_key.clone(), key(get(row, "previous_signing_key")?)?].concat();
-                    Some((target(secrets, keys), time(until)))
-                }
-                _ => None,
-            };
         let endpoint: String = get(row, "endpoint_url")?;
         let paths: DeliveryPaths = json(&get::<String>(row, "delivery_paths")?)?;
         Ok(WebhookConfig {
@@ -154,15 +172,18 @@ impl Service {
             name: get(row, "name")?,
             resource_type: get(row, "resource_type")?,
             events: json(&get::<String>(row, "events")?)?,
-            state: WebhookState::parse(&get::<String>(row, "state")?).unwrap_or(WebhookState::Paused),
+            state: match opened.state {
+                Some(state) => state,
+                None => WebhookState::parse(&get::<String>(row, "state")?).unwrap_or(WebhookState::Paused),
+            },
             retry: json(&get::<String>(row, "retry")?)?,
             max_in_flight: get::<i32>(row, "max_in_flight")? as u32,
             rate_limit: get::<Option<i32>>(row, "rate_limit")?.map(|rate| rate as u32),
             provisions: get(row, "provisions")?,
             failing: get::<Option<i64>>(row, "failing_since")?.is_some(),
             urls: EventType::ALL.into_iter().map(|event| (event, Arc::from(paths.url(&endpoint, event)))).collect(),
-            target: target(vec![current], current_key),
-            overlap,
+            target: target(opened.secrets, opened.keys),
+            overlap: opened.overlap.map(|(secrets, keys, until)| (target(secrets, keys), until)),
         })
     }
 }

@@ -58,6 +58,15 @@ impl Slot {
     }
 }
 
+impl State {
+    /// Nobody holds more than what is left for others, so that however many receivers are slow, the next one finds room.
+    fn free(&mut self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
+        let left = TOTAL.saturating_sub(self.total);
+        let slot = self.webhooks.entry(config.id).or_default();
+        slot.free(config, now).min(left.saturating_sub(slot.in_flight))
+    }
+}
+
 impl Slots {
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -65,10 +74,7 @@ impl Slots {
 
     /// How many requests this webhook has room for.
     pub(crate) fn free(&self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
-        self.with(|state| {
-            let left = TOTAL.saturating_sub(state.total);
-            state.webhooks.entry(config.id).or_default().free(config, now).min(left)
-        })
+        self.with(|state| state.free(config, now))
     }
 
     /// A place, if there is room.
@@ -78,19 +84,18 @@ impl Slots {
         now: DateTime<Utc>,
         retry: bool,
     ) -> Option<Permit> {
-        (self.free(config, now) > 0).then(|| self.take(config, now, retry))
-    }
-
-    /// A place, room or not: for what has been claimed within the room told before.
-    pub(crate) fn take(self: &Arc<Self>, config: &WebhookConfig, _now: DateTime<Utc>, retry: bool) -> Permit {
-        self.with(|state| {
-            state.total += 1;
-            state.retries += u32::from(retry);
-            let slot = state.webhooks.entry(config.id).or_default();
-            slot.in_flight += 1;
-            slot.tokens -= 1.0;
+        let taken = self.with(|state| {
+            let free = state.free(config, now) > 0;
+            if free {
+                state.total += 1;
+                state.retries += u32::from(retry);
+                let slot = state.webhooks.entry(config.id).or_default();
+                slot.in_flight += 1;
+                slot.tokens -= 1.0;
+            }
+            free
         });
-        Permit { slots: self.clone(), webhook: config.id, retry }
+        taken.then(|| Permit { slots: self.clone(), webhook: config.id, retry })
     }
 
     /// Whether retries fill the share they may have.

@@ -37,6 +37,49 @@ fn moment(text: &str) -> Option<DateTime<Utc>> {
     }
 }
 
+/// The spans back from now that [`moment`] knows, and none.
+const PRESETS: [(&str, &str); 4] =
+    [("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")];
+
+/// The choice of two times, which is no value of `since`.
+const BETWEEN: &str = "between";
+
+/// What the time filter shows for what the address holds.
+fn span_of(since: &str, until: &str) -> String {
+    let preset = until.is_empty() && PRESETS.iter().any(|(value, _)| *value == since);
+    if preset { since } else { BETWEEN }.to_owned()
+}
+
+/// The choice of a time filter, which follows `since` and `until` and sets them.
+fn time_span(since: RwSignal<String>, until: RwSignal<String>) -> RwSignal<String> {
+    let span = RwSignal::new(untrack(|| span_of(&since.get(), &until.get())));
+    let put = |signal: RwSignal<String>, value: String| {
+        if signal.get_untracked() != value {
+            signal.set(value);
+        }
+    };
+    Effect::new(move |_| {
+        let now = span_of(&since.get(), &until.get());
+        // Two times that nobody entered yet.
+        if !now.is_empty() || span.get_untracked() != BETWEEN {
+            put(span, now);
+        }
+    });
+    Effect::new(move |before: Option<String>| {
+        let now = span.get();
+        if before.is_some_and(|before| before != now) {
+            if now != BETWEEN {
+                put(until, String::new());
+                put(since, now.clone());
+            } else if let Some(from) = moment(&since.get_untracked()) {
+                put(since, time::to_input(from));
+            }
+        }
+        now
+    });
+    span
+}
+
 /// `/deliveries`
 #[component]
 pub fn DeliveriesPage() -> impl IntoView {
@@ -97,23 +140,32 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
     let mut statuses = vec![(String::new(), "Any status".to_owned())];
     statuses.extend(DeliveryStatus::ALL.map(|s| (s.as_str().to_owned(), s.word().to_owned())));
     let filtered = move || KEYS.iter().any(|key| !value(key).is_empty());
-    let clear = Callback::new(move |()| inputs.iter().for_each(|signal| signal.set(String::new())));
-    let since = move || {
-        let mut options =
-            words([("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")]);
-        let now = input("since").get();
-        if !now.is_empty() && !options.iter().any(|(value, _)| *value == now) {
-            options.push((now.clone(), format!("Since {now}")));
-        }
-        options
-    };
+    let (since, until) = (input("since"), input("until"));
+    let span = time_span(since, until);
+    let clear = Callback::new(move |()| {
+        inputs.iter().for_each(|signal| signal.set(String::new()));
+        span.set(String::new());
+    });
+    let mut spans = words(PRESETS);
+    spans.push((BETWEEN.to_owned(), "Between …".to_owned()));
+    let between = Memo::new(move |_| span.get() == BETWEEN);
+    let backwards = Signal::derive(move || {
+        let times = (moment(&since.get()), moment(&until.get()));
+        let wrong = matches!(times, (Some(from), Some(to)) if from >= to);
+        wrong.then(|| "Must be after From.".to_owned())
+    });
     let replaying = RwSignal::new(false);
+    let again = Callback::new(move |()| list.again());
     view! {
         <div class="toolbar filters">
             {webhook.is_none().then(|| view! { <Select label="Webhook" value=input("webhook") options=choices /> })}
             <Select label="Event" value=input("event") options=events />
             <Select label="Status" value=input("status") options=statuses />
-            <Select label="Time" value=input("since") options=Signal::derive(since) />
+            <Select label="Time" value=span options=spans />
+            <Show when=move || between.get()>
+                <TextInput label="From" value=since kind="datetime-local" />
+                <TextInput label="To" value=until kind="datetime-local" error=backwards />
+            </Show>
             <TextInput label="Reservation" value=input("reservation") placeholder="rsv-…" mono=true />
             <div class="row">
                 <Show when=filtered>
@@ -122,6 +174,9 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
                 <Button on_click=Callback::new(move |()| replaying.set(true))><IconView icon=Icon::Retry />"Redeliver many"</Button>
             </div>
         </div>
+        <Show when=move || between.get()>
+            <p class="muted small">"Times in "{time::zone()}"."</p>
+        </Show>
         {list.show(move |page| {
             let items = Signal::derive(move || page.get().items);
             view! {
@@ -142,14 +197,14 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
             }
         })}
         <Dialog open=replaying title="Redeliver many">
-            <Replay filter=filter.get_untracked() open=replaying />
+            <Replay filter=filter.get_untracked() open=replaying redelivered=again />
         </Dialog>
     }
 }
 
 /// Redelivers everything that matches the filters; counts before it does.
 #[component]
-fn Replay(filter: DeliveryFilter, open: RwSignal<bool>) -> impl IntoView {
+fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, redelivered: Callback<()>) -> impl IntoView {
     let status = filter.status.unwrap_or(DeliveryStatus::Failed);
     let filter = DeliveryFilter { status: Some(status), ..filter };
     let counting = filter.clone();
@@ -158,7 +213,8 @@ fn Replay(filter: DeliveryFilter, open: RwSignal<bool>) -> impl IntoView {
     let done = RwSignal::new(None::<u64>);
     let go = Callback::new(move |()| {
         write.run(rpc::replay(ReplayInput { filter: filter.clone(), dry_run: false }), move |result| {
-            done.set(Some(result.redelivered))
+            done.set(Some(result.redelivered));
+            redelivered.run(());
         });
     });
     let close = Callback::new(move |()| open.set(false));

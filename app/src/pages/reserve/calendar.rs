@@ -64,7 +64,7 @@ pub fn Calendar(
     resource: ResourceId,
     resource_type: String,
     chosen: RwSignal<Option<Span>>,
-    bookable: bool,
+    bookable: Signal<bool>,
 ) -> impl IntoView {
     let session = use_session();
     let ticker = use_ticker();
@@ -118,7 +118,7 @@ pub fn Calendar(
         // The second of two clicks ends the span that the first began, where nothing is in between.
         let first = clicked.get_untracked();
         clicked.set(None);
-        if !bookable || first.is_some_and(|first| first != slot && mark(first, slot)) {
+        if !bookable.get_untracked() || first.is_some_and(|first| first != slot && mark(first, slot)) {
             return;
         }
         if free(hour(slot.0, slot.1)) && mark(slot, slot) {
@@ -126,7 +126,7 @@ pub fn Calendar(
         }
     };
     let press = move |slot: (NaiveDate, u32)| {
-        pressed.set(Some(slot).filter(|slot| bookable && free(hour(slot.0, slot.1))));
+        pressed.set(Some(slot).filter(|slot| bookable.get_untracked() && free(hour(slot.0, slot.1))));
     };
     let enter = move |slot: (NaiveDate, u32)| {
         if let Some(from) = pressed.get_untracked().filter(|from| *from != slot)
@@ -221,7 +221,7 @@ pub fn Calendar(
                     class=class
                     aria-label=label
                     aria-pressed=move || marked.get().to_string()
-                    aria-disabled=move || (!bookable || state.get() != Slot::Free).to_string()
+                    aria-disabled=move || (!bookable.get() || state.get() != Slot::Free).to_string()
                     tabindex=move || if at.get() == (day, h) { "0" } else { "-1" }
                     on:pointerdown=move |event| {
                         if event.button() == 0 && event.pointer_type() == "mouse" {

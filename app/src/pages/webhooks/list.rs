@@ -45,8 +45,8 @@ pub fn WebhooksPage() -> impl IntoView {
                                     <th>"Webhook"</th>
                                     <th>"Told of"</th>
                                     <th>"Health"</th>
-                                    <th>"Success, 24 h"</th>
-                                    <th>"p95, 24 h"</th>
+                                    <th title="Of the last 24 hours">"Success"</th>
+                                    <th title="Of the last 24 hours">"p95"</th>
                                     <th>"Last delivery"</th>
                                     <th><span class="visually-hidden">"Actions"</span></th>
                                 </tr>
@@ -146,8 +146,8 @@ fn Row(
                         {move || webhook.with(|w| (w.summary.waiting > 0).then(|| view! { <br /><span class="small muted">{format!("{} waiting", w.summary.waiting)}</span> }))}
                     </span>
                 </td>
-                <td data-label="Success, 24 h">{move || webhook.with(|w| overview_rate(w.summary.success_rate))}</td>
-                <td data-label="p95, 24 h" class="nowrap">{move || webhook.with(|w| w.summary.p95_ms.map_or_else(|| "–".to_owned(), time::duration))}</td>
+                <td data-label="Success">{move || webhook.with(|w| overview_rate(w.summary.success_rate))}</td>
+                <td data-label="p95" class="nowrap">{move || webhook.with(|w| w.summary.p95_ms.map_or_else(|| "–".to_owned(), time::duration))}</td>
                 <td data-label="Last delivery">
                     {move || match last.get() {
                         (Some(at), status) => view! { <span><Ago at=at />{status.map(|s| view! { <br /><Chip state=s /> })}</span> }.into_any(),
@@ -155,7 +155,7 @@ fn Row(
                     }}
                 </td>
                 <td>
-                    <Button label=format!("Test Webhook {}", webhook.with_untracked(|w| w.name.clone())) on_click=Callback::new(move |()| test.run(webhook.get_untracked()))>"Test Webhook"</Button>
+                    <Button label=format!("Test Webhook {}", webhook.with_untracked(|w| w.name.clone())) on_click=Callback::new(move |()| test.run(webhook.get_untracked()))>"Test"</Button>
                 </td>
             </tr>
         }

@@ -36,7 +36,10 @@ async fn create_token(
     headers: HeaderMap,
     body: Json<ApiTokenInput>,
 ) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/tokens", &body.digest, app.service.create_token(&caller.actor, body.value)).await
+    create(&app, caller, &headers, "/tokens", &body.digest, async move |service, actor| {
+        service.create_token(&actor, body.value).await
+    })
+    .await
 }
 
 /// Revoke a token.
@@ -61,12 +64,15 @@ async fn create_user(
     headers: HeaderMap,
     body: Json<UserInput>,
 ) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/users", &body.digest, app.service.create_user(&caller.actor, body.value)).await
+    create(&app, caller, &headers, "/users", &body.digest, async move |service, actor| {
+        service.create_user(&actor, body.value).await
+    })
+    .await
 }
 
-/// Change an account: administrators any, people their own e-mail, password and key.
+/// Change an account: administrators any, people their own e-mail, password (with `current_password`) and key.
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
-    responses((status = 200, body = User), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = User), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn patch_user(
     State(app): State<App>,
     caller: Caller,

@@ -44,8 +44,10 @@ async fn create_type(
     headers: HeaderMap,
     body: Json<ResourceTypeInput>,
 ) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/resource-types", &body.digest, app.service.create_type(&caller.actor, body.value))
-        .await
+    create(&app, caller, &headers, "/resource-types", &body.digest, async move |service, actor| {
+        service.create_type(&actor, body.value).await
+    })
+    .await
 }
 
 /// One resource type.
@@ -110,8 +112,10 @@ async fn create_resource(
     headers: HeaderMap,
     body: Json<ResourceInput>,
 ) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/resources", &body.digest, app.service.create_resource(&caller.actor, body.value))
-        .await
+    create(&app, caller, &headers, "/resources", &body.digest, async move |service, actor| {
+        service.create_resource(&actor, body.value).await
+    })
+    .await
 }
 
 /// One resource.
@@ -179,14 +183,9 @@ async fn request_access(
     headers: HeaderMap,
     body: Json<AccessRequestInput>,
 ) -> Result<Response, ApiError> {
-    create(
-        &app,
-        &caller,
-        &headers,
-        "/access-requests",
-        &body.digest,
-        app.service.request_access(&caller.actor, body.value),
-    )
+    create(&app, caller, &headers, "/access-requests", &body.digest, async move |service, actor| {
+        service.request_access(&actor, body.value).await
+    })
     .await
 }
 
@@ -201,7 +200,7 @@ async fn approve(
     Ok(axum::Json(app.service.decide_access(&caller.actor, &AccessRequestId(id), true).await?))
 }
 
-/// Deny the access asked for (administrators).
+/// Deny the access asked for, or withdraw what was approved: reservations that stand, stand (administrators).
 #[utoipa::path(post, path = "/access-requests/{id}/deny", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn deny(

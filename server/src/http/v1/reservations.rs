@@ -75,7 +75,10 @@ async fn reserve(
     headers: HeaderMap,
     body: Json<ReservationInput>,
 ) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/reservations", &body.digest, app.service.reserve(&caller.actor, body.value)).await
+    create(&app, caller, &headers, "/reservations", &body.digest, async move |service, actor| {
+        service.reserve(&actor, body.value).await
+    })
+    .await
 }
 
 /// One reservation with its provisioning and deliveries.
@@ -91,7 +94,7 @@ async fn get(
 
 /// Modify; publishes `reservation.updated`.
 #[utoipa::path(patch, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)), request_body = ReservationPatch,
-    responses((status = 200, body = Reservation), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = Reservation), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch(
     State(app): State<App>,
     caller: Caller,

@@ -2,7 +2,7 @@
 
 use super::super::App;
 use super::super::extract::{Caller, Json, SESSION_COOKIE, session};
-use super::super::guard::{client_address, same_origin};
+use super::super::guard::{client_source, same_origin};
 use super::super::problem::{ApiError, ProblemBody};
 use crate::config::Environment;
 use axum::extract::{ConnectInfo, State};
@@ -49,8 +49,7 @@ async fn log_in(
     body: Json<Credentials>,
 ) -> Result<Response, ApiError> {
     not_foreign(&headers, &app)?;
-    let source =
-        client_address(&headers, Some(peer), app.config.trust_proxy).map_or_else(String::new, |ip| ip.to_string());
+    let source = client_source(&headers, Some(peer), app.config.trust_proxy);
     let done = app.service.log_in(body.value, &source).await?;
     Ok(logged_in(&app, done))
 }
@@ -80,9 +79,29 @@ pub struct SetupState {
     local: bool,
 }
 
-/// Whether a visit comes from this machine, and not through a proxy on it.
-pub fn is_local(headers: &HeaderMap, peer: SocketAddr) -> bool {
-    peer.ip().is_loopback() && !headers.contains_key("x-forwarded-for") && !headers.contains_key("forwarded")
+/// Whether a visit comes from this machine: from its own address; to its own name, for a foreign page in a browser on it asks
+/// under the page's name (DNS rebinding); and not through a proxy on it, which there is when people reach Berth elsewhere.
+pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    };
+    let public = url::Url::parse(public_url).ok();
+    let at_home = match public.as_ref().and_then(url::Url::host) {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    let proxied = headers.keys().any(|name| {
+        let name = name.as_str();
+        matches!(name, "forwarded" | "x-real-ip" | "via") || name.starts_with("x-forwarded-")
+    });
+    peer.ip().to_canonical().is_loopback()
+        && ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own))
+        && at_home
+        && !proxied
 }
 
 /// Whether Berth has to be set up.
@@ -92,7 +111,10 @@ async fn setup_state(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<axum::Json<SetupState>, ApiError> {
-    Ok(axum::Json(SetupState { needs_setup: app.service.needs_setup().await?, local: is_local(&headers, peer) }))
+    Ok(axum::Json(SetupState {
+        needs_setup: app.service.needs_setup().await?,
+        local: is_local(&headers, peer, &app.config.public_url),
+    }))
 }
 
 /// Make the first administrator.
@@ -105,6 +127,44 @@ async fn set_up(
     body: Json<SetupInput>,
 ) -> Result<Response, ApiError> {
     not_foreign(&headers, &app)?;
-    let done = app.service.set_up(body.value, is_local(&headers, peer), &app.setup_code).await?;
+    let done =
+        app.service.set_up(body.value, is_local(&headers, peer, &app.config.public_url), &app.setup_code).await?;
     Ok(logged_in(&app, done))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::{HeaderName, HeaderValue};
+
+    fn local(headers: &[(&'static str, &'static str)], peer: &str, public_url: &str) -> bool {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        is_local(&headers.iter().map(pair).collect(), SocketAddr::new(peer.parse().unwrap(), 4711), public_url)
+    }
+
+    #[test]
+    fn a_visit_is_local_only_from_this_machine_under_its_own_name_and_directly() {
+        let home = "http://127.0.0.1:3000";
+        for host in ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.0.0.1:3000", "[::1]", "[::1]:3000"] {
+            assert!(local(&[("host", host)], "127.0.0.1", home), "{host}");
+        }
+        for public_url in ["http://localhost:3000", "http://[::1]:3000", "https://127.0.0.2"] {
+            assert!(local(&[("host", "localhost:3000")], "::1", public_url), "{public_url}");
+        }
+        for host in
+            ["evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "", ":"]
+        {
+            assert!(!local(&[("host", host)], "127.0.0.1", home), "{host}");
+        }
+        assert!(!local(&[], "127.0.0.1", home), "no Host says nothing");
+        assert!(!local(&[("host", "localhost")], "192.0.2.1", home));
+        for public_url in ["https://berth.example.com", "http://0.0.0.0:3000", "http://192.0.2.1:3000"] {
+            assert!(!local(&[("host", "localhost:3000")], "127.0.0.1", public_url), "{public_url}");
+        }
+        for proxied in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"] {
+            assert!(!local(&[("host", "localhost"), (proxied, "x")], "127.0.0.1", home), "{proxied}");
+        }
+    }
 }

@@ -45,8 +45,10 @@ async fn register(
     headers: HeaderMap,
     body: Json<WebhookInput>,
 ) -> Result<Response, ApiError> {
-    create(&app, &caller, &headers, "/webhooks", &body.digest, app.service.create_webhook(&caller.actor, body.value))
-        .await
+    create(&app, caller, &headers, "/webhooks", &body.digest, async move |service, actor| {
+        service.create_webhook(&actor, body.value).await
+    })
+    .await
 }
 
 /// One webhook.
