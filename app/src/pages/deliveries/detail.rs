@@ -50,7 +50,10 @@ fn Shown(delivery: Signal<DeliverySummary>, attempts: Signal<Vec<Attempt>>, body
         });
     });
     let title = move || delivery.with(|d| d.event_type.as_str().to_owned());
-    let numbers = Memo::new(move |_| attempts.with(|all| all.iter().map(|a| a.attempt).rev().collect::<Vec<_>>()));
+    // Not by number alone: the page of a redelivery follows on that of the delivery it repeats, and an attempt that was
+    // interrupted is made again under its number.
+    let key = |attempt: &Attempt| (attempt.delivery_id.clone(), attempt.attempt, attempt.started_at);
+    let keys = Memo::new(move |_| attempts.with(|all| all.iter().map(key).rev().collect::<Vec<_>>()));
     let about = move || {
         delivery.with(|d| {
             d.reservation_id.clone().map(|id| {
@@ -96,7 +99,7 @@ fn Shown(delivery: Signal<DeliverySummary>, attempts: Signal<Vec<Attempt>>, body
             <section class="stack tight">
                 <h2>"Attempts"</h2>
                 <Show
-                    when=move || !numbers.with(Vec::is_empty)
+                    when=move || !keys.with(Vec::is_empty)
                     fallback=move || {
                         view! {
                             <p class="card muted">"No attempt has ended yet."</p>
@@ -104,10 +107,10 @@ fn Shown(delivery: Signal<DeliverySummary>, attempts: Signal<Vec<Attempt>>, body
                         }
                     }
                 >
-                    <For each=move || numbers.get() key=|n| *n let(n)>
+                    <For each=move || keys.get() key=Clone::clone let(mine)>
                         {
-                            let attempt = attempts.with_untracked(|all| all.iter().find(|a| a.attempt == n).cloned());
-                            let newest = numbers.with_untracked(|all| all.first() == Some(&n));
+                            let attempt = attempts.with_untracked(|all| all.iter().find(|a| key(a) == mine).cloned());
+                            let newest = keys.with_untracked(|all| all.first() == Some(&mine));
                             attempt.map(|attempt| view! { <Entry attempt=attempt open=newest /> })
                         }
                     </For>
