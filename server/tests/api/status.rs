@@ -102,7 +102,8 @@ async fn a_signed_update_is_answered_with_the_state(t: TestServer) {
     let reply = s.send(&t, body.to_string(), 200).await;
     assert_eq!((&reply.body["status"], &reply.body["access_info"]), (&json!("ready"), &access));
     assert_eq!(reply.body["progress"], Value::Null, "progress is that of this update");
-    assert_eq!(reply.body["message"], "Installing drivers …", "what is not said stays");
+    assert_eq!(reply.body["message"], "", "what was said of provisioning is not true of ready");
+    assert_eq!(reply.body["estimated_ready_time"], "3 minutes", "what is not said stays");
     // `sha256=` with white space around it, as a careless client sends it.
     let body =
         json!({"status": "failed", "timestamp": wire(t.now()), "message": "Out of GPUs"}).to_string().into_bytes();
