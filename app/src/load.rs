@@ -56,6 +56,15 @@ where
         soon: StoredValue::new(false),
         reading: StoredValue::new(Reading::default()),
     };
+    read_by(load, move || Box::pin(source()));
+    load
+}
+
+/// A reading under way. Boxed, as the work of a [`Write`]: one piece of code for each type of value, not for each function.
+type Work<T> = std::pin::Pin<Box<dyn Future<Output = Result<T, RpcError>>>>;
+
+fn read_by<T: Send + Sync + 'static>(load: Load<T>, source: impl Fn() -> Work<T> + 'static) {
+    let source: Box<dyn Fn() -> Work<T>> = Box::new(source);
     Effect::new(move |_| {
         load.version.track();
         load.reading.update_value(|reading| {
@@ -82,7 +91,6 @@ where
             }
         });
     });
-    load
 }
 
 impl<T: Clone + Send + Sync + 'static> Load<T> {
@@ -184,6 +192,10 @@ impl Write {
         work: impl Future<Output = Result<T, RpcError>> + 'static,
         done: impl FnOnce(T) + 'static,
     ) {
+        self.run_boxed(Box::pin(work), Box::new(done));
+    }
+
+    fn run_boxed<T: 'static>(self, work: Work<T>, done: Box<dyn FnOnce(T)>) {
         if self.busy.get_untracked() {
             return;
         }

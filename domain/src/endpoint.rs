@@ -197,8 +197,13 @@ pub fn check_url(url: &str, policy: &UrlPolicy) -> Result<(), String> {
     if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("Remove spaces, line breaks and control characters from the URL.".into());
     }
-    let parsed = url::Url::parse(url)
-        .map_err(|_| "This is not a URL. Write it whole, e.g. https://your-service.com/api/webhook.".to_owned())?;
+    let parsed = url::Url::parse(url).map_err(|_| {
+        if url.is_ascii() {
+            "This is not a URL. Write it whole, e.g. https://your-service.com/api/webhook.".to_owned()
+        } else {
+            "Write an international host name in its ASCII form, e.g. https://xn--bcher-kva.example.".to_owned()
+        }
+    })?;
     match parsed.scheme() {
         "https" => {}
         "http" if policy.allow_http => {}

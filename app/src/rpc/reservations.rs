@@ -1,15 +1,14 @@
 //! Reserving.
 
-use super::RpcError;
+use super::{Rpc, RpcError};
 use chrono::{DateTime, Utc};
 use domain::id::ReservationId;
 use domain::page::{Page, PageQuery};
 use domain::reservation::*;
 use leptos::prelude::*;
-use leptos::server_fn::codec::Json;
 
 /// Reserves.
-#[server(prefix = "/rpc", endpoint = "reserve", input = Json)]
+#[server(prefix = "/rpc", endpoint = "reserve", protocol = Rpc)]
 pub async fn reserve(input: ReservationInput) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -17,7 +16,7 @@ pub async fn reserve(input: ReservationInput) -> Result<Reservation, RpcError> {
 }
 
 /// Reservations, newest first.
-#[server(prefix = "/rpc", endpoint = "list-reservations", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-reservations", protocol = Rpc)]
 pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Result<Page<Reservation>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -25,7 +24,7 @@ pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Re
 }
 
 /// One reservation with its deliveries.
-#[server(prefix = "/rpc", endpoint = "get-reservation", input = Json)]
+#[server(prefix = "/rpc", endpoint = "get-reservation", protocol = Rpc)]
 pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -33,7 +32,7 @@ pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, Rpc
 }
 
 /// Modifies a reservation.
-#[server(prefix = "/rpc", endpoint = "patch-reservation", input = Json)]
+#[server(prefix = "/rpc", endpoint = "patch-reservation", protocol = Rpc)]
 pub async fn patch_reservation(id: ReservationId, patch: ReservationPatch) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -41,7 +40,7 @@ pub async fn patch_reservation(id: ReservationId, patch: ReservationPatch) -> Re
 }
 
 /// Cancels a reservation.
-#[server(prefix = "/rpc", endpoint = "cancel-reservation", input = Json)]
+#[server(prefix = "/rpc", endpoint = "cancel-reservation", protocol = Rpc)]
 pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -49,7 +48,7 @@ pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Res
 }
 
 /// Busy spans for the calendar.
-#[server(prefix = "/rpc", endpoint = "busy", input = Json)]
+#[server(prefix = "/rpc", endpoint = "busy", protocol = Rpc)]
 pub async fn busy(
     resource_type: Option<String>,
     from: DateTime<Utc>,

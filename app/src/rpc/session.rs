@@ -1,9 +1,8 @@
 //! Who is here.
 
-use super::RpcError;
+use super::{Rpc, RpcError};
 use domain::account::{Credentials, SessionInfo, SetupInput};
 use leptos::prelude::*;
-use leptos::server_fn::codec::Json;
 use serde::{Deserialize, Serialize};
 
 /// What the page needs to know first.
@@ -18,7 +17,7 @@ pub struct Visit {
 }
 
 /// Who is here, and whether Berth has been set up.
-#[server(name = ReadVisit, prefix = "/rpc", endpoint = "visit", input = Json)]
+#[server(name = ReadVisit, prefix = "/rpc", endpoint = "visit", protocol = Rpc)]
 pub async fn visit() -> Result<Visit, RpcError> {
     let cx = super::context::context()?;
     let needs_setup = cx.session.is_none() && cx.service.needs_setup().await?;
@@ -26,7 +25,7 @@ pub async fn visit() -> Result<Visit, RpcError> {
 }
 
 /// Logs in.
-#[server(prefix = "/rpc", endpoint = "log-in", input = Json)]
+#[server(prefix = "/rpc", endpoint = "log-in", protocol = Rpc)]
 pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
     let done = cx.service.log_in(credentials, &cx.source).await?;
@@ -35,7 +34,7 @@ pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
 }
 
 /// Logs out.
-#[server(prefix = "/rpc", endpoint = "log-out", input = Json)]
+#[server(prefix = "/rpc", endpoint = "log-out", protocol = Rpc)]
 pub async fn log_out() -> Result<(), RpcError> {
     let cx = super::context::context()?;
     if let Some(token) = &cx.session_token {
@@ -46,7 +45,7 @@ pub async fn log_out() -> Result<(), RpcError> {
 }
 
 /// Makes the first administrator.
-#[server(prefix = "/rpc", endpoint = "set-up", input = Json)]
+#[server(prefix = "/rpc", endpoint = "set-up", protocol = Rpc)]
 pub async fn set_up(input: SetupInput) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
     let done = cx.service.set_up(input, cx.local, cx.setup_code.as_deref().unwrap_or_default()).await?;

@@ -1,16 +1,15 @@
 //! Webhooks.
 
-use super::RpcError;
+use super::{Rpc, RpcError};
 use domain::delivery_log::Attempt;
 use domain::endpoint::UrlPolicy;
 use domain::id::WebhookId;
 use domain::page::Page;
 use domain::webhook::*;
 use leptos::prelude::*;
-use leptos::server_fn::codec::Json;
 
 /// Webhooks with their last 24 hours.
-#[server(prefix = "/rpc", endpoint = "list-webhooks", input = Json)]
+#[server(prefix = "/rpc", endpoint = "list-webhooks", protocol = Rpc)]
 pub async fn list_webhooks() -> Result<Page<Webhook>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -19,7 +18,7 @@ pub async fn list_webhooks() -> Result<Page<Webhook>, RpcError> {
 }
 
 /// Registers a webhook.
-#[server(prefix = "/rpc", endpoint = "create-webhook", input = Json)]
+#[server(prefix = "/rpc", endpoint = "create-webhook", protocol = Rpc)]
 pub async fn create_webhook(input: WebhookInput) -> Result<WebhookWithSecret, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -27,7 +26,7 @@ pub async fn create_webhook(input: WebhookInput) -> Result<WebhookWithSecret, Rp
 }
 
 /// One webhook.
-#[server(prefix = "/rpc", endpoint = "get-webhook", input = Json)]
+#[server(prefix = "/rpc", endpoint = "get-webhook", protocol = Rpc)]
 pub async fn get_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -35,7 +34,7 @@ pub async fn get_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
 }
 
 /// Changes a webhook.
-#[server(prefix = "/rpc", endpoint = "patch-webhook", input = Json)]
+#[server(prefix = "/rpc", endpoint = "patch-webhook", protocol = Rpc)]
 pub async fn patch_webhook(id: WebhookId, patch: WebhookPatch) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -43,7 +42,7 @@ pub async fn patch_webhook(id: WebhookId, patch: WebhookPatch) -> Result<Webhook
 }
 
 /// Deletes a webhook.
-#[server(prefix = "/rpc", endpoint = "delete-webhook", input = Json)]
+#[server(prefix = "/rpc", endpoint = "delete-webhook", protocol = Rpc)]
 pub async fn delete_webhook(id: WebhookId) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -51,7 +50,7 @@ pub async fn delete_webhook(id: WebhookId) -> Result<(), RpcError> {
 }
 
 /// Sends a test event.
-#[server(prefix = "/rpc", endpoint = "test-webhook", input = Json)]
+#[server(prefix = "/rpc", endpoint = "test-webhook", protocol = Rpc)]
 pub async fn test_webhook(id: WebhookId, input: TestInput) -> Result<Attempt, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -59,7 +58,7 @@ pub async fn test_webhook(id: WebhookId, input: TestInput) -> Result<Attempt, Rp
 }
 
 /// Makes a new secret.
-#[server(prefix = "/rpc", endpoint = "rotate-secret", input = Json)]
+#[server(prefix = "/rpc", endpoint = "rotate-secret", protocol = Rpc)]
 pub async fn rotate_secret(id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -67,7 +66,7 @@ pub async fn rotate_secret(id: WebhookId, input: RotateInput) -> Result<WebhookW
 }
 
 /// Pauses a webhook.
-#[server(prefix = "/rpc", endpoint = "pause-webhook", input = Json)]
+#[server(prefix = "/rpc", endpoint = "pause-webhook", protocol = Rpc)]
 pub async fn pause_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -75,7 +74,7 @@ pub async fn pause_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
 }
 
 /// Resumes a webhook.
-#[server(prefix = "/rpc", endpoint = "resume-webhook", input = Json)]
+#[server(prefix = "/rpc", endpoint = "resume-webhook", protocol = Rpc)]
 pub async fn resume_webhook(id: WebhookId, input: ResumeInput) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -83,7 +82,7 @@ pub async fn resume_webhook(id: WebhookId, input: ResumeInput) -> Result<Webhook
 }
 
 /// A webhook's figures.
-#[server(name = ReadWebhookStats, prefix = "/rpc", endpoint = "webhook-stats", input = Json)]
+#[server(name = ReadWebhookStats, prefix = "/rpc", endpoint = "webhook-stats", protocol = Rpc)]
 pub async fn webhook_stats(id: WebhookId, window: Window) -> Result<WebhookStats, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
@@ -91,7 +90,7 @@ pub async fn webhook_stats(id: WebhookId, window: Window) -> Result<WebhookStats
 }
 
 /// What endpoints this Berth accepts, so that the form says it before the server does.
-#[server(name = ReadUrlPolicy, prefix = "/rpc", endpoint = "url-policy", input = Json)]
+#[server(name = ReadUrlPolicy, prefix = "/rpc", endpoint = "url-policy", protocol = Rpc)]
 pub async fn url_policy() -> Result<UrlPolicy, RpcError> {
     let cx = super::context::context()?;
     domain::access::may(cx.actor()?, domain::access::Action::WriteWebhooks)?;
