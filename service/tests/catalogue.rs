@@ -313,8 +313,9 @@ async fn access_is_granted_or_denied_once(t: TestService) {
         (decided.status, decided.decided_by.as_deref(), decided.decided_at),
         (AccessStatus::Approved, Some("root"), Some(t.now()))
     );
-    refused(t.decide_access(&root, &granted, false).await, Conflict);
+    refused(t.decide_access(&root, &granted, true).await, Conflict);
     t.decide_access(&root, &denied, false).await.unwrap();
+    refused(t.decide_access(&root, &denied, true).await, Conflict);
     refused(t.decide_access(&root, &AccessRequestId("acr_none".into()), true).await, NotFound);
 
     assert!(t.get_resource(&alice, one).await.unwrap().bookable);
