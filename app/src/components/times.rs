@@ -7,19 +7,20 @@ use leptos::prelude::*;
 
 /// The present time, once a second, for everything on the page that shows it.
 #[derive(Clone, Copy)]
-pub struct Ticker(RwSignal<DateTime<Utc>>);
+pub struct Ticker(Trigger);
 
 impl Ticker {
     /// Starts it, for as long as the page lives.
     pub fn start() -> Self {
-        let now = RwSignal::new(time::now());
-        Interval::new(1_000, move || now.set(time::now())).forget();
-        Self(now)
+        let tick = Trigger::new();
+        Interval::new(1_000, move || tick.notify()).forget();
+        Self(tick)
     }
 
-    /// The present time; tracked.
+    /// The present time; tracked. Not that of the last tick: what comes between two ticks would seem further off than it is.
     pub fn now(self) -> DateTime<Utc> {
-        self.0.get()
+        self.0.track();
+        time::now()
     }
 }
 
