@@ -4,7 +4,8 @@ use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::webhook::Header;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Map;
 
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -243,7 +244,7 @@ pub struct Attempt {
 }
 
 /// `GET /api/v1/deliveries/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryDetail {
     /// The delivery.
@@ -253,6 +254,15 @@ pub struct DeliveryDetail {
     pub body: String,
     /// Its attempts, oldest first. (`attempts` is their number; these are the records.)
     pub attempt_log: Vec<Attempt>,
+}
+
+impl<'de> Deserialize<'de> for DeliveryDetail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        let body = crate::json::take(&mut fields, "body")?;
+        let attempt_log = crate::json::take(&mut fields, "attempt_log")?;
+        Ok(Self { delivery: crate::json::rest(fields)?, body, attempt_log })
+    }
 }
 
 /// Filters of `GET /api/v1/deliveries` and of a replay. A misspelt one is refused: ignoring it would replay too much.

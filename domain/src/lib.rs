@@ -9,6 +9,7 @@ pub mod delivery_log;
 pub mod endpoint;
 pub mod event;
 pub mod id;
+pub mod json;
 pub mod live;
 pub mod page;
 pub mod problem;

@@ -4,7 +4,7 @@ use crate::id::{ReservationId, ResourceId};
 use crate::problem::{Checks, Problem};
 use crate::provisioning::Provisioning;
 use chrono::{DateTime, Duration, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// Where a reservation stands.
@@ -75,7 +75,7 @@ pub struct Reservation {
 }
 
 /// `GET /api/v1/reservations/{id}`: the reservation and its deliveries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReservationDetail {
     /// The reservation.
@@ -83,6 +83,14 @@ pub struct ReservationDetail {
     pub reservation: Reservation,
     /// Its deliveries, oldest first. For its owner too: what was sent on their behalf.
     pub deliveries: Vec<crate::delivery_log::DeliverySummary>,
+}
+
+impl<'de> Deserialize<'de> for ReservationDetail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        let deliveries = crate::json::take(&mut fields, "deliveries")?;
+        Ok(Self { reservation: crate::json::rest(fields)?, deliveries })
+    }
 }
 
 /// A busy span on the calendar; whose it is shows only to the owner and administrators.

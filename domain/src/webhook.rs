@@ -6,7 +6,7 @@ use crate::problem::{Checks, Problem};
 use crate::retry::RetryPolicy;
 use crate::routing::DeliveryPaths;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How Berth authenticates to the receiver, as entered (with secrets).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,7 +191,7 @@ pub struct WebhookPatch {
 /// Tells `null` (`Some(None)`) from absent (`None`).
 fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
     Option::<T>::deserialize(deserializer).map(Some)
@@ -308,7 +308,7 @@ pub struct Webhook {
 }
 
 /// A webhook with its secret: the answer to its creation and to a rotation, the only times it is shown.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WebhookWithSecret {
     /// The webhook.
@@ -316,6 +316,14 @@ pub struct WebhookWithSecret {
     pub webhook: Webhook,
     /// The signing secret.
     pub secret: String,
+}
+
+impl<'de> Deserialize<'de> for WebhookWithSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = serde_json::Map::deserialize(deserializer)?;
+        let secret = crate::json::take(&mut fields, "secret")?;
+        Ok(Self { webhook: crate::json::rest(fields)?, secret })
+    }
 }
 
 /// `POST /api/v1/webhooks/{id}/rotate-secret`.

@@ -1,0 +1,470 @@
+//! Reads and writes the wire types as JSON in little code, for the page.
+//!
+//! `serde_json` reads a structure from an object or an array, with names as text or bytes, and explains what it cannot read;
+//! each structure brings code for all of that. Here text becomes a [`Value`] first, by one piece of code, and a structure is
+//! read from an object alone. What cannot be read is only said to be so: nobody can mend an answer of the server's.
+//!
+//! Decimal numbers are written by the standard library: `serde_json`'s quicker way brings tables of 10 KB.
+
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
+    Visitor, value::StrDeserializer,
+};
+use serde::{Serialize, forward_to_deserialize_any};
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::{Map, Value};
+use std::{fmt, io};
+
+/// What came is not what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("The JSON is not what was expected.")
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl serde::de::Error for Unreadable {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+/// Writes a value as JSON.
+///
+/// # Errors
+/// When JSON cannot hold it: a map whose keys are no texts.
+pub fn to_text(value: &impl Serialize) -> serde_json::Result<String> {
+    written(value, Compact)
+}
+
+/// Writes a value as JSON with line breaks.
+///
+/// # Errors
+/// As [`to_text`].
+pub fn to_pretty_text(value: &impl Serialize) -> serde_json::Result<String> {
+    written(value, Pretty(PrettyFormatter::new()))
+}
+
+fn written(value: &impl Serialize, formatter: impl Formatter) -> serde_json::Result<String> {
+    let mut text = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut text, formatter))?;
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
+}
+
+/// A finite number; its shortest form that reads back as the same.
+fn write_number<W: io::Write + ?Sized>(writer: &mut W, number: f64) -> io::Result<()> {
+    writer.write_all(format!("{number:?}").as_bytes())
+}
+
+struct Compact;
+
+impl Formatter for Compact {
+    fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        write_number(writer, value)
+    }
+}
+
+struct Pretty(PrettyFormatter<'static>);
+
+macro_rules! as_pretty {
+    ($($method:ident ($($argument:ident: $type:ty),*)),* $(,)?) => {$(
+        fn $method<W: io::Write + ?Sized>(&mut self, writer: &mut W $(, $argument: $type)*) -> io::Result<()> {
+            self.0.$method(writer $(, $argument)*)
+        }
+    )*};
+}
+
+impl Formatter for Pretty {
+    fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        write_number(writer, value)
+    }
+
+    as_pretty! {
+        begin_array(),
+        end_array(),
+        begin_array_value(first: bool),
+        end_array_value(),
+        begin_object(),
+        end_object(),
+        begin_object_key(first: bool),
+        begin_object_value(),
+        end_object_value(),
+    }
+}
+
+/// Reads a value from JSON text.
+///
+/// # Errors
+/// When the text is not JSON, or not that of a `T`.
+pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
+    from_value(parse(text)?)
+}
+
+/// Apart, so that there is one of it.
+#[inline(never)]
+fn parse(text: &str) -> Result<Value, Unreadable> {
+    serde_json::from_str(text).map_err(|_| Unreadable)
+}
+
+/// Reads a value from JSON.
+///
+/// # Errors
+/// When it is not that of a `T`.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Unreadable> {
+    T::deserialize(Json(value))
+}
+
+/// Takes the field `name` out of an object: for types whose JSON holds the fields of another (`serde(flatten)` reads by way of
+/// a copy of everything, in a great deal of code).
+///
+/// # Errors
+/// When the field is not that of a `T`.
+pub fn take<T: DeserializeOwned, E: serde::de::Error>(
+    object: &mut Map<String, Value>,
+    name: &'static str,
+) -> Result<T, E> {
+    let value = object.shift_remove(name).ok_or_else(|| E::missing_field(name))?;
+    from_value(value).map_err(E::custom)
+}
+
+/// Reads what [`take`] left of an object.
+///
+/// # Errors
+/// When it is not that of a `T`.
+pub fn rest<T: DeserializeOwned, E: serde::de::Error>(object: Map<String, Value>) -> Result<T, E> {
+    from_value(Value::Object(object)).map_err(E::custom)
+}
+
+/// JSON to be read as a value of some type.
+struct Json(Value);
+
+impl Json {
+    fn number<T>(&self, read: impl Fn(&serde_json::Number) -> Option<T>) -> Result<T, Unreadable> {
+        match &self.0 {
+            Value::Number(number) => read(number).ok_or(Unreadable),
+            _ => Err(Unreadable),
+        }
+    }
+
+    fn text(self) -> Result<String, Unreadable> {
+        match self.0 {
+            Value::String(text) => Ok(text),
+            _ => Err(Unreadable),
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($method:ident by $read:ident gives $visit:ident),* $(,)?) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+            visitor.$visit(self.number(serde_json::Number::$read)?)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Json {
+    type Error = Unreadable;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(number) => {
+                if let Some(whole) = number.as_u64() {
+                    visitor.visit_u64(whole)
+                } else if let Some(whole) = number.as_i64() {
+                    visitor.visit_i64(whole)
+                } else {
+                    visitor.visit_f64(number.as_f64().ok_or(Unreadable)?)
+                }
+            }
+            Value::String(text) => visitor.visit_string(text),
+            Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
+            Value::Object(fields) => visitor.visit_map(Fields::of(fields)),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.0 {
+            Value::Bool(value) => visitor.visit_bool(value),
+            _ => Err(Unreadable),
+        }
+    }
+
+    numbers! {
+        deserialize_i8 by as_i64 gives visit_i64,
+        deserialize_i16 by as_i64 gives visit_i64,
+        deserialize_i32 by as_i64 gives visit_i64,
+        deserialize_i64 by as_i64 gives visit_i64,
+        deserialize_u8 by as_u64 gives visit_u64,
+        deserialize_u16 by as_u64 gives visit_u64,
+        deserialize_u32 by as_u64 gives visit_u64,
+        deserialize_u64 by as_u64 gives visit_u64,
+        deserialize_f32 by as_f64 gives visit_f64,
+        deserialize_f64 by as_f64 gives visit_f64,
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_str(&self.text()?)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_string(self.text()?)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        if self.0.is_null() { visitor.visit_unit() } else { Err(Unreadable) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.0 {
+            Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
+            _ => Err(Unreadable),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.0 {
+            Value::Object(fields) => visitor.visit_map(Fields::of(fields)),
+            _ => Err(Unreadable),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Unreadable> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Unreadable> {
+        match self.0 {
+            Value::String(name) => visitor.visit_enum(Variant(name, None)),
+            Value::Object(fields) => {
+                let (name, content) = fields.into_iter().next().ok_or(Unreadable)?;
+                visitor.visit_enum(Variant(name, Some(content)))
+            }
+            _ => Err(Unreadable),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! { i128 u128 char bytes byte_buf unit_struct tuple tuple_struct }
+}
+
+struct Items(std::vec::IntoIter<Value>);
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = Unreadable;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Unreadable> {
+        match self.0.next() {
+            Some(item) => seed.deserialize(Json(item)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+struct Fields {
+    rest: serde_json::map::IntoIter,
+    value: Value,
+}
+
+impl Fields {
+    fn of(fields: Map<String, Value>) -> Self {
+        Self { rest: fields.into_iter(), value: Value::Null }
+    }
+
+    #[inline(never)]
+    fn next_name(&mut self) -> Option<String> {
+        let (name, value) = self.rest.next()?;
+        self.value = value;
+        Some(name)
+    }
+
+    #[inline(never)]
+    fn value(&mut self) -> Value {
+        self.value.take()
+    }
+}
+
+impl<'de> MapAccess<'de> for Fields {
+    type Error = Unreadable;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Unreadable> {
+        match self.next_name() {
+            Some(name) => seed.deserialize(Json(Value::String(name))).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Unreadable> {
+        seed.deserialize(Json(self.value()))
+    }
+}
+
+/// A variant's name and what it holds.
+struct Variant(String, Option<Value>);
+
+impl<'de> EnumAccess<'de> for Variant {
+    type Error = Unreadable;
+    type Variant = Content;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content), Unreadable> {
+        let name: StrDeserializer<'_, Unreadable> = self.0.as_str().into_deserializer();
+        Ok((seed.deserialize(name)?, Content(self.1)))
+    }
+}
+
+/// What a variant holds.
+struct Content(Option<Value>);
+
+impl Content {
+    fn there(self) -> Result<Json, Unreadable> {
+        self.0.map(Json).ok_or(Unreadable)
+    }
+}
+
+impl<'de> VariantAccess<'de> for Content {
+    type Error = Unreadable;
+
+    fn unit_variant(self) -> Result<(), Unreadable> {
+        if self.0.is_none() { Ok(()) } else { Err(Unreadable) }
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Unreadable> {
+        seed.deserialize(self.there()?)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Unreadable> {
+        self.there()?.deserialize_seq(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Unreadable> {
+        self.there()?.deserialize_map(visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery_log::{Attempt, DeliveryDetail, Timings};
+    use crate::endpoint::{Network, UrlPolicy};
+    use crate::routing::DeliveryPaths;
+    use crate::webhook::AuthView;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn summary() -> Value {
+        json!({
+            "id": "dlv_1", "event_id": "evt_1", "event_type": "reservation.created", "webhook_id": 7,
+            "webhook_name": "GPU", "reservation_id": null, "status": "retrying", "test": false, "attempts": 2,
+            "max_attempts": 4, "status_code": 503, "duration_ms": 12, "problem": "503", "next_attempt_at": null,
+            "created_at": "2026-11-24T10:00:00Z", "updated_at": "2026-11-24T10:00:01.5Z", "redelivery_of": null,
+        })
+    }
+
+    fn attempt() -> Value {
+        json!({
+            "delivery_id": "dlv_1", "attempt": 1, "started_at": "2026-11-24T10:00:00Z", "outcome": "failed",
+            "status_code": null, "duration_ms": 0.25, "timings": { "dns_ms": 0.1, "total_ms": 1 },
+            "request": { "method": "POST", "url": "https://a.example/", "headers": [{ "name": "A", "value": "b" }], "body": "{}" },
+            "response": null, "diagnosis": { "code": "dns_failed", "message": "m", "hint": "h" },
+        })
+    }
+
+    /// Read here and by `serde_json`, it is the same.
+    fn alike<T: DeserializeOwned + PartialEq + fmt::Debug>(json: Value) -> T {
+        let usual: T = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(from_text::<T>(&json.to_string()), Ok(from_value(json).unwrap()));
+        usual
+    }
+
+    #[test]
+    fn structures_enums_options_and_maps() {
+        let read: Attempt = alike(attempt());
+        assert_eq!(read.timings, Timings { dns_ms: Some(0.1), total_ms: 1.0, ..Default::default() });
+        alike::<UrlPolicy>(json!({ "allow_http": true, "allow_networks": [{ "address": "::1", "prefix": 128 }] }));
+        alike::<Option<Network>>(Value::Null);
+        alike::<AuthView>(json!({ "method": "api_key", "header": "X-API-Key" }));
+        alike::<AuthView>(json!({ "method": "none" }));
+        alike::<DeliveryPaths>(json!({ "layout": "custom", "paths": { "reservation.created": "/a" } }));
+        alike::<Vec<Result<i64, bool>>>(json!([{ "Ok": -3 }, { "Err": true }]));
+        alike::<BTreeMap<String, Value>>(json!({ "b": [1, -2, 3.5, null, "x"], "a": {} }));
+        alike::<(u8, String)>(json!([1, "x"]));
+    }
+
+    #[test]
+    fn a_structure_that_holds_the_fields_of_another() {
+        let mut whole = summary();
+        whole["body"] = json!("{}");
+        whole["attempt_log"] = json!([attempt()]);
+        let detail: DeliveryDetail = alike(whole.clone());
+        assert_eq!((detail.delivery.attempts, detail.attempt_log.len()), (2, 1));
+        assert_eq!(from_text(&to_text(&detail).unwrap()), Ok(detail));
+        whole.as_object_mut().unwrap().remove("attempt_log");
+        assert!(from_value::<DeliveryDetail>(whole).is_err());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert!(from_text::<Attempt>("{}").is_err());
+        assert!(from_text::<Attempt>("[]").is_err());
+        assert!(from_text::<u8>("256").is_err());
+        assert!(from_text::<u64>("-1").is_err());
+        assert!(from_text::<String>("1").is_err());
+        assert!(from_text::<bool>("null").is_err());
+        assert!(from_text::<Vec<i64>>("[1,").is_err());
+        assert!(from_value::<AuthView>(json!({ "method": "magic" })).is_err());
+        assert!(from_value::<crate::delivery_log::Outcome>(json!("perhaps")).is_err());
+    }
+
+    #[test]
+    fn line_breaks_are_where_serde_json_puts_them() {
+        let value = json!({ "a": [1, 2.5], "b": {}, "c": [], "d": { "e": "f" } });
+        assert_eq!(to_pretty_text(&value).unwrap(), serde_json::to_string_pretty(&value).unwrap());
+        assert_eq!(to_text(&value).unwrap(), value.to_string());
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_that_is_written_reads_back_as_the_same(bits: u64) {
+            let number = f64::from_bits(bits);
+            prop_assume!(number.is_finite());
+            let text = to_text(&number).unwrap();
+            prop_assert!(serde_json::from_str::<Value>(&text).is_ok());
+            prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits);
+        }
+    }
+}
