@@ -6,6 +6,7 @@ mod config_form;
 mod dialog;
 mod fields;
 mod icon;
+mod rows;
 mod times;
 
 pub use chips::*;
@@ -14,8 +15,10 @@ pub use config_form::*;
 pub use dialog::*;
 pub use fields::*;
 pub use icon::*;
+pub use rows::*;
 pub use times::*;
 
+use crate::values::Value;
 use domain::page::Page;
 use domain::{Problem, ProblemKind};
 use leptos::prelude::*;
@@ -213,7 +216,7 @@ pub fn TableBox(#[prop(into)] label: String, children: Children) -> impl IntoVie
 /// What reads the next page of a list, where there is one.
 #[component]
 pub fn More<T: Clone + Send + Sync + 'static>(
-    page: Signal<Page<T>>,
+    page: Value<Page<T>>,
     #[prop(into)] busy: Signal<bool>,
     next: Callback<()>,
 ) -> impl IntoView {

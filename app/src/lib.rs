@@ -16,6 +16,8 @@ mod pages;
 mod shell;
 #[cfg(feature = "csr")]
 mod time;
+#[cfg(feature = "csr")]
+mod values;
 
 #[cfg(feature = "csr")]
 pub use shell::App;

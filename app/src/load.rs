@@ -3,16 +3,26 @@
 
 use crate::components::{ErrorState, Skeleton, focus_first_invalid};
 use crate::rpc::RpcError;
+use crate::values::{Held, Value, effect};
 use domain::Problem;
 use domain::page::{Page, PageQuery};
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use std::marker::PhantomData;
+use std::pin::Pin;
 
 /// A value that is read from the server, and again whenever the signals it was read with change or [`Load::again`] says so.
-pub struct Load<T: Send + Sync + 'static> {
+pub struct Load<T> {
+    reader: Reader,
+    of: PhantomData<fn() -> T>,
+}
+
+/// A [`Load`] of whatever type.
+#[derive(Clone, Copy)]
+struct Reader {
     /// The last that could be read.
-    value: RwSignal<Option<T>>,
+    value: RwSignal<Option<Held>>,
     /// Why the last reading failed, if it did.
     problem: RwSignal<Option<Problem>>,
     version: RwSignal<u64>,
@@ -34,13 +44,16 @@ struct Reading {
 /// How soon [`Load::again_soon`] reads.
 const SOON_MS: u32 = 400;
 
-impl<T: Send + Sync + 'static> Clone for Load<T> {
+impl<T> Clone for Load<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T: Send + Sync + 'static> Copy for Load<T> {}
+impl<T> Copy for Load<T> {}
+
+/// Work under way that ends in a value or a problem; boxed, so that what waits for it is one piece of code.
+type Work<T> = Pin<Box<dyn Future<Output = Result<T, RpcError>>>>;
 
 /// Reads by `source`, whose signals are tracked.
 pub fn load<T, F, Fut>(source: F) -> Load<T>
@@ -49,58 +62,58 @@ where
     F: Fn() -> Fut + 'static,
     Fut: Future<Output = Result<T, RpcError>> + 'static,
 {
-    let load = Load {
-        value: RwSignal::new(None),
-        problem: RwSignal::new(None),
-        version: RwSignal::new(0),
-        soon: StoredValue::new(false),
-        reading: StoredValue::new(Reading::default()),
-    };
-    read_by(load, move || Box::pin(source()));
-    load
-}
-
-/// A reading under way. Boxed, as the work of a [`Write`]: one piece of code for each type of value, not for each function.
-type Work<T> = std::pin::Pin<Box<dyn Future<Output = Result<T, RpcError>>>>;
-
-fn read_by<T: Send + Sync + 'static>(load: Load<T>, source: impl Fn() -> Work<T> + 'static) {
-    let source: Box<dyn Fn() -> Work<T>> = Box::new(source);
-    Effect::new(move |_| {
-        load.version.track();
-        load.reading.update_value(|reading| {
-            *reading = Reading { latest: reading.latest + 1, under_way: true, stale: false };
-        });
-        let mine = load.reading.get_value().latest;
+    let reader = Reader::new(Box::new(move || {
         let answer = source();
-        spawn_local(async move {
-            let answer = answer.await;
-            // The page may be gone.
-            let Some(now) = load.reading.try_get_value().filter(|now| now.latest == mine) else { return };
-            load.reading.update_value(|reading| reading.under_way = false);
-            match answer {
-                Ok(value) => {
-                    load.problem.try_set(None);
-                    load.value.try_set(Some(value));
-                }
-                Err(RpcError(problem)) => {
-                    load.problem.try_set(Some(problem));
-                }
-            }
-            if now.stale {
-                load.version.try_update(|n| *n += 1);
-            }
-        });
-    });
+        Box::pin(async move { answer.await.map(Held::new) })
+    }));
+    Load { reader, of: PhantomData }
 }
 
-impl<T: Clone + Send + Sync + 'static> Load<T> {
-    /// Reads again; what is shown stays until the answer comes.
-    pub fn again(self) {
+impl Reader {
+    fn new(source: Box<dyn Fn() -> Work<Held>>) -> Self {
+        let reader = Self {
+            value: RwSignal::new(None),
+            problem: RwSignal::new(None),
+            version: RwSignal::new(0),
+            soon: StoredValue::new(false),
+            reading: StoredValue::new(Reading::default()),
+        };
+        effect(move || {
+            reader.version.track();
+            reader.reading.update_value(|reading| {
+                *reading = Reading { latest: reading.latest + 1, under_way: true, stale: false };
+            });
+            let mine = reader.reading.get_value().latest;
+            let answer = source();
+            spawn_local(async move { reader.answered(mine, answer.await) });
+        });
+        reader
+    }
+
+    /// Keeps the answer to reading number `mine`.
+    fn answered(self, mine: u64, answer: Result<Held, RpcError>) {
+        // The page may be gone.
+        let Some(now) = self.reading.try_get_value().filter(|now| now.latest == mine) else { return };
+        self.reading.update_value(|reading| reading.under_way = false);
+        match answer {
+            Ok(value) => {
+                self.problem.try_set(None);
+                self.value.try_set(Some(value));
+            }
+            Err(RpcError(problem)) => {
+                self.problem.try_set(Some(problem));
+            }
+        }
+        if now.stale {
+            self.again();
+        }
+    }
+
+    fn again(self) {
         self.version.try_update(|n| *n += 1);
     }
 
-    /// Reads again in a moment, once for however many calls: for figures that many events move.
-    pub fn again_soon(self) {
+    fn again_soon(self) {
         if self.soon.try_get_value() != Some(false) {
             return;
         }
@@ -112,18 +125,7 @@ impl<T: Clone + Send + Sync + 'static> Load<T> {
         .forget();
     }
 
-    /// The value, once read.
-    pub fn get(self) -> Option<T> {
-        self.value.get()
-    }
-
-    /// The value, once read; not tracked.
-    pub fn get_untracked(self) -> Option<T> {
-        self.value.get_untracked()
-    }
-
-    /// Changes the value at hand, as the live feed tells.
-    pub fn update(self, change: impl FnOnce(&mut T)) {
+    fn update(self, change: &mut dyn FnMut(&mut Held)) {
         self.reading.try_update_value(|reading| reading.stale |= reading.under_way);
         self.value.try_update(|value| {
             if let Some(value) = value {
@@ -132,18 +134,7 @@ impl<T: Clone + Send + Sync + 'static> Load<T> {
         });
     }
 
-    /// Replaces the value at hand.
-    pub fn set(self, value: T) {
-        self.value.try_set(Some(value));
-    }
-
-    /// Shows the value, or a skeleton, or what went wrong. `content` runs once the first value is there and reads later ones by
-    /// the signal it is given: when reading again fails, what is there stays (somebody may be filling in a form), below a
-    /// notice.
-    pub fn show<V: IntoView + 'static>(
-        self,
-        content: impl Fn(Signal<T>) -> V + Send + Sync + 'static,
-    ) -> impl IntoView {
+    fn show(self, content: Box<dyn Fn(Signal<Held>) -> AnyView + Send + Sync>) -> impl IntoView {
         let there = Memo::new(move |_| self.value.with(Option::is_some));
         let gone = |problem: &Problem| {
             use domain::ProblemKind::{Forbidden, NotFound, Unauthenticated};
@@ -157,10 +148,9 @@ impl<T: Clone + Send + Sync + 'static> Load<T> {
             (None, false) => Skeleton().into_any(),
             (None, true) => {
                 // Never empty again once it is there.
-                let first = self.get_untracked();
-                let value = Signal::derive(move || self.get());
+                let first = self.value.get_untracked();
                 let shown =
-                    first.map(|first| content(Signal::derive(move || value.get().unwrap_or_else(|| first.clone()))));
+                    first.map(|first| content(Signal::derive(move || self.value.get().unwrap_or(first.clone()))));
                 view! {
                     {move || above.get().map(|problem| view! { <div class="above"><ErrorState problem=problem retry=retry /></div> })}
                     {shown}
@@ -168,6 +158,50 @@ impl<T: Clone + Send + Sync + 'static> Load<T> {
                 .into_any()
             }
         }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Load<T> {
+    /// Reads again; what is shown stays until the answer comes.
+    pub fn again(self) {
+        self.reader.again();
+    }
+
+    /// Reads again in a moment, once for however many calls: for figures that many events move.
+    pub fn again_soon(self) {
+        self.reader.again_soon();
+    }
+
+    /// The value, once read.
+    pub fn get(self) -> Option<T> {
+        self.reader.value.get().map(|held| held.value::<T>().clone())
+    }
+
+    /// The value, once read; not tracked.
+    pub fn get_untracked(self) -> Option<T> {
+        self.reader.value.get_untracked().map(|held| held.value::<T>().clone())
+    }
+
+    /// Changes the value at hand, as the live feed tells.
+    pub fn update(self, change: impl FnOnce(&mut T)) {
+        let mut change = Some(change);
+        self.reader.update(&mut |held| {
+            if let Some(change) = change.take() {
+                held.change(change);
+            }
+        });
+    }
+
+    /// Replaces the value at hand.
+    pub fn set(self, value: T) {
+        self.reader.value.try_set(Some(Held::new(value)));
+    }
+
+    /// Shows the value, or a skeleton, or what went wrong. `content` runs once the first value is there and reads later ones by
+    /// the value it is given: when reading again fails, what is there stays (somebody may be filling in a form), below a
+    /// notice.
+    pub fn show<V: IntoView + 'static>(self, content: impl Fn(Value<T>) -> V + Send + Sync + 'static) -> impl IntoView {
+        self.reader.show(Box::new(move |held| content(Value::of(held)).into_any()))
     }
 }
 
@@ -192,10 +226,13 @@ impl Write {
         work: impl Future<Output = Result<T, RpcError>> + 'static,
         done: impl FnOnce(T) + 'static,
     ) {
-        self.run_boxed(Box::pin(work), Box::new(done));
+        self.run_boxed(Box::pin(async move {
+            let made = work.await?;
+            Ok(Box::new(move || done(made)) as Box<dyn FnOnce()>)
+        }));
     }
 
-    fn run_boxed<T: 'static>(self, work: Work<T>, done: Box<dyn FnOnce(T)>) {
+    fn run_boxed(self, work: Work<Box<dyn FnOnce()>>) {
         if self.busy.get_untracked() {
             return;
         }
@@ -205,7 +242,7 @@ impl Write {
             let result = work.await;
             self.busy.try_set(false);
             match result {
-                Ok(made) => done(made),
+                Ok(done) => done(),
                 Err(RpcError(problem)) => self.refuse(problem),
             }
         });
@@ -226,7 +263,7 @@ impl Write {
     }
 
     /// The problem as far as `fields` do not show it beside themselves.
-    pub fn other_than<const N: usize>(self, fields: [&'static str; N]) -> Signal<Option<Problem>> {
+    pub fn other_than(self, fields: &'static [&'static str]) -> Signal<Option<Problem>> {
         Signal::derive(move || {
             let mut problem = self.problem.get()?;
             if problem.errors.is_empty() {

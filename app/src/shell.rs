@@ -5,6 +5,7 @@ use crate::live::{Live, LiveBadge, LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::pages;
 use crate::rpc::{accounts, session};
+use crate::values::{Cell, effect, on_change};
 use domain::access::Role;
 use domain::account::SessionInfo;
 use domain::live::Severity;
@@ -18,7 +19,7 @@ use leptos_router::path;
 #[derive(Clone, Copy)]
 pub struct Session {
     /// The session, once known.
-    pub info: RwSignal<Option<SessionInfo>>,
+    pub info: Cell<Option<SessionInfo>>,
     known: RwSignal<bool>,
     /// Whether Berth waits for its first administrator.
     pub needs_setup: RwSignal<bool>,
@@ -75,14 +76,14 @@ pub fn App() -> impl IntoView {
     LIVE.with(|cell| cell.set(Some(live)));
     provide_context(live);
     let session = Session {
-        info: RwSignal::new(None),
+        info: Cell::new(None),
         known: RwSignal::new(false),
         needs_setup: RwSignal::new(false),
         local: RwSignal::new(false),
     };
     provide_context(session);
     let visit = load(session::visit);
-    Effect::new(move |_| {
+    effect(move || {
         let Some(visit) = visit.get() else { return };
         session.local.set(visit.local);
         session.needs_setup.set(visit.needs_setup);
@@ -92,7 +93,7 @@ pub fn App() -> impl IntoView {
         }
     });
     // The browser does not tell why the feed fails: it may be that the session has ended.
-    Effect::new(move |_| {
+    effect(move || {
         if live.failures.get() >= 2 && session.info.with_untracked(Option::is_some) {
             leptos::task::spawn_local(async move {
                 if session::visit().await.is_ok_and(|visit| visit.session.is_none()) {
@@ -161,7 +162,7 @@ fn Frame() -> impl IntoView {
     // Whoever is not logged in goes to where that can be mended, and comes back afterwards.
     let (path, search) = (location.pathname, location.search);
     let leave = navigate.clone();
-    Effect::new(move |_| {
+    effect(move || {
         if session.info.with(Option::is_none) {
             if session.needs_setup.get() {
                 leave("/setup", Default::default());
@@ -179,10 +180,10 @@ fn Frame() -> impl IntoView {
         }
     });
     // A new page starts with its title: where a screen reader reads on, and where the menu is out of the way.
-    Effect::new(move |before: Option<String>| {
-        let now = path.get();
-        open.set(false);
-        if before.is_some_and(|before| before != now) {
+    on_change(
+        move || path.get(),
+        move |_| {
+            open.set(false);
             request_animation_frame(|| {
                 if let Some(window) = web_sys::window() {
                     window.scroll_to_with_x_and_y(0.0, 0.0);
@@ -194,9 +195,8 @@ fn Frame() -> impl IntoView {
                     }
                 }
             });
-        }
-        now
-    });
+        },
+    );
     let log_out = Write::new();
     let out = Callback::new(move |()| log_out.run(session::log_out(), move |()| session.end()));
     view! {
@@ -305,19 +305,21 @@ fn Bell() -> impl IntoView {
     });
     let unread = move || messages.get().map_or(0, |all| all.iter().filter(|m| !m.read).count());
     let show = move |_| open.set(true);
-    Effect::new(move |was: Option<bool>| {
-        // Closing the list is the sign that it was read.
-        let now = open.get();
-        if was == Some(true) && !now {
+    on_change(
+        move || open.get(),
+        move |open| {
+            // Closing the list is the sign that it was read.
+            if open {
+                return;
+            }
             let newest = messages.get().and_then(|all| all.iter().map(|m| m.id).max());
             if let Some(newest) = newest {
                 Write::new().run(accounts::mark_read(newest), move |()| {
                     messages.update(|all| all.iter_mut().for_each(|m| m.read = true));
                 });
             }
-        }
-        now
-    });
+        },
+    );
     view! {
         <button
             type="button"

@@ -1,6 +1,47 @@
 //! Times as people read them, in their own zone.
 
-use chrono::{DateTime, Duration, Local, NaiveDateTime, TimeZone as _, Utc};
+use chrono::{DateTime, Datelike, Duration, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Timelike, Utc};
+
+const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// The day's name.
+pub fn weekday(day: &impl Datelike) -> &'static str {
+    DAYS.get(day.weekday().num_days_from_monday() as usize).copied().unwrap_or_default()
+}
+
+/// The month's name.
+pub fn month(day: &impl Datelike) -> &'static str {
+    MONTHS.get(day.month0() as usize).copied().unwrap_or_default()
+}
+
+/// A name's first three letters.
+pub fn short(name: &'static str) -> &'static str {
+    name.get(..3).unwrap_or(name)
+}
+
+/// `24 Nov`.
+pub fn day(day: &impl Datelike) -> String {
+    format!("{} {}", day.day(), short(month(day)))
+}
+
+/// `13:05`.
+fn clock(time: &impl Timelike) -> String {
+    format!("{:02}:{:02}", time.hour(), time.minute())
+}
 
 /// Now.
 pub fn now() -> DateTime<Utc> {
@@ -9,22 +50,25 @@ pub fn now() -> DateTime<Utc> {
 
 /// `24 Nov 2026, 13:05`.
 pub fn absolute(time: DateTime<Utc>) -> String {
-    time.with_timezone(&Local).format("%-d %b %Y, %H:%M").to_string()
+    let time = time.with_timezone(&Local);
+    format!("{} {}, {}", day(&time), time.year(), clock(&time))
 }
 
 /// `24 Nov 2026, 13:05:09.123 +01:00`, for titles.
 pub fn exact(time: DateTime<Utc>) -> String {
-    time.with_timezone(&Local).format("%-d %b %Y, %H:%M:%S%.3f %:z").to_string()
+    let local = time.with_timezone(&Local);
+    let (second, millisecond) = (local.second(), local.timestamp_subsec_millis() % 1_000);
+    format!("{}:{second:02}.{millisecond:03} {}", absolute(time), local.offset())
 }
 
 /// `Tue 24 Nov, 10:00–12:00`, or with both dates where they differ.
 pub fn span(start: DateTime<Utc>, end: DateTime<Utc>) -> String {
     let (start, end) = (start.with_timezone(&Local), end.with_timezone(&Local));
-    let from = start.format("%a %-d %b, %H:%M");
+    let words = |time: &DateTime<Local>| format!("{} {}, {}", short(weekday(time)), day(time), clock(time));
     if start.date_naive() == end.date_naive() {
-        format!("{from}–{}", end.format("%H:%M"))
+        format!("{}–{}", words(&start), clock(&end))
     } else {
-        format!("{from} – {}", end.format("%a %-d %b, %H:%M"))
+        format!("{} – {}", words(&start), words(&end))
     }
 }
 
@@ -73,19 +117,35 @@ pub fn length(span: Duration) -> String {
 
 /// The value of a `datetime-local` input.
 pub fn to_input(time: DateTime<Utc>) -> String {
-    time.with_timezone(&Local).format("%Y-%m-%dT%H:%M").to_string()
+    let time = time.with_timezone(&Local);
+    format!("{:04}-{:02}-{:02}T{}", time.year(), time.month(), time.day(), clock(&time))
 }
 
 /// What a `datetime-local` input holds; a time that the clocks skip is the one after.
 pub fn from_input(value: &str) -> Option<DateTime<Utc>> {
-    let naive = NaiveDateTime::parse_from_str(value, "%Y-%m-%dT%H:%M")
-        .or_else(|_| NaiveDateTime::parse_from_str(value, "%Y-%m-%dT%H:%M:%S"))
-        .ok()?;
-    let local = Local.from_local_datetime(&naive);
-    local
-        .earliest()
-        .or_else(|| Local.from_local_datetime(&(naive + Duration::hours(1))).earliest())
-        .map(|t| t.with_timezone(&Utc))
+    let (date, clock) = value.split_once('T')?;
+    let date: Vec<u32> = numbers(date, '-')?;
+    let clock: Vec<u32> = numbers(clock, ':')?;
+    let ([year, month, day], ([hour, minute], second)) = (date.as_slice(), clock.split_first_chunk()?) else {
+        return None;
+    };
+    let second = match second {
+        [] => 0,
+        [second] => *second,
+        _ => return None,
+    };
+    let date = NaiveDate::from_ymd_opt(i32::try_from(*year).ok()?, *month, *day)?;
+    local(date.and_time(NaiveTime::from_hms_opt(*hour, *minute, second)?))
+}
+
+fn numbers(text: &str, between: char) -> Option<Vec<u32>> {
+    text.split(between).map(|part| part.parse().ok()).collect()
+}
+
+/// A local time; one that the clocks skip is the one after.
+pub fn local(naive: NaiveDateTime) -> Option<DateTime<Utc>> {
+    let earliest = |naive: NaiveDateTime| Local.from_local_datetime(&naive).earliest();
+    earliest(naive).or_else(|| earliest(naive + Duration::hours(1))).map(|time| time.with_timezone(&Utc))
 }
 
 /// The person's time zone by name, e.g. `Europe/Berlin`.
@@ -94,5 +154,5 @@ pub fn zone() -> String {
     js_sys::Reflect::get(&options, &"timeZone".into())
         .ok()
         .and_then(|zone| zone.as_string())
-        .unwrap_or_else(|| Local::now().format("UTC%:z").to_string())
+        .unwrap_or_else(|| format!("UTC{}", Local::now().offset()))
 }

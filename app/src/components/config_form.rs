@@ -2,6 +2,7 @@
 
 use super::{Checkbox, Select, TextInput};
 use crate::load::Write;
+use domain::json;
 use domain::resource::{ConfigField, ConfigSchema, FieldKind};
 use leptos::prelude::*;
 use serde_json::{Map, Value};
@@ -26,7 +27,7 @@ impl ConfigState {
             let text = match value {
                 None | Some(Value::Null) => String::new(),
                 Some(Value::String(text)) => text.clone(),
-                Some(other) => other.to_string(),
+                Some(other) => json::to_text(other).unwrap_or_default(),
             };
             let ticked = value.and_then(Value::as_bool).unwrap_or(false);
             Entry { field, text: RwSignal::new(text), ticked: RwSignal::new(ticked) }
@@ -49,7 +50,7 @@ impl ConfigState {
                         FieldKind::Integer { .. } => {
                             text.trim().parse::<i64>().map_or(Value::String(text), Value::from)
                         }
-                        FieldKind::Number { .. } => text.trim().parse::<f64>().map_or(Value::String(text), Value::from),
+                        FieldKind::Number { .. } => number(&text).map_or(Value::String(text), Value::from),
                         _ => Value::String(text),
                     };
                     Some((field.name.clone(), value))
@@ -57,6 +58,14 @@ impl ConfigState {
                 .collect()
         })
     }
+}
+
+/// A decimal number, read by the browser: Rust's own reading brings tables of 10 KB.
+fn number(text: &str) -> Option<f64> {
+    let decimal = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+    let text = text.trim();
+    let number = wasm_bindgen::JsValue::from_str(text).unchecked_into_f64();
+    (text.chars().all(decimal) && number.is_finite()).then_some(number)
 }
 
 /// The range of a number in words.

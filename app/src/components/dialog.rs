@@ -1,6 +1,7 @@
 //! A modal dialog: the browser's own, which keeps and returns the focus.
 
 use super::{Icon, IconView};
+use crate::values::effect;
 use leptos::html;
 use leptos::prelude::*;
 
@@ -13,7 +14,7 @@ pub fn Dialog(
     children: ChildrenFn,
 ) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
-    Effect::new(move |_| {
+    effect(move || {
         let Some(dialog) = node.get() else { return };
         match (open.get(), dialog.open()) {
             (true, false) => {

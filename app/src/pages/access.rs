@@ -6,6 +6,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::rpc::catalogue;
 use crate::shell::use_session;
+use crate::values::{Cell, Value};
 use domain::resource::{AccessRequest, AccessStatus};
 use leptos::prelude::*;
 
@@ -25,7 +26,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
     let decide = Callback::new(move |(request, approve): (AccessRequest, bool)| {
         write.run(catalogue::decide_access(request.id, approve), move |_| list.again());
     });
-    let leaving = RwSignal::new(None::<AccessRequest>);
+    let leaving = Cell::new(None::<AccessRequest>);
     let confirm = RwSignal::new(false);
     let withdrawal = Write::new();
     let ask = Callback::new(move |request: AccessRequest| {
@@ -57,7 +58,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
         </div>
         <FormProblem problem=write.problem />
         {list.show(move |page| {
-            let items = Signal::derive(move || page.get().items);
+            let items = Value::derive(move || page.get().items);
             view! {
                 <Show
                     when=move || !items.with(Vec::is_empty)

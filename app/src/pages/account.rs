@@ -53,7 +53,7 @@ pub fn AccountPage() -> impl IntoView {
             <section class="card">
                 <h2>"About you"</h2>
                 <Form on_submit=save>
-                    <FormProblem problem=write.other_than(["email", "ssh_key"]) />
+                    <FormProblem problem=write.other_than(&["email", "ssh_key"]) />
                     <TextInput label="E-mail" value=email kind="email" autocomplete="email" error=write.message("email") />
                     <TextArea
                         label="SSH public key"
@@ -73,7 +73,7 @@ pub fn AccountPage() -> impl IntoView {
             <section class="card">
                 <h2>"Password"</h2>
                 <Form on_submit=set>
-                    <FormProblem problem=change.other_than(["current_password", "password", "again"]) />
+                    <FormProblem problem=change.other_than(&["current_password", "password", "again"]) />
                     <TextInput
                         label="Current password"
                         value=current

@@ -3,6 +3,7 @@
 use crate::components::*;
 use crate::load::{Load, Write, load};
 use crate::rpc::catalogue as rpc;
+use crate::values::{Cell, Value};
 use domain::Problem;
 use domain::page::Page;
 use domain::resource::{
@@ -10,7 +11,7 @@ use domain::resource::{
     ResourceTypePatch, check_resource, check_type,
 };
 use leptos::prelude::*;
-use serde_json::Value;
+use serde_json::Value as Json;
 
 type Types = Load<Page<ResourceType>>;
 type Resources = Load<Page<Resource>>;
@@ -40,7 +41,7 @@ enum Editing<T> {
 #[component]
 fn TypesPart(types: Types) -> impl IntoView {
     let open = RwSignal::new(false);
-    let what = RwSignal::new(Editing::<ResourceType>::New);
+    let what = Cell::new(Editing::<ResourceType>::New);
     let act = Callback::new(move |editing: Editing<ResourceType>| {
         what.set(editing);
         open.set(true);
@@ -77,7 +78,7 @@ fn TypesPart(types: Types) -> impl IntoView {
                 <Button on_click=Callback::new(move |()| act.run(Editing::New))><IconView icon=Icon::Plus />"New type"</Button>
             </div>
             {types.show(move |page| {
-                let items = Signal::derive(move || page.get().items);
+                let items = Value::derive(move || page.get().items);
                 view! {
                     <Show
                         when=move || !items.with(Vec::is_empty)
@@ -143,19 +144,19 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> im
     let name = RwSignal::new(old.as_ref().map(|t| t.name.clone()).unwrap_or_default());
     let color = RwSignal::new(old.as_ref().map_or_else(|| "#4f46e5".to_owned(), |t| t.color.clone()));
     let schema = RwSignal::new(match &old {
-        Some(t) => serde_json::to_string_pretty(&t.config_schema).unwrap_or_default(),
+        Some(t) => domain::json::to_pretty_text(&t.config_schema).unwrap_or_default(),
         None => "{}".to_owned(),
     });
     let write = Write::new();
-    let parsed = Memo::new(move |_| -> Result<Value, String> {
+    let parsed = Value::memo(move || -> Result<Json, String> {
         let text = schema.get();
         if text.trim().is_empty() {
-            return Ok(Value::Object(Default::default()));
+            return Ok(Json::Object(Default::default()));
         }
         serde_json::from_str(&text).map_err(|error| format!("This is not JSON: {error}."))
     });
     // What the schema says, as the reservation form will show it.
-    let preview = Memo::new(move |_| match parsed.get() {
+    let preview = Value::memo(move || match parsed.get() {
         Err(message) => Err(message),
         Ok(value) => ConfigSchema::parse(&value).map_err(|errors| {
             errors.into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect::<Vec<_>>().join(" ")
@@ -190,7 +191,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> im
     let schema_error = Signal::derive(move || preview.get().err().or_else(|| write.message("config_schema").get()));
     view! {
         <Form on_submit=submit>
-            <FormProblem problem=write.other_than(["slug", "name", "color", "config_schema"]) />
+            <FormProblem problem=write.other_than(&["slug", "name", "color", "config_schema"]) />
             <div class="grid-2">
                 <TextInput label="Name" value=name error=write.message("name") />
                 <TextInput label="Slug" value=slug mono=true disabled=!new hint="Never changes; receivers match on it." error=write.message("slug") />
@@ -217,7 +218,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> im
 #[component]
 fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
     let open = RwSignal::new(false);
-    let what = RwSignal::new(Editing::<Resource>::New);
+    let what = Cell::new(Editing::<Resource>::New);
     let act = Callback::new(move |editing: Editing<Resource>| {
         what.set(editing);
         open.set(true);
@@ -258,7 +259,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
                 <Button disabled=Signal::derive(none) on_click=Callback::new(move |()| act.run(Editing::New))><IconView icon=Icon::Plus />"New resource"</Button>
             </div>
             {resources.show(move |page| {
-                let items = Signal::derive(move || page.get().items);
+                let items = Value::derive(move || page.get().items);
                 view! {
                     <Show
                         when=move || !items.with(Vec::is_empty)
@@ -335,7 +336,7 @@ fn ResourceForm(old: Option<Resource>, types: Types, done: Callback<()>, open: R
     });
     view! {
         <Form on_submit=submit>
-            <FormProblem problem=write.other_than(["name", "resource_type", "location", "specs"]) />
+            <FormProblem problem=write.other_than(&["name", "resource_type", "location", "specs"]) />
             <TextInput label="Name" value=name error=write.message("name") />
             {id.is_none().then(|| view! { <Select label="Type" value=kind options=slugs error=write.message("resource_type") /> })}
             <TextInput label="Place" value=location optional=true error=write.message("location") />

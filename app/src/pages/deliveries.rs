@@ -10,6 +10,7 @@ pub use list::{DeliveriesPage, DeliveryList};
 
 use crate::components::*;
 use crate::time;
+use crate::values::Value;
 use domain::delivery_log::{DeliveryStatus, DeliverySummary};
 use leptos::prelude::*;
 
@@ -26,11 +27,11 @@ pub fn upsert_delivery(items: &mut Vec<DeliverySummary>, new: DeliverySummary, n
 
 /// How a delivery stands, with the countdown to its next attempt.
 #[component]
-pub fn DeliveryState(delivery: Signal<DeliverySummary>) -> impl IntoView {
-    let status = Memo::new(move |_| delivery.with(|d| d.status));
+pub fn DeliveryState(delivery: Value<DeliverySummary>) -> impl IntoView {
+    let status = Value::memo(move || delivery.with(|d| d.status));
     let next =
-        Memo::new(move |_| delivery.with(|d| d.next_attempt_at.filter(|_| d.status == DeliveryStatus::Retrying)));
-    let tries = Memo::new(move |_| delivery.with(|d| (d.attempts, d.max_attempts)));
+        Value::memo(move || delivery.with(|d| d.next_attempt_at.filter(|_| d.status == DeliveryStatus::Retrying)));
+    let tries = Value::memo(move || delivery.with(|d| (d.attempts, d.max_attempts)));
     view! {
         <span class="row delivery-state">
             {move || view! { <Chip state=status.get() /> }}
@@ -46,11 +47,11 @@ pub fn DeliveryState(delivery: Signal<DeliverySummary>) -> impl IntoView {
 /// Deliveries as rows that change by themselves. `compact` leaves the webhook and the duration out.
 #[component]
 pub fn DeliveryRows(
-    #[prop(into)] items: Signal<Vec<DeliverySummary>>,
+    items: Value<Vec<DeliverySummary>>,
     #[prop(optional)] compact: bool,
     #[prop(default = true)] linked: bool,
 ) -> impl IntoView {
-    let ids = Memo::new(move |_| items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
+    let ids = Value::memo(move || items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
     view! {
         <TableBox label="Deliveries">
             <table class="cards-on-phone deliveries">
@@ -65,20 +66,22 @@ pub fn DeliveryRows(
                     </tr>
                 </thead>
                 <tbody>
-                    <For each=move || ids.get() key=|id| id.clone() let(id)>
-                        {
+                    {rows(
+                        move || ids.get(),
+                        ToString::to_string,
+                        move |id| {
                             let first = items.with_untracked(|items| items.iter().find(|d| d.id == id).cloned());
                             first
                                 .map(|first| {
-                                    let delivery = Memo::new(move |last: Option<&DeliverySummary>| {
+                                    let delivery = Value::following(move |last: Option<&DeliverySummary>| {
                                         items
                                             .with(|items| items.iter().find(|d| d.id == id).cloned())
                                             .unwrap_or_else(|| last.unwrap_or(&first).clone())
                                     });
-                                    view! { <DeliveryRow delivery=delivery.into() compact=compact linked=linked /> }
+                                    view! { <DeliveryRow delivery=delivery compact=compact linked=linked /> }
                                 })
-                        }
-                    </For>
+                        },
+                    )}
                 </tbody>
             </table>
         </TableBox>
@@ -86,7 +89,7 @@ pub fn DeliveryRows(
 }
 
 #[component]
-fn DeliveryRow(delivery: Signal<DeliverySummary>, compact: bool, linked: bool) -> impl IntoView {
+fn DeliveryRow(delivery: Value<DeliverySummary>, compact: bool, linked: bool) -> impl IntoView {
     let now = delivery.get_untracked();
     let link = format!("/deliveries/{}", now.id);
     let event = now.event_type.as_str();

@@ -7,6 +7,7 @@ use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
 use crate::pages::reservations::{ReservationRow, upsert_reservation};
 use crate::rpc::{catalogue, deliveries, reservations, webhooks};
 use crate::shell::use_session;
+use crate::values::Value;
 use domain::delivery_log::DeliveryFilter;
 use domain::page::PageQuery;
 use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
@@ -56,7 +57,7 @@ fn Mine() -> impl IntoView {
         <section class="card flush">
             <h2>"Your reservations"</h2>
             {list.show(|page| {
-                let rows = Memo::new(move |_| {
+                let newest = Value::memo(move || {
                     let mut items = page.get().items;
                     items.sort_by_key(|r| r.start_time);
                     items.truncate(8);
@@ -64,7 +65,7 @@ fn Mine() -> impl IntoView {
                 });
                 view! {
                     <Show
-                        when=move || !rows.with(Vec::is_empty)
+                        when=move || !newest.with(Vec::is_empty)
                         fallback=|| {
                             view! {
                                 <p class="muted card-text">
@@ -73,9 +74,11 @@ fn Mine() -> impl IntoView {
                             }
                         }
                     >
-                        <For each=move || rows.get() key=|r: &Reservation| (r.id.clone(), r.updated_at, r.provisioning.updated_at) let(row)>
-                            <ReservationRow reservation=row />
-                        </For>
+                        {rows(
+                            move || newest.get(),
+                            |r: &Reservation| format!("{} {} {}", r.id, r.updated_at.timestamp_micros(), r.provisioning.updated_at.timestamp_micros()),
+                            |reservation| view! { <ReservationRow reservation=reservation /> },
+                        )}
                         <p class="card-text"><a href="/reservations">"All reservations"</a></p>
                     </Show>
                 }
@@ -130,7 +133,7 @@ fn Latest() -> impl IntoView {
                 <a href="/deliveries">"All"</a>
             </div>
             {list.show(|page| {
-                let items = Signal::derive(move || page.get().items);
+                let items = Value::derive(move || page.get().items);
                 view! {
                     <Show
                         when=move || !items.with(Vec::is_empty)

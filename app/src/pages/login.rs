@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::load::Write;
 use crate::rpc::session;
 use crate::shell::use_session;
+use crate::values::effect;
 use domain::account::{Credentials, SetupInput};
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
@@ -44,7 +45,7 @@ pub fn LoginPage() -> impl IntoView {
     let who = use_session();
     let query = use_query_map();
     let navigate = use_navigate();
-    Effect::new(move |_| {
+    effect(move || {
         if who.needs_setup.get() {
             navigate("/setup", replace());
         } else if who.info.with(Option::is_some) {
@@ -78,7 +79,7 @@ pub fn SetupPage() -> impl IntoView {
     let who = use_session();
     let query = use_query_map();
     let navigate = use_navigate();
-    Effect::new(move |_| {
+    effect(move || {
         if !who.needs_setup.get() {
             let target = if who.info.with(Option::is_some) { "/settings/webhooks" } else { "/login" };
             navigate(target, replace());
@@ -99,13 +100,12 @@ pub fn SetupPage() -> impl IntoView {
         };
         write.run(session::set_up(input), move |info| who.begin(info));
     });
-    let fields = ["username", "email", "password"];
     view! {
         <Entrance title="Set Berth up" lead="Make the first administrator. It takes a minute.">
             {if may {
                 view! {
                     <Form on_submit=submit>
-                        <FormProblem problem=write.other_than(fields) />
+                        <FormProblem problem=write.other_than(&["username", "email", "password"]) />
                         <TextInput
                             label="Username"
                             value=username

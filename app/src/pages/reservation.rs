@@ -7,6 +7,7 @@ use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
 use crate::rpc::{catalogue, reservations as rpc};
 use crate::shell::use_session;
 use crate::time;
+use crate::values::{Value, effect};
 use domain::delivery_log::{DeliveryStatus, DeliverySummary};
 use domain::id::ReservationId;
 use domain::provisioning::{AccessInfo, Provisioning, ProvisioningStatus};
@@ -35,21 +36,21 @@ pub fn ReservationPage() -> impl IntoView {
     });
     // The feed tells only administrators of deliveries; others read again while one is under way.
     let session = use_session();
-    Effect::new(move |_| {
+    effect(move || {
         let under_way = detail.get().is_some_and(|detail| detail.deliveries.iter().any(|d| !d.status.is_final()));
         if under_way && !session.is_admin() {
             detail.again_soon();
         }
     });
     detail.show(move |detail| {
-        let reservation = Memo::new(move |_| detail.get().reservation);
-        let deliveries = Signal::derive(move || detail.get().deliveries);
-        view! { <Shown reservation=reservation.into() deliveries=deliveries /> }
+        let reservation = Value::memo(move || detail.get().reservation);
+        let deliveries = Value::derive(move || detail.get().deliveries);
+        view! { <Shown reservation=reservation deliveries=deliveries /> }
     })
 }
 
 #[component]
-fn Shown(reservation: Signal<Reservation>, deliveries: Signal<Vec<DeliverySummary>>) -> impl IntoView {
+fn Shown(reservation: Value<Reservation>, deliveries: Value<Vec<DeliverySummary>>) -> impl IntoView {
     let session = use_session();
     let title =
         move || reservation.with(|r| if r.title.is_empty() { r.resource_name.clone() } else { r.title.clone() });
@@ -58,7 +59,7 @@ fn Shown(reservation: Signal<Reservation>, deliveries: Signal<Vec<DeliverySummar
     let cancelling = RwSignal::new(false);
     let modify = Callback::new(move |()| modifying.set(true));
     let cancel = Callback::new(move |()| cancelling.set(true));
-    let status = Signal::derive(move || reservation.with(|r| r.status));
+    let status = Value::derive(move || reservation.with(|r| r.status));
     view! {
         <PageHeader title=title lead=move || reservation.with(|r| time::span(r.start_time, r.end_time))>
             <Show when=active>
@@ -130,7 +131,7 @@ fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
-        other => other.to_string(),
+        other => domain::json::to_text(other).unwrap_or_default(),
     }
 }
 
@@ -157,13 +158,13 @@ fn step_class(step: ProvisioningStatus, now: ProvisioningStatus) -> &'static str
 }
 
 #[component]
-fn ProvisioningCard(reservation: Signal<Reservation>, deliveries: Signal<Vec<DeliverySummary>>) -> impl IntoView {
+fn ProvisioningCard(reservation: Value<Reservation>, deliveries: Value<Vec<DeliverySummary>>) -> impl IntoView {
     use ProvisioningStatus::*;
     let session = use_session();
     let told = Memo::new(move |_| deliveries.with(|all| all.iter().any(|d| d.status != DeliveryStatus::Cancelled)));
-    let state = Memo::new(move |_| reservation.with(|r| r.provisioning.clone()));
+    let state = Value::memo(move || reservation.with(|r| r.provisioning.clone()));
     let over = Memo::new(move |_| reservation.with(|r| r.status != ReservationStatus::Active));
-    let status = Memo::new(move |_| state.with(|p| p.status));
+    let status = Value::memo(move || state.with(|p| p.status));
     let steps = move || {
         let now = status.get();
         let path = match (over.get(), now) {
@@ -245,7 +246,7 @@ fn ProvisioningCard(reservation: Signal<Reservation>, deliveries: Signal<Vec<Del
 
 #[component]
 fn Details(state: Provisioning) -> impl IntoView {
-    let text = serde_json::to_string_pretty(&state.details).unwrap_or_default();
+    let text = domain::json::to_pretty_text(&state.details).unwrap_or_default();
     view! { <CodeBlock text=text label="Details" /> }
 }
 
@@ -291,7 +292,7 @@ fn Cancel(reservation: Reservation, open: RwSignal<bool>) -> impl IntoView {
             <p>
                 "The resource is released and may be reserved by others at once. What runs on it may be lost."
             </p>
-            <FormProblem problem=write.other_than(["reason"]) />
+            <FormProblem problem=write.other_than(&["reason"]) />
             <TextInput label="Reason" value=reason optional=true error=write.message("reason") hint="The owning team's service is told." />
             <div class="dialog-actions">
                 <Button on_click=keep>"Keep it"</Button>

@@ -7,6 +7,7 @@ use crate::load::{Write, load, read_more};
 use crate::rpc::reservations as rpc;
 use crate::shell::use_session;
 use crate::time;
+use crate::values::Value;
 use domain::page::PageQuery;
 use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
 use leptos::prelude::*;
@@ -92,7 +93,7 @@ pub fn ReservationsPage() -> impl IntoView {
             />
         </div>
         {list.show(move |page| {
-            let items = Memo::new(move |_| page.get().items);
+            let items = Value::memo(move || page.get().items);
             view! {
                 <Show
                     when=move || !items.with(Vec::is_empty)
@@ -106,13 +107,14 @@ pub fn ReservationsPage() -> impl IntoView {
                     }
                 >
                     <div class="card flush">
-                        <For
-                            each=move || items.get()
-                            key=move |r: &Reservation| (r.id.clone(), r.updated_at, r.provisioning.updated_at, everyone())
-                            let(row)
-                        >
-                            <ReservationRow reservation=row owner=untrack(everyone) />
-                        </For>
+                        {rows(
+                            move || items.get(),
+                            move |r: &Reservation| {
+                                let (changed, provisioned) = (r.updated_at, r.provisioning.updated_at);
+                                format!("{} {} {} {}", r.id, changed.timestamp_micros(), provisioned.timestamp_micros(), everyone())
+                            },
+                            move |reservation| view! { <ReservationRow reservation=reservation owner=untrack(everyone) /> },
+                        )}
                     </div>
                 </Show>
                 <More page=page busy=more.busy next=next />

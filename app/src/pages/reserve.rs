@@ -8,6 +8,7 @@ use crate::load::{Write, load};
 use crate::rpc::{catalogue, reservations};
 use crate::shell::use_session;
 use crate::time;
+use crate::values::{Cell, Value, effect};
 use calendar::{Calendar, Span};
 use chrono::{Duration, Timelike as _, Utc};
 use domain::Problem;
@@ -33,9 +34,9 @@ pub fn ReservePage() -> impl IntoView {
     view! {
         <PageHeader title="Reserve" lead="Pick a resource, mark the time on the calendar, and reserve." />
         {resources.show(move |page| {
-            let resources = Memo::new(move |_| page.get().items);
+            let resources = Value::memo(move || page.get().items);
             types.show(move |page| {
-                let types = Memo::new(move |_| page.get().items);
+                let types = Value::memo(move || page.get().items);
                 view! {
                     <Show when=move || !resources.with(Vec::is_empty) fallback=NothingYet>
                         <Picker resources=resources types=types />
@@ -61,7 +62,7 @@ fn NothingYet() -> impl IntoView {
 }
 
 #[component]
-fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> impl IntoView {
+fn Picker(resources: Value<Vec<Resource>>, types: Value<Vec<ResourceType>>) -> impl IntoView {
     let query = use_query_map();
     let navigate = use_navigate();
     let find = RwSignal::new(String::new());
@@ -69,7 +70,7 @@ fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> imp
     // Where the address names none. It stays, whatever becomes bookable later.
     let first = resources.with_untracked(|all| all.iter().find(|r| r.bookable).or(all.first()).map(|r| r.id));
     let chosen =
-        Memo::new(move |_| query.read().get("resource").and_then(|id| id.parse::<ResourceId>().ok()).or(first));
+        Value::memo(move || query.read().get("resource").and_then(|id| id.parse::<ResourceId>().ok()).or(first));
     let options = Signal::derive(move || {
         let mut options = vec![(String::new(), "All types".to_owned())];
         types.with(|types| options.extend(types.iter().map(|t| (t.slug.clone(), t.name.clone()))));
@@ -85,11 +86,11 @@ fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> imp
         );
     });
     let listed = move || {
-        let (find, kind) = (find.get().to_lowercase(), kind.get());
+        let (find, kind) = (lower_case(&find.get()), kind.get());
         resources.with(|all| {
             all.iter()
                 .filter(|r| kind.is_empty() || r.resource_type == kind)
-                .filter(|r| [&r.name, &r.location, &r.specs].iter().any(|text| text.to_lowercase().contains(&find)))
+                .filter(|r| [&r.name, &r.location, &r.specs].iter().any(|text| lower_case(text).contains(&find)))
                 .cloned()
                 .collect::<Vec<_>>()
         })
@@ -118,9 +119,9 @@ fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> imp
             </li>
         }
     };
-    let resource = Memo::new(move |_| resources.with(|all| all.iter().find(|r| Some(r.id) == chosen.get()).cloned()));
+    let resource = Value::memo(move || resources.with(|all| all.iter().find(|r| Some(r.id) == chosen.get()).cloned()));
     // What is entered goes only when another resource is chosen.
-    let shown = Memo::new(move |_| resource.with(|resource| resource.as_ref().map(|r| r.id)));
+    let shown = Value::memo(move || resource.with(|resource| resource.as_ref().map(|r| r.id)));
     view! {
         <div class="reserve">
             <section class="stack" aria-label="Resources">
@@ -143,7 +144,7 @@ fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> imp
                     None => view! { <EmptyState icon=Icon::Server title="There is no such resource" /> }.into_any(),
                     Some(first) => {
                         let id = first.id;
-                        let resource = Memo::new(move |last: Option<&Resource>| {
+                        let resource = Value::following(move |last: Option<&Resource>| {
                             let now = resource.get().filter(|r| r.id == id);
                             now.unwrap_or_else(|| last.unwrap_or(&first).clone())
                         });
@@ -153,6 +154,11 @@ fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> imp
             }}
         </div>
     }
+}
+
+/// In lower case, by the browser's tables.
+fn lower_case(text: &str) -> String {
+    js_sys::JsString::from(text).to_lower_case().into()
 }
 
 /// What stands below the calendar.
@@ -166,13 +172,13 @@ enum Below {
 
 /// The calendar of one resource and the form beside it.
 #[component]
-fn Booking(resource: Memo<Resource>, types: Memo<Vec<ResourceType>>) -> impl IntoView {
-    let chosen = RwSignal::new(None::<Span>);
+fn Booking(resource: Value<Resource>, types: Value<Vec<ResourceType>>) -> impl IntoView {
+    let chosen = Cell::new(None::<Span>);
     // Neither ever changes.
     let (id, slug) = resource.with_untracked(|r| (r.id, r.resource_type.clone()));
     let kind = slug.clone();
     let bookable = Signal::derive(move || resource.with(|r| r.bookable));
-    let below = Memo::new(move |_| {
+    let below = Value::memo(move || {
         resource.with(|resource| match (resource.bookable, resource.status) {
             (true, _) => Below::Form(types.with(|types| {
                 let found = types.iter().find(|t| t.slug == kind);
@@ -203,7 +209,7 @@ fn Booking(resource: Memo<Resource>, types: Memo<Vec<ResourceType>>) -> impl Int
 }
 
 #[component]
-fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: RwSignal<Option<Span>>) -> impl IntoView {
+fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: Cell<Option<Span>>) -> impl IntoView {
     let session = use_session();
     let navigate = use_navigate();
     // Unless a time is marked, the next full hour.
@@ -223,7 +229,7 @@ fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: RwSignal<Option<Spa
     let has_config = !schema.fields.is_empty();
     let write = Write::new();
     // The calendar and the inputs show the same span.
-    Effect::new(move |_| {
+    effect(move || {
         if let Some((from, to)) = chosen.get() {
             let (from, to) = (time::to_input(from), time::to_input(to));
             if untrack(|| start.get() != from || end.get() != to) {
@@ -232,7 +238,7 @@ fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: RwSignal<Option<Spa
             }
         }
     });
-    Effect::new(move |_| {
+    effect(move || {
         if let (Some(from), Some(to)) = (time::from_input(&start.get()), time::from_input(&end.get()))
             && from < to
         {
@@ -330,7 +336,7 @@ fn RequestAccess(id: ResourceId) -> impl IntoView {
                 fallback=move || {
                     view! {
                         <Form on_submit=submit>
-                            <FormProblem problem=write.other_than(["reason"]) />
+                            <FormProblem problem=write.other_than(&["reason"]) />
                             <TextArea label="Reason" value=reason error=write.message("reason") />
                             <div>
                                 <Button look=Look::Primary submit=true busy=write.busy>"Request access"</Button>

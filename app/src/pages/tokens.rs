@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::load::{Write, load};
 use crate::rpc::accounts;
 use crate::time;
+use crate::values::Cell;
 use chrono::Duration;
 use domain::access::Scope;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken};
@@ -16,7 +17,7 @@ pub fn TokensPage() -> impl IntoView {
     let making = RwSignal::new(false);
     let make = Callback::new(move |()| making.set(true));
     let write = Write::new();
-    let leaving = RwSignal::new(None::<ApiToken>);
+    let leaving = Cell::new(None::<ApiToken>);
     let confirm = RwSignal::new(false);
     let revoke = Callback::new(move |()| {
         if let Some(token) = leaving.get_untracked() {
@@ -119,7 +120,7 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
     let scope = RwSignal::new("read".to_owned());
     let days = RwSignal::new("90".to_owned());
     let write = Write::new();
-    let token = RwSignal::new(None::<NewApiToken>);
+    let token = Cell::new(None::<NewApiToken>);
     let submit = Callback::new(move |()| {
         let scopes = match scope.get_untracked().as_str() {
             "read" => vec![Scope::Read],
@@ -148,7 +149,7 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
         .into_any(),
         None => view! {
             <Form on_submit=submit>
-                <FormProblem problem=write.other_than(["name", "expires_at"]) />
+                <FormProblem problem=write.other_than(&["name", "expires_at"]) />
                 <TextInput label="Name" value=name hint="What it is for, e.g. nightly training." error=write.message("name") />
                 <RadioCards
                     legend="It may"

@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::load::{Write, load};
 use crate::rpc::accounts;
 use crate::shell::use_session;
+use crate::values::Cell;
 use domain::access::Role;
 use domain::account::{User, UserInput, UserPatch};
 use leptos::prelude::*;
@@ -13,7 +14,7 @@ use leptos::prelude::*;
 pub fn UsersPage() -> impl IntoView {
     let list = load(accounts::list_users);
     let making = RwSignal::new(false);
-    let editing = RwSignal::new(None::<User>);
+    let editing = Cell::new(None::<User>);
     let edit_open = RwSignal::new(false);
     let make = Callback::new(move |()| making.set(true));
     let edit = Callback::new(move |user: User| {
@@ -103,7 +104,7 @@ fn Make(open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
     });
     view! {
         <Form on_submit=submit>
-            <FormProblem problem=write.other_than(["username", "email", "password"]) />
+            <FormProblem problem=write.other_than(&["username", "email", "password"]) />
             <TextInput
                 label="Username"
                 value=username
@@ -155,7 +156,7 @@ fn Edit(user: User, open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
     view! {
         <Form on_submit=submit>
             <p><strong>{user.username}</strong></p>
-            <FormProblem problem=write.other_than(["email", "password"]) />
+            <FormProblem problem=write.other_than(&["email", "password"]) />
             <TextInput label="E-mail" value=email kind="email" error=write.message("email") />
             {if own {
                 view! { <p><a href="/settings/account">"Change your password under Account"</a></p> }.into_any()

@@ -14,6 +14,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::load::{Load, Write, load};
 use crate::pages::deliveries::DeliveryList;
 use crate::rpc::webhooks as rpc;
+use crate::values::Value;
 use domain::id::WebhookId;
 use domain::webhook::{Health, ResumeInput, Webhook, WebhookState};
 use leptos::prelude::*;
@@ -26,9 +27,9 @@ fn about(webhook: &Webhook) -> String {
 
 /// The chip that says most: why it does not deliver, or how it does.
 #[component]
-fn Standing(#[prop(into)] webhook: Signal<Webhook>) -> impl IntoView {
-    let state = Memo::new(move |_| webhook.with(|w| w.state));
-    let health = Memo::new(move |_| webhook.with(|w| w.summary.health));
+fn Standing(webhook: Value<Webhook>) -> impl IntoView {
+    let state = Value::memo(move || webhook.with(|w| w.state));
+    let health = Value::memo(move || webhook.with(|w| w.summary.health));
     move || match state.get() {
         WebhookState::Enabled => view! { <Chip state=health.get() /> }.into_any(),
         _ => view! { <Chip state=state.get() /> }.into_any(),
@@ -68,11 +69,11 @@ pub fn WebhookPage() -> impl IntoView {
         TABS.iter().find(|(key, _)| *key == wanted).map_or("overview", |(key, _)| key)
     });
     webhook.show(move |shown| {
-        let now = Memo::new(move |_| shown.get());
+        let now = Value::memo(move || shown.get());
         let id = now.with_untracked(|w| w.id);
         view! {
             <PageHeader title=move || now.with(|w| w.name.clone()) lead=move || now.with(|w| w.endpoint_url.clone())>
-                <PauseSwitch webhook=now.into() changed=webhook />
+                <PauseSwitch webhook=now changed=webhook />
                 <a class="button primary" href=format!("/settings/webhooks/{id}?tab=test")><IconView icon=Icon::Send />"Test Webhook"</a>
             </PageHeader>
             <nav class="tabs" aria-label="Webhook">
@@ -90,12 +91,12 @@ pub fn WebhookPage() -> impl IntoView {
                     })
                     .collect_view()}
             </nav>
-            <StateNotice webhook=now.into() changed=webhook />
+            <StateNotice webhook=now changed=webhook />
             {move || match tab.get() {
                 "deliveries" => view! { <DeliveryList webhook=id /> }.into_any(),
                 "test" => view! { <test::TestPanel webhook=now.get_untracked() /> }.into_any(),
-                "settings" => view! { <SettingsTab webhook=now.into() changed=webhook /> }.into_any(),
-                _ => view! { <overview::Overview webhook=now.into() /> }.into_any(),
+                "settings" => view! { <SettingsTab webhook=now changed=webhook /> }.into_any(),
+                _ => view! { <overview::Overview webhook=now /> }.into_any(),
             }}
         }
     })
@@ -103,7 +104,7 @@ pub fn WebhookPage() -> impl IntoView {
 
 /// Enabled or paused, at once.
 #[component]
-fn PauseSwitch(webhook: Signal<Webhook>, changed: Load<Webhook>) -> impl IntoView {
+fn PauseSwitch(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView {
     let write = Write::new();
     let on = Signal::derive(move || webhook.with(|w| w.enabled));
     let label = move || webhook.with(|w| format!("{} delivers", w.name));
@@ -126,13 +127,13 @@ fn PauseSwitch(webhook: Signal<Webhook>, changed: Load<Webhook>) -> impl IntoVie
 
 /// Says why nothing is delivered, and what can be done.
 #[component]
-fn StateNotice(webhook: Signal<Webhook>, changed: Load<Webhook>) -> impl IntoView {
+fn StateNotice(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView {
     let write = Write::new();
     let resume = move |drop_pending: bool| {
         let id = webhook.with_untracked(|w| w.id);
         write.run(rpc::resume_webhook(id, ResumeInput { drop_pending }), move |new| changed.set(new));
     };
-    let state = Memo::new(move |_| webhook.with(|w| (w.state, w.summary.waiting, w.summary.health)));
+    let state = Value::memo(move || webhook.with(|w| (w.state, w.summary.waiting, w.summary.health)));
     move || {
         let (state, waiting, health) = state.get();
         let kept = match waiting {
@@ -179,7 +180,7 @@ fn StateNotice(webhook: Signal<Webhook>, changed: Load<Webhook>) -> impl IntoVie
 }
 
 #[component]
-fn SettingsTab(webhook: Signal<Webhook>, changed: Load<Webhook>) -> impl IntoView {
+fn SettingsTab(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView {
     let now = webhook.get_untracked();
     let id = now.id;
     let name = now.name.clone();

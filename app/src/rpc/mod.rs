@@ -54,11 +54,8 @@ where
 
     #[cfg(feature = "csr")]
     fn run_client(path: &str, input: I) -> impl Future<Output = Result<O, RpcError>> + Send {
-        let answer = serde_json::to_string(&input).map(|body| fetch::post(path, body));
-        async move {
-            let answer = answer.map_err(|_| Problem::internal())?.await?;
-            serde_json::from_str(&answer).map_err(|_| unreadable())
-        }
+        let answer = fetch::post(path, domain::json::to_text(&input).ok());
+        async move { domain::json::from_value(answer.await?).map_err(|_| unreadable()) }
     }
 
     /// Only pages call.
@@ -120,10 +117,11 @@ impl FromServerFnError for RpcError {
     }
 
     fn de(data: leptos::server_fn::Bytes) -> Self {
-        if let Ok(error) = serde_json::from_slice::<Self>(&data) {
-            return error;
+        let text = String::from_utf8_lossy(&data);
+        if let Ok(problem) = domain::json::from_text(&text) {
+            return Self(problem);
         }
-        match serde_json::from_slice::<ProblemBody>(&data) {
+        match domain::json::from_text::<ProblemBody>(&text) {
             Ok(body) => {
                 let kind = ProblemKind::ALL.into_iter().find(|kind| kind.status() == body.status);
                 let mut problem = Problem::new(kind.unwrap_or(ProblemKind::Internal), body.detail);

@@ -6,6 +6,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::rpc::deliveries as rpc;
 use crate::time;
+use crate::values::Value;
 use domain::delivery_log::{Attempt, DeliverySummary, Outcome};
 use domain::id::DeliveryId;
 use leptos::prelude::*;
@@ -32,15 +33,15 @@ pub fn DeliveryPage() -> impl IntoView {
         _ => {}
     });
     detail.show(move |detail| {
-        let delivery = Memo::new(move |_| detail.get().delivery);
-        let attempts = Memo::new(move |_| detail.get().attempt_log);
+        let delivery = Value::memo(move || detail.get().delivery);
+        let attempts = Value::memo(move || detail.get().attempt_log);
         let body = Memo::new(move |_| detail.get().body);
-        view! { <Shown delivery=delivery.into() attempts=attempts.into() body=body.into() /> }
+        view! { <Shown delivery=delivery attempts=attempts body=body.into() /> }
     })
 }
 
 #[component]
-fn Shown(delivery: Signal<DeliverySummary>, attempts: Signal<Vec<Attempt>>, body: Signal<String>) -> impl IntoView {
+fn Shown(delivery: Value<DeliverySummary>, attempts: Value<Vec<Attempt>>, body: Signal<String>) -> impl IntoView {
     let navigate = use_navigate();
     let write = Write::new();
     let again = Callback::new(move |()| {
@@ -52,8 +53,10 @@ fn Shown(delivery: Signal<DeliverySummary>, attempts: Signal<Vec<Attempt>>, body
     let title = move || delivery.with(|d| d.event_type.as_str().to_owned());
     // Not by number alone: the page of a redelivery follows on that of the delivery it repeats, and an attempt that was
     // interrupted is made again under its number.
-    let key = |attempt: &Attempt| (attempt.delivery_id.clone(), attempt.attempt, attempt.started_at);
-    let keys = Memo::new(move |_| attempts.with(|all| all.iter().map(key).rev().collect::<Vec<_>>()));
+    let key = |attempt: &Attempt| {
+        format!("{} {} {}", attempt.delivery_id, attempt.attempt, attempt.started_at.timestamp_micros())
+    };
+    let keys = Value::memo(move || attempts.with(|all| all.iter().map(key).rev().collect::<Vec<_>>()));
     let about = move || {
         delivery.with(|d| {
             d.reservation_id.clone().map(|id| {
@@ -107,13 +110,15 @@ fn Shown(delivery: Signal<DeliverySummary>, attempts: Signal<Vec<Attempt>>, body
                         }
                     }
                 >
-                    <For each=move || keys.get() key=Clone::clone let(mine)>
-                        {
+                    {rows(
+                        move || keys.get(),
+                        Clone::clone,
+                        move |mine| {
                             let attempt = attempts.with_untracked(|all| all.iter().find(|a| key(a) == mine).cloned());
                             let newest = keys.with_untracked(|all| all.first() == Some(&mine));
                             attempt.map(|attempt| view! { <Entry attempt=attempt open=newest /> })
-                        }
-                    </For>
+                        },
+                    )}
                 </Show>
             </section>
         </div>

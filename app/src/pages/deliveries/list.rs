@@ -7,6 +7,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load, read_more};
 use crate::rpc::{deliveries as rpc, webhooks};
 use crate::time;
+use crate::values::{Cell, Value, effect, on_change};
 use chrono::{DateTime, Duration, Utc};
 use domain::delivery_log::*;
 use domain::event::EventType;
@@ -58,25 +59,24 @@ fn time_span(since: RwSignal<String>, until: RwSignal<String>) -> RwSignal<Strin
             signal.set(value);
         }
     };
-    Effect::new(move |_| {
+    effect(move || {
         let now = span_of(&since.get(), &until.get());
         // Two times that nobody entered yet.
         if !now.is_empty() || span.get_untracked() != BETWEEN {
             put(span, now);
         }
     });
-    Effect::new(move |before: Option<String>| {
-        let now = span.get();
-        if before.is_some_and(|before| before != now) {
+    on_change(
+        move || span.get(),
+        move |now| {
             if now != BETWEEN {
                 put(until, String::new());
-                put(since, now.clone());
+                put(since, now);
             } else if let Some(from) = moment(&since.get_untracked()) {
                 put(since, time::to_input(from));
             }
-        }
-        now
-    });
+        },
+    );
     span
 }
 
@@ -97,7 +97,7 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
         KEYS.iter().zip(inputs).find(|(k, _)| **k == key).map_or_else(|| RwSignal::new(String::new()), |(_, s)| s)
     };
     let value = move |key: &str| input(key).get();
-    let filter = Memo::new(move |_| DeliveryFilter {
+    let filter = Value::memo(move || DeliveryFilter {
         webhook_id: webhook.or_else(|| value("webhook").parse().ok()),
         event_type: EventType::parse(&value("event")),
         status: DeliveryStatus::parse(&value("status")),
@@ -178,7 +178,7 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
             <p class="muted small">"Times in "{time::zone()}"."</p>
         </Show>
         {list.show(move |page| {
-            let items = Signal::derive(move || page.get().items);
+            let items = Value::derive(move || page.get().items);
             view! {
                 <Show
                     when=move || !items.with(Vec::is_empty)
@@ -210,7 +210,7 @@ fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, redelivered: Callback<()
     let counting = filter.clone();
     let count = load(move || rpc::replay(ReplayInput { filter: counting.clone(), dry_run: true }));
     let write = Write::new();
-    let done = RwSignal::new(None::<u64>);
+    let done = Cell::new(None::<u64>);
     let go = Callback::new(move |()| {
         write.run(rpc::replay(ReplayInput { filter: filter.clone(), dry_run: false }), move |result| {
             done.set(Some(result.redelivered));
@@ -220,7 +220,7 @@ fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, redelivered: Callback<()
     let close = Callback::new(move |()| open.set(false));
     count.show(move |count| {
         let matched = count.get_untracked().matched;
-        let word = status.word().to_lowercase();
+        let word = status.word().to_ascii_lowercase();
         view! {
             {move || match done.get() {
                 Some(n) => view! {

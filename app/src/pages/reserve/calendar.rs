@@ -5,7 +5,9 @@ use crate::live::{LiveEvent, use_live};
 use crate::load::load;
 use crate::rpc::reservations;
 use crate::shell::use_session;
-use chrono::{DateTime, Datelike as _, Duration, Local, NaiveDate, NaiveTime, TimeZone as _, Utc};
+use crate::time;
+use crate::values::{Cell, Value, effect, on_change};
+use chrono::{DateTime, Datelike as _, Duration, Local, NaiveDate, NaiveTime, Utc};
 use domain::id::ResourceId;
 use domain::reservation::{BusySpan, overlaps};
 use leptos::prelude::*;
@@ -24,11 +26,7 @@ fn monday(day: NaiveDate) -> NaiveDate {
 /// The hour that begins at this local time; on the day the clocks skip it, the one after.
 fn hour(day: NaiveDate, hour: u32) -> Span {
     let naive = day.and_time(NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or_default());
-    let start = Local
-        .from_local_datetime(&naive)
-        .earliest()
-        .or_else(|| Local.from_local_datetime(&(naive + Duration::hours(1))).earliest())
-        .map_or_else(|| naive.and_utc(), |local| local.with_timezone(&Utc));
+    let start = time::local(naive).unwrap_or_else(|| naive.and_utc());
     (start, start + Duration::hours(1))
 }
 
@@ -63,32 +61,26 @@ fn slot(span: Span, busy: &[BusySpan], now: DateTime<Utc>, me: &str) -> Slot {
 pub fn Calendar(
     resource: ResourceId,
     resource_type: String,
-    chosen: RwSignal<Option<Span>>,
+    chosen: Cell<Option<Span>>,
     bookable: Signal<bool>,
 ) -> impl IntoView {
     let session = use_session();
     let ticker = use_ticker();
     let today = Local::now().date_naive();
-    let week = RwSignal::new(monday(today));
+    let week = Cell::new(monday(today));
     let slug = StoredValue::new(resource_type);
     let busy = load(move || {
         let from = hour(week.get(), 0).0;
         reservations::busy(Some(slug.get_value()), from, from + Duration::days(7) + Duration::hours(1))
     });
     let turn = Memo::new(move |_| ticker.now().timestamp() / REREAD_S);
-    Effect::new(move |before: Option<i64>| {
-        let now = turn.get();
-        if before.is_some_and(|before| before != now) {
-            busy.again();
-        }
-        now
-    });
+    on_change(move || turn.get(), move |_| busy.again());
     use_live().on(move |event| match event {
         LiveEvent::Reservation(changed) if changed.resource_id == resource => busy.again(),
         LiveEvent::Resync => busy.again(),
         _ => {}
     });
-    let spans = Memo::new(move |_| {
+    let spans = Value::memo(move || {
         let mut spans = busy.get().unwrap_or_default();
         spans.retain(|span| span.resource_id == resource);
         spans
@@ -97,9 +89,9 @@ pub fn Calendar(
     let minute = Memo::new(move |_| ticker.now().timestamp() / 60);
     let now = move || DateTime::from_timestamp(minute.get() * 60, 0).unwrap_or_default();
     // Where a drag began, the first of two clicks, and the slot that the keyboard is at.
-    let pressed = RwSignal::new(None::<(NaiveDate, u32)>);
-    let clicked = RwSignal::new(None::<(NaiveDate, u32)>);
-    let at = RwSignal::new((today, 9_u32));
+    let pressed = Cell::new(None::<(NaiveDate, u32)>);
+    let clicked = Cell::new(None::<(NaiveDate, u32)>);
+    let at = Cell::new((today, 9_u32));
     let free = move |span: Span| slot(span, &spans.get_untracked(), now(), "") == Slot::Free;
     let mark = move |from: (NaiveDate, u32), to: (NaiveDate, u32)| {
         let (from, to) = if from <= to { (from, to) } else { (to, from) };
@@ -174,7 +166,7 @@ pub fn Calendar(
     };
     let body = NodeRef::<leptos::html::Div>::new();
     // People work by day: the morning is at the top.
-    Effect::new(move |_| {
+    effect(move || {
         if let Some(body) = body.get() {
             request_animation_frame(move || body.set_scroll_top(28 * 7));
         }
@@ -183,13 +175,13 @@ pub fn Calendar(
     let head = move |day: NaiveDate| {
         view! {
             <th scope="col" class:today=day == today>
-                {day.format("%a").to_string()}<br />{day.format("%-d %b").to_string()}
+                {time::short(time::weekday(&day))}<br />{time::day(&day)}
             </th>
         }
     };
     let cell = move |day: NaiveDate, h: u32| {
         let span = hour(day, h);
-        let state = Memo::new(move |_| spans.with(|spans| slot(span, spans, now(), &session.username())));
+        let state = Value::memo(move || spans.with(|spans| slot(span, spans, now(), &session.username())));
         let marked = Memo::new(move |_| chosen.get().is_some_and(|chosen| overlaps(chosen, span)));
         let class = move || match (marked.get(), state.get()) {
             (_, Slot::Busy { .. }) => "slot busy",
@@ -198,7 +190,7 @@ pub fn Calendar(
             (_, Slot::Past) => "slot past",
             _ => "slot",
         };
-        let when = format!("{} {h:02}:00", day.format("%A %-d %B"));
+        let when = format!("{} {} {} {h:02}:00", time::weekday(&day), day.day(), time::month(&day));
         let label = move || {
             let words = match state.get() {
                 Slot::Free if marked.get() => "chosen".to_owned(),
@@ -246,7 +238,7 @@ pub fn Calendar(
     };
     let range = move || {
         let (first, last) = (week.get(), week.get() + Duration::days(6));
-        format!("{} – {}", first.format("%-d %b"), last.format("%-d %b %Y"))
+        format!("{} – {} {}", time::day(&first), time::day(&last), last.year())
     };
     view! {
         <div class="calendar" on:pointerup=release on:pointercancel=release on:pointerleave=release>

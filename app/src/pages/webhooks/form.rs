@@ -6,6 +6,7 @@ use super::{load_webhook, use_webhook_id};
 use crate::components::*;
 use crate::load::{Write, load};
 use crate::rpc::{catalogue, webhooks as rpc};
+use crate::values::{Cell, Value, effect};
 use domain::Problem;
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
@@ -21,7 +22,7 @@ use std::collections::BTreeSet;
 /// `/settings/webhooks/new`
 #[component]
 pub fn WebhookNewPage() -> impl IntoView {
-    let made = RwSignal::new(None::<WebhookWithSecret>);
+    let made = Cell::new(None::<WebhookWithSecret>);
     move || {
         match made.get() {
         None => view! {
@@ -91,7 +92,7 @@ struct State {
     name: RwSignal<String>,
     url: RwSignal<String>,
     resource_type: RwSignal<String>,
-    events: RwSignal<BTreeSet<EventType>>,
+    events: Cell<BTreeSet<EventType>>,
     method: RwSignal<String>,
     key_header: RwSignal<String>,
     key: RwSignal<String>,
@@ -102,7 +103,7 @@ struct State {
     audience: RwSignal<String>,
     layout: RwSignal<String>,
     paths: [(EventType, RwSignal<String>); 5],
-    headers: RwSignal<Vec<HeaderRow>>,
+    headers: Cell<Vec<HeaderRow>>,
     secret: RwSignal<String>,
     own_secret: RwSignal<String>,
     retry: RwSignal<String>,
@@ -121,6 +122,13 @@ fn some(signal: RwSignal<String>) -> Option<String> {
     Some(text(signal)).filter(|text| !text.is_empty())
 }
 
+/// Collects one by one: `collect` brings a sort for each type.
+fn each<C: Default + Extend<T>, T>(items: impl IntoIterator<Item = T>) -> C {
+    let mut all = C::default();
+    all.extend(items);
+    all
+}
+
 impl State {
     /// The form of `webhook`, or an empty one.
     fn new(webhook: Option<&Webhook>) -> Self {
@@ -129,7 +137,7 @@ impl State {
             name: signal(""),
             url: signal(""),
             resource_type: signal(""),
-            events: RwSignal::new(BTreeSet::from([
+            events: Cell::new(each([
                 EventType::ReservationCreated,
                 EventType::ReservationUpdated,
                 EventType::ReservationCancelled,
@@ -145,7 +153,7 @@ impl State {
             audience: signal(""),
             layout: signal("guide"),
             paths: EventType::ALL.map(|event| (event, RwSignal::new(DeliveryPaths::default().path(event).to_owned()))),
-            headers: RwSignal::new(Vec::new()),
+            headers: Cell::new(Vec::new()),
             secret: signal("generate"),
             own_secret: signal(""),
             retry: signal("guide"),
@@ -159,7 +167,7 @@ impl State {
         state.name = signal(&webhook.name);
         state.url = signal(&webhook.endpoint_url);
         state.resource_type = signal(webhook.resource_type.as_deref().unwrap_or_default());
-        state.events = RwSignal::new(webhook.events.iter().copied().collect());
+        state.events = Cell::new(each(webhook.events.iter().copied()));
         match &webhook.auth {
             AuthView::None => {}
             AuthView::ApiKey { header } => {
@@ -190,7 +198,7 @@ impl State {
             name: signal(&h.name),
             value: signal(&h.value),
         });
-        state.headers = RwSignal::new(rows.collect());
+        state.headers = Cell::new(rows.collect());
         let waits = &webhook.retry.waits;
         state.retry = signal(match &webhook.retry {
             policy if *policy == RetryPolicy::default() => "guide",
@@ -209,7 +217,7 @@ impl State {
             "custom" => {
                 let paths =
                     self.paths.iter().map(|(event, path)| (*event, text(*path))).filter(|(_, path)| !path.is_empty());
-                DeliveryPaths { layout: Layout::Custom, paths: paths.collect() }
+                DeliveryPaths { layout: Layout::Custom, paths: each(paths) }
             }
             _ => DeliveryPaths::default(),
         }
@@ -291,9 +299,9 @@ impl State {
 /// The messages beside the fields: those of the check as one goes, and the server's.
 #[derive(Clone, Copy)]
 struct Faults {
-    found: Memo<Option<Problem>>,
+    found: Value<Option<Problem>>,
     /// Fields that were left once, and whether sending was tried: before, an empty form is no fault.
-    left: RwSignal<BTreeSet<String>>,
+    left: Cell<BTreeSet<String>>,
     tried: RwSignal<bool>,
     write: Write,
 }
@@ -321,7 +329,7 @@ impl Faults {
 }
 
 #[component]
-fn NewForm(made: RwSignal<Option<WebhookWithSecret>>) -> impl IntoView {
+fn NewForm(made: Cell<Option<WebhookWithSecret>>) -> impl IntoView {
     let policy = load(rpc::url_policy);
     let types = load(catalogue::list_types);
     policy.show(move |policy| {
@@ -330,8 +338,8 @@ fn NewForm(made: RwSignal<Option<WebhookWithSecret>>) -> impl IntoView {
             let policy = StoredValue::new(policy.clone());
             let state = State::new(None);
             let write = Write::new();
-            let found = Memo::new(move |_| policy.with_value(|policy| state.check(policy, true)).err());
-            let faults = Faults { found, left: RwSignal::new(BTreeSet::new()), tried: RwSignal::new(false), write };
+            let found = Value::memo(move || policy.with_value(|policy| state.check(policy, true)).err());
+            let faults = Faults { found, left: Cell::new(BTreeSet::new()), tried: RwSignal::new(false), write };
             let submit = Callback::new(move |()| {
                 faults.tried.set(true);
                 match untrack(|| policy.with_value(|policy| state.check(policy, true))) {
@@ -372,8 +380,8 @@ pub fn EditForm(webhook: Webhook, saved: Callback<Webhook>) -> impl IntoView {
             let done = RwSignal::new(false);
             // The stored key or client secret stays only while the method stays.
             let needs_secret = move || webhook.with_value(|old| method_of(&old.auth)) != state.method.get();
-            let found = Memo::new(move |_| policy.with_value(|policy| state.check(policy, needs_secret())).err());
-            let faults = Faults { found, left: RwSignal::new(BTreeSet::new()), tried: RwSignal::new(false), write };
+            let found = Value::memo(move || policy.with_value(|policy| state.check(policy, needs_secret())).err());
+            let faults = Faults { found, left: Cell::new(BTreeSet::new()), tried: RwSignal::new(false), write };
             let submit = Callback::new(move |()| {
                 faults.tried.set(true);
                 done.set(false);
@@ -523,7 +531,7 @@ fn EventFields(state: State, faults: Faults) -> impl IntoView {
                 .into_iter()
                 .map(|event| {
                     let ticked = RwSignal::new(state.events.with_untracked(|all| all.contains(&event)));
-                    Effect::new(move |_| {
+                    effect(move || {
                         let on = ticked.get();
                         state.events.update(|all| if on { all.insert(event); } else { all.remove(&event); });
                     });
@@ -645,20 +653,24 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
             <div class="stack">
                 <fieldset class="stack tight">
                     <legend>"Own headers"</legend>
-                    <For each=move || state.headers.get() key=|row| row.key let(row)>
-                        <div class="header-row">
-                            <TextInput label="Name" value=row.name mono=true placeholder="X-Team" error=message(row.key, "name") />
-                            <TextInput label="Value" value=row.value mono=true error=message(row.key, "value") />
-                            <button
-                                type="button"
-                                class="button quiet"
-                                aria-label=move || format!("Remove header {}", row.name.get())
-                                on:click=move |_| state.headers.update(|rows| rows.retain(|other| other.key != row.key))
-                            >
-                                <IconView icon=Icon::Trash />
-                            </button>
-                        </div>
-                    </For>
+                    {rows(
+                        move || state.headers.get(),
+                        |row| row.key.to_string(),
+                        move |row| view! {
+                                <div class="header-row">
+                                    <TextInput label="Name" value=row.name mono=true placeholder="X-Team" error=message(row.key, "name") />
+                                    <TextInput label="Value" value=row.value mono=true error=message(row.key, "value") />
+                                    <button
+                                        type="button"
+                                        class="button quiet"
+                                        aria-label=move || format!("Remove header {}", row.name.get())
+                                        on:click=move |_| state.headers.update(|rows| rows.retain(|other| other.key != row.key))
+                                    >
+                                        <IconView icon=Icon::Trash />
+                                    </button>
+                                </div>
+                        },
+                    )}
                     <p class="error" aria-live="polite">{move || faults.of("headers").get()}</p>
                     <div><Button on_click=add><IconView icon=Icon::Plus />"Add header"</Button></div>
                 </fieldset>

@@ -6,6 +6,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::load::{Load, Write, load};
 use crate::rpc::webhooks as rpc;
 use crate::time;
+use crate::values::{Cell, Value};
 use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::page::Page;
@@ -22,7 +23,7 @@ pub fn WebhooksPage() -> impl IntoView {
         LiveEvent::Delivery(d) if d.status.is_final() && !d.test => list.again_soon(),
         _ => {}
     });
-    let testing = RwSignal::new(None::<Webhook>);
+    let testing = Cell::new(None::<Webhook>);
     let open = RwSignal::new(false);
     let test = Callback::new(move |webhook: Webhook| {
         testing.set(Some(webhook));
@@ -34,7 +35,7 @@ pub fn WebhooksPage() -> impl IntoView {
             <a class="button primary" href="/settings/webhooks/new"><IconView icon=Icon::Plus />"Add New Webhook"</a>
         </PageHeader>
         {list.show(move |page| {
-            let ids = Memo::new(move |_| page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
+            let ids = Value::memo(move || page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
             view! {
                 <Show when=move || !ids.with(Vec::is_empty) fallback=FirstSteps>
                     <TableBox label="Webhooks">
@@ -52,9 +53,11 @@ pub fn WebhooksPage() -> impl IntoView {
                                 </tr>
                             </thead>
                             <tbody>
-                                <For each=move || ids.get() key=|id| *id let(id)>
-                                    <Row id=id page=page list=list test=test />
-                                </For>
+                                {rows(
+                                    move || ids.get(),
+                                    ToString::to_string,
+                                    move |id| view! { <Row id=id page=page list=list test=test /> },
+                                )}
                             </tbody>
                         </table>
                     </TableBox>
@@ -92,15 +95,10 @@ fn told(events: &[EventType]) -> (String, String) {
 }
 
 #[component]
-fn Row(
-    id: WebhookId,
-    page: Signal<Page<Webhook>>,
-    list: Load<Page<Webhook>>,
-    test: Callback<Webhook>,
-) -> impl IntoView {
+fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, test: Callback<Webhook>) -> impl IntoView {
     let found = page.with_untracked(|page| page.items.iter().find(|w| w.id == id).cloned());
     found.map(|first| {
-        let webhook = Memo::new(move |last: Option<&Webhook>| {
+        let webhook = Value::following(move |last: Option<&Webhook>| {
             page.with(|page| page.items.iter().find(|w| w.id == id).cloned())
                 .unwrap_or_else(|| last.unwrap_or(&first).clone())
         });
@@ -125,7 +123,7 @@ fn Row(
             let (short, names) = webhook.with(|w| told(&w.events));
             view! { <span class="small muted" title=names.clone()>{short}</span> }
         };
-        let last = Memo::new(move |_| webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
+        let last = Value::memo(move || webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
         view! {
             <tr>
                 <td data-label="On"><Switch label=move || format!("{} delivers", name()) on=on busy=write.busy change=flip /></td>

@@ -6,12 +6,13 @@ use crate::live::{LiveEvent, use_live};
 use crate::load::load;
 use crate::rpc::webhooks as rpc;
 use crate::time;
+use crate::values::Value;
 use domain::webhook::{AuthView, StatsPoint, Webhook, WebhookStats, Window};
 use leptos::prelude::*;
 
 /// The overview of a webhook.
 #[component]
-pub fn Overview(webhook: Signal<Webhook>) -> impl IntoView {
+pub fn Overview(webhook: Value<Webhook>) -> impl IntoView {
     let id = webhook.with_untracked(|w| w.id);
     let span = RwSignal::new("24h".to_owned());
     let window = move || match span.get().as_str() {
@@ -44,7 +45,7 @@ pub fn Overview(webhook: Signal<Webhook>) -> impl IntoView {
 }
 
 #[component]
-fn Figures(stats: Signal<WebhookStats>, waiting: Signal<u64>) -> impl IntoView {
+fn Figures(stats: Value<WebhookStats>, waiting: Signal<u64>) -> impl IntoView {
     let figure = |name: &'static str, value: Signal<String>| {
         view! {
             <div class="card figure">
@@ -72,7 +73,7 @@ const HEIGHT: f64 = 90.0;
 
 /// Succeeded and failed over time. A picture; the figures beside it say the same in words.
 #[component]
-fn Chart(stats: Signal<WebhookStats>) -> impl IntoView {
+fn Chart(stats: Value<WebhookStats>) -> impl IntoView {
     let bars = move || {
         stats.with(|stats| {
             let most = stats.series.iter().map(|p| p.succeeded + p.failed).max().unwrap_or(0).max(1) as f64;
@@ -108,7 +109,7 @@ fn Chart(stats: Signal<WebhookStats>) -> impl IntoView {
 
 /// Which URL each event goes to.
 #[component]
-fn Destinations(webhook: Signal<Webhook>) -> impl IntoView {
+fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
     view! {
         <section class="card">
             <h2>"Where events go"</h2>
@@ -135,7 +136,7 @@ fn Destinations(webhook: Signal<Webhook>) -> impl IntoView {
 }
 
 #[component]
-fn Facts(webhook: Signal<Webhook>) -> impl IntoView {
+fn Facts(webhook: Value<Webhook>) -> impl IntoView {
     let auth = move || {
         webhook.with(|w| match &w.auth {
             AuthView::None => "signature only".to_owned(),

@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::load::{Load, Write};
 use crate::rpc::webhooks as rpc;
 use crate::time;
+use crate::values::Value;
 use domain::webhook::{RotateInput, Webhook};
 use leptos::prelude::*;
 
@@ -23,7 +24,7 @@ pub fn SecretShown(secret: String) -> impl IntoView {
 
 /// Makes a new secret; the old one signs too for a while, so that receivers can change over.
 #[component]
-pub fn RotateCard(webhook: Signal<Webhook>, changed: Load<Webhook>) -> impl IntoView {
+pub fn RotateCard(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView {
     let open = RwSignal::new(false);
     let id = webhook.with_untracked(|w| w.id);
     let overlap = RwSignal::new("24".to_owned());
@@ -65,7 +66,7 @@ pub fn RotateCard(webhook: Signal<Webhook>, changed: Load<Webhook>) -> impl Into
                 .into_any(),
                 None => view! {
                     <Form on_submit=rotate>
-                        <FormProblem problem=write.other_than(["secret", "overlap_hours"]) />
+                        <FormProblem problem=write.other_than(&["secret", "overlap_hours"]) />
                         <p>"Requests carry a signature of each secret in "<code>"webhook-signature"</code>" during the overlap; "<code>"X-Webhook-Signature"</code>" changes at once."
                             {webhook.with_untracked(|w| w.public_key.is_some()).then_some(" The Ed25519 key is renewed too; copy the new public key afterwards.")}
                         </p>

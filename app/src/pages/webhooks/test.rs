@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::load::Write;
 use crate::pages::deliveries::AttemptView;
 use crate::rpc::webhooks as rpc;
+use crate::values::Cell;
 use domain::delivery_log::Attempt;
 use domain::event::EventType;
 use domain::webhook::{TestInput, Webhook};
@@ -16,12 +17,12 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] at_once: bool) -> impl Into
     let first = webhook.events.first().copied().unwrap_or(EventType::ReservationCreated);
     let event = RwSignal::new(first.as_str().to_owned());
     let write = Write::new();
-    let attempt = RwSignal::new(None::<Attempt>);
+    let attempt = Cell::new(None::<Attempt>);
     let send = Callback::new(move |()| {
         let input = TestInput { event_type: EventType::parse(&event.get_untracked()) };
         attempt.set(None);
         write.run(rpc::test_webhook(id, input), move |done| {
-            attempt.try_set(Some(done));
+            attempt.set(Some(done));
         });
     });
     if at_once {
