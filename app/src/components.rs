@@ -96,9 +96,9 @@ pub fn PageHeader(
         <header class="page-header">
             <div>
                 <h1 tabindex="-1">{move || title.get().to_string()}</h1>
-                {lead.map(|lead| view! { <p class="lead">{move || lead.get().to_string()}</p> })}
+                {lead.map(|lead| view! { <p class="lead">{move || lead.get().to_string()}</p> }.into_any())}
             </div>
-            {children.map(|children| view! { <div class="actions">{children()}</div> })}
+            {children.map(|children| view! { <div class="actions">{children()}</div> }.into_any())}
         </header>
     }
 }
@@ -135,8 +135,8 @@ pub fn ErrorState(problem: Problem, #[prop(optional)] retry: Option<Callback<()>
                 <strong>{problem.kind.title()}</strong>
                 <p>{problem.detail}</p>
                 // Loaded anew, so that nothing of the session that ended stays in the page.
-                {login.map(|href| view! { <a class="button" href=href rel="external">"Log in"</a> })}
-                {retry.map(|retry| view! { <Button on_click=retry>"Try again"</Button> })}
+                {login.map(|href| view! { <a class="button" href=href rel="external">"Log in"</a> }.into_any())}
+                {retry.map(|retry| view! { <Button on_click=retry>"Try again"</Button> }.into_any())}
             </div>
         </div>
     }
@@ -159,7 +159,7 @@ pub fn FormProblem(#[prop(into)] problem: Signal<Option<Problem>>) -> impl IntoV
                                     {problem
                                         .errors
                                         .into_iter()
-                                        .map(|e| view! { <li><code>{e.field}</code>": "{e.message}</li> })
+                                        .map(|e| view! { <li><code>{e.field}</code>": "{e.message}</li> }.into_any())
                                         .collect_view()}
                                 </ul>
                             }
@@ -170,6 +170,7 @@ pub fn FormProblem(#[prop(into)] problem: Signal<Option<Problem>>) -> impl IntoV
                     </div>
                 </div>
             }
+            .into_any()
         })
     }
 }

@@ -152,7 +152,7 @@ impl Reader {
                 let shown =
                     first.map(|first| content(Signal::derive(move || self.value.get().unwrap_or(first.clone()))));
                 view! {
-                    {move || above.get().map(|problem| view! { <div class="above"><ErrorState problem=problem retry=retry /></div> })}
+                    {move || above.get().map(|problem| view! { <div class="above"><ErrorState problem=problem retry=retry /></div> }.into_any())}
                     {shown}
                 }
                 .into_any()

@@ -13,7 +13,8 @@ use leptos::prelude::*;
 use leptos_meta::provide_meta_context;
 use leptos_router::components::{A, ParentRoute, Route, Router, Routes};
 use leptos_router::hooks::{use_location, use_navigate};
-use leptos_router::path;
+use leptos_router::{PossibleRouteMatch, path};
+use std::sync::Arc;
 
 /// Who is logged in.
 #[derive(Clone, Copy)]
@@ -106,29 +107,30 @@ pub fn App() -> impl IntoView {
         view! {
             <Router>
                 <Routes fallback=pages::not_found::NotFound>
-                    <Route path=path!("/login") view=pages::login::LoginPage />
-                    <Route path=path!("/setup") view=pages::login::SetupPage />
-                    <ParentRoute path=path!("") view=Frame>
-                        <Route path=path!("") view=pages::home::HomePage />
-                        <Route path=path!("/reserve") view=pages::reserve::ReservePage />
-                        <Route path=path!("/reservations") view=pages::reservations::ReservationsPage />
-                        <Route path=path!("/reservations/:id") view=pages::reservation::ReservationPage />
-                        <Route path=path!("/access-requests") view=pages::access::AccessRequestsPage />
-                        <Route path=path!("/deliveries") view=pages::deliveries::DeliveriesPage />
-                        <Route path=path!("/deliveries/:id") view=pages::deliveries::DeliveryPage />
-                        <Route path=path!("/settings/webhooks") view=pages::webhooks::WebhooksPage />
-                        <Route path=path!("/settings/webhooks/new") view=pages::webhooks::WebhookNewPage />
-                        <Route path=path!("/settings/webhooks/:id") view=pages::webhooks::WebhookPage />
-                        <Route path=path!("/settings/webhooks/:id/edit") view=pages::webhooks::WebhookEditPage />
-                        <Route path=path!("/settings/tokens") view=pages::tokens::TokensPage />
-                        <Route path=path!("/settings/account") view=pages::account::AccountPage />
-                        <Route path=path!("/settings/users") view=pages::users::UsersPage />
-                        <Route path=path!("/settings/catalogue") view=pages::catalogue::CataloguePage />
-                        <Route path=path!("/*any") view=pages::not_found::NotFound />
+                    <Route path=at(path!("/login")) view=pages::login::LoginPage />
+                    <Route path=at(path!("/setup")) view=pages::login::SetupPage />
+                    <ParentRoute path=at(path!("")) view=Frame>
+                        <Route path=at(path!("")) view=pages::home::HomePage />
+                        <Route path=at(path!("/reserve")) view=pages::reserve::ReservePage />
+                        <Route path=at(path!("/reservations")) view=pages::reservations::ReservationsPage />
+                        <Route path=at(path!("/reservations/:id")) view=pages::reservation::ReservationPage />
+                        <Route path=at(path!("/access-requests")) view=pages::access::AccessRequestsPage />
+                        <Route path=at(path!("/deliveries")) view=pages::deliveries::DeliveriesPage />
+                        <Route path=at(path!("/deliveries/:id")) view=pages::deliveries::DeliveryPage />
+                        <Route path=at(path!("/settings/webhooks")) view=pages::webhooks::WebhooksPage />
+                        <Route path=at(path!("/settings/webhooks/new")) view=pages::webhooks::WebhookNewPage />
+                        <Route path=at(path!("/settings/webhooks/:id")) view=pages::webhooks::WebhookPage />
+                        <Route path=at(path!("/settings/webhooks/:id/edit")) view=pages::webhooks::WebhookEditPage />
+                        <Route path=at(path!("/settings/tokens")) view=pages::tokens::TokensPage />
+                        <Route path=at(path!("/settings/account")) view=pages::account::AccountPage />
+                        <Route path=at(path!("/settings/users")) view=pages::users::UsersPage />
+                        <Route path=at(path!("/settings/catalogue")) view=pages::catalogue::CataloguePage />
+                        <Route path=at(path!("/*any")) view=pages::not_found::NotFound />
                     </ParentRoute>
                 </Routes>
             </Router>
         }
+        .into_any()
     };
     visit.show(move |_| {
         view! {
@@ -137,6 +139,11 @@ pub fn App() -> impl IntoView {
             </Show>
         }
     })
+}
+
+/// A path of one type, whatever its segments: the router's code is there once for each.
+fn at(path: impl PossibleRouteMatch + Send + Sync + 'static) -> Arc<dyn PossibleRouteMatch + Send + Sync> {
+    Arc::new(path)
 }
 
 /// A way in the navigation.
@@ -281,7 +288,7 @@ fn ThemeSwitch() -> impl IntoView {
             aria-label=move || if dark.get() { "Use light colours" } else { "Use dark colours" }
             on:click=flip
         >
-            {move || view! { <IconView icon=if dark.get() { Icon::Sun } else { Icon::Moon } /> }}
+            {move || view! { <IconView icon=if dark.get() { Icon::Sun } else { Icon::Moon } /> }.into_any()}
         </button>
     }
 }
@@ -321,51 +328,52 @@ fn Bell() -> impl IntoView {
         },
     );
     view! {
-        <button
-            type="button"
-            class="button quiet bell"
-            aria-label=move || match unread() {
-                0 => "Notifications".to_owned(),
-                n => format!("Notifications, {n} new"),
-            }
-            on:click=show
-        >
-            <IconView icon=Icon::Bell />
-            <Show when=move || unread() != 0>
-                <span class="count" aria-hidden="true">{unread}</span>
-            </Show>
-        </button>
-        <Dialog open=open title="Notifications">
-            {move || {
-                let all = messages.get().unwrap_or_default();
-                if all.is_empty() {
-                    return view! { <p class="muted">"Nothing yet. Berth tells you here what needs your attention."</p> }.into_any();
+            <button
+                type="button"
+                class="button quiet bell"
+                aria-label=move || match unread() {
+                    0 => "Notifications".to_owned(),
+                    n => format!("Notifications, {n} new"),
                 }
-                let item = |message: domain::live::Notification| {
-                    let (icon, word) = match message.severity {
-                        Severity::Info => (Icon::Info, "Information"),
-                        Severity::Warning => (Icon::Warning, "Warning"),
-                        Severity::Error => (Icon::Cross, "Error"),
-                    };
-                    let text = message.message.clone();
-                    view! {
-                        <li class:unread=!message.read>
-                            <IconView icon=icon />
-                            <div class="wrap">
-                                <span class="visually-hidden">{word}": "</span>
-                                {match message.link {
-                                    Some(link) => {
-                                        view! { <a href=link on:click=move |_| open.set(false)>{text}</a> }.into_any()
-                                    }
-                                    None => view! { <span>{text}</span> }.into_any(),
-                                }}
-                                <div class="muted small"><Ago at=message.at /></div>
-                            </div>
-                        </li>
+                on:click=show
+            >
+                <IconView icon=Icon::Bell />
+                <Show when=move || unread() != 0>
+                    <span class="count" aria-hidden="true">{unread}</span>
+                </Show>
+            </button>
+            <Dialog open=open title="Notifications">
+                {move || {
+                    let all = messages.get().unwrap_or_default();
+                    if all.is_empty() {
+                        return view! { <p class="muted">"Nothing yet. Berth tells you here what needs your attention."</p> }.into_any();
                     }
-                };
-                view! { <ul class="notifications">{all.into_iter().map(item).collect_view()}</ul> }.into_any()
-            }}
-        </Dialog>
-    }
+                    let item = |message: domain::live::Notification| {
+                        let (icon, word) = match message.severity {
+                            Severity::Info => (Icon::Info, "Information"),
+                            Severity::Warning => (Icon::Warning, "Warning"),
+                            Severity::Error => (Icon::Cross, "Error"),
+                        };
+                        let text = message.message.clone();
+                        view! {
+                            <li class:unread=!message.read>
+                                <IconView icon=icon />
+                                <div class="wrap">
+                                    <span class="visually-hidden">{word}": "</span>
+                                    {match message.link {
+                                        Some(link) => {
+                                            view! { <a href=link on:click=move |_| open.set(false)>{text}</a> }.into_any()
+                                        }
+                                        None => view! { <span>{text}</span> }.into_any(),
+                                    }}
+                                    <div class="muted small"><Ago at=message.at /></div>
+                                </div>
+                            </li>
+                        }
+    .into_any()
+                    };
+                    view! { <ul class="notifications">{all.into_iter().map(item).collect_view()}</ul> }.into_any()
+                }}
+            </Dialog>
+        }
 }

@@ -53,7 +53,7 @@ pub fn CopyButton(
     };
     view! {
         <button type="button" class="button quiet small copy" on:click=copy>
-            {move || view! { <IconView icon=if said.get() == Some(true) { Icon::Check } else { Icon::Copy } /> }}
+            {move || view! { <IconView icon=if said.get() == Some(true) { Icon::Check } else { Icon::Copy } /> }.into_any()}
             <span aria-live="polite">{words}</span>
         </button>
     }

@@ -78,7 +78,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
                             </thead>
                             <tbody>
                                 {move || {
-                                    items.get().into_iter().map(|request| view! { <Row request=request decide=decide revoke=ask admin=session.is_admin() /> }).collect_view()
+                                    items.get().into_iter().map(|request| view! { <Row request=request decide=decide revoke=ask admin=session.is_admin() /> }.into_any()).collect_view()
                                 }}
                             </tbody>
                         </table>
@@ -127,7 +127,7 @@ fn Row(
             <td data-label="Status">
                 <span>
                     <Chip state=request.status />
-                    {request.decided_by.map(|by| view! { <br /><span class="muted small">"by "{by}</span> })}
+                    {request.decided_by.map(|by| view! { <br /><span class="muted small">"by "{by}</span> }.into_any())}
                 </span>
             </td>
             <td>

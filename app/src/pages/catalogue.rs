@@ -70,6 +70,7 @@ fn TypesPart(types: Types) -> impl IntoView {
                 </td>
             </tr>
         }
+.into_any()
     };
     view! {
         <section class="stack tight">
@@ -190,29 +191,30 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> im
     });
     let schema_error = Signal::derive(move || preview.get().err().or_else(|| write.message("config_schema").get()));
     view! {
-        <Form on_submit=submit>
-            <FormProblem problem=write.other_than(&["slug", "name", "color", "config_schema"]) />
-            <div class="grid-2">
-                <TextInput label="Name" value=name error=write.message("name") />
-                <TextInput label="Slug" value=slug mono=true disabled=!new hint="Never changes; receivers match on it." error=write.message("slug") />
-                <TextInput label="Colour" value=color kind="color" error=write.message("color") />
-            </div>
-            <TextArea label="Config schema" value=schema mono=true rows=10 hint=format!("What a reservation asks for, as JSON Schema; {{}} for nothing. For example {EXAMPLE}") error=schema_error />
-            {move || preview.get().ok().filter(|s| !s.fields.is_empty()).map(|schema| {
-                let state = ConfigState::new(schema, &Default::default());
-                view! {
-                    <fieldset class="card stack tight">
-                        <legend>"People will see"</legend>
-                        <ConfigForm state=state write=Write::new() />
-                    </fieldset>
-                }
-            })}
-            <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
-                <Button look=Look::Primary submit=true busy=write.busy>"Save type"</Button>
-            </div>
-        </Form>
-    }
+            <Form on_submit=submit>
+                <FormProblem problem=write.other_than(&["slug", "name", "color", "config_schema"]) />
+                <div class="grid-2">
+                    <TextInput label="Name" value=name error=write.message("name") />
+                    <TextInput label="Slug" value=slug mono=true disabled=!new hint="Never changes; receivers match on it." error=write.message("slug") />
+                    <TextInput label="Colour" value=color kind="color" error=write.message("color") />
+                </div>
+                <TextArea label="Config schema" value=schema mono=true rows=10 hint=format!("What a reservation asks for, as JSON Schema; {{}} for nothing. For example {EXAMPLE}") error=schema_error />
+                {move || preview.get().ok().filter(|s| !s.fields.is_empty()).map(|schema| {
+                    let state = ConfigState::new(schema, &Default::default());
+                    view! {
+                        <fieldset class="card stack tight">
+                            <legend>"People will see"</legend>
+                            <ConfigForm state=state write=Write::new() />
+                        </fieldset>
+                    }
+    .into_any()
+                })}
+                <div class="dialog-actions">
+                    <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
+                    <Button look=Look::Primary submit=true busy=write.busy>"Save type"</Button>
+                </div>
+            </Form>
+        }
 }
 
 #[component]
@@ -250,6 +252,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
                 </td>
             </tr>
         }
+.into_any()
     };
     let none = move || types.get().is_none_or(|page| page.items.is_empty());
     view! {
@@ -338,7 +341,7 @@ fn ResourceForm(old: Option<Resource>, types: Types, done: Callback<()>, open: R
         <Form on_submit=submit>
             <FormProblem problem=write.other_than(&["name", "resource_type", "location", "specs"]) />
             <TextInput label="Name" value=name error=write.message("name") />
-            {id.is_none().then(|| view! { <Select label="Type" value=kind options=slugs error=write.message("resource_type") /> })}
+            {id.is_none().then(|| view! { <Select label="Type" value=kind options=slugs error=write.message("resource_type") /> }.into_any())}
             <TextInput label="Place" value=location optional=true error=write.message("location") />
             <TextArea label="Specs" value=specs optional=true error=write.message("specs") />
             <RadioCards

@@ -77,7 +77,7 @@ fn Mine() -> impl IntoView {
                         {rows(
                             move || newest.get(),
                             |r: &Reservation| format!("{} {} {}", r.id, r.updated_at.timestamp_micros(), r.provisioning.updated_at.timestamp_micros()),
-                            |reservation| view! { <ReservationRow reservation=reservation /> },
+                            |reservation| view! { <ReservationRow reservation=reservation /> }.into_any(),
                         )}
                         <p class="card-text"><a href="/reservations">"All reservations"</a></p>
                     </Show>
@@ -164,6 +164,7 @@ fn Webhooks() -> impl IntoView {
                 {if webhook.enabled { view! { <Chip state=health /> }.into_any() } else { view! { <Chip state=state /> }.into_any() }}
             </a>
         }
+.into_any()
     };
     view! {
         <section class="stack tight">

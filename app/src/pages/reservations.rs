@@ -41,7 +41,7 @@ pub fn ReservationRow(reservation: Reservation, #[prop(optional)] owner: bool) -
         <a class="reservation-row" href=format!("/reservations/{id}")>
             <strong>{heading}</strong>
             <span class="row">
-                {(status != ReservationStatus::Active).then(|| view! { <Chip state=status /> })} <Chip state=provisioning.status />
+                {(status != ReservationStatus::Active).then(|| view! { <Chip state=status /> }.into_any())} <Chip state=provisioning.status />
             </span>
             <span class="muted small">{format!("{resource_name} · {resource_type}{who}")}</span>
             <span class="muted small">{time::span(start_time, end_time)}</span>
@@ -113,7 +113,7 @@ pub fn ReservationsPage() -> impl IntoView {
                                 let (changed, provisioned) = (r.updated_at, r.provisioning.updated_at);
                                 format!("{} {} {} {}", r.id, changed.timestamp_micros(), provisioned.timestamp_micros(), everyone())
                             },
-                            move |reservation| view! { <ReservationRow reservation=reservation owner=untrack(everyone) /> },
+                            move |reservation| view! { <ReservationRow reservation=reservation owner=untrack(everyone) /> }.into_any(),
                         )}
                     </div>
                 </Show>

@@ -114,10 +114,11 @@ fn Picker(resources: Value<Vec<Resource>>, types: Value<Vec<ResourceType>>) -> i
                     <small>{resource.resource_type}</small>
                     <small>{facts}</small>
                     {(resource.status != ResourceStatus::Available || !resource.bookable)
-                        .then(|| view! { <Chip state=resource.status /> })}
+                        .then(|| view! { <Chip state=resource.status /> }.into_any())}
                 </button>
             </li>
         }
+        .into_any()
     };
     let resource = Value::memo(move || resources.with(|all| all.iter().find(|r| Some(r.id) == chosen.get()).cloned()));
     // What is entered goes only when another resource is chosen.
@@ -285,7 +286,7 @@ fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: Cell<Option<Span>>)
                     {move || length().map(|length| format!("{length}. "))} "Times in "{time::zone()}"."
                 </p>
                 <TextInput label="Title" value=title optional=true hint="So that you find it again." error=write.message("title") />
-                {has_config.then(|| view! { <ConfigForm state=config write=write /> })}
+                {has_config.then(|| view! { <ConfigForm state=config write=write /> }.into_any())}
                 <TextArea
                     label="SSH public key"
                     value=key

@@ -61,7 +61,7 @@ pub fn TokensPage() -> impl IntoView {
                                 </tr>
                             </thead>
                             <tbody>
-                                {move || tokens.get().into_iter().map(|token| view! { <Row token=token revoke=ask /> }).collect_view()}
+                                {move || tokens.get().into_iter().map(|token| view! { <Row token=token revoke=ask /> }.into_any()).collect_view()}
                             </tbody>
                         </table>
                     </TableBox>

@@ -39,7 +39,7 @@ pub fn UsersPage() -> impl IntoView {
                                 <th><span class="visually-hidden">"Actions"</span></th>
                             </tr>
                         </thead>
-                        <tbody>{move || users.get().into_iter().map(|user| view! { <Row user=user edit=edit /> }).collect_view()}</tbody>
+                        <tbody>{move || users.get().into_iter().map(|user| view! { <Row user=user edit=edit /> }.into_any()).collect_view()}</tbody>
                     </table>
                 </TableBox>
             }
@@ -48,7 +48,7 @@ pub fn UsersPage() -> impl IntoView {
             <Make open=making done=done />
         </Dialog>
         <Dialog open=edit_open title="Change user">
-            {move || editing.get().map(|user| view! { <Edit user=user open=edit_open done=done /> })}
+            {move || editing.get().map(|user| view! { <Edit user=user open=edit_open done=done /> }.into_any())}
         </Dialog>
     }
 }
@@ -62,7 +62,7 @@ fn Row(user: User, edit: Callback<User>) -> impl IntoView {
             <td data-label="Username">{user.username.clone()}</td>
             <td data-label="E-mail" class="wrap">{user.email}</td>
             <td data-label="Role">
-                <span class="row">{user.role.as_str()} {user.disabled.then(|| view! { <span class="chip bad">"disabled"</span> })}</span>
+                <span class="row">{user.role.as_str()} {user.disabled.then(|| view! { <span class="chip bad">"disabled"</span> }.into_any())}</span>
             </td>
             <td data-label="Since"><Ago at=user.created_at /></td>
             <td>

@@ -88,6 +88,7 @@ pub fn WebhookPage() -> impl IntoView {
                                 {words}
                             </a>
                         }
+.into_any()
                     })
                     .collect_view()}
             </nav>
@@ -169,6 +170,7 @@ fn StateNotice(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView
                                         "Resume and drop what waits"
                                     </Button>
                                 }
+.into_any()
                             })}
                     </div>
                     <FormProblem problem=write.problem />

@@ -66,6 +66,7 @@ fn Waterfall(timings: Timings) -> impl IntoView {
                 <span class="mono">{time::duration(lasts)}</span>
             </li>
         }
+        .into_any()
     };
     view! {
         <ul class="waterfall" aria-label="Timings">
@@ -89,7 +90,7 @@ fn Verdict(attempt: Attempt) -> impl IntoView {
             <IconView icon=if good { Icon::Check } else { Icon::Warning } />
             <div>
                 <strong>{attempt.diagnosis.message}</strong>
-                {(!attempt.diagnosis.hint.is_empty()).then(|| view! { <p>{attempt.diagnosis.hint}</p> })}
+                {(!attempt.diagnosis.hint.is_empty()).then(|| view! { <p>{attempt.diagnosis.hint}</p> }.into_any())}
             </div>
         </div>
     }
@@ -130,7 +131,7 @@ pub fn AttemptView(attempt: Attempt) -> impl IntoView {
                                 } else {
                                     view! { <CodeBlock text=pretty(&response.body) label="Response body" /> }.into_any()
                                 }}
-                                {response.truncated.then(|| view! { <p class="muted small">"More came than Berth keeps (64 KiB)."</p> })}
+                                {response.truncated.then(|| view! { <p class="muted small">"More came than Berth keeps (64 KiB)."</p> }.into_any())}
                             }
                                 .into_any()
                         }

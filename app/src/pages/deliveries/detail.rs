@@ -96,7 +96,7 @@ fn Shown(delivery: Value<DeliverySummary>, attempts: Value<Vec<Attempt>>, body: 
                     {move || original().map(|id| view! {
                         <dt>"Repeats"</dt>
                         <dd><a href=format!("/deliveries/{id}")><code>{id.to_string()}</code></a></dd>
-                    })}
+                    }.into_any())}
                 </dl>
             </section>
             <section class="stack tight">
@@ -116,7 +116,7 @@ fn Shown(delivery: Value<DeliverySummary>, attempts: Value<Vec<Attempt>>, body: 
                         move |mine| {
                             let attempt = attempts.with_untracked(|all| all.iter().find(|a| key(a) == mine).cloned());
                             let newest = keys.with_untracked(|all| all.first() == Some(&mine));
-                            attempt.map(|attempt| view! { <Entry attempt=attempt open=newest /> })
+                            attempt.map(|attempt| view! { <Entry attempt=attempt open=newest /> }.into_any())
                         },
                     )}
                 </Show>

@@ -158,7 +158,7 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
     let again = Callback::new(move |()| list.again());
     view! {
         <div class="toolbar filters">
-            {webhook.is_none().then(|| view! { <Select label="Webhook" value=input("webhook") options=choices /> })}
+            {webhook.is_none().then(|| view! { <Select label="Webhook" value=input("webhook") options=choices /> }.into_any())}
             <Select label="Event" value=input("event") options=events />
             <Select label="Status" value=input("status") options=statuses />
             <Select label="Time" value=span options=spans />
@@ -236,7 +236,7 @@ fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, redelivered: Callback<()
                             format!("{matched} {word} deliveries match the filters.")
                         }} " Each is sent again as a new delivery of the same event; receivers recognise it by its webhook-id."
                     </p>
-                    {(matched > 10_000).then(|| view! { <p class="muted">"At most 10,000 are redelivered at once."</p> })}
+                    {(matched > 10_000).then(|| view! { <p class="muted">"At most 10,000 are redelivered at once."</p> }.into_any())}
                     <FormProblem problem=write.problem />
                     <div class="dialog-actions">
                         <Button on_click=close>"Back"</Button>

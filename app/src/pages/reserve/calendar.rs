@@ -178,6 +178,7 @@ pub fn Calendar(
                 {time::short(time::weekday(&day))}<br />{time::day(&day)}
             </th>
         }
+        .into_any()
     };
     let cell = move |day: NaiveDate, h: u32| {
         let span = hour(day, h);
@@ -227,6 +228,7 @@ pub fn Calendar(
                 </button>
             </td>
         }
+        .into_any()
     };
     let row = move |h: u32| {
         view! {
@@ -235,6 +237,7 @@ pub fn Calendar(
                 {days().into_iter().map(|day| cell(day, h)).collect_view()}
             </tr>
         }
+        .into_any()
     };
     let range = move || {
         let (first, last) = (week.get(), week.get() + Duration::days(6));

@@ -525,22 +525,23 @@ fn AuthFields(state: State, faults: Faults, old: Option<AuthView>) -> impl IntoV
 fn EventFields(state: State, faults: Faults) -> impl IntoView {
     let error = faults.of("events");
     view! {
-        <fieldset class="events">
-            <legend>"Event Triggers"</legend>
-            {EventType::ALL
-                .into_iter()
-                .map(|event| {
-                    let ticked = RwSignal::new(state.events.with_untracked(|all| all.contains(&event)));
-                    effect(move || {
-                        let on = ticked.get();
-                        state.events.update(|all| if on { all.insert(event); } else { all.remove(&event); });
-                    });
-                    view! { <Checkbox label=event.label() value=ticked hint=event.explanation() /> }
-                })
-                .collect_view()}
-            <p class="error" aria-live="polite">{move || error.get()}</p>
-        </fieldset>
-    }
+            <fieldset class="events">
+                <legend>"Event Triggers"</legend>
+                {EventType::ALL
+                    .into_iter()
+                    .map(|event| {
+                        let ticked = RwSignal::new(state.events.with_untracked(|all| all.contains(&event)));
+                        effect(move || {
+                            let on = ticked.get();
+                            state.events.update(|all| if on { all.insert(event); } else { all.remove(&event); });
+                        });
+                        view! { <Checkbox label=event.label() value=ticked hint=event.explanation() /> }
+    .into_any()
+                    })
+                    .collect_view()}
+                <p class="error" aria-live="polite">{move || error.get()}</p>
+            </fieldset>
+        }
 }
 
 #[component]
@@ -552,47 +553,50 @@ fn PathFields(state: State, faults: Faults) -> impl IntoView {
             .events
             .get()
             .into_iter()
-            .map(|event| view! { <li><span>{event.label()}</span><code>"POST "{paths.url(&base, event)}</code></li> })
+            .map(|event| {
+                view! { <li><span>{event.label()}</span><code>"POST "{paths.url(&base, event)}</code></li> }.into_any()
+            })
             .collect_view()
     };
     view! {
-        <div class="stack tight">
-            <RadioCards
-                legend="Delivery paths"
-                value=state.layout
-                options=vec![
-                    ("guide", "By event", "/reservation, /reservation/cancel, /access-request under the endpoint."),
-                    ("single", "One URL", "Everything to the endpoint itself."),
-                    ("custom", "My own", "A path for each event."),
-                ]
-            />
-            <Show when=move || state.layout.get() == "custom">
-                <div class="grid-2">
-                    {state
-                        .paths
-                        .into_iter()
-                        .map(|(event, path)| {
-                            let field = format!("delivery_paths.paths.{event}");
-                            view! {
-                                <TextInput
-                                    label=event.label()
-                                    value=path
-                                    mono=true
-                                    placeholder="/reservation"
-                                    error=faults.of(field.clone())
-                                    on_blur=faults.leave(field)
-                                />
-                            }
-                        })
-                        .collect_view()}
+            <div class="stack tight">
+                <RadioCards
+                    legend="Delivery paths"
+                    value=state.layout
+                    options=vec![
+                        ("guide", "By event", "/reservation, /reservation/cancel, /access-request under the endpoint."),
+                        ("single", "One URL", "Everything to the endpoint itself."),
+                        ("custom", "My own", "A path for each event."),
+                    ]
+                />
+                <Show when=move || state.layout.get() == "custom">
+                    <div class="grid-2">
+                        {state
+                            .paths
+                            .into_iter()
+                            .map(|(event, path)| {
+                                let field = format!("delivery_paths.paths.{event}");
+                                view! {
+                                    <TextInput
+                                        label=event.label()
+                                        value=path
+                                        mono=true
+                                        placeholder="/reservation"
+                                        error=faults.of(field.clone())
+                                        on_blur=faults.leave(field)
+                                    />
+                                }
+    .into_any()
+                            })
+                            .collect_view()}
+                    </div>
+                </Show>
+                <div class="preview" aria-live="polite">
+                    <p class="label">"Berth will call"</p>
+                    <ul class="destinations">{preview}</ul>
                 </div>
-            </Show>
-            <div class="preview" aria-live="polite">
-                <p class="label">"Berth will call"</p>
-                <ul class="destinations">{preview}</ul>
             </div>
-        </div>
-    }
+        }
 }
 
 #[component]
@@ -669,7 +673,7 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
                                         <IconView icon=Icon::Trash />
                                     </button>
                                 </div>
-                        },
+                        }.into_any(),
                     )}
                     <p class="error" aria-live="polite">{move || faults.of("headers").get()}</p>
                     <div><Button on_click=add><IconView icon=Icon::Plus />"Add header"</Button></div>

@@ -56,7 +56,7 @@ pub fn WebhooksPage() -> impl IntoView {
                                 {rows(
                                     move || ids.get(),
                                     ToString::to_string,
-                                    move |id| view! { <Row id=id page=page list=list test=test /> },
+                                    move |id| view! { <Row id=id page=page list=list test=test /> }.into_any(),
                                 )}
                             </tbody>
                         </table>
@@ -65,7 +65,7 @@ pub fn WebhooksPage() -> impl IntoView {
             }
         })}
         <Dialog open=open title=title wide=true>
-            {move || testing.get().map(|webhook| view! { <TestPanel webhook=webhook at_once=true /> })}
+            {move || testing.get().map(|webhook| view! { <TestPanel webhook=webhook at_once=true /> }.into_any())}
         </Dialog>
     }
 }
@@ -122,6 +122,7 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
         let events = move || {
             let (short, names) = webhook.with(|w| told(&w.events));
             view! { <span class="small muted" title=names.clone()>{short}</span> }
+.into_any()
         };
         let last = Value::memo(move || webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
         view! {
@@ -132,7 +133,7 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
                         <a href=format!("/settings/webhooks/{id}")>{name}</a>
                         <br />
                         <span class="small muted">{move || webhook.with(|w| w.endpoint_url.clone())}</span>
-                        {move || write.problem.get().map(|p| view! { <br /><span class="error" role="alert">{p.detail}</span> })}
+                        {move || write.problem.get().map(|p| view! { <br /><span class="error" role="alert">{p.detail}</span> }.into_any())}
                     </span>
                 </td>
                 <td data-label="Told of">
@@ -141,14 +142,14 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
                 <td data-label="Health">
                     <span>
                         <Standing webhook=webhook />
-                        {move || webhook.with(|w| (w.summary.waiting > 0).then(|| view! { <br /><span class="small muted">{format!("{} waiting", w.summary.waiting)}</span> }))}
+                        {move || webhook.with(|w| (w.summary.waiting > 0).then(|| view! { <br /><span class="small muted">{format!("{} waiting", w.summary.waiting)}</span> }.into_any()))}
                     </span>
                 </td>
                 <td data-label="Success">{move || webhook.with(|w| overview_rate(w.summary.success_rate))}</td>
                 <td data-label="p95" class="nowrap">{move || webhook.with(|w| w.summary.p95_ms.map_or_else(|| "–".to_owned(), time::duration))}</td>
                 <td data-label="Last delivery">
                     {move || match last.get() {
-                        (Some(at), status) => view! { <span><Ago at=at />{status.map(|s| view! { <br /><Chip state=s /> })}</span> }.into_any(),
+                        (Some(at), status) => view! { <span><Ago at=at />{status.map(|s| view! { <br /><Chip state=s /> }.into_any())}</span> }.into_any(),
                         _ => view! { <span class="muted">"never"</span> }.into_any(),
                     }}
                 </td>
@@ -157,6 +158,7 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
                 </td>
             </tr>
         }
+.into_any()
     })
 }
 

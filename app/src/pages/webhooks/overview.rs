@@ -53,6 +53,7 @@ fn Figures(stats: Value<WebhookStats>, waiting: Signal<u64>) -> impl IntoView {
                 <dd>{move || value.get()}</dd>
             </div>
         }
+        .into_any()
     };
     let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), time::duration);
     view! {
@@ -91,6 +92,7 @@ fn Chart(stats: Value<WebhookStats>) -> impl IntoView {
                         <rect class="bad" x=x y=format!("{:.2}", HEIGHT - good - bad) width=w height=format!("{bad:.2}")></rect>
                     </g>
                 }
+.into_any()
             };
             stats.series.iter().enumerate().map(bar).collect_view()
         })
@@ -111,28 +113,29 @@ fn Chart(stats: Value<WebhookStats>) -> impl IntoView {
 #[component]
 fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
     view! {
-        <section class="card">
-            <h2>"Where events go"</h2>
-            <ul class="destinations">
-                {move || {
-                    webhook
-                        .with(|w| {
-                            w.events
-                                .iter()
-                                .map(|event| {
-                                    view! {
-                                        <li>
-                                            <span>{event.label()}</span>
-                                            <code>"POST "{w.delivery_paths.url(&w.endpoint_url, *event)}</code>
-                                        </li>
-                                    }
-                                })
-                                .collect_view()
-                        })
-                }}
-            </ul>
-        </section>
-    }
+            <section class="card">
+                <h2>"Where events go"</h2>
+                <ul class="destinations">
+                    {move || {
+                        webhook
+                            .with(|w| {
+                                w.events
+                                    .iter()
+                                    .map(|event| {
+                                        view! {
+                                            <li>
+                                                <span>{event.label()}</span>
+                                                <code>"POST "{w.delivery_paths.url(&w.endpoint_url, *event)}</code>
+                                            </li>
+                                        }
+    .into_any()
+                                    })
+                                    .collect_view()
+                            })
+                    }}
+                </ul>
+            </section>
+        }
 }
 
 #[component]

@@ -50,11 +50,11 @@ pub fn RotateCard(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoV
         <section class="card stack tight">
             <h2>"Signing secret"</h2>
             <p>"The present one ends in "<code>{move || webhook.with(|w| w.secret_hint.clone())}</code>"."</p>
-            {move || until().map(|until| view! { <p class="muted">{format!("The one before signs too until {}.", time::absolute(until))}</p> })}
+            {move || until().map(|until| view! { <p class="muted">{format!("The one before signs too until {}.", time::absolute(until))}</p> }.into_any())}
             {move || webhook.with(|w| w.public_key.clone()).map(|key| view! {
                 <p>"Requests also carry a "<code>"v1a"</code>" signature. Your service verifies it with this public key, which is no secret."</p>
                 <CodeBlock text=key label="Ed25519 public key" />
-            })}
+            }.into_any())}
             <div><Button on_click=start><IconView icon=Icon::Key />"Rotate secret"</Button></div>
         </section>
         <Dialog open=open title="Rotate the signing secret">

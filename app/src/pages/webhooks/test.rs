@@ -55,7 +55,7 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] at_once: bool) -> impl Into
                 <Show when=move || write.busy.get()>
                     <p class="muted row"><span class="spinner" aria-hidden="true"></span>"Waiting for the answer …"</p>
                 </Show>
-                {move || attempt.get().map(|attempt| view! { <h2 class="visually-hidden">"Result"</h2><AttemptView attempt=attempt /> })}
+                {move || attempt.get().map(|attempt| view! { <h2 class="visually-hidden">"Result"</h2><AttemptView attempt=attempt /> }.into_any())}
             </div>
         </div>
     }
