@@ -8,6 +8,7 @@ mod fields;
 mod icon;
 mod rows;
 mod times;
+mod when;
 
 pub use chips::*;
 pub use code::*;
@@ -17,6 +18,7 @@ pub use fields::*;
 pub use icon::*;
 pub use rows::*;
 pub use times::*;
+pub use when::*;
 
 use crate::values::Value;
 use domain::page::Page;
@@ -75,9 +77,9 @@ pub fn Button(
                 }
             }
         >
-            <Show when=move || busy.get()>
+            <When when=move || busy.get()>
                 <span class="spinner" aria-hidden="true"></span>
-            </Show>
+            </When>
             {children()}
         </button>
     }
@@ -223,10 +225,10 @@ pub fn More<T: Clone + Send + Sync + 'static>(
 ) -> impl IntoView {
     let there_is = move || page.with(|page| page.next_cursor.is_some());
     view! {
-        <Show when=there_is>
+        <When when=there_is>
             <div class="more">
                 <Button busy=busy on_click=next>"Show more"</Button>
             </div>
-        </Show>
+        </When>
     }
 }

@@ -134,9 +134,9 @@ pub fn App() -> impl IntoView {
     };
     visit.show(move |_| {
         view! {
-            <Show when=move || session.known.get() fallback=Skeleton>
+            <When when=move || session.known.get() fallback=Skeleton>
                 {routes()}
-            </Show>
+            </When>
         }
     })
 }
@@ -207,7 +207,7 @@ fn Frame() -> impl IntoView {
     let log_out = Write::new();
     let out = Callback::new(move |()| log_out.run(session::log_out(), move |()| session.end()));
     view! {
-        <Show when=move || session.info.with(Option::is_some) fallback=Skeleton>
+        <When when=move || session.info.with(Option::is_some) fallback=Skeleton>
             <a class="skip button" href="#main">"Skip to content"</a>
             <div class="shell">
                 <header class="topbar">
@@ -235,18 +235,18 @@ fn Frame() -> impl IntoView {
                             <Way href="/reserve" icon=Icon::Calendar words="Reserve" />
                             <Way href="/reservations" icon=Icon::List words="Reservations" />
                             <Way href="/access-requests" icon=Icon::Lock words="Access requests" />
-                            <Show when=move || session.is_admin()>
+                            <When when=move || session.is_admin()>
                                 <Way href="/deliveries" icon=Icon::Send words="Deliveries" />
-                            </Show>
+                            </When>
                         </ul>
                         <div>
                             <h2>"Settings"</h2>
                             <ul>
-                                <Show when=move || session.is_admin()>
+                                <When when=move || session.is_admin()>
                                     <Way href="/settings/webhooks" icon=Icon::Webhook words="Webhook Integrations" />
                                     <Way href="/settings/catalogue" icon=Icon::Stack words="Catalogue" />
                                     <Way href="/settings/users" icon=Icon::Person words="Users" />
-                                </Show>
+                                </When>
                                 <Way href="/settings/tokens" icon=Icon::Key words="API tokens" />
                                 <Way href="/settings/account" icon=Icon::Settings words="Account" />
                             </ul>
@@ -257,7 +257,7 @@ fn Frame() -> impl IntoView {
                     <leptos_router::components::Outlet />
                 </main>
             </div>
-        </Show>
+        </When>
     }
 }
 
@@ -328,52 +328,51 @@ fn Bell() -> impl IntoView {
         },
     );
     view! {
-            <button
-                type="button"
-                class="button quiet bell"
-                aria-label=move || match unread() {
-                    0 => "Notifications".to_owned(),
-                    n => format!("Notifications, {n} new"),
+        <button
+            type="button"
+            class="button quiet bell"
+            aria-label=move || match unread() {
+                0 => "Notifications".to_owned(),
+                n => format!("Notifications, {n} new"),
+            }
+            on:click=show
+        >
+            <IconView icon=Icon::Bell />
+            <When when=move || unread() != 0>
+                <span class="count" aria-hidden="true">{unread}</span>
+            </When>
+        </button>
+        <Dialog open=open title="Notifications">
+            {move || {
+                let all = messages.get().unwrap_or_default();
+                if all.is_empty() {
+                    return view! { <p class="muted">"Nothing yet. Berth tells you here what needs your attention."</p> }.into_any();
                 }
-                on:click=show
-            >
-                <IconView icon=Icon::Bell />
-                <Show when=move || unread() != 0>
-                    <span class="count" aria-hidden="true">{unread}</span>
-                </Show>
-            </button>
-            <Dialog open=open title="Notifications">
-                {move || {
-                    let all = messages.get().unwrap_or_default();
-                    if all.is_empty() {
-                        return view! { <p class="muted">"Nothing yet. Berth tells you here what needs your attention."</p> }.into_any();
-                    }
-                    let item = |message: domain::live::Notification| {
-                        let (icon, word) = match message.severity {
-                            Severity::Info => (Icon::Info, "Information"),
-                            Severity::Warning => (Icon::Warning, "Warning"),
-                            Severity::Error => (Icon::Cross, "Error"),
-                        };
-                        let text = message.message.clone();
-                        view! {
-                            <li class:unread=!message.read>
-                                <IconView icon=icon />
-                                <div class="wrap">
-                                    <span class="visually-hidden">{word}": "</span>
-                                    {match message.link {
-                                        Some(link) => {
-                                            view! { <a href=link on:click=move |_| open.set(false)>{text}</a> }.into_any()
-                                        }
-                                        None => view! { <span>{text}</span> }.into_any(),
-                                    }}
-                                    <div class="muted small"><Ago at=message.at /></div>
-                                </div>
-                            </li>
-                        }
-    .into_any()
+                let item = |message: domain::live::Notification| {
+                    let (icon, word) = match message.severity {
+                        Severity::Info => (Icon::Info, "Information"),
+                        Severity::Warning => (Icon::Warning, "Warning"),
+                        Severity::Error => (Icon::Cross, "Error"),
                     };
-                    view! { <ul class="notifications">{all.into_iter().map(item).collect_view()}</ul> }.into_any()
-                }}
-            </Dialog>
-        }
+                    let text = message.message.clone();
+                    view! {
+                        <li class:unread=!message.read>
+                            <IconView icon=icon />
+                            <div class="wrap">
+                                <span class="visually-hidden">{word}": "</span>
+                                {match message.link {
+                                    Some(link) => {
+                                        view! { <a href=link on:click=move |_| open.set(false)>{text}</a> }.into_any()
+                                    }
+                                    None => view! { <span>{text}</span> }.into_any(),
+                                }}
+                                <div class="muted small"><Ago at=message.at /></div>
+                            </div>
+                        </li>
+                    }.into_any()
+                };
+                view! { <ul class="notifications">{all.into_iter().map(item).collect_view()}</ul> }.into_any()
+            }}
+        </Dialog>
+    }
 }

@@ -1,6 +1,6 @@
 //! A modal dialog: the browser's own, which keeps and returns the focus.
 
-use super::{Icon, IconView};
+use super::{Icon, IconView, When};
 use crate::values::effect;
 use leptos::html;
 use leptos::prelude::*;
@@ -32,7 +32,7 @@ pub fn Dialog(
             aria-label=move || name.get().to_string()
             on:close=move |_| open.set(false)
         >
-            <Show when=move || open.get()>
+            <When when=move || open.get()>
                 <div class="dialog-head">
                     <h2>{title.get().to_string()}</h2>
                     <button type="button" class="button quiet small" aria-label="Close" on:click=move |_| open.set(false)>
@@ -40,7 +40,7 @@ pub fn Dialog(
                     </button>
                 </div>
                 <div class="dialog-body">{children()}</div>
-            </Show>
+            </When>
         </dialog>
     }
 }

@@ -132,29 +132,28 @@ pub fn Select(
     let described = described(&id);
     let input_id = id.clone();
     let input = view! {
-            <select
-                id=input_id
-                aria-describedby=described
-                aria-invalid=move || error.get().is_some().to_string()
-                on:change=move |event| value.set(event_target_value(&event))
-            >
-                {move || {
-                    options
-                        .get()
-                        .into_iter()
-                        .map(|(option, words)| {
-                            let is = option.clone();
-                            view! {
-                                <option value=option selected=move || value.get() == is>
-                                    {words}
-                                </option>
-                            }
-    .into_any()
-                        })
-                        .collect_view()
-                }}
-            </select>
-        };
+        <select
+            id=input_id
+            aria-describedby=described
+            aria-invalid=move || error.get().is_some().to_string()
+            on:change=move |event| value.set(event_target_value(&event))
+        >
+            {move || {
+                options
+                    .get()
+                    .into_iter()
+                    .map(|(option, words)| {
+                        let is = option.clone();
+                        view! {
+                            <option value=option selected=move || value.get() == is>
+                                {words}
+                            </option>
+                        }.into_any()
+                    })
+                    .collect_view()
+            }}
+        </select>
+    };
     view! { <Field id=id label=label hint=hint error=error optional=optional>{input}</Field> }
 }
 
@@ -222,33 +221,32 @@ pub fn RadioCards(
 ) -> impl IntoView {
     let name = field_id();
     view! {
-            <fieldset class="cards">
-                <legend>{legend}</legend>
-                <div>
-                    {options
-                        .into_iter()
-                        .map(|(option, words, explanation)| {
-                            view! {
-                                <label class="card-choice" class:chosen=move || value.get() == option>
-                                    <input
-                                        type="radio"
-                                        name=name.clone()
-                                        value=option
-                                        prop:checked=move || value.get() == option
-                                        on:change=move |_| value.set(option.to_owned())
-                                    />
-                                    <span>
-                                        <strong>{words}</strong>
-                                        <small>{explanation}</small>
-                                    </span>
-                                </label>
-                            }
-    .into_any()
-                        })
-                        .collect_view()}
-                </div>
-            </fieldset>
-        }
+        <fieldset class="cards">
+            <legend>{legend}</legend>
+            <div>
+                {options
+                    .into_iter()
+                    .map(|(option, words, explanation)| {
+                        view! {
+                            <label class="card-choice" class:chosen=move || value.get() == option>
+                                <input
+                                    type="radio"
+                                    name=name.clone()
+                                    value=option
+                                    prop:checked=move || value.get() == option
+                                    on:change=move |_| value.set(option.to_owned())
+                                />
+                                <span>
+                                    <strong>{words}</strong>
+                                    <small>{explanation}</small>
+                                </span>
+                            </label>
+                        }.into_any()
+                    })
+                    .collect_view()}
+            </div>
+        </fieldset>
+    }
 }
 
 /// A form: Enter sends it, the browser's own validation stays out of the way. After a refusal the first field at fault

@@ -60,7 +60,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
         {list.show(move |page| {
             let items = Value::derive(move || page.get().items);
             view! {
-                <Show
+                <When
                     when=move || !items.with(Vec::is_empty)
                     fallback=|| view! { <EmptyState icon=Icon::Lock title="No requests here" /> }
                 >
@@ -83,7 +83,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
                             </tbody>
                         </table>
                     </TableBox>
-                </Show>
+                </When>
             }
         })}
         <Dialog open=confirm title="Revoke this access?">

@@ -69,8 +69,7 @@ fn TypesPart(types: Types) -> impl IntoView {
                     </div>
                 </td>
             </tr>
-        }
-.into_any()
+        }.into_any()
     };
     view! {
         <section class="stack tight">
@@ -81,7 +80,7 @@ fn TypesPart(types: Types) -> impl IntoView {
             {types.show(move |page| {
                 let items = Value::derive(move || page.get().items);
                 view! {
-                    <Show
+                    <When
                         when=move || !items.with(Vec::is_empty)
                         fallback=|| view! { <EmptyState icon=Icon::Stack title="No types yet"><p>"A type says what its reservations ask for, and webhooks are told by type."</p></EmptyState> }
                     >
@@ -99,7 +98,7 @@ fn TypesPart(types: Types) -> impl IntoView {
                                 <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
                             </table>
                         </TableBox>
-                    </Show>
+                    </When>
                 }
             })}
         </section>
@@ -191,30 +190,29 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> im
     });
     let schema_error = Signal::derive(move || preview.get().err().or_else(|| write.message("config_schema").get()));
     view! {
-            <Form on_submit=submit>
-                <FormProblem problem=write.other_than(&["slug", "name", "color", "config_schema"]) />
-                <div class="grid-2">
-                    <TextInput label="Name" value=name error=write.message("name") />
-                    <TextInput label="Slug" value=slug mono=true disabled=!new hint="Never changes; receivers match on it." error=write.message("slug") />
-                    <TextInput label="Colour" value=color kind="color" error=write.message("color") />
-                </div>
-                <TextArea label="Config schema" value=schema mono=true rows=10 hint=format!("What a reservation asks for, as JSON Schema; {{}} for nothing. For example {EXAMPLE}") error=schema_error />
-                {move || preview.get().ok().filter(|s| !s.fields.is_empty()).map(|schema| {
-                    let state = ConfigState::new(schema, &Default::default());
-                    view! {
-                        <fieldset class="card stack tight">
-                            <legend>"People will see"</legend>
-                            <ConfigForm state=state write=Write::new() />
-                        </fieldset>
-                    }
-    .into_any()
-                })}
-                <div class="dialog-actions">
-                    <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
-                    <Button look=Look::Primary submit=true busy=write.busy>"Save type"</Button>
-                </div>
-            </Form>
-        }
+        <Form on_submit=submit>
+            <FormProblem problem=write.other_than(&["slug", "name", "color", "config_schema"]) />
+            <div class="grid-2">
+                <TextInput label="Name" value=name error=write.message("name") />
+                <TextInput label="Slug" value=slug mono=true disabled=!new hint="Never changes; receivers match on it." error=write.message("slug") />
+                <TextInput label="Colour" value=color kind="color" error=write.message("color") />
+            </div>
+            <TextArea label="Config schema" value=schema mono=true rows=10 hint=format!("What a reservation asks for, as JSON Schema; {{}} for nothing. For example {EXAMPLE}") error=schema_error />
+            {move || preview.get().ok().filter(|s| !s.fields.is_empty()).map(|schema| {
+                let state = ConfigState::new(schema, &Default::default());
+                view! {
+                    <fieldset class="card stack tight">
+                        <legend>"People will see"</legend>
+                        <ConfigForm state=state write=Write::new() />
+                    </fieldset>
+                }.into_any()
+            })}
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
+                <Button look=Look::Primary submit=true busy=write.busy>"Save type"</Button>
+            </div>
+        </Form>
+    }
 }
 
 #[component]
@@ -251,8 +249,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
                     </div>
                 </td>
             </tr>
-        }
-.into_any()
+        }.into_any()
     };
     let none = move || types.get().is_none_or(|page| page.items.is_empty());
     view! {
@@ -264,7 +261,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
             {resources.show(move |page| {
                 let items = Value::derive(move || page.get().items);
                 view! {
-                    <Show
+                    <When
                         when=move || !items.with(Vec::is_empty)
                         fallback=|| view! { <EmptyState icon=Icon::Server title="No resources yet"><p>"Make a type first, then its resources."</p></EmptyState> }
                     >
@@ -283,7 +280,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
                                 <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
                             </table>
                         </TableBox>
-                    </Show>
+                    </When>
                 }
             })}
         </section>

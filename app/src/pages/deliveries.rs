@@ -53,40 +53,39 @@ pub fn DeliveryRows(
 ) -> impl IntoView {
     let ids = Value::memo(move || items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
     view! {
-            <TableBox label="Deliveries">
-                <table class="cards-on-phone deliveries">
-                    <thead>
-                        <tr>
-                            <th>"Event"</th>
-                            <th>"Status"</th>
-                            {(!compact).then(|| view! { <th>"Webhook"</th> }.into_any())}
-                            <th>"Answer"</th>
-                            {(!compact).then(|| view! { <th>"Took"</th> }.into_any())}
-                            <th>"When"</th>
-                        </tr>
-                    </thead>
-                    <tbody>
-                        {rows(
-                            move || ids.get(),
-                            ToString::to_string,
-                            move |id| {
-                                let first = items.with_untracked(|items| items.iter().find(|d| d.id == id).cloned());
-                                first
-                                    .map(|first| {
-                                        let delivery = Value::following(move |last: Option<&DeliverySummary>| {
-                                            items
-                                                .with(|items| items.iter().find(|d| d.id == id).cloned())
-                                                .unwrap_or_else(|| last.unwrap_or(&first).clone())
-                                        });
-                                        view! { <DeliveryRow delivery=delivery compact=compact linked=linked /> }
-    .into_any()
-                                    })
-                            },
-                        )}
-                    </tbody>
-                </table>
-            </TableBox>
-        }
+        <TableBox label="Deliveries">
+            <table class="cards-on-phone deliveries">
+                <thead>
+                    <tr>
+                        <th>"Event"</th>
+                        <th>"Status"</th>
+                        {(!compact).then(|| view! { <th>"Webhook"</th> }.into_any())}
+                        <th>"Answer"</th>
+                        {(!compact).then(|| view! { <th>"Took"</th> }.into_any())}
+                        <th>"When"</th>
+                    </tr>
+                </thead>
+                <tbody>
+                    {rows(
+                        move || ids.get(),
+                        ToString::to_string,
+                        move |id| {
+                            let first = items.with_untracked(|items| items.iter().find(|d| d.id == id).cloned());
+                            first
+                                .map(|first| {
+                                    let delivery = Value::following(move |last: Option<&DeliverySummary>| {
+                                        items
+                                            .with(|items| items.iter().find(|d| d.id == id).cloned())
+                                            .unwrap_or_else(|| last.unwrap_or(&first).clone())
+                                    });
+                                    view! { <DeliveryRow delivery=delivery compact=compact linked=linked /> }.into_any()
+                                })
+                        },
+                    )}
+                </tbody>
+            </table>
+        </TableBox>
+    }
 }
 
 #[component]
@@ -111,30 +110,29 @@ fn DeliveryRow(delivery: Value<DeliverySummary>, compact: bool, linked: bool) ->
         })
     };
     view! {
-            <tr>
-                <td data-label="Event">
-                    <span class="wrap">
-                        {heading} {now.test.then(|| view! { " " <span class="chip">"test"</span> }.into_any())}
-                        {now.redelivery_of.is_some().then(|| view! { " " <span class="chip">"again"</span> }.into_any())}
-                        {now
-                            .reservation_id
-                            .filter(|_| !compact)
-                            .map(|id| view! { <br /><span class="small muted mono short-id" title=id.clone()>{id.clone()}</span> }.into_any())}
-                    </span>
-                </td>
-                <td data-label="Status"><DeliveryState delivery=delivery /></td>
-                {(!compact).then(|| view! { <td data-label="Webhook"><a href=format!("/settings/webhooks/{}", now.webhook_id)>{now.webhook_name}</a></td> }.into_any())}
-                <td data-label="Answer">{answer}</td>
-                {(!compact)
-                    .then(|| {
-                        view! {
-                            <td data-label="Took" class="nowrap">
-                                {move || delivery.with(|d| d.duration_ms.map_or_else(|| "–".to_owned(), time::duration))}
-                            </td>
-                        }
-    .into_any()
-                    })}
-                <td data-label="When"><Ago at=created /></td>
-            </tr>
-        }
+        <tr>
+            <td data-label="Event">
+                <span class="wrap">
+                    {heading} {now.test.then(|| view! { " " <span class="chip">"test"</span> }.into_any())}
+                    {now.redelivery_of.is_some().then(|| view! { " " <span class="chip">"again"</span> }.into_any())}
+                    {now
+                        .reservation_id
+                        .filter(|_| !compact)
+                        .map(|id| view! { <br /><span class="small muted mono short-id" title=id.clone()>{id.clone()}</span> }.into_any())}
+                </span>
+            </td>
+            <td data-label="Status"><DeliveryState delivery=delivery /></td>
+            {(!compact).then(|| view! { <td data-label="Webhook"><a href=format!("/settings/webhooks/{}", now.webhook_id)>{now.webhook_name}</a></td> }.into_any())}
+            <td data-label="Answer">{answer}</td>
+            {(!compact)
+                .then(|| {
+                    view! {
+                        <td data-label="Took" class="nowrap">
+                            {move || delivery.with(|d| d.duration_ms.map_or_else(|| "–".to_owned(), time::duration))}
+                        </td>
+                    }.into_any()
+                })}
+            <td data-label="When"><Ago at=created /></td>
+        </tr>
+    }
 }

@@ -25,13 +25,13 @@ pub fn HomePage() -> impl IntoView {
         </PageHeader>
         <div class="stack">
             <Mine />
-            <Show when=move || session.is_admin()>
+            <When when=move || session.is_admin()>
                 <Requests />
                 <div class="columns">
                     <Latest />
                     <Webhooks />
                 </div>
-            </Show>
+            </When>
         </div>
     }
 }
@@ -64,7 +64,7 @@ fn Mine() -> impl IntoView {
                     items
                 });
                 view! {
-                    <Show
+                    <When
                         when=move || !newest.with(Vec::is_empty)
                         fallback=|| {
                             view! {
@@ -80,7 +80,7 @@ fn Mine() -> impl IntoView {
                             |reservation| view! { <ReservationRow reservation=reservation /> }.into_any(),
                         )}
                         <p class="card-text"><a href="/reservations">"All reservations"</a></p>
-                    </Show>
+                    </When>
                 }
             })}
         </section>
@@ -98,7 +98,7 @@ fn Requests() -> impl IntoView {
         }
     });
     view! {
-        <Show when=move || count() != 0>
+        <When when=move || count() != 0>
             <Notice kind="warning">
                 <p>
                     {move || match count() {
@@ -107,7 +107,7 @@ fn Requests() -> impl IntoView {
                     }} <a href="/access-requests">"Decide"</a>
                 </p>
             </Notice>
-        </Show>
+        </When>
     }
 }
 
@@ -135,12 +135,12 @@ fn Latest() -> impl IntoView {
             {list.show(|page| {
                 let items = Value::derive(move || page.get().items);
                 view! {
-                    <Show
+                    <When
                         when=move || !items.with(Vec::is_empty)
                         fallback=|| view! { <p class="card muted">"None yet. They appear here as they happen."</p> }
                     >
                         <DeliveryRows items=items compact=true />
-                    </Show>
+                    </When>
                 }
             })}
         </section>
@@ -163,8 +163,7 @@ fn Webhooks() -> impl IntoView {
                 <strong>{webhook.name}</strong>
                 {if webhook.enabled { view! { <Chip state=health /> }.into_any() } else { view! { <Chip state=state /> }.into_any() }}
             </a>
-        }
-.into_any()
+        }.into_any()
     };
     view! {
         <section class="stack tight">

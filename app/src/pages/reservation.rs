@@ -61,71 +61,69 @@ fn Shown(reservation: Value<Reservation>, deliveries: Value<Vec<DeliverySummary>
     let cancel = Callback::new(move |()| cancelling.set(true));
     let status = Value::derive(move || reservation.with(|r| r.status));
     view! {
-            <PageHeader title=title lead=move || reservation.with(|r| time::span(r.start_time, r.end_time))>
-                <Show when=active>
-                    <Button on_click=modify>"Modify"</Button>
-                    <Button look=Look::Danger on_click=cancel>"Cancel reservation"</Button>
-                </Show>
-            </PageHeader>
-            <div class="columns">
-                <div class="stack">
-                    <ProvisioningCard reservation=reservation deliveries=deliveries />
-                    <Show when=move || session.is_admin() || !deliveries.with(Vec::is_empty)>
-                        <section class="stack tight">
-                            <h2>"Deliveries"</h2>
-                            <Show
-                                when=move || !deliveries.with(Vec::is_empty)
-                                fallback=|| view! { <p class="card muted">"No webhook is told of this reservation."</p> }
-                            >
-                                <DeliveryRows items=deliveries compact=true linked=session.is_admin() />
-                            </Show>
-                        </section>
-                    </Show>
-                </div>
-                <section class="card">
-                    <h2>"Details"</h2>
-                    <dl class="facts">
-                        <dt>"Status"</dt>
-                        <dd>
-                            {move || view! { <Chip state=status.get() /> }.into_any()}
-                            {move || reservation.with(|r| r.cancelled_by.clone().map(|by| {
-                                let reason = if r.cancel_reason.is_empty() { String::new() } else { format!(": {}", r.cancel_reason) };
-                                view! { <p class="small muted">{format!("by {by}{reason}")}</p> }
-    .into_any()
-                            }))}
-                        </dd>
-                        <dt>"Resource"</dt>
-                        <dd>{move || reservation.with(|r| format!("{} ({})", r.resource_name, r.resource_type))}</dd>
-                        <dt>"Starts"</dt>
-                        <dd>{move || reservation.with(|r| time::absolute(r.start_time))}</dd>
-                        <dt>"Ends"</dt>
-                        <dd>{move || reservation.with(|r| time::absolute(r.end_time))}</dd>
-                        <dt>"Reserved by"</dt>
-                        <dd>{move || reservation.with(|r| r.user_id.clone())}</dd>
-                        <dt>"Number"</dt>
-                        <dd><code>{move || reservation.with(|r| r.id.to_string())}</code></dd>
-                        <dt>"SSH key"</dt>
-                        <dd>
-                            {move || reservation.with(|r| match r.user_ssh_key.as_str() {
-                                "" => view! { <span class="muted">"none"</span> }.into_any(),
-                                key => view! { <code>{short_key(key)}</code> }.into_any(),
-                            })}
-                        </dd>
-                        {move || reservation.with(|r| r.additional_config.iter().map(|(name, value)| {
-                            view! { <dt>{name.clone()}</dt><dd>{plain(value)}</dd> }
-    .into_any()
-                        }).collect_view())}
-                    </dl>
-                    <p class="muted small below">"Times in "{time::zone()}"."</p>
-                </section>
+        <PageHeader title=title lead=move || reservation.with(|r| time::span(r.start_time, r.end_time))>
+            <When when=active>
+                <Button on_click=modify>"Modify"</Button>
+                <Button look=Look::Danger on_click=cancel>"Cancel reservation"</Button>
+            </When>
+        </PageHeader>
+        <div class="columns">
+            <div class="stack">
+                <ProvisioningCard reservation=reservation deliveries=deliveries />
+                <When when=move || session.is_admin() || !deliveries.with(Vec::is_empty)>
+                    <section class="stack tight">
+                        <h2>"Deliveries"</h2>
+                        <When
+                            when=move || !deliveries.with(Vec::is_empty)
+                            fallback=|| view! { <p class="card muted">"No webhook is told of this reservation."</p> }
+                        >
+                            <DeliveryRows items=deliveries compact=true linked=session.is_admin() />
+                        </When>
+                    </section>
+                </When>
             </div>
-            <Dialog open=modifying title="Modify reservation">
-                <Modify reservation=reservation.get_untracked() open=modifying />
-            </Dialog>
-            <Dialog open=cancelling title="Cancel this reservation?">
-                <Cancel reservation=reservation.get_untracked() open=cancelling />
-            </Dialog>
-        }
+            <section class="card">
+                <h2>"Details"</h2>
+                <dl class="facts">
+                    <dt>"Status"</dt>
+                    <dd>
+                        {move || view! { <Chip state=status.get() /> }.into_any()}
+                        {move || reservation.with(|r| r.cancelled_by.clone().map(|by| {
+                            let reason = if r.cancel_reason.is_empty() { String::new() } else { format!(": {}", r.cancel_reason) };
+                            view! { <p class="small muted">{format!("by {by}{reason}")}</p> }.into_any()
+                        }))}
+                    </dd>
+                    <dt>"Resource"</dt>
+                    <dd>{move || reservation.with(|r| format!("{} ({})", r.resource_name, r.resource_type))}</dd>
+                    <dt>"Starts"</dt>
+                    <dd>{move || reservation.with(|r| time::absolute(r.start_time))}</dd>
+                    <dt>"Ends"</dt>
+                    <dd>{move || reservation.with(|r| time::absolute(r.end_time))}</dd>
+                    <dt>"Reserved by"</dt>
+                    <dd>{move || reservation.with(|r| r.user_id.clone())}</dd>
+                    <dt>"Number"</dt>
+                    <dd><code>{move || reservation.with(|r| r.id.to_string())}</code></dd>
+                    <dt>"SSH key"</dt>
+                    <dd>
+                        {move || reservation.with(|r| match r.user_ssh_key.as_str() {
+                            "" => view! { <span class="muted">"none"</span> }.into_any(),
+                            key => view! { <code>{short_key(key)}</code> }.into_any(),
+                        })}
+                    </dd>
+                    {move || reservation.with(|r| r.additional_config.iter().map(|(name, value)| {
+                        view! { <dt>{name.clone()}</dt><dd>{plain(value)}</dd> }.into_any()
+                    }).collect_view())}
+                </dl>
+                <p class="muted small below">"Times in "{time::zone()}"."</p>
+            </section>
+        </div>
+        <Dialog open=modifying title="Modify reservation">
+            <Modify reservation=reservation.get_untracked() open=modifying />
+        </Dialog>
+        <Dialog open=cancelling title="Cancel this reservation?">
+            <Cancel reservation=reservation.get_untracked() open=cancelling />
+        </Dialog>
+    }
 }
 
 /// A value of a configuration or of a receiver's details as text.
@@ -196,57 +194,55 @@ fn ProvisioningCard(reservation: Value<Reservation>, deliveries: Value<Vec<Deliv
     let progress = move || state.with(|p| p.progress.filter(|_| matches!(p.status, Provisioning | Releasing)));
     let changed = Signal::derive(move || state.with(|p| p.updated_at));
     view! {
-            <section class="card stack" aria-live="polite">
-                <h2 class="row">"Provisioning "{move || view! { <Chip state=status.get() /> }.into_any()}</h2>
-                <ol class="steps">{steps}</ol>
-                {move || state.with(|p| (!p.message.is_empty()).then(|| {
-                    let class = if p.status == Failed { "notice error" } else { "notice" };
-                    view! {
-                        <div class=class>
-                            <IconView icon=if p.status == Failed { Icon::Warning } else { Icon::Info } />
-                            <div><p>{p.message.clone()}</p></div>
-                        </div>
-                    }
-    .into_any()
-                }))}
-                {move || progress().map(|percent| view! {
-                    <div>
-                        <div class="progress" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" aria-valuenow=percent.to_string()>
-                            <div style:width=format!("{percent}%")></div>
-                        </div>
-                        <p class="small muted">{format!("{percent} %")}</p>
+        <section class="card stack" aria-live="polite">
+            <h2 class="row">"Provisioning "{move || view! { <Chip state=status.get() /> }.into_any()}</h2>
+            <ol class="steps">{steps}</ol>
+            {move || state.with(|p| (!p.message.is_empty()).then(|| {
+                let class = if p.status == Failed { "notice error" } else { "notice" };
+                view! {
+                    <div class=class>
+                        <IconView icon=if p.status == Failed { Icon::Warning } else { Icon::Info } />
+                        <div><p>{p.message.clone()}</p></div>
                     </div>
-                }.into_any())}
-                {move || state.with(|p| p.estimated_ready_time.clone().filter(|_| matches!(p.status, Waiting | Provisioning)).map(|estimate| {
-                    view! { <p>"Ready in about "<strong>{estimate}</strong>"."</p> }
-    .into_any()
-                }))}
-                {move || state.with(|p| p.access_info.clone().filter(|_| p.status == Ready && !over.get()).map(|access| view! { <Access access=access /> }.into_any()))}
-                {move || (status.get() == Waiting && !over.get()).then(|| if told.get() {
-                    view! {
-                        <p class="muted">"The team that owns this resource has been told. This page changes by itself when their service answers."</p>
-                    }
-                    .into_any()
-                } else if session.is_admin() {
-                    view! {
-                        <p class="muted">
-                            "No service makes this resource ready by itself. "
-                            <a href="/settings/webhooks/new">"Add a webhook for it"</a>"."
-                        </p>
-                    }
-                    .into_any()
-                } else {
-                    view! { <p class="muted">"No service makes this resource ready by itself. Ask an administrator how to get it."</p> }.into_any()
-                })}
-                {move || state.with(|p| (!p.details.is_empty()).then(|| view! {
-                    <details>
-                        <summary>"What the service told"</summary>
-                        <Details state=p.clone() />
-                    </details>
-                }.into_any()))}
-                <p class="muted small">"Changed "<Ago at=changed /></p>
-            </section>
-        }
+                }.into_any()
+            }))}
+            {move || progress().map(|percent| view! {
+                <div>
+                    <div class="progress" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" aria-valuenow=percent.to_string()>
+                        <div style:width=format!("{percent}%")></div>
+                    </div>
+                    <p class="small muted">{format!("{percent} %")}</p>
+                </div>
+            }.into_any())}
+            {move || state.with(|p| p.estimated_ready_time.clone().filter(|_| matches!(p.status, Waiting | Provisioning)).map(|estimate| {
+                view! { <p>"Ready in about "<strong>{estimate}</strong>"."</p> }.into_any()
+            }))}
+            {move || state.with(|p| p.access_info.clone().filter(|_| p.status == Ready && !over.get()).map(|access| view! { <Access access=access /> }.into_any()))}
+            {move || (status.get() == Waiting && !over.get()).then(|| if told.get() {
+                view! {
+                    <p class="muted">"The team that owns this resource has been told. This page changes by itself when their service answers."</p>
+                }
+                .into_any()
+            } else if session.is_admin() {
+                view! {
+                    <p class="muted">
+                        "No service makes this resource ready by itself. "
+                        <a href="/settings/webhooks/new">"Add a webhook for it"</a>"."
+                    </p>
+                }
+                .into_any()
+            } else {
+                view! { <p class="muted">"No service makes this resource ready by itself. Ask an administrator how to get it."</p> }.into_any()
+            })}
+            {move || state.with(|p| (!p.details.is_empty()).then(|| view! {
+                <details>
+                    <summary>"What the service told"</summary>
+                    <Details state=p.clone() />
+                </details>
+            }.into_any()))}
+            <p class="muted small">"Changed "<Ago at=changed /></p>
+        </section>
+    }
 }
 
 #[component]
@@ -265,23 +261,22 @@ fn Access(access: AccessInfo) -> impl IntoView {
         ("Account", access.username),
     ];
     view! {
-            {command
-                .map(|command| {
-                    view! {
-                        <div class="ssh">
-                            <code>{command.clone()}</code>
-                            <CopyButton text=command label="Copy command" />
-                        </div>
-                    }
-    .into_any()
-                })}
-            <dl class="facts">
-                {facts
-                    .into_iter()
-                    .filter_map(|(name, value)| value.map(|value| view! { <dt>{name}</dt><dd><code>{value}</code></dd> }.into_any()))
-                    .collect_view()}
-            </dl>
-        }
+        {command
+            .map(|command| {
+                view! {
+                    <div class="ssh">
+                        <code>{command.clone()}</code>
+                        <CopyButton text=command label="Copy command" />
+                    </div>
+                }.into_any()
+            })}
+        <dl class="facts">
+            {facts
+                .into_iter()
+                .filter_map(|(name, value)| value.map(|value| view! { <dt>{name}</dt><dd><code>{value}</code></dd> }.into_any()))
+                .collect_view()}
+        </dl>
+    }
 }
 
 #[component]

@@ -83,9 +83,9 @@ pub fn ReservationsPage() -> impl IntoView {
             <a class="button primary" href="/reserve"><IconView icon=Icon::Plus />"Reserve"</a>
         </PageHeader>
         <div class="toolbar">
-            <Show when=move || session.is_admin()>
+            <When when=move || session.is_admin()>
                 <Select label="Whose" value=whose options=words([("mine", "Mine"), ("all", "Everyone's")]) />
-            </Show>
+            </When>
             <Select
                 label="Status"
                 value=status
@@ -95,7 +95,7 @@ pub fn ReservationsPage() -> impl IntoView {
         {list.show(move |page| {
             let items = Value::memo(move || page.get().items);
             view! {
-                <Show
+                <When
                     when=move || !items.with(Vec::is_empty)
                     fallback=|| {
                         view! {
@@ -116,7 +116,7 @@ pub fn ReservationsPage() -> impl IntoView {
                             move |reservation| view! { <ReservationRow reservation=reservation owner=untrack(everyone) /> }.into_any(),
                         )}
                     </div>
-                </Show>
+                </When>
                 <More page=page busy=more.busy next=next />
                 <FormProblem problem=more.problem />
             }

@@ -38,9 +38,9 @@ pub fn ReservePage() -> impl IntoView {
             types.show(move |page| {
                 let types = Value::memo(move || page.get().items);
                 view! {
-                    <Show when=move || !resources.with(Vec::is_empty) fallback=NothingYet>
+                    <When when=move || !resources.with(Vec::is_empty) fallback=NothingYet>
                         <Picker resources=resources types=types />
-                    </Show>
+                    </When>
                 }
             })
         })}
@@ -332,7 +332,7 @@ fn RequestAccess(id: ResourceId) -> impl IntoView {
                 <h2>"You need access to reserve this"</h2>
                 <p class="muted">"Its owners decide who may. Tell them what you need it for."</p>
             </div>
-            <Show
+            <When
                 when=move || waits.get()
                 fallback=move || {
                     view! {
@@ -350,7 +350,7 @@ fn RequestAccess(id: ResourceId) -> impl IntoView {
                     <p>"Your request waits for a decision. You are told here as soon as there is one."</p>
                     <a href="/access-requests">"Your requests"</a>
                 </Notice>
-            </Show>
+            </When>
         </section>
     }
 }

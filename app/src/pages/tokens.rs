@@ -38,7 +38,7 @@ pub fn TokensPage() -> impl IntoView {
         </PageHeader>
         {list.show(move |tokens| {
             view! {
-                <Show
+                <When
                     when=move || !tokens.with(Vec::is_empty)
                     fallback=|| {
                         view! {
@@ -65,7 +65,7 @@ pub fn TokensPage() -> impl IntoView {
                             </tbody>
                         </table>
                     </TableBox>
-                </Show>
+                </When>
             }
         })}
         <Dialog open=making title="New API token">

@@ -87,8 +87,7 @@ pub fn WebhookPage() -> impl IntoView {
                             >
                                 {words}
                             </a>
-                        }
-.into_any()
+                        }.into_any()
                     })
                     .collect_view()}
             </nav>
@@ -169,8 +168,7 @@ fn StateNotice(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView
                                     <Button look=Look::Quiet busy=write.busy on_click=Callback::new(move |()| resume(true))>
                                         "Resume and drop what waits"
                                     </Button>
-                                }
-.into_any()
+                                }.into_any()
                             })}
                     </div>
                     <FormProblem problem=write.problem />

@@ -101,7 +101,7 @@ fn Shown(delivery: Value<DeliverySummary>, attempts: Value<Vec<Attempt>>, body: 
             </section>
             <section class="stack tight">
                 <h2>"Attempts"</h2>
-                <Show
+                <When
                     when=move || !keys.with(Vec::is_empty)
                     fallback=move || {
                         view! {
@@ -119,7 +119,7 @@ fn Shown(delivery: Value<DeliverySummary>, attempts: Value<Vec<Attempt>>, body: 
                             attempt.map(|attempt| view! { <Entry attempt=attempt open=newest /> }.into_any())
                         },
                     )}
-                </Show>
+                </When>
             </section>
         </div>
     }
@@ -153,9 +153,9 @@ fn Entry(attempt: Attempt, open: bool) -> impl IntoView {
                 <span class="muted small">{took}</span>
                 <span class="muted small"><Ago at=started /></span>
             </summary>
-            <Show when=move || unfolded.get()>
+            <When when=move || unfolded.get()>
                 <AttemptView attempt=attempt.clone() />
-            </Show>
+            </When>
         </details>
     }
 }

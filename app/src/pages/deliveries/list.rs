@@ -162,25 +162,25 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
             <Select label="Event" value=input("event") options=events />
             <Select label="Status" value=input("status") options=statuses />
             <Select label="Time" value=span options=spans />
-            <Show when=move || between.get()>
+            <When when=move || between.get()>
                 <TextInput label="From" value=since kind="datetime-local" />
                 <TextInput label="To" value=until kind="datetime-local" error=backwards />
-            </Show>
+            </When>
             <TextInput label="Reservation" value=input("reservation") placeholder="rsv-…" mono=true />
             <div class="row">
-                <Show when=filtered>
+                <When when=filtered>
                     <Button look=Look::Quiet on_click=clear>"Clear"</Button>
-                </Show>
+                </When>
                 <Button on_click=Callback::new(move |()| replaying.set(true))><IconView icon=Icon::Retry />"Redeliver many"</Button>
             </div>
         </div>
-        <Show when=move || between.get()>
+        <When when=move || between.get()>
             <p class="muted small">"Times in "{time::zone()}"."</p>
-        </Show>
+        </When>
         {list.show(move |page| {
             let items = Value::derive(move || page.get().items);
             view! {
-                <Show
+                <When
                     when=move || !items.with(Vec::is_empty)
                     fallback=move || {
                         view! {
@@ -191,7 +191,7 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
                     }
                 >
                     <DeliveryRows items=items />
-                </Show>
+                </When>
                 <More page=page busy=more.busy next=next />
                 <FormProblem problem=more.problem />
             }

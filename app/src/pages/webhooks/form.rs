@@ -525,23 +525,22 @@ fn AuthFields(state: State, faults: Faults, old: Option<AuthView>) -> impl IntoV
 fn EventFields(state: State, faults: Faults) -> impl IntoView {
     let error = faults.of("events");
     view! {
-            <fieldset class="events">
-                <legend>"Event Triggers"</legend>
-                {EventType::ALL
-                    .into_iter()
-                    .map(|event| {
-                        let ticked = RwSignal::new(state.events.with_untracked(|all| all.contains(&event)));
-                        effect(move || {
-                            let on = ticked.get();
-                            state.events.update(|all| if on { all.insert(event); } else { all.remove(&event); });
-                        });
-                        view! { <Checkbox label=event.label() value=ticked hint=event.explanation() /> }
-    .into_any()
-                    })
-                    .collect_view()}
-                <p class="error" aria-live="polite">{move || error.get()}</p>
-            </fieldset>
-        }
+        <fieldset class="events">
+            <legend>"Event Triggers"</legend>
+            {EventType::ALL
+                .into_iter()
+                .map(|event| {
+                    let ticked = RwSignal::new(state.events.with_untracked(|all| all.contains(&event)));
+                    effect(move || {
+                        let on = ticked.get();
+                        state.events.update(|all| if on { all.insert(event); } else { all.remove(&event); });
+                    });
+                    view! { <Checkbox label=event.label() value=ticked hint=event.explanation() /> }.into_any()
+                })
+                .collect_view()}
+            <p class="error" aria-live="polite">{move || error.get()}</p>
+        </fieldset>
+    }
 }
 
 #[component]
@@ -559,44 +558,43 @@ fn PathFields(state: State, faults: Faults) -> impl IntoView {
             .collect_view()
     };
     view! {
-            <div class="stack tight">
-                <RadioCards
-                    legend="Delivery paths"
-                    value=state.layout
-                    options=vec![
-                        ("guide", "By event", "/reservation, /reservation/cancel, /access-request under the endpoint."),
-                        ("single", "One URL", "Everything to the endpoint itself."),
-                        ("custom", "My own", "A path for each event."),
-                    ]
-                />
-                <Show when=move || state.layout.get() == "custom">
-                    <div class="grid-2">
-                        {state
-                            .paths
-                            .into_iter()
-                            .map(|(event, path)| {
-                                let field = format!("delivery_paths.paths.{event}");
-                                view! {
-                                    <TextInput
-                                        label=event.label()
-                                        value=path
-                                        mono=true
-                                        placeholder="/reservation"
-                                        error=faults.of(field.clone())
-                                        on_blur=faults.leave(field)
-                                    />
-                                }
-    .into_any()
-                            })
-                            .collect_view()}
-                    </div>
-                </Show>
-                <div class="preview" aria-live="polite">
-                    <p class="label">"Berth will call"</p>
-                    <ul class="destinations">{preview}</ul>
+        <div class="stack tight">
+            <RadioCards
+                legend="Delivery paths"
+                value=state.layout
+                options=vec![
+                    ("guide", "By event", "/reservation, /reservation/cancel, /access-request under the endpoint."),
+                    ("single", "One URL", "Everything to the endpoint itself."),
+                    ("custom", "My own", "A path for each event."),
+                ]
+            />
+            <When when=move || state.layout.get() == "custom">
+                <div class="grid-2">
+                    {state
+                        .paths
+                        .into_iter()
+                        .map(|(event, path)| {
+                            let field = format!("delivery_paths.paths.{event}");
+                            view! {
+                                <TextInput
+                                    label=event.label()
+                                    value=path
+                                    mono=true
+                                    placeholder="/reservation"
+                                    error=faults.of(field.clone())
+                                    on_blur=faults.leave(field)
+                                />
+                            }.into_any()
+                        })
+                        .collect_view()}
                 </div>
+            </When>
+            <div class="preview" aria-live="polite">
+                <p class="label">"Berth will call"</p>
+                <ul class="destinations">{preview}</ul>
             </div>
-        }
+        </div>
+    }
 }
 
 #[component]
@@ -611,7 +609,7 @@ fn SecretFields(state: State, faults: Faults) -> impl IntoView {
                     ("own", "Use my own", "Paste the one your service has already."),
                 ]
             />
-            <Show when=move || state.secret.get() == "own">
+            <When when=move || state.secret.get() == "own">
                 <TextInput
                     label="Secret"
                     value=state.own_secret
@@ -622,7 +620,7 @@ fn SecretFields(state: State, faults: Faults) -> impl IntoView {
                     error=faults.of("secret")
                     on_blur=faults.leave("secret")
                 />
-            </Show>
+            </When>
         </div>
     }
 }
@@ -687,7 +685,7 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
                         ("custom".to_owned(), "My own waits".to_owned()),
                     ]
                 />
-                <Show when=move || state.retry.get() == "custom">
+                <When when=move || state.retry.get() == "custom">
                     <TextInput
                         label="Waits"
                         value=state.waits
@@ -696,7 +694,7 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
                         error=faults.of("retry.waits")
                         on_blur=faults.leave("retry.waits")
                     />
-                </Show>
+                </When>
                 <div class="grid-2">
                     <TextInput
                         label="Requests at once"

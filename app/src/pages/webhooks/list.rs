@@ -37,7 +37,7 @@ pub fn WebhooksPage() -> impl IntoView {
         {list.show(move |page| {
             let ids = Value::memo(move || page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
             view! {
-                <Show when=move || !ids.with(Vec::is_empty) fallback=FirstSteps>
+                <When when=move || !ids.with(Vec::is_empty) fallback=FirstSteps>
                     <TableBox label="Webhooks">
                         <table class="cards-on-phone">
                             <thead>
@@ -61,7 +61,7 @@ pub fn WebhooksPage() -> impl IntoView {
                             </tbody>
                         </table>
                     </TableBox>
-                </Show>
+                </When>
             }
         })}
         <Dialog open=open title=title wide=true>
@@ -121,8 +121,7 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
         let name = move || webhook.with(|w| w.name.clone());
         let events = move || {
             let (short, names) = webhook.with(|w| told(&w.events));
-            view! { <span class="small muted" title=names.clone()>{short}</span> }
-.into_any()
+            view! { <span class="small muted" title=names.clone()>{short}</span> }.into_any()
         };
         let last = Value::memo(move || webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
         view! {
@@ -157,8 +156,7 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
                     <Button label=format!("Test Webhook {}", webhook.with_untracked(|w| w.name.clone())) on_click=Callback::new(move |()| test.run(webhook.get_untracked()))>"Test"</Button>
                 </td>
             </tr>
-        }
-.into_any()
+        }.into_any()
     })
 }
 

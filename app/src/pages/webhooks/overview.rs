@@ -91,8 +91,7 @@ fn Chart(stats: Value<WebhookStats>) -> impl IntoView {
                         <rect class="good" x=x.clone() y=format!("{:.2}", HEIGHT - good) width=w.clone() height=format!("{good:.2}")></rect>
                         <rect class="bad" x=x y=format!("{:.2}", HEIGHT - good - bad) width=w height=format!("{bad:.2}")></rect>
                     </g>
-                }
-.into_any()
+                }.into_any()
             };
             stats.series.iter().enumerate().map(bar).collect_view()
         })
@@ -113,29 +112,28 @@ fn Chart(stats: Value<WebhookStats>) -> impl IntoView {
 #[component]
 fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
     view! {
-            <section class="card">
-                <h2>"Where events go"</h2>
-                <ul class="destinations">
-                    {move || {
-                        webhook
-                            .with(|w| {
-                                w.events
-                                    .iter()
-                                    .map(|event| {
-                                        view! {
-                                            <li>
-                                                <span>{event.label()}</span>
-                                                <code>"POST "{w.delivery_paths.url(&w.endpoint_url, *event)}</code>
-                                            </li>
-                                        }
-    .into_any()
-                                    })
-                                    .collect_view()
-                            })
-                    }}
-                </ul>
-            </section>
-        }
+        <section class="card">
+            <h2>"Where events go"</h2>
+            <ul class="destinations">
+                {move || {
+                    webhook
+                        .with(|w| {
+                            w.events
+                                .iter()
+                                .map(|event| {
+                                    view! {
+                                        <li>
+                                            <span>{event.label()}</span>
+                                            <code>"POST "{w.delivery_paths.url(&w.endpoint_url, *event)}</code>
+                                        </li>
+                                    }.into_any()
+                                })
+                                .collect_view()
+                        })
+                }}
+            </ul>
+        </section>
+    }
 }
 
 #[component]

@@ -52,9 +52,9 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] at_once: bool) -> impl Into
             </section>
             <FormProblem problem=write.problem />
             <div aria-live="polite">
-                <Show when=move || write.busy.get()>
+                <When when=move || write.busy.get()>
                     <p class="muted row"><span class="spinner" aria-hidden="true"></span>"Waiting for the answer …"</p>
-                </Show>
+                </When>
                 {move || attempt.get().map(|attempt| view! { <h2 class="visually-hidden">"Result"</h2><AttemptView attempt=attempt /> }.into_any())}
             </div>
         </div>
