@@ -659,18 +659,18 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
                         move || state.headers.get(),
                         |row| row.key.to_string(),
                         move |row| view! {
-                                <div class="header-row">
-                                    <TextInput label="Name" value=row.name mono=true placeholder="X-Team" error=message(row.key, "name") />
-                                    <TextInput label="Value" value=row.value mono=true error=message(row.key, "value") />
-                                    <button
-                                        type="button"
-                                        class="button quiet"
-                                        aria-label=move || format!("Remove header {}", row.name.get())
-                                        on:click=move |_| state.headers.update(|rows| rows.retain(|other| other.key != row.key))
-                                    >
-                                        <IconView icon=Icon::Trash />
-                                    </button>
-                                </div>
+                            <div class="header-row">
+                                <TextInput label="Name" value=row.name mono=true placeholder="X-Team" error=message(row.key, "name") />
+                                <TextInput label="Value" value=row.value mono=true error=message(row.key, "value") />
+                                <button
+                                    type="button"
+                                    class="button quiet"
+                                    aria-label=move || format!("Remove header {}", row.name.get())
+                                    on:click=move |_| state.headers.update(|rows| rows.retain(|other| other.key != row.key))
+                                >
+                                    <IconView icon=Icon::Trash />
+                                </button>
+                            </div>
                         }.into_any(),
                     )}
                     <p class="error" aria-live="polite">{move || faults.of("headers").get()}</p>
