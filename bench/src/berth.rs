@@ -169,10 +169,10 @@ impl Berth {
         made["id"].as_i64().context("the webhook has no id")
     }
 
-    /// How many deliveries of a webhook are not finished, from its list entry.
-    pub async fn waiting(&self, webhook: i64) -> anyhow::Result<u64> {
-        let webhook = self.call(reqwest::Method::GET, &format!("/webhooks/{webhook}"), None).await?;
-        webhook["summary"]["waiting"].as_u64().context("the webhook has no summary")
+    /// Whether a delivery that the receivers got is not recorded yet.
+    pub async fn is_sending(&self) -> anyhow::Result<bool> {
+        let page = self.call(reqwest::Method::GET, "/deliveries?status=sending&limit=1", None).await?;
+        Ok(!page["items"].as_array().context("the log has no items")?.is_empty())
     }
 
     /// Resident memory in MB (Linux).

@@ -13,6 +13,10 @@ use clap::{Parser, Subcommand};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
 
+/// The same as Berth's, so that the ceiling is that of the same client.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures Berth.
 #[derive(Parser)]
 struct Arguments {

@@ -65,6 +65,23 @@ fn sent_us(body: &[u8]) -> Option<u64> {
     std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
+/// A request under way; also one whose sender is killed ends.
+struct Open(Arc<Memory>);
+
+impl Open {
+    fn begin(memory: &Arc<Memory>) -> Self {
+        let open = memory.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        memory.peak.fetch_max(open, Ordering::Relaxed);
+        Self(memory.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn receive(
     State(memory): State<Arc<Memory>>,
     Path(lane): Path<String>,
@@ -72,8 +89,7 @@ async fn receive(
     body: Bytes,
 ) -> axum::response::Response {
     let arrived = now_us();
-    let open = memory.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-    memory.peak.fetch_max(open, Ordering::Relaxed);
+    let _open = Open::begin(&memory);
     {
         let mut lanes = memory.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.entry(lane).or_default();
@@ -89,7 +105,6 @@ async fn receive(
     if behaviour.delay_ms > 0 {
         tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
     }
-    memory.in_flight.fetch_sub(1, Ordering::Relaxed);
     let status = behaviour.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(StatusCode::OK);
     (status, [("content-type", "application/json")], r#"{"status":"accepted"}"#).into_response()
 }

@@ -86,9 +86,9 @@ async fn until_received(receiver: &Receiver, lane: &str, count: u64, limit: Dura
     }
 }
 
-async fn until_recorded(berth: &Berth, webhook: i64, limit: Duration) -> anyhow::Result<()> {
+async fn until_recorded(berth: &Berth, limit: Duration) -> anyhow::Result<()> {
     let started = Instant::now();
-    while berth.waiting(webhook).await? > 0 {
+    while berth.is_sending().await? {
         anyhow::ensure!(started.elapsed() < limit, "deliveries stay unfinished");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -157,7 +157,7 @@ async fn drained_per_second(
     let started = Instant::now();
     berth.call(Method::POST, &format!("/webhooks/{webhook}/resume"), Some(json!({}))).await?;
     until_received(receiver, "drain", count, Duration::from_secs(300)).await?;
-    until_recorded(berth, webhook, Duration::from_secs(60)).await?;
+    until_recorded(berth, Duration::from_secs(60)).await?;
     Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
@@ -169,7 +169,7 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceiling
     let berth = Berth::start(engine, &rows.run.postgres).await?;
     let resources = berth.catalogue("bench", 64).await?;
     let webhook =
-        berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
+        berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 512})).await?;
     let count = if rows.run.quick { 8_000 } else { 40_000 };
     let rate = drained_per_second(&berth, receiver, &resources, webhook, count, 0).await?;
     let (share, target) = match engine {
@@ -215,16 +215,14 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
     let resources = berth.catalogue("bench", 64).await?;
-    let webhook = berth
-        .webhook("throughput", &receiver.endpoint("throughput", ""), "bench", json!({"max_in_flight": 256}))
-        .await?;
+    berth.webhook("throughput", &receiver.endpoint("throughput", ""), "bench", json!({"max_in_flight": 256})).await?;
     receiver.reset().await?;
     let count = if rows.run.quick { 8_000 } else { 40_000 };
     let started = Instant::now();
     let loaded: Loaded = part(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
     anyhow::ensure!(loaded.errors == 0, "{} reservations were refused", loaded.errors);
     until_received(receiver, "throughput", count, Duration::from_secs(120)).await?;
-    until_recorded(&berth, webhook, Duration::from_secs(60)).await?;
+    until_recorded(&berth, Duration::from_secs(60)).await?;
     let rate = count as f64 / started.elapsed().as_secs_f64();
     let target = if engine == Engine::Postgres { "≥ 3,000/s" } else { "" };
     rows.add(
@@ -308,9 +306,10 @@ async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> 
             };
             berth.webhook(&slug, &endpoint, &slug, json!({})).await?;
         }
-        let _: Loaded = part(&load_arguments(&berth, &resources, 1_000, 8, Some(200.0), 0)).await?;
+        let warm_up = if rows.run.quick { 400 } else { 1_000 };
+        let _: Loaded = part(&load_arguments(&berth, &resources, warm_up, 8, Some(200.0), 0)).await?;
         receiver.reset().await?;
-        let count = if rows.run.quick { 2_000 } else { 12_000 };
+        let count = if rows.run.quick { 1_600 } else { 12_000 };
         let _: Loaded = part(&load_arguments(&berth, &resources, count, 16, Some(400.0), 1_000)).await?;
         until_received(receiver, "healthy", count / 100 * 98, Duration::from_secs(60)).await?;
         p99[n] = receiver.report("healthy").await?.p99_ms;
@@ -329,8 +328,9 @@ async fn idle(rows: &mut Rows<'_>, engine: Engine) -> anyhow::Result<()> {
         return Ok(());
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let seconds = if rows.run.quick { 10 } else { 30 };
+    // PostgreSQL's sessions tell of what they did with a delay of up to ten seconds.
+    tokio::time::sleep(Duration::from_secs(if engine == Engine::Postgres { 11 } else { 3 })).await;
+    let seconds = if rows.run.quick { 6 } else { 30 };
     let before = (berth.cpu_seconds(), statements(&berth, engine).await?);
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let after = (berth.cpu_seconds(), statements(&berth, engine).await?);
@@ -412,14 +412,14 @@ async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceili
 
 /// Writes finished deliveries straight into the database: nobody waits for two million requests.
 async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) -> anyhow::Result<()> {
-    let columns = "id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, due_at, created_at, updated_at, ended_at";
+    let columns = "id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, created_at, updated_at, ended_at";
     let now = chrono::Utc::now().timestamp_millis() - 86_400_000;
     match engine {
         Engine::Postgres => {
             let mut connection: sqlx::PgConnection =
                 <sqlx::PgConnection as sqlx::Connection>::connect(&berth.database_url).await?;
             let sql = format!(
-                "INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, repeat('x', 900), 'succeeded', false, 1, 4, 200, 1.0, {now}, {now}, {now}, {now} FROM generate_series(1, {count}) n"
+                "INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, repeat('x', 900), 'succeeded', false, 1, 4, 200, 1.0, {now}, {now}, {now} FROM generate_series(1, {count}) n"
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
             let sql = format!(
@@ -433,7 +433,7 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
                 <sqlx::SqliteConnection as sqlx::Connection>::connect(&berth.database_url).await?;
             let series = format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})");
             let sql = format!(
-                "{series} INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, printf('%.900c', 'x'), 'succeeded', 0, 1, 4, 200, 1.0, {now}, {now}, {now}, {now} FROM s"
+                "{series} INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, printf('%.900c', 'x'), 'succeeded', 0, 1, 4, 200, 1.0, {now}, {now}, {now} FROM s"
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
             let sql = format!(

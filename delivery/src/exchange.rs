@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use domain::delivery_log::{Attempt, Outcome, ReceivedResponse, SentRequest};
 use domain::webhook::Header;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -65,7 +66,7 @@ fn client(
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .user_agent(&config.user_agent)
-        .pool_max_idle_per_host(256)
+        .pool_max_idle_per_host(4_096)
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_nodelay(true)
         .build()
@@ -122,18 +123,14 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
                 .and_then(|value| domain::retry::parse_retry_after(value, now));
             let diagnosis =
                 diagnosis::of_response(job, received.status, &received.headers, &received.body, received.truncated);
-            let response = shown(&received, &sent.secrets);
+            let (response, echoed) = shown(&received, &sent.secrets);
             // What is made of it is shown too.
-            let echoes = sent
-                .secrets
-                .iter()
-                .any(|secret| received.body.windows(secret.len().max(1)).any(|w| w == secret.as_bytes()));
-            let answer = if echoes { Bytes::from(response.body.clone()) } else { received.body };
+            let answer = if echoed { Bytes::from(response.body.clone()) } else { received.body };
             (Some(received.status), Some(response), answer, retry_after, diagnosis)
         }
         Err(failure) => (None, None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url)),
     };
-    diagnosis.message = redacted(diagnosis.message, &sent.secrets);
+    diagnosis.message = redacted(diagnosis.message.into(), &sent.secrets).into_owned();
     let outcome =
         if diagnosis.code == domain::delivery_log::DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
     let attempt = Attempt {
@@ -148,7 +145,8 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
             method: "POST".into(),
             url: job.url.to_string(),
             headers: sent.record,
-            body: String::from_utf8_lossy(&job.body).into_owned(),
+            // The job's; whoever shows the record has it.
+            body: String::new(),
         },
         response,
         diagnosis,
@@ -304,33 +302,38 @@ async fn send(
 }
 
 /// A text without the credentials that were sent: services for trying things out echo them.
-fn redacted(text: String, secrets: &[String]) -> String {
+fn redacted<'a>(text: Cow<'a, str>, secrets: &[String]) -> Cow<'a, str> {
     // What is that short stands in many a text by chance.
     secrets.iter().filter(|secret| secret.len() >= 4).fold(text, |text, secret| {
-        if text.contains(secret.as_str()) { text.replace(secret.as_str(), REDACTED) } else { text }
+        if text.contains(secret.as_str()) { Cow::Owned(text.replace(secret.as_str(), REDACTED)) } else { text }
     })
 }
 
-/// A response fit to be stored and shown.
-fn shown(received: &Received, secrets: &[String]) -> ReceivedResponse {
-    let clean = |bytes: &[u8]| redacted(String::from_utf8_lossy(bytes).replace('\0', "\u{2400}"), secrets);
-    ReceivedResponse {
+/// Bytes of a receiver as text that can be stored and shown.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { text }
+}
+
+/// A response fit to be stored and shown, and whether its body echoed a credential.
+fn shown(received: &Received, secrets: &[String]) -> (ReceivedResponse, bool) {
+    let plain = text(&received.body);
+    let body = redacted(Cow::Borrowed(&*plain), secrets);
+    let echoed = matches!(body, Cow::Owned(_));
+    let headers = received.headers.iter().take(100).map(|(name, value)| Header {
+        name: name.as_str().to_owned(),
+        // A receiver's cookies are its own secrets.
+        value: if *name == http::header::SET_COOKIE {
+            REDACTED.into()
+        } else {
+            redacted(text(value.as_bytes()), secrets).chars().take(4_096).collect()
+        },
+    });
+    let response = ReceivedResponse {
         version: received.version.into(),
-        headers: received
-            .headers
-            .iter()
-            .take(100)
-            .map(|(name, value)| Header {
-                name: name.as_str().to_owned(),
-                // A receiver's cookies are its own secrets.
-                value: if *name == http::header::SET_COOKIE {
-                    REDACTED.into()
-                } else {
-                    clean(value.as_bytes()).chars().take(4_096).collect()
-                },
-            })
-            .collect(),
-        body: clean(&received.body),
+        headers: headers.collect(),
+        body: body.into_owned(),
         truncated: received.truncated,
-    }
+    };
+    (response, echoed)
 }

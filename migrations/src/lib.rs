@@ -2,7 +2,9 @@
 
 mod m0001_start;
 mod m0002_webhook_options;
+mod m0003_outbox;
 
+pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
@@ -14,7 +16,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_start::Migration), Box::new(m0002_webhook_options::Migration)]
+        vec![
+            Box::new(m0001_start::Migration),
+            Box::new(m0002_webhook_options::Migration),
+            Box::new(m0003_outbox::Migration),
+        ]
     }
 }
 

@@ -47,11 +47,11 @@ pub async fn open(config: &Config) -> Result<Service, String> {
 /// # Errors
 /// A sentence for the operator.
 pub async fn open_with(config: &Config, clock: Arc<dyn service::Clock>) -> Result<Service, String> {
-    let (write, read) = service::connect(&config.service.database_url).await.map_err(|error| error.to_string())?;
-    migrations::up(&write)
+    let connections = service::connect(&config.service.database_url).await.map_err(|error| error.to_string())?;
+    migrations::up(connections.writer())
         .await
         .map_err(|error| format!("The database schema could not be brought up to date: {error}"))?;
-    Service::open_with(config.service.clone(), clock, write, read).map_err(|error| error.to_string())
+    Service::open_with(config.service.clone(), clock, connections).map_err(|error| error.to_string())
 }
 
 /// Makes the administrator of the settings, if nobody exists yet.

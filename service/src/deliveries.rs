@@ -2,6 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
+use crate::outbox::INTO_OUTBOX;
 use crate::store::{cursor, db_problem, get, json, time};
 use domain::Problem;
 use domain::access::{Action, Actor, may};
@@ -15,11 +16,13 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 /// Deliveries that one replay makes at most.
 const REPLAY: u64 = 10_000;
 
-const SELECT: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, d.status, d.test, d.attempts, d.max_attempts, d.status_code, d.duration_ms, d.problem, d.due_at, d.created_at, d.updated_at, d.redelivery_of FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id";
+/// A delivery `d` with its webhook `w` and, while it is open, its entry `o` in the queue, which knows best.
+const SELECT: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, CASE WHEN o.lease_owner IS NULL THEN d.status ELSE 'sending' END AS status, d.test, COALESCE(o.attempts, d.attempts) AS attempts, d.max_attempts, d.status_code, d.duration_ms, d.problem, o.due_at, d.created_at, COALESCE(o.updated_at, d.updated_at) AS updated_at, d.redelivery_of FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN outbox o ON o.seq = d.seq";
 
 fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
     let status = DeliveryStatus::parse(&get::<String>(row, "status")?).unwrap_or(DeliveryStatus::Cancelled);
     let waits = matches!(status, DeliveryStatus::Pending | DeliveryStatus::Retrying);
+    let due: Option<i64> = get(row, "due_at")?;
     let summary = DeliverySummary {
         id: DeliveryId(get(row, "id")?),
         event_id: EventId(get(row, "event_id")?),
@@ -34,7 +37,7 @@ fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
         status_code: get::<Option<i32>>(row, "status_code")?.map(|code| code as u16),
         duration_ms: get(row, "duration_ms")?,
         problem: get(row, "problem")?,
-        next_attempt_at: if waits { Some(time(get(row, "due_at")?)) } else { None },
+        next_attempt_at: due.filter(|_| waits).map(time),
         created_at: time(get(row, "created_at")?),
         updated_at: time(get(row, "updated_at")?),
         redelivery_of: get::<Option<String>>(row, "redelivery_of")?.map(DeliveryId),
@@ -64,10 +67,16 @@ fn conditions(filter: &DeliveryFilter, values: &mut Vec<Value>) -> String {
     if let Some(until) = filter.until {
         and("d.created_at <", until.timestamp_millis().into());
     }
-    // As a literal, so that the partial indexes on open and failed deliveries serve.
-    if let Some(status) = filter.status {
-        sql.push_str(&format!(" AND d.status = '{}'", status.as_str()));
-    }
+    sql.push_str(match filter.status {
+        None => "",
+        Some(DeliveryStatus::Sending) => " AND o.lease_owner IS NOT NULL",
+        Some(DeliveryStatus::Pending) => " AND o.seq IS NOT NULL AND o.lease_owner IS NULL AND d.status = 'pending'",
+        Some(DeliveryStatus::Retrying) => " AND o.seq IS NOT NULL AND o.lease_owner IS NULL AND d.status = 'retrying'",
+        Some(DeliveryStatus::Succeeded) => " AND d.status = 'succeeded'",
+        // So that its partial index serves.
+        Some(DeliveryStatus::Failed) => " AND d.failed_at IS NOT NULL",
+        Some(DeliveryStatus::Cancelled) => " AND d.status = 'cancelled'",
+    });
     sql
 }
 
@@ -90,7 +99,10 @@ impl Service {
             values.push(before.into());
             sql.push_str(&format!(" AND d.seq < ${}", values.len()));
         }
-        let rows = self.rows(format!("{sql} ORDER BY d.seq DESC LIMIT $1"), values).await?;
+        // What is open is found by the queue, not by looking through the log for it.
+        let open = filter.status.is_some_and(|status| !status.is_final());
+        let order = if open { "o.seq" } else { "d.seq" };
+        let rows = self.rows(format!("{sql} ORDER BY {order} DESC LIMIT $1"), values).await?;
         let items = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
         let page = page_of(items, limit, |(seq, _)| seq.to_string());
         Ok(Page { items: page.items.into_iter().map(|(_, summary)| summary).collect(), next_cursor: page.next_cursor })
@@ -164,11 +176,7 @@ impl Service {
             return Err(Problem::conflict("This delivery is not finished; Berth is still at it."));
         }
         let new = DeliveryId::from_ulid(self.new_ulid());
-        let mut values: Vec<Value> = vec![id.as_str().into()];
-        let sql = self.redelivery_sql(" AND d.id = $1", &mut values, &[(id.clone(), new.clone())])?;
-        let tx = self.write_tx().await?;
-        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        tx.commit().await.map_err(db_problem)?;
+        self.deliver_again(&[(id.clone(), new.clone())]).await?;
         let rows = self.rows(format!("{SELECT} WHERE d.id = $1"), [new.as_str().into()]).await?;
         let (_, made) = summary(rows.first().ok_or_else(Problem::internal)?)?;
         self.announce(vec![Change::Delivery(Box::new(made.clone()))]);
@@ -176,23 +184,27 @@ impl Service {
         Ok(made)
     }
 
-    /// An INSERT of new deliveries for old ones that meet `conditions`; ids in pairs (old, new).
-    fn redelivery_sql(
-        &self,
-        conditions: &str,
-        values: &mut Vec<Value>,
-        ids: &[(DeliveryId, DeliveryId)],
-    ) -> Result<String, Problem> {
+    /// Makes new deliveries of old ones, ids in pairs (old, new), whose webhooks are still there; returns how many.
+    async fn deliver_again(&self, ids: &[(DeliveryId, DeliveryId)]) -> Result<u64, Problem> {
         let now = self.now().timestamp_millis();
         let pairs: Vec<_> =
             ids.iter().map(|(old, new)| serde_json::json!({"o": old.as_str(), "n": new.as_str()})).collect();
-        values.push(crate::store::to_json(&pairs)?.into());
-        let source = self.json_rows(&[("o", "text"), ("n", "text")]).replace("$1", &format!("${}", values.len()));
-        Ok(format!(
-            "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, due_at, created_at, updated_at, redelivery_of)
-             SELECT r.n, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, 'pending', d.test, 0, d.max_attempts, {now}, {now}, {now}, d.id
-             FROM {source} JOIN deliveries d ON d.id = r.o JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL{conditions} ORDER BY d.seq"
-        ))
+        let sql = format!(
+            "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, created_at, updated_at, redelivery_of)
+             SELECT r.n, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, 'pending', d.test, 0, d.max_attempts, {now}, {now}, d.id
+             FROM {} JOIN deliveries d ON d.id = r.o JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL ORDER BY d.seq",
+            self.json_rows(&[("o", "text"), ("n", "text")])
+        );
+        let pairs = crate::store::to_json(&pairs)?;
+        let tx = self.write_tx().await?;
+        let made = tx.execute_raw(self.sql(sql, [pairs.as_str().into()])).await.map_err(db_problem)?.rows_affected();
+        let sql = format!(
+            "{INTO_OUTBOX} SELECT d.seq, d.webhook_id, d.ordering_key, {now}, 0, NULL, NULL, {now} FROM {} JOIN deliveries d ON d.id = r.n WHERE true",
+            self.json_rows(&[("n", "text")])
+        );
+        tx.execute_raw(self.sql(sql, [pairs.into()])).await.map_err(db_problem)?;
+        tx.commit().await.map_err(db_problem)?;
+        Ok(made)
     }
 
     /// Redelivers all that match, at most 10,000, oldest first; without a status the failed ones.
@@ -226,12 +238,8 @@ impl Service {
         for row in &rows {
             ids.push((DeliveryId(get(row, "id")?), DeliveryId::from_ulid(self.new_ulid())));
         }
-        let mut values = Vec::new();
-        let sql = self.redelivery_sql("", &mut values, &ids)?;
-        let tx = self.write_tx().await?;
-        let done = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        tx.commit().await.map_err(db_problem)?;
+        let redelivered = self.deliver_again(&ids).await?;
         self.wake_dispatchers();
-        Ok(ReplayResult { matched, redelivered: done.rows_affected() })
+        Ok(ReplayResult { matched, redelivered })
     }
 }

@@ -18,4 +18,4 @@ mod store;
 pub mod webhooks;
 
 pub use clock::{Clock, SystemClock};
-pub use store::{OpenError, Service, Settings, connect};
+pub use store::{Connections, OpenError, Service, Settings, connect};

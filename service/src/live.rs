@@ -7,7 +7,7 @@
 use crate::Service;
 use domain::live::Change;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -229,8 +229,10 @@ impl Link {
     }
 
     async fn connected(&self, outgoing: &mut mpsc::UnboundedReceiver<Outgoing>) -> Result<(), sqlx::Error> {
-        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&self.url).await?;
-        let mut listener = PgListener::connect(&self.url).await?;
+        let one = || PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+        let options = crate::store::postgres_options(&self.url)?;
+        let pool = one().connect_with(options.clone()).await?;
+        let mut listener = PgListener::connect_with(&one().connect_with(options).await?).await?;
         listener.listen(CHANNEL).await?;
         self.send(&pool, vec![Outgoing::Presence { hello: true }]).await?;
         let mut presence = tokio::time::interval(PRESENCE);

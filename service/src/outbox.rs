@@ -18,23 +18,26 @@ use crate::reservations::stored_reservation;
 use crate::store::{db_problem, get, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::delivery_log::{DeliveryStatus, DeliverySummary, DiagnosisCode, Outcome};
+use domain::delivery_log::{Attempt, DeliveryStatus, DeliverySummary, DiagnosisCode, Outcome};
 use domain::event::{EventBody, EventType};
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::live::{Change, Severity, WebhookChange};
-use domain::provisioning::ReceiverAnswer;
+use domain::provisioning::{Provisioning, ReceiverAnswer};
+use domain::reservation::ReservationStatus;
 use domain::webhook::WebhookState;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
+use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
-/// What a delivery that nothing more will happen to is not. The partial indexes name the same list.
-const OPEN: &str = "('pending', 'sending', 'retrying')";
-/// A delivery `d` that waits.
-const WAITING: &str = "d.status IN ('pending', 'retrying')";
+/// Writes an open delivery's place into the queue, from a source `r`.
+pub(crate) const INTO_OUTBOX: &str =
+    "INSERT INTO outbox (seq, webhook_id, ordering_key, due_at, attempts, lease_owner, lease_until, updated_at)";
+/// An entry `o` of the queue that waits; others are leased.
+const WAITING: &str = "o.lease_owner IS NULL";
 
 /// Why a deleted webhook's deliveries were cancelled.
 pub(crate) const DELETED: &str = "The service was not told: its webhook was deleted.";
@@ -49,6 +52,8 @@ pub(crate) struct Outbox {
     pub(crate) configs: Mutex<Option<Arc<Configs>>>,
     pub(crate) slots: Arc<Slots>,
     lane: Mutex<Option<Lane>>,
+    /// How many claims were made.
+    claims: AtomicUsize,
     /// Whose turn it is to be first in a claim.
     turn: AtomicUsize,
     /// The time of the last look for lapsed leases, in milliseconds; 0 before the first.
@@ -62,10 +67,20 @@ struct Lane {
     sender: mpsc::UnboundedSender<Vec<Claimed>>,
 }
 
+/// The right to send a delivery and to record what came of it. No two claims have the same token, so that a result whose
+/// lease lapsed cannot pass for that of a later claim, not even of the same process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The delivery's place in the outbox.
+    pub seq: i64,
+    /// What stands in its row: the dispatcher and the number of its claim.
+    pub token: Arc<str>,
+}
+
 /// A claimed delivery, ready to be sent.
 pub struct Claimed {
-    /// Its place in the outbox.
-    pub seq: i64,
+    /// Its lease.
+    pub lease: Lease,
     /// What `delivery::Sender` needs.
     pub job: delivery::Job,
     config: Arc<WebhookConfig>,
@@ -73,8 +88,8 @@ pub struct Claimed {
     reservation_id: Option<String>,
     created_at: DateTime<Utc>,
     redelivery_of: Option<DeliveryId>,
-    /// Its place among the webhook's requests under way; given back when dropped.
-    _permit: Permit,
+    /// Its place among the webhook's requests under way.
+    permit: Permit,
 }
 
 impl Claimed {
@@ -108,15 +123,23 @@ impl Claimed {
 
 /// A finished attempt, to be recorded.
 pub struct Finished {
-    /// The claim.
-    pub claim: Claimed,
-    /// What came of it.
-    pub attempted: delivery::Attempted,
-    /// When it ended.
-    pub ended: DateTime<Utc>,
+    claim: Claimed,
+    attempted: delivery::Attempted,
+    ended: DateTime<Utc>,
 }
 
 impl Finished {
+    /// Joins a claim with what came of it; the webhook has room for another request from here on.
+    pub fn new(mut claim: Claimed, attempted: delivery::Attempted, ended: DateTime<Utc>) -> Self {
+        claim.permit.end_request(attempted.attempt.status_code.is_some());
+        Self { claim, attempted, ended }
+    }
+
+    /// The claim's lease.
+    pub fn lease(&self) -> &Lease {
+        &self.claim.lease
+    }
+
     /// Drops what the receiver said, for a database that will not take it; whether it succeeded stays.
     pub fn forget_what_was_said(&mut self) {
         let attempt = &mut self.attempted.attempt;
@@ -146,8 +169,6 @@ pub struct Recorded {
 pub(crate) struct Enqueued {
     summaries: Vec<DeliverySummary>,
     direct: Vec<Claimed>,
-    /// Who holds the leases of `direct`.
-    owner: Arc<str>,
     waiting: bool,
     /// Whether a webhook whose word drives provisioning will be told.
     pub(crate) tells_provisioner: bool,
@@ -168,6 +189,11 @@ impl Service {
     /// A name for a dispatcher, never used before.
     pub fn new_owner(&self) -> String {
         self.new_ulid().to_string()
+    }
+
+    /// A token for one claim of `owner`, never used before.
+    fn new_token(&self, owner: &str) -> Arc<str> {
+        format!("{owner}/{}", self.inner.outbox.claims.fetch_add(1, Ordering::Relaxed)).into()
     }
 
     /// Opens the direct lane for a dispatcher of this process; it closes when the receiver is dropped.
@@ -191,6 +217,15 @@ impl Service {
         lane.clone()
     }
 
+    /// A query of the numbers given as one JSON array `$1`.
+    fn json_numbers(&self) -> &'static str {
+        if self.is_postgres() {
+            "SELECT CAST(value AS BIGINT) FROM json_array_elements_text($1::json)"
+        } else {
+            "SELECT value FROM json_each($1)"
+        }
+    }
+
     /// A source for rows given as one JSON parameter `$1`: one statement for many rows on both databases.
     pub(crate) fn json_rows(&self, columns: &[(&str, &str)]) -> String {
         if self.is_postgres() {
@@ -199,6 +234,29 @@ impl Service {
         }
         let columns: Vec<String> = columns.iter().map(|(name, _)| format!("value ->> '$.{name}' AS {name}")).collect();
         format!("(SELECT {} FROM json_each($1)) AS r", columns.join(", "))
+    }
+
+    /// As [`Self::json_rows`], for rows with a long text under `name`: PostgreSQL gets these as an array, which needs no
+    /// escaping. Returns the source and its parameters, `$1` first.
+    fn json_rows_with_text<T: WithText>(
+        &self,
+        columns: &[(&str, &str)],
+        name: &str,
+        mut rows: Vec<T>,
+    ) -> Result<(String, Vec<Value>), Problem> {
+        if !self.is_postgres() {
+            let columns: Vec<_> = columns.iter().copied().chain([(name, "text")]).collect();
+            return Ok((self.json_rows(&columns), vec![to_json(&rows)?.into()]));
+        }
+        let texts: Vec<String> = rows.iter_mut().map(|row| row.take_text().unwrap_or_default()).collect();
+        let defined: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        let source = format!(
+            "ROWS FROM (json_to_recordset($1::json) AS ({}), unnest($2::text[])) AS r({}, {name})",
+            defined.join(", "),
+            names.join(", ")
+        );
+        Ok((source, vec![to_json(&rows)?.into(), texts.into()]))
     }
 
     /// Writes deliveries of events (with the slug of their resource type) for every webhook that wants them. With
@@ -212,6 +270,7 @@ impl Service {
         let configs = self.configs(tx).await?;
         let now = self.now();
         let lane = if fresh { self.lane() } else { None };
+        let token: Option<Arc<str>> = lane.as_ref().map(|lane| self.new_token(&lane.owner));
         let lease_until = (now + self.lease()).timestamp_millis();
         let mut rows = Vec::new();
         let mut pending = Vec::new();
@@ -228,20 +287,21 @@ impl Service {
                     _ => None,
                 };
                 let reservation = matches!(event, EventBody::Reservation(_)).then(|| key.clone());
-                let owner = lane.as_ref().filter(|_| permit.is_some()).map(|lane| &*lane.owner);
-                rows.push(json!({
-                    "id": id.as_str(), "event_id": event.event_id().as_str(), "event_type": event.event_type().as_str(),
-                    "webhook_id": config.id, "ordering_key": key, "reservation_id": reservation, "body": text,
-                    "status": if owner.is_some() { "sending" } else { "pending" }, "attempts": i32::from(owner.is_some()),
-                    "max_attempts": config.retry.max_attempts(), "lease_owner": owner,
-                    "lease_until": owner.map(|_| lease_until),
-                }));
+                rows.push(DeliveryRow {
+                    id: id.clone(),
+                    event_id: event.event_id().clone(),
+                    event_type: event.event_type().as_str(),
+                    webhook_id: config.id,
+                    ordering_key: key.clone(),
+                    reservation_id: reservation.clone(),
+                    max_attempts: config.retry.max_attempts(),
+                    body: Some(text.clone()),
+                });
                 pending.push((id, event, key, reservation, text, permit, config.clone()));
             }
         }
-        let owner = lane.as_ref().map_or_else(|| Arc::from(""), |lane| lane.owner.clone());
         let mut enqueued =
-            Enqueued { summaries: Vec::new(), direct: Vec::new(), owner, waiting: false, tells_provisioner: false };
+            Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: false, tells_provisioner: false };
         if rows.is_empty() {
             return Ok(enqueued);
         }
@@ -252,26 +312,35 @@ impl Service {
             ("webhook_id", "bigint"),
             ("ordering_key", "text"),
             ("reservation_id", "text"),
-            ("body", "text"),
-            ("status", "text"),
-            ("attempts", "int"),
             ("max_attempts", "int"),
-            ("lease_owner", "text"),
-            ("lease_until", "bigint"),
         ];
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let at = now.timestamp_millis();
+        let (source, mut values) = self.json_rows_with_text(&columns, "body", rows)?;
+        values.push(at.into());
         let sql = format!(
-            "INSERT INTO deliveries ({0}, test, due_at, created_at, updated_at) SELECT {0}, {1}, {at}, {at}, {at} FROM {2} WHERE true RETURNING seq, id",
+            "INSERT INTO deliveries ({0}, body, status, attempts, test, created_at, updated_at) SELECT {0}, body, 'pending', 0, {1}, ${2}, ${2} FROM {source} WHERE true RETURNING seq, id",
             names.join(", "),
             if self.is_postgres() { "false" } else { "0" },
-            self.json_rows(&columns)
+            values.len()
         );
-        let inserted = tx.query_all_raw(self.sql(sql, [to_json(&rows)?.into()])).await.map_err(db_problem)?;
+        let inserted = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         let mut seqs: HashMap<String, i64> = HashMap::with_capacity(inserted.len());
         for row in &inserted {
             seqs.insert(get(row, "id")?, get(row, "seq")?);
         }
+        let mut places = Vec::with_capacity(pending.len());
+        for (id, _, key, _, _, permit, config) in &pending {
+            let seq = seqs.get(id.as_str()).copied().ok_or_else(Problem::internal)?;
+            places.push(json!({"n": seq, "w": config.id, "k": key, "leased": i32::from(permit.is_some())}));
+        }
+        let sql = format!(
+            "{INTO_OUTBOX} SELECT n, w, k, $3, leased, CASE WHEN leased = 1 THEN $2 END, CASE WHEN leased = 1 THEN CAST($4 AS BIGINT) END, $3 FROM {} WHERE true",
+            self.json_rows(&[("n", "bigint"), ("w", "bigint"), ("k", "text"), ("leased", "int")])
+        );
+        let token_text = token.as_deref().unwrap_or_default();
+        let values = [to_json(&places)?.into(), token_text.into(), at.into(), lease_until.into()];
+        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         let audience = self.has_audience();
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
         for (id, event, key, reservation, text, permit, config) in pending {
@@ -298,9 +367,9 @@ impl Service {
                     redelivery_of: None,
                 });
             }
-            match permit {
-                Some(permit) => enqueued.direct.push(Claimed {
-                    seq: seqs.get(id.as_str()).copied().unwrap_or_default(),
+            match (permit, &token) {
+                (Some(permit), Some(token)) => enqueued.direct.push(Claimed {
+                    lease: Lease { seq: seqs.get(id.as_str()).copied().unwrap_or_default(), token: token.clone() },
                     job: delivery::Job {
                         target: config.target(now),
                         url: config.url(event_type),
@@ -316,9 +385,9 @@ impl Service {
                     reservation_id: reservation,
                     created_at: now,
                     redelivery_of: None,
-                    _permit: permit,
+                    permit,
                 }),
-                None => enqueued.waiting = true,
+                _ => enqueued.waiting = true,
             }
         }
         Ok(enqueued)
@@ -328,17 +397,16 @@ impl Service {
     pub(crate) fn publish(&self, enqueued: Enqueued, mut changes: Vec<Change>) {
         changes.extend(enqueued.summaries.into_iter().map(|summary| Change::Delivery(Box::new(summary))));
         if !enqueued.direct.is_empty() {
-            let owner = enqueued.owner.clone();
             let unsent = match self.lane() {
-                Some(lane) if lane.owner == owner => lane.sender.send(enqueued.direct).err().map(|back| back.0),
-                _ => Some(enqueued.direct),
+                Some(lane) => lane.sender.send(enqueued.direct).err().map(|back| back.0),
+                None => Some(enqueued.direct),
             };
             // The dispatcher stopped in between: another one takes them up at once, not when their leases lapse.
             if let Some(unsent) = unsent {
                 let service = self.clone();
                 tokio::spawn(async move {
-                    let seqs: Vec<i64> = unsent.iter().map(|claim| claim.seq).collect();
-                    if let Err(problem) = service.release(&owner, &seqs).await {
+                    let leases: Vec<Lease> = unsent.into_iter().map(|claim| claim.lease).collect();
+                    if let Err(problem) = service.release(&leases).await {
                         tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
                     }
                 });
@@ -376,10 +444,11 @@ impl Service {
         if room.is_empty() {
             return Ok(Claim { items: Vec::new(), more });
         }
+        let token = self.new_token(owner);
         let rows = if self.is_postgres() {
-            self.claim_postgres(owner, at, limit, &room, first_only).await?
+            self.claim_postgres(&token, at, limit, &room, first_only).await?
         } else {
-            self.claim_sqlite(owner, at, limit, &mut room, first_only).await?
+            self.claim_sqlite(&token, at, limit, &mut room, first_only).await?
         };
         let mut taken: HashMap<WebhookId, u32> = HashMap::new();
         let mut items = Vec::with_capacity(rows.len());
@@ -387,7 +456,7 @@ impl Service {
         let total = rows.len();
         for row in rows {
             let webhook_id: WebhookId = get(&row, "webhook_id")?;
-            let seq: i64 = get(&row, "seq")?;
+            let lease = Lease { seq: get(&row, "seq")?, token: token.clone() };
             *taken.entry(webhook_id).or_default() += 1;
             let attempt = get::<i32>(&row, "attempts")? as u32;
             // Since the room was asked for, the direct lane may have taken it: then it goes back.
@@ -395,11 +464,11 @@ impl Service {
             let (Some(config), Some(permit), Some(event_type)) =
                 (configs.get(webhook_id), permit, EventType::parse(&get::<String>(&row, "event_type")?))
             else {
-                homeless.push(seq);
+                homeless.push(lease);
                 continue;
             };
             items.push(Claimed {
-                seq,
+                lease,
                 job: delivery::Job {
                     target: config.target(now),
                     url: config.url(event_type),
@@ -415,11 +484,11 @@ impl Service {
                 reservation_id: get(&row, "reservation_id")?,
                 created_at: time(get(&row, "created_at")?),
                 redelivery_of: get::<Option<String>>(&row, "redelivery_of")?.map(DeliveryId),
-                _permit: permit,
+                permit,
             });
         }
         if !homeless.is_empty() {
-            self.release(owner, &homeless).await?;
+            self.release(&homeless).await?;
             more = true;
         }
         // A webhook that took all of its share may have more; the share is at least this.
@@ -427,7 +496,7 @@ impl Service {
         more |= total as u32 >= limit
             || taken.iter().any(|(id, count)| room.get(id).is_some_and(|free| *count >= share.min(*free)));
         // Claimed in no particular order; sent in that of the outbox.
-        items.sort_by_key(|claimed| claimed.seq);
+        items.sort_by_key(|claimed| claimed.lease.seq);
         if self.has_audience() {
             self.announce(
                 items.iter().map(|c| Change::Delivery(Box::new(c.summary(DeliveryStatus::Sending, now)))).collect(),
@@ -445,17 +514,18 @@ impl Service {
         turn
     }
 
-    /// What a claimable delivery `d` is, beside its webhook.
+    /// What a claimable entry `o` is, beside its webhook. The first of its ordering key: asked entry by entry, so that the
+    /// database cannot think of comparing all with all.
     fn due(first_only: bool) -> String {
-        let first = if first_only { " AND d.attempts = 0" } else { "" };
+        let first = if first_only { " AND o.attempts = 0" } else { "" };
         format!(
-            "{WAITING} AND d.due_at <= $2{first} AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.ordering_key = d.ordering_key AND e.seq < d.seq AND e.status IN {OPEN})"
+            "{WAITING} AND o.due_at <= $2{first} AND o.seq = (SELECT MIN(e.seq) FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key)"
         )
     }
 
     async fn claim_postgres(
         &self,
-        owner: &str,
+        token: &str,
         at: i64,
         limit: u32,
         room: &BTreeMap<WebhookId, u32>,
@@ -464,31 +534,34 @@ impl Service {
         let room: Vec<_> = self.in_turn(room).into_iter().map(|(id, free)| json!({"id": id, "free": free})).collect();
         let sql = format!(
             "WITH r AS MATERIALIZED (SELECT r.id, LEAST(r.free, GREATEST(1, $5 / COUNT(*) OVER ())) AS share FROM json_to_recordset($1::json) AS r(id bigint, free bigint)
-               WHERE EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = r.id AND {WAITING} AND d.due_at <= $2)),
+               WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = r.id AND {WAITING} AND o.due_at <= $2)),
              due AS MATERIALIZED (SELECT q.seq FROM r CROSS JOIN LATERAL (
-               SELECT d.seq FROM deliveries d WHERE d.webhook_id = r.id AND {} ORDER BY d.due_at, d.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5)
-             UPDATE deliveries AS d SET status = 'sending', attempts = d.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
-             FROM due WHERE d.seq = due.seq
-             RETURNING d.seq, d.id, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, d.attempts, d.created_at, d.redelivery_of",
+               SELECT o.seq FROM outbox o WHERE o.webhook_id = r.id AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
+             taken AS MATERIALIZED (UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
+               WHERE o.seq = ANY(ARRAY(SELECT seq FROM due)) RETURNING o.seq, o.attempts, o.ordering_key)
+             SELECT t.seq, t.attempts, t.ordering_key, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of
+             FROM taken t JOIN deliveries d ON d.seq = t.seq",
             Self::due(first_only)
         );
         let lease = at + self.lease().num_milliseconds();
-        let values = [to_json(&room)?.into(), at.into(), lease.into(), owner.into(), i64::from(limit).into()];
-        self.inner.write.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
+        let values = [to_json(&room)?.into(), at.into(), lease.into(), token.into(), i64::from(limit).into()];
+        self.inner.claim.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
     }
 
     async fn claim_sqlite(
         &self,
-        owner: &str,
+        token: &str,
         at: i64,
         limit: u32,
         room: &mut BTreeMap<WebhookId, u32>,
         first_only: bool,
     ) -> Result<Vec<QueryResult>, Problem> {
         // Which webhooks have anything due, read without the writer: an idle engine never locks it.
-        let due = "WITH RECURSIVE w(id) AS (SELECT MIN(webhook_id) FROM deliveries WHERE status IN ('pending', 'retrying') UNION ALL
-             SELECT (SELECT MIN(webhook_id) FROM deliveries WHERE status IN ('pending', 'retrying') AND webhook_id > w.id) FROM w WHERE w.id IS NOT NULL)
-             SELECT id FROM w WHERE id IS NOT NULL AND EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.status IN ('pending', 'retrying') AND d.due_at <= $1)";
+        let due = format!(
+            "WITH RECURSIVE w(id) AS (SELECT MIN(webhook_id) FROM outbox UNION ALL
+             SELECT (SELECT MIN(webhook_id) FROM outbox WHERE webhook_id > w.id) FROM w WHERE w.id IS NOT NULL)
+             SELECT id FROM w WHERE id IS NOT NULL AND EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.id AND {WAITING} AND o.due_at <= $1)"
+        );
         let mut with_due = HashSet::new();
         for row in self.rows(due, [at.into()]).await? {
             with_due.insert(get::<i64>(&row, "id")?);
@@ -498,23 +571,27 @@ impl Service {
             return Ok(Vec::new());
         }
         let sql = format!(
-            "UPDATE deliveries SET status = 'sending', attempts = attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2 WHERE seq IN (
-               SELECT d.seq FROM deliveries d WHERE d.webhook_id = $1 AND {} ORDER BY d.due_at, d.seq LIMIT $5)
-             RETURNING seq, id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, attempts, created_at, redelivery_of",
+            "UPDATE outbox SET attempts = attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2 WHERE seq IN (
+               SELECT o.seq FROM outbox o WHERE o.webhook_id = $1 AND {} ORDER BY o.due_at, o.seq LIMIT $5) RETURNING seq",
             Self::due(first_only)
         );
         let lease = at + self.lease().num_milliseconds();
-        let mut rows = Vec::new();
+        let mut seqs: Vec<i64> = Vec::new();
         let tx = self.write_tx().await?;
         let share = (limit / room.len() as u32).max(1);
         for (id, free) in self.in_turn(room) {
-            let left = (limit as usize).saturating_sub(rows.len()).min(free.min(share) as usize);
+            let left = (limit as usize).saturating_sub(seqs.len()).min(free.min(share) as usize);
             if left == 0 {
                 break;
             }
-            let values = [id.into(), at.into(), lease.into(), owner.into(), (left as i64).into()];
-            rows.extend(tx.query_all_raw(self.sql(sql.clone(), values)).await.map_err(db_problem)?);
+            let values = [id.into(), at.into(), lease.into(), token.into(), (left as i64).into()];
+            for row in tx.query_all_raw(self.sql(sql.clone(), values)).await.map_err(db_problem)? {
+                seqs.push(get(&row, "seq")?);
+            }
         }
+        let sql = "SELECT o.seq, o.attempts, o.ordering_key, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of
+             FROM json_each($1) r CROSS JOIN outbox o ON o.seq = r.value CROSS JOIN deliveries d ON d.seq = o.seq";
+        let rows = tx.query_all_raw(self.sql(sql, [to_json(&seqs)?.into()])).await.map_err(db_problem)?;
         tx.commit().await.map_err(db_problem)?;
         Ok(rows)
     }
@@ -525,7 +602,7 @@ impl Service {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn record(&self, owner: &str, batch: &[Finished]) -> Result<Recorded, Problem> {
+    pub async fn record(&self, batch: &[Finished]) -> Result<Recorded, Problem> {
         use rand::Rng as _;
         let mut recorded = Recorded::default();
         let now = self.now();
@@ -550,62 +627,63 @@ impl Service {
             };
             ends.push((status, due));
         }
-        let mut updates = Vec::with_capacity(batch.len());
-        let mut moves = Vec::with_capacity(batch.len());
-        let mut seen = HashSet::with_capacity(batch.len());
-        for (finished, (status, due)) in batch.iter().zip(&ends) {
-            let attempt = &finished.attempted.attempt;
-            // After a lapsed lease one process can hold two results of one delivery: the first to come counts.
-            moves.push(seen.insert(finished.claim.seq));
-            if !moves.last().is_some_and(|first| *first) {
-                continue;
-            }
-            let failed = attempt.outcome == Outcome::Failed;
-            updates.push(json!({
-                "n": finished.claim.seq, "status": status.as_str(), "status_code": attempt.status_code,
-                "duration_ms": attempt.duration_ms, "problem": failed.then_some(&attempt.diagnosis.message),
-                "due_at": due.map(|due| due.timestamp_millis()),
-                "ended_at": status.is_final().then(|| finished.ended.timestamp_millis()),
-            }));
+        // As much as can be is done before the transaction, which others may wait for.
+        let mut rows = Vec::with_capacity(batch.len());
+        for (finished, (status, _)) in batch.iter().zip(&ends) {
+            let claim = &finished.claim;
+            rows.push(AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &finished.attempted.attempt)?);
         }
         let tx = self.write_tx().await?;
-        let sql = format!(
-            "UPDATE deliveries AS d SET status = r.status, status_code = r.status_code, duration_ms = r.duration_ms, problem = r.problem, due_at = COALESCE(r.due_at, d.due_at), ended_at = r.ended_at, lease_until = NULL, lease_owner = NULL, updated_at = $2 FROM {} WHERE d.seq = r.n AND d.lease_owner = $3 AND d.status = 'sending' RETURNING n",
-            self.json_rows(&[
-                ("n", "bigint"),
-                ("status", "text"),
-                ("status_code", "int"),
-                ("duration_ms", "double precision"),
-                ("problem", "text"),
-                ("due_at", "bigint"),
-                ("ended_at", "bigint"),
-            ])
-        );
-        // SQLite's RETURNING knows only the updated table.
-        let sql = if self.is_postgres() { sql } else { sql.replace("RETURNING n", "RETURNING seq AS n") };
-        let values = [to_json(&updates)?.into(), now.timestamp_millis().into(), owner.into()];
-        let mut ours = HashSet::with_capacity(batch.len());
-        for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
-            ours.insert(get::<i64>(&row, "n")?);
-        }
+        let ours = self.end_leases(&tx, batch, &ends, now).await?;
+        let mut seen = HashSet::with_capacity(batch.len());
+        let mut moves = Vec::with_capacity(batch.len());
+        let mut updates = Vec::with_capacity(batch.len());
         let mut attempts = Vec::with_capacity(batch.len());
         let mut superseded = Vec::new();
-        for ((finished, (status, _)), moves) in batch.iter().zip(&ends).zip(&mut moves) {
-            *moves &= ours.contains(&finished.claim.seq);
-            let mut row =
-                attempt_row(finished.claim.seq, finished.claim.config.id, *status, &finished.attempted.attempt)?;
-            if *moves {
-                attempts.push(row);
-            } else {
+        for ((finished, (status, _)), mut row) in batch.iter().zip(&ends).zip(rows) {
+            let attempt = &finished.attempted.attempt;
+            let seq = finished.claim.lease.seq;
+            // After a lapsed lease one process can hold two results of one delivery: the first to come counts.
+            let ours = ours.contains(&seq) && seen.insert(seq);
+            moves.push(ours);
+            if !ours {
                 // It ended no delivery, so that it must not count as an end.
-                row["delivery_status"] = "superseded".into();
+                row.delivery_status = "superseded";
                 superseded.push(row);
+                continue;
             }
+            attempts.push(row);
+            let ended = finished.ended.timestamp_millis();
+            updates.push(End {
+                n: seq,
+                status: status.as_str(),
+                attempts: attempt.attempt,
+                status_code: attempt.status_code,
+                duration_ms: attempt.duration_ms,
+                problem: (attempt.outcome == Outcome::Failed).then_some(&attempt.diagnosis.message),
+                ended_at: status.is_final().then_some(ended),
+                failed_at: (*status == DeliveryStatus::Failed).then_some(ended),
+            });
         }
-        self.insert_attempts(&tx, &attempts, true).await?;
-        if !superseded.is_empty() {
-            self.insert_attempts(&tx, &superseded, false).await?;
+        if !updates.is_empty() {
+            let sql = format!(
+                "UPDATE deliveries AS d SET status = r.status, attempts = r.attempts, status_code = r.status_code, duration_ms = r.duration_ms, problem = r.problem, ended_at = r.ended_at, failed_at = r.failed_at, updated_at = $2 FROM {} WHERE d.seq = r.n",
+                self.json_rows(&[
+                    ("n", "bigint"),
+                    ("status", "text"),
+                    ("attempts", "int"),
+                    ("status_code", "int"),
+                    ("duration_ms", "double precision"),
+                    ("problem", "text"),
+                    ("ended_at", "bigint"),
+                    ("failed_at", "bigint"),
+                ])
+            );
+            let values = [to_json(&updates)?.into(), now.timestamp_millis().into()];
+            tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
+        self.insert_attempts(&tx, attempts, true).await?;
+        self.insert_attempts(&tx, superseded, false).await?;
         let mut changes = Vec::new();
         let mut told: Vec<Told<'_>> = Vec::new();
         let mut freed = Vec::new();
@@ -642,7 +720,7 @@ impl Service {
             false
         } else {
             let sql = format!(
-                "SELECT 1 AS one FROM {} JOIN deliveries d ON d.webhook_id = r.w AND d.ordering_key = r.k WHERE d.status IN {OPEN} LIMIT 1",
+                "SELECT 1 AS one FROM {} JOIN outbox o ON o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1",
                 self.json_rows(&[("w", "bigint"), ("k", "text")])
             );
             tx.query_one_raw(self.sql(sql, [to_json(&freed)?.into()])).await.map_err(db_problem)?.is_some()
@@ -657,7 +735,6 @@ impl Service {
             if *moves && status.is_final() {
                 metrics::counter!("berth_deliveries_total", "outcome" => label).increment(1);
             }
-            self.inner.outbox.slots.note(finished.claim.config.id, attempt.status_code.is_some());
             if audience && *moves {
                 let mut summary = finished.claim.summary(*status, now);
                 summary.status_code = attempt.status_code;
@@ -674,52 +751,106 @@ impl Service {
         Ok(recorded)
     }
 
-    /// Writes attempt rows made by [`attempt_row`]. An attempt that was interrupted is made again under its number: with
-    /// `overwrite` the row takes the place of one that came late for the same number, else it gives way to it.
+    /// Ends the leases of what was finished: final ones leave the queue, the others wait for their next attempt. Returns
+    /// those whose lease still held.
+    async fn end_leases(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[Finished],
+        ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<i64>, Problem> {
+        let (mut done, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
+        for (finished, (_, due)) in batch.iter().zip(ends) {
+            let Lease { seq, token } = &finished.claim.lease;
+            match due {
+                None => done.push(json!({"n": seq, "lease": &**token})),
+                Some(due) => again.push(json!({"n": seq, "lease": &**token, "due_at": due.timestamp_millis()})),
+            }
+        }
+        let mut ours = HashSet::with_capacity(batch.len());
+        if !done.is_empty() {
+            let sql = format!(
+                "DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {}) RETURNING seq",
+                self.json_rows(&LEASE_COLUMNS)
+            );
+            for row in tx.query_all_raw(self.sql(sql, [to_json(&done)?.into()])).await.map_err(db_problem)? {
+                ours.insert(get::<i64>(&row, "seq")?);
+            }
+        }
+        if !again.is_empty() {
+            let sql = format!(
+                "UPDATE outbox AS o SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = $2 FROM {} WHERE o.seq = r.n AND o.lease_owner = r.lease RETURNING seq",
+                self.json_rows(&[("n", "bigint"), ("lease", "text"), ("due_at", "bigint")])
+            );
+            let values = [to_json(&again)?.into(), now.timestamp_millis().into()];
+            for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+                ours.insert(get::<i64>(&row, "seq")?);
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Writes attempts. One that was interrupted is made again under its number: with `overwrite` its row takes the place
+    /// of one that came late for the same number, else it gives way to it.
     pub(crate) async fn insert_attempts(
         &self,
         tx: &DatabaseTransaction,
-        rows: &[serde_json::Value],
+        rows: Vec<AttemptRow>,
         overwrite: bool,
     ) -> Result<(), Problem> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let conflict = if overwrite {
             "(delivery_seq, attempt) DO UPDATE SET started_at = excluded.started_at, outcome = excluded.outcome, status_code = excluded.status_code, duration_ms = excluded.duration_ms, delivery_status = excluded.delivery_status, record = excluded.record"
         } else {
             "DO NOTHING"
         };
+        let columns = [
+            ("delivery_seq", "bigint"),
+            ("attempt", "int"),
+            ("webhook_id", "bigint"),
+            ("started_at", "bigint"),
+            ("outcome", "text"),
+            ("status_code", "int"),
+            ("duration_ms", "double precision"),
+            ("delivery_status", "text"),
+        ];
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        let (source, values) = self.json_rows_with_text(&columns, "record", rows)?;
         let sql = format!(
-            "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record FROM {} WHERE true ON CONFLICT {conflict}",
-            self.json_rows(&[
-                ("delivery_seq", "bigint"),
-                ("attempt", "int"),
-                ("webhook_id", "bigint"),
-                ("started_at", "bigint"),
-                ("outcome", "text"),
-                ("status_code", "int"),
-                ("duration_ms", "double precision"),
-                ("delivery_status", "text"),
-                ("record", "text"),
-            ])
+            "INSERT INTO attempts ({0}, record) SELECT {0}, record FROM {source} WHERE true ON CONFLICT {conflict}",
+            names.join(", ")
         );
-        tx.execute_raw(self.sql(sql, [to_json(&rows)?.into()])).await.map_err(db_problem)?;
+        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
     }
 
-    /// Cancels the deliveries `d` that wait and match, and tells their reservations that nobody will be told: one that waits for
+    /// Cancels the deliveries that wait and whose entry `o` matches, and tells their reservations that nobody will be told: one that waits for
     /// it would wait for ever.
     pub(crate) async fn cancel_waiting(
         &self,
         tx: &DatabaseTransaction,
         which: &str,
-        values: &[sea_orm::Value],
+        values: &[Value],
         reason: &str,
     ) -> Result<Vec<Change>, Problem> {
         let now = self.now();
+        let sql = format!("DELETE FROM outbox AS o WHERE {WAITING} AND {which} RETURNING seq");
+        let mut seqs: Vec<i64> = Vec::new();
+        for row in tx.query_all_raw(self.sql(sql, values.to_vec())).await.map_err(db_problem)? {
+            seqs.push(get(&row, "seq")?);
+        }
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
         let sql = format!(
-            "UPDATE deliveries AS d SET status = 'cancelled', ended_at = {0}, updated_at = {0} WHERE {WAITING} AND {which} RETURNING webhook_id, reservation_id, event_type",
-            now.timestamp_millis()
+            "UPDATE deliveries SET status = 'cancelled', ended_at = {0}, updated_at = {0} WHERE seq IN ({1}) RETURNING webhook_id, reservation_id, event_type",
+            now.timestamp_millis(),
+            self.json_numbers()
         );
-        let rows = tx.query_all_raw(self.sql(sql, values.to_vec())).await.map_err(db_problem)?;
+        let rows = tx.query_all_raw(self.sql(sql, [to_json(&seqs)?.into()])).await.map_err(db_problem)?;
         let sql = "SELECT id FROM webhooks WHERE NOT provisions";
         let mut listening = HashSet::new();
         for row in tx.query_all_raw(self.sql(sql, [])).await.map_err(db_problem)? {
@@ -751,44 +882,48 @@ impl Service {
         let ids: HashSet<&str> = told.iter().map(|t| t.id).collect();
         let ids: Vec<_> = ids.into_iter().map(|id| json!({"k": id})).collect();
         let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
+        let source = self.json_rows(&[("k", "text")]);
         let sql =
-            format!("{} JOIN {} ON v.id = r.k{lock}", crate::reservations::SELECT, self.json_rows(&[("k", "text")]));
-        let mut reservations = BTreeMap::new();
+            format!("SELECT v.id, v.status, v.provisioning FROM {source} JOIN reservations v ON v.id = r.k{lock}");
+        let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
         for row in tx.query_all_raw(self.sql(sql, [to_json(&ids)?.into()])).await.map_err(db_problem)? {
-            let reservation = stored_reservation(&row)?;
-            reservations.insert(reservation.id.0.clone(), (reservation, false));
+            let active = get::<String>(&row, "status")? == ReservationStatus::Active.as_str();
+            let provisioning = crate::store::json(&get::<String>(&row, "provisioning")?)?;
+            known.insert(get(&row, "id")?, (active, provisioning, false));
         }
         for Told { id, event, what } in told {
-            let Some((reservation, changed)) = reservations.get_mut(id) else { continue };
-            let active = reservation.status == domain::reservation::ReservationStatus::Active;
+            let Some((active, provisioning, changed)) = known.get_mut(id) else { continue };
             // A late word on `created` must not undo the release of a reservation that has ended since.
-            if event.provisions() && !active {
+            if event.provisions() && !*active {
                 continue;
             }
             let next = match what {
-                Meaning::Answer(answer, sent) => reservation.provisioning.after_answer(&answer, sent, now),
-                Meaning::Failure(reason) => reservation.provisioning.after_failure(event, reason, now),
-                Meaning::Cancelled(reason) => reservation.provisioning.after_cancellation(event, reason, now),
+                Meaning::Answer(answer, sent) => provisioning.after_answer(&answer, sent, now),
+                Meaning::Failure(reason) => provisioning.after_failure(event, reason, now),
+                Meaning::Cancelled(reason) => provisioning.after_cancellation(event, reason, now),
             };
             if let Some(next) = next {
-                reservation.provisioning = next;
+                *provisioning = next;
                 *changed = true;
             }
         }
-        let changed: Vec<_> = reservations.into_values().filter(|(_, changed)| *changed).map(|(r, _)| r).collect();
-        if changed.is_empty() {
+        let mut rows = Vec::with_capacity(known.len());
+        for (id, (_, provisioning, _)) in known.iter().filter(|(_, (_, _, changed))| *changed) {
+            rows.push(json!({"k": id, "p": to_json(provisioning)?}));
+        }
+        if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut rows = Vec::with_capacity(changed.len());
-        for reservation in &changed {
-            rows.push(json!({"k": reservation.id.as_str(), "p": to_json(&reservation.provisioning)?}));
+        let rows = to_json(&rows)?;
+        let source = self.json_rows(&[("k", "text"), ("p", "text")]);
+        let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
+        tx.execute_raw(self.sql(sql, [rows.as_str().into()])).await.map_err(db_problem)?;
+        if !self.has_audience() {
+            return Ok(Vec::new());
         }
-        let sql = format!(
-            "UPDATE reservations AS v SET provisioning = r.p FROM {} WHERE v.id = r.k",
-            self.json_rows(&[("k", "text"), ("p", "text")])
-        );
-        tx.execute_raw(self.sql(sql, [to_json(&rows)?.into()])).await.map_err(db_problem)?;
-        Ok(changed.into_iter().map(|reservation| Change::Reservation(Box::new(reservation))).collect())
+        let sql = format!("{} JOIN {} ON v.id = r.k", crate::reservations::SELECT, self.json_rows(&[("k", "text")]));
+        let rows = tx.query_all_raw(self.sql(sql, [rows.into()])).await.map_err(db_problem)?;
+        rows.iter().map(|row| Ok(Change::Reservation(Box::new(stored_reservation(row)?)))).collect()
     }
 
     /// 410 disables a webhook; the first failure for good tells the administrators; a success ends the bad spell.
@@ -859,33 +994,34 @@ impl Service {
         Ok(changes)
     }
 
-    /// Renews the leases that `owner` holds on these.
+    /// Renews leases that still hold.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn renew(&self, owner: &str, seqs: &[i64]) -> Result<(), Problem> {
+    pub async fn renew(&self, leases: &[Lease]) -> Result<(), Problem> {
         let until = (self.now() + self.lease()).timestamp_millis();
         let sql = format!(
-            "UPDATE deliveries SET lease_until = $1 WHERE lease_owner = $2 AND status = 'sending' AND seq IN ({})",
-            list(seqs)
+            "UPDATE outbox SET lease_until = $2 WHERE (seq, lease_owner) IN (SELECT n, lease FROM {})",
+            self.json_rows(&LEASE_COLUMNS)
         );
-        self.inner.write.execute_raw(self.sql(sql, [until.into(), owner.into()])).await.map_err(db_problem)?;
+        let values = [lease_rows(leases)?.into(), until.into()];
+        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
     }
 
-    /// Hands claims back unsent (shutdown): their attempt does not count.
+    /// Hands claims back unsent: their attempt does not count.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn release(&self, owner: &str, seqs: &[i64]) -> Result<(), Problem> {
-        if seqs.is_empty() {
+    pub async fn release(&self, leases: &[Lease]) -> Result<(), Problem> {
+        if leases.is_empty() {
             return Ok(());
         }
         let sql = format!(
-            "UPDATE deliveries SET status = CASE WHEN attempts > 1 THEN 'retrying' ELSE 'pending' END, attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = $1 WHERE lease_owner = $2 AND status = 'sending' AND seq IN ({})",
-            list(seqs)
+            "UPDATE outbox SET attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = $2 WHERE (seq, lease_owner) IN (SELECT n, lease FROM {})",
+            self.json_rows(&LEASE_COLUMNS)
         );
-        let values = [self.now().timestamp_millis().into(), owner.into()];
+        let values = [lease_rows(leases)?.into(), self.now().timestamp_millis().into()];
         self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         self.wake_dispatchers();
         Ok(())
@@ -902,7 +1038,7 @@ impl Service {
         self.mend_after_jump(now).await?;
         let now = now.timestamp_millis();
         let check = format!(
-            "SELECT EXISTS (SELECT 1 FROM deliveries WHERE status = 'sending' AND lease_until < $1) AS lapsed, EXISTS (SELECT 1 FROM webhooks w WHERE w.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND {WAITING})) AS orphaned"
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE lease_until < $1) AS lapsed, EXISTS (SELECT 1 FROM webhooks w WHERE w.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.id AND {WAITING})) AS orphaned"
         );
         let (lapsed, orphaned) = match self.rows(check, [now.into()]).await?.first() {
             Some(row) => (get::<bool>(row, "lapsed")?, get::<bool>(row, "orphaned")?),
@@ -911,7 +1047,7 @@ impl Service {
         if orphaned {
             // Enqueued or failed while their webhook was being deleted.
             let tx = self.write_tx().await?;
-            let which = "d.webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)";
+            let which = "o.webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)";
             let changes = self.cancel_waiting(&tx, which, &[], DELETED).await?;
             tx.commit().await.map_err(db_problem)?;
             self.announce(changes);
@@ -919,9 +1055,9 @@ impl Service {
         if !all && !lapsed {
             return Ok(0);
         }
-        let lapsed = if all { "" } else { " AND lease_until < $1" };
+        let lapsed = if all { "lease_until IS NOT NULL" } else { "lease_until < $1" };
         let sql = format!(
-            "UPDATE deliveries SET status = CASE WHEN attempts > 1 THEN 'retrying' ELSE 'pending' END, attempts = attempts - 1, due_at = $1, lease_until = NULL, lease_owner = NULL, updated_at = $1 WHERE status = 'sending'{lapsed}"
+            "UPDATE outbox SET attempts = attempts - 1, due_at = $1, lease_until = NULL, lease_owner = NULL, updated_at = $1 WHERE {lapsed}"
         );
         let done = self.inner.write.execute_raw(self.sql(sql, [now.into()])).await.map_err(db_problem)?;
         let count = done.rows_affected();
@@ -946,6 +1082,11 @@ impl Service {
         &self.inner.sender
     }
 
+    /// How many requests of this process have ended whose results are not recorded yet.
+    pub fn unrecorded(&self) -> u32 {
+        self.inner.outbox.slots.unrecorded()
+    }
+
     /// How many requests are under way from this process.
     pub fn in_flight(&self) -> u32 {
         self.inner.outbox.slots.in_flight()
@@ -967,27 +1108,85 @@ struct Told<'a> {
     what: Meaning<'a>,
 }
 
-/// An attempt as a row; the request's body is the delivery's and is not kept twice.
-pub(crate) fn attempt_row(
-    seq: i64,
-    webhook_id: WebhookId,
-    status: DeliveryStatus,
-    attempt: &domain::delivery_log::Attempt,
-) -> Result<serde_json::Value, Problem> {
-    let mut record = serde_json::to_value(attempt).map_err(|_| Problem::internal())?;
-    if let Some(body) = record.pointer_mut("/request/body") {
-        *body = serde_json::Value::String(String::new());
-    }
-    Ok(json!({
-        "delivery_seq": seq, "attempt": attempt.attempt, "webhook_id": webhook_id,
-        "started_at": attempt.started_at.timestamp_millis(),
-        "outcome": if attempt.outcome == Outcome::Succeeded { "succeeded" } else { "failed" },
-        "status_code": attempt.status_code, "duration_ms": attempt.duration_ms, "delivery_status": status.as_str(),
-        "record": record.to_string(),
-    }))
+/// What the end of an attempt changes in its delivery's row.
+#[derive(Serialize)]
+struct End<'a> {
+    n: i64,
+    status: &'static str,
+    attempts: u32,
+    status_code: Option<u16>,
+    duration_ms: f64,
+    problem: Option<&'a String>,
+    ended_at: Option<i64>,
+    failed_at: Option<i64>,
 }
 
-/// Numbers for an SQL list; never empty.
-fn list(seqs: &[i64]) -> String {
-    if seqs.is_empty() { "0".to_owned() } else { seqs.iter().map(i64::to_string).collect::<Vec<_>>().join(",") }
+/// A row with a long text, for [`Service::json_rows_with_text`].
+trait WithText: Serialize {
+    fn take_text(&mut self) -> Option<String>;
+}
+
+/// A new delivery as a row.
+#[derive(Serialize)]
+struct DeliveryRow {
+    id: DeliveryId,
+    event_id: EventId,
+    event_type: &'static str,
+    webhook_id: WebhookId,
+    ordering_key: String,
+    reservation_id: Option<String>,
+    max_attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+}
+
+impl WithText for DeliveryRow {
+    fn take_text(&mut self) -> Option<String> {
+        self.body.take()
+    }
+}
+
+/// An attempt as a row; the request's body is the delivery's and is not kept twice.
+#[derive(Serialize)]
+pub(crate) struct AttemptRow {
+    delivery_seq: i64,
+    attempt: u32,
+    webhook_id: WebhookId,
+    started_at: i64,
+    outcome: &'static str,
+    status_code: Option<u16>,
+    duration_ms: f64,
+    delivery_status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+}
+
+impl WithText for AttemptRow {
+    fn take_text(&mut self) -> Option<String> {
+        self.record.take()
+    }
+}
+
+impl AttemptRow {
+    /// `status` says what became of the delivery by it: its status, `superseded` or `test`.
+    pub(crate) fn new(seq: i64, webhook: WebhookId, status: &'static str, attempt: &Attempt) -> Result<Self, Problem> {
+        Ok(Self {
+            delivery_seq: seq,
+            attempt: attempt.attempt,
+            webhook_id: webhook,
+            started_at: attempt.started_at.timestamp_millis(),
+            outcome: if attempt.outcome == Outcome::Succeeded { "succeeded" } else { "failed" },
+            status_code: attempt.status_code,
+            duration_ms: attempt.duration_ms,
+            delivery_status: status,
+            record: Some(to_json(attempt)?),
+        })
+    }
+}
+
+/// Leases as rows of [`Service::json_rows`].
+const LEASE_COLUMNS: [(&str, &str); 2] = [("n", "bigint"), ("lease", "text")];
+
+fn lease_rows(leases: &[Lease]) -> Result<String, Problem> {
+    to_json(&leases.iter().map(|lease| json!({"n": lease.seq, "lease": &*lease.token})).collect::<Vec<_>>())
 }

@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) write: DatabaseConnection,
     /// SQLite: connections that only read. PostgreSQL: the same pool.
     pub(crate) read: DatabaseConnection,
+    /// What claims are made on: on PostgreSQL connections of their own, see [`CLAIMS`].
+    pub(crate) claim: DatabaseConnection,
     pub(crate) cipher: Cipher,
     pub(crate) sender: delivery::Sender,
     pub(crate) feed: Feed,
@@ -70,6 +72,25 @@ pub(crate) struct Inner {
     _tasks: DropGuard,
 }
 
+/// The connections of a service.
+#[derive(Clone)]
+pub struct Connections {
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    claim: DatabaseConnection,
+}
+
+impl Connections {
+    /// The one that may change the schema.
+    pub fn writer(&self) -> &DatabaseConnection {
+        &self.write
+    }
+}
+
+/// A claim's plan must not hang on statistics, which lag behind a queue: along the indexes, whatever it holds. And a claim
+/// that a crash of the server undoes was never made, so that nobody need wait for the disk.
+const CLAIMS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET synchronous_commit = off";
+
 /// The user agent of every request to a receiver (CONTRACT §1).
 const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
 
@@ -77,22 +98,25 @@ const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
 ///
 /// # Errors
 /// A sentence for the operator.
-pub async fn connect(database_url: &str) -> Result<(DatabaseConnection, DatabaseConnection), OpenError> {
+pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
     let away =
         |error: sqlx::Error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url)));
     if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
-        let options = sqlx::postgres::PgConnectOptions::from_str(database_url).map_err(away)?;
-        let options = sqlx::ConnectOptions::disable_statement_logging(options.application_name("berth"));
-        let pool = sqlx::postgres::PgPoolOptions::new()
-            .max_connections(16)
-            // Who asks while the server is away learns it within this time.
-            .acquire_timeout(Duration::from_secs(5))
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .map_err(away)?;
-        let connection = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-        return Ok((connection.clone(), connection));
+        let options = postgres_options(database_url).map_err(away)?;
+        let pool = |size: u32| {
+            sqlx::postgres::PgPoolOptions::new()
+                .max_connections(size)
+                // Who asks while the server is away learns it within this time.
+                .acquire_timeout(Duration::from_secs(5))
+                .test_before_acquire(false)
+        };
+        let main = pool(14).connect_with(options.clone()).await.map_err(away)?;
+        let claim = pool(1).after_connect(|connection, _| {
+            Box::pin(async move { sqlx::Executor::execute(connection, CLAIMS).await.map(|_| ()) })
+        });
+        let wrap = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool;
+        let write = wrap(main);
+        return Ok(Connections { read: write.clone(), write, claim: wrap(claim.connect_lazy_with(options)) });
     }
     if !database_url.starts_with("sqlite:") {
         return Err(OpenError("BERTH_DATABASE_URL must begin with sqlite: or postgres:".into()));
@@ -132,7 +156,22 @@ pub async fn connect(database_url: &str) -> Result<(DatabaseConnection, Database
     let write = pool(1, options.clone()).await.map_err(away)?;
     let read = pool(4, options).await.map_err(away)?;
     let wrap = sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool;
-    Ok((wrap(write), wrap(read)))
+    let write = wrap(write);
+    Ok(Connections { read: wrap(read), claim: write.clone(), write })
+}
+
+/// How to connect to PostgreSQL. Within one machine there is nobody to hide from: unless the URL says otherwise, no TLS
+/// there. Its records also break a statement of more than 16 KiB into several writes, which the driver (0.9.0, without
+/// `TCP_NODELAY`) lets wait 40 ms for each other.
+pub(crate) fn postgres_options(database_url: &str) -> Result<sqlx::postgres::PgConnectOptions, sqlx::Error> {
+    let options = sqlx::postgres::PgConnectOptions::from_str(database_url)?.application_name("berth");
+    let options = sqlx::ConnectOptions::disable_statement_logging(options);
+    let host = options.get_host().trim_matches(['[', ']']);
+    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let query = database_url.split_once('?').map_or("", |(_, query)| query);
+    let says = query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode="))
+        || std::env::var_os("PGSSLMODE").is_some();
+    Ok(if local && !says { options.ssl_mode(sqlx::postgres::PgSslMode::Disable) } else { options })
 }
 
 /// A database URL without its password.
@@ -149,20 +188,16 @@ impl Service {
     /// # Errors
     /// When the database cannot be reached or the settings are not sound.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (write, read) = connect(&settings.database_url).await?;
-        Self::open_with(settings, clock, write, read)
+        let connections = connect(&settings.database_url).await?;
+        Self::open_with(settings, clock, connections)
     }
 
     /// Opens on connections made by [`connect`].
     ///
     /// # Errors
     /// When the settings are not sound.
-    pub fn open_with(
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-        write: DatabaseConnection,
-        read: DatabaseConnection,
-    ) -> Result<Self, OpenError> {
+    pub fn open_with(settings: Settings, clock: Arc<dyn Clock>, connections: Connections) -> Result<Self, OpenError> {
+        let Connections { write, read, claim } = connections;
         let sender = delivery::Sender::new(delivery::SenderConfig {
             url_policy: settings.url_policy.clone(),
             timeout: settings.delivery_timeout,
@@ -180,6 +215,7 @@ impl Service {
             clock,
             write,
             read,
+            claim,
             sender,
             feed,
             outbox,
@@ -341,9 +377,12 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Prob
     })
 }
 
-/// JSON for a column.
+/// JSON for a column or for many rows.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Problem> {
-    serde_json::to_string(value).map_err(|error| {
+    // Most are of about this size, and growing up to it costs more than writing it.
+    let mut json = Vec::with_capacity(2_048);
+    let written = serde_json::to_writer(&mut json, value).map_err(|error| error.to_string());
+    written.and_then(|()| String::from_utf8(json).map_err(|error| error.to_string())).map_err(|error| {
         tracing::error!(%error, "JSON cannot be written");
         Problem::internal()
     })
@@ -370,5 +409,23 @@ pub(crate) mod cursor {
 
     pub(crate) fn read_number(cursor: Option<&str>) -> Result<Option<i64>, Problem> {
         read(cursor)?.map(|key| key.parse().map_err(|_| wrong())).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::postgres_options;
+    use sqlx::postgres::PgSslMode;
+
+    #[test]
+    fn tls_is_not_tried_within_one_machine_unless_asked_for() {
+        let without = |url: &str| matches!(postgres_options(url).unwrap().get_ssl_mode(), PgSslMode::Disable);
+        assert!(without("postgres://berth@127.0.0.1:5432/berth"));
+        assert!(without("postgres://berth@localhost/berth?application_name=x"));
+        assert!(without("postgres://berth@[::1]/berth"));
+        assert!(!without("postgres://berth@127.0.0.1/berth?sslmode=require"));
+        assert!(!without("postgres://berth@localhost/berth?application_name=x&sslmode=prefer"));
+        assert!(!without("postgres://berth@db.example.com/berth"));
+        assert!(!without("postgres://berth@127.0.0.1.example.com/berth"));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
-use crate::outbox::{DELETED, attempt_row};
+use crate::outbox::{AttemptRow, DELETED};
 use crate::store::{cursor, db_problem, get, json, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
@@ -219,7 +219,7 @@ impl Service {
             }
         }
         let mut waiting: HashMap<WebhookId, i64> = HashMap::new();
-        let sql = "SELECT webhook_id, COUNT(*) AS n FROM deliveries WHERE status IN ('pending', 'sending', 'retrying') GROUP BY webhook_id";
+        let sql = "SELECT webhook_id, COUNT(*) AS n FROM outbox GROUP BY webhook_id";
         for row in self.rows(sql, []).await? {
             waiting.insert(get(&row, "webhook_id")?, get(&row, "n")?);
         }
@@ -371,7 +371,7 @@ impl Service {
         let sql = "UPDATE webhooks SET deleted_at = $1, state = 'paused', revision = revision + 1, secret = '', auth_secret = NULL, previous_secret = NULL, signing_key = NULL, public_key = NULL, previous_signing_key = NULL WHERE id = $2 AND deleted_at IS NULL";
         tx.execute_raw(self.sql(sql, [now.into(), id.into()])).await.map_err(db_problem)?;
         // A request under way runs to its end.
-        let changes = self.cancel_waiting(&tx, "d.webhook_id = $1", &[id.into()], DELETED).await?;
+        let changes = self.cancel_waiting(&tx, "o.webhook_id = $1", &[id.into()], DELETED).await?;
         tx.commit().await.map_err(db_problem)?;
         self.announce(changes);
         self.announce_cancelled(id, now).await;
@@ -407,7 +407,7 @@ impl Service {
         let mut changes = Vec::new();
         if input.drop_pending {
             let reason = "The service was not told: an administrator dropped what waited for it.";
-            changes = self.cancel_waiting(&tx, "d.webhook_id = $1", &[id.into()], reason).await?;
+            changes = self.cancel_waiting(&tx, "o.webhook_id = $1", &[id.into()], reason).await?;
         }
         tx.commit().await.map_err(db_problem)?;
         if input.drop_pending {
@@ -467,7 +467,7 @@ impl Service {
         let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
         let now = self.now();
         let body = self.test_body(actor, &config.resource_type, event_type, now).await?.for_webhook(id);
-        let text = to_json(&body)?;
+        let body_text = to_json(&body)?;
         let delivery_id = DeliveryId::from_ulid(self.new_ulid());
         let job = delivery::Job {
             target: config.target(now),
@@ -477,9 +477,9 @@ impl Service {
             event_type,
             attempt: 1,
             test: true,
-            body: bytes::Bytes::from(text.clone().into_bytes()),
+            body: bytes::Bytes::from(body_text.clone().into_bytes()),
         };
-        let attempt = self.inner.sender.attempt(&job, now).await.attempt;
+        let mut attempt = self.inner.sender.attempt(&job, now).await.attempt;
         let ended = self.now();
         let status =
             if attempt.outcome == Outcome::Succeeded { DeliveryStatus::Succeeded } else { DeliveryStatus::Failed };
@@ -493,7 +493,7 @@ impl Service {
             id.into(),
             body.ordering_key().into(),
             reservation_id.clone().into(),
-            text.into(),
+            body_text.as_str().into(),
             status.as_str().into(),
             true.into(),
             attempt.status_code.map(i32::from).into(),
@@ -501,13 +501,13 @@ impl Service {
             problem.clone().into(),
             now.timestamp_millis().into(),
             ended.timestamp_millis().into(),
+            (status == DeliveryStatus::Failed).then_some(ended.timestamp_millis()).into(),
         ];
-        let sql = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, problem, due_at, created_at, updated_at, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, 1, $10, $11, $12, $13, $13, $14, $14) RETURNING seq";
+        let sql = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, problem, created_at, updated_at, ended_at, failed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, 1, $10, $11, $12, $13, $14, $14, $15) RETURNING seq";
         let row = tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
-        let mut record = attempt_row(get(&row, "seq")?, id, status, &attempt)?;
-        record["delivery_status"] = "test".into();
-        self.insert_attempts(&tx, &[record], false).await?;
+        self.insert_attempts(&tx, vec![AttemptRow::new(get(&row, "seq")?, id, "test", &attempt)?], false).await?;
         tx.commit().await.map_err(db_problem)?;
+        attempt.request.body = body_text;
         self.announce(vec![Change::Delivery(Box::new(DeliverySummary {
             id: delivery_id,
             event_id: body.event_id().clone(),

@@ -120,10 +120,10 @@ async fn kept_answers_are_sealed(t: TestService) {
 async fn deliveries(t: &TestService, database: &DatabaseConnection, status: &str, n: u32, age: Duration) {
     let at = (t.now() - age).timestamp_millis();
     let values: Vec<String> = (0..n)
-        .map(|i| format!("('dlv_{status}_{at}_{i}', 'evt_x', 'reservation.created', 1, 'rsv-{i}', '{{}}', '{status}', false, 1, 4, {at}, {at}, {at})"))
+        .map(|i| format!("('dlv_{status}_{at}_{i}', 'evt_x', 'reservation.created', 1, 'rsv-{i}', '{{}}', '{status}', false, 1, 4, {at}, {at})"))
         .collect();
     let sql = format!(
-        "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, body, status, test, attempts, max_attempts, due_at, created_at, updated_at) VALUES {}",
+        "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, body, status, test, attempts, max_attempts, created_at, updated_at) VALUES {}",
         values.join(", ")
     );
     database.execute_unprepared(&sql).await.unwrap();

@@ -112,7 +112,7 @@ async fn a_day_ahead_in_mid_flight(t: TestService) {
     // The one that was under way ends after all; it was taken for lost, so that its receiver sees it twice.
     let claims = std::mem::take(&mut s.under_way.1);
     let finished = attempt(&t, claims).await;
-    t.record(&s.under_way.0, &finished).await.unwrap();
+    t.record(&finished).await.unwrap();
     assert_eq!(s.got(&s.under_way.2), [CREATED, CREATED]);
     s.all_succeeded(&t).await;
 
@@ -132,7 +132,7 @@ async fn back(t: &TestService, mut s: Stage, service: &Service) {
     assert_eq!(s.got(&s.waiting), [CREATED], "what was due is due");
     let claims = std::mem::take(&mut s.under_way.1);
     let finished = attempt(t, claims).await;
-    t.record(&s.under_way.0, &finished).await.unwrap();
+    t.record(&finished).await.unwrap();
     assert_eq!(s.got(&s.under_way.2), [CREATED], "what was under way has ended");
     t.clock.advance(Duration::milliseconds(999));
     settle(service).await;

@@ -17,6 +17,7 @@ use receiver::{Answer, Receiver, attempt, round, settle, webhook_input};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use service::Service;
+use service::outbox::Lease;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use support::{Engine, TestService, on_both_engines, open, postgres, refused};
@@ -36,6 +37,8 @@ on_both_engines![
     administrators_hear_of_a_bad_spell_once_and_of_its_end,
     a_lapsed_lease_is_taken_up_by_another,
     a_late_result_moves_nothing,
+    a_late_result_is_not_taken_for_that_of_a_later_claim,
+    room_is_free_when_a_request_ends_and_not_when_it_is_recorded,
     a_renewed_lease_holds,
     what_is_handed_back_was_not_an_attempt,
     two_dispatchers_never_send_the_same,
@@ -336,7 +339,7 @@ async fn deleting_a_webhook_cancels_what_waits(t: TestService) {
     t.delete_webhook(&s.root, s.webhook).await.unwrap();
     refused(t.get_webhook(&s.root, s.webhook).await, NotFound);
     let finished = attempt(&t, under_way).await;
-    t.record(&owner, &finished).await.unwrap();
+    t.record(&finished).await.unwrap();
     drop(finished);
     // What was under way has failed and would be tried again, but there is nobody to try it with.
     t.reclaim_lapsed(false).await.unwrap();
@@ -446,15 +449,15 @@ async fn a_late_result_moves_nothing(t: TestService) {
     let taken_up = t.claim(&heir, 10).await.unwrap().items;
     assert_eq!(taken_up.len(), 1);
     // The first process was only slow: its result comes while the second is at it.
-    assert!(t.record(&slow, &late).await.unwrap().due.is_empty());
+    assert!(t.record(&late).await.unwrap().due.is_empty());
     let delivery = t.deliveries(&s.root, all()).await.remove(0);
     assert_eq!(delivery.status, Sending);
     s.receiver.answer_status(200);
     let finished = attempt(&t, taken_up).await;
-    t.record(&heir, &finished).await.unwrap();
+    t.record(&finished).await.unwrap();
     // And once more, as after a commit whose answer was lost.
-    t.record(&slow, &late).await.unwrap();
-    t.record(&heir, &finished).await.unwrap();
+    t.record(&late).await.unwrap();
+    t.record(&finished).await.unwrap();
     let detail = t.delivery(&s.root, &delivery.id).await;
     assert_eq!((detail.delivery.status, detail.delivery.attempts), (Succeeded, 1));
     assert_eq!(detail.attempt_log.len(), 1);
@@ -465,6 +468,46 @@ async fn a_late_result_moves_nothing(t: TestService) {
     assert_eq!((summary.deliveries, summary.success_rate), (1, Some(1.0)));
 }
 
+/// A process that stalled takes its own lapsed delivery up again: two requests of one process for one attempt.
+async fn a_late_result_is_not_taken_for_that_of_a_later_claim(t: TestService) {
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 3).await;
+    let owner = t.new_owner();
+    s.receiver.answer_status(410);
+    let first = t.claim(&owner, 10).await.unwrap().items;
+    let first = attempt(&t, first).await;
+    t.clock.advance(Duration::seconds(18));
+    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1);
+    s.receiver.answer_status(200);
+    let second = t.claim(&owner, 10).await.unwrap().items;
+    assert_eq!((second.len(), second[0].job.attempt), (1, 1));
+    t.record(&first).await.unwrap();
+    assert_eq!(t.deliveries(&s.root, all()).await[0].status, Sending, "the second request is still under way");
+    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().state, WebhookState::Enabled);
+    let second = attempt(&t, second).await;
+    t.record(&second).await.unwrap();
+    assert_eq!(t.deliveries(&s.root, all()).await[0].status, Succeeded);
+}
+
+async fn room_is_free_when_a_request_ends_and_not_when_it_is_recorded(t: TestService) {
+    let s = stage(&t).await;
+    let patch = WebhookPatch { max_in_flight: Some(1), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    t.booking(&s.alice, s.resource, 2, 3).await;
+    let owner = t.new_owner();
+    let first = t.claim(&owner, 10).await.unwrap().items;
+    assert_eq!((first.len(), t.in_flight(), t.unrecorded()), (1, 1, 0));
+    assert!(t.claim(&owner, 10).await.unwrap().items.is_empty());
+    let first = attempt(&t, first).await;
+    assert_eq!((t.in_flight(), t.unrecorded()), (0, 1));
+    let second = t.claim(&owner, 10).await.unwrap().items;
+    assert_eq!(second.len(), 1);
+    t.record(&first).await.unwrap();
+    drop(first);
+    assert_eq!((t.in_flight(), t.unrecorded()), (1, 0));
+}
+
 async fn a_renewed_lease_holds(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
@@ -472,10 +515,11 @@ async fn a_renewed_lease_holds(t: TestService) {
     let claims = t.claim(&owner, 10).await.unwrap().items;
     for _ in 0..5 {
         t.clock.advance(Duration::seconds(10));
-        t.renew(&owner, &[claims[0].seq]).await.unwrap();
+        t.renew(&[claims[0].lease.clone()]).await.unwrap();
         assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0);
     }
-    t.renew(&t.new_owner(), &[claims[0].seq]).await.unwrap();
+    let anothers = Lease { token: "another/0".into(), ..claims[0].lease.clone() };
+    t.renew(&[anothers]).await.unwrap();
     t.clock.advance(Duration::seconds(18));
     assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1, "nobody renews another's lease");
 }
@@ -488,10 +532,11 @@ async fn what_is_handed_back_was_not_an_attempt(t: TestService) {
     round(&t, &owner).await;
     t.clock.advance(Duration::seconds(1));
     let claims = t.claim(&owner, 10).await.unwrap().items;
-    let seqs: Vec<i64> = claims.iter().map(|c| c.seq).collect();
-    t.release(&t.new_owner(), &seqs).await.unwrap();
+    let leases: Vec<Lease> = claims.iter().map(|c| c.lease.clone()).collect();
+    let anothers: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
+    t.release(&anothers).await.unwrap();
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Sending, "nobody hands back what another holds");
-    t.release(&owner, &seqs).await.unwrap();
+    t.release(&leases).await.unwrap();
     let delivery = &t.deliveries(&s.root, all()).await[0];
     assert_eq!((delivery.status, delivery.attempts), (Retrying, 1));
     round(&t, &t.new_owner()).await;
@@ -516,7 +561,7 @@ async fn two_dispatchers_never_send_the_same(t: TestService) {
             idle = if claims.is_empty() { idle + 1 } else { 0 };
             let finished = attempt(service, claims).await;
             if !finished.is_empty() {
-                service.record(&owner, &finished).await.unwrap();
+                service.record(&finished).await.unwrap();
             }
         }
     };
@@ -678,7 +723,7 @@ async fn the_direct_lane_needs_no_claim(t: TestService) {
     assert_eq!(round(&t, &owner).await, 0, "what comes after it waits for it");
     let direct = lane.try_recv().unwrap();
     let finished = attempt(&t, direct).await;
-    t.record(&owner, &finished).await.unwrap();
+    t.record(&finished).await.unwrap();
     assert_eq!(round(&t, &owner).await, 1);
     assert_eq!(
         s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
@@ -787,7 +832,7 @@ async fn a_late_answer_to_created_does_not_undo_the_release(t: TestService) {
     let cancelled = t.cancel_reservation(&s.alice, &reservation.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
     let finished = attempt(&t, claims).await;
-    t.record(&owner, &finished).await.unwrap();
+    t.record(&finished).await.unwrap();
     let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
     assert_eq!(
         (after.status, after.provisioning.status),
@@ -901,7 +946,7 @@ async fn a_late_word_of_beginning_undoes_no_status_update(t: TestService) {
     let finished = attempt(&t, t.claim(&owner, 10).await.unwrap().items).await;
     t.clock.advance(Duration::milliseconds(1));
     update("failed").await;
-    t.record(&owner, &finished).await.unwrap();
+    t.record(&finished).await.unwrap();
     assert_eq!(
         (state().await.status, state().await.message.as_str()),
         (ProvisioningStatus::Failed, "said by the service")
@@ -952,11 +997,11 @@ async fn nothing_reorders(t: TestService, seed: u64) {
             6 => {
                 let owner = &owners[random.random_range(0..2)];
                 let claims = service.claim(owner, 3).await.unwrap().items;
-                held.push((service.clone(), owner.clone(), attempt(service, claims).await));
+                held.push((service.clone(), attempt(service, claims).await));
             }
             7 if !held.is_empty() => {
-                let (service, owner, finished) = held.remove(random.random_range(0..held.len()));
-                service.record(&owner, &finished).await.unwrap();
+                let (service, finished) = held.remove(random.random_range(0..held.len()));
+                service.record(&finished).await.unwrap();
             }
             _ => {
                 t.clock.advance(Duration::milliseconds(random.random_range(0..6_000)));
@@ -965,8 +1010,8 @@ async fn nothing_reorders(t: TestService, seed: u64) {
             }
         }
     }
-    for (service, owner, finished) in held {
-        service.record(&owner, &finished).await.unwrap();
+    for (service, finished) in held {
+        service.record(&finished).await.unwrap();
     }
     for id in [s.webhook, second] {
         t.resume_webhook(&s.root, id, ResumeInput::default()).await.unwrap();
@@ -1027,7 +1072,7 @@ async fn a_locked_row_is_passed_over_on_postgres() {
     t.booking(&s.alice, s.resource, 2, 3).await;
     let database = t.database().await;
     let lock = sea_orm::TransactionTrait::begin(&database).await.unwrap();
-    lock.execute_unprepared("SELECT seq FROM deliveries ORDER BY seq LIMIT 1 FOR UPDATE").await.unwrap();
+    lock.execute_unprepared("SELECT seq FROM outbox ORDER BY seq LIMIT 1 FOR UPDATE").await.unwrap();
     let owner = t.new_owner();
     assert_eq!(round(&t, &owner).await, 1);
     lock.rollback().await.unwrap();
@@ -1057,7 +1102,7 @@ async fn a_slow_receiver_delays_only_itself() {
         let (slow, healthy): (Vec<_>, Vec<_>) = claims.into_iter().partition(|c| c.webhook_id() == slow_webhook);
         stuck.extend(slow);
         let finished = attempt(&t, healthy).await;
-        t.record(&owner, &finished).await.unwrap();
+        t.record(&finished).await.unwrap();
     }
     assert_eq!(s.receiver.count(), 100, "the healthy one got everything");
     assert_eq!(stuck.len(), 64, "the slow one holds its own places");

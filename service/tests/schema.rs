@@ -22,7 +22,7 @@ async fn together(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let mut connections: Vec<DatabaseConnection> = Vec::new();
     for _ in 0..4 {
-        connections.push(connect(&database.url).await.unwrap().0);
+        connections.push(connect(&database.url).await.unwrap().writer().clone());
     }
     assert!(!migrations::pending(&connections[0]).await.unwrap().is_empty());
     for result in futures::future::join_all(connections.iter().map(migrations::up)).await {
@@ -43,10 +43,84 @@ async fn processes_that_start_together_migrate_once_on_postgres() {
     }
 }
 
+/// A database of the version whose queue was part of the log: what is open goes on, what is under way is under way.
+async fn the_queue_is_taken_out_of_the_log(engine: Engine) {
+    use migrations::MigratorTrait as _;
+    let database = TestDatabase::new(engine).await;
+    let connection = connect(&database.url).await.unwrap().writer().clone();
+    migrations::Migrator::up(&connection, Some(2)).await.unwrap();
+    let row = |n: u32, status: &str, attempts: u32, lease: &str, ended: &str| {
+        format!(
+            "('dlv_{n}', 'evt_{n}', 'reservation.created', 1, 'rsv-{n}', '{{}}', '{status}', false, {attempts}, 4, {n}000, {lease}, 1, 2, {ended})"
+        )
+    };
+    let rows = [
+        row(1, "pending", 0, "NULL, NULL", "NULL"),
+        row(2, "sending", 1, "500, 'them'", "NULL"),
+        row(3, "sending", 3, "600, 'them'", "NULL"),
+        row(4, "retrying", 1, "NULL, NULL", "NULL"),
+        row(5, "succeeded", 1, "NULL, NULL", "9"),
+        row(6, "failed", 4, "NULL, NULL", "9"),
+    ];
+    let sql = format!(
+        "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, body, status, test, attempts, max_attempts, due_at, lease_until, lease_owner, created_at, updated_at, ended_at) VALUES {}",
+        rows.join(", ")
+    );
+    connection.execute_unprepared(&sql).await.unwrap();
+    migrations::up(&connection).await.unwrap();
+    let query = async |sql: &str| {
+        let statement = sea_orm::Statement::from_string(connection.get_database_backend(), sql);
+        connection.query_all_raw(statement).await.unwrap()
+    };
+    let log: Vec<(String, i32, Option<i64>)> = query("SELECT status, attempts, failed_at FROM deliveries ORDER BY seq")
+        .await
+        .iter()
+        .map(|r| {
+            (r.try_get("", "status").unwrap(), r.try_get("", "attempts").unwrap(), r.try_get("", "failed_at").unwrap())
+        })
+        .collect();
+    let logged = |status: &str, attempts, failed| (status.to_owned(), attempts, failed);
+    assert_eq!(
+        log,
+        [
+            logged("pending", 0, None),
+            logged("pending", 0, None),
+            logged("retrying", 2, None),
+            logged("retrying", 1, None),
+            logged("succeeded", 1, None),
+            logged("failed", 4, Some(9)),
+        ]
+    );
+    let queue: Vec<(String, i64, i32, Option<i64>)> =
+        query("SELECT ordering_key, due_at, attempts, lease_until FROM outbox ORDER BY seq")
+            .await
+            .iter()
+            .map(|r| {
+                let key = r.try_get("", "ordering_key").unwrap();
+                let (due, attempts) = (r.try_get("", "due_at").unwrap(), r.try_get("", "attempts").unwrap());
+                (key, due, attempts, r.try_get("", "lease_until").unwrap())
+            })
+            .collect();
+    let queued = |n: i64, attempts, lease| (format!("rsv-{n}"), n * 1_000, attempts, lease);
+    assert_eq!(queue, [queued(1, 0, None), queued(2, 1, Some(500)), queued(3, 3, Some(600)), queued(4, 1, None)]);
+}
+
+#[tokio::test]
+async fn the_queue_is_taken_out_of_the_log_on_sqlite() {
+    the_queue_is_taken_out_of_the_log(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn the_queue_is_taken_out_of_the_log_on_postgres() {
+    if support::postgres().is_some() {
+        the_queue_is_taken_out_of_the_log(Engine::Postgres).await;
+    }
+}
+
 #[tokio::test]
 async fn an_interrupted_migration_leaves_nothing_behind() {
     let database = TestDatabase::new(Engine::Sqlite).await;
-    let connection = connect(&database.url).await.unwrap().0;
+    let connection = connect(&database.url).await.unwrap().writer().clone();
     // In the way of the last table, so that the step fails half way.
     connection.execute_unprepared("CREATE TABLE idempotency_keys (x)").await.unwrap();
     migrations::up(&connection).await.unwrap_err();

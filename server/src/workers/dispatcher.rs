@@ -4,7 +4,7 @@
 use super::POLL;
 use domain::ProblemKind;
 use service::Service;
-use service::outbox::{Claimed, Finished, Recorded};
+use service::outbox::{Claimed, Finished, Lease, Recorded};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,9 +13,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Deliveries that one claim takes at most.
-const CLAIM: u32 = 256;
+const CLAIM: u32 = 512;
 /// Results that one commit records at most.
-const RECORD: usize = 512;
+const RECORD: usize = 256;
+/// While one batch is at the database, another is made ready. An event's successor is only claimed when it is recorded, so
+/// that nothing overtakes.
+const RECORDERS: usize = 2;
+/// While so many results wait to be recorded, nothing more is claimed: the database is what is short, and what is claimed
+/// only lies in the way of the next claim.
+const BEHIND: u32 = 4 * RECORD as u32;
+/// Where more was due than had room, it is claimed when requests end, and after this long although none did.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Under load, claims and commits wait this long for what joins them: fewer and larger ones cost less in all.
+const GATHER: Duration = Duration::from_millis(2);
+/// So many results at once mean load.
+const LOAD: usize = 16;
 /// How long a stopping dispatcher waits for what is under way; then it hands the rest back.
 const GRACE: Duration = Duration::from_secs(10);
 /// A lease is renewed this often; it lasts the time-out and 15 s more.
@@ -45,13 +57,13 @@ impl Pulse {
 /// What is under way.
 #[derive(Default)]
 struct Open {
-    since: Mutex<HashMap<i64, Instant>>,
-    /// Wakes the claiming loop when requests end and room may be free.
+    since: Mutex<HashMap<Lease, Instant>>,
+    /// Wakes the claiming loop when requests end or are recorded, and room may be free.
     ended: Notify,
 }
 
 impl Open {
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<i64, Instant>) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut HashMap<Lease, Instant>) -> T) -> T {
         act(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -62,26 +74,31 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     let open = Arc::new(Open::default());
     let (results, received) = mpsc::unbounded_channel();
     let due = Arc::new(Due::default());
-    let recorder = tokio::spawn(record(service.clone(), owner.clone(), received, open.clone(), due.clone()));
-    let renewer = tokio::spawn(renew(service.clone(), owner.clone(), open.clone()));
+    let received = Arc::new(tokio::sync::Mutex::new(received));
+    let mut recorders = JoinSet::new();
+    for _ in 0..RECORDERS {
+        recorders.spawn(record(service.clone(), received.clone(), open.clone(), due.clone()));
+    }
+    let renewer = tokio::spawn(renew(service.clone(), open.clone()));
     let mut lane = service.open_lane(&owner);
     // Claiming has a task of its own: while it waits for the database, the direct lane goes on.
     let (claims, mut claimed) = mpsc::unbounded_channel();
-    let claimer = claim(service.clone(), owner.clone(), cancel.clone(), claims, open.clone(), due, pulse);
+    let claimer = claim(service.clone(), owner, cancel.clone(), claims, open.clone(), due, pulse);
     let claimer = tokio::spawn(claimer);
     let mut attempts: JoinSet<()> = JoinSet::new();
     let send = |attempts: &mut JoinSet<()>, claims: Vec<Claimed>| {
         for claim in claims {
-            open.with(|since| since.insert(claim.seq, Instant::now()));
+            open.with(|since| since.insert(claim.lease.clone(), Instant::now()));
             let (service, results, open) = (service.clone(), results.clone(), open.clone());
             attempts.spawn(async move {
                 // Made here: of one made outside, the task would only take the field that it names.
-                let mut broken = IfBroken { open, seq: Some(claim.seq) };
+                let mut broken = IfBroken { open, lease: Some(claim.lease.clone()) };
                 let attempted = service.sender().attempt(&claim.job, service.now()).await;
                 let ended = service.now();
                 // The recorder outlives every attempt.
-                let _ = results.send(Finished { claim, attempted, ended });
-                broken.seq = None;
+                let _ = results.send(Finished::new(claim, attempted, ended));
+                broken.lease = None;
+                broken.open.ended.notify_one();
             });
         }
     };
@@ -99,23 +116,23 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     let _ = tokio::time::timeout(GRACE, claimer).await;
     let mut unsent = Vec::new();
     while let Ok(claims) = lane.try_recv() {
-        unsent.extend(claims.into_iter().map(|claim| claim.seq));
+        unsent.extend(claims.into_iter().map(|claim| claim.lease));
     }
     while let Ok(claims) = claimed.try_recv() {
-        unsent.extend(claims.into_iter().map(|claim| claim.seq));
+        unsent.extend(claims.into_iter().map(|claim| claim.lease));
     }
     let finished = tokio::time::timeout(GRACE, async { while attempts.join_next().await.is_some() {} }).await;
     if finished.is_err() {
         attempts.shutdown().await;
     }
     drop(results);
-    // The recorder ends when the last result is recorded; a database that is away must not hold the process for ever.
-    if tokio::time::timeout(GRACE, recorder).await.is_err() {
+    // The recorders end when the last result is recorded; a database that is away must not hold the process for ever.
+    if tokio::time::timeout(GRACE, async { while recorders.join_next().await.is_some() {} }).await.is_err() {
         tracing::error!("results could not be recorded before the stop; their deliveries will be made again");
     }
     renewer.abort();
-    unsent.extend(open.with(|since| since.keys().copied().collect::<Vec<_>>()));
-    if let Err(problem) = service.release(&owner, &unsent).await {
+    unsent.extend(open.with(|since| since.keys().cloned().collect::<Vec<_>>()));
+    if let Err(problem) = service.release(&unsent).await {
         tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
     }
 }
@@ -123,13 +140,13 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
 /// An attempt that ends by a panic has no result: its lease is no longer renewed, so that it lapses and is taken up again.
 struct IfBroken {
     open: Arc<Open>,
-    seq: Option<i64>,
+    lease: Option<Lease>,
 }
 
 impl Drop for IfBroken {
     fn drop(&mut self) {
-        if let Some(seq) = self.seq.filter(|_| std::thread::panicking()) {
-            self.open.with(|since| since.remove(&seq));
+        if let Some(lease) = self.lease.take().filter(|_| std::thread::panicking()) {
+            self.open.with(|since| since.remove(&lease));
         }
     }
 }
@@ -151,7 +168,7 @@ async fn claim(
         pulse.beat();
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = open.ended.notified(), if more => {}
+            () = open.ended.notified(), if more => tokio::time::sleep(GATHER).await,
             () = service.woken() => {}
             () = due.next() => {}
             () = tokio::time::sleep_until(next) => {}
@@ -159,12 +176,17 @@ async fn claim(
         // Leases of processes that died; looked for by the clock, however busy this one is.
         if tokio::time::Instant::now() >= reclaim {
             // First its own: after a pause of the machine or of the database they may have lapsed although this one lives.
-            let mine: Vec<i64> = open.with(|since| since.keys().copied().collect());
-            renew_all(&service, &owner, &mine).await;
+            let mine: Vec<Lease> = open.with(|since| since.keys().cloned().collect());
+            renew_all(&service, &mine).await;
             if let Err(problem) = service.reclaim_lapsed(false).await {
                 tracing::warn!(%problem, "lapsed leases wait for the database");
             }
             reclaim = tokio::time::Instant::now() + RECLAIM;
+        }
+        if service.unrecorded() >= BEHIND {
+            more = true;
+            next = tokio::time::Instant::now() + AGAIN;
+            continue;
         }
         let wait = match service.claim(&owner, CLAIM).await {
             Ok(claim) => {
@@ -172,7 +194,7 @@ async fn claim(
                 if !claim.items.is_empty() && claims.send(claim.items).is_err() {
                     return;
                 }
-                if more { Duration::from_millis(250) } else { POLL }
+                if more { AGAIN } else { POLL }
             }
             Err(problem) => {
                 tracing::warn!(%problem, "dispatching waits for the database");
@@ -223,17 +245,30 @@ impl Due {
 /// Records results as they come; those that come during a commit share the next.
 async fn record(
     service: Service,
-    owner: String,
-    mut results: mpsc::UnboundedReceiver<Finished>,
+    results: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Finished>>>,
     open: Arc<Open>,
     due: Arc<Due>,
 ) {
     let mut batch = Vec::with_capacity(RECORD);
-    while results.recv_many(&mut batch, RECORD).await > 0 {
-        let recorded = record_batch(&service, &owner, &mut batch).await;
+    loop {
+        {
+            let mut results = results.lock().await;
+            if results.recv_many(&mut batch, RECORD).await == 0 {
+                return;
+            }
+            if (LOAD..RECORD).contains(&batch.len()) {
+                tokio::time::sleep(GATHER).await;
+                while batch.len() < RECORD
+                    && let Ok(finished) = results.try_recv()
+                {
+                    batch.push(finished);
+                }
+            }
+        }
+        let recorded = record_batch(&service, &mut batch).await;
         open.with(|since| {
             for finished in &batch {
-                since.remove(&finished.claim.seq);
+                since.remove(finished.lease());
             }
         });
         batch.clear();
@@ -248,11 +283,11 @@ async fn record(
 /// The only copy of what receivers said: tried until the database takes it. What the database refuses although it is there
 /// must not hold up the rest: of such a batch each result is recorded alone, and one that is refused still without what was
 /// said.
-async fn record_batch(service: &Service, owner: &str, batch: &mut [Finished]) -> Recorded {
+async fn record_batch(service: &Service, batch: &mut [Finished]) -> Recorded {
     let mut wait = Duration::from_millis(50);
     let mut refused = 0;
     loop {
-        match service.record(owner, batch).await {
+        match service.record(batch).await {
             Ok(recorded) => return recorded,
             Err(problem) => {
                 tracing::warn!(%problem, results = batch.len(), "results wait for the database");
@@ -267,10 +302,10 @@ async fn record_batch(service: &Service, owner: &str, batch: &mut [Finished]) ->
     }
     let mut all = Recorded::default();
     for finished in batch {
-        let mut recorded = service.record(owner, std::slice::from_ref(finished)).await;
+        let mut recorded = service.record(std::slice::from_ref(finished)).await;
         if recorded.is_err() {
             finished.forget_what_was_said();
-            recorded = service.record(owner, std::slice::from_ref(finished)).await;
+            recorded = service.record(std::slice::from_ref(finished)).await;
         }
         // What is refused even so is made again when its lease lapses.
         all.due.extend(recorded.unwrap_or_default().due);
@@ -279,18 +314,19 @@ async fn record_batch(service: &Service, owner: &str, batch: &mut [Finished]) ->
 }
 
 /// Renews the leases of what takes long.
-async fn renew(service: Service, owner: String, open: Arc<Open>) {
+async fn renew(service: Service, open: Arc<Open>) {
     loop {
         tokio::time::sleep(RENEW).await;
-        let old: Vec<i64> =
-            open.with(|since| since.iter().filter(|(_, at)| at.elapsed() >= RENEW).map(|(seq, _)| *seq).collect());
-        renew_all(&service, &owner, &old).await;
+        let old: Vec<Lease> = open.with(|since| {
+            since.iter().filter(|(_, at)| at.elapsed() >= RENEW).map(|(lease, _)| lease.clone()).collect()
+        });
+        renew_all(&service, &old).await;
     }
 }
 
-async fn renew_all(service: &Service, owner: &str, seqs: &[i64]) {
-    for some in seqs.chunks(1_000) {
-        if let Err(problem) = service.renew(owner, some).await {
+async fn renew_all(service: &Service, leases: &[Lease]) {
+    for some in leases.chunks(1_000) {
+        if let Err(problem) = service.renew(some).await {
             tracing::warn!(%problem, "leases could not be renewed; they last some time yet");
         }
     }

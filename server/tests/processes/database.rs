@@ -99,7 +99,7 @@ impl TestDatabase {
 
     /// The attempts that one dispatcher has under way.
     pub async fn under_way_of(&self, owner: &str) -> HashSet<Attempt> {
-        under_way(&self.url, &format!(" AND lease_owner = '{owner}'")).await
+        under_way(&self.url, &format!(" AND o.lease_owner LIKE '{owner}/%'")).await
     }
 
     /// The attempts that a process which was killed had under way. A SQLite file is read as a copy: whoever opened the
@@ -120,13 +120,13 @@ impl TestDatabase {
 
     /// The dispatchers that have anything under way.
     pub async fn owners(&self) -> HashSet<String> {
-        let rows = self.rows("SELECT DISTINCT lease_owner FROM deliveries WHERE status = 'sending'").await;
-        rows.iter().filter_map(|row| row.try_get("", "lease_owner").unwrap()).collect()
+        let rows = self.rows("SELECT DISTINCT lease_owner FROM outbox WHERE lease_owner IS NOT NULL").await;
+        rows.iter().map(|row| owner(&row.try_get::<String>("", "lease_owner").unwrap())).collect()
     }
 
     /// Waits until nothing waits and nothing is under way.
     pub async fn drained(&self) {
-        let open = "SELECT COUNT(*) FROM deliveries WHERE status IN ('pending', 'sending', 'retrying')";
+        let open = "SELECT COUNT(*) FROM outbox";
         eventually("an empty outbox", async || (self.number(open).await == 0).then_some(())).await;
     }
 
@@ -147,8 +147,15 @@ impl TestDatabase {
     }
 }
 
+/// The dispatcher of a lease's token.
+pub fn owner(token: &str) -> String {
+    token.split('/').next().unwrap().to_owned()
+}
+
 async fn under_way(url: &str, condition: &str) -> HashSet<Attempt> {
-    let sql = format!("SELECT id, attempts FROM deliveries WHERE status = 'sending'{condition}");
+    let sql = format!(
+        "SELECT d.id, o.attempts FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE o.lease_owner IS NOT NULL{condition}"
+    );
     let attempt =
         |row: &QueryResult| (row.try_get("", "id").unwrap(), row.try_get::<i32>("", "attempts").unwrap() as u32);
     rows(url, &sql).await.iter().map(attempt).collect()

@@ -1,6 +1,6 @@
 //! Three processes on one PostgreSQL: they share the work, one is killed, the others are replaced one by one.
 
-use super::database::TestDatabase;
+use super::database::{TestDatabase, owner};
 use super::kill::moody;
 use super::ledger::compare;
 use super::load::{Api, Feed, Load};
@@ -17,9 +17,11 @@ async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: 
     let reply = api.reserve(&berth.url, resource, slot).await.unwrap();
     assert_eq!(reply.status, 201);
     let id = reply.body["id"].as_str().unwrap();
-    let sql = format!("SELECT lease_owner FROM deliveries WHERE reservation_id = '{id}' AND status = 'sending'");
+    let sql = format!(
+        "SELECT o.lease_owner FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE d.reservation_id = '{id}' AND o.lease_owner IS NOT NULL"
+    );
     let owners: Vec<String> =
-        database.rows(&sql).await.iter().map(|row| row.try_get("", "lease_owner").unwrap()).collect();
+        database.rows(&sql).await.iter().map(|row| owner(&row.try_get::<String>("", "lease_owner").unwrap())).collect();
     assert_eq!(owners.len(), 2, "both webhooks have room");
     assert_eq!(owners[0], owners[1]);
     owners.into_iter().next().unwrap()
@@ -103,11 +105,9 @@ async fn three_processes_share_the_work_and_replace_each_other() {
 
     // Another one is killed with requests under way: the worker, alone now, takes everything up when the leases lapse.
     let behind = format!(
-        "EXISTS (SELECT 1 FROM deliveries e WHERE e.lease_owner = '{second_owner}' AND e.webhook_id = d.webhook_id AND e.ordering_key = d.ordering_key)"
+        "EXISTS (SELECT 1 FROM outbox e WHERE e.lease_owner LIKE '{second_owner}/%' AND e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key)"
     );
-    let rest = format!(
-        "SELECT COUNT(*) FROM deliveries d WHERE d.status IN ('pending', 'sending', 'retrying') AND NOT {behind}"
-    );
+    let rest = format!("SELECT COUNT(*) FROM outbox o WHERE NOT {behind}");
     eventually("nothing but what the killed one left behind", async || {
         (database.number(&rest).await == 0).then_some(())
     })

@@ -36,7 +36,7 @@ async fn stopped_with_slow_receivers(database: TestDatabase) {
     };
     assert_eq!(known(slow_webhook).await.status, "succeeded", "what ended in time was recorded");
     assert_eq!(known(silent_webhook).await.status, "pending", "what did not was handed back");
-    assert_eq!(database.number("SELECT COUNT(*) FROM deliveries WHERE lease_owner IS NOT NULL").await, 0);
+    assert_eq!(database.number("SELECT COUNT(*) FROM outbox WHERE lease_owner IS NOT NULL").await, 0);
 
     silent.release();
     let next = setting.serve().await;

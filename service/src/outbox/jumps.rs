@@ -23,11 +23,11 @@ impl Service {
         if known == 0 || at + SKEW.num_milliseconds() < known {
             let future = at + SKEW.num_milliseconds();
             let sql = format!(
-                "UPDATE deliveries AS d SET due_at = CASE WHEN d.due_at > d.updated_at THEN $1 + d.due_at - d.updated_at ELSE $1 END, updated_at = $1 WHERE {WAITING} AND d.updated_at > $2"
+                "UPDATE outbox AS o SET due_at = CASE WHEN o.due_at > o.updated_at THEN $1 + o.due_at - o.updated_at ELSE $1 END, updated_at = $1 WHERE {WAITING} AND o.updated_at > $2"
             );
             let waiting = self.sql(sql, [at.into(), future.into()]);
             let waiting = self.inner.write.execute_raw(waiting).await.map_err(db_problem)?.rows_affected();
-            let sql = "UPDATE deliveries SET lease_until = $1 WHERE status = 'sending' AND lease_until > $2";
+            let sql = "UPDATE outbox SET lease_until = $1 WHERE lease_until > $2";
             let values =
                 [(at + self.lease().num_milliseconds()).into(), (future + LONGEST_LEASE.num_milliseconds()).into()];
             let leased = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();

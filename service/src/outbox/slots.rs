@@ -21,7 +21,9 @@ pub struct Slots {
 
 #[derive(Default)]
 struct State {
+    /// Requests under way and results that are not recorded.
     total: u32,
+    unrecorded: u32,
     retries: u32,
     webhooks: HashMap<WebhookId, Slot>,
 }
@@ -63,7 +65,14 @@ impl State {
     fn free(&mut self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
         let left = TOTAL.saturating_sub(self.total);
         let slot = self.webhooks.entry(config.id).or_default();
-        slot.free(config, now).min(left.saturating_sub(slot.in_flight))
+        // Each one taken is one more that it holds and one less that is left.
+        slot.free(config, now).min(left.saturating_sub(slot.in_flight).div_ceil(2))
+    }
+
+    fn end_request(&mut self, webhook: WebhookId) {
+        if let Some(slot) = self.webhooks.get_mut(&webhook) {
+            slot.in_flight = slot.in_flight.saturating_sub(1);
+        }
     }
 }
 
@@ -95,7 +104,7 @@ impl Slots {
             }
             free
         });
-        taken.then(|| Permit { slots: self.clone(), webhook: config.id, retry })
+        taken.then(|| Permit { slots: self.clone(), webhook: config.id, retry, requests: true })
     }
 
     /// Whether retries fill the share they may have.
@@ -103,25 +112,38 @@ impl Slots {
         self.with(|state| state.retries >= RETRIES)
     }
 
-    /// Whether an exchange brought a response: closes or opens the breaker.
-    pub(crate) fn note(&self, webhook: WebhookId, answered: bool) {
-        self.with(|state| {
-            let slot = state.webhooks.entry(webhook).or_default();
-            slot.silent = if answered { 0 } else { slot.silent.saturating_add(1) };
-        });
-    }
-
     /// Requests under way.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.with(|state| state.total)
+        self.with(|state| state.total.saturating_sub(state.unrecorded))
+    }
+
+    /// Requests that have ended and whose results are not recorded yet.
+    pub(crate) fn unrecorded(&self) -> u32 {
+        self.with(|state| state.unrecorded)
     }
 }
 
-/// A place among a webhook's requests; given back when dropped.
+/// A place among a webhook's requests, until the request ends, and among all that this process has open, until it is
+/// dropped: results that wait for the database count too.
 pub struct Permit {
     slots: Arc<Slots>,
     webhook: WebhookId,
     retry: bool,
+    requests: bool,
+}
+
+impl Permit {
+    /// The request is over: its place at the webhook is free. Whether there was a response closes or opens the breaker.
+    pub(crate) fn end_request(&mut self, answered: bool) {
+        if std::mem::take(&mut self.requests) {
+            self.slots.with(|state| {
+                state.end_request(self.webhook);
+                state.unrecorded += 1;
+                let slot = state.webhooks.entry(self.webhook).or_default();
+                slot.silent = if answered { 0 } else { slot.silent.saturating_add(1) };
+            });
+        }
+    }
 }
 
 impl Drop for Permit {
@@ -129,8 +151,10 @@ impl Drop for Permit {
         self.slots.with(|state| {
             state.total = state.total.saturating_sub(1);
             state.retries = state.retries.saturating_sub(u32::from(self.retry));
-            if let Some(slot) = state.webhooks.get_mut(&self.webhook) {
-                slot.in_flight = slot.in_flight.saturating_sub(1);
+            if self.requests {
+                state.end_request(self.webhook);
+            } else {
+                state.unrecorded = state.unrecorded.saturating_sub(1);
             }
         });
     }

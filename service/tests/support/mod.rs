@@ -176,9 +176,9 @@ pub async fn open(engine: Engine) -> TestService {
         retention_days: 30,
         delivery_timeout: std::time::Duration::from_secs(2),
     };
-    let (write, read) = connect(&settings.database_url).await.unwrap();
-    migrations::up(&write).await.unwrap();
-    let service = Service::open_with(settings.clone(), clock.clone(), write, read).unwrap();
+    let connections = connect(&settings.database_url).await.unwrap();
+    migrations::up(connections.writer()).await.unwrap();
+    let service = Service::open_with(settings.clone(), clock.clone(), connections).unwrap();
     TestService { service, clock, settings, database }
 }
 
@@ -195,7 +195,7 @@ impl TestService {
 
     /// A connection to the database itself, for what no use case shows.
     pub async fn database(&self) -> DatabaseConnection {
-        connect(&self.settings.database_url).await.unwrap().0
+        connect(&self.settings.database_url).await.unwrap().writer().clone()
     }
 
     /// Where a SQLite database and its neighbours are.

@@ -153,7 +153,7 @@ pub fn webhook_input(url: &str) -> WebhookInput {
 pub async fn attempt(service: &Service, claims: Vec<Claimed>) -> Vec<Finished> {
     futures::future::join_all(claims.into_iter().map(|claim| async move {
         let attempted = service.sender().attempt(&claim.job, service.now()).await;
-        Finished { claim, attempted, ended: service.now() }
+        Finished::new(claim, attempted, service.now())
     }))
     .await
 }
@@ -163,7 +163,7 @@ pub async fn round(service: &Service, owner: &str) -> usize {
     let claims = service.claim(owner, 256).await.unwrap().items;
     let finished = attempt(service, claims).await;
     if !finished.is_empty() {
-        service.record(owner, &finished).await.unwrap();
+        service.record(&finished).await.unwrap();
     }
     finished.len()
 }
