@@ -35,6 +35,24 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
+/// What the scenarios do.
+const ABOUT: &str = "
+## What is measured
+Bodies are of 1 KB, without TLS. SQLite runs with `synchronous=FULL`, PostgreSQL as it is installed; each scenario has a fresh database
+and a fresh Berth, the release binary, driven through its public API.
+
+- **ceiling**: how many signed posts a second the same HTTP client makes to the same receiver when there is no database, no queue and
+  no record; then the same through Berth's sender, which also guards the address, times each step, and judges the answer.
+- **drain**: an outbox filled while its webhook is paused; from resuming to the last recorded answer. Each delivery is claimed, sent, and
+  recorded with its request and response, and moves its reservation on.
+- **latency**: from the client's `POST /api/v1/reservations` leaving to the receiver's having the request.
+- **throughput**: 32 clients at once and one webhook, until the last answer is recorded; then the latency at half that rate.
+- **slow receiver**: one that takes a second for each answer, with room for 2,000 requests.
+- **isolation**: 100 webhooks at 400 events/s, all well; then with one receiver that never answers and one that fails at once.
+- **idle**: nothing to do.
+- **history**: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
+";
+
 fn first_line(path: &str, mark: &str) -> String {
     std::fs::read_to_string(path)
         .unwrap_or_default()
@@ -83,6 +101,7 @@ impl Report {
                 row.scenario, row.engine, row.figure, row.target
             );
         }
+        text.push_str(ABOUT);
         text
     }
 }

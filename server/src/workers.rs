@@ -32,13 +32,18 @@ async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
 /// Expires reservations as they end; after downtime it catches up with all that ended meanwhile.
 async fn expiry(service: Service) {
     loop {
-        let wait = match service.expire_due(100).await {
-            Ok(100) => Duration::ZERO,
-            Ok(_) => match service.next_expiry().await {
-                Ok(Some(end)) => (end - service.now()).to_std().unwrap_or(Duration::from_millis(20)).min(POLL),
-                Ok(None) => POLL,
-                Err(_) => POLL,
+        let wait = match service.next_expiry().await {
+            Ok(Some(end)) if end <= service.now() => match service.expire_due(100).await {
+                // Another replica is at them, or the log says what is wrong.
+                Ok(0) => POLL,
+                Ok(_) => Duration::ZERO,
+                Err(problem) => {
+                    tracing::warn!(%problem, "expiry waits for the database");
+                    POLL
+                }
             },
+            Ok(Some(end)) => (end - service.now()).to_std().unwrap_or_default().min(POLL),
+            Ok(None) => POLL,
             Err(problem) => {
                 tracing::warn!(%problem, "expiry waits for the database");
                 POLL

@@ -16,8 +16,10 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 /// Deliveries that one replay makes at most.
 const REPLAY: u64 = 10_000;
 
-/// A delivery `d` with its webhook `w` and, while it is open, its entry `o` in the queue, which knows best.
-const SELECT: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, CASE WHEN o.lease_owner IS NULL THEN d.status ELSE 'sending' END AS status, d.test, COALESCE(o.attempts, d.attempts) AS attempts, d.max_attempts, d.status_code, d.duration_ms, d.problem, o.due_at, d.created_at, COALESCE(o.updated_at, d.updated_at) AS updated_at, d.redelivery_of FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN outbox o ON o.seq = d.seq";
+/// What of a delivery `d`, its webhook `w` and, while it is open, its entry `o` in the queue, which knows best.
+const COLUMNS: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, CASE WHEN o.lease_owner IS NULL THEN d.status ELSE 'sending' END AS status, d.test, COALESCE(o.attempts, d.attempts) AS attempts, d.max_attempts, d.status_code, d.duration_ms, d.problem, o.due_at, d.created_at, COALESCE(o.updated_at, d.updated_at) AS updated_at, d.redelivery_of";
+/// All of them.
+const LOG: &str = "FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN outbox o ON o.seq = d.seq";
 
 fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
     let status = DeliveryStatus::parse(&get::<String>(row, "status")?).unwrap_or(DeliveryStatus::Cancelled);
@@ -70,8 +72,8 @@ fn conditions(filter: &DeliveryFilter, values: &mut Vec<Value>) -> String {
     sql.push_str(match filter.status {
         None => "",
         Some(DeliveryStatus::Sending) => " AND o.lease_owner IS NOT NULL",
-        Some(DeliveryStatus::Pending) => " AND o.seq IS NOT NULL AND o.lease_owner IS NULL AND d.status = 'pending'",
-        Some(DeliveryStatus::Retrying) => " AND o.seq IS NOT NULL AND o.lease_owner IS NULL AND d.status = 'retrying'",
+        Some(DeliveryStatus::Pending) => " AND o.lease_owner IS NULL AND o.attempts = 0",
+        Some(DeliveryStatus::Retrying) => " AND o.lease_owner IS NULL AND o.attempts > 0",
         Some(DeliveryStatus::Succeeded) => " AND d.status = 'succeeded'",
         // So that its partial index serves.
         Some(DeliveryStatus::Failed) => " AND d.failed_at IS NOT NULL",
@@ -94,15 +96,18 @@ impl Service {
         may(actor, Action::ReadWebhooks)?;
         let limit = page.limit()?;
         let mut values: Vec<Value> = vec![(limit as i64 + 1).into()];
-        let mut sql = format!("{SELECT} WHERE 1 = 1{}", conditions(filter, &mut values));
+        // What is open is found by the queue, not by looking through the log for it. SQLite keeps to the order of a CROSS JOIN.
+        let open = filter.status.is_some_and(|status| !status.is_final());
+        let join = if self.is_postgres() { "JOIN" } else { "CROSS JOIN" };
+        let queue =
+            format!("FROM outbox o {join} deliveries d ON d.seq = o.seq {join} webhooks w ON w.id = d.webhook_id");
+        let (from, seq) = if open { (queue.as_str(), "o.seq") } else { (LOG, "d.seq") };
+        let mut sql = format!("{COLUMNS} {from} WHERE 1 = 1{}", conditions(filter, &mut values));
         if let Some(before) = cursor::read_number(page.cursor.as_deref())? {
             values.push(before.into());
-            sql.push_str(&format!(" AND d.seq < ${}", values.len()));
+            sql.push_str(&format!(" AND {seq} < ${}", values.len()));
         }
-        // What is open is found by the queue, not by looking through the log for it.
-        let open = filter.status.is_some_and(|status| !status.is_final());
-        let order = if open { "o.seq" } else { "d.seq" };
-        let rows = self.rows(format!("{sql} ORDER BY {order} DESC LIMIT $1"), values).await?;
+        let rows = self.rows(format!("{sql} ORDER BY {seq} DESC LIMIT $1"), values).await?;
         let items = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
         let page = page_of(items, limit, |(seq, _)| seq.to_string());
         Ok(Page { items: page.items.into_iter().map(|(_, summary)| summary).collect(), next_cursor: page.next_cursor })
@@ -110,7 +115,7 @@ impl Service {
 
     /// A reservation's deliveries, oldest first.
     pub(crate) async fn deliveries_of(&self, id: &ReservationId) -> Result<Vec<DeliverySummary>, Problem> {
-        let sql = format!("{SELECT} WHERE d.reservation_id = $1 ORDER BY d.seq LIMIT 500");
+        let sql = format!("{COLUMNS} {LOG} WHERE d.reservation_id = $1 ORDER BY d.seq LIMIT 500");
         self.rows(sql, [id.as_str().into()]).await?.iter().map(|row| summary(row).map(|(_, summary)| summary)).collect()
     }
 
@@ -120,7 +125,7 @@ impl Service {
             return;
         }
         let sql = format!(
-            "{SELECT} WHERE d.webhook_id = $1 AND d.status = 'cancelled' AND d.ended_at = $2 ORDER BY d.seq DESC LIMIT 200"
+            "{COLUMNS} {LOG} WHERE d.webhook_id = $1 AND d.status = 'cancelled' AND d.ended_at = $2 ORDER BY d.seq DESC LIMIT 200"
         );
         // What cannot be read now is read when the page is next opened.
         let rows = self.rows(sql, [webhook.into(), now.into()]).await.unwrap_or_default();
@@ -136,7 +141,10 @@ impl Service {
     pub async fn get_delivery(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliveryDetail, Problem> {
         may(actor, Action::ReadWebhooks)?;
         let rows = self
-            .rows(format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, d.body,", 1)), [id.as_str().into()])
+            .rows(
+                format!("{} {LOG} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, d.body,", 1)),
+                [id.as_str().into()],
+            )
             .await?;
         let row = rows.first().ok_or_else(|| Problem::not_found("delivery"))?;
         let (seq, delivery) = summary(row)?;
@@ -160,7 +168,7 @@ impl Service {
         may(actor, Action::WriteWebhooks)?;
         let rows = self
             .rows(
-                format!("{} WHERE d.id = $1", SELECT.replacen("d.seq,", "d.seq, w.deleted_at,", 1)),
+                format!("{} {LOG} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, w.deleted_at,", 1)),
                 [id.as_str().into()],
             )
             .await?;
@@ -177,7 +185,7 @@ impl Service {
         }
         let new = DeliveryId::from_ulid(self.new_ulid());
         self.deliver_again(&[(id.clone(), new.clone())]).await?;
-        let rows = self.rows(format!("{SELECT} WHERE d.id = $1"), [new.as_str().into()]).await?;
+        let rows = self.rows(format!("{COLUMNS} {LOG} WHERE d.id = $1"), [new.as_str().into()]).await?;
         let (_, made) = summary(rows.first().ok_or_else(Problem::internal)?)?;
         self.announce(vec![Change::Delivery(Box::new(made.clone()))]);
         self.wake_dispatchers();

@@ -19,7 +19,7 @@ use domain::problem::Checks;
 use domain::provisioning::{Provisioning, StatusUpdate};
 use domain::reservation::*;
 use domain::resource::ResourceStatus;
-use domain::{Problem, signature};
+use domain::{Problem, ProblemKind, signature};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
 use writer::NewReservation;
 
@@ -476,21 +476,31 @@ impl Service {
         let mut expired = 0;
         for row in ids {
             let id = ReservationId(get(&row, "id")?);
-            let tx = self.write_tx().await?;
-            // Another replica may be at the same one: whoever locks it first expires it, the other finds it expired.
-            let mut reservation = self.locked(&tx, None, &id).await?;
-            if reservation.status != ReservationStatus::Active || reservation.end_time > now {
-                continue;
+            match self.expire(&id, now).await {
+                Ok(ended) => expired += u64::from(ended),
+                Err(problem) if problem.kind == ProblemKind::Unavailable => return Err(problem),
+                // One that cannot be ended must not hold up those behind it.
+                Err(problem) => tracing::error!(%problem, reservation = %id, "a reservation could not be expired"),
             }
-            reservation.status = ReservationStatus::Expired;
-            let email = self.owner_email(&tx, &reservation.user_id).await?;
-            let body = self.reservation_event(EventType::ReservationExpired, &reservation, &email, now);
-            let enqueued = self.end(&tx, &mut reservation, body, now).await?;
-            tx.commit().await.map_err(db_problem)?;
-            self.publish(enqueued, vec![Change::Reservation(Box::new(reservation))]);
-            expired += 1;
         }
         Ok(expired)
+    }
+
+    /// Expires one, unless something else ended it.
+    async fn expire(&self, id: &ReservationId, now: DateTime<Utc>) -> Result<bool, Problem> {
+        let tx = self.write_tx().await?;
+        // Another replica may be at the same one: whoever locks it first expires it, the other finds it expired.
+        let mut reservation = self.locked(&tx, None, id).await?;
+        if reservation.status != ReservationStatus::Active || reservation.end_time > now {
+            return Ok(false);
+        }
+        reservation.status = ReservationStatus::Expired;
+        let email = self.owner_email(&tx, &reservation.user_id).await?;
+        let body = self.reservation_event(EventType::ReservationExpired, &reservation, &email, now);
+        let enqueued = self.end(&tx, &mut reservation, body, now).await?;
+        tx.commit().await.map_err(db_problem)?;
+        self.publish(enqueued, vec![Change::Reservation(Box::new(reservation))]);
+        Ok(true)
     }
 
     /// When the next active reservation ends, if any.

@@ -58,8 +58,10 @@ pub(crate) struct Inner {
     pub(crate) write: DatabaseConnection,
     /// SQLite: connections that only read. PostgreSQL: the same pool.
     pub(crate) read: DatabaseConnection,
-    /// What claims are made on: on PostgreSQL connections of their own, see [`CLAIMS`].
+    /// What claims are made on: on PostgreSQL a connection of its own, see [`CLAIMS`].
     pub(crate) claim: DatabaseConnection,
+    /// What results are recorded and leases kept on: on PostgreSQL connections of their own, see [`ALONG_INDEXES`].
+    pub(crate) record: DatabaseConnection,
     pub(crate) cipher: Cipher,
     pub(crate) sender: delivery::Sender,
     pub(crate) feed: Feed,
@@ -78,6 +80,7 @@ pub struct Connections {
     write: DatabaseConnection,
     read: DatabaseConnection,
     claim: DatabaseConnection,
+    record: DatabaseConnection,
 }
 
 impl Connections {
@@ -87,9 +90,12 @@ impl Connections {
     }
 }
 
-/// A claim's plan must not hang on statistics, which lag behind a queue: along the indexes, whatever it holds. And a claim
-/// that a crash of the server undoes was never made, so that nobody need wait for the disk.
-const CLAIMS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET synchronous_commit = off";
+/// A queue grows from nothing and shrinks to nothing within seconds, and statistics lag behind: a plan made for an empty
+/// table reads the full one from end to end, for each batch. Along the indexes, whatever there is.
+const ALONG_INDEXES: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+/// A claim takes the first of an index, without reading the rest. And a claim that a crash of the server undoes was never
+/// made, so that nobody need wait for the disk.
+const CLAIMS: &str = "SET enable_bitmapscan = off; SET enable_sort = off; SET synchronous_commit = off";
 
 /// The user agent of every request to a receiver (CONTRACT §1).
 const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
@@ -110,13 +116,26 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
                 .acquire_timeout(Duration::from_secs(5))
                 .test_before_acquire(false)
         };
-        let main = pool(14).connect_with(options.clone()).await.map_err(away)?;
-        let claim = pool(1).after_connect(|connection, _| {
-            Box::pin(async move { sqlx::Executor::execute(connection, CLAIMS).await.map(|_| ()) })
-        });
+        let set = |size: u32, settings: &'static [&'static str]| {
+            let pool = pool(size).after_connect(move |connection, _| {
+                Box::pin(async move {
+                    for setting in settings {
+                        sqlx::Executor::execute(&mut *connection, *setting).await?;
+                    }
+                    Ok(())
+                })
+            });
+            pool.connect_lazy_with(options.clone())
+        };
+        let main = pool(11).connect_with(options.clone()).await.map_err(away)?;
         let wrap = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool;
         let write = wrap(main);
-        return Ok(Connections { read: write.clone(), write, claim: wrap(claim.connect_lazy_with(options)) });
+        return Ok(Connections {
+            read: write.clone(),
+            write,
+            claim: wrap(set(1, &[ALONG_INDEXES, CLAIMS])),
+            record: wrap(set(3, &[ALONG_INDEXES])),
+        });
     }
     if !database_url.starts_with("sqlite:") {
         return Err(OpenError("BERTH_DATABASE_URL must begin with sqlite: or postgres:".into()));
@@ -157,7 +176,7 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
     let read = pool(4, options).await.map_err(away)?;
     let wrap = sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool;
     let write = wrap(write);
-    Ok(Connections { read: wrap(read), claim: write.clone(), write })
+    Ok(Connections { read: wrap(read), claim: write.clone(), record: write.clone(), write })
 }
 
 /// How to connect to PostgreSQL. Within one machine there is nobody to hide from: unless the URL says otherwise, no TLS
@@ -197,7 +216,7 @@ impl Service {
     /// # Errors
     /// When the settings are not sound.
     pub fn open_with(settings: Settings, clock: Arc<dyn Clock>, connections: Connections) -> Result<Self, OpenError> {
-        let Connections { write, read, claim } = connections;
+        let Connections { write, read, claim, record } = connections;
         let sender = delivery::Sender::new(delivery::SenderConfig {
             url_policy: settings.url_policy.clone(),
             timeout: settings.delivery_timeout,
@@ -216,6 +235,7 @@ impl Service {
             write,
             read,
             claim,
+            record,
             sender,
             feed,
             outbox,
@@ -262,9 +282,18 @@ impl Service {
 
     /// Begins a transaction that will write.
     pub(crate) async fn write_tx(&self) -> Result<DatabaseTransaction, Problem> {
+        self.begin(&self.inner.write).await
+    }
+
+    /// Begins a transaction that will record results.
+    pub(crate) async fn record_tx(&self) -> Result<DatabaseTransaction, Problem> {
+        self.begin(&self.inner.record).await
+    }
+
+    async fn begin(&self, connection: &DatabaseConnection) -> Result<DatabaseTransaction, Problem> {
         let mode = (!self.is_postgres()).then_some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
-        self.inner.write.begin_with_options(options).await.map_err(db_problem)
+        connection.begin_with_options(options).await.map_err(db_problem)
     }
 
     /// A new ULID, greater than every one before of this process.

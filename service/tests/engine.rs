@@ -40,6 +40,7 @@ on_both_engines![
     a_late_result_is_not_taken_for_that_of_a_later_claim,
     room_is_free_when_a_request_ends_and_not_when_it_is_recorded,
     a_renewed_lease_holds,
+    what_is_open_is_found_by_its_status,
     what_is_handed_back_was_not_an_attempt,
     two_dispatchers_never_send_the_same,
     no_webhook_waits_for_anothers_backlog,
@@ -506,6 +507,30 @@ async fn room_is_free_when_a_request_ends_and_not_when_it_is_recorded(t: TestSer
     t.record(&first).await.unwrap();
     drop(first);
     assert_eq!((t.in_flight(), t.unrecorded()), (1, 0));
+}
+
+async fn what_is_open_is_found_by_its_status(t: TestService) {
+    let s = stage(&t).await;
+    let owner = t.new_owner();
+    let mut made = Vec::new();
+    t.booking(&s.alice, s.resource, 0, 1).await;
+    settle(&t).await;
+    s.receiver.answer_status(500);
+    made.push(t.booking(&s.alice, s.resource, 1, 2).await);
+    assert_eq!(round(&t, &owner).await, 1);
+    made.push(t.booking(&s.alice, s.resource, 2, 3).await);
+    let under_way = t.claim(&owner, 1).await.unwrap().items;
+    assert_eq!(under_way.len(), 1);
+    made.push(t.booking(&s.alice, s.resource, 3, 4).await);
+    for (status, reservation) in [Retrying, Sending, Pending].into_iter().zip(&made) {
+        let filter = DeliveryFilter { status: Some(status), ..Default::default() };
+        let found = t.deliveries(&s.root, filter.clone()).await;
+        assert_eq!(found.len(), 1, "{status:?}");
+        assert_eq!((found[0].status, found[0].reservation_id.as_deref()), (status, Some(reservation.id.as_str())));
+        let elsewhere = DeliveryFilter { webhook_id: Some(s.webhook + 1), ..filter };
+        assert!(t.deliveries(&s.root, elsewhere).await.is_empty());
+    }
+    assert_eq!(t.deliveries(&s.root, all()).await.len(), 4);
 }
 
 async fn a_renewed_lease_holds(t: TestService) {

@@ -1,0 +1,88 @@
+//! Leases: renewed while requests last, handed back unsent, taken up again when they lapse.
+
+use super::rows::{LEASE_COLUMNS, lease_rows};
+use super::{DELETED, Lease, WAITING};
+use crate::Service;
+use crate::store::{db_problem, get};
+use domain::Problem;
+use sea_orm::ConnectionTrait as _;
+
+impl Service {
+    /// Renews leases that still hold.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn renew(&self, leases: &[Lease]) -> Result<(), Problem> {
+        let until = (self.now() + self.lease()).timestamp_millis();
+        let sql = format!(
+            "UPDATE outbox SET lease_until = $2 WHERE (seq, lease_owner) IN (SELECT n, lease FROM {})",
+            self.json_rows(&LEASE_COLUMNS)
+        );
+        let values = [lease_rows(leases)?.into(), until.into()];
+        self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        Ok(())
+    }
+
+    /// Hands claims back unsent: their attempt does not count.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn release(&self, leases: &[Lease]) -> Result<(), Problem> {
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "UPDATE outbox SET attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = $2 WHERE (seq, lease_owner) IN (SELECT n, lease FROM {})",
+            self.json_rows(&LEASE_COLUMNS)
+        );
+        let values = [lease_rows(leases)?.into(), self.now().timestamp_millis().into()];
+        self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.wake_dispatchers();
+        Ok(())
+    }
+
+    /// Returns lapsed leases to the queue; the interrupted attempt is made again under the same number, so its receiver
+    /// may see it twice. With `all`, every lease: for the start of the only process of a SQLite database. Also cancels what
+    /// a deleted webhook left behind, and mends what a clock that went back would hold up.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn reclaim_lapsed(&self, all: bool) -> Result<u64, Problem> {
+        let now = self.now();
+        self.mend_after_jump(now).await?;
+        let now = now.timestamp_millis();
+        let check = format!(
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE lease_until < $1) AS lapsed, EXISTS (SELECT 1 FROM webhooks w WHERE w.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.id AND {WAITING})) AS orphaned"
+        );
+        let (lapsed, orphaned) = match self.rows(check, [now.into()]).await?.first() {
+            Some(row) => (get::<bool>(row, "lapsed")?, get::<bool>(row, "orphaned")?),
+            None => (false, false),
+        };
+        if orphaned {
+            // Enqueued or failed while their webhook was being deleted.
+            let tx = self.record_tx().await?;
+            let which = "o.webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)";
+            let changes = self.cancel_waiting(&tx, which, &[], DELETED).await?;
+            tx.commit().await.map_err(db_problem)?;
+            self.announce(changes);
+        }
+        if !all && !lapsed {
+            return Ok(0);
+        }
+        let lapsed = if all { "lease_until IS NOT NULL" } else { "lease_until < $1" };
+        let sql = format!(
+            "UPDATE outbox SET attempts = attempts - 1, due_at = $1, lease_until = NULL, lease_owner = NULL, updated_at = $1 WHERE {lapsed}"
+        );
+        let done = self.inner.record.execute_raw(self.sql(sql, [now.into()])).await.map_err(db_problem)?;
+        let count = done.rows_affected();
+        if count > 0 {
+            metrics::counter!("berth_leases_lapsed_total").increment(count);
+            tracing::warn!(
+                count,
+                "deliveries whose process ended are taken up again; their receivers may see them twice"
+            );
+            self.wake_dispatchers();
+        }
+        Ok(count)
+    }
+}

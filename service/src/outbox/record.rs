@@ -1,0 +1,421 @@
+//! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
+
+use super::rows::{AttemptRow, LEASE_COLUMNS};
+use super::{Finished, Lease, WAITING};
+use crate::Service;
+use crate::reservations::stored_reservation;
+use crate::store::{db_problem, get, to_json};
+use chrono::{DateTime, Duration, Utc};
+use domain::Problem;
+use domain::delivery_log::{DeliveryStatus, DiagnosisCode, Outcome};
+use domain::event::EventType;
+use domain::id::WebhookId;
+use domain::live::{Change, Severity, WebhookChange};
+use domain::provisioning::{Provisioning, ReceiverAnswer};
+use domain::reservation::ReservationStatus;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::{BTreeMap, HashSet};
+
+/// How long after word of a webhook the next bad spell is not told of.
+const QUIET: Duration = Duration::minutes(1);
+
+/// What recording found.
+#[derive(Debug, Clone, Default)]
+pub struct Recorded {
+    /// When the retries that were scheduled are due.
+    pub due: Vec<DateTime<Utc>>,
+}
+
+/// What a result means for a reservation.
+enum Meaning<'a> {
+    /// An answer, and when its request was sent.
+    Answer(Box<ReceiverAnswer>, DateTime<Utc>),
+    Failure(&'a str),
+    /// The delivery was cancelled, and why.
+    Cancelled(&'a str),
+}
+
+struct Told<'a> {
+    id: &'a str,
+    event: EventType,
+    what: Meaning<'a>,
+}
+
+/// What the end of an attempt changes in its delivery's row.
+#[derive(Serialize)]
+struct End<'a> {
+    n: i64,
+    status: &'static str,
+    attempts: u32,
+    status_code: Option<u16>,
+    duration_ms: f64,
+    problem: Option<&'a String>,
+    ended_at: Option<i64>,
+    failed_at: Option<i64>,
+}
+
+impl Service {
+    /// Records a batch in one commit: attempt rows, delivery states, provisioning, 410, notifications; announces them. A
+    /// result whose lease was lost meanwhile is kept as an attempt, but moves nothing. On an error nothing was recorded
+    /// and the same batch can be given again.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn record(&self, batch: &[Finished]) -> Result<Recorded, Problem> {
+        use rand::Rng as _;
+        let mut recorded = Recorded::default();
+        let now = self.now();
+        let mut ends = Vec::with_capacity(batch.len());
+        for finished in batch {
+            let attempt = &finished.attempted.attempt;
+            let claim = &finished.claim;
+            let gone = attempt.diagnosis.code == DiagnosisCode::Gone;
+            let (status, due) = if attempt.outcome == Outcome::Succeeded {
+                (DeliveryStatus::Succeeded, None)
+            } else {
+                let jitter = rand::rng().random::<f64>();
+                match claim.config.retry.next_attempt(
+                    attempt.attempt,
+                    finished.ended,
+                    finished.attempted.retry_after,
+                    jitter,
+                ) {
+                    Some(due) if !gone => (DeliveryStatus::Retrying, Some(due)),
+                    _ => (DeliveryStatus::Failed, None),
+                }
+            };
+            ends.push((status, due));
+        }
+        // As much as can be is done before the transaction, which others may wait for.
+        let mut rows = Vec::with_capacity(batch.len());
+        for (finished, (status, _)) in batch.iter().zip(&ends) {
+            let claim = &finished.claim;
+            rows.push(AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &finished.attempted.attempt)?);
+        }
+        let tx = self.record_tx().await?;
+        let ours = self.end_leases(&tx, batch, &ends, now).await?;
+        let mut seen = HashSet::with_capacity(batch.len());
+        let mut moves = Vec::with_capacity(batch.len());
+        let mut updates = Vec::with_capacity(batch.len());
+        let mut attempts = Vec::with_capacity(batch.len());
+        let mut superseded = Vec::new();
+        for ((finished, (status, _)), mut row) in batch.iter().zip(&ends).zip(rows) {
+            let attempt = &finished.attempted.attempt;
+            let seq = finished.claim.lease.seq;
+            // After a lapsed lease one process can hold two results of one delivery: the first to come counts.
+            let ours = ours.contains(&seq) && seen.insert(seq);
+            moves.push(ours);
+            if !ours {
+                // It ended no delivery, so that it must not count as an end.
+                row.delivery_status = "superseded";
+                superseded.push(row);
+                continue;
+            }
+            attempts.push(row);
+            let ended = finished.ended.timestamp_millis();
+            updates.push(End {
+                n: seq,
+                status: status.as_str(),
+                attempts: attempt.attempt,
+                status_code: attempt.status_code,
+                duration_ms: attempt.duration_ms,
+                problem: (attempt.outcome == Outcome::Failed).then_some(&attempt.diagnosis.message),
+                ended_at: status.is_final().then_some(ended),
+                failed_at: (*status == DeliveryStatus::Failed).then_some(ended),
+            });
+        }
+        if !updates.is_empty() {
+            let sql = format!(
+                "UPDATE deliveries AS d SET status = r.status, attempts = r.attempts, status_code = r.status_code, duration_ms = r.duration_ms, problem = r.problem, ended_at = r.ended_at, failed_at = r.failed_at, updated_at = $2 FROM {} WHERE d.seq = r.n",
+                self.json_rows(&[
+                    ("n", "bigint"),
+                    ("status", "text"),
+                    ("attempts", "int"),
+                    ("status_code", "int"),
+                    ("duration_ms", "double precision"),
+                    ("problem", "text"),
+                    ("ended_at", "bigint"),
+                    ("failed_at", "bigint"),
+                ])
+            );
+            let values = [to_json(&updates)?.into(), now.timestamp_millis().into()];
+            tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        }
+        self.insert_attempts(&tx, attempts, true).await?;
+        self.insert_attempts(&tx, superseded, false).await?;
+        let mut changes = Vec::new();
+        let mut told: Vec<Told<'_>> = Vec::new();
+        let mut freed = Vec::new();
+        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
+            let attempt = &finished.attempted.attempt;
+            if !moves {
+                metrics::counter!("berth_results_without_lease_total").increment(1);
+                continue;
+            }
+            let event = finished.claim.job.event_type;
+            let what = match status {
+                DeliveryStatus::Succeeded => {
+                    let code = attempt.status_code.unwrap_or_default();
+                    let answer = ReceiverAnswer::read(event, code, &finished.attempted.answer);
+                    Some(Meaning::Answer(Box::new(answer), attempt.started_at))
+                }
+                DeliveryStatus::Failed => Some(Meaning::Failure(&attempt.diagnosis.message)),
+                _ => None,
+            };
+            if let (Some(what), Some(id), true) =
+                (what, &finished.claim.reservation_id, finished.claim.config.provisions)
+            {
+                told.push(Told { id, event, what });
+            }
+            if status.is_final() {
+                freed.push(json!({"w": finished.claim.config.id, "k": finished.claim.ordering_key}));
+            }
+            recorded.due.extend(due);
+        }
+        let audience = self.has_audience();
+        changes.extend(self.apply_to_reservations(&tx, told, now).await?);
+        changes.extend(self.webhooks_health(&tx, batch, &ends, &moves, now).await?);
+        let successors = if freed.is_empty() {
+            false
+        } else {
+            let sql = format!(
+                "SELECT 1 AS one FROM {} JOIN outbox o ON o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1",
+                self.json_rows(&[("w", "bigint"), ("k", "text")])
+            );
+            tx.query_one_raw(self.sql(sql, [to_json(&freed)?.into()])).await.map_err(db_problem)?.is_some()
+        };
+        tx.commit().await.map_err(db_problem)?;
+        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
+            let attempt = &finished.attempted.attempt;
+            let succeeded = attempt.outcome == Outcome::Succeeded;
+            let label = if succeeded { "succeeded" } else { "failed" };
+            metrics::counter!("berth_attempts_total", "outcome" => label).increment(1);
+            metrics::histogram!("berth_attempt_duration_seconds").record(attempt.duration_ms / 1_000.0);
+            if *moves && status.is_final() {
+                metrics::counter!("berth_deliveries_total", "outcome" => label).increment(1);
+            }
+            if audience && *moves {
+                let mut summary = finished.claim.summary(*status, now);
+                summary.status_code = attempt.status_code;
+                summary.duration_ms = Some(attempt.duration_ms);
+                summary.problem = (!succeeded).then(|| attempt.diagnosis.message.clone());
+                summary.next_attempt_at = *due;
+                changes.push(Change::Delivery(Box::new(summary)));
+            }
+        }
+        self.announce(changes);
+        if successors {
+            self.wake_dispatchers();
+        }
+        Ok(recorded)
+    }
+
+    /// Ends the leases of what was finished: final ones leave the queue, the others wait for their next attempt. Returns
+    /// those whose lease still held.
+    async fn end_leases(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[Finished],
+        ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<i64>, Problem> {
+        let (mut done, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
+        for (finished, (_, due)) in batch.iter().zip(ends) {
+            let Lease { seq, token } = &finished.claim.lease;
+            match due {
+                None => done.push(json!({"n": seq, "lease": &**token})),
+                Some(due) => again.push(json!({"n": seq, "lease": &**token, "due_at": due.timestamp_millis()})),
+            }
+        }
+        let mut ours = HashSet::with_capacity(batch.len());
+        if !done.is_empty() {
+            let sql = format!(
+                "DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {}) RETURNING seq",
+                self.json_rows(&LEASE_COLUMNS)
+            );
+            for row in tx.query_all_raw(self.sql(sql, [to_json(&done)?.into()])).await.map_err(db_problem)? {
+                ours.insert(get::<i64>(&row, "seq")?);
+            }
+        }
+        if !again.is_empty() {
+            let sql = format!(
+                "UPDATE outbox AS o SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = $2 FROM {} WHERE o.seq = r.n AND o.lease_owner = r.lease RETURNING seq",
+                self.json_rows(&[("n", "bigint"), ("lease", "text"), ("due_at", "bigint")])
+            );
+            let values = [to_json(&again)?.into(), now.timestamp_millis().into()];
+            for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+                ours.insert(get::<i64>(&row, "seq")?);
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Cancels the deliveries that wait and whose entry `o` matches, and tells their reservations that nobody will be told: one that waits for
+    /// it would wait for ever.
+    pub(crate) async fn cancel_waiting(
+        &self,
+        tx: &DatabaseTransaction,
+        which: &str,
+        values: &[Value],
+        reason: &str,
+    ) -> Result<Vec<Change>, Problem> {
+        let now = self.now();
+        let sql = format!("DELETE FROM outbox AS o WHERE {WAITING} AND {which} RETURNING seq");
+        let mut seqs: Vec<i64> = Vec::new();
+        for row in tx.query_all_raw(self.sql(sql, values.to_vec())).await.map_err(db_problem)? {
+            seqs.push(get(&row, "seq")?);
+        }
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "UPDATE deliveries SET status = 'cancelled', ended_at = {0}, updated_at = {0} WHERE seq IN ({1}) RETURNING webhook_id, reservation_id, event_type",
+            now.timestamp_millis(),
+            self.json_numbers()
+        );
+        let rows = tx.query_all_raw(self.sql(sql, [to_json(&seqs)?.into()])).await.map_err(db_problem)?;
+        let sql = "SELECT id FROM webhooks WHERE NOT provisions";
+        let mut listening = HashSet::new();
+        for row in tx.query_all_raw(self.sql(sql, [])).await.map_err(db_problem)? {
+            listening.insert(get::<WebhookId>(&row, "id")?);
+        }
+        let mut of = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let event = EventType::parse(&get::<String>(row, "event_type")?);
+            if let (Some(id), Some(event)) = (get::<Option<String>>(row, "reservation_id")?, event)
+                && !listening.contains(&get::<WebhookId>(row, "webhook_id")?)
+            {
+                of.push((id, event));
+            }
+        }
+        let told = of.iter().map(|(id, event)| Told { id, event: *event, what: Meaning::Cancelled(reason) }).collect();
+        self.apply_to_reservations(tx, told, now).await
+    }
+
+    /// What answers, failures and cancellations mean for their reservations, under the rows' locks.
+    async fn apply_to_reservations(
+        &self,
+        tx: &DatabaseTransaction,
+        told: Vec<Told<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Change>, Problem> {
+        if told.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: HashSet<&str> = told.iter().map(|t| t.id).collect();
+        let ids: Vec<_> = ids.into_iter().map(|id| json!({"k": id})).collect();
+        let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
+        let source = self.json_rows(&[("k", "text")]);
+        let sql =
+            format!("SELECT v.id, v.status, v.provisioning FROM {source} JOIN reservations v ON v.id = r.k{lock}");
+        let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
+        for row in tx.query_all_raw(self.sql(sql, [to_json(&ids)?.into()])).await.map_err(db_problem)? {
+            let active = get::<String>(&row, "status")? == ReservationStatus::Active.as_str();
+            let provisioning = crate::store::json(&get::<String>(&row, "provisioning")?)?;
+            known.insert(get(&row, "id")?, (active, provisioning, false));
+        }
+        for Told { id, event, what } in told {
+            let Some((active, provisioning, changed)) = known.get_mut(id) else { continue };
+            // A late word on `created` must not undo the release of a reservation that has ended since.
+            if event.provisions() && !*active {
+                continue;
+            }
+            let next = match what {
+                Meaning::Answer(answer, sent) => provisioning.after_answer(&answer, sent, now),
+                Meaning::Failure(reason) => provisioning.after_failure(event, reason, now),
+                Meaning::Cancelled(reason) => provisioning.after_cancellation(event, reason, now),
+            };
+            if let Some(next) = next {
+                *provisioning = next;
+                *changed = true;
+            }
+        }
+        let mut rows = Vec::with_capacity(known.len());
+        for (id, (_, provisioning, _)) in known.iter().filter(|(_, (_, _, changed))| *changed) {
+            rows.push(json!({"k": id, "p": to_json(provisioning)?}));
+        }
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = to_json(&rows)?;
+        let source = self.json_rows(&[("k", "text"), ("p", "text")]);
+        let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
+        tx.execute_raw(self.sql(sql, [rows.as_str().into()])).await.map_err(db_problem)?;
+        if !self.has_audience() {
+            return Ok(Vec::new());
+        }
+        let sql = format!("{} JOIN {} ON v.id = r.k", crate::reservations::SELECT, self.json_rows(&[("k", "text")]));
+        let rows = tx.query_all_raw(self.sql(sql, [rows.into()])).await.map_err(db_problem)?;
+        rows.iter().map(|row| Ok(Change::Reservation(Box::new(stored_reservation(row)?)))).collect()
+    }
+
+    /// 410 disables a webhook; the first failure for good tells the administrators; a success ends the bad spell.
+    async fn webhooks_health(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[Finished],
+        ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
+        moves: &[bool],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Change>, Problem> {
+        let mut last: BTreeMap<WebhookId, (&Finished, DeliveryStatus)> = BTreeMap::new();
+        for ((finished, (status, _)), moves) in batch.iter().zip(ends).zip(moves) {
+            let gone = finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone;
+            let entry = last.entry(finished.claim.config.id);
+            if *moves && status.is_final() {
+                // 410 outweighs what came after it in the same batch.
+                entry
+                    .and_modify(|known| {
+                        if known.0.attempted.attempt.diagnosis.code != DiagnosisCode::Gone || gone {
+                            *known = (finished, *status)
+                        }
+                    })
+                    .or_insert((finished, *status));
+            }
+        }
+        let mut changes = Vec::new();
+        for (id, (finished, status)) in last {
+            let config = &finished.claim.config;
+            let link = format!("/settings/webhooks/{id}");
+            let at = now.timestamp_millis();
+            if finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone {
+                let sql = "UPDATE webhooks SET state = 'gone', failing_since = COALESCE(failing_since, $2), revision = revision + 1 WHERE id = $1 AND state = 'enabled' AND deleted_at IS NULL";
+                if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0
+                {
+                    let message = format!(
+                        "{} answered 410 Gone and was disabled. Its events are kept; resume it when its service is back.",
+                        config.name
+                    );
+                    changes.push(Change::Notification(
+                        self.notify(tx, None, Severity::Error, &message, Some(&link)).await?,
+                    ));
+                    changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+                }
+            } else if status == DeliveryStatus::Failed && !config.failing {
+                // A webhook that fails and succeeds by turns is told of once a minute, not once a batch.
+                let sql = "UPDATE webhooks SET failing_since = $2, revision = revision + 1 WHERE id = $1 AND failing_since IS NULL AND deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM (SELECT link, at FROM notifications ORDER BY id DESC LIMIT 200) n WHERE n.link = $3 AND n.at > $4)";
+                let values = [id.into(), at.into(), link.as_str().into(), (at - QUIET.num_milliseconds()).into()];
+                if tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected() > 0 {
+                    let message =
+                        format!("Deliveries to {} fail: {}", config.name, finished.attempted.attempt.diagnosis.message);
+                    changes.push(Change::Notification(
+                        self.notify(tx, None, Severity::Error, &message, Some(&link)).await?,
+                    ));
+                    changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+                }
+            } else if status == DeliveryStatus::Succeeded && config.failing {
+                let sql = "UPDATE webhooks SET failing_since = NULL, revision = revision + 1 WHERE id = $1 AND failing_since IS NOT NULL";
+                if tx.execute_raw(self.sql(sql, [id.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
+                    let message = format!("Deliveries to {} succeed again.", config.name);
+                    changes.push(Change::Notification(
+                        self.notify(tx, None, Severity::Info, &message, Some(&link)).await?,
+                    ));
+                    changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+                }
+            }
+        }
+        Ok(changes)
+    }
+}
