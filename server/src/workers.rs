@@ -3,6 +3,7 @@
 pub mod dispatcher;
 
 use dispatcher::Pulse;
+use domain::Problem;
 use service::Service;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,25 +33,23 @@ async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
 /// Expires reservations as they end; after downtime it catches up with all that ended meanwhile.
 async fn expiry(service: Service) {
     loop {
-        let wait = match service.next_expiry().await {
-            Ok(Some(end)) if end <= service.now() => match service.expire_due(100).await {
-                // Another replica is at them, or the log says what is wrong.
-                Ok(0) => POLL,
-                Ok(_) => Duration::ZERO,
-                Err(problem) => {
-                    tracing::warn!(%problem, "expiry waits for the database");
-                    POLL
-                }
-            },
-            Ok(Some(end)) => (end - service.now()).to_std().unwrap_or_default().min(POLL),
-            Ok(None) => POLL,
-            Err(problem) => {
-                tracing::warn!(%problem, "expiry waits for the database");
-                POLL
-            }
-        };
+        let wait = expire(&service).await.unwrap_or_else(|problem| {
+            tracing::warn!(%problem, "expiry waits for the database");
+            POLL
+        });
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Expires what has ended, if anything has; returns how long to wait.
+async fn expire(service: &Service) -> Result<Duration, Problem> {
+    let Some(end) = service.next_expiry().await? else { return Ok(POLL) };
+    let left = (end - service.now()).to_std().unwrap_or_default();
+    if !left.is_zero() {
+        return Ok(left.min(POLL));
+    }
+    // None: another replica is at them, or the log says what is wrong.
+    Ok(if service.expire_due(100).await? == 0 { POLL } else { Duration::ZERO })
 }
 
 /// Deletes what is past its retention, a small batch at a time.

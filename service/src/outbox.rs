@@ -258,13 +258,12 @@ impl Service {
             ("reservation_id", "text"),
             ("max_attempts", "int"),
         ];
-        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let at = now.timestamp_millis();
         let (source, mut values) = self.json_rows_with_text(&columns, "body", rows)?;
         values.push(at.into());
         let sql = format!(
             "INSERT INTO deliveries ({0}, body, status, attempts, test, created_at, updated_at) SELECT {0}, body, 'pending', 0, {1}, ${2}, ${2} FROM {source} WHERE true RETURNING seq, id",
-            names.join(", "),
+            rows::names(&columns),
             if self.is_postgres() { "false" } else { "0" },
             values.len()
         );

@@ -1,6 +1,6 @@
 //! Leases: renewed while requests last, handed back unsent, taken up again when they lapse.
 
-use super::rows::{LEASE_COLUMNS, lease_rows};
+use super::rows::lease_rows;
 use super::{DELETED, Lease, WAITING};
 use crate::Service;
 use crate::store::{db_problem, get};
@@ -14,10 +14,7 @@ impl Service {
     /// When the database does not answer.
     pub async fn renew(&self, leases: &[Lease]) -> Result<(), Problem> {
         let until = (self.now() + self.lease()).timestamp_millis();
-        let sql = format!(
-            "UPDATE outbox SET lease_until = $2 WHERE (seq, lease_owner) IN (SELECT n, lease FROM {})",
-            self.json_rows(&LEASE_COLUMNS)
-        );
+        let sql = format!("UPDATE outbox SET lease_until = $2 WHERE {}", self.still_leased());
         let values = [lease_rows(leases)?.into(), until.into()];
         self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
@@ -32,8 +29,8 @@ impl Service {
             return Ok(());
         }
         let sql = format!(
-            "UPDATE outbox SET attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = $2 WHERE (seq, lease_owner) IN (SELECT n, lease FROM {})",
-            self.json_rows(&LEASE_COLUMNS)
+            "UPDATE outbox SET attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = $2 WHERE {}",
+            self.still_leased()
         );
         let values = [lease_rows(leases)?.into(), self.now().timestamp_millis().into()];
         self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;

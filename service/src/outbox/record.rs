@@ -1,6 +1,6 @@
 //! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
 
-use super::rows::{AttemptRow, LEASE_COLUMNS};
+use super::rows::{AttemptRow, lease_rows};
 use super::{Finished, Lease, WAITING};
 use crate::Service;
 use crate::reservations::stored_reservation;
@@ -67,7 +67,9 @@ impl Service {
         use rand::Rng as _;
         let mut recorded = Recorded::default();
         let now = self.now();
+        // As much as can be is done before the transaction, which others may wait for.
         let mut ends = Vec::with_capacity(batch.len());
+        let mut rows = Vec::with_capacity(batch.len());
         for finished in batch {
             let attempt = &finished.attempted.attempt;
             let claim = &finished.claim;
@@ -87,12 +89,7 @@ impl Service {
                 }
             };
             ends.push((status, due));
-        }
-        // As much as can be is done before the transaction, which others may wait for.
-        let mut rows = Vec::with_capacity(batch.len());
-        for (finished, (status, _)) in batch.iter().zip(&ends) {
-            let claim = &finished.claim;
-            rows.push(AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &finished.attempted.attempt)?);
+            rows.push(AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), attempt)?);
         }
         let tx = self.record_tx().await?;
         let ours = self.end_leases(&tx, batch, &ends, now).await?;
@@ -225,17 +222,14 @@ impl Service {
         for (finished, (_, due)) in batch.iter().zip(ends) {
             let Lease { seq, token } = &finished.claim.lease;
             match due {
-                None => done.push(json!({"n": seq, "lease": &**token})),
+                None => done.push(&finished.claim.lease),
                 Some(due) => again.push(json!({"n": seq, "lease": &**token, "due_at": due.timestamp_millis()})),
             }
         }
         let mut ours = HashSet::with_capacity(batch.len());
         if !done.is_empty() {
-            let sql = format!(
-                "DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {}) RETURNING seq",
-                self.json_rows(&LEASE_COLUMNS)
-            );
-            for row in tx.query_all_raw(self.sql(sql, [to_json(&done)?.into()])).await.map_err(db_problem)? {
+            let sql = format!("DELETE FROM outbox WHERE {} RETURNING seq", self.still_leased());
+            for row in tx.query_all_raw(self.sql(sql, [lease_rows(done)?.into()])).await.map_err(db_problem)? {
                 ours.insert(get::<i64>(&row, "seq")?);
             }
         }

@@ -73,11 +73,20 @@ impl AttemptRow {
     }
 }
 
-/// Leases as rows of [`Service::json_rows`].
-pub(super) const LEASE_COLUMNS: [(&str, &str); 2] = [("n", "bigint"), ("lease", "text")];
+/// Leases as the parameter `$1` of [`Service::still_leased`].
+pub(super) fn lease_rows<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Result<String, Problem> {
+    let rows = leases.into_iter().map(|lease| json!({"n": lease.seq, "lease": &*lease.token}));
+    to_json(&rows.collect::<Vec<_>>())
+}
 
-pub(super) fn lease_rows(leases: &[Lease]) -> Result<String, Problem> {
-    to_json(&leases.iter().map(|lease| json!({"n": lease.seq, "lease": &*lease.token})).collect::<Vec<_>>())
+/// Columns with their types, as PostgreSQL defines them.
+fn definitions(columns: &[(&str, &str)]) -> String {
+    columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The names of columns, for a list.
+pub(super) fn names(columns: &[(&str, &str)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 impl Service {
@@ -93,11 +102,16 @@ impl Service {
     /// A source for rows given as one JSON parameter `$1`: one statement for many rows on both databases.
     pub(crate) fn json_rows(&self, columns: &[(&str, &str)]) -> String {
         if self.is_postgres() {
-            let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-            return format!("json_to_recordset($1::json) AS r({})", columns.join(", "));
+            return format!("json_to_recordset($1::json) AS r({})", definitions(columns));
         }
         let columns: Vec<String> = columns.iter().map(|(name, _)| format!("value ->> '$.{name}' AS {name}")).collect();
         format!("(SELECT {} FROM json_each($1)) AS r", columns.join(", "))
+    }
+
+    /// The condition that the leases of [`lease_rows`] still hold.
+    pub(super) fn still_leased(&self) -> String {
+        let rows = self.json_rows(&[("n", "bigint"), ("lease", "text")]);
+        format!("(seq, lease_owner) IN (SELECT n, lease FROM {rows})")
     }
 
     /// As [`Self::json_rows`], for rows with a long text under `name`: PostgreSQL gets these as an array, which needs no
@@ -113,12 +127,10 @@ impl Service {
             return Ok((self.json_rows(&columns), vec![to_json(&rows)?.into()]));
         }
         let texts: Vec<String> = rows.iter_mut().map(|row| row.take_text().unwrap_or_default()).collect();
-        let defined: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let source = format!(
             "ROWS FROM (json_to_recordset($1::json) AS ({}), unnest($2::text[])) AS r({}, {name})",
-            defined.join(", "),
-            names.join(", ")
+            definitions(columns),
+            names(columns)
         );
         Ok((source, vec![to_json(&rows)?.into(), texts.into()]))
     }
@@ -149,11 +161,10 @@ impl Service {
             ("duration_ms", "double precision"),
             ("delivery_status", "text"),
         ];
-        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let (source, values) = self.json_rows_with_text(&columns, "record", rows)?;
         let sql = format!(
             "INSERT INTO attempts ({0}, record) SELECT {0}, record FROM {source} WHERE true ON CONFLICT {conflict}",
-            names.join(", ")
+            names(&columns)
         );
         tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
