@@ -7,6 +7,8 @@ mod address;
 #[cfg(feature = "csr")]
 mod components;
 #[cfg(feature = "csr")]
+mod door;
+#[cfg(feature = "csr")]
 mod live;
 #[cfg(feature = "csr")]
 mod load;
@@ -20,4 +22,4 @@ mod time;
 mod values;
 
 #[cfg(feature = "csr")]
-pub use shell::App;
+pub use shell::mount;

@@ -1,6 +1,7 @@
 //! The page's frame: who is here, where they can go, and the routes.
 
 use crate::components::*;
+use crate::door;
 use crate::live::{Live, LiveBadge, LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::pages;
@@ -34,6 +35,7 @@ impl Session {
         self.info.set(Some(info));
         self.needs_setup.set(false);
         self.known.set(true);
+        door::close();
         use_live_of(self).open();
     }
 
@@ -68,9 +70,21 @@ pub fn use_session() -> Session {
     expect_context::<Session>()
 }
 
+/// Puts the app in its place, instead of what stood there while it was on its way.
+pub fn mount() {
+    use wasm_bindgen::JsCast as _;
+    let place = document().get_element_by_id("app").and_then(|place| place.dyn_into::<web_sys::HtmlElement>().ok());
+    if let Some(place) = place {
+        place.set_text_content(None);
+        // For the door's own script (frontend/index.html).
+        let _ = place.set_attribute("data-here", "");
+        leptos::mount::mount_to(place, App).forget();
+    }
+}
+
 /// The whole page.
 #[component]
-pub fn App() -> impl IntoView {
+fn App() -> impl IntoView {
     provide_meta_context();
     provide_context(Ticker::start());
     let live = Live::new();

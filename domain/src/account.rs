@@ -33,6 +33,14 @@ pub struct Credentials {
     pub password: String,
 }
 
+/// Where to go after logging in: only ever a path of this site, and `/` where `to` is none.
+pub fn destination(to: Option<&str>) -> &str {
+    // Browsers read a backslash as a slash, and pass over tabs and line ends.
+    let ours =
+        |to: &&str| to.starts_with('/') && !to.starts_with("//") && !to.contains(|c: char| c == '\\' || c.is_control());
+    to.filter(ours).unwrap_or("/")
+}
+
 /// A new account.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -137,4 +145,22 @@ pub struct SetupInput {
     pub email: String,
     /// 10 to 200 characters.
     pub password: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_in_leads_to_no_other_site() {
+        for ours in ["/", "/reservations?status=active", "/a//b", "/größe"] {
+            assert_eq!(destination(Some(ours)), ours);
+        }
+        for foreign in
+            ["", "x", "https://x.example", "//x.example", "/\\x.example", "/\t/x.example", "/a\r\nset-cookie: x"]
+        {
+            assert_eq!(destination(Some(foreign)), "/", "{foreign:?}");
+        }
+        assert_eq!(destination(None), "/");
+    }
 }

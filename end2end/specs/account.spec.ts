@@ -152,11 +152,12 @@ test("the first visit sets the administrator up, once", async ({ browser }) => {
     const check = watch(page);
     await page.goto("/");
     await expect(page.getByRole("heading", { name: "Set Berth up" })).toBeVisible();
+    const form = page.locator("#app");
     await page.getByRole("button", { name: "Create administrator" }).click();
-    await expect(page.getByLabel("Username")).toHaveAttribute("aria-invalid", "true");
-    await page.getByLabel("Username").fill("root");
-    await page.getByLabel("E-mail").fill("root@example.com");
-    await page.getByLabel("Password").fill("correct horse battery");
+    await expect(form.getByLabel("Username")).toHaveAttribute("aria-invalid", "true");
+    await form.getByLabel("Username").fill("root");
+    await form.getByLabel("E-mail").fill("root@example.com");
+    await form.getByLabel("Password").fill("correct horse battery");
     await page.getByRole("button", { name: "Create administrator" }).click();
     await expect(page.getByRole("heading", { name: "Webhook Integrations" })).toBeVisible();
     await page.goto("/setup");

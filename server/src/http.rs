@@ -13,10 +13,12 @@ use crate::config::Config;
 use crate::workers::dispatcher::Pulse;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler as _;
 use axum::middleware;
 use service::Service;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
@@ -69,7 +71,8 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(app.clone(), guard::rate_limit));
-    // Answers of the API are compressed as they are made; the page's files are compressed beforehand, the feed never.
+    // Answers of the API and the page itself are compressed as they are made; the page's other files beforehand, the feed
+    // never.
     let compress = CompressionLayer::new().br(true).gzip(true).compress_when(
         SizeAbove::new(1_024)
             .and(NotForContentType::new("text/event-stream"))
@@ -77,11 +80,11 @@ pub fn router(app: App) -> Router {
     );
     Router::new()
         .merge(api.layer(compress.clone()))
-        .merge(rpc.layer(compress))
+        .merge(rpc.layer(compress.clone()))
         .route("/healthz", axum::routing::get(health::live))
         .route("/readyz", axum::routing::get(health::ready))
         .route("/metrics", axum::routing::get(health::metrics))
-        .fallback(files::page)
+        .fallback_service(compress.layer(files::page.with_state(app.clone())))
         .layer(middleware::from_fn_with_state(app.clone(), guard::headers))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(guard::observe))

@@ -1,42 +1,18 @@
 //! The doors: logging in, and the first set-up.
 
 use crate::components::*;
+use crate::door;
 use crate::load::Write;
 use crate::rpc::session;
 use crate::shell::use_session;
-use crate::values::effect;
-use domain::account::{Credentials, SetupInput};
+use crate::values::{effect, on_change};
+use domain::account::{SetupInput, destination};
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
 
 fn replace() -> NavigateOptions {
     NavigateOptions { replace: true, ..Default::default() }
-}
-
-/// Where to go after logging in: only ever a path of this site.
-fn destination(to: Option<String>) -> String {
-    to.filter(|to| to.starts_with('/') && !to.starts_with("//") && !to.contains('\\')).unwrap_or_else(|| "/".into())
-}
-
-/// What surrounds both doors.
-#[component]
-fn Entrance(#[prop(into)] title: String, #[prop(into)] lead: String, children: Children) -> impl IntoView {
-    view! {
-        <leptos_meta::Title text=format!("{title} · Berth") />
-        <main class="entrance">
-            <div>
-                <div class="brand"><img src="/favicon.svg" alt="" />"Berth"</div>
-                <div class="card stack">
-                    <div>
-                        <h1>{title}</h1>
-                        <p class="muted">{lead}</p>
-                    </div>
-                    {children()}
-                </div>
-            </div>
-        </main>
-    }
 }
 
 /// `/login?to=…`
@@ -49,33 +25,35 @@ pub fn LoginPage() -> impl IntoView {
         if who.needs_setup.get() {
             navigate("/setup", replace());
         } else if who.info.with(Option::is_some) {
-            navigate(&destination(query.read_untracked().get("to")), replace());
+            navigate(destination(query.read_untracked().get("to").as_deref()), replace());
         }
     });
-    let username = RwSignal::new(String::new());
-    let password = RwSignal::new(String::new());
     let write = Write::new();
-    let submit = Callback::new(move |()| {
-        let credentials =
-            Credentials { username: username.get_untracked().trim().to_owned(), password: password.get_untracked() };
-        write.run(session::log_in(credentials), move |info| who.begin(info));
+    let submitted = window_event_listener(leptos::ev::submit, move |event| {
+        if door::is_at(&event) {
+            event.prevent_default();
+            write.run(session::log_in(door::credentials()), move |info| who.begin(info));
+        }
     });
-    view! {
-        <Entrance title="Log in" lead="Reserve computing resources and watch them become ready.">
-            <Form on_submit=submit>
-                <FormProblem problem=write.problem />
-                <TextInput label="Username" value=username autocomplete="username" />
-                <TextInput label="Password" value=password kind="password" autocomplete="current-password" />
-                <Button look=Look::Primary submit=true busy=write.busy>"Log in"</Button>
-            </Form>
-            <p class="muted small">"Forgotten your password? An administrator can set a new one under Settings → Users."</p>
-        </Entrance>
-    }
+    on_change(
+        move || (write.busy.get(), write.problem.get()),
+        |(busy, problem)| {
+            door::set_busy(busy);
+            door::say(problem.as_ref().map(|problem| problem.detail.as_str()));
+        },
+    );
+    door::open();
+    on_cleanup(move || {
+        submitted.remove();
+        door::close();
+    });
+    view! { <leptos_meta::Title text="Log in · Berth" /> }
 }
 
 /// `/setup?code=…`
 #[component]
 pub fn SetupPage() -> impl IntoView {
+    door::close();
     let who = use_session();
     let query = use_query_map();
     let navigate = use_navigate();
@@ -101,41 +79,51 @@ pub fn SetupPage() -> impl IntoView {
         write.run(session::set_up(input), move |info| who.begin(info));
     });
     view! {
-        <Entrance title="Set Berth up" lead="Make the first administrator. It takes a minute.">
-            {if may {
-                view! {
-                    <Form on_submit=submit>
-                        <FormProblem problem=write.other_than(&["username", "email", "password"]) />
-                        <TextInput
-                            label="Username"
-                            value=username
-                            autocomplete="username"
-                            hint="Lower-case letters, digits, dots, hyphens or underscores."
-                            error=write.message("username")
-                        />
-                        <TextInput label="E-mail" value=email kind="email" autocomplete="email" error=write.message("email") />
-                        <TextInput
-                            label="Password"
-                            value=password
-                            kind="password"
-                            autocomplete="new-password"
-                            hint="At least 10 characters."
-                            error=write.message("password")
-                        />
-                        <Button look=Look::Primary submit=true busy=write.busy>"Create administrator"</Button>
-                    </Form>
-                }
-                    .into_any()
-            } else {
-                view! {
-                    <Notice kind="warning">
-                        <p>
-                            "Berth has no administrator yet. Open the set-up link that it printed when it started, or open this page on the machine itself."
-                        </p>
-                    </Notice>
-                }
-                    .into_any()
-            }}
-        </Entrance>
+        <leptos_meta::Title text="Set Berth up · Berth" />
+        <main class="entrance">
+            <div>
+                <div class="brand"><img src="/favicon.svg" alt="" />"Berth"</div>
+                <div class="card stack">
+                    <div>
+                        <h1>"Set Berth up"</h1>
+                        <p class="muted">"Make the first administrator. It takes a minute."</p>
+                    </div>
+                    {if may {
+                        view! {
+                            <Form on_submit=submit>
+                                <FormProblem problem=write.other_than(&["username", "email", "password"]) />
+                                <TextInput
+                                    label="Username"
+                                    value=username
+                                    autocomplete="username"
+                                    hint="Lower-case letters, digits, dots, hyphens or underscores."
+                                    error=write.message("username")
+                                />
+                                <TextInput label="E-mail" value=email kind="email" autocomplete="email" error=write.message("email") />
+                                <TextInput
+                                    label="Password"
+                                    value=password
+                                    kind="password"
+                                    autocomplete="new-password"
+                                    hint="At least 10 characters."
+                                    error=write.message("password")
+                                />
+                                <Button look=Look::Primary submit=true busy=write.busy>"Create administrator"</Button>
+                            </Form>
+                        }
+                            .into_any()
+                    } else {
+                        view! {
+                            <Notice kind="warning">
+                                <p>
+                                    "Berth has no administrator yet. Open the set-up link that it printed when it started, or open this page on the machine itself."
+                                </p>
+                            </Notice>
+                        }
+                            .into_any()
+                    }}
+                </div>
+            </div>
+        </main>
     }
 }

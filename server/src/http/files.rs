@@ -1,6 +1,7 @@
 //! The page's files: embedded in release builds, read from `dist/` in debug builds; compressed beforehand.
 
 use super::App;
+use super::extract::session;
 use super::problem::{ApiError, unknown_route};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,7 +19,7 @@ struct Dist;
 const MISSING: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
 
 /// A file of the page, or the page itself for every path that is a route of it.
-pub async fn page(State(_): State<App>, request: Request) -> Response {
+pub async fn page(State(app): State<App>, request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     if path.starts_with("rpc/") || path.starts_with("api/") {
         return unknown_route(request.uri().clone()).await.into_response();
@@ -36,7 +37,10 @@ pub async fn page(State(_): State<App>, request: Request) -> Response {
             return (StatusCode::NOT_FOUND, "There is no such file.\n").into_response();
         }
     }
-    index(request.headers())
+    // Where nobody has an account yet, there is nothing to log in with.
+    let at_the_door =
+        path != "setup" && session(request.headers()).is_none() && !app.service.needs_setup().await.unwrap_or_default();
+    index(at_the_door)
 }
 
 /// Whether a client takes an encoding.
@@ -89,16 +93,20 @@ fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
-fn index(headers: &HeaderMap) -> Response {
+/// The page itself, with the door open or not: through the open one people can log in before the app is there.
+fn index(at_the_door: bool) -> Response {
     let Some(plain) = Dist::get("index.html") else {
         return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(MISSING)).into_response();
     };
-    let policy = policy(&String::from_utf8_lossy(&plain.data));
-    let Some(mut response) = file("index.html", headers) else {
-        return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(MISSING)).into_response();
-    };
+    let html = String::from_utf8_lossy(&plain.data);
+    let policy = policy(&html);
+    let html = if at_the_door { html.replacen("<html", "<html data-door", 1) } else { html.into_owned() };
+    let mut response = axum::response::Html(html).into_response();
+    let set = response.headers_mut();
+    set.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    set.insert(header::VARY, HeaderValue::from_static("cookie"));
     if let Ok(policy) = HeaderValue::from_str(&policy) {
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        set.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
 }
