@@ -103,7 +103,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
         keys: Vec::new(),
         headers: Vec::new(),
     });
-    let url: Arc<str> = load.endpoint.clone().into();
+    let url = delivery::Destination::new(load.endpoint.clone());
     let through = flood(&load, move |n| {
         let (sender, target, url) = (sender.clone(), target.clone(), url.clone());
         async move {

@@ -287,7 +287,7 @@ pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u
     let speechless = status == 500
         && (lower.trim() == "internal server error"
             || said(body).is_some_and(|text| text.trim() == "Internal server error:"));
-    let path = url::Url::parse(&job.url).map(|url| url.path().to_owned()).unwrap_or_default();
+    let path = job.url.url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default();
     match status {
         401 | 403 if of_signature => signature_refused(status, &quoted),
         _ if guide_401 => signature_refused(status, &quoted),

@@ -128,7 +128,7 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
             let answer = if echoed { Bytes::from(response.body.clone()) } else { received.body };
             (Some(received.status), Some(response), answer, retry_after, diagnosis)
         }
-        Err(failure) => (None, None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url)),
+        Err(failure) => (None, None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url.text)),
     };
     diagnosis.message = redacted(diagnosis.message.into(), &sent.secrets).into_owned();
     let outcome =
@@ -143,7 +143,7 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
         timings,
         request: SentRequest {
             method: "POST".into(),
-            url: job.url.to_string(),
+            url: job.url.text.clone(),
             headers: sent.record,
             // The job's; whoever shows the record has it.
             body: String::new(),
@@ -238,7 +238,7 @@ async fn exchange(
     phase: &AtomicU8,
     marks: &Marks,
 ) -> Result<Received, Failure> {
-    let url = url::Url::parse(&job.url).map_err(|_| Failure::BadUrl)?;
+    let url = job.url.url.clone().ok_or(Failure::BadUrl)?;
     guard::check_literal(&url, &clients.policy).map_err(Failure::Refused)?;
     let fresh;
     let client = if job.test {

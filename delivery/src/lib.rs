@@ -57,13 +57,28 @@ pub struct Target {
     pub headers: Vec<Header>,
 }
 
+/// Where requests go, read once for all of them.
+pub struct Destination {
+    text: String,
+    /// `None` where it is no URL, which registering does not allow.
+    url: Option<url::Url>,
+}
+
+impl Destination {
+    /// Reads a full URL.
+    pub fn new(text: impl Into<String>) -> Arc<Self> {
+        let text = text.into();
+        Arc::new(Self { url: url::Url::parse(&text).ok(), text })
+    }
+}
+
 /// One attempt to be made.
 #[derive(Clone)]
 pub struct Job {
     /// To whom.
     pub target: Arc<Target>,
     /// The full URL.
-    pub url: Arc<str>,
+    pub url: Arc<Destination>,
     /// The delivery.
     pub delivery_id: DeliveryId,
     /// The event.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{any, post};
-use delivery::{Attempted, Auth, Job, Sender, SenderConfig, Target};
+use delivery::{Attempted, Auth, Destination, Job, Sender, SenderConfig, Target};
 use domain::delivery_log::{DiagnosisCode as Code, Outcome};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
@@ -43,7 +43,7 @@ fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> Job {
             keys: Vec::new(),
             headers,
         }),
-        url: url.into(),
+        url: Destination::new(url),
         delivery_id: "dlv_1".into(),
         event_id: "evt_1".into(),
         event_type: EventType::ReservationCreated,

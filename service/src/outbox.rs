@@ -17,21 +17,19 @@ pub use claim::Claim;
 pub(crate) use config::Configs;
 pub use config::WebhookConfig;
 pub use record::Recorded;
-pub(crate) use rows::AttemptRow;
-use rows::DeliveryRow;
+pub(crate) use rows::{AttemptRow, Rows};
 pub use slots::{Permit, Slots};
 
 use crate::Service;
 use crate::store::{db_problem, get, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::delivery_log::{DeliveryStatus, DeliverySummary};
+use domain::delivery_log::{DeliveryStatus, DeliverySummary, Diagnosis, Outcome};
 use domain::event::EventBody;
 use domain::id::{DeliveryId, WebhookId};
 use domain::live::Change;
 use domain::webhook::WebhookState;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
-use serde_json::json;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -125,15 +123,22 @@ impl Claimed {
 /// A finished attempt, to be recorded.
 pub struct Finished {
     claim: Claimed,
-    attempted: delivery::Attempted,
+    outcome: Outcome,
+    diagnosis: Diagnosis,
+    retry_after: Option<Duration>,
+    answer: bytes::Bytes,
+    /// Its row, written where the attempt was made, while it is at hand: many wait for the database at once.
+    row: Result<AttemptRow, Problem>,
     ended: DateTime<Utc>,
 }
 
 impl Finished {
     /// Joins a claim with what came of it; the webhook has room for another request from here on.
     pub fn new(mut claim: Claimed, attempted: delivery::Attempted, ended: DateTime<Utc>) -> Self {
-        claim.permit.end_request(attempted.attempt.status_code.is_some());
-        Self { claim, attempted, ended }
+        let delivery::Attempted { attempt, retry_after, answer } = attempted;
+        claim.permit.end_request(attempt.status_code.is_some());
+        let row = AttemptRow::new(claim.lease.seq, claim.config.id, "", &attempt);
+        Self { claim, outcome: attempt.outcome, diagnosis: attempt.diagnosis, retry_after, answer, row, ended }
     }
 
     /// The claim's lease.
@@ -141,12 +146,18 @@ impl Finished {
         &self.claim.lease
     }
 
+    /// What went wrong, if anything did.
+    fn problem(&self) -> Option<&str> {
+        (self.outcome == Outcome::Failed).then_some(self.diagnosis.message.as_str())
+    }
+
     /// Drops what the receiver said, for a database that will not take it; whether it succeeded stays.
     pub fn forget_what_was_said(&mut self) {
-        let attempt = &mut self.attempted.attempt;
-        attempt.response = None;
-        attempt.diagnosis.message = "What the receiver answered could not be kept.".into();
-        self.attempted.answer = bytes::Bytes::new();
+        self.diagnosis.message = "What the receiver answered could not be kept.".into();
+        self.answer = bytes::Bytes::new();
+        if let Ok(row) = &mut self.row {
+            row.forget_response(&self.diagnosis);
+        }
     }
 }
 
@@ -158,6 +169,17 @@ pub(crate) struct Enqueued {
     waiting: bool,
     /// Whether a webhook whose word drives provisioning will be told.
     pub(crate) tells_provisioner: bool,
+}
+
+/// A delivery that is about to be written.
+struct Pending {
+    id: DeliveryId,
+    event: EventBody,
+    key: String,
+    reservation: Option<String>,
+    body: String,
+    permit: Option<Permit>,
+    config: Arc<WebhookConfig>,
 }
 
 /// A body's bytes, cheap to share between attempt and record.
@@ -215,8 +237,6 @@ impl Service {
         let now = self.now();
         let lane = if fresh { self.lane() } else { None };
         let token: Option<Arc<str>> = lane.as_ref().map(|lane| self.new_token(&lane.owner));
-        let lease_until = (now + self.lease()).timestamp_millis();
-        let mut rows = Vec::new();
         let mut pending = Vec::new();
         for (resource_type, event) in events {
             for config in configs.wanting(&resource_type, event.event_type()) {
@@ -231,62 +251,18 @@ impl Service {
                     _ => None,
                 };
                 let reservation = matches!(event, EventBody::Reservation(_)).then(|| key.clone());
-                rows.push(DeliveryRow {
-                    id: id.clone(),
-                    event_id: event.event_id().clone(),
-                    event_type: event.event_type().as_str(),
-                    webhook_id: config.id,
-                    ordering_key: key.clone(),
-                    reservation_id: reservation.clone(),
-                    max_attempts: config.retry.max_attempts(),
-                    body: Some(text.clone()),
-                });
-                pending.push((id, event, key, reservation, text, permit, config.clone()));
+                pending.push(Pending { id, event, key, reservation, body: text, permit, config: config.clone() });
             }
         }
         let mut enqueued =
             Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: false, tells_provisioner: false };
-        if rows.is_empty() {
+        if pending.is_empty() {
             return Ok(enqueued);
         }
-        let columns = [
-            ("id", "text"),
-            ("event_id", "text"),
-            ("event_type", "text"),
-            ("webhook_id", "bigint"),
-            ("ordering_key", "text"),
-            ("reservation_id", "text"),
-            ("max_attempts", "int"),
-        ];
-        let at = now.timestamp_millis();
-        let (source, mut values) = self.json_rows_with_text(&columns, "body", rows)?;
-        values.push(at.into());
-        let sql = format!(
-            "INSERT INTO deliveries ({0}, body, status, attempts, test, created_at, updated_at) SELECT {0}, body, 'pending', 0, {1}, ${2}, ${2} FROM {source} WHERE true RETURNING seq, id",
-            rows::names(&columns),
-            if self.is_postgres() { "false" } else { "0" },
-            values.len()
-        );
-        let inserted = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        let mut seqs: HashMap<String, i64> = HashMap::with_capacity(inserted.len());
-        for row in &inserted {
-            seqs.insert(get(row, "id")?, get(row, "seq")?);
-        }
-        let mut places = Vec::with_capacity(pending.len());
-        for (id, _, key, _, _, permit, config) in &pending {
-            let seq = seqs.get(id.as_str()).copied().ok_or_else(Problem::internal)?;
-            places.push(json!({"n": seq, "w": config.id, "k": key, "leased": i32::from(permit.is_some())}));
-        }
-        let sql = format!(
-            "{INTO_OUTBOX} SELECT n, w, k, $3, leased, CASE WHEN leased = 1 THEN $2 END, CASE WHEN leased = 1 THEN CAST($4 AS BIGINT) END, $3 FROM {} WHERE true",
-            self.json_rows(&[("n", "bigint"), ("w", "bigint"), ("k", "text"), ("leased", "int")])
-        );
-        let token_text = token.as_deref().unwrap_or_default();
-        let values = [to_json(&places)?.into(), token_text.into(), at.into(), lease_until.into()];
-        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        let seqs = self.insert_deliveries(tx, &pending, token.as_deref().unwrap_or_default(), now).await?;
         let audience = self.has_audience();
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
-        for (id, event, key, reservation, text, permit, config) in pending {
+        for Pending { id, event, key, reservation, body, permit, config } in pending {
             let event_type = event.event_type();
             enqueued.tells_provisioner |= config.provisions;
             if audience {
@@ -321,7 +297,7 @@ impl Service {
                         event_type,
                         attempt: 1,
                         test: false,
-                        body: body_bytes(text),
+                        body: body_bytes(body),
                     },
                     config,
                     ordering_key: key,
@@ -334,6 +310,69 @@ impl Service {
             }
         }
         Ok(enqueued)
+    }
+
+    /// Writes deliveries and their places in the queue, those with a permit as claimed under `token`. Returns their numbers by
+    /// id.
+    async fn insert_deliveries(
+        &self,
+        tx: &DatabaseTransaction,
+        pending: &[Pending],
+        token: &str,
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<String, i64>, Problem> {
+        let at = now.timestamp_millis();
+        let lease_until = (now + self.lease()).timestamp_millis();
+        let rows = Rows::new(pending.len())
+            .texts("id", pending.iter().map(|p| p.id.as_str()))
+            .texts("event_id", pending.iter().map(|p| p.event.event_id().as_str()))
+            .texts("event_type", pending.iter().map(|p| p.event.event_type().as_str()))
+            .ints("webhook_id", pending.iter().map(|p| p.config.id))
+            .texts("ordering_key", pending.iter().map(|p| p.key.as_str()))
+            .texts("reservation_id", pending.iter().map(|p| p.reservation.as_deref().unwrap_or_default()))
+            .ints("max_attempts", pending.iter().map(|p| p.config.retry.max_attempts().into()))
+            .texts("body", pending.iter().map(|p| p.body.as_str()))
+            .ints("at", pending.iter().map(|_| at));
+        let place = |p: &Pending| if p.permit.is_some() { (token, lease_until) } else { ("", 0) };
+        const DELIVERIES: &str = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, max_attempts, body, status, attempts, test, created_at, updated_at) SELECT r.id, r.event_id, r.event_type, r.webhook_id, r.ordering_key, NULLIF(r.reservation_id, ''), r.max_attempts, r.body, 'pending', 0";
+        const PLACE: &str = "r.ordering_key, r.at, CASE WHEN r.lease = '' THEN 0 ELSE 1 END, NULLIF(r.lease, ''), NULLIF(r.lease_until, 0), r.at";
+        let mut seqs = HashMap::with_capacity(pending.len());
+        if self.is_postgres() {
+            let rows = rows
+                .texts("lease", pending.iter().map(|p| place(p).0))
+                .ints("lease_until", pending.iter().map(|p| place(p).1));
+            let (source, values) = self.source(rows);
+            let sql = format!(
+                "WITH r AS MATERIALIZED (SELECT * FROM {source}),
+                 d AS ({DELIVERIES}, false, r.at, r.at FROM r RETURNING seq, id),
+                 o AS ({INTO_OUTBOX} SELECT d.seq, r.webhook_id, {PLACE} FROM d JOIN r ON r.id = d.id)
+                 SELECT seq, id FROM d"
+            );
+            for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+                seqs.insert(get(&row, "id")?, get(&row, "seq")?);
+            }
+            return Ok(seqs);
+        }
+        let (source, values) = self.source(rows);
+        let sql = format!("{DELIVERIES}, 0, r.at, r.at FROM {source} WHERE r.id IS NOT NULL RETURNING seq, id");
+        for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+            seqs.insert(get(&row, "id")?, get(&row, "seq")?);
+        }
+        let mut places = Vec::with_capacity(pending.len());
+        for p in pending {
+            places.push((p, seqs.get(p.id.as_str()).copied().ok_or_else(Problem::internal)?));
+        }
+        let rows = Rows::new(places.len())
+            .ints("n", places.iter().map(|(_, seq)| *seq))
+            .ints("w", places.iter().map(|(p, _)| p.config.id))
+            .texts("ordering_key", places.iter().map(|(p, _)| p.key.as_str()))
+            .ints("at", places.iter().map(|_| at))
+            .texts("lease", places.iter().map(|(p, _)| place(p).0))
+            .ints("lease_until", places.iter().map(|(p, _)| place(p).1));
+        let (source, values) = self.source(rows);
+        let sql = format!("{INTO_OUTBOX} SELECT r.n, r.w, {PLACE} FROM {source} WHERE r.n IS NOT NULL");
+        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        Ok(seqs)
     }
 
     /// Announces and dispatches what was enqueued, together with other changes; call it after the commit.

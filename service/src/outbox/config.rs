@@ -3,7 +3,7 @@
 use crate::Service;
 use crate::store::{db_problem, get, json, time};
 use chrono::{DateTime, Utc};
-use delivery::{Auth, Target};
+use delivery::{Auth, Destination, Target};
 use domain::Problem;
 use domain::event::EventType;
 use domain::id::WebhookId;
@@ -28,7 +28,7 @@ pub struct WebhookConfig {
     pub(crate) failing: bool,
     /// Whether what it says drives provisioning.
     pub(crate) provisions: bool,
-    urls: HashMap<EventType, Arc<str>>,
+    urls: HashMap<EventType, Arc<Destination>>,
     target: Arc<Target>,
     /// While a rotation's overlap lasts: the target that signs with both secrets, and until when.
     overlap: Option<(Arc<Target>, DateTime<Utc>)>,
@@ -44,8 +44,8 @@ impl WebhookConfig {
     }
 
     /// The full URL for an event.
-    pub(crate) fn url(&self, event: EventType) -> Arc<str> {
-        self.urls.get(&event).cloned().unwrap_or_else(|| Arc::from(""))
+    pub(crate) fn url(&self, event: EventType) -> Arc<Destination> {
+        self.urls.get(&event).cloned().unwrap_or_else(|| Destination::new(""))
     }
 
     pub(crate) fn serves(&self, resource_type: &str) -> bool {
@@ -181,7 +181,10 @@ impl Service {
             rate_limit: get::<Option<i32>>(row, "rate_limit")?.map(|rate| rate as u32),
             provisions: get(row, "provisions")?,
             failing: get::<Option<i64>>(row, "failing_since")?.is_some(),
-            urls: EventType::ALL.into_iter().map(|event| (event, Arc::from(paths.url(&endpoint, event)))).collect(),
+            urls: EventType::ALL
+                .into_iter()
+                .map(|event| (event, Destination::new(paths.url(&endpoint, event))))
+                .collect(),
             target: target(opened.secrets, opened.keys),
             overlap: opened.overlap.map(|(secrets, keys, until)| (target(secrets, keys), until)),
         })

@@ -1,10 +1,10 @@
 //! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
 
-use super::rows::{AttemptRow, lease_rows};
-use super::{Finished, Lease, WAITING};
+use super::rows::Rows;
+use super::{Finished, WAITING};
 use crate::Service;
 use crate::reservations::stored_reservation;
-use crate::store::{db_problem, get, to_json};
+use crate::store::{db_problem, get, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::delivery_log::{DeliveryStatus, DiagnosisCode, Outcome};
@@ -14,8 +14,6 @@ use domain::live::{Change, Severity, WebhookChange};
 use domain::provisioning::{Provisioning, ReceiverAnswer};
 use domain::reservation::ReservationStatus;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
-use serde::Serialize;
-use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 
 /// How long after word of a webhook the next bad spell is not told of.
@@ -43,19 +41,6 @@ struct Told<'a> {
     what: Meaning<'a>,
 }
 
-/// What the end of an attempt changes in its delivery's row.
-#[derive(Serialize)]
-struct End<'a> {
-    n: i64,
-    status: &'static str,
-    attempts: u32,
-    status_code: Option<u16>,
-    duration_ms: f64,
-    problem: Option<&'a String>,
-    ended_at: Option<i64>,
-    failed_at: Option<i64>,
-}
-
 impl Service {
     /// Records a batch in one commit: attempt rows, delivery states, provisioning, 410, notifications; announces them. A
     /// result whose lease was lost meanwhile is kept as an attempt, but moves nothing. On an error nothing was recorded
@@ -71,25 +56,21 @@ impl Service {
         let mut ends = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
         for finished in batch {
-            let attempt = &finished.attempted.attempt;
             let claim = &finished.claim;
-            let gone = attempt.diagnosis.code == DiagnosisCode::Gone;
-            let (status, due) = if attempt.outcome == Outcome::Succeeded {
+            let gone = finished.diagnosis.code == DiagnosisCode::Gone;
+            let (status, due) = if finished.outcome == Outcome::Succeeded {
                 (DeliveryStatus::Succeeded, None)
             } else {
                 let jitter = rand::rng().random::<f64>();
-                match claim.config.retry.next_attempt(
-                    attempt.attempt,
-                    finished.ended,
-                    finished.attempted.retry_after,
-                    jitter,
-                ) {
+                match claim.config.retry.next_attempt(claim.job.attempt, finished.ended, finished.retry_after, jitter) {
                     Some(due) if !gone => (DeliveryStatus::Retrying, Some(due)),
                     _ => (DeliveryStatus::Failed, None),
                 }
             };
             ends.push((status, due));
-            rows.push(AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), attempt)?);
+            let mut row = finished.row.clone()?;
+            row.delivery_status = status.as_str();
+            rows.push(row);
         }
         let tx = self.record_tx().await?;
         let ours = self.end_leases(&tx, batch, &ends, now).await?;
@@ -99,7 +80,6 @@ impl Service {
         let mut attempts = Vec::with_capacity(batch.len());
         let mut superseded = Vec::new();
         for ((finished, (status, _)), mut row) in batch.iter().zip(&ends).zip(rows) {
-            let attempt = &finished.attempted.attempt;
             let seq = finished.claim.lease.seq;
             // After a lapsed lease one process can hold two results of one delivery: the first to come counts.
             let ours = ours.contains(&seq) && seen.insert(seq);
@@ -111,33 +91,28 @@ impl Service {
                 continue;
             }
             attempts.push(row);
-            let ended = finished.ended.timestamp_millis();
-            updates.push(End {
-                n: seq,
-                status: status.as_str(),
-                attempts: attempt.attempt,
-                status_code: attempt.status_code,
-                duration_ms: attempt.duration_ms,
-                problem: (attempt.outcome == Outcome::Failed).then_some(&attempt.diagnosis.message),
-                ended_at: status.is_final().then_some(ended),
-                failed_at: (*status == DeliveryStatus::Failed).then_some(ended),
-            });
+            updates.push((finished, *status));
         }
         if !updates.is_empty() {
+            let ended = |if_so: bool, finished: &Finished| if if_so { finished.ended.timestamp_millis() } else { 0 };
+            let at = now.timestamp_millis();
+            let rows = Rows::new(updates.len())
+                .ints("n", updates.iter().map(|(finished, _)| finished.claim.lease.seq))
+                .texts("status", updates.iter().map(|(_, status)| status.as_str()))
+                .ints("attempts", attempts.iter().map(|row| row.attempt.into()))
+                .ints("status_code", attempts.iter().map(|row| row.status_code.unwrap_or_default().into()))
+                .reals("duration_ms", attempts.iter().map(|row| row.duration_ms))
+                .texts("problem", updates.iter().map(|(finished, _)| finished.problem().unwrap_or_default()))
+                .ints("ended_at", updates.iter().map(|(finished, status)| ended(status.is_final(), finished)))
+                .ints(
+                    "failed_at",
+                    updates.iter().map(|(finished, status)| ended(*status == DeliveryStatus::Failed, finished)),
+                )
+                .ints("at", updates.iter().map(|_| at));
+            let (source, values) = self.source(rows);
             let sql = format!(
-                "UPDATE deliveries AS d SET status = r.status, attempts = r.attempts, status_code = r.status_code, duration_ms = r.duration_ms, problem = r.problem, ended_at = r.ended_at, failed_at = r.failed_at, updated_at = $2 FROM {} WHERE d.seq = r.n",
-                self.json_rows(&[
-                    ("n", "bigint"),
-                    ("status", "text"),
-                    ("attempts", "int"),
-                    ("status_code", "int"),
-                    ("duration_ms", "double precision"),
-                    ("problem", "text"),
-                    ("ended_at", "bigint"),
-                    ("failed_at", "bigint"),
-                ])
+                "UPDATE deliveries AS d SET status = r.status, attempts = r.attempts, status_code = NULLIF(r.status_code, 0), duration_ms = r.duration_ms, problem = NULLIF(r.problem, ''), ended_at = NULLIF(r.ended_at, 0), failed_at = NULLIF(r.failed_at, 0), updated_at = r.at FROM {source} WHERE d.seq = r.n"
             );
-            let values = [to_json(&updates)?.into(), now.timestamp_millis().into()];
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
         self.insert_attempts(&tx, attempts, true).await?;
@@ -146,7 +121,6 @@ impl Service {
         let mut told: Vec<Told<'_>> = Vec::new();
         let mut freed = Vec::new();
         for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
-            let attempt = &finished.attempted.attempt;
             if !moves {
                 metrics::counter!("berth_results_without_lease_total").increment(1);
                 continue;
@@ -154,11 +128,12 @@ impl Service {
             let event = finished.claim.job.event_type;
             let what = match status {
                 DeliveryStatus::Succeeded => {
-                    let code = attempt.status_code.unwrap_or_default();
-                    let answer = ReceiverAnswer::read(event, code, &finished.attempted.answer);
-                    Some(Meaning::Answer(Box::new(answer), attempt.started_at))
+                    let row = finished.row.as_ref().map_err(Clone::clone)?;
+                    let code = row.status_code.unwrap_or_default();
+                    let answer = ReceiverAnswer::read(event, code, &finished.answer);
+                    Some(Meaning::Answer(Box::new(answer), time(row.started_at)))
                 }
-                DeliveryStatus::Failed => Some(Meaning::Failure(&attempt.diagnosis.message)),
+                DeliveryStatus::Failed => Some(Meaning::Failure(&finished.diagnosis.message)),
                 _ => None,
             };
             if let (Some(what), Some(id), true) =
@@ -167,7 +142,7 @@ impl Service {
                 told.push(Told { id, event, what });
             }
             if status.is_final() {
-                freed.push(json!({"w": finished.claim.config.id, "k": finished.claim.ordering_key}));
+                freed.push(&finished.claim);
             }
             recorded.due.extend(due);
         }
@@ -177,27 +152,30 @@ impl Service {
         let successors = if freed.is_empty() {
             false
         } else {
+            let rows = Rows::new(freed.len())
+                .ints("w", freed.iter().map(|claim| claim.config.id))
+                .texts("k", freed.iter().map(|claim| claim.ordering_key.as_str()));
+            let (source, values) = self.source(rows);
             let sql = format!(
-                "SELECT 1 AS one FROM {} JOIN outbox o ON o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1",
-                self.json_rows(&[("w", "bigint"), ("k", "text")])
+                "SELECT 1 AS one FROM {source} CROSS JOIN outbox o WHERE o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1"
             );
-            tx.query_one_raw(self.sql(sql, [to_json(&freed)?.into()])).await.map_err(db_problem)?.is_some()
+            tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.is_some()
         };
         tx.commit().await.map_err(db_problem)?;
         for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
-            let attempt = &finished.attempted.attempt;
-            let succeeded = attempt.outcome == Outcome::Succeeded;
+            let row = finished.row.as_ref().map_err(Clone::clone)?;
+            let succeeded = finished.outcome == Outcome::Succeeded;
             let label = if succeeded { "succeeded" } else { "failed" };
             metrics::counter!("berth_attempts_total", "outcome" => label).increment(1);
-            metrics::histogram!("berth_attempt_duration_seconds").record(attempt.duration_ms / 1_000.0);
+            metrics::histogram!("berth_attempt_duration_seconds").record(row.duration_ms / 1_000.0);
             if *moves && status.is_final() {
                 metrics::counter!("berth_deliveries_total", "outcome" => label).increment(1);
             }
             if audience && *moves {
                 let mut summary = finished.claim.summary(*status, now);
-                summary.status_code = attempt.status_code;
-                summary.duration_ms = Some(attempt.duration_ms);
-                summary.problem = (!succeeded).then(|| attempt.diagnosis.message.clone());
+                summary.status_code = row.status_code;
+                summary.duration_ms = Some(row.duration_ms);
+                summary.problem = finished.problem().map(str::to_owned);
                 summary.next_attempt_at = *due;
                 changes.push(Change::Delivery(Box::new(summary)));
             }
@@ -218,27 +196,31 @@ impl Service {
         ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
         now: DateTime<Utc>,
     ) -> Result<HashSet<i64>, Problem> {
-        let (mut done, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
+        let mut done = Vec::with_capacity(batch.len());
+        let mut again = Vec::new();
         for (finished, (_, due)) in batch.iter().zip(ends) {
-            let Lease { seq, token } = &finished.claim.lease;
             match due {
                 None => done.push(&finished.claim.lease),
-                Some(due) => again.push(json!({"n": seq, "lease": &**token, "due_at": due.timestamp_millis()})),
+                Some(due) => again.push((&finished.claim.lease, due.timestamp_millis())),
             }
         }
         let mut ours = HashSet::with_capacity(batch.len());
         if !done.is_empty() {
-            let sql = format!("DELETE FROM outbox WHERE {} RETURNING seq", self.still_leased());
-            for row in tx.query_all_raw(self.sql(sql, [lease_rows(done)?.into()])).await.map_err(db_problem)? {
+            let (held, values) = self.still_leased(Rows::leases(done));
+            let sql = format!("DELETE FROM outbox WHERE {held} RETURNING seq");
+            for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                 ours.insert(get::<i64>(&row, "seq")?);
             }
         }
         if !again.is_empty() {
+            let at = now.timestamp_millis();
+            let rows = Rows::leases(again.iter().map(|(lease, _)| *lease))
+                .ints("due_at", again.iter().map(|(_, due)| *due))
+                .ints("at", again.iter().map(|_| at));
+            let (source, values) = self.source(rows);
             let sql = format!(
-                "UPDATE outbox AS o SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = $2 FROM {} WHERE o.seq = r.n AND o.lease_owner = r.lease RETURNING seq",
-                self.json_rows(&[("n", "bigint"), ("lease", "text"), ("due_at", "bigint")])
+                "UPDATE outbox AS o SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = r.at FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease RETURNING seq"
             );
-            let values = [to_json(&again)?.into(), now.timestamp_millis().into()];
             for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                 ours.insert(get::<i64>(&row, "seq")?);
             }
@@ -299,13 +281,13 @@ impl Service {
             return Ok(Vec::new());
         }
         let ids: HashSet<&str> = told.iter().map(|t| t.id).collect();
-        let ids: Vec<_> = ids.into_iter().map(|id| json!({"k": id})).collect();
         let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
-        let source = self.json_rows(&[("k", "text")]);
-        let sql =
-            format!("SELECT v.id, v.status, v.provisioning FROM {source} JOIN reservations v ON v.id = r.k{lock}");
+        let (source, values) = self.source(Rows::new(ids.len()).texts("k", ids));
+        let sql = format!(
+            "SELECT v.id, v.status, v.provisioning FROM {source} CROSS JOIN reservations v WHERE v.id = r.k{lock}"
+        );
         let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
-        for row in tx.query_all_raw(self.sql(sql, [to_json(&ids)?.into()])).await.map_err(db_problem)? {
+        for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
             let active = get::<String>(&row, "status")? == ReservationStatus::Active.as_str();
             let provisioning = crate::store::json(&get::<String>(&row, "provisioning")?)?;
             known.insert(get(&row, "id")?, (active, provisioning, false));
@@ -326,22 +308,24 @@ impl Service {
                 *changed = true;
             }
         }
-        let mut rows = Vec::with_capacity(known.len());
+        let mut changed = Vec::with_capacity(known.len());
         for (id, (_, provisioning, _)) in known.iter().filter(|(_, (_, _, changed))| *changed) {
-            rows.push(json!({"k": id, "p": to_json(provisioning)?}));
+            changed.push((id.as_str(), to_json(provisioning)?));
         }
-        if rows.is_empty() {
+        if changed.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = to_json(&rows)?;
-        let source = self.json_rows(&[("k", "text"), ("p", "text")]);
+        let ids: Vec<&str> = changed.iter().map(|(id, _)| *id).collect();
+        let rows = Rows::new(ids.len()).texts("k", ids.clone()).texts("p", changed.iter().map(|(_, p)| p.as_str()));
+        let (source, values) = self.source(rows);
         let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
-        tx.execute_raw(self.sql(sql, [rows.as_str().into()])).await.map_err(db_problem)?;
+        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         if !self.has_audience() {
             return Ok(Vec::new());
         }
-        let sql = format!("{} JOIN {} ON v.id = r.k", crate::reservations::SELECT, self.json_rows(&[("k", "text")]));
-        let rows = tx.query_all_raw(self.sql(sql, [rows.into()])).await.map_err(db_problem)?;
+        let (source, values) = self.source(Rows::new(ids.len()).texts("k", ids));
+        let sql = format!("{} JOIN {source} ON v.id = r.k", crate::reservations::SELECT);
+        let rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         rows.iter().map(|row| Ok(Change::Reservation(Box::new(stored_reservation(row)?)))).collect()
     }
 
@@ -356,13 +340,13 @@ impl Service {
     ) -> Result<Vec<Change>, Problem> {
         let mut last: BTreeMap<WebhookId, (&Finished, DeliveryStatus)> = BTreeMap::new();
         for ((finished, (status, _)), moves) in batch.iter().zip(ends).zip(moves) {
-            let gone = finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone;
+            let gone = finished.diagnosis.code == DiagnosisCode::Gone;
             let entry = last.entry(finished.claim.config.id);
             if *moves && status.is_final() {
                 // 410 outweighs what came after it in the same batch.
                 entry
                     .and_modify(|known| {
-                        if known.0.attempted.attempt.diagnosis.code != DiagnosisCode::Gone || gone {
+                        if known.0.diagnosis.code != DiagnosisCode::Gone || gone {
                             *known = (finished, *status)
                         }
                     })
@@ -374,7 +358,7 @@ impl Service {
             let config = &finished.claim.config;
             let link = format!("/settings/webhooks/{id}");
             let at = now.timestamp_millis();
-            if finished.attempted.attempt.diagnosis.code == DiagnosisCode::Gone {
+            if finished.diagnosis.code == DiagnosisCode::Gone {
                 let sql = "UPDATE webhooks SET state = 'gone', failing_since = COALESCE(failing_since, $2), revision = revision + 1 WHERE id = $1 AND state = 'enabled' AND deleted_at IS NULL";
                 if tx.execute_raw(self.sql(sql, [id.into(), at.into()])).await.map_err(db_problem)?.rows_affected() > 0
                 {
@@ -392,8 +376,7 @@ impl Service {
                 let sql = "UPDATE webhooks SET failing_since = $2, revision = revision + 1 WHERE id = $1 AND failing_since IS NULL AND deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM (SELECT link, at FROM notifications ORDER BY id DESC LIMIT 200) n WHERE n.link = $3 AND n.at > $4)";
                 let values = [id.into(), at.into(), link.as_str().into(), (at - QUIET.num_milliseconds()).into()];
                 if tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected() > 0 {
-                    let message =
-                        format!("Deliveries to {} fail: {}", config.name, finished.attempted.attempt.diagnosis.message);
+                    let message = format!("Deliveries to {} fail: {}", config.name, finished.diagnosis.message);
                     changes.push(Change::Notification(
                         self.notify(tx, None, Severity::Error, &message, Some(&link)).await?,
                     ));

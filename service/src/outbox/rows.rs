@@ -4,56 +4,77 @@ use super::Lease;
 use crate::Service;
 use crate::store::{db_problem, to_json};
 use domain::Problem;
-use domain::delivery_log::{Attempt, Outcome};
-use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::delivery_log::{Attempt, Diagnosis, Outcome};
+use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
-use serde::Serialize;
-use serde_json::json;
 
-/// A row with a long text, for [`Service::json_rows_with_text`].
-pub(super) trait WithText: Serialize {
-    fn take_text(&mut self) -> Option<String>;
+/// Many rows, column by column, as parameters of one statement. None of the values is NULL: what may be absent is written
+/// as 0 or as an empty text, and read by `NULLIF`.
+pub(crate) struct Rows {
+    columns: Vec<(&'static str, Column)>,
+    count: usize,
 }
 
-/// A new delivery as a row.
-#[derive(Serialize)]
-pub(super) struct DeliveryRow {
-    pub(super) id: DeliveryId,
-    pub(super) event_id: EventId,
-    pub(super) event_type: &'static str,
-    pub(super) webhook_id: WebhookId,
-    pub(super) ordering_key: String,
-    pub(super) reservation_id: Option<String>,
-    pub(super) max_attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) body: Option<String>,
+enum Column {
+    Ints(Vec<i64>),
+    Reals(Vec<f64>),
+    Texts(Vec<String>),
 }
 
-impl WithText for DeliveryRow {
-    fn take_text(&mut self) -> Option<String> {
-        self.body.take()
+impl Rows {
+    /// `count` rows without columns yet; each column then has as many values.
+    pub(crate) fn new(count: usize) -> Self {
+        Self { columns: Vec::new(), count }
     }
+
+    fn with(mut self, name: &'static str, column: Column) -> Self {
+        self.columns.push((name, column));
+        self
+    }
+
+    /// A column of numbers.
+    pub(crate) fn ints(self, name: &'static str, values: impl IntoIterator<Item = i64>) -> Self {
+        self.with(name, Column::Ints(values.into_iter().collect()))
+    }
+
+    /// A column of floating-point numbers.
+    pub(crate) fn reals(self, name: &'static str, values: impl IntoIterator<Item = f64>) -> Self {
+        self.with(name, Column::Reals(values.into_iter().collect()))
+    }
+
+    /// A column of texts.
+    pub(crate) fn texts<T: Into<String>>(self, name: &'static str, values: impl IntoIterator<Item = T>) -> Self {
+        self.with(name, Column::Texts(values.into_iter().map(Into::into).collect()))
+    }
+
+    /// Leases, for [`Service::still_leased`].
+    pub(crate) fn leases<'a>(leases: impl IntoIterator<Item = &'a Lease> + Clone) -> Self {
+        let count = leases.clone().into_iter().count();
+        Self::new(count)
+            .ints("n", leases.clone().into_iter().map(|lease| lease.seq))
+            .texts("lease", leases.into_iter().map(|lease| &*lease.token))
+    }
+}
+
+/// As many rows as a statement for `count` of them has on SQLite: few sizes, so that their plans are kept. Those that are too
+/// many are NULL in all their columns.
+fn padded(count: usize) -> usize {
+    [1, 4, 16, 64, 256].into_iter().find(|size| *size >= count).unwrap_or(count)
 }
 
 /// An attempt as a row; the request's body is the delivery's and is not kept twice.
-#[derive(Serialize)]
+#[derive(Clone)]
 pub(crate) struct AttemptRow {
     delivery_seq: i64,
-    attempt: u32,
+    pub(super) attempt: u32,
     webhook_id: WebhookId,
-    started_at: i64,
+    /// In milliseconds since the epoch.
+    pub(super) started_at: i64,
     outcome: &'static str,
-    status_code: Option<u16>,
-    duration_ms: f64,
+    pub(super) status_code: Option<u16>,
+    pub(super) duration_ms: f64,
     pub(super) delivery_status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<String>,
-}
-
-impl WithText for AttemptRow {
-    fn take_text(&mut self) -> Option<String> {
-        self.record.take()
-    }
+    record: String,
 }
 
 impl AttemptRow {
@@ -68,25 +89,27 @@ impl AttemptRow {
             status_code: attempt.status_code,
             duration_ms: attempt.duration_ms,
             delivery_status: status,
-            record: Some(to_json(attempt)?),
+            record: to_json(attempt)?,
         })
     }
 }
 
-/// Leases as the parameter `$1` of [`Service::still_leased`].
-pub(super) fn lease_rows<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Result<String, Problem> {
-    let rows = leases.into_iter().map(|lease| json!({"n": lease.seq, "lease": &*lease.token}));
-    to_json(&rows.collect::<Vec<_>>())
+impl AttemptRow {
+    /// Makes the record one without a response.
+    pub(super) fn forget_response(&mut self, diagnosis: &Diagnosis) {
+        if let Ok(mut attempt) = crate::store::json::<Attempt>(&self.record) {
+            attempt.response = None;
+            attempt.diagnosis = diagnosis.clone();
+            if let Ok(record) = to_json(&attempt) {
+                self.record = record;
+            }
+        }
+    }
 }
 
 /// Columns with their types, as PostgreSQL defines them.
 fn definitions(columns: &[(&str, &str)]) -> String {
     columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect::<Vec<_>>().join(", ")
-}
-
-/// The names of columns, for a list.
-pub(super) fn names(columns: &[(&str, &str)]) -> String {
-    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 impl Service {
@@ -99,7 +122,47 @@ impl Service {
         }
     }
 
-    /// A source for rows given as one JSON parameter `$1`: one statement for many rows on both databases.
+    /// A source `r` of rows for one statement, and its parameters, which have to be the only ones of the statement. Rows
+    /// whose first column is NULL are none.
+    pub(crate) fn source(&self, rows: Rows) -> (String, Vec<Value>) {
+        let Rows { columns, count } = rows;
+        if self.is_postgres() {
+            let mut arrays = Vec::with_capacity(columns.len());
+            let mut names = Vec::with_capacity(columns.len());
+            let mut values = Vec::with_capacity(columns.len());
+            for (n, (name, column)) in columns.into_iter().enumerate() {
+                let (kind, value) = match column {
+                    Column::Ints(ints) => ("bigint", ints.into()),
+                    Column::Reals(reals) => ("double precision", reals.into()),
+                    Column::Texts(texts) => ("text", texts.into()),
+                };
+                arrays.push(format!("${}::{kind}[]", n + 1));
+                names.push(name);
+                values.push(value);
+            }
+            return (format!("unnest({}) AS r({})", arrays.join(", "), names.join(", ")), values);
+        }
+        let padded = padded(count);
+        let width = columns.len();
+        let mut names = Vec::with_capacity(width);
+        let mut values = vec![Value::BigInt(None); padded * width];
+        for (n, (name, column)) in columns.into_iter().enumerate() {
+            names.push(format!("column{} AS {name}", n + 1));
+            let places = values.iter_mut().skip(n).step_by(width);
+            match column {
+                Column::Ints(ints) => ints.into_iter().zip(places).for_each(|(int, place)| *place = int.into()),
+                Column::Reals(reals) => reals.into_iter().zip(places).for_each(|(real, place)| *place = real.into()),
+                Column::Texts(texts) => texts.into_iter().zip(places).for_each(|(text, place)| *place = text.into()),
+            }
+        }
+        // Without numbers: the driver looks each numbered one up among all of them.
+        let row = format!("({})", vec!["?"; width].join(","));
+        let source =
+            format!("(SELECT {} FROM (VALUES {})) AS r", names.join(", "), vec![row.as_str(); padded].join(","));
+        (source, values)
+    }
+
+    /// A source for rows given as one JSON parameter `$1`: for any number of rows, beside other parameters.
     pub(crate) fn json_rows(&self, columns: &[(&str, &str)]) -> String {
         if self.is_postgres() {
             return format!("json_to_recordset($1::json) AS r({})", definitions(columns));
@@ -108,31 +171,10 @@ impl Service {
         format!("(SELECT {} FROM json_each($1)) AS r", columns.join(", "))
     }
 
-    /// The condition that the leases of [`lease_rows`] still hold.
-    pub(super) fn still_leased(&self) -> String {
-        let rows = self.json_rows(&[("n", "bigint"), ("lease", "text")]);
-        format!("(seq, lease_owner) IN (SELECT n, lease FROM {rows})")
-    }
-
-    /// As [`Self::json_rows`], for rows with a long text under `name`: PostgreSQL gets these as an array, which needs no
-    /// escaping. Returns the source and its parameters, `$1` first.
-    pub(super) fn json_rows_with_text<T: WithText>(
-        &self,
-        columns: &[(&str, &str)],
-        name: &str,
-        mut rows: Vec<T>,
-    ) -> Result<(String, Vec<Value>), Problem> {
-        if !self.is_postgres() {
-            let columns: Vec<_> = columns.iter().copied().chain([(name, "text")]).collect();
-            return Ok((self.json_rows(&columns), vec![to_json(&rows)?.into()]));
-        }
-        let texts: Vec<String> = rows.iter_mut().map(|row| row.take_text().unwrap_or_default()).collect();
-        let source = format!(
-            "ROWS FROM (json_to_recordset($1::json) AS ({}), unnest($2::text[])) AS r({}, {name})",
-            definitions(columns),
-            names(columns)
-        );
-        Ok((source, vec![to_json(&rows)?.into(), texts.into()]))
+    /// The condition that leases still hold, and its parameters.
+    pub(super) fn still_leased(&self, leases: Rows) -> (String, Vec<Value>) {
+        let (source, values) = self.source(leases);
+        (format!("(seq, lease_owner) IN (SELECT n, lease FROM {source})"), values)
     }
 
     /// Writes attempts. One that was interrupted is made again under its number: with `overwrite` its row takes the place
@@ -151,20 +193,19 @@ impl Service {
         } else {
             "DO NOTHING"
         };
-        let columns = [
-            ("delivery_seq", "bigint"),
-            ("attempt", "int"),
-            ("webhook_id", "bigint"),
-            ("started_at", "bigint"),
-            ("outcome", "text"),
-            ("status_code", "int"),
-            ("duration_ms", "double precision"),
-            ("delivery_status", "text"),
-        ];
-        let (source, values) = self.json_rows_with_text(&columns, "record", rows)?;
+        let columns = Rows::new(rows.len())
+            .ints("delivery_seq", rows.iter().map(|row| row.delivery_seq))
+            .ints("attempt", rows.iter().map(|row| row.attempt.into()))
+            .ints("webhook_id", rows.iter().map(|row| row.webhook_id))
+            .ints("started_at", rows.iter().map(|row| row.started_at))
+            .texts("outcome", rows.iter().map(|row| row.outcome))
+            .ints("status_code", rows.iter().map(|row| row.status_code.unwrap_or_default().into()))
+            .reals("duration_ms", rows.iter().map(|row| row.duration_ms))
+            .texts("delivery_status", rows.iter().map(|row| row.delivery_status))
+            .texts("record", rows.into_iter().map(|row| row.record));
+        let (source, values) = self.source(columns);
         let sql = format!(
-            "INSERT INTO attempts ({0}, record) SELECT {0}, record FROM {source} WHERE true ON CONFLICT {conflict}",
-            names(&columns)
+            "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT r.delivery_seq, r.attempt, r.webhook_id, r.started_at, r.outcome, NULLIF(r.status_code, 0), r.duration_ms, r.delivery_status, r.record FROM {source} WHERE r.delivery_seq IS NOT NULL ON CONFLICT {conflict}"
         );
         tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())

@@ -3,7 +3,7 @@
 
 use super::is_exclusion_violation;
 use crate::Service;
-use crate::outbox::Enqueued;
+use crate::outbox::{Enqueued, Rows};
 use crate::store::{Inner, db_problem, get, is_away, to_json, unavailable};
 use domain::event::{EventBody, EventType};
 use domain::live::Change;
@@ -11,7 +11,6 @@ use domain::reservation::Reservation;
 use domain::resource::ResourceStatus;
 use domain::{Problem, ProblemKind};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
-use serde_json::json;
 use std::collections::HashSet;
 use std::sync::Weak;
 use tokio::sync::{mpsc, oneshot};
@@ -120,24 +119,32 @@ impl Service {
         tx: &DatabaseTransaction,
         new: &[NewReservation],
     ) -> Result<HashSet<String>, WriteError> {
-        let mut rows = Vec::with_capacity(new.len());
+        let (mut configs, mut provisionings) = (Vec::with_capacity(new.len()), Vec::with_capacity(new.len()));
         for new in new {
-            rows.push(row(new).map_err(WriteError::Problem)?);
+            configs.push(to_json(&new.reservation.additional_config).map_err(WriteError::Problem)?);
+            provisionings.push(to_json(&new.reservation.provisioning).map_err(WriteError::Problem)?);
         }
+        let reservations = new.iter().map(|new| &new.reservation);
+        let rows = Rows::new(new.len())
+            .texts("id", reservations.clone().map(|r| r.id.as_str()))
+            .texts("username", reservations.clone().map(|r| r.user_id.as_str()))
+            .ints("resource_id", reservations.clone().map(|r| r.resource_id))
+            .texts("title", reservations.clone().map(|r| r.title.as_str()))
+            .ints("start_at", reservations.clone().map(|r| r.start_time.timestamp_millis()))
+            .ints("end_at", reservations.clone().map(|r| r.end_time.timestamp_millis()))
+            .texts("user_ssh_key", reservations.clone().map(|r| r.user_ssh_key.as_str()))
+            .texts("additional_config", configs)
+            .texts("provisioning", provisionings)
+            .ints("created_at", reservations.map(|r| r.created_at.timestamp_millis()))
+            .texts("resource_status", new.iter().map(|new| new.resource_status.as_str()));
+        let (source, values) = self.source(rows);
         let sql = format!(
             "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
              SELECT r.id, r.username, r.resource_id, r.title, r.start_at, r.end_at, r.user_ssh_key, r.additional_config, 'active', '', r.provisioning, r.created_at, r.created_at
-             FROM {} JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
-             ON CONFLICT DO NOTHING RETURNING id",
-            self.json_rows(&[
-                ("id", "text"), ("username", "text"), ("resource_id", "bigint"), ("title", "text"), ("start_at", "bigint"), ("end_at", "bigint"),
-                ("user_ssh_key", "text"), ("additional_config", "text"), ("provisioning", "text"), ("created_at", "bigint"), ("resource_status", "text"),
-            ])
+             FROM {source} JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
+             ON CONFLICT DO NOTHING RETURNING id"
         );
-        let rows = tx
-            .query_all_raw(self.sql(sql, [to_json(&rows).map_err(WriteError::Problem)?.into()]))
-            .await
-            .map_err(WriteError::Database)?;
+        let rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(WriteError::Database)?;
         rows.iter().map(|row| get(row, "id")).collect::<Result<_, _>>().map_err(WriteError::Problem)
     }
 
@@ -174,16 +181,6 @@ impl Service {
         }
         Ok(taken)
     }
-}
-
-fn row(new: &NewReservation) -> Result<serde_json::Value, Problem> {
-    let r = &new.reservation;
-    Ok(json!({
-        "id": r.id.as_str(), "username": r.user_id, "resource_id": r.resource_id, "title": r.title,
-        "start_at": r.start_time.timestamp_millis(), "end_at": r.end_time.timestamp_millis(), "user_ssh_key": r.user_ssh_key,
-        "additional_config": to_json(&r.additional_config)?, "provisioning": to_json(&r.provisioning)?,
-        "created_at": r.created_at.timestamp_millis(), "resource_status": new.resource_status.as_str(),
-    }))
 }
 
 /// Why a transaction failed: the raw error decides whether the span was taken.
