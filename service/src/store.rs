@@ -90,6 +90,9 @@ impl Connections {
     }
 }
 
+/// Compiling a plan pays for reading millions of rows; no statement here does, but the costs that the settings below make up
+/// would have each batch compiled anew.
+const NO_JIT: &str = "SET jit = off";
 /// A queue grows from nothing and shrinks to nothing within seconds, and statistics lag behind: a plan made for an empty
 /// table reads the full one from end to end, for each batch. Along the indexes, whatever there is.
 const ALONG_INDEXES: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
@@ -109,32 +112,29 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
         |error: sqlx::Error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url)));
     if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
         let options = postgres_options(database_url).map_err(away)?;
-        let pool = |size: u32| {
+        let pool = |size: u32, settings: &'static [&'static str]| {
             sqlx::postgres::PgPoolOptions::new()
                 .max_connections(size)
                 // Who asks while the server is away learns it within this time.
                 .acquire_timeout(Duration::from_secs(5))
                 .test_before_acquire(false)
-        };
-        let set = |size: u32, settings: &'static [&'static str]| {
-            let pool = pool(size).after_connect(move |connection, _| {
-                Box::pin(async move {
-                    for setting in settings {
-                        sqlx::Executor::execute(&mut *connection, *setting).await?;
-                    }
-                    Ok(())
+                .after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        for setting in settings {
+                            sqlx::Executor::execute(&mut *connection, *setting).await?;
+                        }
+                        Ok(())
+                    })
                 })
-            });
-            pool.connect_lazy_with(options.clone())
         };
-        let main = pool(11).connect_with(options.clone()).await.map_err(away)?;
+        let main = pool(11, &[NO_JIT]).connect_with(options.clone()).await.map_err(away)?;
         let wrap = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool;
         let write = wrap(main);
         return Ok(Connections {
             read: write.clone(),
             write,
-            claim: wrap(set(1, &[ALONG_INDEXES, CLAIMS])),
-            record: wrap(set(3, &[ALONG_INDEXES])),
+            claim: wrap(pool(1, &[NO_JIT, ALONG_INDEXES, CLAIMS]).connect_lazy_with(options.clone())),
+            record: wrap(pool(3, &[NO_JIT, ALONG_INDEXES]).connect_lazy_with(options)),
         });
     }
     if !database_url.starts_with("sqlite:") {
