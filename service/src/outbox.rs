@@ -17,6 +17,7 @@ pub use claim::Claim;
 pub(crate) use config::Configs;
 pub use config::WebhookConfig;
 pub use record::Recorded;
+use rows::AT_ONCE;
 pub(crate) use rows::{AttemptRow, Rows};
 pub use slots::{Permit, Slots};
 
@@ -259,7 +260,10 @@ impl Service {
         if pending.is_empty() {
             return Ok(enqueued);
         }
-        let seqs = self.insert_deliveries(tx, &pending, token.as_deref().unwrap_or_default(), now).await?;
+        let mut seqs = HashMap::with_capacity(pending.len());
+        for some in pending.chunks(AT_ONCE) {
+            seqs.extend(self.insert_deliveries(tx, some, token.as_deref().unwrap_or_default(), now).await?);
+        }
         let audience = self.has_audience();
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
         for Pending { id, event, key, reservation, body, permit, config } in pending {
@@ -312,8 +316,8 @@ impl Service {
         Ok(enqueued)
     }
 
-    /// Writes deliveries and their places in the queue, those with a permit as claimed under `token`. Returns their numbers by
-    /// id.
+    /// Writes deliveries, at most [`AT_ONCE`], and their places in the queue, those with a permit as claimed under `token`.
+    /// Returns their numbers by id.
     async fn insert_deliveries(
         &self,
         tx: &DatabaseTransaction,

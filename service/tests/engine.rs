@@ -56,6 +56,7 @@ on_both_engines![
     a_redelivery_is_a_new_delivery_of_the_same_event,
     failed_deliveries_can_be_replayed_in_bulk,
     what_is_cancelled_leaves_no_reservation_waiting,
+    one_transaction_publishes_and_cancels_any_number,
     events_wait_for_a_webhook_whose_secrets_cannot_be_opened,
     a_late_word_of_beginning_undoes_no_status_update,
 ];
@@ -634,6 +635,45 @@ async fn no_webhook_waits_for_anothers_backlog(t: TestService) {
         served.insert(claim.items[0].webhook_id());
     }
     assert_eq!(served.len(), 3);
+}
+
+/// More than one statement can take parameters.
+async fn one_transaction_publishes_and_cancels_any_number(t: TestService) {
+    let s = stage(&t).await;
+    let mut webhooks = vec![s.webhook];
+    for _ in 1..40 {
+        webhooks.push(t.webhook(&s.root, &s.receiver).await);
+    }
+    // The first has a transaction of its own; those that come while it is written share the next.
+    let bookings = (0..100).map(|n| t.booking(&s.alice, s.resource, n, n + 1));
+    futures::future::join_all(bookings).await;
+    let database = t.database().await;
+    let count = async |sql: &str| {
+        let row = database.query_one_raw(sea_orm::Statement::from_string(database.get_database_backend(), sql)).await;
+        row.unwrap().unwrap().try_get_by_index::<i64>(0).unwrap()
+    };
+    assert_eq!(count("SELECT COUNT(*) FROM outbox").await, 4_000);
+    assert_eq!(count("SELECT COUNT(*) FROM deliveries").await, 4_000);
+    // As many again, and all of one webhook: what a long outage of its service leaves.
+    let more = "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
+         SELECT 'res_' || n.seq || '_' || v.id, v.username, v.resource_id, v.title, v.start_at, v.end_at, v.user_ssh_key, v.additional_config, 'cancelled', '', REPLACE(v.provisioning, '\"waiting\"', '\"releasing\"'), v.created_at, v.updated_at
+         FROM reservations v CROSS JOIN (SELECT seq FROM outbox ORDER BY seq LIMIT 400) n";
+    database.execute_unprepared(more).await.unwrap();
+    let more = format!(
+        "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, attempts, max_attempts, test, created_at, updated_at)
+         SELECT 'dlv_' || v.id, 'evt_' || v.id, 'reservation.cancelled', {0}, v.id, v.id, '{{}}', 'pending', 0, 4, (SELECT test FROM deliveries LIMIT 1), 0, 0 FROM reservations v WHERE v.status = 'cancelled'",
+        s.webhook
+    );
+    database.execute_unprepared(&more).await.unwrap();
+    let more = "INSERT INTO outbox (seq, webhook_id, ordering_key, due_at, attempts, updated_at)
+         SELECT seq, webhook_id, ordering_key, 0, 0, 0 FROM deliveries WHERE event_type = 'reservation.cancelled'";
+    database.execute_unprepared(more).await.unwrap();
+    let releasing = "SELECT COUNT(*) FROM reservations WHERE provisioning LIKE '%releasing%'";
+    assert_eq!(count(releasing).await, 40_000);
+    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    assert_eq!(count("SELECT COUNT(*) FROM deliveries WHERE status = 'cancelled'").await, 40_100);
+    assert_eq!(count("SELECT COUNT(*) FROM outbox").await, 3_900);
+    assert_eq!(count(releasing).await, 0);
 }
 
 async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {

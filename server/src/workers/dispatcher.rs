@@ -325,9 +325,7 @@ async fn renew(service: Service, open: Arc<Open>) {
 }
 
 async fn renew_all(service: &Service, leases: &[Lease]) {
-    for some in leases.chunks(1_000) {
-        if let Err(problem) = service.renew(some).await {
-            tracing::warn!(%problem, "leases could not be renewed; they last some time yet");
-        }
+    if let Err(problem) = service.renew(leases).await {
+        tracing::warn!(%problem, "leases could not be renewed; they last some time yet");
     }
 }

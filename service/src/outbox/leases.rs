@@ -1,6 +1,6 @@
 //! Leases: renewed while requests last, handed back unsent, taken up again when they lapse.
 
-use super::rows::Rows;
+use super::rows::{AT_ONCE, Rows};
 use super::{DELETED, Lease, WAITING};
 use crate::Service;
 use crate::store::{db_problem, get};
@@ -14,9 +14,11 @@ impl Service {
     /// When the database does not answer.
     pub async fn renew(&self, leases: &[Lease]) -> Result<(), Problem> {
         let until = (self.now() + self.lease()).timestamp_millis();
-        let (held, values) = self.still_leased(Rows::leases(leases));
-        let sql = format!("UPDATE outbox SET lease_until = {until} WHERE {held}");
-        self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        for some in leases.chunks(AT_ONCE) {
+            let (held, values) = self.still_leased(Rows::leases(some));
+            let sql = format!("UPDATE outbox SET lease_until = {until} WHERE {held}");
+            self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        }
         Ok(())
     }
 
@@ -28,12 +30,14 @@ impl Service {
         if leases.is_empty() {
             return Ok(());
         }
-        let (held, values) = self.still_leased(Rows::leases(leases));
-        let sql = format!(
-            "UPDATE outbox SET attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = {} WHERE {held}",
-            self.now().timestamp_millis()
-        );
-        self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        for some in leases.chunks(AT_ONCE) {
+            let (held, values) = self.still_leased(Rows::leases(some));
+            let sql = format!(
+                "UPDATE outbox SET attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = {} WHERE {held}",
+                self.now().timestamp_millis()
+            );
+            self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        }
         self.wake_dispatchers();
         Ok(())
     }

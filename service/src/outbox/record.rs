@@ -1,6 +1,6 @@
 //! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
 
-use super::rows::Rows;
+use super::rows::{AT_ONCE, Rows};
 use super::{Finished, WAITING};
 use crate::Service;
 use crate::reservations::stored_reservation;
@@ -14,7 +14,7 @@ use domain::live::{Change, Severity, WebhookChange};
 use domain::provisioning::{Provisioning, ReceiverAnswer};
 use domain::reservation::ReservationStatus;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How long after word of a webhook the next bad spell is not told of.
 const QUIET: Duration = Duration::minutes(1);
@@ -280,17 +280,20 @@ impl Service {
         if told.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: HashSet<&str> = told.iter().map(|t| t.id).collect();
+        // In one order for all transactions, so that they do not wait for each other in a ring.
+        let ids: Vec<&str> = told.iter().map(|t| t.id).collect::<BTreeSet<_>>().into_iter().collect();
         let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
-        let (source, values) = self.source(Rows::new(ids.len()).texts("k", ids));
-        let sql = format!(
-            "SELECT v.id, v.status, v.provisioning FROM {source} CROSS JOIN reservations v WHERE v.id = r.k{lock}"
-        );
         let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
-        for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
-            let active = get::<String>(&row, "status")? == ReservationStatus::Active.as_str();
-            let provisioning = crate::store::json(&get::<String>(&row, "provisioning")?)?;
-            known.insert(get(&row, "id")?, (active, provisioning, false));
+        for some in ids.chunks(AT_ONCE) {
+            let (source, values) = self.source(Rows::new(some.len()).texts("k", some.iter().copied()));
+            let sql = format!(
+                "SELECT v.id, v.status, v.provisioning FROM {source} CROSS JOIN reservations v WHERE v.id = r.k{lock}"
+            );
+            for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+                let active = get::<String>(&row, "status")? == ReservationStatus::Active.as_str();
+                let provisioning = crate::store::json(&get::<String>(&row, "provisioning")?)?;
+                known.insert(get(&row, "id")?, (active, provisioning, false));
+            }
         }
         for Told { id, event, what } in told {
             let Some((active, provisioning, changed)) = known.get_mut(id) else { continue };
@@ -315,18 +318,23 @@ impl Service {
         if changed.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<&str> = changed.iter().map(|(id, _)| *id).collect();
-        let rows = Rows::new(ids.len()).texts("k", ids.clone()).texts("p", changed.iter().map(|(_, p)| p.as_str()));
-        let (source, values) = self.source(rows);
-        let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
-        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        if !self.has_audience() {
-            return Ok(Vec::new());
+        let mut changes = Vec::new();
+        for some in changed.chunks(AT_ONCE) {
+            let ids = || some.iter().map(|(id, _)| *id);
+            let rows = Rows::new(some.len()).texts("k", ids()).texts("p", some.iter().map(|(_, p)| p.as_str()));
+            let (source, values) = self.source(rows);
+            let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
+            tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+            if !self.has_audience() {
+                continue;
+            }
+            let (source, values) = self.source(Rows::new(some.len()).texts("k", ids()));
+            let sql = format!("{} JOIN {source} ON v.id = r.k", crate::reservations::SELECT);
+            for row in &tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+                changes.push(Change::Reservation(Box::new(stored_reservation(row)?)));
+            }
         }
-        let (source, values) = self.source(Rows::new(ids.len()).texts("k", ids));
-        let sql = format!("{} JOIN {source} ON v.id = r.k", crate::reservations::SELECT);
-        let rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        rows.iter().map(|row| Ok(Change::Reservation(Box::new(stored_reservation(row)?)))).collect()
+        Ok(changes)
     }
 
     /// 410 disables a webhook; the first failure for good tells the administrators; a success ends the bad spell.

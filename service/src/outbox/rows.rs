@@ -8,7 +8,10 @@ use domain::delivery_log::{Attempt, Diagnosis, Outcome};
 use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
 
-/// Many rows, column by column, as parameters of one statement. None of the values is NULL: what may be absent is written
+/// Rows that one statement gets at most: SQLite takes 32,766 parameters.
+pub(super) const AT_ONCE: usize = 1_000;
+
+/// Many rows, at most [`AT_ONCE`], column by column, as parameters of one statement. None of the values is NULL: what may be absent is written
 /// as 0 or as an empty text, and read by `NULLIF`.
 pub(crate) struct Rows {
     columns: Vec<(&'static str, Column)>,
