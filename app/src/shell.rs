@@ -208,7 +208,7 @@ fn Frame() -> impl IntoView {
             request_animation_frame(|| {
                 if let Some(window) = web_sys::window() {
                     window.scroll_to_with_x_and_y(0.0, 0.0);
-                    if let Some(title) = window.document().and_then(|d| d.query_selector("h1").ok().flatten()) {
+                    if let Some(title) = window.document().and_then(|d| d.query_selector("#app h1").ok().flatten()) {
                         use wasm_bindgen::JsCast as _;
                         if let Ok(title) = title.dyn_into::<web_sys::HtmlElement>() {
                             let _ = title.focus();

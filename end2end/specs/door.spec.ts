@@ -83,6 +83,9 @@ test("the app takes the log-in over without touching what is typed", async ({ pa
   await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
   expect(await page.evaluate(() => "same" in globalThis)).toBe(true);
   await expect(page.getByLabel("Password")).toBeHidden();
+  // A new page starts with its own title.
+  await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Reserve", exact: true }).click();
+  await expect(page.getByRole("heading", { name: "Reserve", level: 1 })).toBeFocused();
   await page.getByRole("button", { name: "Log out" }).click();
   await expect(page.getByLabel("Password")).toHaveValue("");
   await expect(page.getByRole("alert")).toBeHidden();

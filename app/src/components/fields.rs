@@ -271,9 +271,9 @@ pub fn Form(on_submit: Callback<()>, children: Children) -> impl IntoView {
 pub fn focus_first_invalid() {
     use wasm_bindgen::JsCast as _;
     request_animation_frame(|| {
-        let field = web_sys::window()
-            .and_then(|window| window.document())
-            .and_then(|document| document.query_selector("[aria-invalid=\"true\"], .notice.error").ok().flatten());
+        let field = web_sys::window().and_then(|window| window.document()).and_then(|document| {
+            document.query_selector("#app [aria-invalid=\"true\"], #app .notice.error").ok().flatten()
+        });
         if let Some(field) = field {
             field.scroll_into_view();
             if let Ok(field) = field.dyn_into::<web_sys::HtmlElement>() {
