@@ -33,11 +33,14 @@ pub struct Rate {
     pub raw: f64,
 }
 
+/// Rounds of either kind.
+const ROUNDS: u64 = 4;
+
 fn body(n: u64) -> bytes::Bytes {
     format!(r#"{{"event_type":"reservation.created","title":"sent_us:0 n:{n}","note":"{}"}}"#, "x".repeat(950)).into()
 }
 
-async fn flood<F, Fut>(load: &Ceiling, act: F) -> f64
+async fn flood<F, Fut>(load: &Ceiling, act: &F) -> f64
 where
     F: Fn(u64) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send,
@@ -70,7 +73,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
     let client = crate::berth::client()?;
     let endpoint = load.endpoint.clone();
     let key = secret.clone();
-    let raw = flood(&load, move |n| {
+    let raw = move |n| {
         let (client, endpoint, secret) = (client.clone(), endpoint.clone(), key.clone());
         async move {
             let body = body(n);
@@ -84,8 +87,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
                 let _ = answer.bytes().await;
             }
         }
-    })
-    .await;
+    };
     let policy = UrlPolicy {
         allow_http: true,
         allow_networks: vec![Network { address: std::net::Ipv4Addr::LOCALHOST.into(), prefix: 8 }],
@@ -104,7 +106,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
         headers: Vec::new(),
     });
     let url = delivery::Destination::new(load.endpoint.clone());
-    let through = flood(&load, move |n| {
+    let through = move |n| {
         let (sender, target, url) = (sender.clone(), target.clone(), url.clone());
         async move {
             let job = Job {
@@ -119,7 +121,13 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
             };
             sender.attempt(&job, chrono::Utc::now()).await;
         }
-    })
-    .await;
-    Ok(Rate { sender: through, raw })
+    };
+    // By turns, and of each the best: what else the machine does makes both slower, and never faster.
+    let mut best = Rate { sender: 0.0, raw: 0.0 };
+    let load = Ceiling { count: load.count / ROUNDS, ..load };
+    for _ in 0..ROUNDS {
+        best.raw = best.raw.max(flood(&load, &raw).await);
+        best.sender = best.sender.max(flood(&load, &through).await);
+    }
+    Ok(best)
 }

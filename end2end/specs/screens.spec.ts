@@ -6,6 +6,7 @@ import { mkdirSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Berth, SSH_KEY, choose, expect, signedIn, test as base } from "../fixtures.ts";
+import type { Reservation } from "../support/api.ts";
 import { OddReceiver, answers } from "../support/odd.ts";
 
 const folder = resolve(dirname(fileURLToPath(import.meta.url)), "../screenshots");
@@ -48,7 +49,7 @@ const test = base.extend<object, { scene: Scene }>({
       const port = await berth.resource({ name: "leaf-1 port 17", resource_type: "switch-port", status: "maintenance" });
       expect(port.id).toBeGreaterThan(0);
       const webhook = await api.webhook({ name: "GPU Cluster Manager", endpoint_url: good.endpoint, auth: { method: "api_key", key: "k" } });
-      await api.webhook({ name: "Inventory", endpoint_url: bad.endpoint, retry: { waits: [1] }, resource_type: null });
+      await api.webhook({ name: "Inventory", endpoint_url: bad.endpoint, retry: { waits: [1] }, resource_type: null, provisions: false });
       const paused = await api.webhook({ name: "Access desk", endpoint_url: good.endpoint, events: ["user.access_requested"] });
       const alice = await berth.as("alice");
       const ready = await alice.reserve(a100.id, 2, { title: "Training the large model", user_ssh_key: SSH_KEY });
@@ -58,6 +59,7 @@ const test = base.extend<object, { scene: Scene }>({
       await bob.post("/access-requests", { resource_id: pilot.id, reason: "The thesis needs more memory than the A100 has." });
       await expect.poll(async () => (await api.deliveries("status=failed")).length, { timeout: 30_000 }).toBeGreaterThan(0);
       const [delivery] = await api.deliveries("status=failed");
+      await expect.poll(async () => (await alice.get<Reservation>(`/reservations/${ready.id}`)).provisioning.status).toBe("ready");
       await api.post(`/webhooks/${webhook.id}/test`);
       const failed = await alice.reserve(h100.id, 3, { title: "" });
       await api.post("/tokens", { name: "nightly training", scopes: ["read"] });
@@ -95,6 +97,8 @@ async function look(page: Page, name: string): Promise<void> {
   for (const variant of VARIANTS) {
     await page.emulateMedia({ colorScheme: variant.scheme, reducedMotion: "reduce" });
     await page.setViewportSize({ width: variant.width, height: variant.height });
+    // Pictures of whole pages show what sticks to the top where the page is scrolled to.
+    await page.evaluate(() => scrollTo(0, 0));
     await page.screenshot({ path: `${folder}/${name}-${variant.name}.png`, fullPage: true, animations: "disabled" });
     const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
     const faults = found.violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n  ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join("\n  ")}`);
