@@ -2,7 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
-use crate::outbox::INTO_OUTBOX;
+use crate::outbox::{AT_ONCE, INTO_OUTBOX, Rows};
 use crate::store::{cursor, db_problem, get, json, time};
 use domain::Problem;
 use domain::access::{Action, Actor, may};
@@ -194,23 +194,26 @@ impl Service {
 
     /// Makes new deliveries of old ones, ids in pairs (old, new), whose webhooks are still there; returns how many.
     async fn deliver_again(&self, ids: &[(DeliveryId, DeliveryId)]) -> Result<u64, Problem> {
-        let now = self.now().timestamp_millis();
-        let pairs: Vec<_> =
-            ids.iter().map(|(old, new)| serde_json::json!({"o": old.as_str(), "n": new.as_str()})).collect();
-        let sql = format!(
-            "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, created_at, updated_at, redelivery_of)
-             SELECT r.n, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, 'pending', d.test, 0, d.max_attempts, {now}, {now}, d.id
-             FROM {} JOIN deliveries d ON d.id = r.o JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL ORDER BY d.seq",
-            self.json_rows(&[("o", "text"), ("n", "text")])
-        );
-        let pairs = crate::store::to_json(&pairs)?;
+        let at = self.now().timestamp_millis();
         let tx = self.write_tx().await?;
-        let made = tx.execute_raw(self.sql(sql, [pairs.as_str().into()])).await.map_err(db_problem)?.rows_affected();
-        let sql = format!(
-            "{INTO_OUTBOX} SELECT d.seq, d.webhook_id, d.ordering_key, {now}, 0, NULL, NULL, {now} FROM {} JOIN deliveries d ON d.id = r.n WHERE true",
-            self.json_rows(&[("n", "text")])
-        );
-        tx.execute_raw(self.sql(sql, [pairs.into()])).await.map_err(db_problem)?;
+        let mut made = 0;
+        for some in ids.chunks(AT_ONCE) {
+            let new = || {
+                Rows::default().texts("n", some.iter().map(|(_, new)| new.as_str())).ints("at", some.iter().map(|_| at))
+            };
+            let (source, values) = self.source(new().texts("o", some.iter().map(|(old, _)| old.as_str())));
+            let sql = format!(
+                "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, created_at, updated_at, redelivery_of)
+                 SELECT r.n, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, 'pending', d.test, 0, d.max_attempts, r.at, r.at, d.id
+                 FROM {source} JOIN deliveries d ON d.id = r.o JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL ORDER BY d.seq"
+            );
+            made += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
+            let (source, values) = self.source(new());
+            let sql = format!(
+                "{INTO_OUTBOX} SELECT d.seq, d.webhook_id, d.ordering_key, r.at, 0, NULL, NULL, r.at FROM {source} JOIN deliveries d ON d.id = r.n WHERE true"
+            );
+            tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        }
         tx.commit().await.map_err(db_problem)?;
         Ok(made)
     }

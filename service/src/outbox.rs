@@ -17,8 +17,7 @@ pub use claim::Claim;
 pub(crate) use config::Configs;
 pub use config::WebhookConfig;
 pub use record::Recorded;
-use rows::AT_ONCE;
-pub(crate) use rows::{AttemptRow, Rows};
+pub(crate) use rows::{AT_ONCE, AttemptRow, Rows};
 pub use slots::{Permit, Slots};
 
 use crate::Service;
@@ -327,7 +326,7 @@ impl Service {
     ) -> Result<HashMap<String, i64>, Problem> {
         let at = now.timestamp_millis();
         let lease_until = (now + self.lease()).timestamp_millis();
-        let rows = Rows::new(pending.len())
+        let rows = Rows::default()
             .texts("id", pending.iter().map(|p| p.id.as_str()))
             .texts("event_id", pending.iter().map(|p| p.event.event_id().as_str()))
             .texts("event_type", pending.iter().map(|p| p.event.event_type().as_str()))
@@ -340,8 +339,8 @@ impl Service {
         let place = |p: &Pending| if p.permit.is_some() { (token, lease_until) } else { ("", 0) };
         const DELIVERIES: &str = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, max_attempts, body, status, attempts, test, created_at, updated_at) SELECT r.id, r.event_id, r.event_type, r.webhook_id, r.ordering_key, NULLIF(r.reservation_id, ''), r.max_attempts, r.body, 'pending', 0";
         const PLACE: &str = "r.ordering_key, r.at, CASE WHEN r.lease = '' THEN 0 ELSE 1 END, NULLIF(r.lease, ''), NULLIF(r.lease_until, 0), r.at";
-        let mut seqs = HashMap::with_capacity(pending.len());
-        if self.is_postgres() {
+        // PostgreSQL writes both in one statement.
+        let (sql, values) = if self.is_postgres() {
             let rows = rows
                 .texts("lease", pending.iter().map(|p| place(p).0))
                 .ints("lease_until", pending.iter().map(|p| place(p).1));
@@ -352,21 +351,24 @@ impl Service {
                  o AS ({INTO_OUTBOX} SELECT d.seq, r.webhook_id, {PLACE} FROM d JOIN r ON r.id = d.id)
                  SELECT seq, id FROM d"
             );
-            for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
-                seqs.insert(get(&row, "id")?, get(&row, "seq")?);
-            }
-            return Ok(seqs);
-        }
-        let (source, values) = self.source(rows);
-        let sql = format!("{DELIVERIES}, 0, r.at, r.at FROM {source} WHERE r.id IS NOT NULL RETURNING seq, id");
+            (sql, values)
+        } else {
+            let (source, values) = self.source(rows);
+            let sql = format!("{DELIVERIES}, 0, r.at, r.at FROM {source} WHERE r.id IS NOT NULL RETURNING seq, id");
+            (sql, values)
+        };
+        let mut seqs = HashMap::with_capacity(pending.len());
         for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
             seqs.insert(get(&row, "id")?, get(&row, "seq")?);
+        }
+        if self.is_postgres() {
+            return Ok(seqs);
         }
         let mut places = Vec::with_capacity(pending.len());
         for p in pending {
             places.push((p, seqs.get(p.id.as_str()).copied().ok_or_else(Problem::internal)?));
         }
-        let rows = Rows::new(places.len())
+        let rows = Rows::default()
             .ints("n", places.iter().map(|(_, seq)| *seq))
             .ints("w", places.iter().map(|(p, _)| p.config.id))
             .texts("ordering_key", places.iter().map(|(p, _)| p.key.as_str()))

@@ -1,4 +1,5 @@
-//! The page's files: embedded in release builds, read from `dist/` in debug builds; compressed beforehand.
+//! The page's files: embedded in release builds, read from `dist/` in debug builds; all but the page itself
+//! compressed beforehand.
 
 use super::App;
 use super::extract::session;

@@ -15,8 +15,10 @@ impl Service {
     pub async fn renew(&self, leases: &[Lease]) -> Result<(), Problem> {
         let until = (self.now() + self.lease()).timestamp_millis();
         for some in leases.chunks(AT_ONCE) {
-            let (held, values) = self.still_leased(Rows::leases(some));
-            let sql = format!("UPDATE outbox SET lease_until = {until} WHERE {held}");
+            let (source, values) = self.source(Rows::leases(some).ints("until", some.iter().map(|_| until)));
+            let sql = format!(
+                "UPDATE outbox AS o SET lease_until = r.until FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
+            );
             self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
         Ok(())
@@ -30,11 +32,11 @@ impl Service {
         if leases.is_empty() {
             return Ok(());
         }
+        let at = self.now().timestamp_millis();
         for some in leases.chunks(AT_ONCE) {
-            let (held, values) = self.still_leased(Rows::leases(some));
+            let (source, values) = self.source(Rows::leases(some).ints("at", some.iter().map(|_| at)));
             let sql = format!(
-                "UPDATE outbox SET attempts = attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = {} WHERE {held}",
-                self.now().timestamp_millis()
+                "UPDATE outbox AS o SET attempts = o.attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = r.at FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
             );
             self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }

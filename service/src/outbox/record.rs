@@ -53,9 +53,11 @@ impl Service {
         let mut recorded = Recorded::default();
         let now = self.now();
         // As much as can be is done before the transaction, which others may wait for.
+        let results = batch.iter().map(|finished| finished.row.as_ref().map_err(Clone::clone));
+        let results = results.collect::<Result<Vec<_>, _>>()?;
         let mut ends = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
-        for finished in batch {
+        for (finished, result) in batch.iter().zip(&results) {
             let claim = &finished.claim;
             let gone = finished.diagnosis.code == DiagnosisCode::Gone;
             let (status, due) = if finished.outcome == Outcome::Succeeded {
@@ -68,9 +70,7 @@ impl Service {
                 }
             };
             ends.push((status, due));
-            let mut row = finished.row.clone()?;
-            row.delivery_status = status.as_str();
-            rows.push(row);
+            rows.push(result.of(status.as_str()));
         }
         let tx = self.record_tx().await?;
         let ours = self.end_leases(&tx, batch, &ends, now).await?;
@@ -96,7 +96,7 @@ impl Service {
         if !updates.is_empty() {
             let ended = |if_so: bool, finished: &Finished| if if_so { finished.ended.timestamp_millis() } else { 0 };
             let at = now.timestamp_millis();
-            let rows = Rows::new(updates.len())
+            let rows = Rows::default()
                 .ints("n", updates.iter().map(|(finished, _)| finished.claim.lease.seq))
                 .texts("status", updates.iter().map(|(_, status)| status.as_str()))
                 .ints("attempts", attempts.iter().map(|row| row.attempt.into()))
@@ -120,7 +120,7 @@ impl Service {
         let mut changes = Vec::new();
         let mut told: Vec<Told<'_>> = Vec::new();
         let mut freed = Vec::new();
-        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
+        for (((finished, result), (status, due)), moves) in batch.iter().zip(&results).zip(&ends).zip(&moves) {
             if !moves {
                 metrics::counter!("berth_results_without_lease_total").increment(1);
                 continue;
@@ -128,10 +128,9 @@ impl Service {
             let event = finished.claim.job.event_type;
             let what = match status {
                 DeliveryStatus::Succeeded => {
-                    let row = finished.row.as_ref().map_err(Clone::clone)?;
-                    let code = row.status_code.unwrap_or_default();
+                    let code = result.status_code.unwrap_or_default();
                     let answer = ReceiverAnswer::read(event, code, &finished.answer);
-                    Some(Meaning::Answer(Box::new(answer), time(row.started_at)))
+                    Some(Meaning::Answer(Box::new(answer), time(result.started_at)))
                 }
                 DeliveryStatus::Failed => Some(Meaning::Failure(&finished.diagnosis.message)),
                 _ => None,
@@ -152,7 +151,7 @@ impl Service {
         let successors = if freed.is_empty() {
             false
         } else {
-            let rows = Rows::new(freed.len())
+            let rows = Rows::default()
                 .ints("w", freed.iter().map(|claim| claim.config.id))
                 .texts("k", freed.iter().map(|claim| claim.ordering_key.as_str()));
             let (source, values) = self.source(rows);
@@ -162,19 +161,18 @@ impl Service {
             tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.is_some()
         };
         tx.commit().await.map_err(db_problem)?;
-        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
-            let row = finished.row.as_ref().map_err(Clone::clone)?;
+        for (((finished, result), (status, due)), moves) in batch.iter().zip(&results).zip(&ends).zip(&moves) {
             let succeeded = finished.outcome == Outcome::Succeeded;
             let label = if succeeded { "succeeded" } else { "failed" };
             metrics::counter!("berth_attempts_total", "outcome" => label).increment(1);
-            metrics::histogram!("berth_attempt_duration_seconds").record(row.duration_ms / 1_000.0);
+            metrics::histogram!("berth_attempt_duration_seconds").record(result.duration_ms / 1_000.0);
             if *moves && status.is_final() {
                 metrics::counter!("berth_deliveries_total", "outcome" => label).increment(1);
             }
             if audience && *moves {
                 let mut summary = finished.claim.summary(*status, now);
-                summary.status_code = row.status_code;
-                summary.duration_ms = Some(row.duration_ms);
+                summary.status_code = result.status_code;
+                summary.duration_ms = Some(result.duration_ms);
                 summary.problem = finished.problem().map(str::to_owned);
                 summary.next_attempt_at = *due;
                 changes.push(Change::Delivery(Box::new(summary)));
@@ -206,8 +204,9 @@ impl Service {
         }
         let mut ours = HashSet::with_capacity(batch.len());
         if !done.is_empty() {
-            let (held, values) = self.still_leased(Rows::leases(done));
-            let sql = format!("DELETE FROM outbox WHERE {held} RETURNING seq");
+            let (source, values) = self.source(Rows::leases(done));
+            let sql =
+                format!("DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {source}) RETURNING seq");
             for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                 ours.insert(get::<i64>(&row, "seq")?);
             }
@@ -246,12 +245,16 @@ impl Service {
         if seqs.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!(
-            "UPDATE deliveries SET status = 'cancelled', ended_at = {0}, updated_at = {0} WHERE seq IN ({1}) RETURNING webhook_id, reservation_id, event_type",
-            now.timestamp_millis(),
-            self.json_numbers()
-        );
-        let rows = tx.query_all_raw(self.sql(sql, [to_json(&seqs)?.into()])).await.map_err(db_problem)?;
+        let at = now.timestamp_millis();
+        let mut rows = Vec::with_capacity(seqs.len());
+        for some in seqs.chunks(AT_ONCE) {
+            let cancelled = Rows::default().ints("n", some.iter().copied()).ints("at", some.iter().map(|_| at));
+            let (source, values) = self.source(cancelled);
+            let sql = format!(
+                "UPDATE deliveries AS d SET status = 'cancelled', ended_at = r.at, updated_at = r.at FROM {source} WHERE d.seq = r.n RETURNING webhook_id, reservation_id, event_type"
+            );
+            rows.extend(tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?);
+        }
         let sql = "SELECT id FROM webhooks WHERE NOT provisions";
         let mut listening = HashSet::new();
         for row in tx.query_all_raw(self.sql(sql, [])).await.map_err(db_problem)? {
@@ -285,7 +288,7 @@ impl Service {
         let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
         let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
         for some in ids.chunks(AT_ONCE) {
-            let (source, values) = self.source(Rows::new(some.len()).texts("k", some.iter().copied()));
+            let (source, values) = self.source(Rows::default().texts("k", some.iter().copied()));
             let sql = format!(
                 "SELECT v.id, v.status, v.provisioning FROM {source} CROSS JOIN reservations v WHERE v.id = r.k{lock}"
             );
@@ -321,14 +324,14 @@ impl Service {
         let mut changes = Vec::new();
         for some in changed.chunks(AT_ONCE) {
             let ids = || some.iter().map(|(id, _)| *id);
-            let rows = Rows::new(some.len()).texts("k", ids()).texts("p", some.iter().map(|(_, p)| p.as_str()));
+            let rows = Rows::default().texts("k", ids()).texts("p", some.iter().map(|(_, p)| p.as_str()));
             let (source, values) = self.source(rows);
             let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
             if !self.has_audience() {
                 continue;
             }
-            let (source, values) = self.source(Rows::new(some.len()).texts("k", ids()));
+            let (source, values) = self.source(Rows::default().texts("k", ids()));
             let sql = format!("{} JOIN {source} ON v.id = r.k", crate::reservations::SELECT);
             for row in &tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                 changes.push(Change::Reservation(Box::new(stored_reservation(row)?)));

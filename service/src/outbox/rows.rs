@@ -9,13 +9,13 @@ use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
 
 /// Rows that one statement gets at most: SQLite takes 32,766 parameters.
-pub(super) const AT_ONCE: usize = 1_000;
+pub(crate) const AT_ONCE: usize = 1_000;
 
-/// Many rows, at most [`AT_ONCE`], column by column, as parameters of one statement. None of the values is NULL: what may be absent is written
-/// as 0 or as an empty text, and read by `NULLIF`.
+/// Many rows, at most [`AT_ONCE`], column by column, as parameters of one statement; each column has a value for each row.
+/// None of the values is NULL: what may be absent is written as 0 or as an empty text, and read by `NULLIF`.
+#[derive(Default)]
 pub(crate) struct Rows {
     columns: Vec<(&'static str, Column)>,
-    count: usize,
 }
 
 enum Column {
@@ -24,12 +24,17 @@ enum Column {
     Texts(Vec<String>),
 }
 
-impl Rows {
-    /// `count` rows without columns yet; each column then has as many values.
-    pub(crate) fn new(count: usize) -> Self {
-        Self { columns: Vec::new(), count }
+impl Column {
+    fn len(&self) -> usize {
+        match self {
+            Self::Ints(ints) => ints.len(),
+            Self::Reals(reals) => reals.len(),
+            Self::Texts(texts) => texts.len(),
+        }
     }
+}
 
+impl Rows {
     fn with(mut self, name: &'static str, column: Column) -> Self {
         self.columns.push((name, column));
         self
@@ -50,12 +55,10 @@ impl Rows {
         self.with(name, Column::Texts(values.into_iter().map(Into::into).collect()))
     }
 
-    /// Leases, for [`Service::still_leased`].
-    pub(crate) fn leases<'a>(leases: impl IntoIterator<Item = &'a Lease> + Clone) -> Self {
-        let count = leases.clone().into_iter().count();
-        Self::new(count)
-            .ints("n", leases.clone().into_iter().map(|lease| lease.seq))
-            .texts("lease", leases.into_iter().map(|lease| &*lease.token))
+    /// Leases: `n` is the place in the outbox, `lease` the token.
+    pub(super) fn leases<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Self {
+        let (seqs, tokens): (Vec<_>, Vec<_>) = leases.into_iter().map(|lease| (lease.seq, &*lease.token)).unzip();
+        Self::default().ints("n", seqs).texts("lease", tokens)
     }
 }
 
@@ -95,9 +98,12 @@ impl AttemptRow {
             record: to_json(attempt)?,
         })
     }
-}
 
-impl AttemptRow {
+    /// The same row, with what became of the delivery by it.
+    pub(super) fn of(&self, status: &'static str) -> Self {
+        Self { delivery_status: status, ..self.clone() }
+    }
+
     /// Makes the record one without a response.
     pub(super) fn forget_response(&mut self, diagnosis: &Diagnosis) {
         if let Ok(mut attempt) = crate::store::json::<Attempt>(&self.record) {
@@ -110,25 +116,11 @@ impl AttemptRow {
     }
 }
 
-/// Columns with their types, as PostgreSQL defines them.
-fn definitions(columns: &[(&str, &str)]) -> String {
-    columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect::<Vec<_>>().join(", ")
-}
-
 impl Service {
-    /// A query of the numbers given as one JSON array `$1`.
-    pub(super) fn json_numbers(&self) -> &'static str {
-        if self.is_postgres() {
-            "SELECT CAST(value AS BIGINT) FROM json_array_elements_text($1::json)"
-        } else {
-            "SELECT value FROM json_each($1)"
-        }
-    }
-
     /// A source `r` of rows for one statement, and its parameters, which have to be the only ones of the statement. Rows
     /// whose first column is NULL are none.
     pub(crate) fn source(&self, rows: Rows) -> (String, Vec<Value>) {
-        let Rows { columns, count } = rows;
+        let Rows { columns } = rows;
         if self.is_postgres() {
             let mut arrays = Vec::with_capacity(columns.len());
             let mut names = Vec::with_capacity(columns.len());
@@ -145,7 +137,7 @@ impl Service {
             }
             return (format!("unnest({}) AS r({})", arrays.join(", "), names.join(", ")), values);
         }
-        let padded = padded(count);
+        let padded = padded(columns.first().map_or(0, |(_, column)| column.len()));
         let width = columns.len();
         let mut names = Vec::with_capacity(width);
         let mut values = vec![Value::BigInt(None); padded * width];
@@ -165,21 +157,6 @@ impl Service {
         (source, values)
     }
 
-    /// A source for rows given as one JSON parameter `$1`: for any number of rows, beside other parameters.
-    pub(crate) fn json_rows(&self, columns: &[(&str, &str)]) -> String {
-        if self.is_postgres() {
-            return format!("json_to_recordset($1::json) AS r({})", definitions(columns));
-        }
-        let columns: Vec<String> = columns.iter().map(|(name, _)| format!("value ->> '$.{name}' AS {name}")).collect();
-        format!("(SELECT {} FROM json_each($1)) AS r", columns.join(", "))
-    }
-
-    /// The condition that leases still hold, and its parameters.
-    pub(super) fn still_leased(&self, leases: Rows) -> (String, Vec<Value>) {
-        let (source, values) = self.source(leases);
-        (format!("(seq, lease_owner) IN (SELECT n, lease FROM {source})"), values)
-    }
-
     /// Writes attempts. One that was interrupted is made again under its number: with `overwrite` its row takes the place
     /// of one that came late for the same number, else it gives way to it.
     pub(crate) async fn insert_attempts(
@@ -196,7 +173,7 @@ impl Service {
         } else {
             "DO NOTHING"
         };
-        let columns = Rows::new(rows.len())
+        let columns = Rows::default()
             .ints("delivery_seq", rows.iter().map(|row| row.delivery_seq))
             .ints("attempt", rows.iter().map(|row| row.attempt.into()))
             .ints("webhook_id", rows.iter().map(|row| row.webhook_id))

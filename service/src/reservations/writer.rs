@@ -125,7 +125,7 @@ impl Service {
             provisionings.push(to_json(&new.reservation.provisioning).map_err(WriteError::Problem)?);
         }
         let reservations = new.iter().map(|new| &new.reservation);
-        let rows = Rows::new(new.len())
+        let rows = Rows::default()
             .texts("id", reservations.clone().map(|r| r.id.as_str()))
             .texts("username", reservations.clone().map(|r| r.user_id.as_str()))
             .ints("resource_id", reservations.clone().map(|r| r.resource_id))
