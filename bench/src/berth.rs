@@ -188,15 +188,6 @@ impl Berth {
         kib / 1_024.0
     }
 
-    /// CPU seconds used so far (Linux, 100 ticks a second).
-    pub fn cpu_seconds(&self) -> f64 {
-        let stat =
-            std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("stat")).unwrap_or_default();
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let fields: Vec<f64> = after.split_whitespace().map(|f| f.parse().unwrap_or(0.0)).collect();
-        (fields.get(11).unwrap_or(&0.0) + fields.get(12).unwrap_or(&0.0)) / 100.0
-    }
-
     /// Ends it and drops its database.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;

@@ -4,6 +4,7 @@
 
 mod berth;
 mod ceiling;
+mod cpu;
 mod load;
 mod receiver;
 mod report;
@@ -59,7 +60,7 @@ enum Step {
 
 /// A receiver process; ended when dropped.
 pub struct Receiver {
-    _child: Child,
+    child: Child,
     /// Its address.
     pub url: String,
     http: reqwest::Client,
@@ -77,7 +78,12 @@ impl Receiver {
             .spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| anyhow::anyhow!("the receiver has no output"))?;
         let url = tokio::io::BufReader::new(stdout).lines().next_line().await?.unwrap_or_default();
-        Ok(Self { _child: child, url, http: berth::client()? })
+        Ok(Self { child, url, http: berth::client()? })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
     }
 
     /// The endpoint of one lane.

@@ -44,7 +44,7 @@ and a fresh Berth, the release binary, driven through its public API.
 - **ceiling**: how many signed posts a second the same HTTP client makes to the same receiver when there is no database, no queue and
   no record; then the same through Berth's sender, which also guards the address, times each step, and judges the answer.
 - **drain**: an outbox filled while its webhook is paused; from resuming to the last recorded answer. Each delivery is claimed, sent, and
-  recorded with its request and response, and moves its reservation on.
+  recorded with its request and response, and moves its reservation on. By turns with the ceiling, and of either the best of three.
 - **latency**: from the client's `POST /api/v1/reservations` leaving to the receiver's having the request.
 - **throughput**: 32 clients at once and one webhook, until the last answer is recorded; then the latency at half that rate.
 - **slow receiver**: one that takes a second for each answer, with room for 2,000 requests.

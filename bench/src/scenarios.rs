@@ -3,7 +3,7 @@
 use crate::berth::{Berth, Engine};
 use crate::load::Loaded;
 use crate::report::{Report, Row};
-use crate::{Receiver, Run, ceiling, part};
+use crate::{Receiver, Run, ceiling, cpu, part};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,12 @@ async fn until_recorded(berth: &Berth, limit: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The ceiling, measured with `count` posts of either kind.
+async fn ceiling(receiver: &Receiver, count: u64) -> anyhow::Result<ceiling::Rate> {
+    let endpoint = receiver.endpoint("ceiling", "");
+    part(&["ceiling".into(), "--endpoint".into(), endpoint, "--count".into(), count.to_string()]).await
+}
+
 /// Runs every scenario that is wanted.
 ///
 /// # Errors
@@ -103,14 +109,7 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
     let mut rows = Rows { rows: Vec::new(), run };
     let receiver = Receiver::start().await?;
     let count = if run.quick { 20_000_u64 } else { 100_000 };
-    let ceiling: ceiling::Rate = part(&[
-        "ceiling".into(),
-        "--endpoint".into(),
-        receiver.endpoint("ceiling", ""),
-        "--count".into(),
-        count.to_string(),
-    ])
-    .await?;
+    let ceiling = ceiling(&receiver, count).await?;
     rows.add("ceiling", "none", "signed posts/s, bare reqwest", ceiling.raw, Some(1.0), "", true);
     rows.add(
         "ceiling",
@@ -122,7 +121,7 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
         true,
     );
     for engine in &run.engine {
-        drain(&mut rows, &receiver, *engine, ceiling.raw).await?;
+        drain(&mut rows, &receiver, *engine).await?;
         latency(&mut rows, &receiver, *engine).await?;
         throughput(&mut rows, &receiver, *engine).await?;
         slow(&mut rows, &receiver, *engine).await?;
@@ -140,29 +139,46 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
     })
 }
 
-/// Fills a paused webhook's outbox with `count` deliveries, resumes it, and returns deliveries recorded a second.
-async fn drained_per_second(
+/// What a drain came to.
+struct Drained {
+    /// Deliveries recorded a second.
+    rate: f64,
+    /// Microseconds of processor time for each: Berth's, the database server's and the receiver's.
+    cpu_us: [f64; 3],
+}
+
+/// Fills a paused webhook's outbox with `count` deliveries, and resumes it.
+async fn drained(
     berth: &Berth,
     receiver: &Receiver,
     resources: &[i64],
     webhook: i64,
     count: u64,
     offset: u64,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Drained> {
     use reqwest::Method;
     berth.call(Method::POST, &format!("/webhooks/{webhook}/pause"), Some(json!({}))).await?;
     let loaded: Loaded = part(&load_arguments(berth, resources, count, 32, None, offset)).await?;
     anyhow::ensure!(loaded.errors == 0, "{} reservations were refused", loaded.errors);
     receiver.reset().await?;
+    let used = || [cpu::seconds(berth.pid()), cpu::postgres_seconds(), cpu::seconds(receiver.pid())];
+    let before = used();
     let started = Instant::now();
     berth.call(Method::POST, &format!("/webhooks/{webhook}/resume"), Some(json!({}))).await?;
     until_received(receiver, "drain", count, Duration::from_secs(300)).await?;
     until_recorded(berth, Duration::from_secs(60)).await?;
-    Ok(count as f64 / started.elapsed().as_secs_f64())
+    let rate = count as f64 / started.elapsed().as_secs_f64();
+    let after = used();
+    let cpu_us = std::array::from_fn(|n| (after[n] - before[n]) * 1e6 / count as f64);
+    Ok(Drained { rate, cpu_us })
 }
 
-/// Durable deliveries a second: an outbox filled while the webhook is paused, drained when it resumes.
-async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceiling: f64) -> anyhow::Result<()> {
+/// Times that an outbox is drained.
+const DRAINS: u64 = 3;
+
+/// Durable deliveries a second: an outbox filled while the webhook is paused, drained when it resumes. By turns with the
+/// ceiling, for machines are not always equally fast; of either the best, which is the one least disturbed.
+async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("drain") {
         return Ok(());
     }
@@ -170,21 +186,29 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceiling
     let resources = berth.catalogue("bench", 64).await?;
     let webhook =
         berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 512})).await?;
-    let count = if rows.run.quick { 8_000 } else { 40_000 };
-    let rate = drained_per_second(&berth, receiver, &resources, webhook, count, 0).await?;
+    let count = if rows.run.quick { 4_000 } else { 20_000 };
+    let mut raw = 0.0_f64;
+    let mut best = Drained { rate: 0.0, cpu_us: [0.0; 3] };
+    for round in 0..DRAINS {
+        raw = raw.max(ceiling(receiver, count).await?.raw);
+        let drained = drained(&berth, receiver, &resources, webhook, count, round * count).await?;
+        if drained.rate > best.rate {
+            best = drained;
+        }
+    }
     let (share, target) = match engine {
         Engine::Postgres => (0.4, "≥ 40 % of the ceiling"),
         Engine::Sqlite => (0.3, "≥ 30 % of the ceiling"),
     };
-    rows.add(
-        "drain",
-        engine.name(),
-        "durable deliveries/s",
-        rate,
-        Some(rate / ceiling),
-        target,
-        rate / ceiling >= share,
-    );
+    let name = engine.name();
+    rows.add("drain", name, "signed posts/s, bare reqwest, by turns", raw, Some(1.0), "", true);
+    let of_ceiling = best.rate / raw;
+    rows.add("drain", name, "durable deliveries/s", best.rate, Some(of_ceiling), target, of_ceiling >= share);
+    for (whose, us) in ["Berth's", "the database server's", "the receiver's"].iter().zip(best.cpu_us) {
+        if us > 0.0 {
+            rows.add("drain", name, &format!("{whose} processor time for each, µs"), us, None, "", true);
+        }
+    }
     berth.stop().await
 }
 
@@ -331,9 +355,9 @@ async fn idle(rows: &mut Rows<'_>, engine: Engine) -> anyhow::Result<()> {
     // PostgreSQL's sessions tell of what they did with a delay of up to ten seconds.
     tokio::time::sleep(Duration::from_secs(if engine == Engine::Postgres { 11 } else { 3 })).await;
     let seconds = if rows.run.quick { 6 } else { 30 };
-    let before = (berth.cpu_seconds(), statements(&berth, engine).await?);
+    let before = (cpu::seconds(berth.pid()), statements(&berth, engine).await?);
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-    let after = (berth.cpu_seconds(), statements(&berth, engine).await?);
+    let after = (cpu::seconds(berth.pid()), statements(&berth, engine).await?);
     let cpu = (after.0 - before.0) / seconds as f64 * 100.0;
     rows.add("idle", engine.name(), "CPU %", cpu, None, "< 1 %", cpu < 1.0);
     if engine == Engine::Postgres {
@@ -374,7 +398,7 @@ async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceili
         let webhook =
             berth.webhook("history", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
         store_history(&berth, engine, webhook, stored).await?;
-        rates[n] = drained_per_second(&berth, receiver, &resources, webhook, 20_000, 0).await?;
+        rates[n] = drained(&berth, receiver, &resources, webhook, 20_000, 0).await?.rate;
         let mut times = Vec::new();
         for _ in 0..50 {
             let started = Instant::now();

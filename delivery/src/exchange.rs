@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Most of a response body that is read and kept (CONTRACT §2).
 pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
+/// Most characters of a response header that are kept.
+const MAX_HEADER: usize = 4_096;
 /// What stands in a record for a credential.
 const REDACTED: &str = "••••";
 
@@ -163,11 +165,20 @@ struct Headers {
 }
 
 impl Headers {
-    fn add(&mut self, name: HeaderName, value: &str) {
-        if let Ok(wire) = HeaderValue::from_str(value) {
-            self.record.push(Header { name: name.as_str().to_owned(), value: value.to_owned() });
-            self.wire.append(name, wire);
+    fn add(&mut self, name: HeaderName, value: impl Into<String>) {
+        let value = value.into();
+        if let Ok(wire) = HeaderValue::from_str(&value) {
+            self.push(name, wire, value);
         }
+    }
+
+    fn add_static(&mut self, name: HeaderName, value: &'static str) {
+        self.push(name, HeaderValue::from_static(value), value.to_owned());
+    }
+
+    fn push(&mut self, name: HeaderName, wire: HeaderValue, value: String) {
+        self.record.push(Header { name: name.as_str().to_owned(), value });
+        self.wire.append(name, wire);
     }
 
     fn add_secret(&mut self, name: HeaderName, value: &str) {
@@ -194,23 +205,23 @@ fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
     const STANDARD: HeaderName = HeaderName::from_static("webhook-signature");
     let mut headers =
         Headers { wire: HeaderMap::with_capacity(16), record: Vec::with_capacity(16), secrets: Vec::new() };
-    headers.add(http::header::CONTENT_TYPE, "application/json");
-    headers.add(http::header::USER_AGENT, &clients.config.user_agent);
+    headers.add_static(http::header::CONTENT_TYPE, "application/json");
+    headers.add(http::header::USER_AGENT, clients.config.user_agent.as_str());
     if let Some(secret) = job.target.secrets.first() {
-        headers.add(SIGNATURE, &domain::signature::sign_body(secret, &job.body));
+        headers.add(SIGNATURE, domain::signature::sign_body(secret, &job.body));
     }
-    headers.add(EVENT, job.event_type.as_str());
+    headers.add_static(EVENT, job.event_type.as_str());
     headers.add(DELIVERY, job.delivery_id.as_str());
-    headers.add(ATTEMPT, &job.attempt.to_string());
+    headers.add(ATTEMPT, job.attempt.to_string());
     if job.test {
-        headers.add(TEST, "true");
+        headers.add_static(TEST, "true");
     }
     let timestamp = now.timestamp();
     headers.add(ID, job.event_id.as_str());
-    headers.add(TIMESTAMP, &timestamp.to_string());
+    headers.add(TIMESTAMP, timestamp.to_string());
     headers.add(
         STANDARD,
-        &domain::signature::sign_standard(
+        domain::signature::sign_standard(
             &job.target.secrets,
             &job.target.keys,
             job.event_id.as_str(),
@@ -220,7 +231,7 @@ fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
     );
     for own in &job.target.headers {
         if let Ok(name) = HeaderName::from_bytes(own.name.as_bytes()) {
-            headers.add(name, &own.value);
+            headers.add(name, own.value.as_str());
         }
     }
     if let Auth::ApiKey { header, key } = &job.target.auth
@@ -248,7 +259,7 @@ async fn exchange(
         &clients.shared
     };
     let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = &job.target.auth else {
-        return send(client, url, headers.wire.clone(), job.body.clone(), phase, marks).await;
+        return send(client, url, std::mem::take(&mut headers.wire), job.body.clone(), phase, marks).await;
     };
     let grant = Grant {
         token_url: token_url.clone(),
@@ -288,7 +299,11 @@ async fn send(
     phase: &AtomicU8,
     marks: &Marks,
 ) -> Result<Received, Failure> {
-    let mut response = client.post(url).headers(headers).body(body).send().await.map_err(Failure::Transport)?;
+    // Made whole: the builder would copy header after header.
+    let mut request = reqwest::Request::new(reqwest::Method::POST, url);
+    *request.headers_mut() = headers;
+    *request.body_mut() = Some(body.into());
+    let mut response = client.execute(request).await.map_err(Failure::Transport)?;
     marks.head_arrived();
     phase.store(Phase::Reading as u8, Ordering::Relaxed);
     let (body, truncated) = read_body(&mut response, MAX_RESPONSE).await.map_err(Failure::Transport)?;
@@ -326,7 +341,10 @@ fn shown(received: &Received, secrets: &[String]) -> (ReceivedResponse, bool) {
         value: if *name == http::header::SET_COOKIE {
             REDACTED.into()
         } else {
-            redacted(text(value.as_bytes()), secrets).chars().take(4_096).collect()
+            match redacted(text(value.as_bytes()), secrets) {
+                long if long.len() > MAX_HEADER => long.chars().take(MAX_HEADER).collect(),
+                short => short.into_owned(),
+            }
         },
     });
     let response = ReceivedResponse {

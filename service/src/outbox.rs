@@ -17,7 +17,7 @@ pub use claim::Claim;
 pub(crate) use config::Configs;
 pub use config::WebhookConfig;
 pub use record::Recorded;
-pub(crate) use rows::{AT_ONCE, AttemptRow, Rows};
+pub(crate) use rows::{AT_ONCE, AttemptRow, Rows, Taken};
 pub use slots::{Permit, Slots};
 
 use crate::Service;

@@ -148,6 +148,8 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(10))
         .pragma("cache_size", "-32000")
+        .pragma("temp_store", "memory")
+        .row_buffer_size(512)
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(256);
     let options = sqlx::ConnectOptions::disable_statement_logging(options);

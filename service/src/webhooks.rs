@@ -2,7 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
-use crate::outbox::{AttemptRow, DELETED};
+use crate::outbox::{AttemptRow, DELETED, Taken};
 use crate::store::{cursor, db_problem, get, json, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
@@ -505,7 +505,7 @@ impl Service {
         ];
         let sql = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, problem, created_at, updated_at, ended_at, failed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, 1, $10, $11, $12, $13, $14, $14, $15) RETURNING seq";
         let row = tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
-        self.insert_attempts(&tx, vec![AttemptRow::new(get(&row, "seq")?, id, "test", &attempt)?], false).await?;
+        self.insert_attempts(&tx, vec![AttemptRow::new(get(&row, "seq")?, id, "test", &attempt)?], Taken::Keep).await?;
         tx.commit().await.map_err(db_problem)?;
         attempt.request.body = body_text;
         self.announce(vec![Change::Delivery(Box::new(DeliverySummary {

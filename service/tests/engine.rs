@@ -51,6 +51,7 @@ on_both_engines![
     the_direct_lane_needs_no_claim,
     a_closed_lane_loses_nothing,
     answers_drive_provisioning,
+    answers_of_one_batch_count_in_their_order,
     who_only_listens_drives_nothing,
     a_late_answer_to_created_does_not_undo_the_release,
     a_redelivery_is_a_new_delivery_of_the_same_event,
@@ -852,6 +853,42 @@ async fn answers_drive_provisioning(t: TestService) {
     let alone = t.booking(&s.alice, s.resource, 5, 6).await;
     let cancelled = t.cancel_reservation(&s.alice, &alone.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Released);
+}
+
+async fn answers_of_one_batch_count_in_their_order(t: TestService) {
+    let s = stage(&t).await;
+    let other = Receiver::start().await;
+    t.webhook(&s.root, &other).await;
+    let owner = t.new_owner();
+    let deliver = async || {
+        let claims = t.claim(&owner, 10).await.unwrap().items;
+        let finished = attempt(&t, claims).await;
+        t.record(&finished).await.unwrap();
+        finished.len()
+    };
+    let state = async |id: &domain::id::ReservationId| {
+        let now = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+        (now.status, now.message)
+    };
+    // The second webhook's answer finds what the first one's said, in the same batch.
+    s.receiver.answer_json(202, json!({"message": "At work"}));
+    other.answer_json(200, json!({"status": "success", "message": "Done"}));
+    let first = t.booking(&s.alice, s.resource, 1, 2).await;
+    let second = t.booking(&s.alice, s.resource, 3, 4).await;
+    assert_eq!(deliver().await, 4);
+    for reservation in [&first, &second] {
+        assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "Done".into()));
+    }
+    // One that nothing was said of, beside one that has been told of before.
+    s.receiver.answer_json(200, json!({"status": "success", "message": "Done too"}));
+    other.answer_json(200, json!({"status": "success", "message": "All done"}));
+    t.patch_reservation(&s.alice, &first.id, title("Changed")).await.unwrap();
+    let third = t.booking(&s.alice, s.resource, 5, 6).await;
+    assert_eq!(deliver().await, 4);
+    for reservation in [&first, &third] {
+        assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "All done".into()));
+    }
+    assert_eq!(state(&second.id).await, (ProvisioningStatus::Ready, "Done".into()));
 }
 
 async fn who_only_listens_drives_nothing(t: TestService) {

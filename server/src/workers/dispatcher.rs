@@ -19,6 +19,8 @@ const RECORD: usize = 256;
 /// While one batch is at the database, another is made ready. An event's successor is only claimed when it is recorded, so
 /// that nothing overtakes.
 const RECORDERS: usize = 2;
+/// SQLite has one writer, where a second batch would only stand in line before the next claim.
+const RECORDERS_SQLITE: usize = 1;
 /// While so many results wait to be recorded, nothing more is claimed: the database is what is short, and what is claimed
 /// only lies in the way of the next claim.
 const BEHIND: u32 = 4 * RECORD as u32;
@@ -76,7 +78,7 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     let due = Arc::new(Due::default());
     let received = Arc::new(tokio::sync::Mutex::new(received));
     let mut recorders = JoinSet::new();
-    for _ in 0..RECORDERS {
+    for _ in 0..if service.is_postgres() { RECORDERS } else { RECORDERS_SQLITE } {
         recorders.spawn(record(service.clone(), received.clone(), open.clone(), due.clone()));
     }
     let renewer = tokio::spawn(renew(service.clone(), open.clone()));

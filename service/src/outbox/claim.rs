@@ -176,26 +176,27 @@ impl Service {
         }
         let sql = format!(
             "UPDATE outbox SET attempts = attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2 WHERE seq IN (
-               SELECT o.seq FROM outbox o WHERE o.webhook_id = $1 AND {} ORDER BY o.due_at, o.seq LIMIT $5) RETURNING seq",
+               SELECT o.seq FROM outbox o WHERE o.webhook_id = $1 AND {} ORDER BY o.due_at, o.seq LIMIT $5)",
             Self::due(first_only)
         );
         let lease = at + self.lease().num_milliseconds();
-        let mut seqs: Vec<i64> = Vec::new();
+        let mut taken = 0;
+        let mut of: Vec<WebhookId> = Vec::with_capacity(room.len());
         let tx = self.write_tx().await?;
         let share = (limit / room.len() as u32).max(1);
         for (id, free) in self.in_turn(room) {
-            let left = (limit as usize).saturating_sub(seqs.len()).min(free.min(share) as usize);
+            let left = u64::from(limit).saturating_sub(taken).min(free.min(share).into());
             if left == 0 {
                 break;
             }
             let values = [id.into(), at.into(), lease.into(), token.into(), (left as i64).into()];
-            for row in tx.query_all_raw(self.sql(sql.clone(), values)).await.map_err(db_problem)? {
-                seqs.push(get(&row, "seq")?);
-            }
+            taken += tx.execute_raw(self.sql(sql.clone(), values)).await.map_err(db_problem)?.rows_affected();
+            of.push(id);
         }
         let sql = "SELECT o.seq, o.attempts, o.ordering_key, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of
-             FROM json_each($1) r CROSS JOIN outbox o ON o.seq = r.value CROSS JOIN deliveries d ON d.seq = o.seq";
-        let rows = tx.query_all_raw(self.sql(sql, [to_json(&seqs)?.into()])).await.map_err(db_problem)?;
+             FROM json_each($1) r CROSS JOIN outbox o ON o.webhook_id = r.value AND o.due_at <= $2 AND o.lease_owner = $3 CROSS JOIN deliveries d ON d.seq = o.seq";
+        let values = [to_json(&of)?.into(), at.into(), token.into()];
+        let rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         tx.commit().await.map_err(db_problem)?;
         Ok(rows)
     }

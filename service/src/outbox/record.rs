@@ -1,6 +1,6 @@
 //! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
 
-use super::rows::{AT_ONCE, Rows};
+use super::rows::{AT_ONCE, Rows, Taken};
 use super::{Finished, WAITING};
 use crate::Service;
 use crate::reservations::stored_reservation;
@@ -14,16 +14,29 @@ use domain::live::{Change, Severity, WebhookChange};
 use domain::provisioning::{Provisioning, ReceiverAnswer};
 use domain::reservation::ReservationStatus;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How long after word of a webhook the next bad spell is not told of.
 const QUIET: Duration = Duration::minutes(1);
+
+/// So many results at once come of a queue that is being worked off: whoever works it looks for more in any case, so that
+/// successors need not be asked for.
+const CROWD: usize = 128;
 
 /// What recording found.
 #[derive(Debug, Clone, Default)]
 pub struct Recorded {
     /// When the retries that were scheduled are due.
     pub due: Vec<DateTime<Utc>>,
+}
+
+/// How a batch is recorded. Nearly always each lease still holds and no number of an attempt is taken: the first pass counts
+/// that it is so, and looks at no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Hopeful,
+    Careful,
 }
 
 /// What a result means for a reservation.
@@ -49,6 +62,14 @@ impl Service {
     /// # Errors
     /// When the database does not answer.
     pub async fn record(&self, batch: &[Finished]) -> Result<Recorded, Problem> {
+        if let Some(recorded) = self.record_in(Pass::Hopeful, batch).await? {
+            return Ok(recorded);
+        }
+        Ok(self.record_in(Pass::Careful, batch).await?.unwrap_or_default())
+    }
+
+    /// As [`record`](Self::record); `None` when a hopeful pass found something out of the common and recorded nothing.
+    async fn record_in(&self, pass: Pass, batch: &[Finished]) -> Result<Option<Recorded>, Problem> {
         use rand::Rng as _;
         let mut recorded = Recorded::default();
         let now = self.now();
@@ -73,7 +94,10 @@ impl Service {
             rows.push(result.of(status.as_str()));
         }
         let tx = self.record_tx().await?;
-        let ours = self.end_leases(&tx, batch, &ends, now).await?;
+        let Some(ours) = self.end_leases(&tx, pass, batch, &ends, now).await? else {
+            tx.rollback().await.map_err(db_problem)?;
+            return Ok(None);
+        };
         let mut seen = HashSet::with_capacity(batch.len());
         let mut moves = Vec::with_capacity(batch.len());
         let mut updates = Vec::with_capacity(batch.len());
@@ -115,8 +139,15 @@ impl Service {
             );
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
-        self.insert_attempts(&tx, attempts, true).await?;
-        self.insert_attempts(&tx, superseded, false).await?;
+        let taken = match pass {
+            Pass::Hopeful => Taken::Refuse,
+            Pass::Careful => Taken::Overwrite,
+        };
+        if !self.insert_attempts(&tx, attempts, taken).await? {
+            tx.rollback().await.map_err(db_problem)?;
+            return Ok(None);
+        }
+        self.insert_attempts(&tx, superseded, Taken::Keep).await?;
         let mut changes = Vec::new();
         let mut told: Vec<Told<'_>> = Vec::new();
         let mut freed = Vec::new();
@@ -148,8 +179,8 @@ impl Service {
         let audience = self.has_audience();
         changes.extend(self.apply_to_reservations(&tx, told, now).await?);
         changes.extend(self.webhooks_health(&tx, batch, &ends, &moves, now).await?);
-        let successors = if freed.is_empty() {
-            false
+        let successors = if freed.is_empty() || freed.len() >= CROWD {
+            !freed.is_empty()
         } else {
             let rows = Rows::default()
                 .ints("w", freed.iter().map(|claim| claim.config.id))
@@ -182,18 +213,19 @@ impl Service {
         if successors {
             self.wake_dispatchers();
         }
-        Ok(recorded)
+        Ok(Some(recorded))
     }
 
     /// Ends the leases of what was finished: final ones leave the queue, the others wait for their next attempt. Returns
-    /// those whose lease still held.
+    /// those whose lease still held; `None` when a hopeful pass finds that not all did.
     async fn end_leases(
         &self,
         tx: &DatabaseTransaction,
+        pass: Pass,
         batch: &[Finished],
         ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
         now: DateTime<Utc>,
-    ) -> Result<HashSet<i64>, Problem> {
+    ) -> Result<Option<HashSet<i64>>, Problem> {
         let mut done = Vec::with_capacity(batch.len());
         let mut again = Vec::new();
         for (finished, (_, due)) in batch.iter().zip(ends) {
@@ -202,14 +234,11 @@ impl Service {
                 Some(due) => again.push((&finished.claim.lease, due.timestamp_millis())),
             }
         }
-        let mut ours = HashSet::with_capacity(batch.len());
+        let mut statements = Vec::with_capacity(2);
         if !done.is_empty() {
             let (source, values) = self.source(Rows::leases(done));
-            let sql =
-                format!("DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {source}) RETURNING seq");
-            for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
-                ours.insert(get::<i64>(&row, "seq")?);
-            }
+            let sql = format!("DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {source})");
+            statements.push((sql, values));
         }
         if !again.is_empty() {
             let at = now.timestamp_millis();
@@ -218,13 +247,26 @@ impl Service {
                 .ints("at", again.iter().map(|_| at));
             let (source, values) = self.source(rows);
             let sql = format!(
-                "UPDATE outbox AS o SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = r.at FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease RETURNING seq"
+                "UPDATE outbox AS o SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = r.at FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
             );
+            statements.push((sql, values));
+        }
+        if pass == Pass::Hopeful {
+            let mut ended = 0;
+            for (sql, values) in statements {
+                ended += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
+            }
+            let all = ended == batch.len() as u64;
+            return Ok(all.then(|| batch.iter().map(|finished| finished.claim.lease.seq).collect()));
+        }
+        let mut ours = HashSet::with_capacity(batch.len());
+        for (sql, values) in statements {
+            let sql = format!("{sql} RETURNING seq");
             for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                 ours.insert(get::<i64>(&row, "seq")?);
             }
         }
-        Ok(ours)
+        Ok(Some(ours))
     }
 
     /// Cancels the deliveries that wait and whose entry `o` matches, and tells their reservations that nobody will be told: one that waits for
@@ -273,13 +315,83 @@ impl Service {
         self.apply_to_reservations(tx, told, now).await
     }
 
-    /// What answers, failures and cancellations mean for their reservations, under the rows' locks.
+    /// What answers, failures and cancellations mean for their reservations.
     async fn apply_to_reservations(
+        &self,
+        tx: &DatabaseTransaction,
+        mut told: Vec<Told<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Change>, Problem> {
+        let mut changed = self.first_answers(tx, &mut told, now).await?;
+        changed.extend(self.later_words(tx, told, now).await?);
+        changed.sort_unstable();
+        changed.dedup();
+        let mut changes = Vec::new();
+        if self.has_audience() {
+            for some in changed.chunks(AT_ONCE) {
+                let (source, values) = self.source(Rows::default().texts("k", some.iter().map(String::as_str)));
+                let sql = format!("{} JOIN {source} ON v.id = r.k", crate::reservations::SELECT);
+                for row in &tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
+                    changes.push(Change::Reservation(Box::new(stored_reservation(row)?)));
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Answers to reservations that are as they were made, which is nearly all of them: what follows is known without
+    /// reading them. Takes the answers from `told` where all held, and returns their reservations. Where some did not, they
+    /// stay, for to be told the same once more changes nothing.
+    async fn first_answers(
+        &self,
+        tx: &DatabaseTransaction,
+        told: &mut Vec<Told<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>, Problem> {
+        // In one order for all transactions, so that they do not wait for each other in a ring.
+        let mut first: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+        for (place, told) in told.iter().enumerate() {
+            if let Meaning::Answer(answer, sent) = &told.what
+                && told.event.provisions()
+                && let Entry::Vacant(entry) = first.entry(told.id)
+                && let Some(next) = Provisioning::waiting(*sent).after_answer(answer, *sent, now)
+            {
+                entry.insert((place, to_json(&next)?));
+            }
+        }
+        let first: Vec<_> = first.into_iter().collect();
+        let mut held = 0;
+        for some in first.chunks(AT_ONCE) {
+            let rows = Rows::default()
+                .texts("k", some.iter().map(|(id, _)| *id))
+                .texts("p", some.iter().map(|(_, (_, next))| next.as_str()));
+            let (source, values) = self.source(rows);
+            let untouched = Provisioning::UNTOUCHED;
+            let sql = format!(
+                "UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k AND v.status = 'active' AND substr(v.provisioning, 1, {}) = '{untouched}'",
+                untouched.len()
+            );
+            held += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
+        }
+        let ids = first.iter().map(|(id, _)| (*id).to_owned()).collect();
+        if held == first.len() as u64 {
+            let done: HashSet<usize> = first.into_iter().map(|(_, (place, _))| place).collect();
+            let mut place = 0;
+            told.retain(|_| {
+                place += 1;
+                !done.contains(&(place - 1))
+            });
+        }
+        Ok(ids)
+    }
+
+    /// What is said of reservations that something was said of before, under the rows' locks. Returns those that change.
+    async fn later_words(
         &self,
         tx: &DatabaseTransaction,
         told: Vec<Told<'_>>,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Change>, Problem> {
+    ) -> Result<Vec<String>, Problem> {
         if told.is_empty() {
             return Ok(Vec::new());
         }
@@ -315,29 +427,18 @@ impl Service {
             }
         }
         let mut changed = Vec::with_capacity(known.len());
-        for (id, (_, provisioning, _)) in known.iter().filter(|(_, (_, _, changed))| *changed) {
-            changed.push((id.as_str(), to_json(provisioning)?));
+        for (id, (_, provisioning, _)) in known.into_iter().filter(|(_, (_, _, changed))| *changed) {
+            changed.push((id, to_json(&provisioning)?));
         }
-        if changed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut changes = Vec::new();
         for some in changed.chunks(AT_ONCE) {
-            let ids = || some.iter().map(|(id, _)| *id);
-            let rows = Rows::default().texts("k", ids()).texts("p", some.iter().map(|(_, p)| p.as_str()));
+            let rows = Rows::default()
+                .texts("k", some.iter().map(|(id, _)| id.as_str()))
+                .texts("p", some.iter().map(|(_, p)| p.as_str()));
             let (source, values) = self.source(rows);
             let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-            if !self.has_audience() {
-                continue;
-            }
-            let (source, values) = self.source(Rows::default().texts("k", ids()));
-            let sql = format!("{} JOIN {source} ON v.id = r.k", crate::reservations::SELECT);
-            for row in &tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
-                changes.push(Change::Reservation(Box::new(stored_reservation(row)?)));
-            }
         }
-        Ok(changes)
+        Ok(changed.into_iter().map(|(id, _)| id).collect())
     }
 
     /// 410 disables a webhook; the first failure for good tells the administrators; a success ends the bad spell.
