@@ -148,8 +148,6 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(10))
         .pragma("cache_size", "-32000")
-        .pragma("temp_store", "memory")
-        .row_buffer_size(512)
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(256);
     let options = sqlx::ConnectOptions::disable_statement_logging(options);
@@ -174,7 +172,8 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
             .connect_with(options)
     };
     // The writer first: it makes the file and switches it to WAL.
-    let write = pool(1, options.clone()).await.map_err(away)?;
+    let writer = options.clone().pragma("temp_store", "memory").row_buffer_size(512);
+    let write = pool(1, writer).await.map_err(away)?;
     let read = pool(4, options).await.map_err(away)?;
     let wrap = sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool;
     let write = wrap(write);

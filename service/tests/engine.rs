@@ -861,7 +861,9 @@ async fn answers_of_one_batch_count_in_their_order(t: TestService) {
     t.webhook(&s.root, &other).await;
     let owner = t.new_owner();
     let deliver = async || {
-        let claims = t.claim(&owner, 10).await.unwrap().items;
+        let mut claims = t.claim(&owner, 10).await.unwrap().items;
+        // Events of one transaction are numbered in no order of their webhooks.
+        claims.sort_by_key(|claim| claim.webhook_id());
         let finished = attempt(&t, claims).await;
         t.record(&finished).await.unwrap();
         finished.len()
@@ -889,6 +891,11 @@ async fn answers_of_one_batch_count_in_their_order(t: TestService) {
         assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "All done".into()));
     }
     assert_eq!(state(&second.id).await, (ProvisioningStatus::Ready, "Done".into()));
+    // A failure that came before an answer does not outlast it.
+    s.receiver.answer_status(410);
+    let last = t.booking(&s.alice, s.resource, 7, 8).await;
+    assert_eq!(deliver().await, 2);
+    assert_eq!(state(&last.id).await, (ProvisioningStatus::Ready, "All done".into()));
 }
 
 async fn who_only_listens_drives_nothing(t: TestService) {

@@ -342,29 +342,31 @@ impl Service {
     /// Answers to reservations that are as they were made, which is nearly all of them: what follows is known without
     /// reading them. Takes the answers from `told` where all held, and returns their reservations. Where some did not, they
     /// stay, for to be told the same once more changes nothing.
-    async fn first_answers(
+    async fn first_answers<'a>(
         &self,
         tx: &DatabaseTransaction,
-        told: &mut Vec<Told<'_>>,
+        told: &mut Vec<Told<'a>>,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, Problem> {
-        // In one order for all transactions, so that they do not wait for each other in a ring.
-        let mut first: BTreeMap<&str, (usize, String)> = BTreeMap::new();
-        for (place, told) in told.iter().enumerate() {
-            if let Meaning::Answer(answer, sent) = &told.what
-                && told.event.provisions()
-                && let Entry::Vacant(entry) = first.entry(told.id)
-                && let Some(next) = Provisioning::waiting(*sent).after_answer(answer, *sent, now)
-            {
-                entry.insert((place, to_json(&next)?));
-            }
+        // In one order for all transactions, so that they do not wait for each other in a ring. Only the first word of a
+        // reservation: one after a failure must not come before it.
+        let mut words: BTreeMap<&'a str, Option<String>> = BTreeMap::new();
+        for Told { id, event, what } in told.iter() {
+            let Entry::Vacant(entry) = words.entry(*id) else { continue };
+            let next = match what {
+                Meaning::Answer(answer, sent) if event.provisions() => {
+                    Provisioning::waiting(*sent).after_answer(answer, *sent, now)
+                }
+                _ => None,
+            };
+            entry.insert(next.as_ref().map(to_json).transpose()?);
         }
-        let first: Vec<_> = first.into_iter().collect();
+        let first: Vec<_> = words.into_iter().filter_map(|(id, next)| Some((id, next?))).collect();
         let mut held = 0;
         for some in first.chunks(AT_ONCE) {
             let rows = Rows::default()
                 .texts("k", some.iter().map(|(id, _)| *id))
-                .texts("p", some.iter().map(|(_, (_, next))| next.as_str()));
+                .texts("p", some.iter().map(|(_, next)| next.as_str()));
             let (source, values) = self.source(rows);
             let untouched = Provisioning::UNTOUCHED;
             let sql = format!(
@@ -375,12 +377,8 @@ impl Service {
         }
         let ids = first.iter().map(|(id, _)| (*id).to_owned()).collect();
         if held == first.len() as u64 {
-            let done: HashSet<usize> = first.into_iter().map(|(_, (place, _))| place).collect();
-            let mut place = 0;
-            told.retain(|_| {
-                place += 1;
-                !done.contains(&(place - 1))
-            });
+            let mut done: HashSet<&str> = first.iter().map(|(id, _)| *id).collect();
+            told.retain(|told| !done.remove(told.id));
         }
         Ok(ids)
     }
