@@ -4,11 +4,11 @@ use crate::auth::{Grant, TokenError, Tokens};
 use crate::diagnosis::{self, Failure, Phase};
 use crate::guard::{self, Guard};
 use crate::timing::{MARKS, Marks, TimedConnections, TimedSessions};
+use crate::transcript::Writer;
 use crate::{Attempted, Auth, Job, SenderConfig};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use domain::delivery_log::{Attempt, Outcome, ReceivedResponse, SentRequest};
-use domain::webhook::Header;
+use domain::delivery_log::{DiagnosisCode, Outcome};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -115,7 +115,11 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
         }
     };
     let timings = marks.timings();
-    let (status, response, answer, retry_after, mut diagnosis) = match result {
+    let Headers { mut record, shown_secrets, secrets, .. } = sent;
+    for (name, shown) in &shown_secrets {
+        record.header(name.as_str(), shown);
+    }
+    let (status_code, answer, retry_after, mut diagnosis) = match result {
         Ok(received) => {
             let retry_after = received
                 .headers
@@ -125,68 +129,71 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
                 .and_then(|value| domain::retry::parse_retry_after(value, now));
             let diagnosis =
                 diagnosis::of_response(job, received.status, &received.headers, &received.body, received.truncated);
-            let (response, echoed) = shown(&received, &sent.secrets);
+            let echo = write_response(&mut record, &received, &secrets);
             // What is made of it is shown too.
-            let answer = if echoed { Bytes::from(response.body.clone()) } else { received.body };
-            (Some(received.status), Some(response), answer, retry_after, diagnosis)
+            (Some(received.status), echo.map_or(received.body, Bytes::from), retry_after, diagnosis)
         }
-        Err(failure) => (None, None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url.text)),
+        Err(failure) => (None, Bytes::new(), None, diagnosis::of_failure(&failure, &job.url.text)),
     };
-    diagnosis.message = redacted(diagnosis.message.into(), &sent.secrets).into_owned();
-    let outcome =
-        if diagnosis.code == domain::delivery_log::DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
-    let attempt = Attempt {
-        delivery_id: job.delivery_id.clone(),
+    if let Cow::Owned(message) = redacted(Cow::Borrowed(&diagnosis.message), &secrets) {
+        diagnosis.message = message;
+    }
+    let outcome = if diagnosis.code == DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
+    let transcript = record.finish(status_code.is_some(), timings, &diagnosis);
+    Attempted {
         attempt: job.attempt,
         started_at: now,
         outcome,
-        status_code: status,
-        duration_ms: timings.total_ms,
+        status_code,
         timings,
-        request: SentRequest {
-            method: "POST".into(),
-            url: job.url.text.clone(),
-            headers: sent.record,
-            // The job's; whoever shows the record has it.
-            body: String::new(),
-        },
-        response,
         diagnosis,
-    };
-    Attempted { attempt, retry_after, answer }
+        transcript,
+        retry_after,
+        answer,
+    }
 }
 
 /// The request's headers, for the wire and for the record.
 struct Headers {
     wire: HeaderMap,
-    record: Vec<Header>,
-    /// Credentials among them, which a receiver may echo.
+    record: Writer,
+    /// Those that are credentials, as the record shows them; a second token takes the place of the first.
+    shown_secrets: Vec<(HeaderName, Cow<'static, str>)>,
+    /// The credentials, which a receiver may echo.
     secrets: Vec<String>,
 }
 
 impl Headers {
-    fn add(&mut self, name: HeaderName, value: impl Into<String>) {
-        let value = value.into();
-        if let Ok(wire) = HeaderValue::from_str(&value) {
-            self.push(name, wire, value);
+    fn add(&mut self, name: HeaderName, value: &str) {
+        if let Ok(wire) = HeaderValue::from_str(value) {
+            self.record.header(name.as_str(), value);
+            self.wire.append(name, wire);
         }
     }
 
-    fn add_static(&mut self, name: HeaderName, value: &'static str) {
-        self.push(name, HeaderValue::from_static(value), value.to_owned());
+    /// As [`add`](Self::add), without copying what lives as long as the program or was made for this alone.
+    fn push(&mut self, name: HeaderName, wire: HeaderValue) {
+        self.record.header(name.as_str(), wire.to_str().unwrap_or_default());
+        self.wire.append(name, wire);
     }
 
-    fn push(&mut self, name: HeaderName, wire: HeaderValue, value: String) {
-        self.record.push(Header { name: name.as_str().to_owned(), value });
-        self.wire.append(name, wire);
+    fn add_static(&mut self, name: HeaderName, value: &'static str) {
+        self.push(name, HeaderValue::from_static(value));
+    }
+
+    fn add_made(&mut self, name: HeaderName, value: String) {
+        if let Ok(wire) = HeaderValue::try_from(value) {
+            self.push(name, wire);
+        }
     }
 
     fn add_secret(&mut self, name: HeaderName, value: &str) {
         if let Ok(mut wire) = HeaderValue::from_str(value) {
             wire.set_sensitive(true);
-            let shown = if value.starts_with("Bearer ") { format!("Bearer {REDACTED}") } else { REDACTED.to_owned() };
-            self.record.retain(|header| header.name != name.as_str());
-            self.record.push(Header { name: name.as_str().to_owned(), value: shown });
+            let shown =
+                if value.starts_with("Bearer ") { format!("Bearer {REDACTED}").into() } else { REDACTED.into() };
+            self.shown_secrets.retain(|(known, _)| *known != name);
+            self.shown_secrets.push((name.clone(), shown));
             self.secrets.push(value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
             self.wire.insert(name, wire);
         }
@@ -203,23 +210,27 @@ fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
     const ID: HeaderName = HeaderName::from_static("webhook-id");
     const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
     const STANDARD: HeaderName = HeaderName::from_static("webhook-signature");
-    let mut headers =
-        Headers { wire: HeaderMap::with_capacity(16), record: Vec::with_capacity(16), secrets: Vec::new() };
+    let mut headers = Headers {
+        wire: HeaderMap::with_capacity(16),
+        record: Writer::new(&job.url.text),
+        shown_secrets: Vec::new(),
+        secrets: Vec::new(),
+    };
     headers.add_static(http::header::CONTENT_TYPE, "application/json");
-    headers.add(http::header::USER_AGENT, clients.config.user_agent.as_str());
+    headers.add(http::header::USER_AGENT, &clients.config.user_agent);
     if let Some(secret) = job.target.secrets.first() {
-        headers.add(SIGNATURE, domain::signature::sign_body(secret, &job.body));
+        headers.add_made(SIGNATURE, domain::signature::sign_body(secret, &job.body));
     }
     headers.add_static(EVENT, job.event_type.as_str());
     headers.add(DELIVERY, job.delivery_id.as_str());
-    headers.add(ATTEMPT, job.attempt.to_string());
+    headers.push(ATTEMPT, job.attempt.into());
     if job.test {
         headers.add_static(TEST, "true");
     }
     let timestamp = now.timestamp();
     headers.add(ID, job.event_id.as_str());
-    headers.add(TIMESTAMP, timestamp.to_string());
-    headers.add(
+    headers.push(TIMESTAMP, timestamp.into());
+    headers.add_made(
         STANDARD,
         domain::signature::sign_standard(
             &job.target.secrets,
@@ -229,9 +240,15 @@ fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
             &job.body,
         ),
     );
-    for own in &job.target.headers {
+    // Credentials take the place of the administrator's own header of that name.
+    let credential = match &job.target.auth {
+        Auth::None => "",
+        Auth::ApiKey { header, .. } => header,
+        Auth::Oauth2 { .. } => http::header::AUTHORIZATION.as_str(),
+    };
+    for own in job.target.headers.iter().filter(|own| !own.name.eq_ignore_ascii_case(credential)) {
         if let Ok(name) = HeaderName::from_bytes(own.name.as_bytes()) {
-            headers.add(name, own.value.as_str());
+            headers.add(name, &own.value);
         }
     }
     if let Auth::ApiKey { header, key } = &job.target.auth
@@ -330,28 +347,24 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { text }
 }
 
-/// A response fit to be stored and shown, and whether its body echoed a credential.
-fn shown(received: &Received, secrets: &[String]) -> (ReceivedResponse, bool) {
+/// Writes a response as it may be stored and shown. Returns its body where that echoed a credential, without it.
+fn write_response(record: &mut Writer, received: &Received, secrets: &[String]) -> Option<String> {
+    record.response(received.version, received.status);
+    for (name, value) in received.headers.iter().take(100) {
+        // A receiver's cookies are its own secrets.
+        if *name == http::header::SET_COOKIE {
+            record.header(name.as_str(), REDACTED);
+            continue;
+        }
+        let value = redacted(text(value.as_bytes()), secrets);
+        let cut = if value.len() > MAX_HEADER { value.char_indices().nth(MAX_HEADER) } else { None };
+        record.header(name.as_str(), cut.map_or(&*value, |(end, _)| &value[..end]));
+    }
     let plain = text(&received.body);
     let body = redacted(Cow::Borrowed(&*plain), secrets);
-    let echoed = matches!(body, Cow::Owned(_));
-    let headers = received.headers.iter().take(100).map(|(name, value)| Header {
-        name: name.as_str().to_owned(),
-        // A receiver's cookies are its own secrets.
-        value: if *name == http::header::SET_COOKIE {
-            REDACTED.into()
-        } else {
-            match redacted(text(value.as_bytes()), secrets) {
-                long if long.len() > MAX_HEADER => long.chars().take(MAX_HEADER).collect(),
-                short => short.into_owned(),
-            }
-        },
-    });
-    let response = ReceivedResponse {
-        version: received.version.into(),
-        headers: headers.collect(),
-        body: body.into_owned(),
-        truncated: received.truncated,
-    };
-    (response, echoed)
+    record.body(&body, received.truncated);
+    match body {
+        Cow::Owned(body) => Some(body),
+        Cow::Borrowed(_) => None,
+    }
 }

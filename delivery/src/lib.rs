@@ -5,9 +5,13 @@ mod diagnosis;
 mod exchange;
 mod guard;
 mod timing;
+mod transcript;
+
+pub use transcript::{Read, Transcript};
 
 use bytes::Bytes;
-use domain::delivery_log::Attempt;
+use chrono::{DateTime, Utc};
+use domain::delivery_log::{Attempt, Diagnosis, Outcome, Timings};
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
@@ -68,7 +72,8 @@ impl Destination {
     /// Reads a full URL.
     pub fn new(text: impl Into<String>) -> Arc<Self> {
         let text = text.into();
-        Arc::new(Self { url: url::Url::parse(&text).ok(), text })
+        // Line ends are no part of a URL (WHATWG URL §4.4), and would break its line of the record.
+        Arc::new(Self { url: url::Url::parse(&text).ok(), text: text.replace(['\n', '\r'], "") })
     }
 }
 
@@ -95,12 +100,43 @@ pub struct Job {
 
 /// What came of an attempt.
 pub struct Attempted {
+    /// 1, 2, 3, …
+    pub attempt: u32,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The response's status code.
+    pub status_code: Option<u16>,
+    /// How long it took.
+    pub timings: Timings,
+    /// What it means.
+    pub diagnosis: Diagnosis,
     /// The record, secrets redacted.
-    pub attempt: Attempt,
+    pub transcript: Transcript,
     /// The receiver's wish (429, 503).
     pub retry_after: Option<chrono::Duration>,
     /// The raw body of the response, at most 64 KiB; empty when none came.
     pub answer: Bytes,
+}
+
+impl Attempted {
+    /// The attempt as it is shown, without the request's body.
+    pub fn shown(&self, delivery: DeliveryId) -> Option<Attempt> {
+        let Read { request, response, timings, diagnosis } = self.transcript.read()?;
+        Some(Attempt {
+            delivery_id: delivery,
+            attempt: self.attempt,
+            started_at: self.started_at,
+            outcome: self.outcome,
+            status_code: self.status_code,
+            duration_ms: timings.total_ms,
+            timings,
+            request,
+            response,
+            diagnosis,
+        })
+    }
 }
 
 /// What a sender is made with.
@@ -130,7 +166,7 @@ impl Sender {
     }
 
     /// Makes one attempt; never fails, for a failure is what it records. `now` is the wall-clock time of its start.
-    pub async fn attempt(&self, job: &Job, now: chrono::DateTime<chrono::Utc>) -> Attempted {
+    pub async fn attempt(&self, job: &Job, now: DateTime<Utc>) -> Attempted {
         exchange::attempt(&self.inner, job, now).await
     }
 }

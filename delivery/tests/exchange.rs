@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{any, post};
 use delivery::{Attempted, Auth, Destination, Job, Sender, SenderConfig, Target};
-use domain::delivery_log::{DiagnosisCode as Code, Outcome};
+use domain::delivery_log::{Attempt, DiagnosisCode as Code, Outcome};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::signature::Secret;
@@ -53,11 +53,21 @@ fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> Job {
     }
 }
 
-async fn attempt(sender: &Sender, job: &Job) -> Attempted {
-    sender.attempt(job, chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap()).await
+/// An attempt as it is shown, and what else came of it.
+struct Done {
+    attempt: Attempt,
+    retry_after: Option<chrono::Duration>,
+    answer: Bytes,
 }
 
-async fn try_url(url: &str) -> Attempted {
+async fn attempt(sender: &Sender, job: &Job) -> Done {
+    let done = sender.attempt(job, chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap()).await;
+    let attempt = done.shown("dlv_1".into()).unwrap();
+    let Attempted { retry_after, answer, .. } = done;
+    Done { attempt, retry_after, answer }
+}
+
+async fn try_url(url: &str) -> Done {
     attempt(&sender(true, Duration::from_secs(5)), &job(url)).await
 }
 

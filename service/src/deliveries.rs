@@ -4,6 +4,7 @@ use crate::Service;
 use crate::catalogue::page_of;
 use crate::outbox::{AT_ONCE, INTO_OUTBOX, Rows};
 use crate::store::{cursor, db_problem, get, json, time};
+use delivery::{Read, Transcript};
 use domain::Problem;
 use domain::access::{Action, Actor, may};
 use domain::delivery_log::*;
@@ -45,6 +46,35 @@ fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
         redelivery_of: get::<Option<String>>(row, "redelivery_of")?.map(DeliveryId),
     };
     Ok((get(row, "seq")?, summary))
+}
+
+/// An attempt of the log, without the request's body.
+fn recorded(row: &QueryResult, delivery: &DeliveryId) -> Result<Attempt, Problem> {
+    let record: String = get(row, "record")?;
+    // As they were before there were transcripts.
+    if record.starts_with('{') {
+        return json(&record);
+    }
+    let Some(Read { request, response, timings, diagnosis }) = Transcript::stored(record).read() else {
+        tracing::error!(%delivery, "the record of an attempt cannot be read");
+        return Err(Problem::internal());
+    };
+    Ok(Attempt {
+        delivery_id: delivery.clone(),
+        attempt: get::<i32>(row, "attempt")? as u32,
+        started_at: time(get(row, "started_at")?),
+        outcome: if get::<String>(row, "outcome")? == Outcome::Succeeded.as_str() {
+            Outcome::Succeeded
+        } else {
+            Outcome::Failed
+        },
+        status_code: get::<Option<i32>>(row, "status_code")?.map(|code| code as u16),
+        duration_ms: get(row, "duration_ms")?,
+        timings,
+        request,
+        response,
+        diagnosis,
+    })
 }
 
 /// The conditions of a filter, with their values appended.
@@ -149,11 +179,10 @@ impl Service {
         let row = rows.first().ok_or_else(|| Problem::not_found("delivery"))?;
         let (seq, delivery) = summary(row)?;
         let body: String = get(row, "body")?;
-        let rows =
-            self.rows("SELECT record FROM attempts WHERE delivery_seq = $1 ORDER BY attempt", [seq.into()]).await?;
-        let mut attempt_log = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let mut attempt: Attempt = json(&get::<String>(row, "record")?)?;
+        let sql = "SELECT attempt, started_at, outcome, status_code, duration_ms, record FROM attempts WHERE delivery_seq = $1 ORDER BY attempt";
+        let mut attempt_log = Vec::new();
+        for row in &self.rows(sql, [seq.into()]).await? {
+            let mut attempt = recorded(row, &delivery.id)?;
             attempt.request.body.clone_from(&body);
             attempt_log.push(attempt);
         }

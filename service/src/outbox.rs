@@ -127,18 +127,19 @@ pub struct Finished {
     diagnosis: Diagnosis,
     retry_after: Option<Duration>,
     answer: bytes::Bytes,
-    /// Its row, written where the attempt was made, while it is at hand: many wait for the database at once.
-    row: Result<AttemptRow, Problem>,
+    /// Its row.
+    row: AttemptRow,
     ended: DateTime<Utc>,
 }
 
 impl Finished {
     /// Joins a claim with what came of it; the webhook has room for another request from here on.
-    pub fn new(mut claim: Claimed, attempted: delivery::Attempted, ended: DateTime<Utc>) -> Self {
-        let delivery::Attempted { attempt, retry_after, answer } = attempted;
-        claim.permit.end_request(attempt.status_code.is_some());
-        let row = AttemptRow::new(claim.lease.seq, claim.config.id, "", &attempt);
-        Self { claim, outcome: attempt.outcome, diagnosis: attempt.diagnosis, retry_after, answer, row, ended }
+    pub fn new(mut claim: Claimed, mut attempted: delivery::Attempted, ended: DateTime<Utc>) -> Self {
+        claim.permit.end_request(attempted.status_code.is_some());
+        let record = std::mem::take(&mut attempted.transcript);
+        let row = AttemptRow::new(claim.lease.seq, claim.config.id, "", &attempted, record);
+        let delivery::Attempted { outcome, diagnosis, retry_after, answer, .. } = attempted;
+        Self { claim, outcome, diagnosis, retry_after, answer, row, ended }
     }
 
     /// The claim's lease.
@@ -155,9 +156,7 @@ impl Finished {
     pub fn forget_what_was_said(&mut self) {
         self.diagnosis.message = "What the receiver answered could not be kept.".into();
         self.answer = bytes::Bytes::new();
-        if let Ok(row) = &mut self.row {
-            row.forget_response(&self.diagnosis);
-        }
+        self.row.forget_response(&self.diagnosis);
     }
 }
 

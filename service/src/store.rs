@@ -95,7 +95,8 @@ impl Connections {
 const NO_JIT: &str = "SET jit = off";
 /// A queue grows from nothing and shrinks to nothing within seconds, and statistics lag behind: a plan made for an empty
 /// table reads the full one from end to end, for each batch. Along the indexes, whatever there is.
-const ALONG_INDEXES: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+/// Nor can a plan be better for knowing the batch, and making one copies all of it.
+const ALONG_INDEXES: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan";
 /// A claim takes the first of an index, without reading the rest. And a claim that a crash of the server undoes was never
 /// made, so that nobody need wait for the disk.
 const CLAIMS: &str = "SET enable_bitmapscan = off; SET enable_sort = off; SET synchronous_commit = off";
@@ -149,7 +150,9 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
         .busy_timeout(Duration::from_secs(10))
         .pragma("cache_size", "-32000")
         .pragma("journal_size_limit", "67108864")
-        .statement_cache_capacity(256);
+        .statement_cache_capacity(256)
+        // What a claim reads, without waiting for its reader in between.
+        .row_buffer_size(512);
     let options = sqlx::ConnectOptions::disable_statement_logging(options);
     let pool = |size: u32, options: sqlx::sqlite::SqliteConnectOptions| {
         sqlx::sqlite::SqlitePoolOptions::new()
@@ -172,7 +175,7 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
             .connect_with(options)
     };
     // The writer first: it makes the file and switches it to WAL.
-    let writer = options.clone().pragma("temp_store", "memory").row_buffer_size(512);
+    let writer = options.clone().pragma("temp_store", "memory");
     let write = pool(1, writer).await.map_err(away)?;
     let read = pool(4, options).await.map_err(away)?;
     let wrap = sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool;

@@ -479,7 +479,8 @@ impl Service {
             test: true,
             body: bytes::Bytes::from(body_text.clone().into_bytes()),
         };
-        let mut attempt = self.inner.sender.attempt(&job, now).await.attempt;
+        let attempted = self.inner.sender.attempt(&job, now).await;
+        let mut attempt = attempted.shown(delivery_id.clone()).ok_or_else(Problem::internal)?;
         let ended = self.now();
         let status =
             if attempt.outcome == Outcome::Succeeded { DeliveryStatus::Succeeded } else { DeliveryStatus::Failed };
@@ -505,7 +506,9 @@ impl Service {
         ];
         let sql = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, problem, created_at, updated_at, ended_at, failed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, 1, $10, $11, $12, $13, $14, $14, $15) RETURNING seq";
         let row = tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
-        self.insert_attempts(&tx, vec![AttemptRow::new(get(&row, "seq")?, id, "test", &attempt)?], Taken::Keep).await?;
+        let record = attempted.transcript.clone();
+        let row = AttemptRow::new(get(&row, "seq")?, id, "test", &attempted, record);
+        self.insert_attempts(&tx, vec![row], Taken::Keep).await?;
         tx.commit().await.map_err(db_problem)?;
         attempt.request.body = body_text;
         self.announce(vec![Change::Delivery(Box::new(DeliverySummary {

@@ -32,6 +32,8 @@ const GATHER: Duration = Duration::from_millis(2);
 const LOAD: usize = 16;
 /// How long a stopping dispatcher waits for what is under way; then it hands the rest back.
 const GRACE: Duration = Duration::from_secs(10);
+/// What is left of attempts that ended is cleared away after this long at the latest.
+const CLEAR: Duration = Duration::from_millis(250);
 /// A lease is renewed this often; it lasts the time-out and 15 s more.
 const RENEW: Duration = Duration::from_secs(10);
 /// Times that the database may refuse a batch before its results are recorded one by one.
@@ -109,8 +111,10 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
             () = cancel.cancelled() => break,
             Some(claims) = lane.recv() => send(&mut attempts, claims),
             Some(claims) = claimed.recv() => send(&mut attempts, claims),
-            Some(_) = attempts.join_next(), if !attempts.is_empty() => {}
+            // Those that ended are cleared away together: to be woken for each would cost more than it frees.
+            () = tokio::time::sleep(CLEAR), if !attempts.is_empty() => {}
         }
+        while attempts.try_join_next().is_some() {}
     }
     service.close_lane();
     lane.close();

@@ -8,7 +8,7 @@ use domain::delivery_log::DeliveryStatus;
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::live::Change;
-use sea_orm::{ConnectionTrait as _, QueryResult};
+use sea_orm::{ConnectionTrait as _, QueryResult, TryGetableMany as _};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -20,6 +20,10 @@ pub struct Claim {
     /// Whether more may be due that had no room: claim again when requests end.
     pub more: bool,
 }
+
+/// What a claim reads, in this order: by place, for a look by name costs more than the value.
+const COLUMNS: &str = "o.seq, o.attempts, o.ordering_key, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of";
+type Row = (i64, i32, String, String, String, String, WebhookId, Option<String>, String, i64, Option<String>);
 
 impl Service {
     /// Claims due deliveries for `owner`: for each enabled webhook at most what it has room for, oldest due first, never
@@ -58,15 +62,27 @@ impl Service {
         let mut items = Vec::with_capacity(rows.len());
         let mut homeless = Vec::new();
         let total = rows.len();
-        for row in rows {
-            let webhook_id: WebhookId = get(&row, "webhook_id")?;
-            let lease = Lease { seq: get(&row, "seq")?, token: token.clone() };
+        for row in &rows {
+            let (
+                seq,
+                attempt,
+                ordering_key,
+                id,
+                event_id,
+                event_type,
+                webhook_id,
+                reservation_id,
+                body,
+                at,
+                redelivery,
+            ) = Row::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
+            let lease = Lease { seq, token: token.clone() };
             *taken.entry(webhook_id).or_default() += 1;
-            let attempt = get::<i32>(&row, "attempts")? as u32;
+            let attempt = attempt as u32;
             // Since the room was asked for, the direct lane may have taken it: then it goes back.
             let permit = configs.get(webhook_id).and_then(|config| slots.try_take(config, now, attempt > 1));
             let (Some(config), Some(permit), Some(event_type)) =
-                (configs.get(webhook_id), permit, EventType::parse(&get::<String>(&row, "event_type")?))
+                (configs.get(webhook_id), permit, EventType::parse(&event_type))
             else {
                 homeless.push(lease);
                 continue;
@@ -76,18 +92,18 @@ impl Service {
                 job: delivery::Job {
                     target: config.target(now),
                     url: config.url(event_type),
-                    delivery_id: DeliveryId(get(&row, "id")?),
-                    event_id: EventId(get(&row, "event_id")?),
+                    delivery_id: DeliveryId(id),
+                    event_id: EventId(event_id),
                     event_type,
                     attempt,
                     test: false,
-                    body: body_bytes(get(&row, "body")?),
+                    body: body_bytes(body),
                 },
                 config: config.clone(),
-                ordering_key: get(&row, "ordering_key")?,
-                reservation_id: get(&row, "reservation_id")?,
-                created_at: time(get(&row, "created_at")?),
-                redelivery_of: get::<Option<String>>(&row, "redelivery_of")?.map(DeliveryId),
+                ordering_key,
+                reservation_id,
+                created_at: time(at),
+                redelivery_of: redelivery.map(DeliveryId),
                 permit,
             });
         }
@@ -143,8 +159,7 @@ impl Service {
                SELECT o.seq FROM outbox o WHERE o.webhook_id = r.id AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
              taken AS MATERIALIZED (UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
                WHERE o.seq = ANY(ARRAY(SELECT seq FROM due)) RETURNING o.seq, o.attempts, o.ordering_key)
-             SELECT t.seq, t.attempts, t.ordering_key, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of
-             FROM taken t JOIN deliveries d ON d.seq = t.seq",
+             SELECT {COLUMNS} FROM taken o JOIN deliveries d ON d.seq = o.seq",
             Self::due(first_only)
         );
         let lease = at + self.lease().num_milliseconds();
@@ -174,30 +189,39 @@ impl Service {
         if room.is_empty() {
             return Ok(Vec::new());
         }
+        // Found and read beside the writer, who is needed only for the leases.
         let sql = format!(
-            "UPDATE outbox SET attempts = attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2 WHERE seq IN (
-               SELECT o.seq FROM outbox o WHERE o.webhook_id = $1 AND {} ORDER BY o.due_at, o.seq LIMIT $5)",
+            "SELECT {COLUMNS} FROM (SELECT o.seq, o.attempts + 1 AS attempts, o.ordering_key FROM outbox o WHERE o.webhook_id = $1 AND {} ORDER BY o.due_at, o.seq LIMIT $3) o CROSS JOIN deliveries d ON d.seq = o.seq",
             Self::due(first_only)
         );
-        let lease = at + self.lease().num_milliseconds();
-        let mut taken = 0;
-        let mut of: Vec<WebhookId> = Vec::with_capacity(room.len());
-        let tx = self.write_tx().await?;
+        let mut rows = Vec::new();
         let share = (limit / room.len() as u32).max(1);
         for (id, free) in self.in_turn(room) {
-            let left = u64::from(limit).saturating_sub(taken).min(free.min(share).into());
+            let left = u64::from(limit).saturating_sub(rows.len() as u64).min(free.min(share).into());
             if left == 0 {
                 break;
             }
-            let values = [id.into(), at.into(), lease.into(), token.into(), (left as i64).into()];
-            taken += tx.execute_raw(self.sql(sql.clone(), values)).await.map_err(db_problem)?.rows_affected();
-            of.push(id);
+            rows.extend(self.rows(sql.clone(), [id.into(), at.into(), (left as i64).into()]).await?);
         }
-        let sql = "SELECT o.seq, o.attempts, o.ordering_key, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of
-             FROM json_each($1) r CROSS JOIN outbox o ON o.webhook_id = r.value AND o.due_at <= $2 AND o.lease_owner = $3 CROSS JOIN deliveries d ON d.seq = o.seq";
-        let values = [to_json(&of)?.into(), at.into(), token.into()];
-        let rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        tx.commit().await.map_err(db_problem)?;
+        // What is no longer as it was read is not taken: cancelled, or taken by another process and put back.
+        let mut attempts = serde_json::Map::with_capacity(rows.len());
+        for row in &rows {
+            let (seq, attempt) = <(i64, i32)>::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
+            attempts.insert(seq.to_string(), (attempt - 1).into());
+        }
+        let sql = "UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $2, lease_owner = $3, updated_at = $4
+             FROM json_each($1) r WHERE o.seq = CAST(r.key AS INTEGER) AND o.attempts = r.value AND o.lease_owner IS NULL";
+        let lease = at + self.lease().num_milliseconds();
+        let values = [to_json(&attempts)?.into(), lease.into(), token.into(), at.into()];
+        let taken = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
+        if taken == rows.len() as u64 {
+            return Ok(rows);
+        }
+        let mut ours = HashSet::new();
+        for row in self.rows("SELECT seq FROM outbox WHERE lease_owner = $1", [token.into()]).await? {
+            ours.insert(get::<i64>(&row, "seq")?);
+        }
+        rows.retain(|row| row.try_get_by_index(0).is_ok_and(|seq: i64| ours.contains(&seq)));
         Ok(rows)
     }
 }

@@ -74,11 +74,9 @@ impl Service {
         let mut recorded = Recorded::default();
         let now = self.now();
         // As much as can be is done before the transaction, which others may wait for.
-        let results = batch.iter().map(|finished| finished.row.as_ref().map_err(Clone::clone));
-        let results = results.collect::<Result<Vec<_>, _>>()?;
         let mut ends = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
-        for (finished, result) in batch.iter().zip(&results) {
+        for finished in batch {
             let claim = &finished.claim;
             let gone = finished.diagnosis.code == DiagnosisCode::Gone;
             let (status, due) = if finished.outcome == Outcome::Succeeded {
@@ -91,7 +89,7 @@ impl Service {
                 }
             };
             ends.push((status, due));
-            rows.push(result.of(status.as_str()));
+            rows.push(finished.row.of(status.as_str()));
         }
         let tx = self.record_tx().await?;
         let Some(ours) = self.end_leases(&tx, pass, batch, &ends, now).await? else {
@@ -122,7 +120,7 @@ impl Service {
             let at = now.timestamp_millis();
             let rows = Rows::default()
                 .ints("n", updates.iter().map(|(finished, _)| finished.claim.lease.seq))
-                .texts("status", updates.iter().map(|(_, status)| status.as_str()))
+                .words("status", updates.iter().map(|(_, status)| status.as_str()))
                 .ints("attempts", attempts.iter().map(|row| row.attempt.into()))
                 .ints("status_code", attempts.iter().map(|row| row.status_code.unwrap_or_default().into()))
                 .reals("duration_ms", attempts.iter().map(|row| row.duration_ms))
@@ -151,7 +149,7 @@ impl Service {
         let mut changes = Vec::new();
         let mut told: Vec<Told<'_>> = Vec::new();
         let mut freed = Vec::new();
-        for (((finished, result), (status, due)), moves) in batch.iter().zip(&results).zip(&ends).zip(&moves) {
+        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
             if !moves {
                 metrics::counter!("berth_results_without_lease_total").increment(1);
                 continue;
@@ -159,9 +157,9 @@ impl Service {
             let event = finished.claim.job.event_type;
             let what = match status {
                 DeliveryStatus::Succeeded => {
-                    let code = result.status_code.unwrap_or_default();
+                    let code = finished.row.status_code.unwrap_or_default();
                     let answer = ReceiverAnswer::read(event, code, &finished.answer);
-                    Some(Meaning::Answer(Box::new(answer), time(result.started_at)))
+                    Some(Meaning::Answer(Box::new(answer), time(finished.row.started_at)))
                 }
                 DeliveryStatus::Failed => Some(Meaning::Failure(&finished.diagnosis.message)),
                 _ => None,
@@ -192,7 +190,8 @@ impl Service {
             tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.is_some()
         };
         tx.commit().await.map_err(db_problem)?;
-        for (((finished, result), (status, due)), moves) in batch.iter().zip(&results).zip(&ends).zip(&moves) {
+        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
+            let result = &finished.row;
             let succeeded = finished.outcome == Outcome::Succeeded;
             let label = if succeeded { "succeeded" } else { "failed" };
             metrics::counter!("berth_attempts_total", "outcome" => label).increment(1);

@@ -2,9 +2,10 @@
 
 use super::Lease;
 use crate::Service;
-use crate::store::{db_problem, is_unique_violation, to_json};
+use crate::store::{db_problem, is_unique_violation};
+use delivery::{Attempted, Transcript};
 use domain::Problem;
-use domain::delivery_log::{Attempt, Diagnosis, Outcome};
+use domain::delivery_log::Diagnosis;
 use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
 
@@ -22,6 +23,7 @@ enum Column {
     Ints(Vec<i64>),
     Reals(Vec<f64>),
     Texts(Vec<String>),
+    Words(Vec<&'static str>),
 }
 
 impl Column {
@@ -30,6 +32,7 @@ impl Column {
             Self::Ints(ints) => ints.len(),
             Self::Reals(reals) => reals.len(),
             Self::Texts(texts) => texts.len(),
+            Self::Words(words) => words.len(),
         }
     }
 }
@@ -53,6 +56,11 @@ impl Rows {
     /// A column of texts.
     pub(crate) fn texts<T: Into<String>>(self, name: &'static str, values: impl IntoIterator<Item = T>) -> Self {
         self.with(name, Column::Texts(values.into_iter().map(Into::into).collect()))
+    }
+
+    /// A column of words of this program. Mostly all rows have the same: then it stands in the statement, once.
+    pub(crate) fn words(self, name: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
+        self.with(name, Column::Words(values.into_iter().collect()))
     }
 
     /// Leases: `n` is the place in the outbox, `lease` the token.
@@ -80,23 +88,29 @@ pub(crate) struct AttemptRow {
     pub(super) status_code: Option<u16>,
     pub(super) duration_ms: f64,
     pub(super) delivery_status: &'static str,
-    record: String,
+    record: Transcript,
 }
 
 impl AttemptRow {
     /// `status` says what became of the delivery by it: its status, `superseded` or `test`.
-    pub(crate) fn new(seq: i64, webhook: WebhookId, status: &'static str, attempt: &Attempt) -> Result<Self, Problem> {
-        Ok(Self {
+    pub(crate) fn new(
+        seq: i64,
+        webhook: WebhookId,
+        status: &'static str,
+        attempted: &Attempted,
+        record: Transcript,
+    ) -> Self {
+        Self {
             delivery_seq: seq,
-            attempt: attempt.attempt,
+            attempt: attempted.attempt,
             webhook_id: webhook,
-            started_at: attempt.started_at.timestamp_millis(),
-            outcome: if attempt.outcome == Outcome::Succeeded { "succeeded" } else { "failed" },
-            status_code: attempt.status_code,
-            duration_ms: attempt.duration_ms,
+            started_at: attempted.started_at.timestamp_millis(),
+            outcome: attempted.outcome.as_str(),
+            status_code: attempted.status_code,
+            duration_ms: attempted.timings.total_ms,
             delivery_status: status,
-            record: to_json(attempt)?,
-        })
+            record,
+        }
     }
 
     /// The same row, with what became of the delivery by it.
@@ -106,13 +120,7 @@ impl AttemptRow {
 
     /// Makes the record one without a response.
     pub(super) fn forget_response(&mut self, diagnosis: &Diagnosis) {
-        if let Ok(mut attempt) = crate::store::json::<Attempt>(&self.record) {
-            attempt.response = None;
-            attempt.diagnosis = diagnosis.clone();
-            if let Ok(record) = to_json(&attempt) {
-                self.record = record;
-            }
-        }
+        self.record = self.record.without_response(diagnosis);
     }
 }
 
@@ -133,39 +141,57 @@ impl Service {
     /// whose first column is NULL are none.
     pub(crate) fn source(&self, rows: Rows) -> (String, Vec<Value>) {
         let Rows { columns } = rows;
+        let padded = padded(columns.first().map_or(0, |(_, column)| column.len()));
+        let mut named = Vec::with_capacity(columns.len());
+        let mut varied = Vec::with_capacity(columns.len());
+        for (name, column) in columns {
+            match column {
+                Column::Words(words) => match words.first() {
+                    Some(first) if words.iter().all(|word| word == first) => named.push(format!("'{first}' AS {name}")),
+                    _ => varied.push((name, Column::Texts(words.into_iter().map(str::to_owned).collect()))),
+                },
+                column => varied.push((name, column)),
+            }
+        }
+        let width = varied.len();
         if self.is_postgres() {
-            let mut arrays = Vec::with_capacity(columns.len());
-            let mut names = Vec::with_capacity(columns.len());
-            let mut values = Vec::with_capacity(columns.len());
-            for (n, (name, column)) in columns.into_iter().enumerate() {
+            let mut arrays = Vec::with_capacity(width);
+            let mut values = Vec::with_capacity(width);
+            for (n, (name, column)) in varied.into_iter().enumerate() {
                 let (kind, value) = match column {
                     Column::Ints(ints) => ("bigint", ints.into()),
                     Column::Reals(reals) => ("double precision", reals.into()),
                     Column::Texts(texts) => ("text", texts.into()),
+                    Column::Words(_) => continue,
                 };
                 arrays.push(format!("${}::{kind}[]", n + 1));
-                names.push(name);
+                named.push(format!("u{n} AS {name}"));
                 values.push(value);
             }
-            return (format!("unnest({}) AS r({})", arrays.join(", "), names.join(", ")), values);
+            let places: Vec<_> = (0..width).map(|n| format!("u{n}")).collect();
+            let source = format!(
+                "(SELECT {} FROM unnest({}) AS u({})) AS r",
+                named.join(", "),
+                arrays.join(", "),
+                places.join(", ")
+            );
+            return (source, values);
         }
-        let padded = padded(columns.first().map_or(0, |(_, column)| column.len()));
-        let width = columns.len();
-        let mut names = Vec::with_capacity(width);
         let mut values = vec![Value::BigInt(None); padded * width];
-        for (n, (name, column)) in columns.into_iter().enumerate() {
-            names.push(format!("column{} AS {name}", n + 1));
+        for (n, (name, column)) in varied.into_iter().enumerate() {
+            named.push(format!("column{} AS {name}", n + 1));
             let places = values.iter_mut().skip(n).step_by(width);
             match column {
                 Column::Ints(ints) => ints.into_iter().zip(places).for_each(|(int, place)| *place = int.into()),
                 Column::Reals(reals) => reals.into_iter().zip(places).for_each(|(real, place)| *place = real.into()),
                 Column::Texts(texts) => texts.into_iter().zip(places).for_each(|(text, place)| *place = text.into()),
+                Column::Words(_) => {}
             }
         }
         // Without numbers: the driver looks each numbered one up among all of them.
         let row = format!("({})", vec!["?"; width].join(","));
         let source =
-            format!("(SELECT {} FROM (VALUES {})) AS r", names.join(", "), vec![row.as_str(); padded].join(","));
+            format!("(SELECT {} FROM (VALUES {})) AS r", named.join(", "), vec![row.as_str(); padded].join(","));
         (source, values)
     }
 
@@ -191,11 +217,11 @@ impl Service {
             .ints("attempt", rows.iter().map(|row| row.attempt.into()))
             .ints("webhook_id", rows.iter().map(|row| row.webhook_id))
             .ints("started_at", rows.iter().map(|row| row.started_at))
-            .texts("outcome", rows.iter().map(|row| row.outcome))
+            .words("outcome", rows.iter().map(|row| row.outcome))
             .ints("status_code", rows.iter().map(|row| row.status_code.unwrap_or_default().into()))
             .reals("duration_ms", rows.iter().map(|row| row.duration_ms))
-            .texts("delivery_status", rows.iter().map(|row| row.delivery_status))
-            .texts("record", rows.into_iter().map(|row| row.record));
+            .words("delivery_status", rows.iter().map(|row| row.delivery_status))
+            .texts("record", rows.into_iter().map(|row| row.record.into_text()));
         let (source, values) = self.source(columns);
         let sql = format!(
             "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT r.delivery_seq, r.attempt, r.webhook_id, r.started_at, r.outcome, NULLIF(r.status_code, 0), r.duration_ms, r.delivery_status, r.record FROM {source} WHERE r.delivery_seq IS NOT NULL{conflict}"
