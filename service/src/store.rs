@@ -96,7 +96,7 @@ const NO_JIT: &str = "SET jit = off";
 /// A queue grows from nothing and shrinks to nothing within seconds, and statistics lag behind: a plan made for an empty
 /// table reads the full one from end to end, for each batch. Along the indexes, whatever there is.
 /// Nor can a plan be better for knowing the batch, and making one copies all of it.
-const ALONG_INDEXES: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan";
+const ALONG_INDEXES: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_memoize = off; SET plan_cache_mode = force_generic_plan";
 /// A claim takes the first of an index, without reading the rest. And a claim that a crash of the server undoes was never
 /// made, so that nobody need wait for the disk.
 const CLAIMS: &str = "SET enable_bitmapscan = off; SET enable_sort = off; SET synchronous_commit = off";

@@ -1187,6 +1187,48 @@ async fn a_locked_row_is_passed_over_on_postgres() {
     assert_eq!(round(&t, &owner).await, 1);
 }
 
+/// Renewing waits for nobody: who records holds rows and waits for others, and a ring of the two would stand for a second.
+#[tokio::test]
+async fn renewing_passes_over_what_is_being_recorded_on_postgres() {
+    if postgres().is_none() {
+        return;
+    }
+    let t = open(Engine::Postgres).await;
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    t.booking(&s.alice, s.resource, 2, 3).await;
+    let claims = t.claim(&t.new_owner(), 10).await.unwrap().items;
+    let leases: Vec<Lease> = claims.iter().map(|claim| claim.lease.clone()).collect();
+    let database = t.database().await;
+    let recording = sea_orm::TransactionTrait::begin(&database).await.unwrap();
+    recording.execute_unprepared("DELETE FROM outbox WHERE seq = (SELECT MIN(seq) FROM outbox)").await.unwrap();
+    t.clock.advance(Duration::seconds(10));
+    // It would wait for ever here.
+    t.renew(&leases).await.unwrap();
+    recording.commit().await.unwrap();
+    t.clock.advance(Duration::seconds(10));
+    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0, "the other one was renewed");
+    assert_eq!(t.deliveries(&s.root, all()).await.iter().filter(|delivery| delivery.status == Sending).count(), 1);
+}
+
+/// What was recorded before there were transcripts is shown as before.
+#[tokio::test]
+async fn a_record_of_before_is_shown() {
+    let t = open(Engine::Sqlite).await;
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    settle(&t).await;
+    let id = t.deliveries(&s.root, all()).await[0].id.clone();
+    let shown = t.delivery(&s.root, &id).await;
+    let database = t.database().await;
+    for (record, readable) in [(serde_json::to_string(&shown.attempt_log[0]).unwrap(), true), ("POST".into(), false)] {
+        let sql = "UPDATE attempts SET record = $1";
+        let statement = sea_orm::Statement::from_sql_and_values(sea_orm::DbBackend::Sqlite, sql, [record.into()]);
+        database.execute_raw(statement).await.unwrap();
+        assert_eq!(t.get_delivery(&s.root, &id).await.ok(), readable.then(|| shown.clone()));
+    }
+}
+
 /// A receiver that does not answer holds its own places and nobody else's.
 #[tokio::test]
 async fn a_slow_receiver_delays_only_itself() {

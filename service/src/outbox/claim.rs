@@ -134,12 +134,12 @@ impl Service {
         turn
     }
 
-    /// What a claimable entry `o` is, beside its webhook. The first of its ordering key: asked entry by entry, so that the
-    /// database cannot think of comparing all with all.
+    /// What a claimable entry `o` is, beside its webhook. None of its ordering key is before it: asked entry by entry, so that
+    /// the database cannot think of comparing all with all, and answered by the index alone.
     fn due(first_only: bool) -> String {
         let first = if first_only { " AND o.attempts = 0" } else { "" };
         format!(
-            "{WAITING} AND o.due_at <= $2{first} AND o.seq = (SELECT MIN(e.seq) FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key)"
+            "{WAITING} AND o.due_at <= $2{first} AND (SELECT 1 FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key AND e.seq < o.seq LIMIT 1) IS NULL"
         )
     }
 
@@ -151,14 +151,15 @@ impl Service {
         room: &BTreeMap<WebhookId, u32>,
         first_only: bool,
     ) -> Result<Vec<QueryResult>, Problem> {
+        // Locked rows stay where they are, so that the lease finds them by their place.
         let room: Vec<_> = self.in_turn(room).into_iter().map(|(id, free)| json!({"id": id, "free": free})).collect();
         let sql = format!(
             "WITH r AS MATERIALIZED (SELECT r.id, LEAST(r.free, GREATEST(1, $5 / COUNT(*) OVER ())) AS share FROM json_to_recordset($1::json) AS r(id bigint, free bigint)
                WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = r.id AND {WAITING} AND o.due_at <= $2)),
-             due AS MATERIALIZED (SELECT q.seq FROM r CROSS JOIN LATERAL (
-               SELECT o.seq FROM outbox o WHERE o.webhook_id = r.id AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
+             due AS MATERIALIZED (SELECT q.place FROM r CROSS JOIN LATERAL (
+               SELECT o.ctid AS place FROM outbox o WHERE o.webhook_id = r.id AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
              taken AS MATERIALIZED (UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
-               WHERE o.seq = ANY(ARRAY(SELECT seq FROM due)) RETURNING o.seq, o.attempts, o.ordering_key)
+               WHERE o.ctid = ANY(ARRAY(SELECT place FROM due)) RETURNING o.seq, o.attempts, o.ordering_key)
              SELECT {COLUMNS} FROM taken o JOIN deliveries d ON d.seq = o.seq",
             Self::due(first_only)
         );

@@ -8,7 +8,9 @@ use domain::Problem;
 use sea_orm::ConnectionTrait as _;
 
 impl Service {
-    /// Renews leases that still hold.
+    /// Renews leases that still hold. One whose row is locked is passed over: its end is being recorded, and to wait for it
+    /// could close a ring with who waits for a row renewed here. Was it not recorded after all, the next round renews it,
+    /// long before it lapses.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -16,9 +18,15 @@ impl Service {
         let until = (self.now() + self.lease()).timestamp_millis();
         for some in leases.chunks(AT_ONCE) {
             let (source, values) = self.source(Rows::leases(some).ints("until", some.iter().map(|_| until)));
-            let sql = format!(
-                "UPDATE outbox AS o SET lease_until = r.until FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
-            );
+            let sql = if self.is_postgres() {
+                format!(
+                    "UPDATE outbox AS o SET lease_until = l.until FROM (SELECT o.ctid AS place, r.until FROM {source} JOIN outbox o ON o.seq = r.n AND o.lease_owner = r.lease FOR UPDATE OF o SKIP LOCKED) l WHERE o.ctid = l.place"
+                )
+            } else {
+                format!(
+                    "UPDATE outbox AS o SET lease_until = r.until FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
+                )
+            };
             self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
         Ok(())

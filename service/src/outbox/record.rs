@@ -236,7 +236,11 @@ impl Service {
         let mut statements = Vec::with_capacity(2);
         if !done.is_empty() {
             let (source, values) = self.source(Rows::leases(done));
-            let sql = format!("DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {source})");
+            let sql = if self.is_postgres() {
+                format!("DELETE FROM outbox AS o USING {source} WHERE o.seq = r.n AND o.lease_owner = r.lease")
+            } else {
+                format!("DELETE FROM outbox WHERE (seq, lease_owner) IN (SELECT n, lease FROM {source})")
+            };
             statements.push((sql, values));
         }
         if !again.is_empty() {
