@@ -56,7 +56,7 @@ impl Writer {
     /// Begins with the request's line.
     pub(crate) fn new(url: &str) -> Self {
         // The headers of an exchange and a short answer.
-        let mut text = String::with_capacity(2_048);
+        let mut text = String::with_capacity(1_280);
         text.push_str("POST ");
         text.push_str(url);
         text.push('\n');

@@ -412,8 +412,8 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Prob
 
 /// JSON for a column or for many rows.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Problem> {
-    // Most are of about this size, and growing up to it costs more than writing it.
-    let mut json = Vec::with_capacity(2_048);
+    // Few are smaller than a third of this, and growing costs more than writing.
+    let mut json = Vec::with_capacity(512);
     let written = serde_json::to_writer(&mut json, value).map_err(|error| error.to_string());
     written.and_then(|()| String::from_utf8(json).map_err(|error| error.to_string())).map_err(|error| {
         tracing::error!(%error, "JSON cannot be written");

@@ -190,15 +190,15 @@ impl Service {
             tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.is_some()
         };
         tx.commit().await.map_err(db_problem)?;
+        let duration = metrics::histogram!("berth_attempt_duration_seconds");
+        let mut attempts = [0; 2];
+        let mut deliveries = [0; 2];
         for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
             let result = &finished.row;
-            let succeeded = finished.outcome == Outcome::Succeeded;
-            let label = if succeeded { "succeeded" } else { "failed" };
-            metrics::counter!("berth_attempts_total", "outcome" => label).increment(1);
-            metrics::histogram!("berth_attempt_duration_seconds").record(result.duration_ms / 1_000.0);
-            if *moves && status.is_final() {
-                metrics::counter!("berth_deliveries_total", "outcome" => label).increment(1);
-            }
+            let outcome = usize::from(finished.outcome == Outcome::Failed);
+            duration.record(result.duration_ms / 1_000.0);
+            attempts[outcome] += 1;
+            deliveries[outcome] += u64::from(*moves && status.is_final());
             if audience && *moves {
                 let mut summary = finished.claim.summary(*status, now);
                 summary.status_code = result.status_code;
@@ -207,6 +207,11 @@ impl Service {
                 summary.next_attempt_at = *due;
                 changes.push(Change::Delivery(Box::new(summary)));
             }
+        }
+        for (outcome, n) in [Outcome::Succeeded, Outcome::Failed].iter().zip(0..) {
+            let label = outcome.as_str();
+            metrics::counter!("berth_attempts_total", "outcome" => label).increment(attempts[n]);
+            metrics::counter!("berth_deliveries_total", "outcome" => label).increment(deliveries[n]);
         }
         self.announce(changes);
         if successors {
