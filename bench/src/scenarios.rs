@@ -204,8 +204,10 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyh
     rows.add("drain", name, "signed posts/s, bare reqwest, by turns", raw, Some(1.0), "", true);
     let of_ceiling = best.rate / raw;
     rows.add("drain", name, "durable deliveries/s", best.rate, Some(of_ceiling), target, of_ceiling >= share);
-    for (whose, us) in ["Berth's", "the database server's", "the receiver's"].iter().zip(best.cpu_us) {
-        if us > 0.0 {
+    let processes =
+        [("Berth's", true), ("the database server's", engine == Engine::Postgres), ("the receiver's", true)];
+    for ((whose, takes_part), us) in processes.iter().zip(best.cpu_us) {
+        if *takes_part && us > 0.0 {
             rows.add("drain", name, &format!("{whose} processor time for each, µs"), us, None, "", true);
         }
     }

@@ -1211,6 +1211,30 @@ async fn renewing_passes_over_what_is_being_recorded_on_postgres() {
     assert_eq!(t.deliveries(&s.root, all()).await.iter().filter(|delivery| delivery.status == Sending).count(), 1);
 }
 
+/// On SQLite what is due is found before its leases are written: what is cancelled in between is not taken.
+#[tokio::test]
+async fn what_is_cancelled_during_a_claim_is_not_taken_on_sqlite() {
+    let t = open(Engine::Sqlite).await;
+    let s = stage(&t).await;
+    for n in 0..3 {
+        t.booking(&s.alice, s.resource, n, n + 1).await;
+    }
+    let database = t.database().await;
+    let cancelling = sea_orm::TransactionTrait::begin(&database).await.unwrap();
+    let first = "(SELECT MIN(seq) FROM outbox)";
+    cancelling.execute_unprepared(&format!("DELETE FROM outbox WHERE seq = {first}")).await.unwrap();
+    cancelling.execute_unprepared(&format!("UPDATE outbox SET attempts = 1 WHERE seq = {first}")).await.unwrap();
+    let owner = t.new_owner();
+    let mut claim = std::pin::pin!(t.claim(&owner, 10));
+    // The one writer is taken, so that the claim can have read, but not written.
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), claim.as_mut()).await.is_err());
+    cancelling.commit().await.unwrap();
+    let claims = claim.await.unwrap().items;
+    assert_eq!(claims.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [1]);
+    let again = t.claim(&owner, 10).await.unwrap().items;
+    assert_eq!(again.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [2], "read once more, it is as it is");
+}
+
 /// What was recorded before there were transcripts is shown as before.
 #[tokio::test]
 async fn a_record_of_before_is_shown() {

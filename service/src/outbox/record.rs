@@ -377,8 +377,9 @@ impl Service {
                 .texts("p", some.iter().map(|(_, next)| next.as_str()));
             let (source, values) = self.source(rows);
             let untouched = Provisioning::UNTOUCHED;
+            // Written so that no index of active reservations fits: a plan made while there are none would read all of it.
             let sql = format!(
-                "UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k AND v.status = 'active' AND substr(v.provisioning, 1, {}) = '{untouched}'",
+                "UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k AND COALESCE(v.status, '') = 'active' AND substr(v.provisioning, 1, {}) = '{untouched}'",
                 untouched.len()
             );
             held += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
