@@ -171,7 +171,8 @@ impl Headers {
         }
     }
 
-    /// As [`add`](Self::add), without copying what lives as long as the program or was made for this alone.
+    /// As [`add`](Self::add), for values of ASCII, without copying what lives as long as the program or was made for this
+    /// alone.
     fn push(&mut self, name: HeaderName, wire: HeaderValue) {
         self.record.header(name.as_str(), wire.to_str().unwrap_or_default());
         self.wire.append(name, wire);

@@ -7,7 +7,7 @@ mod guard;
 mod timing;
 mod transcript;
 
-pub use transcript::{Read, Transcript};
+pub use transcript::Transcript;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -123,19 +123,7 @@ pub struct Attempted {
 impl Attempted {
     /// The attempt as it is shown, without the request's body.
     pub fn shown(&self, delivery: DeliveryId) -> Option<Attempt> {
-        let Read { request, response, timings, diagnosis } = self.transcript.read()?;
-        Some(Attempt {
-            delivery_id: delivery,
-            attempt: self.attempt,
-            started_at: self.started_at,
-            outcome: self.outcome,
-            status_code: self.status_code,
-            duration_ms: timings.total_ms,
-            timings,
-            request,
-            response,
-            diagnosis,
-        })
+        self.transcript.shown(delivery, self.attempt, self.started_at, self.outcome, self.status_code)
     }
 }
 

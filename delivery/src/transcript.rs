@@ -16,7 +16,9 @@
 //! Where no response came, the text goes from the empty line after the request's headers to the last line. The body that
 //! was sent is not in it: it is the delivery's. Neither names nor values of headers can hold line ends (RFC 9110 §5).
 
-use domain::delivery_log::{Diagnosis, ReceivedResponse, SentRequest, Timings};
+use chrono::{DateTime, Utc};
+use domain::delivery_log::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
+use domain::id::DeliveryId;
 use domain::webhook::Header;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -35,15 +37,12 @@ pub struct Transcript(String);
 
 /// What a transcript says.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Read {
-    /// What was sent, without its body.
-    pub request: SentRequest,
-    /// What came back, if anything did.
-    pub response: Option<ReceivedResponse>,
-    /// How long it took.
-    pub timings: Timings,
-    /// What it means.
-    pub diagnosis: Diagnosis,
+struct Read {
+    /// Without its body.
+    request: SentRequest,
+    response: Option<ReceivedResponse>,
+    timings: Timings,
+    diagnosis: Diagnosis,
 }
 
 /// A transcript that is being written.
@@ -111,7 +110,7 @@ fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Header> {
 }
 
 impl Transcript {
-    /// A stored text; what is not a transcript cannot be [`read`](Self::read).
+    /// A stored text; what is not a transcript is not [`shown`](Self::shown).
     pub fn stored(text: String) -> Self {
         Self(text)
     }
@@ -121,8 +120,31 @@ impl Transcript {
         self.0
     }
 
-    /// What it says; `None` when it is no transcript.
-    pub fn read(&self) -> Option<Read> {
+    /// The attempt that it records, without the request's body; `None` when it is no transcript.
+    pub fn shown(
+        &self,
+        delivery_id: DeliveryId,
+        attempt: u32,
+        started_at: DateTime<Utc>,
+        outcome: Outcome,
+        status_code: Option<u16>,
+    ) -> Option<Attempt> {
+        let Read { request, response, timings, diagnosis } = self.read()?;
+        Some(Attempt {
+            delivery_id,
+            attempt,
+            started_at,
+            outcome,
+            status_code,
+            duration_ms: timings.total_ms,
+            timings,
+            request,
+            response,
+            diagnosis,
+        })
+    }
+
+    fn read(&self) -> Option<Read> {
         let (exchange, facts) = self.0.rsplit_once('\n')?;
         let facts: Facts<'_> = serde_json::from_str(facts).ok()?;
         let (request, rest) = exchange.split_once("\n\n")?;

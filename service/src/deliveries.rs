@@ -4,7 +4,7 @@ use crate::Service;
 use crate::catalogue::page_of;
 use crate::outbox::{AT_ONCE, INTO_OUTBOX, Rows};
 use crate::store::{cursor, db_problem, get, json, time};
-use delivery::{Read, Transcript};
+use delivery::Transcript;
 use domain::Problem;
 use domain::access::{Action, Actor, may};
 use domain::delivery_log::*;
@@ -55,25 +55,17 @@ fn recorded(row: &QueryResult, delivery: &DeliveryId) -> Result<Attempt, Problem
     if record.starts_with('{') {
         return json(&record);
     }
-    let Some(Read { request, response, timings, diagnosis }) = Transcript::stored(record).read() else {
-        tracing::error!(%delivery, "the record of an attempt cannot be read");
-        return Err(Problem::internal());
+    let outcome = if get::<String>(row, "outcome")? == Outcome::Succeeded.as_str() {
+        Outcome::Succeeded
+    } else {
+        Outcome::Failed
     };
-    Ok(Attempt {
-        delivery_id: delivery.clone(),
-        attempt: get::<i32>(row, "attempt")? as u32,
-        started_at: time(get(row, "started_at")?),
-        outcome: if get::<String>(row, "outcome")? == Outcome::Succeeded.as_str() {
-            Outcome::Succeeded
-        } else {
-            Outcome::Failed
-        },
-        status_code: get::<Option<i32>>(row, "status_code")?.map(|code| code as u16),
-        duration_ms: get(row, "duration_ms")?,
-        timings,
-        request,
-        response,
-        diagnosis,
+    let attempt = get::<i32>(row, "attempt")? as u32;
+    let status_code = get::<Option<i32>>(row, "status_code")?.map(|code| code as u16);
+    let started_at = time(get(row, "started_at")?);
+    Transcript::stored(record).shown(delivery.clone(), attempt, started_at, outcome, status_code).ok_or_else(|| {
+        tracing::error!(%delivery, "the record of an attempt cannot be read");
+        Problem::internal()
     })
 }
 
@@ -179,7 +171,7 @@ impl Service {
         let row = rows.first().ok_or_else(|| Problem::not_found("delivery"))?;
         let (seq, delivery) = summary(row)?;
         let body: String = get(row, "body")?;
-        let sql = "SELECT attempt, started_at, outcome, status_code, duration_ms, record FROM attempts WHERE delivery_seq = $1 ORDER BY attempt";
+        let sql = "SELECT attempt, started_at, outcome, status_code, record FROM attempts WHERE delivery_seq = $1 ORDER BY attempt";
         let mut attempt_log = Vec::new();
         for row in &self.rows(sql, [seq.into()]).await? {
             let mut attempt = recorded(row, &delivery.id)?;

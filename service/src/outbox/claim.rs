@@ -205,10 +205,10 @@ impl Service {
             rows.extend(self.rows(sql.clone(), [id.into(), at.into(), (left as i64).into()]).await?);
         }
         // What is no longer as it was read is not taken: cancelled, or taken by another process and put back.
-        let mut attempts = serde_json::Map::with_capacity(rows.len());
+        let mut attempts = BTreeMap::new();
         for row in &rows {
             let (seq, attempt) = <(i64, i32)>::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
-            attempts.insert(seq.to_string(), (attempt - 1).into());
+            attempts.insert(seq, attempt - 1);
         }
         let sql = "UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $2, lease_owner = $3, updated_at = $4
              FROM json_each($1) r WHERE o.seq = CAST(r.key AS INTEGER) AND o.attempts = r.value AND o.lease_owner IS NULL";

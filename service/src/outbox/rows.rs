@@ -17,13 +17,14 @@ pub(crate) const AT_ONCE: usize = 1_000;
 #[derive(Default)]
 pub(crate) struct Rows {
     columns: Vec<(&'static str, Column)>,
+    /// Columns with one word for all rows.
+    shared: Vec<(&'static str, &'static str)>,
 }
 
 enum Column {
     Ints(Vec<i64>),
     Reals(Vec<f64>),
     Texts(Vec<String>),
-    Words(Vec<&'static str>),
 }
 
 impl Column {
@@ -32,7 +33,6 @@ impl Column {
             Self::Ints(ints) => ints.len(),
             Self::Reals(reals) => reals.len(),
             Self::Texts(texts) => texts.len(),
-            Self::Words(words) => words.len(),
         }
     }
 }
@@ -58,9 +58,16 @@ impl Rows {
         self.with(name, Column::Texts(values.into_iter().map(Into::into).collect()))
     }
 
-    /// A column of words of this program. Mostly all rows have the same: then it stands in the statement, once.
-    pub(crate) fn words(self, name: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
-        self.with(name, Column::Words(values.into_iter().collect()))
+    /// A column of words of this program, not the first. Mostly all rows have the same: then it stands in the statement, once.
+    pub(crate) fn words(mut self, name: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
+        let words: Vec<_> = values.into_iter().collect();
+        match words.first() {
+            Some(first) if words.iter().all(|word| word == first) => {
+                self.shared.push((name, *first));
+                self
+            }
+            _ => self.texts(name, words),
+        }
     }
 
     /// Leases: `n` is the place in the outbox, `lease` the token.
@@ -140,29 +147,17 @@ impl Service {
     /// A source `r` of rows for one statement, and its parameters, which have to be the only ones of the statement. Rows
     /// whose first column is NULL are none.
     pub(crate) fn source(&self, rows: Rows) -> (String, Vec<Value>) {
-        let Rows { columns } = rows;
-        let padded = padded(columns.first().map_or(0, |(_, column)| column.len()));
-        let mut named = Vec::with_capacity(columns.len());
-        let mut varied = Vec::with_capacity(columns.len());
-        for (name, column) in columns {
-            match column {
-                Column::Words(words) => match words.first() {
-                    Some(first) if words.iter().all(|word| word == first) => named.push(format!("'{first}' AS {name}")),
-                    _ => varied.push((name, Column::Texts(words.into_iter().map(str::to_owned).collect()))),
-                },
-                column => varied.push((name, column)),
-            }
-        }
-        let width = varied.len();
+        let Rows { columns, shared } = rows;
+        let width = columns.len();
+        let mut named: Vec<_> = shared.into_iter().map(|(name, word)| format!("'{word}' AS {name}")).collect();
         if self.is_postgres() {
             let mut arrays = Vec::with_capacity(width);
             let mut values = Vec::with_capacity(width);
-            for (n, (name, column)) in varied.into_iter().enumerate() {
+            for (n, (name, column)) in columns.into_iter().enumerate() {
                 let (kind, value) = match column {
                     Column::Ints(ints) => ("bigint", ints.into()),
                     Column::Reals(reals) => ("double precision", reals.into()),
                     Column::Texts(texts) => ("text", texts.into()),
-                    Column::Words(_) => continue,
                 };
                 arrays.push(format!("${}::{kind}[]", n + 1));
                 named.push(format!("u{n} AS {name}"));
@@ -177,15 +172,15 @@ impl Service {
             );
             return (source, values);
         }
+        let padded = padded(columns.first().map_or(0, |(_, column)| column.len()));
         let mut values = vec![Value::BigInt(None); padded * width];
-        for (n, (name, column)) in varied.into_iter().enumerate() {
+        for (n, (name, column)) in columns.into_iter().enumerate() {
             named.push(format!("column{} AS {name}", n + 1));
             let places = values.iter_mut().skip(n).step_by(width);
             match column {
                 Column::Ints(ints) => ints.into_iter().zip(places).for_each(|(int, place)| *place = int.into()),
                 Column::Reals(reals) => reals.into_iter().zip(places).for_each(|(real, place)| *place = real.into()),
                 Column::Texts(texts) => texts.into_iter().zip(places).for_each(|(text, place)| *place = text.into()),
-                Column::Words(_) => {}
             }
         }
         // Without numbers: the driver looks each numbered one up among all of them.
