@@ -231,7 +231,7 @@ impl Service {
             made += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
             let (source, values) = self.source(new());
             let sql = format!(
-                "{INTO_OUTBOX} SELECT d.seq, d.webhook_id, d.ordering_key, r.at, 0, NULL, NULL, r.at FROM {source} JOIN deliveries d ON d.id = r.n WHERE true"
+                "{INTO_OUTBOX} SELECT d.seq, d.webhook_id, d.ordering_key, r.at, 0, NULL, NULL, r.at, false FROM {source} JOIN deliveries d ON d.id = r.n WHERE true"
             );
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }

@@ -9,6 +9,7 @@ mod claim;
 mod config;
 mod jumps;
 mod leases;
+mod marks;
 mod record;
 mod rows;
 mod slots;
@@ -37,7 +38,7 @@ use tokio::sync::{Notify, mpsc};
 
 /// Writes an open delivery's place into the queue, from a source `r`.
 pub(crate) const INTO_OUTBOX: &str =
-    "INSERT INTO outbox (seq, webhook_id, ordering_key, due_at, attempts, lease_owner, lease_until, updated_at)";
+    "INSERT INTO outbox (seq, webhook_id, ordering_key, due_at, attempts, lease_owner, lease_until, updated_at, fresh)";
 /// An entry `o` of the queue that waits; others are leased.
 const WAITING: &str = "o.lease_owner IS NULL";
 
@@ -50,6 +51,7 @@ pub(crate) struct Outbox {
     pub(crate) wake: Arc<Notify>,
     pub(crate) configs: Mutex<Option<Arc<Configs>>>,
     pub(crate) slots: Arc<Slots>,
+    marks: marks::Marks,
     lane: Mutex<Option<Lane>>,
     /// How many claims were made.
     claims: AtomicUsize,
@@ -260,7 +262,7 @@ impl Service {
         }
         let mut seqs = HashMap::with_capacity(pending.len());
         for some in pending.chunks(AT_ONCE) {
-            seqs.extend(self.insert_deliveries(tx, some, token.as_deref().unwrap_or_default(), now).await?);
+            seqs.extend(self.insert_deliveries(tx, some, token.as_deref().unwrap_or_default(), fresh, now).await?);
         }
         let audience = self.has_audience();
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
@@ -321,6 +323,7 @@ impl Service {
         tx: &DatabaseTransaction,
         pending: &[Pending],
         token: &str,
+        fresh: bool,
         now: DateTime<Utc>,
     ) -> Result<HashMap<String, i64>, Problem> {
         let at = now.timestamp_millis();
@@ -337,7 +340,9 @@ impl Service {
             .ints("at", pending.iter().map(|_| at));
         let place = |p: &Pending| if p.permit.is_some() { (token, lease_until) } else { ("", 0) };
         const DELIVERIES: &str = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, max_attempts, body, status, attempts, test, created_at, updated_at) SELECT r.id, r.event_id, r.event_type, r.webhook_id, r.ordering_key, NULLIF(r.reservation_id, ''), r.max_attempts, r.body, 'pending', 0";
-        const PLACE: &str = "r.ordering_key, r.at, CASE WHEN r.lease = '' THEN 0 ELSE 1 END, NULLIF(r.lease, ''), NULLIF(r.lease_until, 0), r.at";
+        let into = format!(
+            "r.ordering_key, r.at, CASE WHEN r.lease = '' THEN 0 ELSE 1 END, NULLIF(r.lease, ''), NULLIF(r.lease_until, 0), r.at, {fresh}"
+        );
         // PostgreSQL writes both in one statement.
         let (sql, values) = if self.is_postgres() {
             let rows = rows
@@ -347,7 +352,7 @@ impl Service {
             let sql = format!(
                 "WITH r AS MATERIALIZED (SELECT * FROM {source}),
                  d AS ({DELIVERIES}, false, r.at, r.at FROM r RETURNING seq, id),
-                 o AS ({INTO_OUTBOX} SELECT d.seq, r.webhook_id, {PLACE} FROM d JOIN r ON r.id = d.id)
+                 o AS ({INTO_OUTBOX} SELECT d.seq, r.webhook_id, {into} FROM d JOIN r ON r.id = d.id)
                  SELECT seq, id FROM d"
             );
             (sql, values)
@@ -375,7 +380,7 @@ impl Service {
             .texts("lease", places.iter().map(|(p, _)| place(p).0))
             .ints("lease_until", places.iter().map(|(p, _)| place(p).1));
         let (source, values) = self.source(rows);
-        let sql = format!("{INTO_OUTBOX} SELECT r.n, r.w, {PLACE} FROM {source} WHERE r.n IS NOT NULL");
+        let sql = format!("{INTO_OUTBOX} SELECT r.n, r.w, {into} FROM {source} WHERE r.n IS NOT NULL");
         tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(seqs)
     }

@@ -1,5 +1,6 @@
 //! Claims: what is due, for each webhook what it has room for.
 
+use super::marks::Place;
 use super::{Claimed, Lease, WAITING, body_bytes};
 use crate::Service;
 use crate::store::{db_problem, get, time, to_json};
@@ -22,12 +23,29 @@ pub struct Claim {
 }
 
 /// What a claim reads, in this order: by place, for a look by name costs more than the value.
-const COLUMNS: &str = "o.seq, o.attempts, o.ordering_key, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of";
-type Row = (i64, i32, String, String, String, String, WebhookId, Option<String>, String, i64, Option<String>);
+const COLUMNS: &str = "o.seq, o.attempts, o.ordering_key, o.due_at, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of";
+type Row = (i64, i32, String, i64, String, String, String, WebhookId, Option<String>, String, i64, Option<String>);
+
+/// What may be claimed of a webhook.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// So many at most.
+    free: u32,
+    /// Those after this place in its queue.
+    after: Place,
+}
+
+/// What was claimed of a webhook.
+#[derive(Debug, Default)]
+struct Share {
+    count: u32,
+    last: Place,
+}
 
 impl Service {
-    /// Claims due deliveries for `owner`: for each enabled webhook at most what it has room for, oldest due first, never
-    /// one with an earlier unfinished delivery of the same ordering key. Announces each as `sending`.
+    /// Claims due deliveries for `owner`: for each enabled webhook at most what it has room for, oldest due first (nearly, where
+    /// more waits than is claimed at once), never one with an earlier unfinished delivery of the same ordering key. Announces
+    /// each as `sending`.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -38,14 +56,17 @@ impl Service {
         self.inner.outbox.latest.fetch_max(at, Ordering::Relaxed);
         let configs = self.configs(&self.inner.read).await?;
         let slots = &self.inner.outbox.slots;
+        let marks = &self.inner.outbox.marks;
         let first_only = slots.retries_fill_their_share();
         let mut more = false;
-        let mut room: BTreeMap<WebhookId, u32> = BTreeMap::new();
+        let mut room: BTreeMap<WebhookId, Room> = BTreeMap::new();
         for config in configs.enabled() {
             match slots.free(config, now) {
                 0 => more = true,
                 free => {
-                    room.insert(config.id, free.min(limit));
+                    // A mark passes over retries that had no lane.
+                    let after = if first_only { Place::FRONT } else { marks.after(config.id) };
+                    room.insert(config.id, Room { free: free.min(limit), after });
                 }
             }
         }
@@ -53,20 +74,39 @@ impl Service {
             return Ok(Claim { items: Vec::new(), more });
         }
         let token = self.new_token(owner);
-        let rows = if self.is_postgres() {
-            self.claim_postgres(&token, at, limit, &room, first_only).await?
-        } else {
-            self.claim_sqlite(&token, at, limit, &mut room, first_only).await?
+        let mut taken: HashMap<WebhookId, Share> = HashMap::new();
+        let mut rows = self.take(&token, at, limit, &room, first_only, &mut taken).await?;
+        // A webhook that took all of its share may have more; the share is at least this.
+        let share = (limit / room.len().max(1) as u32).max(1);
+        let is_full = |id: &WebhookId, room: &Room, taken: &HashMap<WebhookId, Share>| {
+            taken.get(id).is_some_and(|taken| taken.count >= share.min(room.free))
         };
-        let mut taken: HashMap<WebhookId, u32> = HashMap::new();
+        let mut short = BTreeMap::new();
+        for (id, room) in room.iter().filter(|(id, room)| room.after != Place::FRONT && !is_full(id, room, &taken)) {
+            let count = taken.get(id).map_or(0, |taken| taken.count);
+            short.insert(*id, Room { free: room.free - count, after: Place::FRONT });
+        }
+        let left = limit.saturating_sub(rows.len() as u32);
+        if !short.is_empty() && left > 0 {
+            rows.extend(self.take(&token, at, left, &short, first_only, &mut taken).await?);
+        }
+        for (id, room) in &room {
+            // A claim that was over before this webhook's turn says nothing of its queue.
+            let untouched = rows.len() as u32 >= limit && !taken.contains_key(id);
+            if !untouched {
+                let last = taken.get(id).filter(|_| !first_only && is_full(id, room, &taken)).map(|taken| taken.last);
+                marks.note(*id, if short.contains_key(id) { Place::FRONT } else { room.after }, last);
+            }
+        }
+        more |= rows.len() as u32 >= limit || room.iter().any(|(id, room)| is_full(id, room, &taken));
         let mut items = Vec::with_capacity(rows.len());
         let mut homeless = Vec::new();
-        let total = rows.len();
-        for row in &rows {
+        for row in rows {
             let (
                 seq,
                 attempt,
                 ordering_key,
+                _,
                 id,
                 event_id,
                 event_type,
@@ -75,9 +115,8 @@ impl Service {
                 body,
                 at,
                 redelivery,
-            ) = Row::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
+            ) = row;
             let lease = Lease { seq, token: token.clone() };
-            *taken.entry(webhook_id).or_default() += 1;
             let attempt = attempt as u32;
             // Since the room was asked for, the direct lane may have taken it: then it goes back.
             let permit = configs.get(webhook_id).and_then(|config| slots.try_take(config, now, attempt > 1));
@@ -111,10 +150,6 @@ impl Service {
             self.release(&homeless).await?;
             more = true;
         }
-        // A webhook that took all of its share may have more; the share is at least this.
-        let share = (limit / room.len().max(1) as u32).max(1);
-        more |= total as u32 >= limit
-            || taken.iter().any(|(id, count)| room.get(id).is_some_and(|free| *count >= share.min(*free)));
         // Claimed in no particular order; sent in that of the outbox.
         items.sort_by_key(|claimed| claimed.lease.seq);
         if self.has_audience() {
@@ -125,21 +160,49 @@ impl Service {
         Ok(Claim { items, more })
     }
 
+    /// Leases what is due where there is room, at most `limit`, and adds to what was taken of each webhook.
+    async fn take(
+        &self,
+        token: &str,
+        at: i64,
+        limit: u32,
+        room: &BTreeMap<WebhookId, Room>,
+        first_only: bool,
+        taken: &mut HashMap<WebhookId, Share>,
+    ) -> Result<Vec<Row>, Problem> {
+        let rows = if self.is_postgres() {
+            self.claim_postgres(token, at, limit, room, first_only).await?
+        } else {
+            self.claim_sqlite(token, at, limit, room, first_only).await?
+        };
+        rows.iter()
+            .map(|row| {
+                let row = Row::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
+                let (seq, _, _, due_at, _, _, _, webhook, ..) = &row;
+                let taken = taken.entry(*webhook).or_default();
+                taken.count += 1;
+                taken.last = taken.last.max(Place { due_at: *due_at, seq: *seq });
+                Ok(row)
+            })
+            .collect()
+    }
+
     /// The webhooks with room, each claim beginning with another: where more of them have work than a claim takes, all
     /// get their turn.
-    fn in_turn(&self, room: &BTreeMap<WebhookId, u32>) -> Vec<(WebhookId, u32)> {
-        let mut turn: Vec<_> = room.iter().map(|(id, free)| (*id, *free)).collect();
+    fn in_turn(&self, room: &BTreeMap<WebhookId, Room>) -> Vec<(WebhookId, Room)> {
+        let mut turn: Vec<_> = room.iter().map(|(id, room)| (*id, *room)).collect();
         let first = self.inner.outbox.turn.fetch_add(1, Ordering::Relaxed) % turn.len().max(1);
         turn.rotate_left(first);
         turn
     }
 
-    /// What a claimable entry `o` is, beside its webhook. None of its ordering key is before it: asked entry by entry, so that
-    /// the database cannot think of comparing all with all, and answered by the index alone.
+    /// What a claimable entry `o` is, beside its webhook. None of its ordering key is before it: known of those that
+    /// were the first when they were made, and of others asked entry by entry, so that the database cannot think of comparing
+    /// all with all, and answered by the index alone.
     fn due(first_only: bool) -> String {
         let first = if first_only { " AND o.attempts = 0" } else { "" };
         format!(
-            "{WAITING} AND o.due_at <= $2{first} AND (SELECT 1 FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key AND e.seq < o.seq LIMIT 1) IS NULL"
+            "{WAITING} AND o.due_at <= $2{first} AND (o.fresh OR (SELECT 1 FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key AND e.seq < o.seq LIMIT 1) IS NULL)"
         )
     }
 
@@ -148,18 +211,22 @@ impl Service {
         token: &str,
         at: i64,
         limit: u32,
-        room: &BTreeMap<WebhookId, u32>,
+        room: &BTreeMap<WebhookId, Room>,
         first_only: bool,
     ) -> Result<Vec<QueryResult>, Problem> {
+        let room: Vec<_> = self
+            .in_turn(room)
+            .into_iter()
+            .map(|(id, Room { free, after })| json!({"id": id, "free": free, "due": after.due_at, "seq": after.seq}))
+            .collect();
         // Locked rows stay where they are, so that the lease finds them by their place.
-        let room: Vec<_> = self.in_turn(room).into_iter().map(|(id, free)| json!({"id": id, "free": free})).collect();
         let sql = format!(
-            "WITH r AS MATERIALIZED (SELECT r.id, LEAST(r.free, GREATEST(1, $5 / COUNT(*) OVER ())) AS share FROM json_to_recordset($1::json) AS r(id bigint, free bigint)
-               WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = r.id AND {WAITING} AND o.due_at <= $2)),
+            "WITH r AS MATERIALIZED (SELECT r.id, LEAST(r.free, GREATEST(1, $5 / COUNT(*) OVER ())) AS share, r.due, r.seq FROM json_to_recordset($1::json) AS r(id bigint, free bigint, due bigint, seq bigint)
+               WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = r.id AND (o.due_at, o.seq) > (r.due, r.seq) AND {WAITING} AND o.due_at <= $2)),
              due AS MATERIALIZED (SELECT q.place FROM r CROSS JOIN LATERAL (
-               SELECT o.ctid AS place FROM outbox o WHERE o.webhook_id = r.id AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
+               SELECT o.ctid AS place FROM outbox o WHERE o.webhook_id = r.id AND (o.due_at, o.seq) > (r.due, r.seq) AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
              taken AS MATERIALIZED (UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
-               WHERE o.ctid = ANY(ARRAY(SELECT place FROM due)) RETURNING o.seq, o.attempts, o.ordering_key)
+               WHERE o.ctid = ANY(ARRAY(SELECT place FROM due)) RETURNING o.seq, o.attempts, o.ordering_key, o.due_at)
              SELECT {COLUMNS} FROM taken o JOIN deliveries d ON d.seq = o.seq",
             Self::due(first_only)
         );
@@ -173,36 +240,40 @@ impl Service {
         token: &str,
         at: i64,
         limit: u32,
-        room: &mut BTreeMap<WebhookId, u32>,
+        room: &BTreeMap<WebhookId, Room>,
         first_only: bool,
     ) -> Result<Vec<QueryResult>, Problem> {
-        // Which webhooks have anything due, read without the writer: an idle engine never locks it.
-        let due = format!(
-            "WITH RECURSIVE w(id) AS (SELECT MIN(webhook_id) FROM outbox UNION ALL
-             SELECT (SELECT MIN(webhook_id) FROM outbox WHERE webhook_id > w.id) FROM w WHERE w.id IS NOT NULL)
-             SELECT id FROM w WHERE id IS NOT NULL AND EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.id AND {WAITING} AND o.due_at <= $1)"
-        );
-        let mut with_due = HashSet::new();
-        for row in self.rows(due, [at.into()]).await? {
-            with_due.insert(get::<i64>(&row, "id")?);
+        // Which webhooks have anything due, read without the writer: an idle engine never locks it. Those with a mark had more
+        // than was taken.
+        let (mut room, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            room.iter().map(|(id, room)| (*id, *room)).partition(|(_, room)| room.after != Place::FRONT);
+        if !unknown.is_empty() {
+            let due = format!(
+                "SELECT w.value AS id FROM json_each($1) w WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.value AND {WAITING} AND o.due_at <= $2)"
+            );
+            let ids = to_json(&unknown.keys().collect::<Vec<_>>())?;
+            for row in self.rows(due, [ids.into(), at.into()]).await? {
+                let id = get(&row, "id")?;
+                room.extend(unknown.get(&id).map(|room| (id, *room)));
+            }
         }
-        room.retain(|id, _| with_due.contains(id));
         if room.is_empty() {
             return Ok(Vec::new());
         }
         // Found and read beside the writer, who is needed only for the leases.
         let sql = format!(
-            "SELECT {COLUMNS} FROM (SELECT o.seq, o.attempts + 1 AS attempts, o.ordering_key FROM outbox o WHERE o.webhook_id = $1 AND {} ORDER BY o.due_at, o.seq LIMIT $3) o CROSS JOIN deliveries d ON d.seq = o.seq",
+            "SELECT {COLUMNS} FROM (SELECT o.seq, o.attempts + 1 AS attempts, o.ordering_key, o.due_at FROM outbox o WHERE o.webhook_id = $1 AND (o.due_at, o.seq) > ($4, $5) AND {} ORDER BY o.due_at, o.seq LIMIT $3) o CROSS JOIN deliveries d ON d.seq = o.seq",
             Self::due(first_only)
         );
         let mut rows = Vec::new();
         let share = (limit / room.len() as u32).max(1);
-        for (id, free) in self.in_turn(room) {
+        for (id, Room { free, after }) in self.in_turn(&room) {
             let left = u64::from(limit).saturating_sub(rows.len() as u64).min(free.min(share).into());
             if left == 0 {
                 break;
             }
-            rows.extend(self.rows(sql.clone(), [id.into(), at.into(), (left as i64).into()]).await?);
+            let values = [id.into(), at.into(), (left as i64).into(), after.due_at.into(), after.seq.into()];
+            rows.extend(self.rows(sql.clone(), values).await?);
         }
         // What is no longer as it was read is not taken: cancelled, or taken by another process and put back.
         let mut attempts = BTreeMap::new();

@@ -48,6 +48,7 @@ impl Service {
             );
             self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
+        self.inner.outbox.marks.forget();
         self.wake_dispatchers();
         Ok(())
     }
@@ -87,6 +88,7 @@ impl Service {
         let done = self.inner.record.execute_raw(self.sql(sql, [now.into()])).await.map_err(db_problem)?;
         let count = done.rows_affected();
         if count > 0 {
+            self.inner.outbox.marks.forget();
             metrics::counter!("berth_leases_lapsed_total").increment(count);
             tracing::warn!(
                 count,

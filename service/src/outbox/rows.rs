@@ -151,7 +151,7 @@ impl Service {
         let width = columns.len();
         let mut named: Vec<_> = shared.into_iter().map(|(name, word)| format!("'{word}' AS {name}")).collect();
         if self.is_postgres() {
-            let mut arrays = Vec::with_capacity(width);
+            // Unnested in the list of columns: in FROM each array would be written to a store of rows and read from it again.
             let mut values = Vec::with_capacity(width);
             for (n, (name, column)) in columns.into_iter().enumerate() {
                 let (kind, value) = match column {
@@ -159,17 +159,10 @@ impl Service {
                     Column::Reals(reals) => ("double precision", reals.into()),
                     Column::Texts(texts) => ("text", texts.into()),
                 };
-                arrays.push(format!("${}::{kind}[]", n + 1));
-                named.push(format!("u{n} AS {name}"));
+                named.push(format!("unnest(${}::{kind}[]) AS {name}", n + 1));
                 values.push(value);
             }
-            let places: Vec<_> = (0..width).map(|n| format!("u{n}")).collect();
-            let source = format!(
-                "(SELECT {} FROM unnest({}) AS u({})) AS r",
-                named.join(", "),
-                arrays.join(", "),
-                places.join(", ")
-            );
+            let source = format!("(SELECT {}) AS r", named.join(", "));
             return (source, values);
         }
         let padded = padded(columns.first().map_or(0, |(_, column)| column.len()));
