@@ -185,8 +185,8 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyh
     let berth = Berth::start(engine, &rows.run.postgres).await?;
     let resources = berth.catalogue("bench", 64).await?;
     let webhook =
-        berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 512})).await?;
-    let count = if rows.run.quick { 4_000 } else { 20_000 };
+        berth.webhook("drain", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 1000})).await?;
+    let count = if rows.run.quick { 4_000 } else { 50_000 };
     let mut raw = 0.0_f64;
     let mut best = Drained { rate: 0.0, cpu_us: [0.0; 3] };
     for round in 0..DRAINS {

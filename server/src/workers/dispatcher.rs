@@ -8,14 +8,15 @@ use service::outbox::{Claimed, Finished, Lease, Recorded};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Deliveries that one claim takes at most.
 const CLAIM: u32 = 512;
 /// Results that one commit records at most.
-const RECORD: usize = 256;
+const RECORD: usize = 512;
 /// While one batch is at the database, another is made ready. An event's successor is only claimed when it is recorded, so
 /// that nothing overtakes.
 const RECORDERS: usize = 2;
@@ -72,6 +73,40 @@ impl Open {
     }
 }
 
+/// Where claims are made and results recorded.
+struct Bookkeeping {
+    handle: Handle,
+    /// Its own thread ends when this is dropped.
+    _end: Option<oneshot::Sender<()>>,
+}
+
+impl Bookkeeping {
+    /// On SQLite a thread of its own. A batch takes many short steps, to and fro between it and the thread that writes, and
+    /// among the requests under way each step would wait for hundreds of them to have their turn, while nobody writes.
+    /// On PostgreSQL two batches at once make up for that, and connections belong to the threads that opened them.
+    async fn start(service: &Service) -> Self {
+        let here = Self { handle: Handle::current(), _end: None };
+        if service.is_postgres() {
+            return here;
+        }
+        let (started, starting) = oneshot::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("bookkeeping".into()).spawn(move || {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    let _ = started.send(runtime.handle().clone());
+                    let _ = runtime.block_on(ended);
+                }
+                Err(error) => tracing::warn!(%error, "bookkeeping has no thread of its own"),
+            }
+        });
+        match (thread, starting.await) {
+            (Ok(_), Ok(handle)) => Self { handle, _end: Some(end) },
+            _ => here,
+        }
+    }
+}
+
 /// Runs until `cancel`; then waits for what is under way, at most ten seconds, and hands the rest back.
 pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>) {
     let owner = service.new_owner();
@@ -79,16 +114,17 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     let (results, received) = mpsc::unbounded_channel();
     let due = Arc::new(Due::default());
     let received = Arc::new(tokio::sync::Mutex::new(received));
+    let bookkeeping = Bookkeeping::start(&service).await;
     let mut recorders = JoinSet::new();
     for _ in 0..if service.is_postgres() { RECORDERS } else { RECORDERS_SQLITE } {
-        recorders.spawn(record(service.clone(), received.clone(), open.clone(), due.clone()));
+        recorders.spawn_on(record(service.clone(), received.clone(), open.clone(), due.clone()), &bookkeeping.handle);
     }
     let renewer = tokio::spawn(renew(service.clone(), open.clone()));
     let mut lane = service.open_lane(&owner);
     // Claiming has a task of its own: while it waits for the database, the direct lane goes on.
     let (claims, mut claimed) = mpsc::unbounded_channel();
     let claimer = claim(service.clone(), owner, cancel.clone(), claims, open.clone(), due, pulse);
-    let claimer = tokio::spawn(claimer);
+    let claimer = bookkeeping.handle.spawn(claimer);
     let mut attempts: JoinSet<()> = JoinSet::new();
     let send = |attempts: &mut JoinSet<()>, claims: Vec<Claimed>| {
         for claim in claims {
