@@ -3,7 +3,7 @@
 mod m0001_start;
 mod m0002_webhook_options;
 mod m0003_outbox;
-mod m0004_fresh;
+mod m0004_queue;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -21,7 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_start::Migration),
             Box::new(m0002_webhook_options::Migration),
             Box::new(m0003_outbox::Migration),
-            Box::new(m0004_fresh::Migration),
+            Box::new(m0004_queue::Migration),
         ]
     }
 }

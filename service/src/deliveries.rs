@@ -17,10 +17,13 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 /// Deliveries that one replay makes at most.
 const REPLAY: u64 = 10_000;
 
-/// What of a delivery `d`, its webhook `w` and, while it is open, its entry `o` in the queue, which knows best.
-const COLUMNS: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, CASE WHEN o.lease_owner IS NULL THEN d.status ELSE 'sending' END AS status, d.test, COALESCE(o.attempts, d.attempts) AS attempts, d.max_attempts, d.status_code, d.duration_ms, d.problem, o.due_at, d.created_at, COALESCE(o.updated_at, d.updated_at) AS updated_at, d.redelivery_of";
+/// What of a delivery `d` and its webhook `w`: while it is open, its entry `o` in the queue knows best, and when it succeeded,
+/// the attempt `a` that did. Recording a success leaves the delivery's row as it is.
+const COLUMNS: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, CASE WHEN o.lease_owner IS NOT NULL THEN 'sending' WHEN o.seq IS NULL AND d.status IN ('pending', 'retrying') THEN 'succeeded' ELSE d.status END AS status, d.test, COALESCE(o.attempts, a.attempt, d.attempts) AS attempts, d.max_attempts, COALESCE(a.status_code, d.status_code) AS status_code, COALESCE(a.duration_ms, d.duration_ms) AS duration_ms, CASE WHEN a.attempt IS NULL THEN d.problem END AS problem, o.due_at, d.created_at, COALESCE(o.updated_at, a.started_at + CAST(a.duration_ms AS BIGINT), d.updated_at) AS updated_at, d.redelivery_of";
 /// All of them.
 const LOG: &str = "FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN outbox o ON o.seq = d.seq";
+/// The attempt by which a delivery succeeded, if it did.
+const SUCCESS: &str = "LEFT JOIN attempts a ON a.delivery_seq = d.seq AND a.delivery_status = 'succeeded'";
 
 fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
     let status = DeliveryStatus::parse(&get::<String>(row, "status")?).unwrap_or(DeliveryStatus::Cancelled);
@@ -96,7 +99,7 @@ fn conditions(filter: &DeliveryFilter, values: &mut Vec<Value>) -> String {
         Some(DeliveryStatus::Sending) => " AND o.lease_owner IS NOT NULL",
         Some(DeliveryStatus::Pending) => " AND o.lease_owner IS NULL AND o.attempts = 0",
         Some(DeliveryStatus::Retrying) => " AND o.lease_owner IS NULL AND o.attempts > 0",
-        Some(DeliveryStatus::Succeeded) => " AND d.status = 'succeeded'",
+        Some(DeliveryStatus::Succeeded) => " AND o.seq IS NULL AND d.status NOT IN ('failed', 'cancelled')",
         // So that its partial index serves.
         Some(DeliveryStatus::Failed) => " AND d.failed_at IS NOT NULL",
         Some(DeliveryStatus::Cancelled) => " AND d.status = 'cancelled'",
@@ -124,7 +127,7 @@ impl Service {
         let queue =
             format!("FROM outbox o {join} deliveries d ON d.seq = o.seq {join} webhooks w ON w.id = d.webhook_id");
         let (from, seq) = if open { (queue.as_str(), "o.seq") } else { (LOG, "d.seq") };
-        let mut sql = format!("{COLUMNS} {from} WHERE 1 = 1{}", conditions(filter, &mut values));
+        let mut sql = format!("{COLUMNS} {from} {SUCCESS} WHERE 1 = 1{}", conditions(filter, &mut values));
         if let Some(before) = cursor::read_number(page.cursor.as_deref())? {
             values.push(before.into());
             sql.push_str(&format!(" AND {seq} < ${}", values.len()));
@@ -137,7 +140,7 @@ impl Service {
 
     /// A reservation's deliveries, oldest first.
     pub(crate) async fn deliveries_of(&self, id: &ReservationId) -> Result<Vec<DeliverySummary>, Problem> {
-        let sql = format!("{COLUMNS} {LOG} WHERE d.reservation_id = $1 ORDER BY d.seq LIMIT 500");
+        let sql = format!("{COLUMNS} {LOG} {SUCCESS} WHERE d.reservation_id = $1 ORDER BY d.seq LIMIT 500");
         self.rows(sql, [id.as_str().into()]).await?.iter().map(|row| summary(row).map(|(_, summary)| summary)).collect()
     }
 
@@ -147,7 +150,7 @@ impl Service {
             return;
         }
         let sql = format!(
-            "{COLUMNS} {LOG} WHERE d.webhook_id = $1 AND d.status = 'cancelled' AND d.ended_at = $2 ORDER BY d.seq DESC LIMIT 200"
+            "{COLUMNS} {LOG} {SUCCESS} WHERE d.webhook_id = $1 AND d.status = 'cancelled' AND d.ended_at = $2 ORDER BY d.seq DESC LIMIT 200"
         );
         // What cannot be read now is read when the page is next opened.
         let rows = self.rows(sql, [webhook.into(), now.into()]).await.unwrap_or_default();
@@ -164,7 +167,7 @@ impl Service {
         may(actor, Action::ReadWebhooks)?;
         let rows = self
             .rows(
-                format!("{} {LOG} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, d.body,", 1)),
+                format!("{} {LOG} {SUCCESS} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, d.body,", 1)),
                 [id.as_str().into()],
             )
             .await?;
@@ -189,7 +192,7 @@ impl Service {
         may(actor, Action::WriteWebhooks)?;
         let rows = self
             .rows(
-                format!("{} {LOG} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, w.deleted_at,", 1)),
+                format!("{} {LOG} {SUCCESS} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, w.deleted_at,", 1)),
                 [id.as_str().into()],
             )
             .await?;
@@ -206,7 +209,7 @@ impl Service {
         }
         let new = DeliveryId::from_ulid(self.new_ulid());
         self.deliver_again(&[(id.clone(), new.clone())]).await?;
-        let rows = self.rows(format!("{COLUMNS} {LOG} WHERE d.id = $1"), [new.as_str().into()]).await?;
+        let rows = self.rows(format!("{COLUMNS} {LOG} {SUCCESS} WHERE d.id = $1"), [new.as_str().into()]).await?;
         let (_, made) = summary(rows.first().ok_or_else(Problem::internal)?)?;
         self.announce(vec![Change::Delivery(Box::new(made.clone()))]);
         self.wake_dispatchers();
@@ -256,7 +259,9 @@ impl Service {
         let mut values = Vec::new();
         let conditions = conditions(&filter, &mut values);
         // What was redelivered already stands for itself: whoever asks twice must not send twice.
-        let from = "FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL AND NOT d.test AND NOT EXISTS (SELECT 1 FROM deliveries n WHERE n.redelivery_of = d.id)";
+        let from = format!(
+            "{LOG} WHERE w.deleted_at IS NULL AND NOT d.test AND NOT EXISTS (SELECT 1 FROM deliveries n WHERE n.redelivery_of = d.id)"
+        );
         let rows = self.rows(format!("SELECT COUNT(*) AS n {from}{conditions}"), values.clone()).await?;
         let matched = match rows.first() {
             Some(row) => get::<i64>(row, "n")? as u64,

@@ -18,7 +18,7 @@ impl Service {
         let now = self.now().timestamp_millis();
         let until = now - i64::from(self.inner.settings.retention_days) * 86_400_000;
         // In order of seq, which is about that of creation: the oldest rows are the first of the primary key.
-        let oldest = "SELECT seq, created_at FROM deliveries WHERE status IN ('succeeded', 'failed', 'cancelled') ORDER BY seq LIMIT $1";
+        let oldest = "SELECT d.seq, d.created_at FROM deliveries d WHERE NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = d.seq) ORDER BY d.seq LIMIT $1";
         let mut seqs: Vec<i64> = Vec::new();
         for row in self.rows(oldest, [BATCH.into()]).await? {
             if get::<i64>(&row, "created_at")? < until {

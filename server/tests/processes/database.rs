@@ -78,7 +78,7 @@ impl TestDatabase {
 
     /// All deliveries in the order of the outbox.
     pub async fn deliveries(&self) -> Vec<Delivery> {
-        let sql = "SELECT id, event_id, event_type, webhook_id, reservation_id, status FROM deliveries WHERE NOT test ORDER BY seq";
+        let sql = "SELECT d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, COALESCE(a.delivery_status, d.status) AS status FROM deliveries d LEFT JOIN attempts a ON a.delivery_seq = d.seq AND a.delivery_status = 'succeeded' WHERE NOT d.test ORDER BY d.seq";
         let rows = self.rows(sql).await;
         rows.iter()
             .map(|row| Delivery {

@@ -113,27 +113,32 @@ impl Service {
                 continue;
             }
             attempts.push(row);
-            updates.push((finished, *status));
+            if *status != DeliveryStatus::Succeeded {
+                updates.push((finished, *status));
+            }
         }
+        // A success is not written here: a delivery that left the queue has succeeded unless its row says otherwise.
         if !updates.is_empty() {
-            let ended = |if_so: bool, finished: &Finished| if if_so { finished.ended.timestamp_millis() } else { 0 };
+            let failed_at = |(finished, status): &(&Finished, DeliveryStatus)| match status {
+                DeliveryStatus::Failed => finished.ended.timestamp_millis(),
+                _ => 0,
+            };
             let at = now.timestamp_millis();
             let rows = Rows::default()
                 .ints("n", updates.iter().map(|(finished, _)| finished.claim.lease.seq))
                 .words("status", updates.iter().map(|(_, status)| status.as_str()))
-                .ints("attempts", attempts.iter().map(|row| row.attempt.into()))
-                .ints("status_code", attempts.iter().map(|row| row.status_code.unwrap_or_default().into()))
-                .reals("duration_ms", attempts.iter().map(|row| row.duration_ms))
-                .texts("problem", updates.iter().map(|(finished, _)| finished.problem().unwrap_or_default()))
-                .ints("ended_at", updates.iter().map(|(finished, status)| ended(status.is_final(), finished)))
+                .ints("attempts", updates.iter().map(|(finished, _)| finished.row.attempt.into()))
                 .ints(
-                    "failed_at",
-                    updates.iter().map(|(finished, status)| ended(*status == DeliveryStatus::Failed, finished)),
+                    "status_code",
+                    updates.iter().map(|(finished, _)| finished.row.status_code.unwrap_or_default().into()),
                 )
+                .reals("duration_ms", updates.iter().map(|(finished, _)| finished.row.duration_ms))
+                .texts("problem", updates.iter().map(|(finished, _)| finished.problem().unwrap_or_default()))
+                .ints("failed_at", updates.iter().map(failed_at))
                 .ints("at", updates.iter().map(|_| at));
             let (source, values) = self.source(rows);
             let sql = format!(
-                "UPDATE deliveries AS d SET status = r.status, attempts = r.attempts, status_code = NULLIF(r.status_code, 0), duration_ms = r.duration_ms, problem = NULLIF(r.problem, ''), ended_at = NULLIF(r.ended_at, 0), failed_at = NULLIF(r.failed_at, 0), updated_at = r.at FROM {source} WHERE d.seq = r.n"
+                "UPDATE deliveries AS d SET status = r.status, attempts = r.attempts, status_code = NULLIF(r.status_code, 0), duration_ms = r.duration_ms, problem = NULLIF(r.problem, ''), ended_at = NULLIF(r.failed_at, 0), failed_at = NULLIF(r.failed_at, 0), updated_at = r.at FROM {source} WHERE d.seq = r.n"
             );
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
