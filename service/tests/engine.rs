@@ -41,6 +41,8 @@ on_both_engines![
     room_is_free_when_a_request_ends_and_not_when_it_is_recorded,
     a_renewed_lease_holds,
     what_is_open_is_found_by_its_status,
+    a_success_is_told_of_its_attempt,
+    what_comes_to_stand_before_a_mark_is_claimed,
     what_is_handed_back_was_not_an_attempt,
     two_dispatchers_never_send_the_same,
     no_webhook_waits_for_anothers_backlog,
@@ -533,6 +535,95 @@ async fn what_is_open_is_found_by_its_status(t: TestService) {
         assert!(t.deliveries(&s.root, elsewhere).await.is_empty());
     }
     assert_eq!(t.deliveries(&s.root, all()).await.len(), 4);
+}
+
+/// Nothing is written into the log's row for a success: the log says what the attempt does.
+async fn a_success_is_told_of_its_attempt(t: TestService) {
+    let s = stage(&t).await;
+    let owner = t.new_owner();
+    t.booking(&s.alice, s.resource, 0, 1).await;
+    settle(&t).await;
+    s.receiver.answer_status(500);
+    let late = t.booking(&s.alice, s.resource, 1, 2).await;
+    assert_eq!(round(&t, &owner).await, 1);
+    t.clock.advance(Duration::seconds(1));
+    s.receiver.answer_status(202);
+    let sent = t.now();
+    assert_eq!(round(&t, &owner).await, 1);
+    s.receiver.answer_status(410);
+    t.booking(&s.alice, s.resource, 2, 3).await;
+    assert_eq!(round(&t, &owner).await, 1);
+    let by = |status| DeliveryFilter { status: Some(status), ..all() };
+    let succeeded = t.deliveries(&s.root, by(Succeeded)).await;
+    assert_eq!(
+        succeeded.iter().map(|d| (d.attempts, d.status_code)).collect::<Vec<_>>(),
+        [(1, Some(200)), (2, Some(202))]
+    );
+    assert_eq!(succeeded[1].reservation_id.as_deref(), Some(late.id.as_str()));
+    for delivery in &succeeded {
+        assert_eq!((delivery.status, delivery.next_attempt_at, &delivery.problem), (Succeeded, None, &None));
+    }
+    assert!(succeeded[1].duration_ms.is_some() && succeeded[1].updated_at >= sent);
+    assert_eq!(t.deliveries(&s.root, by(Failed)).await.len(), 1);
+    for status in [Pending, Sending, Retrying, Cancelled] {
+        assert!(t.deliveries(&s.root, by(status)).await.is_empty(), "{status:?}");
+    }
+    let everything = t.deliveries(&s.root, all()).await;
+    assert_eq!(everything.iter().map(|d| d.status).collect::<Vec<_>>(), [Succeeded, Succeeded, Failed]);
+    let detail = t.delivery(&s.root, &succeeded[1].id).await;
+    assert_eq!(detail.delivery, succeeded[1]);
+    assert_eq!(detail.attempt_log.iter().map(|a| a.status_code).collect::<Vec<_>>(), [Some(500), Some(202)]);
+    let of_reservation = t.get_reservation(&s.alice, &late.id).await.unwrap().deliveries;
+    assert_eq!(of_reservation, [succeeded[1].clone()]);
+    let replay = ReplayInput { filter: by(Succeeded), dry_run: false };
+    assert_eq!(t.replay(&s.root, &replay).await.unwrap().redelivered, 2);
+    refused(t.redeliver(&s.root, &t.deliveries(&s.root, by(Pending)).await[0].id).await, Conflict);
+}
+
+async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
+    let s = stage(&t).await;
+    let patch = WebhookPatch { max_in_flight: Some(2_000), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    for n in 0..60 {
+        t.booking(&s.alice, s.resource, n, n + 1).await;
+    }
+    let owner = t.new_owner();
+    let database = t.database().await;
+    // As another process does that hands its claims back.
+    let put_back = async |leases: &[Lease]| {
+        let seqs = leases.iter().map(|lease| lease.seq.to_string()).collect::<Vec<_>>().join(", ");
+        let sql = format!(
+            "UPDATE outbox SET attempts = attempts - 1, lease_owner = NULL, lease_until = NULL WHERE seq IN ({seqs})"
+        );
+        database.execute_unprepared(&sql).await.unwrap();
+    };
+    let mut open = Vec::new();
+    let mut claim = async |limit: u32| {
+        let claim = t.claim(&owner, limit).await.unwrap();
+        let leases: Vec<Lease> = claim.items.iter().map(|claimed| claimed.lease.clone()).collect();
+        open.extend(claim.items);
+        leases
+    };
+    let first = claim(4).await;
+    claim(4).await;
+    put_back(&first).await;
+    // In the crowd, among those that are due no earlier.
+    let mut claims = 0;
+    loop {
+        claims += 1;
+        let leases = claim(4).await;
+        assert_eq!(leases.len(), 4);
+        if leases.iter().map(|lease| lease.seq).eq(first.iter().map(|lease| lease.seq)) {
+            break;
+        }
+        assert!(claims < 10, "what was put back waits behind everything else");
+    }
+    // And at once where nothing else is left to do.
+    let second = claim(4).await;
+    let left = 60 - 8 - 4 * (claims - 1) - 4;
+    put_back(&second[..2]).await;
+    assert_eq!(claim(60).await.len(), left + 2);
+    assert!(claim(60).await.is_empty());
 }
 
 async fn a_renewed_lease_holds(t: TestService) {
