@@ -250,7 +250,7 @@ impl Service {
             _tasks: cancel.drop_guard(),
         };
         let service = Self { inner: Arc::new(inner) };
-        crate::reservations::Writer::start(queue, Arc::downgrade(&service.inner));
+        crate::reservations::Writer::start(queue, &service);
         Ok(service)
     }
 

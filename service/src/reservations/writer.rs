@@ -4,7 +4,7 @@
 use super::is_exclusion_violation;
 use crate::Service;
 use crate::outbox::{Enqueued, Rows};
-use crate::store::{Inner, db_problem, get, is_away, to_json, unavailable};
+use crate::store::{db_problem, get, is_away, to_json, unavailable};
 use domain::event::{EventBody, EventType};
 use domain::live::Change;
 use domain::reservation::Reservation;
@@ -12,11 +12,13 @@ use domain::resource::ResourceStatus;
 use domain::{Problem, ProblemKind};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
 use std::collections::HashSet;
-use std::sync::Weak;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Reservations that share one transaction at most.
 const BATCH: usize = 128;
+/// While one transaction waits for the disk, another is made ready. SQLite has one writer.
+const WRITERS: usize = 2;
 
 /// A checked reservation, to be written if its span is free.
 #[derive(Clone)]
@@ -41,15 +43,22 @@ impl Writer {
         (Self { queue: sender }, receiver)
     }
 
-    /// Starts the writing task; it ends with the service.
-    pub(crate) fn start(mut queue: Queue, service: Weak<Inner>) {
-        tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            while queue.recv_many(&mut batch, BATCH).await > 0 {
-                let Some(inner) = service.upgrade() else { return };
-                Service { inner }.write_batch(std::mem::take(&mut batch)).await;
-            }
-        });
+    /// Starts the writing tasks; they end with the service.
+    pub(crate) fn start(queue: Queue, service: &Service) {
+        let queue = Arc::new(tokio::sync::Mutex::new(queue));
+        for _ in 0..if service.is_postgres() { WRITERS } else { 1 } {
+            let (queue, service) = (queue.clone(), Arc::downgrade(&service.inner));
+            tokio::spawn(async move {
+                let mut batch = Vec::with_capacity(BATCH);
+                loop {
+                    if queue.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+                        return;
+                    }
+                    let Some(inner) = service.upgrade() else { return };
+                    Service { inner }.write_batch(std::mem::take(&mut batch)).await;
+                }
+            });
+        }
     }
 
     /// Writes one; `None` when its span is taken or its resource changed meanwhile.
@@ -61,7 +70,9 @@ impl Writer {
 }
 
 impl Service {
-    async fn write_batch(&self, batch: Vec<(NewReservation, Answer)>) {
+    async fn write_batch(&self, mut batch: Vec<(NewReservation, Answer)>) {
+        // In one order for all transactions, so that they do not wait for each other's spans in a ring.
+        batch.sort_by_key(|(new, _)| (new.reservation.resource_id, new.reservation.start_time));
         let (new, answers): (Vec<NewReservation>, Vec<Answer>) = batch.into_iter().unzip();
         match self.try_write(&new).await {
             Ok(written) => answer_all(answers, written),
