@@ -22,12 +22,15 @@ pub struct Ceiling {
     /// Posts under way at once.
     #[arg(long, default_value_t = 64)]
     pub concurrency: u64,
+    /// Only the bare client, all posts in one go.
+    #[arg(long)]
+    pub bare: bool,
 }
 
 /// Deliveries a second; printed as one line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rate {
-    /// Posts a second through `delivery::Sender` (signed, guarded, timed, classified).
+    /// Posts a second through `delivery::Sender` (signed, guarded, timed, classified); 0 when only the bare client was asked for.
     pub sender: f64,
     /// Posts a second by the bare reqwest client with a body signed once for each.
     pub raw: f64,
@@ -88,6 +91,9 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
             }
         }
     };
+    if load.bare {
+        return Ok(Rate { raw: flood(&load, &raw).await, sender: 0.0 });
+    }
     let policy = UrlPolicy {
         allow_http: true,
         allow_networks: vec![Network { address: std::net::Ipv4Addr::LOCALHOST.into(), prefix: 8 }],
