@@ -44,11 +44,13 @@ and a fresh Berth, the release binary, driven through its public API.
 - **ceiling**: how many signed posts a second the same HTTP client makes to the same receiver when there is no database, no queue and
   no record; then the same through Berth's sender, which also guards the address, times each step, and judges the answer.
 - **drain**: an outbox filled while its webhook is paused; from resuming to the last recorded answer. Each delivery is claimed, sent, and
-  recorded with its request and response, and moves its reservation on. By turns with the ceiling, and of either the best of three.
+  recorded with its request and response, and moves its reservation on. Between two measurements of the ceiling,
+  of as many posts in one go, and compared with their mean; of three drains the middle one.
 - **latency**: from the client's `POST /api/v1/reservations` leaving to the receiver's having the request.
 - **throughput**: 32 clients at once and one webhook, until the last answer is recorded; then the latency at half that rate.
 - **slow receiver**: one that takes a second for each answer, with room for 2,000 requests.
-- **isolation**: 100 webhooks at 400 events/s, all well; then with one receiver that never answers and one that fails at once.
+- **isolation**: 100 webhooks at 400 events/s, all well, and with one receiver that never answers and one that fails at once; by
+  turns, and of either the better of two.
 - **idle**: nothing to do.
 - **history**: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
 ";
