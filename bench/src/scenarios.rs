@@ -95,10 +95,14 @@ async fn until_recorded(berth: &Berth, limit: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The ceiling, measured with `count` posts of either kind.
-async fn ceiling(receiver: &Receiver, count: u64) -> anyhow::Result<ceiling::Rate> {
+/// The ceiling, measured with `count` posts: of either kind, or in one go by the `bare` client only, as a drain makes them.
+async fn ceiling(receiver: &Receiver, count: u64, bare: bool) -> anyhow::Result<ceiling::Rate> {
     let endpoint = receiver.endpoint("ceiling", "");
-    part(&["ceiling".into(), "--endpoint".into(), endpoint, "--count".into(), count.to_string()]).await
+    let mut arguments = vec!["ceiling".into(), "--endpoint".into(), endpoint, "--count".into(), count.to_string()];
+    if bare {
+        arguments.push("--bare".into());
+    }
+    part(&arguments).await
 }
 
 /// Runs every scenario that is wanted.
@@ -109,7 +113,7 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
     let mut rows = Rows { rows: Vec::new(), run };
     let receiver = Receiver::start().await?;
     let count = if run.quick { 20_000_u64 } else { 100_000 };
-    let ceiling = ceiling(&receiver, count).await?;
+    let ceiling = ceiling(&receiver, count, false).await?;
     rows.add("ceiling", "none", "signed posts/s, bare reqwest", ceiling.raw, Some(1.0), "", true);
     rows.add(
         "ceiling",
@@ -173,14 +177,6 @@ async fn drained(berth: &Berth, receiver: &Receiver, webhook: i64, count: u64) -
 /// Times that an outbox is drained.
 const DRAINS: u64 = 3;
 
-/// Posts a second by the bare client, `count` of them in one go, as a drain makes them.
-async fn bare(receiver: &Receiver, count: u64) -> anyhow::Result<f64> {
-    let endpoint = receiver.endpoint("ceiling", "");
-    let arguments =
-        ["ceiling".into(), "--bare".into(), "--endpoint".into(), endpoint, "--count".into(), count.to_string()];
-    Ok(part::<ceiling::Rate>(&arguments).await?.raw)
-}
-
 /// Durable deliveries a second: an outbox filled while the webhook is paused, drained when it resumes. Each between two
 /// measurements of the ceiling, and compared with their mean, for machines are not equally fast at all times; of three, the
 /// middle one.
@@ -196,9 +192,10 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyh
     let mut drains = Vec::new();
     for round in 0..DRAINS {
         fill(&berth, &resources, webhook, count, round * count).await?;
-        let before = bare(receiver, count).await?;
+        let before = ceiling(receiver, count, true).await?.raw;
         let drained = drained(&berth, receiver, webhook, count).await?;
-        drains.push(((before + bare(receiver, count).await?) / 2.0, drained));
+        let after = ceiling(receiver, count, true).await?.raw;
+        drains.push(((before + after) / 2.0, drained));
     }
     drains.sort_by(|(a_raw, a), (b_raw, b)| (a.rate / a_raw).total_cmp(&(b.rate / b_raw)));
     let (raw, middle) = drains.swap_remove(drains.len() / 2);

@@ -35,6 +35,18 @@ struct Room {
     after: Place,
 }
 
+/// What a claim asks of the database.
+struct Wanted<'a> {
+    token: &'a str,
+    /// Now, in milliseconds since the epoch.
+    at: i64,
+    /// So many in all at most.
+    limit: u32,
+    room: BTreeMap<WebhookId, Room>,
+    /// No retries.
+    first_only: bool,
+}
+
 /// What was claimed of a webhook.
 #[derive(Debug, Default)]
 struct Share {
@@ -75,7 +87,9 @@ impl Service {
         }
         let token = self.new_token(owner);
         let mut taken: HashMap<WebhookId, Share> = HashMap::new();
-        let mut rows = self.take(&token, at, limit, &room, first_only, &mut taken).await?;
+        let wanted = Wanted { token: &token, at, limit, room, first_only };
+        let mut rows = self.take(&wanted, &mut taken).await?;
+        let room = &wanted.room;
         // A webhook that took all of its share may have more; the share is at least this.
         let share = (limit / room.len().max(1) as u32).max(1);
         let is_full = |id: &WebhookId, room: &Room, taken: &HashMap<WebhookId, Share>| {
@@ -86,16 +100,17 @@ impl Service {
             let count = taken.get(id).map_or(0, |taken| taken.count);
             short.insert(*id, Room { free: room.free - count, after: Place::FRONT });
         }
-        let left = limit.saturating_sub(rows.len() as u32);
-        if !short.is_empty() && left > 0 {
-            rows.extend(self.take(&token, at, left, &short, first_only, &mut taken).await?);
+        let again =
+            Wanted { token: &token, at, limit: limit.saturating_sub(rows.len() as u32), room: short, first_only };
+        if !again.room.is_empty() && again.limit > 0 {
+            rows.extend(self.take(&again, &mut taken).await?);
         }
-        for (id, room) in &room {
+        for (id, room) in room {
             // A claim that was over before this webhook's turn says nothing of its queue.
             let untouched = rows.len() as u32 >= limit && !taken.contains_key(id);
             if !untouched {
                 let last = taken.get(id).filter(|_| !first_only && is_full(id, room, &taken)).map(|taken| taken.last);
-                marks.note(*id, if short.contains_key(id) { Place::FRONT } else { room.after }, last);
+                marks.note(*id, if again.room.contains_key(id) { Place::FRONT } else { room.after }, last);
             }
         }
         more |= rows.len() as u32 >= limit || room.iter().any(|(id, room)| is_full(id, room, &taken));
@@ -160,21 +175,10 @@ impl Service {
         Ok(Claim { items, more })
     }
 
-    /// Leases what is due where there is room, at most `limit`, and adds to what was taken of each webhook.
-    async fn take(
-        &self,
-        token: &str,
-        at: i64,
-        limit: u32,
-        room: &BTreeMap<WebhookId, Room>,
-        first_only: bool,
-        taken: &mut HashMap<WebhookId, Share>,
-    ) -> Result<Vec<Row>, Problem> {
-        let rows = if self.is_postgres() {
-            self.claim_postgres(token, at, limit, room, first_only).await?
-        } else {
-            self.claim_sqlite(token, at, limit, room, first_only).await?
-        };
+    /// Leases what is wanted and due, and adds to what was taken of each webhook.
+    async fn take(&self, wanted: &Wanted<'_>, taken: &mut HashMap<WebhookId, Share>) -> Result<Vec<Row>, Problem> {
+        let rows =
+            if self.is_postgres() { self.claim_postgres(wanted).await? } else { self.claim_sqlite(wanted).await? };
         rows.iter()
             .map(|row| {
                 let row = Row::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
@@ -206,14 +210,8 @@ impl Service {
         )
     }
 
-    async fn claim_postgres(
-        &self,
-        token: &str,
-        at: i64,
-        limit: u32,
-        room: &BTreeMap<WebhookId, Room>,
-        first_only: bool,
-    ) -> Result<Vec<QueryResult>, Problem> {
+    async fn claim_postgres(&self, wanted: &Wanted<'_>) -> Result<Vec<QueryResult>, Problem> {
+        let &Wanted { token, at, limit, ref room, first_only } = wanted;
         let room: Vec<_> = self
             .in_turn(room)
             .into_iter()
@@ -235,14 +233,8 @@ impl Service {
         self.inner.claim.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
     }
 
-    async fn claim_sqlite(
-        &self,
-        token: &str,
-        at: i64,
-        limit: u32,
-        room: &BTreeMap<WebhookId, Room>,
-        first_only: bool,
-    ) -> Result<Vec<QueryResult>, Problem> {
+    async fn claim_sqlite(&self, wanted: &Wanted<'_>) -> Result<Vec<QueryResult>, Problem> {
+        let &Wanted { token, at, limit, ref room, first_only } = wanted;
         // Which webhooks have anything due, read without the writer: an idle engine never locks it. Those with a mark had more
         // than was taken.
         let (mut room, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
