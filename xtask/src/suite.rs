@@ -3,6 +3,7 @@
 use crate::page;
 use crate::postgres::Postgres;
 use crate::shell::{Step, command, say};
+use crate::tools;
 use anyhow::{Context as _, bail};
 use std::path::Path;
 
@@ -40,6 +41,7 @@ pub fn lints() -> anyhow::Result<()> {
     let step = Step::begin("Formatting");
     command("cargo").args(["fmt", "--all", "--check"]).run().context("run: cargo fmt --all")?;
     step.end();
+    tools::wasm_target()?;
     let step = Step::begin("Lints");
     command("cargo")
         .args(["clippy", "--workspace", "--exclude", "frontend", "--all-targets", "--", "-D", "warnings"])

@@ -58,14 +58,20 @@ const TRUNK: &str = "0.21.14";
 /// The npm package that carries wasm-opt.
 const BINARYEN: &str = "binaryen@132.0.0";
 
-/// Installs what building the page needs.
-pub fn for_page() -> anyhow::Result<()> {
+/// Installs the target that the page is compiled and linted for.
+pub fn wasm_target() -> anyhow::Result<()> {
     let installed = command("rustc").args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"]).output();
     if !installed.is_ok_and(|folder| std::path::Path::new(folder.trim()).exists()) {
         let step = Step::begin("Installing the WebAssembly target");
         command("rustup").args(["target", "add", "wasm32-unknown-unknown"]).run()?;
         step.end();
     }
+    Ok(())
+}
+
+/// Installs what building the page needs.
+pub fn for_page() -> anyhow::Result<()> {
+    wasm_target()?;
     install("wasm-bindgen", "wasm-bindgen-cli", &locked("wasm-bindgen")?, false)?;
     install("trunk", "trunk", TRUNK, true)
 }
