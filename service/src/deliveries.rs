@@ -4,6 +4,7 @@ use crate::Service;
 use crate::catalogue::page_of;
 use crate::outbox::{AT_ONCE, INTO_OUTBOX, Rows};
 use crate::store::{cursor, db_problem, get, json, time};
+use chrono::{DateTime, Utc};
 use delivery::Transcript;
 use domain::Problem;
 use domain::access::{Action, Actor, may};
@@ -19,16 +20,26 @@ const REPLAY: u64 = 10_000;
 
 /// What of a delivery `d` and its webhook `w`: while it is open, its entry `o` in the queue knows best, and when it succeeded,
 /// the attempt `a` that did. Recording a success leaves the delivery's row as it is.
-const COLUMNS: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, CASE WHEN o.lease_owner IS NOT NULL THEN 'sending' WHEN o.seq IS NULL AND d.status IN ('pending', 'retrying') THEN 'succeeded' ELSE d.status END AS status, d.test, COALESCE(o.attempts, a.attempt, d.attempts) AS attempts, d.max_attempts, COALESCE(a.status_code, d.status_code) AS status_code, COALESCE(a.duration_ms, d.duration_ms) AS duration_ms, CASE WHEN a.attempt IS NULL THEN d.problem END AS problem, o.due_at, d.created_at, COALESCE(o.updated_at, a.started_at + CAST(a.duration_ms AS BIGINT), d.updated_at) AS updated_at, d.redelivery_of";
+const COLUMNS: &str = "SELECT d.seq, d.id, d.event_id, d.event_type, d.webhook_id, w.name AS webhook_name, d.reservation_id, CASE WHEN o.lease_owner IS NOT NULL THEN 'sending' WHEN o.seq IS NULL AND d.status IN ('pending', 'retrying') THEN 'succeeded' ELSE d.status END AS status, d.test, COALESCE(o.attempts, a.attempt, d.attempts) AS attempts, d.max_attempts, COALESCE(a.status_code, d.status_code) AS status_code, COALESCE(a.duration_ms, d.duration_ms) AS duration_ms, CASE WHEN a.attempt IS NULL THEN d.problem END AS problem, o.due_at, d.created_at, COALESCE(o.updated_at, d.updated_at) AS updated_at, a.started_at AS succeeded_from, d.redelivery_of";
 /// All of them.
 const LOG: &str = "FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN outbox o ON o.seq = d.seq";
 /// The attempt by which a delivery succeeded, if it did.
 const SUCCESS: &str = "LEFT JOIN attempts a ON a.delivery_seq = d.seq AND a.delivery_status = 'succeeded'";
 
+/// When a delivery succeeded by an attempt that began at `started_at` and took `duration_ms`: both in milliseconds, as stored.
+pub(crate) fn succeeded_at(started_at: i64, duration_ms: f64) -> DateTime<Utc> {
+    time(started_at + duration_ms as i64)
+}
+
 fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
     let status = DeliveryStatus::parse(&get::<String>(row, "status")?).unwrap_or(DeliveryStatus::Cancelled);
     let waits = matches!(status, DeliveryStatus::Pending | DeliveryStatus::Retrying);
     let due: Option<i64> = get(row, "due_at")?;
+    let duration_ms: Option<f64> = get(row, "duration_ms")?;
+    let updated_at = match get(row, "succeeded_from")? {
+        Some(started_at) => succeeded_at(started_at, duration_ms.unwrap_or_default()),
+        None => time(get(row, "updated_at")?),
+    };
     let summary = DeliverySummary {
         id: DeliveryId(get(row, "id")?),
         event_id: EventId(get(row, "event_id")?),
@@ -41,11 +52,11 @@ fn summary(row: &QueryResult) -> Result<(i64, DeliverySummary), Problem> {
         attempts: get::<i32>(row, "attempts")? as u32,
         max_attempts: get::<i32>(row, "max_attempts")? as u32,
         status_code: get::<Option<i32>>(row, "status_code")?.map(|code| code as u16),
-        duration_ms: get(row, "duration_ms")?,
+        duration_ms,
         problem: get(row, "problem")?,
         next_attempt_at: due.filter(|_| waits).map(time),
         created_at: time(get(row, "created_at")?),
-        updated_at: time(get(row, "updated_at")?),
+        updated_at,
         redelivery_of: get::<Option<String>>(row, "redelivery_of")?.map(DeliveryId),
     };
     Ok((get(row, "seq")?, summary))

@@ -550,14 +550,29 @@ async fn a_success_is_told_of_its_attempt(t: TestService) {
     s.receiver.answer_status(202);
     let sent = t.now();
     assert_eq!(round(&t, &owner).await, 1);
+    let by = |status| DeliveryFilter { status: Some(status), ..all() };
+    // Recorded long after it was answered: the feed and the log say the same of it.
+    t.booking(&s.alice, s.resource, 4, 5).await;
+    let claims = t.claim(&owner, 10).await.unwrap().items;
+    let mut feed = t.subscribe();
+    let finished = attempt(&t, claims).await;
+    t.clock.advance(Duration::seconds(5));
+    t.record(&finished).await.unwrap();
+    let announced = std::iter::from_fn(|| feed.try_recv().ok()).find_map(|update| match update {
+        service::live::Update::Change(change) => match &*change {
+            domain::live::Change::Delivery(delivery) => Some((**delivery).clone()),
+            _ => None,
+        },
+        service::live::Update::Resync => None,
+    });
+    assert_eq!(announced.as_ref(), t.deliveries(&s.root, by(Succeeded)).await.last());
     s.receiver.answer_status(410);
     t.booking(&s.alice, s.resource, 2, 3).await;
     assert_eq!(round(&t, &owner).await, 1);
-    let by = |status| DeliveryFilter { status: Some(status), ..all() };
     let succeeded = t.deliveries(&s.root, by(Succeeded)).await;
     assert_eq!(
         succeeded.iter().map(|d| (d.attempts, d.status_code)).collect::<Vec<_>>(),
-        [(1, Some(200)), (2, Some(202))]
+        [(1, Some(200)), (2, Some(202)), (1, Some(202))]
     );
     assert_eq!(succeeded[1].reservation_id.as_deref(), Some(late.id.as_str()));
     for delivery in &succeeded {
@@ -569,14 +584,14 @@ async fn a_success_is_told_of_its_attempt(t: TestService) {
         assert!(t.deliveries(&s.root, by(status)).await.is_empty(), "{status:?}");
     }
     let everything = t.deliveries(&s.root, all()).await;
-    assert_eq!(everything.iter().map(|d| d.status).collect::<Vec<_>>(), [Succeeded, Succeeded, Failed]);
+    assert_eq!(everything.iter().map(|d| d.status).collect::<Vec<_>>(), [Succeeded, Succeeded, Succeeded, Failed]);
     let detail = t.delivery(&s.root, &succeeded[1].id).await;
     assert_eq!(detail.delivery, succeeded[1]);
     assert_eq!(detail.attempt_log.iter().map(|a| a.status_code).collect::<Vec<_>>(), [Some(500), Some(202)]);
     let of_reservation = t.get_reservation(&s.alice, &late.id).await.unwrap().deliveries;
     assert_eq!(of_reservation, [succeeded[1].clone()]);
     let replay = ReplayInput { filter: by(Succeeded), dry_run: false };
-    assert_eq!(t.replay(&s.root, &replay).await.unwrap().redelivered, 2);
+    assert_eq!(t.replay(&s.root, &replay).await.unwrap().redelivered, 3);
     refused(t.redeliver(&s.root, &t.deliveries(&s.root, by(Pending)).await[0].id).await, Conflict);
 }
 

@@ -3,6 +3,7 @@
 use super::rows::{AT_ONCE, Rows, Taken};
 use super::{Finished, WAITING};
 use crate::Service;
+use crate::deliveries::succeeded_at;
 use crate::reservations::stored_reservation;
 use crate::store::{db_problem, get, time, to_json};
 use chrono::{DateTime, Duration, Utc};
@@ -205,7 +206,11 @@ impl Service {
             attempts[outcome] += 1;
             deliveries[outcome] += u64::from(*moves && status.is_final());
             if audience && *moves {
-                let mut summary = finished.claim.summary(*status, now);
+                let at = match status {
+                    DeliveryStatus::Succeeded => succeeded_at(result.started_at, result.duration_ms),
+                    _ => now,
+                };
+                let mut summary = finished.claim.summary(*status, at);
                 summary.status_code = result.status_code;
                 summary.duration_ms = Some(result.duration_ms);
                 summary.problem = finished.problem().map(str::to_owned);
