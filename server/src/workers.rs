@@ -1,6 +1,7 @@
 //! What runs beside the requests: dispatching, expiry, retention.
 
 pub mod dispatcher;
+mod line;
 
 use dispatcher::Pulse;
 use domain::Problem;

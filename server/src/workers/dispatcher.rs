@@ -1,16 +1,19 @@
-//! The dispatcher: takes claims from the direct lane and from the outbox, sends them at once and together, and records
-//! what came of them in batches.
+//! The dispatcher: takes claims from the direct lane and from the outbox, sends them in their turn, a few at once, and
+//! records what came of them in batches.
 
 use super::POLL;
+use super::line::{Line, Origin, Turn};
 use domain::ProblemKind;
 use service::Service;
 use service::outbox::{Claimed, Finished, Lease, Recorded};
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// Deliveries that one claim takes at most.
@@ -23,16 +26,22 @@ const RECORDERS: usize = 2;
 /// SQLite has one writer, where a second batch would only stand in line before the next claim.
 const RECORDERS_SQLITE: usize = 1;
 /// While so many results wait to be recorded, nothing more is claimed: the database is what is short, and what is claimed
-/// only lies in the way of the next claim.
+/// only lies in the way of the next claim. Nor while as many as a claim takes wait for their turn.
 const BEHIND: u32 = 4 * RECORD as u32;
 /// Where more was due than had room, it is claimed when requests end, and after this long although none did.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Under load, claims and commits wait this long for what joins them: fewer and larger ones cost less in all.
 const GATHER: Duration = Duration::from_millis(2);
+/// As long as claims wait for their turn, results may wait longer for each other.
+const GATHER_CROWDED: Duration = Duration::from_millis(6);
 /// So many results at once mean load.
 const LOAD: usize = 16;
 /// How long a stopping dispatcher waits for what is under way; then it hands the rest back.
 const GRACE: Duration = Duration::from_secs(10);
+/// Requests to receivers that answer at once are made so many at a time for each processor.
+const TOGETHER: usize = 16;
+/// Requests that take this long, or twice as long, let others begin beside them.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// What is left of attempts that ended is cleared away after this long at the latest.
 const CLEAR: Duration = Duration::from_millis(250);
 /// A lease is renewed this often; it lasts the time-out and 15 s more.
@@ -115,38 +124,35 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     let due = Arc::new(Due::default());
     let received = Arc::new(tokio::sync::Mutex::new(received));
     let bookkeeping = Bookkeeping::start(&service).await;
+    let line = Arc::new(Line::new(TOGETHER * std::thread::available_parallelism().map_or(2, NonZero::get)));
     let mut recorders = JoinSet::new();
     for _ in 0..if service.is_postgres() { RECORDERS } else { RECORDERS_SQLITE } {
-        recorders.spawn_on(record(service.clone(), received.clone(), open.clone(), due.clone()), &bookkeeping.handle);
+        let recorder = record(service.clone(), received.clone(), open.clone(), due.clone(), line.clone());
+        recorders.spawn_on(recorder, &bookkeeping.handle);
     }
     let renewer = tokio::spawn(renew(service.clone(), open.clone()));
     let mut lane = service.open_lane(&owner);
     // Claiming has a task of its own: while it waits for the database, the direct lane goes on.
     let (claims, mut claimed) = mpsc::unbounded_channel();
-    let claimer = claim(service.clone(), owner, cancel.clone(), claims, open.clone(), due, pulse);
+    let claimer = claim(service.clone(), owner, cancel.clone(), claims, open.clone(), due, pulse, line.clone());
     let claimer = bookkeeping.handle.spawn(claimer);
     let mut attempts: JoinSet<()> = JoinSet::new();
-    let send = |attempts: &mut JoinSet<()>, claims: Vec<Claimed>| {
-        for claim in claims {
-            open.with(|since| since.insert(claim.lease.clone(), Instant::now()));
-            let (service, results, open) = (service.clone(), results.clone(), open.clone());
-            attempts.spawn(async move {
-                // Made here: of one made outside, the task would only take the field that it names.
-                let mut broken = IfBroken { open, lease: Some(claim.lease.clone()) };
-                let attempted = service.sender().attempt(&claim.job, service.now()).await;
-                let ended = service.now();
-                // The recorder outlives every attempt.
-                let _ = results.send(Finished::new(claim, attempted, ended));
-                broken.lease = None;
-                broken.open.ended.notify_one();
-            });
-        }
+    let join = |origin, claims: Vec<Claimed>| {
+        let now = Instant::now();
+        open.with(|since| since.extend(claims.iter().map(|claim| (claim.lease.clone(), now))));
+        line.join(origin, claims);
     };
+    let mut hurry = tokio::time::interval(PATIENCE);
+    hurry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        while let Some(turn) = line.next() {
+            attempts.spawn(make(service.clone(), results.clone(), open.clone(), line.clone(), turn));
+        }
         tokio::select! {
             () = cancel.cancelled() => break,
-            Some(claims) = lane.recv() => send(&mut attempts, claims),
-            Some(claims) = claimed.recv() => send(&mut attempts, claims),
+            Some(claims) = lane.recv() => join(Origin::Lane, claims),
+            Some(claims) = claimed.recv() => join(Origin::Queue, claims),
+            _ = hurry.tick(), if line.len() > 0 => line.hurry(),
             // Those that ended are cleared away together: to be woken for each would cost more than it frees.
             () = tokio::time::sleep(CLEAR), if !attempts.is_empty() => {}
         }
@@ -154,16 +160,24 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     }
     service.close_lane();
     lane.close();
-    // A claim that the database is at may still come through; what it took is handed back with the rest.
+    let mut unsent = line.clear();
+    // A claim that the database is at may still come through.
     let _ = tokio::time::timeout(GRACE, claimer).await;
-    let mut unsent = Vec::new();
     while let Ok(claims) = lane.try_recv() {
-        unsent.extend(claims.into_iter().map(|claim| claim.lease));
+        unsent.extend(claims);
     }
     while let Ok(claims) = claimed.try_recv() {
-        unsent.extend(claims.into_iter().map(|claim| claim.lease));
+        unsent.extend(claims);
     }
-    let finished = tokio::time::timeout(GRACE, async { while attempts.join_next().await.is_some() {} }).await;
+    let unsent: Vec<Lease> = unsent.into_iter().map(|claim| claim.lease).collect();
+    open.with(|since| {
+        for lease in &unsent {
+            since.remove(lease);
+        }
+    });
+    let finish = tokio::time::timeout(GRACE, async { while attempts.join_next().await.is_some() {} });
+    // Others take up at once what was not begun.
+    let (finished, ()) = tokio::join!(finish, hand_back(&service, &unsent));
     if finished.is_err() {
         attempts.shutdown().await;
     }
@@ -173,9 +187,33 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
         tracing::error!("results could not be recorded before the stop; their deliveries will be made again");
     }
     renewer.abort();
-    unsent.extend(open.with(|since| since.keys().cloned().collect::<Vec<_>>()));
-    if let Err(problem) = service.release(&unsent).await {
+    hand_back(&service, &open.with(|since| since.keys().cloned().collect::<Vec<_>>())).await;
+}
+
+async fn hand_back(service: &Service, leases: &[Lease]) {
+    if let Err(problem) = service.release(leases).await {
         tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
+    }
+}
+
+/// Makes an attempt, and others in its place as long as it is their turn.
+async fn make(
+    service: Service,
+    results: mpsc::UnboundedSender<Finished>,
+    open: Arc<Open>,
+    line: Arc<Line<Claimed>>,
+    first: Turn<Claimed>,
+) {
+    let mut next = Some(first);
+    while let Some(Turn { claim, began }) = next {
+        let mut broken = IfBroken { open: open.clone(), lease: Some(claim.lease.clone()) };
+        let attempted = service.sender().attempt(&claim.job, service.now()).await;
+        let ended = service.now();
+        // The recorder outlives every attempt.
+        let _ = results.send(Finished::new(claim, attempted, ended));
+        broken.lease = None;
+        open.ended.notify_one();
+        next = line.follow(began);
     }
 }
 
@@ -202,6 +240,7 @@ async fn claim(
     open: Arc<Open>,
     due: Arc<Due>,
     pulse: Arc<Pulse>,
+    line: Arc<Line<Claimed>>,
 ) {
     let mut more = false;
     let mut next = tokio::time::Instant::now();
@@ -225,7 +264,7 @@ async fn claim(
             }
             reclaim = tokio::time::Instant::now() + RECLAIM;
         }
-        if service.unrecorded() >= BEHIND {
+        if service.unrecorded() >= BEHIND || line.len() >= CLAIM as usize {
             more = true;
             next = tokio::time::Instant::now() + AGAIN;
             continue;
@@ -290,6 +329,7 @@ async fn record(
     results: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Finished>>>,
     open: Arc<Open>,
     due: Arc<Due>,
+    line: Arc<Line<Claimed>>,
 ) {
     let mut batch = Vec::with_capacity(RECORD);
     loop {
@@ -298,8 +338,9 @@ async fn record(
             if results.recv_many(&mut batch, RECORD).await == 0 {
                 return;
             }
-            if (LOAD..RECORD).contains(&batch.len()) {
-                tokio::time::sleep(GATHER).await;
+            let crowded = line.len() > 0;
+            if batch.len() < RECORD && (crowded || batch.len() >= LOAD) {
+                tokio::time::sleep(if crowded { GATHER_CROWDED } else { GATHER }).await;
                 while batch.len() < RECORD
                     && let Ok(finished) = results.try_recv()
                 {
