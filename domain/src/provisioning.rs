@@ -156,9 +156,6 @@ impl ReceiverAnswer {
 }
 
 impl Provisioning {
-    /// What the JSON of a new reservation's state begins with, and of none that anything was said of.
-    pub const UNTOUCHED: &str = r#"{"status":"waiting","message":"","#;
-
     /// A new reservation's: waiting.
     pub fn waiting(now: DateTime<Utc>) -> Self {
         Self {
@@ -270,35 +267,5 @@ impl Provisioning {
         next.progress = None;
         next.updated_at = now;
         next
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Provisioning, ReceiverAnswer};
-    use crate::event::EventType;
-    use chrono::{DateTime, Utc};
-
-    fn begins_untouched(provisioning: &Provisioning) -> bool {
-        serde_json::to_string(provisioning).unwrap().starts_with(Provisioning::UNTOUCHED)
-    }
-
-    #[test]
-    fn only_what_nothing_was_said_of_is_untouched() {
-        let now = DateTime::<Utc>::default();
-        let waiting = Provisioning::waiting(now);
-        assert!(begins_untouched(&waiting));
-        for (code, body) in [(200, ""), (202, ""), (200, r#"{"status":"success"}"#), (200, r#"{"message":"soon"}"#)] {
-            let answer = ReceiverAnswer::read(EventType::ReservationCreated, code, body.as_bytes());
-            if let Some(next) = waiting.after_answer(&answer, now, now) {
-                assert!(!begins_untouched(&next), "{code} {body}");
-            }
-        }
-        let failed = waiting.after_failure(EventType::ReservationCreated, "", now).unwrap();
-        let cancelled = waiting.after_cancellation(EventType::ReservationCreated, "", now).unwrap();
-        for said in [failed, cancelled, waiting.on_release(true, now), waiting.on_release(false, now)] {
-            assert!(!begins_untouched(&said));
-        }
-        assert!(!begins_untouched(&Provisioning { message: "The change is on its way.".into(), ..waiting }));
     }
 }

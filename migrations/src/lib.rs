@@ -4,6 +4,7 @@ mod m0001_start;
 mod m0002_webhook_options;
 mod m0003_outbox;
 mod m0004_queue;
+mod m0005_provisioning;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_webhook_options::Migration),
             Box::new(m0003_outbox::Migration),
             Box::new(m0004_queue::Migration),
+            Box::new(m0005_provisioning::Migration),
         ]
     }
 }

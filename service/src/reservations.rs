@@ -28,8 +28,17 @@ const CALENDAR: Duration = Duration::days(62);
 /// How far a status update's timestamp may be off (CONTRACT §4).
 const TIMESTAMP: Duration = Duration::minutes(5);
 
+macro_rules! select {
+    ($join:literal) => {
+        concat!(
+            "SELECT v.id, v.username, v.resource_id, x.name AS resource_name, x.resource_type, v.title, v.start_at, v.end_at, v.user_ssh_key, v.additional_config, v.status, v.cancelled_by, v.cancel_reason, COALESCE(p.state, v.provisioning) AS provisioning, v.created_at, v.updated_at FROM reservations v JOIN resources x ON x.id = v.resource_id ",
+            $join,
+            " JOIN provisioning p ON p.reservation_id = v.id"
+        )
+    };
+}
 /// A reservation with its resource; see [`stored_reservation`].
-pub(crate) const SELECT: &str = "SELECT v.id, v.username, v.resource_id, x.name AS resource_name, x.resource_type, v.title, v.start_at, v.end_at, v.user_ssh_key, v.additional_config, v.status, v.cancelled_by, v.cancel_reason, v.provisioning, v.created_at, v.updated_at FROM reservations v JOIN resources x ON x.id = v.resource_id";
+pub(crate) const SELECT: &str = select!("LEFT");
 
 /// Reads a row of [`SELECT`].
 pub(crate) fn stored_reservation(row: &QueryResult) -> Result<Reservation, Problem> {
@@ -248,16 +257,41 @@ impl Service {
         Ok(ReservationDetail { reservation, deliveries })
     }
 
-    /// A reservation under its row's lock, for the actor to change.
+    /// Gives reservations a row of what was said of them, those of a query of ids and states. The first answer to one without
+    /// makes that row itself, and asks nothing: who would change a reservation makes it beforehand, or waits here for whoever
+    /// is making it.
+    pub(crate) async fn begin_words(
+        &self,
+        tx: &DatabaseTransaction,
+        of: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<(), Problem> {
+        let sql = format!("INSERT INTO provisioning (reservation_id, state) {of} ON CONFLICT DO NOTHING");
+        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        Ok(())
+    }
+
+    /// Writes how a reservation's provisioning stands, one that is [`locked`](Self::locked).
+    async fn write_provisioning(&self, tx: &DatabaseTransaction, reservation: &Reservation) -> Result<(), Problem> {
+        let sql = "UPDATE provisioning SET state = $1 WHERE reservation_id = $2";
+        let values = [to_json(&reservation.provisioning)?.into(), reservation.id.as_str().into()];
+        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        Ok(())
+    }
+
+    /// A reservation under its rows' locks, for the actor to change.
     async fn locked(
         &self,
         tx: &DatabaseTransaction,
         actor: Option<&Actor>,
         id: &ReservationId,
     ) -> Result<Reservation, Problem> {
-        let lock = if self.is_postgres() { " FOR UPDATE OF v" } else { "" };
+        let this = "SELECT v.id, v.provisioning FROM reservations v WHERE v.id = $1";
+        self.begin_words(tx, this, [id.as_str().into()]).await?;
+        let lock = if self.is_postgres() { " FOR UPDATE OF v, p" } else { "" };
+        let sql = format!("{} WHERE v.id = $1{lock}", select!("INNER"));
         let row = tx
-            .query_one_raw(self.sql(format!("{SELECT} WHERE v.id = $1{lock}"), [id.as_str().into()]))
+            .query_one_raw(self.sql(sql, [id.as_str().into()]))
             .await
             .map_err(db_problem)?
             .ok_or_else(|| Problem::not_found("reservation"))?;
@@ -333,11 +367,10 @@ impl Service {
             next.end_time.timestamp_millis().into(),
             next.user_ssh_key.as_str().into(),
             to_json(&next.additional_config)?.into(),
-            to_json(&next.provisioning)?.into(),
             now.timestamp_millis().into(),
             id.as_str().into(),
         ];
-        let sql = "UPDATE reservations SET title = $1, start_at = $2, end_at = $3, user_ssh_key = $4, additional_config = $5, provisioning = $6, updated_at = $7 WHERE id = $8";
+        let sql = "UPDATE reservations SET title = $1, start_at = $2, end_at = $3, user_ssh_key = $4, additional_config = $5, updated_at = $6 WHERE id = $7";
         if let Err(error) = tx.execute_raw(self.sql(sql, values)).await {
             if is_exclusion_violation(&error) {
                 drop(tx);
@@ -345,6 +378,7 @@ impl Service {
             }
             return Err(db_problem(error));
         }
+        self.write_provisioning(&tx, &next).await?;
         tx.commit().await.map_err(db_problem)?;
         self.publish(enqueued, vec![Change::Reservation(Box::new(next.clone()))]);
         Ok(next)
@@ -417,12 +451,13 @@ impl Service {
             reservation.status.as_str().into(),
             reservation.cancelled_by.clone().into(),
             reservation.cancel_reason.as_str().into(),
-            to_json(&reservation.provisioning)?.into(),
             now.timestamp_millis().into(),
             reservation.id.as_str().into(),
         ];
-        let sql = "UPDATE reservations SET status = $1, cancelled_by = $2, cancel_reason = $3, provisioning = $4, updated_at = $5 WHERE id = $6";
+        let sql =
+            "UPDATE reservations SET status = $1, cancelled_by = $2, cancel_reason = $3, updated_at = $4 WHERE id = $5";
         tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.write_provisioning(tx, reservation).await?;
         Ok(enqueued)
     }
 
@@ -569,9 +604,7 @@ impl Service {
             return Ok(reservation.provisioning);
         }
         reservation.provisioning = reservation.provisioning.after_update(&update, now)?;
-        let sql = "UPDATE reservations SET provisioning = $1 WHERE id = $2";
-        let values = [to_json(&reservation.provisioning)?.into(), id.as_str().into()];
-        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.write_provisioning(&tx, &reservation).await?;
         tx.commit().await.map_err(db_problem)?;
         let provisioning = reservation.provisioning.clone();
         self.announce(vec![Change::Reservation(Box::new(reservation))]);

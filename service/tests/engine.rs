@@ -56,6 +56,7 @@ on_both_engines![
     answers_of_one_batch_count_in_their_order,
     who_only_listens_drives_nothing,
     a_late_answer_to_created_does_not_undo_the_release,
+    a_first_answer_and_a_cancellation_at_once_end_in_the_release,
     a_redelivery_is_a_new_delivery_of_the_same_event,
     failed_deliveries_can_be_replayed_in_bulk,
     what_is_cancelled_leaves_no_reservation_waiting,
@@ -774,7 +775,7 @@ async fn one_transaction_publishes_and_cancels_any_number(t: TestService) {
     let more = "INSERT INTO outbox (seq, webhook_id, ordering_key, due_at, attempts, updated_at)
          SELECT seq, webhook_id, ordering_key, 0, 0, 0 FROM deliveries WHERE event_type = 'reservation.cancelled'";
     database.execute_unprepared(more).await.unwrap();
-    let releasing = "SELECT COUNT(*) FROM reservations WHERE provisioning LIKE '%releasing%'";
+    let releasing = "SELECT COUNT(*) FROM reservations v LEFT JOIN provisioning p ON p.reservation_id = v.id WHERE COALESCE(p.state, v.provisioning) LIKE '%releasing%'";
     assert_eq!(count(releasing).await, 40_000);
     t.delete_webhook(&s.root, s.webhook).await.unwrap();
     assert_eq!(count("SELECT COUNT(*) FROM deliveries WHERE status = 'cancelled'").await, 40_100);
@@ -1036,6 +1037,26 @@ async fn who_only_listens_drives_nothing(t: TestService) {
     };
     refused(update(s.webhook).await, Forbidden);
     assert_eq!(update(provisioner).await.unwrap().status, ProvisioningStatus::Ready);
+}
+
+async fn a_first_answer_and_a_cancellation_at_once_end_in_the_release(t: TestService) {
+    let s = stage(&t).await;
+    let reservations = futures::future::join_all((0..60).map(|n| t.booking(&s.alice, s.resource, n, n + 1))).await;
+    let claims = t.claim(&t.new_owner(), 100).await.unwrap().items;
+    let mut finished = attempt(&t, claims).await;
+    // Two batches at once, as they are recorded on PostgreSQL.
+    let later = finished.split_off(30);
+    let cancellations =
+        futures::future::join_all(reservations.iter().step_by(2).map(|r| t.cancel_reservation(&s.alice, &r.id, None)));
+    let (first, second, cancelled) = futures::join!(t.record(&finished), t.record(&later), cancellations);
+    first.unwrap();
+    second.unwrap();
+    assert!(cancelled.iter().all(Result::is_ok));
+    for (n, reservation) in reservations.iter().enumerate() {
+        let state = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning.status;
+        let expected = if n % 2 == 0 { ProvisioningStatus::Releasing } else { ProvisioningStatus::Ready };
+        assert_eq!(state, expected, "reservation {n}");
+    }
 }
 
 async fn a_late_answer_to_created_does_not_undo_the_release(t: TestService) {

@@ -357,9 +357,10 @@ impl Service {
         Ok(changes)
     }
 
-    /// Answers to reservations that are as they were made, which is nearly all of them: what follows is known without
-    /// reading them. Takes the answers from `told` where all held, and returns their reservations. Where some did not, they
-    /// stay, for to be told the same once more changes nothing.
+    /// Answers to reservations that nothing was said of before, which is nearly all of them: they wait, and are active, for
+    /// whatever ends one writes its provisioning too. So what follows is known, and written, without reading them. Takes
+    /// the answers from `told` where all were the first, and returns their reservations. Where some were not, they stay, for to be told the
+    /// same once more changes nothing.
     async fn first_answers<'a>(
         &self,
         tx: &DatabaseTransaction,
@@ -386,11 +387,8 @@ impl Service {
                 .texts("k", some.iter().map(|(id, _)| *id))
                 .texts("p", some.iter().map(|(_, next)| next.as_str()));
             let (source, values) = self.source(rows);
-            let untouched = Provisioning::UNTOUCHED;
-            // Written so that no index of active reservations fits: a plan made while there are none would read all of it.
             let sql = format!(
-                "UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k AND COALESCE(v.status, '') = 'active' AND substr(v.provisioning, 1, {}) = '{untouched}'",
-                untouched.len()
+                "INSERT INTO provisioning (reservation_id, state) SELECT r.k, r.p FROM {source} WHERE r.k IS NOT NULL ON CONFLICT DO NOTHING"
             );
             held += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
         }
@@ -414,16 +412,20 @@ impl Service {
         }
         // In one order for all transactions, so that they do not wait for each other in a ring.
         let ids: Vec<&str> = told.iter().map(|t| t.id).collect::<BTreeSet<_>>().into_iter().collect();
-        let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v" } else { "" };
+        let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v, p" } else { "" };
         let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
         for some in ids.chunks(AT_ONCE) {
             let (source, values) = self.source(Rows::default().texts("k", some.iter().copied()));
+            let these = format!(
+                "SELECT v.id, v.provisioning FROM {source} CROSS JOIN reservations v WHERE v.id = r.k ORDER BY v.id"
+            );
+            self.begin_words(tx, &these, values.clone()).await?;
             let sql = format!(
-                "SELECT v.id, v.status, v.provisioning FROM {source} CROSS JOIN reservations v WHERE v.id = r.k{lock}"
+                "SELECT v.id, v.status, p.state FROM {source} CROSS JOIN reservations v JOIN provisioning p ON p.reservation_id = v.id WHERE v.id = r.k{lock}"
             );
             for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                 let active = get::<String>(&row, "status")? == ReservationStatus::Active.as_str();
-                let provisioning = crate::store::json(&get::<String>(&row, "provisioning")?)?;
+                let provisioning = crate::store::json(&get::<String>(&row, "state")?)?;
                 known.insert(get(&row, "id")?, (active, provisioning, false));
             }
         }
@@ -452,7 +454,7 @@ impl Service {
                 .texts("k", some.iter().map(|(id, _)| id.as_str()))
                 .texts("p", some.iter().map(|(_, p)| p.as_str()));
             let (source, values) = self.source(rows);
-            let sql = format!("UPDATE reservations AS v SET provisioning = r.p FROM {source} WHERE v.id = r.k");
+            let sql = format!("UPDATE provisioning AS p SET state = r.p FROM {source} WHERE p.reservation_id = r.k");
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
         Ok(changed.into_iter().map(|(id, _)| id).collect())
