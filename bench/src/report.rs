@@ -50,7 +50,7 @@ and a fresh Berth, the release binary, driven through its public API.
 - **throughput**: 32 clients at once and one webhook, until the last answer is recorded; then the latency at half that rate.
 - **slow receiver**: one that takes a second for each answer, with room for 2,000 requests.
 - **isolation**: 100 webhooks at 400 events/s, all well, and with one receiver that never answers and one that fails at once; by
-  turns, and of either the better of two.
+  turns, and of either the best of three.
 - **idle**: nothing to do.
 - **history**: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
 ";

@@ -322,7 +322,7 @@ async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> 
         return Ok(());
     }
     let mut p99 = [f64::INFINITY; 2];
-    let turns = if rows.run.quick { 2 } else { 4 };
+    let turns = if rows.run.quick { 2 } else { 6 };
     for turn in 0..turns {
         let sick = turn % 2 == 1;
         let berth = Berth::start(engine, &rows.run.postgres).await?;
