@@ -2,7 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
-use crate::outbox::{AttemptRow, DELETED, Taken};
+use crate::outbox::{AT_ONCE, AttemptRow, DELETED, Rows, Taken};
 use crate::store::{cursor, db_problem, get, json, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
@@ -219,9 +219,14 @@ impl Service {
             }
         }
         let mut waiting: HashMap<WebhookId, i64> = HashMap::new();
-        let sql = "SELECT webhook_id, COUNT(*) AS n FROM outbox GROUP BY webhook_id";
-        for row in self.rows(sql, []).await? {
-            waiting.insert(get(&row, "webhook_id")?, get(&row, "n")?);
+        for some in webhooks.chunks(AT_ONCE) {
+            let (source, values) = self.source(Rows::default().ints("id", some.iter().map(|(webhook, _)| webhook.id)));
+            let sql = format!(
+                "SELECT r.id, (SELECT COUNT(*) FROM outbox o WHERE o.webhook_id = r.id) AS n FROM {source} WHERE r.id IS NOT NULL"
+            );
+            for row in self.rows(sql, values).await? {
+                waiting.insert(get(&row, "id")?, get(&row, "n")?);
+            }
         }
         let mut summaries = HashMap::new();
         for row in &rows {
