@@ -82,6 +82,14 @@ impl Open {
     }
 }
 
+/// What the tasks of a dispatcher share.
+struct Shared {
+    open: Open,
+    /// Claims whose requests are still to be started.
+    line: Line<Claimed>,
+    due: Due,
+}
+
 /// Where claims are made and results recorded.
 struct Bookkeeping {
     handle: Handle,
@@ -119,40 +127,39 @@ impl Bookkeeping {
 /// Runs until `cancel`; then waits for what is under way, at most ten seconds, and hands the rest back.
 pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>) {
     let owner = service.new_owner();
-    let open = Arc::new(Open::default());
+    let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
+    let shared =
+        Arc::new(Shared { open: Open::default(), line: Line::new(TOGETHER * processors), due: Due::default() });
     let (results, received) = mpsc::unbounded_channel();
-    let due = Arc::new(Due::default());
     let received = Arc::new(tokio::sync::Mutex::new(received));
     let bookkeeping = Bookkeeping::start(&service).await;
-    let line = Arc::new(Line::new(TOGETHER * std::thread::available_parallelism().map_or(2, NonZero::get)));
     let mut recorders = JoinSet::new();
     for _ in 0..if service.is_postgres() { RECORDERS } else { RECORDERS_SQLITE } {
-        let recorder = record(service.clone(), received.clone(), open.clone(), due.clone(), line.clone());
-        recorders.spawn_on(recorder, &bookkeeping.handle);
+        recorders.spawn_on(record(service.clone(), received.clone(), shared.clone()), &bookkeeping.handle);
     }
-    let renewer = tokio::spawn(renew(service.clone(), open.clone()));
+    let renewer = tokio::spawn(renew(service.clone(), shared.clone()));
     let mut lane = service.open_lane(&owner);
     // Claiming has a task of its own: while it waits for the database, the direct lane goes on.
     let (claims, mut claimed) = mpsc::unbounded_channel();
-    let claimer = claim(service.clone(), owner, cancel.clone(), claims, open.clone(), due, pulse, line.clone());
+    let claimer = claim(service.clone(), owner, cancel.clone(), claims, shared.clone(), pulse);
     let claimer = bookkeeping.handle.spawn(claimer);
     let mut attempts: JoinSet<()> = JoinSet::new();
     let join = |origin, claims: Vec<Claimed>| {
         let now = Instant::now();
-        open.with(|since| since.extend(claims.iter().map(|claim| (claim.lease.clone(), now))));
-        line.join(origin, claims);
+        shared.open.with(|since| since.extend(claims.iter().map(|claim| (claim.lease.clone(), now))));
+        shared.line.join(origin, claims);
     };
     let mut hurry = tokio::time::interval(PATIENCE);
     hurry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        while let Some(turn) = line.next() {
-            attempts.spawn(make(service.clone(), results.clone(), open.clone(), line.clone(), turn));
+        while let Some(turn) = shared.line.next() {
+            attempts.spawn(make(service.clone(), results.clone(), shared.clone(), turn));
         }
         tokio::select! {
             () = cancel.cancelled() => break,
             Some(claims) = lane.recv() => join(Origin::Lane, claims),
             Some(claims) = claimed.recv() => join(Origin::Queue, claims),
-            _ = hurry.tick(), if line.len() > 0 => line.hurry(),
+            _ = hurry.tick(), if shared.line.len() > 0 => shared.line.hurry(),
             // Those that ended are cleared away together: to be woken for each would cost more than it frees.
             () = tokio::time::sleep(CLEAR), if !attempts.is_empty() => {}
         }
@@ -160,7 +167,7 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     }
     service.close_lane();
     lane.close();
-    let mut unsent = line.clear();
+    let mut unsent = shared.line.clear();
     // A claim that the database is at may still come through.
     let _ = tokio::time::timeout(GRACE, claimer).await;
     while let Ok(claims) = lane.try_recv() {
@@ -170,7 +177,7 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
         unsent.extend(claims);
     }
     let unsent: Vec<Lease> = unsent.into_iter().map(|claim| claim.lease).collect();
-    open.with(|since| {
+    shared.open.with(|since| {
         for lease in &unsent {
             since.remove(lease);
         }
@@ -187,7 +194,7 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
         tracing::error!("results could not be recorded before the stop; their deliveries will be made again");
     }
     renewer.abort();
-    hand_back(&service, &open.with(|since| since.keys().cloned().collect::<Vec<_>>())).await;
+    hand_back(&service, &shared.open.with(|since| since.keys().cloned().collect::<Vec<_>>())).await;
 }
 
 async fn hand_back(service: &Service, leases: &[Lease]) {
@@ -197,36 +204,30 @@ async fn hand_back(service: &Service, leases: &[Lease]) {
 }
 
 /// Makes an attempt, and others in its place as long as it is their turn.
-async fn make(
-    service: Service,
-    results: mpsc::UnboundedSender<Finished>,
-    open: Arc<Open>,
-    line: Arc<Line<Claimed>>,
-    first: Turn<Claimed>,
-) {
+async fn make(service: Service, results: mpsc::UnboundedSender<Finished>, shared: Arc<Shared>, first: Turn<Claimed>) {
     let mut next = Some(first);
     while let Some(Turn { claim, began }) = next {
-        let mut broken = IfBroken { open: open.clone(), lease: Some(claim.lease.clone()) };
+        let mut broken = IfBroken { shared: shared.clone(), lease: Some(claim.lease.clone()) };
         let attempted = service.sender().attempt(&claim.job, service.now()).await;
         let ended = service.now();
         // The recorder outlives every attempt.
         let _ = results.send(Finished::new(claim, attempted, ended));
         broken.lease = None;
-        open.ended.notify_one();
-        next = line.follow(began);
+        shared.open.ended.notify_one();
+        next = shared.line.follow(began);
     }
 }
 
 /// An attempt that ends by a panic has no result: its lease is no longer renewed, so that it lapses and is taken up again.
 struct IfBroken {
-    open: Arc<Open>,
+    shared: Arc<Shared>,
     lease: Option<Lease>,
 }
 
 impl Drop for IfBroken {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take().filter(|_| std::thread::panicking()) {
-            self.open.with(|since| since.remove(&lease));
+            self.shared.open.with(|since| since.remove(&lease));
         }
     }
 }
@@ -237,10 +238,8 @@ async fn claim(
     owner: String,
     cancel: CancellationToken,
     claims: mpsc::UnboundedSender<Vec<Claimed>>,
-    open: Arc<Open>,
-    due: Arc<Due>,
+    shared: Arc<Shared>,
     pulse: Arc<Pulse>,
-    line: Arc<Line<Claimed>>,
 ) {
     let mut more = false;
     let mut next = tokio::time::Instant::now();
@@ -249,22 +248,22 @@ async fn claim(
         pulse.beat();
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = open.ended.notified(), if more => tokio::time::sleep(GATHER).await,
+            () = shared.open.ended.notified(), if more => tokio::time::sleep(GATHER).await,
             () = service.woken() => {}
-            () = due.next() => {}
+            () = shared.due.next() => {}
             () = tokio::time::sleep_until(next) => {}
         }
         // Leases of processes that died; looked for by the clock, however busy this one is.
         if tokio::time::Instant::now() >= reclaim {
             // First its own: after a pause of the machine or of the database they may have lapsed although this one lives.
-            let mine: Vec<Lease> = open.with(|since| since.keys().cloned().collect());
+            let mine: Vec<Lease> = shared.open.with(|since| since.keys().cloned().collect());
             renew_all(&service, &mine).await;
             if let Err(problem) = service.reclaim_lapsed(false).await {
                 tracing::warn!(%problem, "lapsed leases wait for the database");
             }
             reclaim = tokio::time::Instant::now() + RECLAIM;
         }
-        if service.unrecorded() >= BEHIND || line.len() >= CLAIM as usize {
+        if service.unrecorded() >= BEHIND || shared.line.len() >= CLAIM as usize {
             more = true;
             next = tokio::time::Instant::now() + AGAIN;
             continue;
@@ -327,9 +326,7 @@ impl Due {
 async fn record(
     service: Service,
     results: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Finished>>>,
-    open: Arc<Open>,
-    due: Arc<Due>,
-    line: Arc<Line<Claimed>>,
+    shared: Arc<Shared>,
 ) {
     let mut batch = Vec::with_capacity(RECORD);
     loop {
@@ -338,7 +335,7 @@ async fn record(
             if results.recv_many(&mut batch, RECORD).await == 0 {
                 return;
             }
-            let crowded = line.len() > 0;
+            let crowded = shared.line.len() > 0;
             if batch.len() < RECORD && (crowded || batch.len() >= LOAD) {
                 tokio::time::sleep(if crowded { GATHER_CROWDED } else { GATHER }).await;
                 while batch.len() < RECORD
@@ -349,7 +346,7 @@ async fn record(
             }
         }
         let recorded = record_batch(&service, &mut batch).await;
-        open.with(|since| {
+        shared.open.with(|since| {
             for finished in &batch {
                 since.remove(finished.lease());
             }
@@ -357,9 +354,9 @@ async fn record(
         batch.clear();
         let now = service.now();
         for at in recorded.due {
-            due.add(tokio::time::Instant::now() + (at - now).to_std().unwrap_or_default());
+            shared.due.add(tokio::time::Instant::now() + (at - now).to_std().unwrap_or_default());
         }
-        open.ended.notify_one();
+        shared.open.ended.notify_one();
     }
 }
 
@@ -397,10 +394,10 @@ async fn record_batch(service: &Service, batch: &mut [Finished]) -> Recorded {
 }
 
 /// Renews the leases of what takes long.
-async fn renew(service: Service, open: Arc<Open>) {
+async fn renew(service: Service, shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(RENEW).await;
-        let old: Vec<Lease> = open.with(|since| {
+        let old: Vec<Lease> = shared.open.with(|since| {
             since.iter().filter(|(_, at)| at.elapsed() >= RENEW).map(|(lease, _)| lease.clone()).collect()
         });
         renew_all(&service, &old).await;
