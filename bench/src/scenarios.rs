@@ -315,7 +315,7 @@ async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
     berth.stop().await
 }
 
-/// 100 webhooks, with and without one that never answers and one that fails at once, by turns; of either the better of two,
+/// 100 webhooks, with and without one that never answers and one that fails at once, by turns; of either the best of three,
 /// which is the one less disturbed.
 async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("isolation") {

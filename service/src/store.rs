@@ -91,16 +91,15 @@ impl Connections {
 }
 
 /// Compiling a plan pays for reading millions of rows; no statement here does, but the costs that the settings below make up
-/// would have each batch compiled anew. And what is read is the first of an index: where the database expects little of
-/// one, it would rather collect all of it and sort, and it is mistaken as often as tables grow faster than it counts them.
-const IN_ORDER: &str = "SET jit = off; SET enable_bitmapscan = off";
+/// would have each batch compiled anew.
+const NO_JIT: &str = "SET jit = off";
 /// A queue grows from nothing and shrinks to nothing within seconds, and statistics lag behind: a plan made for an empty
 /// table reads the full one from end to end, for each batch. Along the indexes, whatever there is.
 /// Nor can a plan be better for knowing the batch, and making one copies all of it.
 const ALONG_INDEXES: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_memoize = off; SET plan_cache_mode = force_generic_plan";
 /// A claim takes the first of an index, without reading the rest. And a claim that a crash of the server undoes was never
 /// made, so that nobody need wait for the disk.
-const CLAIMS: &str = "SET enable_sort = off; SET synchronous_commit = off";
+const CLAIMS: &str = "SET enable_bitmapscan = off; SET enable_sort = off; SET synchronous_commit = off";
 
 /// The user agent of every request to a receiver (CONTRACT §1).
 const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
@@ -129,14 +128,14 @@ pub async fn connect(database_url: &str) -> Result<Connections, OpenError> {
                     })
                 })
         };
-        let main = pool(11, &[IN_ORDER]).connect_with(options.clone()).await.map_err(away)?;
+        let main = pool(11, &[NO_JIT]).connect_with(options.clone()).await.map_err(away)?;
         let wrap = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool;
         let write = wrap(main);
         return Ok(Connections {
             read: write.clone(),
             write,
-            claim: wrap(pool(1, &[IN_ORDER, ALONG_INDEXES, CLAIMS]).connect_lazy_with(options.clone())),
-            record: wrap(pool(3, &[IN_ORDER, ALONG_INDEXES]).connect_lazy_with(options)),
+            claim: wrap(pool(1, &[NO_JIT, ALONG_INDEXES, CLAIMS]).connect_lazy_with(options.clone())),
+            record: wrap(pool(3, &[NO_JIT, ALONG_INDEXES]).connect_lazy_with(options)),
         });
     }
     if !database_url.starts_with("sqlite:") {

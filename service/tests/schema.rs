@@ -117,6 +117,76 @@ async fn the_queue_is_taken_out_of_the_log_on_postgres() {
     }
 }
 
+/// A database of the version that kept what was said in the reservation's row; and such a process that still runs.
+async fn what_was_said_is_taken_out_of_the_reservation(engine: Engine) {
+    use migrations::MigratorTrait as _;
+    let database = TestDatabase::new(engine).await;
+    let connection = connect(&database.url).await.unwrap().writer().clone();
+    migrations::Migrator::up(&connection, Some(4)).await.unwrap();
+    let untouched = r#"{"status":"waiting","message":"","progress":null}"#;
+    let told = r#"{"status":"waiting","message":"The change is on its way.","progress":null}"#;
+    let (ready, releasing) = (r#"{"status":"ready"}"#, r#"{"status":"releasing"}"#);
+    let rows = [
+        ("rsv-1", "active", untouched),
+        ("rsv-2", "active", told),
+        ("rsv-3", "active", ready),
+        ("rsv-4", "cancelled", releasing),
+        ("rsv-5", "active", untouched),
+    ];
+    let values: Vec<_> = rows
+        .iter()
+        .zip(0..)
+        .map(|((id, status, state), hour)| {
+            format!("('{id}', 'alice', 1, '', {hour}, {hour} + 1, '', '{{}}', '{status}', '', '{state}', 0, 0)")
+        })
+        .collect();
+    let sql = format!(
+        "INSERT INTO resource_types (slug, name, color, config_schema, created_at) VALUES ('gpu', 'GPU', '', '{{}}', 0);
+         INSERT INTO resources (name, resource_type, location, specs, status, created_at) VALUES ('node', 'gpu', '', '{{}}', 'available', 0);
+         INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at) VALUES {}",
+        values.join(", ")
+    );
+    connection.execute_unprepared(&sql).await.unwrap();
+    migrations::up(&connection).await.unwrap();
+    let states = async || {
+        let sql = "SELECT reservation_id, state FROM provisioning ORDER BY reservation_id";
+        let statement = sea_orm::Statement::from_string(connection.get_database_backend(), sql);
+        let rows = connection.query_all_raw(statement).await.unwrap();
+        rows.iter()
+            .map(|r| (r.try_get("", "reservation_id").unwrap(), r.try_get("", "state").unwrap()))
+            .collect::<Vec<(String, String)>>()
+    };
+    let expected = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(id, state)| ((*id).to_owned(), (*state).to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, expected(&[("rsv-2", told), ("rsv-3", ready), ("rsv-4", releasing)]));
+    if engine == Engine::Sqlite {
+        return;
+    }
+    // As the version before writes an answer and a cancellation.
+    let sql = format!(
+        "UPDATE reservations SET provisioning = '{ready}' WHERE id = 'rsv-1';
+         UPDATE reservations SET status = 'cancelled', provisioning = '{releasing}' WHERE id = 'rsv-3'"
+    );
+    connection.execute_unprepared(&sql).await.unwrap();
+    assert_eq!(
+        states().await,
+        expected(&[("rsv-1", ready), ("rsv-2", told), ("rsv-3", releasing), ("rsv-4", releasing)])
+    );
+}
+
+#[tokio::test]
+async fn what_was_said_is_taken_out_of_the_reservation_on_sqlite() {
+    what_was_said_is_taken_out_of_the_reservation(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_was_said_is_taken_out_of_the_reservation_on_postgres() {
+    if support::postgres().is_some() {
+        what_was_said_is_taken_out_of_the_reservation(Engine::Postgres).await;
+    }
+}
+
 #[tokio::test]
 async fn an_interrupted_migration_leaves_nothing_behind() {
     let database = TestDatabase::new(Engine::Sqlite).await;

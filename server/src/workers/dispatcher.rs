@@ -90,6 +90,19 @@ struct Shared {
     due: Due,
 }
 
+impl Shared {
+    /// Claims that are not to be sent by this process; their leases, which it no longer renews.
+    fn give_up(&self, claims: Vec<Claimed>) -> Vec<Lease> {
+        let leases: Vec<Lease> = claims.into_iter().map(|claim| claim.lease).collect();
+        self.open.with(|since| {
+            for lease in &leases {
+                since.remove(lease);
+            }
+        });
+        leases
+    }
+}
+
 /// Where claims are made and results recorded.
 struct Bookkeeping {
     handle: Handle,
@@ -159,7 +172,7 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
             () = cancel.cancelled() => break,
             Some(claims) = lane.recv() => join(Origin::Lane, claims),
             Some(claims) = claimed.recv() => join(Origin::Queue, claims),
-            _ = hurry.tick(), if shared.line.len() > 0 => shared.line.hurry(),
+            _ = hurry.tick(), if shared.line.is_busy() => shared.line.hurry(),
             // Those that ended are cleared away together: to be woken for each would cost more than it frees.
             () = tokio::time::sleep(CLEAR), if !attempts.is_empty() => {}
         }
@@ -167,24 +180,19 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
     }
     service.close_lane();
     lane.close();
-    let mut unsent = shared.line.clear();
-    // A claim that the database is at may still come through.
-    let _ = tokio::time::timeout(GRACE, claimer).await;
+    // Others take up at once what was not begun. A claim that the database is at may still come through.
+    let unsent = shared.give_up(shared.line.clear());
+    let (_, ()) = tokio::join!(tokio::time::timeout(GRACE, claimer), hand_back(&service, unsent));
+    let mut unsent = Vec::new();
     while let Ok(claims) = lane.try_recv() {
         unsent.extend(claims);
     }
     while let Ok(claims) = claimed.try_recv() {
         unsent.extend(claims);
     }
-    let unsent: Vec<Lease> = unsent.into_iter().map(|claim| claim.lease).collect();
-    shared.open.with(|since| {
-        for lease in &unsent {
-            since.remove(lease);
-        }
-    });
+    let unsent = shared.give_up(unsent);
     let finish = tokio::time::timeout(GRACE, async { while attempts.join_next().await.is_some() {} });
-    // Others take up at once what was not begun.
-    let (finished, ()) = tokio::join!(finish, hand_back(&service, &unsent));
+    let (finished, ()) = tokio::join!(finish, hand_back(&service, unsent));
     if finished.is_err() {
         attempts.shutdown().await;
     }
@@ -194,12 +202,15 @@ pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>)
         tracing::error!("results could not be recorded before the stop; their deliveries will be made again");
     }
     renewer.abort();
-    hand_back(&service, &shared.open.with(|since| since.keys().cloned().collect::<Vec<_>>())).await;
+    hand_back(&service, shared.open.with(|since| since.keys().cloned().collect())).await;
 }
 
-async fn hand_back(service: &Service, leases: &[Lease]) {
-    if let Err(problem) = service.release(leases).await {
-        tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
+/// Puts claims back into the queue, unless the database is away: then their leases lapse.
+async fn hand_back(service: &Service, leases: Vec<Lease>) {
+    match tokio::time::timeout(GRACE, service.release(&leases)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(problem)) => tracing::warn!(%problem, "claims could not be handed back; their leases will lapse"),
+        Err(_) => tracing::warn!("claims could not be handed back in time; their leases will lapse"),
     }
 }
 
@@ -246,6 +257,7 @@ async fn claim(
     let mut reclaim = next;
     loop {
         pulse.beat();
+        metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
         tokio::select! {
             () = cancel.cancelled() => return,
             () = shared.open.ended.notified(), if more => tokio::time::sleep(GATHER).await,
@@ -263,7 +275,7 @@ async fn claim(
             }
             reclaim = tokio::time::Instant::now() + RECLAIM;
         }
-        if service.unrecorded() >= BEHIND || shared.line.len() >= CLAIM as usize {
+        if service.unrecorded() >= BEHIND || shared.line.waiting(Origin::Queue) >= CLAIM as usize {
             more = true;
             next = tokio::time::Instant::now() + AGAIN;
             continue;
@@ -282,7 +294,6 @@ async fn claim(
             }
         };
         next = tokio::time::Instant::now() + wait;
-        metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
     }
 }
 
@@ -335,7 +346,7 @@ async fn record(
             if results.recv_many(&mut batch, RECORD).await == 0 {
                 return;
             }
-            let crowded = shared.line.len() > 0;
+            let crowded = shared.line.is_crowded();
             if batch.len() < RECORD && (crowded || batch.len() >= LOAD) {
                 tokio::time::sleep(if crowded { GATHER_CROWDED } else { GATHER }).await;
                 while batch.len() < RECORD

@@ -99,9 +99,19 @@ impl<C> Line<C> {
         });
     }
 
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.with(|state| state.waiting.iter().map(VecDeque::len).sum())
+    /// How many of this origin wait.
+    pub(super) fn waiting(&self, origin: Origin) -> usize {
+        self.with(|state| state.waiting[origin as usize].len())
+    }
+
+    /// Whether any wait.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.with(|state| state.waiting.iter().any(|waiting| !waiting.is_empty()))
+    }
+
+    /// Whether any wait or are young, so that [`hurry`](Self::hurry) would change something.
+    pub(super) fn is_busy(&self) -> bool {
+        self.with(|state| state.young != [0; 2] || state.waiting.iter().any(|waiting| !waiting.is_empty()))
     }
 
     /// Sends all away who wait.
@@ -130,7 +140,7 @@ mod tests {
         let first = all(&line);
         assert_eq!(claims(&first), [0, 1, 2]);
         let second = line.follow(first[1].began).unwrap();
-        assert_eq!((second.claim, line.len()), (3, 2));
+        assert_eq!((second.claim, line.waiting(Origin::Queue), line.waiting(Origin::Lane)), (3, 2, 0));
         assert_eq!(all(&line), []);
         line.hurry();
         assert_eq!(line.follow(second.began).unwrap().claim, 4, "also when a round has passed");
@@ -170,6 +180,11 @@ mod tests {
         let line = Line::new(10);
         line.join(Origin::Queue, (0..4).collect());
         line.join(Origin::Lane, vec![10, 11]);
+        assert!(line.is_crowded());
         assert_eq!(claims(&all(&line)), [10, 0, 11, 1, 2, 3]);
+        assert!(!line.is_crowded() && line.is_busy());
+        line.hurry();
+        line.hurry();
+        assert!(!line.is_busy(), "all are slow");
     }
 }

@@ -410,7 +410,8 @@ impl Service {
         if told.is_empty() {
             return Ok(Vec::new());
         }
-        // In one order for all transactions, so that they do not wait for each other in a ring.
+        // In one order for all transactions too. First answers and later words of two batches may still wait for each other in a
+        // ring: PostgreSQL ends one of them after a second, and its batch is recorded again.
         let ids: Vec<&str> = told.iter().map(|t| t.id).collect::<BTreeSet<_>>().into_iter().collect();
         let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v, p" } else { "" };
         let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
