@@ -4,9 +4,10 @@
 use super::POLL;
 use super::line::{Line, Origin, Turn};
 use domain::ProblemKind;
+use domain::id::WebhookId;
 use service::Service;
-use service::outbox::{Claimed, Finished, Lease, Recorded};
-use std::collections::{BTreeSet, HashMap};
+use service::outbox::{Claim, Claimed, Finished, Lease, Recorded};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,13 +73,55 @@ impl Pulse {
 #[derive(Default)]
 struct Open {
     since: Mutex<HashMap<Lease, Instant>>,
-    /// Wakes the claiming loop when requests end or are recorded, and room may be free.
+    /// Wakes the claiming loop when requests end or are recorded, and room is free that was awaited.
     ended: Notify,
+    awaited: Mutex<Awaited>,
+}
+
+/// Whose requests make room that something waits for, when they end. A webhook whose receiver is silent lacks room for
+/// long: to look for its work whenever another's request ends would be most of what there is to do.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Awaited {
+    #[default]
+    Nobodys,
+    Theirs(HashSet<WebhookId>),
+    Anybodys,
+}
+
+impl Awaited {
+    /// After a claim.
+    fn after(claim: &Claim) -> Self {
+        match (claim.more, claim.full.is_empty()) {
+            (true, _) => Self::Anybodys,
+            (false, false) => Self::Theirs(claim.full.clone()),
+            (false, true) => Self::Nobodys,
+        }
+    }
+
+    /// Whether the end of a request of this webhook was awaited, or, without one, that of a batch.
+    fn is(&self, webhook: Option<WebhookId>) -> bool {
+        match self {
+            Self::Nobodys => false,
+            Self::Theirs(full) => webhook.is_some_and(|webhook| full.contains(&webhook)),
+            Self::Anybodys => true,
+        }
+    }
 }
 
 impl Open {
     fn with<T>(&self, act: impl FnOnce(&mut HashMap<Lease, Instant>) -> T) -> T {
         act(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn awaited<T>(&self, act: impl FnOnce(&mut Awaited) -> T) -> T {
+        act(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A request of a webhook has ended, or a batch was recorded.
+    fn end(&self, webhook: Option<WebhookId>) {
+        if self.awaited(|awaited| awaited.is(webhook)) {
+            self.ended.notify_one();
+        }
     }
 }
 
@@ -219,12 +262,13 @@ async fn make(service: Service, results: mpsc::UnboundedSender<Finished>, shared
     let mut next = Some(first);
     while let Some(Turn { claim, began }) = next {
         let mut broken = IfBroken { shared: shared.clone(), lease: Some(claim.lease.clone()) };
+        let webhook = claim.webhook_id();
         let attempted = service.sender().attempt(&claim.job, service.now()).await;
         let ended = service.now();
         // The recorder outlives every attempt.
         let _ = results.send(Finished::new(claim, attempted, ended));
         broken.lease = None;
-        shared.open.ended.notify_one();
+        shared.open.end(Some(webhook));
         next = shared.line.follow(began);
     }
 }
@@ -252,7 +296,7 @@ async fn claim(
     shared: Arc<Shared>,
     pulse: Arc<Pulse>,
 ) {
-    let mut more = false;
+    let mut awaits = false;
     let mut next = tokio::time::Instant::now();
     let mut reclaim = next;
     loop {
@@ -260,7 +304,7 @@ async fn claim(
         metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = shared.open.ended.notified(), if more => tokio::time::sleep(GATHER).await,
+            () = shared.open.ended.notified(), if awaits => tokio::time::sleep(GATHER).await,
             () = service.woken() => {}
             () = shared.due.next() => {}
             () = tokio::time::sleep_until(next) => {}
@@ -275,24 +319,29 @@ async fn claim(
             }
             reclaim = tokio::time::Instant::now() + RECLAIM;
         }
+        // Room that comes from here on may have been looked for already.
+        shared.open.awaited(|awaited| *awaited = Awaited::Anybodys);
         if service.unrecorded() >= BEHIND || shared.line.waiting(Origin::Queue) >= CLAIM as usize {
-            more = true;
+            awaits = true;
             next = tokio::time::Instant::now() + AGAIN;
             continue;
         }
-        let wait = match service.claim(&owner, CLAIM).await {
+        let (awaited, wait) = match service.claim(&owner, CLAIM).await {
             Ok(claim) => {
-                more = claim.more;
+                let awaited = Awaited::after(&claim);
                 if !claim.items.is_empty() && claims.send(claim.items).is_err() {
                     return;
                 }
-                if more { AGAIN } else { POLL }
+                let wait = if awaited == Awaited::Nobodys { POLL } else { AGAIN };
+                (awaited, wait)
             }
             Err(problem) => {
                 tracing::warn!(%problem, "dispatching waits for the database");
-                Duration::from_secs(1)
+                (Awaited::Nobodys, Duration::from_secs(1))
             }
         };
+        awaits = awaited != Awaited::Nobodys;
+        shared.open.awaited(|now| *now = awaited);
         next = tokio::time::Instant::now() + wait;
     }
 }
@@ -367,7 +416,7 @@ async fn record(
         for at in recorded.due {
             shared.due.add(tokio::time::Instant::now() + (at - now).to_std().unwrap_or_default());
         }
-        shared.open.ended.notify_one();
+        shared.open.end(None);
     }
 }
 
@@ -418,5 +467,22 @@ async fn renew(service: Service, shared: Arc<Shared>) {
 async fn renew_all(service: &Service, leases: &[Lease]) {
     if let Err(problem) = service.renew(leases).await {
         tracing::warn!(%problem, "leases could not be renewed; they last some time yet");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_without_room_has_nobody_elses_requests_awaited() {
+        let claim = |more, full: &[WebhookId]| Claim { items: Vec::new(), more, full: full.iter().copied().collect() };
+        let awaited = |claim| {
+            let awaited = Awaited::after(&claim);
+            [Some(1), Some(2), None].map(|ended| awaited.is(ended))
+        };
+        assert_eq!(awaited(claim(false, &[])), [false, false, false]);
+        assert_eq!(awaited(claim(false, &[1])), [true, false, false]);
+        assert_eq!(awaited(claim(true, &[1])), [true, true, true], "more is due of others");
     }
 }

@@ -26,6 +26,9 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
 }
 
+/// Whatever happens, everything is answered within this time.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// What the API answered.
 #[derive(Debug)]
 pub struct Reply {
@@ -49,7 +52,8 @@ impl Api {
     }
 
     pub async fn call(&self, base: &str, method: Method, path: &str, body: Value) -> reqwest::Result<Reply> {
-        let mut request = self.http.request(method, format!("{base}/api/v1{path}")).bearer_auth(&self.token);
+        let mut request =
+            self.http.request(method, format!("{base}/api/v1{path}")).bearer_auth(&self.token).timeout(ANSWER);
         if !body.is_null() {
             request = request.json(&body);
         }
@@ -223,6 +227,7 @@ impl Client {
             Ok(reply) if reply.status == expected => return Some(reply.body),
             Ok(reply) if is_unavailable(&reply) => told.unavailable += 1,
             Ok(reply) => told.odd.push(format!("{what}: {} {}", reply.status, reply.body)),
+            Err(error) if error.is_timeout() => told.odd.push(format!("{what}: no answer of {target}")),
             Err(_) => told.broken += 1,
         }
         None

@@ -18,8 +18,10 @@ use std::sync::atomic::Ordering;
 pub struct Claim {
     /// To be sent now.
     pub items: Vec<Claimed>,
-    /// Whether more may be due that had no room: claim again when requests end.
+    /// Whether more may be due than was claimed: claim again when requests end.
     pub more: bool,
+    /// Webhooks that had no room: claim again when requests of theirs end, and now and then for those with a rate limit.
+    pub full: HashSet<WebhookId>,
 }
 
 /// What a claim reads, in this order: by place, for a look by name costs more than the value.
@@ -70,11 +72,15 @@ impl Service {
         let slots = &self.inner.outbox.slots;
         let marks = &self.inner.outbox.marks;
         let first_only = slots.retries_fill_their_share();
-        let mut more = false;
+        // Retries that have no lane now may have one when any request ends.
+        let mut more = first_only;
+        let mut full = HashSet::new();
         let mut room: BTreeMap<WebhookId, Room> = BTreeMap::new();
         for config in configs.enabled() {
             match slots.free(config, now) {
-                0 => more = true,
+                0 => {
+                    full.insert(config.id);
+                }
                 free => {
                     // A mark passes over retries that had no lane.
                     let after = if first_only { Place::FRONT } else { marks.after(config.id) };
@@ -83,7 +89,7 @@ impl Service {
             }
         }
         if room.is_empty() {
-            return Ok(Claim { items: Vec::new(), more });
+            return Ok(Claim { items: Vec::new(), more, full });
         }
         let token = self.new_token(owner);
         let mut taken: HashMap<WebhookId, Share> = HashMap::new();
@@ -172,7 +178,7 @@ impl Service {
                 items.iter().map(|c| Change::Delivery(Box::new(c.summary(DeliveryStatus::Sending, now)))).collect(),
             );
         }
-        Ok(Claim { items, more })
+        Ok(Claim { items, more, full })
     }
 
     /// Leases what is wanted and due, and adds to what was taken of each webhook.
