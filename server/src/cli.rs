@@ -127,7 +127,12 @@ fn log_to_stderr(filter: &str, format: &str) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| format!("BERTH_LOG: {error}"))?;
     // Colours are for people; a journal or a file would keep their codes.
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    // Where nobody reads the log any more, to say so on the same standard error would end the task that logs.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match format {
         "json" => builder.json().init(),
         "text" => builder.init(),
@@ -259,8 +264,8 @@ fn stopped() -> CancellationToken {
         }
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
-        tracing::info!("stopping: open requests and deliveries may end first");
         stop.cancel();
+        tracing::info!("stopping: open requests and deliveries may end first");
     });
     cancel
 }

@@ -81,6 +81,7 @@ pub struct Berth {
     pub url: String,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reading: tokio::task::JoinHandle<()>,
 }
 
 impl Berth {
@@ -91,7 +92,7 @@ impl Berth {
         let (seen, sign_seen) = oneshot::channel();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let kept = log.clone();
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let mut seen = Some(seen);
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, rest)) = line.split_once(sign)
@@ -102,7 +103,7 @@ impl Berth {
                 kept.lock().unwrap().push(line);
             }
         });
-        let mut berth = Self { url: String::new(), child, log };
+        let mut berth = Self { url: String::new(), child, log, reading };
         berth.url = match tokio::time::timeout(DEADLINE, sign_seen).await {
             Ok(Ok(rest)) => rest,
             _ => panic!("the process did not start"),
@@ -120,6 +121,12 @@ impl Berth {
 
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the process should still run")
+    }
+
+    /// Reads its log no more: what it writes from here on fails.
+    pub async fn deafen(&mut self) {
+        self.reading.abort();
+        assert!((&mut self.reading).await.unwrap_err().is_cancelled());
     }
 
     /// `kill -9`, now.

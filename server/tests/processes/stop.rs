@@ -60,3 +60,14 @@ async fn a_stopped_process_finishes_or_hands_back_what_is_under_way_on_postgres(
         stopped_with_slow_receivers(database).await;
     }
 }
+
+/// Whatever read the log (a pager, a collector that died) is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_log_nobody_reads_stops_too() {
+    let database = TestDatabase::sqlite();
+    let setting = Setting { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 1.0 };
+    let mut berth = setting.serve().await;
+    berth.deafen().await;
+    let (status, _) = berth.stop(BOUND).await;
+    assert!(status.success());
+}
