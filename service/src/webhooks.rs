@@ -2,7 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
-use crate::outbox::{AT_ONCE, AttemptRow, DELETED, Rows, Taken};
+use crate::outbox::{AttemptRow, DELETED, Rows, Taken};
 use crate::store::{cursor, db_problem, get, json, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
@@ -225,14 +225,13 @@ impl Service {
             }
         }
         let mut waiting: HashMap<WebhookId, i64> = HashMap::new();
-        for some in webhooks.chunks(AT_ONCE) {
-            let (source, values) = self.source(Rows::default().ints("id", some.iter().map(|(webhook, _)| webhook.id)));
-            let sql = format!(
-                "SELECT r.id, (SELECT COUNT(*) FROM outbox o WHERE o.webhook_id = r.id) AS n FROM {source} WHERE r.id IS NOT NULL"
-            );
-            for row in self.rows(sql, values).await? {
-                waiting.insert(get(&row, "id")?, get(&row, "n")?);
-            }
+        // A page has fewer than a statement may get.
+        let (source, values) = self.source(Rows::default().ints("id", webhooks.iter().map(|(webhook, _)| webhook.id)));
+        let sql = format!(
+            "SELECT r.id, (SELECT COUNT(*) FROM outbox o WHERE o.webhook_id = r.id) AS n FROM {source} WHERE r.id IS NOT NULL"
+        );
+        for row in self.rows(sql, values).await? {
+            waiting.insert(get(&row, "id")?, get(&row, "n")?);
         }
         let mut summaries = HashMap::new();
         for row in &rows {

@@ -1298,14 +1298,18 @@ async fn nothing_reorders_on_postgres() {
     }
 }
 
+/// For what only PostgreSQL does; nothing where there is none.
+async fn stage_on_postgres() -> Option<(TestService, Stage)> {
+    postgres()?;
+    let t = open(Engine::Postgres).await;
+    let s = stage(&t).await;
+    Some((t, s))
+}
+
 /// A claim that waits for a row of another transaction would hold up every webhook.
 #[tokio::test]
 async fn a_locked_row_is_passed_over_on_postgres() {
-    if postgres().is_none() {
-        return;
-    }
-    let t = open(Engine::Postgres).await;
-    let s = stage(&t).await;
+    let Some((t, s)) = stage_on_postgres().await else { return };
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     let database = t.database().await;
@@ -1321,11 +1325,7 @@ async fn a_locked_row_is_passed_over_on_postgres() {
 /// would make the pages of a busy webhook slower with each of them.
 #[tokio::test]
 async fn a_webhooks_summary_reads_its_sample_and_no_more_on_postgres() {
-    if postgres().is_none() {
-        return;
-    }
-    let t = open(Engine::Postgres).await;
-    let s = stage(&t).await;
+    let Some((t, s)) = stage_on_postgres().await else { return };
     let database = t.database().await;
     let attempts = format!(
         "ALTER TABLE attempts SET (autovacuum_enabled = off);
@@ -1362,11 +1362,7 @@ async fn a_webhooks_summary_reads_its_sample_and_no_more_on_postgres() {
 /// Renewing waits for nobody: who records holds rows and waits for others, and a ring of the two would stand for a second.
 #[tokio::test]
 async fn renewing_passes_over_what_is_being_recorded_on_postgres() {
-    if postgres().is_none() {
-        return;
-    }
-    let t = open(Engine::Postgres).await;
-    let s = stage(&t).await;
+    let Some((t, s)) = stage_on_postgres().await else { return };
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     let claims = t.claim(&t.new_owner(), 10).await.unwrap().items;

@@ -296,12 +296,12 @@ async fn claim(
     shared: Arc<Shared>,
     pulse: Arc<Pulse>,
 ) {
-    let mut awaits = false;
     let mut next = tokio::time::Instant::now();
     let mut reclaim = next;
     loop {
         pulse.beat();
         metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
+        let awaits = shared.open.awaited(|awaited| *awaited != Awaited::Nobodys);
         tokio::select! {
             () = cancel.cancelled() => return,
             () = shared.open.ended.notified(), if awaits => tokio::time::sleep(GATHER).await,
@@ -322,7 +322,6 @@ async fn claim(
         // Room that comes from here on may have been looked for already.
         shared.open.awaited(|awaited| *awaited = Awaited::Anybodys);
         if service.unrecorded() >= BEHIND || shared.line.waiting(Origin::Queue) >= CLAIM as usize {
-            awaits = true;
             next = tokio::time::Instant::now() + AGAIN;
             continue;
         }
@@ -340,7 +339,6 @@ async fn claim(
                 (Awaited::Nobodys, Duration::from_secs(1))
             }
         };
-        awaits = awaited != Awaited::Nobodys;
         shared.open.awaited(|now| *now = awaited);
         next = tokio::time::Instant::now() + wait;
     }

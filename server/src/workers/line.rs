@@ -15,13 +15,11 @@ pub(super) enum Origin {
 }
 
 /// Claims, of either origin in the order of their coming.
-pub(super) struct Line<C> {
-    /// So many young requests at most.
-    together: usize,
-    state: Mutex<State<C>>,
-}
+pub(super) struct Line<C>(Mutex<State<C>>);
 
 struct State<C> {
+    /// So many young requests at most.
+    together: usize,
     /// By [`Origin`].
     waiting: [VecDeque<C>; 2],
     /// Whose turn it is.
@@ -55,17 +53,25 @@ impl<C> State<C> {
         self.young[0] += usize::from(counts);
         Some(Turn { claim, began: Began { round: self.round, counts } })
     }
+
+    fn next(&mut self) -> Option<Turn<C>> {
+        if self.young.iter().sum::<usize>() < self.together { self.start(true) } else { None }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.waiting.iter().any(|waiting| !waiting.is_empty())
+    }
 }
 
 impl<C> Line<C> {
     /// An empty line, for `together` requests at once.
     pub(super) fn new(together: usize) -> Self {
-        let state = State { waiting: [VecDeque::new(), VecDeque::new()], turn: 0, round: 0, young: [0; 2] };
-        Self { together, state: Mutex::new(state) }
+        let waiting = [VecDeque::new(), VecDeque::new()];
+        Self(Mutex::new(State { together, waiting, turn: 0, round: 0, young: [0; 2] }))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State<C>) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Adds claims at the end.
@@ -75,20 +81,19 @@ impl<C> Line<C> {
 
     /// The next claim, if another request may begin.
     pub(super) fn next(&self) -> Option<Turn<C>> {
-        self.with(|state| if state.young.iter().sum::<usize>() < self.together { state.start(true) } else { None })
+        self.with(State::next)
     }
 
     /// A request has ended; the claim that takes its place. In that of a slow one another begins in any case, so that slow
     /// receivers get as many requests at once as they may.
     pub(super) fn follow(&self, began: Began) -> Option<Turn<C>> {
-        let slow = self.with(|state| match usize::try_from(state.round - began.round) {
+        self.with(|state| match usize::try_from(state.round - began.round) {
             Ok(age @ (0 | 1)) => {
                 state.young[age] -= usize::from(began.counts && state.young[age] > 0);
-                None
+                state.next()
             }
-            _ => Some(state.start(false)),
-        });
-        slow.unwrap_or_else(|| self.next())
+            _ => state.start(false),
+        })
     }
 
     /// Some time has passed: requests that began before the last call are slow from here on.
@@ -106,12 +111,12 @@ impl<C> Line<C> {
 
     /// Whether any wait.
     pub(super) fn is_crowded(&self) -> bool {
-        self.with(|state| state.waiting.iter().any(|waiting| !waiting.is_empty()))
+        self.with(|state| state.is_crowded())
     }
 
     /// Whether any wait or are young, so that [`hurry`](Self::hurry) would change something.
     pub(super) fn is_busy(&self) -> bool {
-        self.with(|state| state.young != [0; 2] || state.waiting.iter().any(|waiting| !waiting.is_empty()))
+        self.with(|state| state.young != [0; 2] || state.is_crowded())
     }
 
     /// Sends all away who wait.
