@@ -18,7 +18,36 @@ use std::time::Duration;
 #[derive(Default)]
 struct Lane {
     count: u64,
-    latency_us: Option<Histogram<u64>>,
+    latency: Option<Latency>,
+}
+
+/// Times under way, in microseconds.
+struct Latency {
+    all: Histogram<u64>,
+    /// Those that arrived in this second since the epoch.
+    second: u64,
+    now: Histogram<u64>,
+    /// The 99th percentile of each second that is over.
+    p99s: Vec<u64>,
+}
+
+impl Latency {
+    fn new(second: u64) -> Option<Self> {
+        let all = Histogram::new_with_bounds(1, 600_000_000, 3).ok()?;
+        Some(Self { now: all.clone(), all, second, p99s: Vec::new() })
+    }
+
+    fn record(&mut self, arrived: u64, sent: u64) {
+        let second = arrived / 1_000_000;
+        if second != self.second {
+            self.p99s.push(self.now.value_at_quantile(0.99));
+            self.now.reset();
+            self.second = second;
+        }
+        let took = arrived.saturating_sub(sent).max(1);
+        self.all.saturating_record(took);
+        self.now.saturating_record(took);
+    }
 }
 
 /// The receiver's memory.
@@ -40,6 +69,8 @@ pub struct Report {
     pub p50_ms: f64,
     /// 99th percentile of the same.
     pub p99_ms: f64,
+    /// The same of each second that was over, without the first, which is not whole.
+    pub seconds_p99_ms: Vec<f64>,
     /// The longest.
     pub max_ms: f64,
 }
@@ -95,11 +126,12 @@ async fn receive(
         let lane = lanes.entry(lane).or_default();
         lane.count += 1;
         if let Some(sent) = sent_us(&body) {
-            let histogram = lane.latency_us.get_or_insert_with(|| {
-                Histogram::new_with_bounds(1, 600_000_000, 3)
-                    .unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|e| unreachable!("{e}")))
-            });
-            histogram.saturating_record(arrived.saturating_sub(sent).max(1));
+            if lane.latency.is_none() {
+                lane.latency = Latency::new(arrived / 1_000_000);
+            }
+            if let Some(latency) = &mut lane.latency {
+                latency.record(arrived, sent);
+            }
         }
     }
     if behaviour.delay_ms > 0 {
@@ -115,13 +147,14 @@ async fn report(State(memory): State<Arc<Memory>>, Path(prefix): Path<String>) -
     let mut report = Report { peak_in_flight: memory.peak.load(Ordering::Relaxed), ..Report::default() };
     for (_, lane) in lanes.iter().filter(|(name, _)| name.starts_with(&prefix)) {
         report.count += lane.count;
-        if let Some(histogram) = &lane.latency_us {
+        if let Some(latency) = &lane.latency {
             match &mut all {
                 Some(sum) => {
-                    let _ = sum.add(histogram);
+                    let _ = sum.add(&latency.all);
                 }
-                None => all = Some(histogram.clone()),
+                None => all = Some(latency.all.clone()),
             }
+            report.seconds_p99_ms.extend(latency.p99s.iter().skip(1).map(|us| *us as f64 / 1_000.0));
         }
     }
     if let Some(histogram) = all {

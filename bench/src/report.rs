@@ -49,8 +49,9 @@ and a fresh Berth, the release binary, driven through its public API.
 - **latency**: from the client's `POST /api/v1/reservations` leaving to the receiver's having the request.
 - **throughput**: 32 clients at once and one webhook, until the last answer is recorded; then the latency at half that rate.
 - **slow receiver**: one that takes a second for each answer, with room for 2,000 requests.
-- **isolation**: 100 webhooks at 400 events/s, all well, and with one receiver that never answers and one that fails at once; by
-  turns, and of either the best of three.
+- **isolation**: 100 webhooks at 400 events/s, all well, and with one receiver that never answers and one that fails at once; three
+  turns of either, one after the other. The 99th percentile of a whole turn, in the best turn; and the middle one of those of all seconds, whose
+  ratio counts: a machine that stalls now and then spoils whole turns, and few seconds.
 - **idle**: nothing to do.
 - **history**: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
 ";

@@ -2,7 +2,7 @@
 
 use crate::Service;
 use crate::catalogue::page_of;
-use crate::outbox::{AT_ONCE, INTO_OUTBOX, Rows};
+use crate::outbox::{AT_ONCE, INTO_OUTBOX, Rows, Webhooks};
 use crate::store::{cursor, db_problem, get, json, time};
 use chrono::{DateTime, Utc};
 use delivery::Transcript;
@@ -223,7 +223,7 @@ impl Service {
         let rows = self.rows(format!("{COLUMNS} {LOG} {SUCCESS} WHERE d.id = $1"), [new.as_str().into()]).await?;
         let (_, made) = summary(rows.first().ok_or_else(Problem::internal)?)?;
         self.announce(vec![Change::Delivery(Box::new(made.clone()))]);
-        self.wake_dispatchers();
+        self.wake_dispatchers(made.webhook_id.into());
         Ok(made)
     }
 
@@ -287,7 +287,7 @@ impl Service {
             ids.push((DeliveryId(get(row, "id")?), DeliveryId::from_ulid(self.new_ulid())));
         }
         let redelivered = self.deliver_again(&ids).await?;
-        self.wake_dispatchers();
+        self.wake_dispatchers(Webhooks::All);
         Ok(ReplayResult { matched, redelivered })
     }
 }

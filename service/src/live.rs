@@ -5,6 +5,8 @@
 //! replica has said that somebody there listens.
 
 use crate::Service;
+use crate::outbox::{Wake, Webhooks};
+use domain::id::WebhookId;
 use domain::live::Change;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -12,13 +14,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// The PostgreSQL channel of all messages between replicas.
 const CHANNEL: &str = "berth";
 /// NOTIFY takes at most 8,000 bytes.
 const MAX_PAYLOAD: usize = 7_500;
+/// Webhooks that one message names at most, so that it stays within the rest of the bytes.
+const MAX_NAMED: usize = 25;
 /// How often a replica says that it is there.
 const PRESENCE: Duration = Duration::from_secs(5);
 /// A replica that has not been heard of for this long is gone.
@@ -35,9 +39,12 @@ struct Message {
     /// Something changed that did not fit: refetch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     resync: bool,
-    /// Deliveries are due.
+    /// Deliveries are due,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     wake: bool,
+    /// of these webhooks; of any when it names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    wake_for: Vec<WebhookId>,
     /// Cached settings (catalogue, accounts) changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     forget: bool,
@@ -53,7 +60,7 @@ struct Presence {
 
 enum Outgoing {
     Changes(Vec<Arc<Change>>),
-    Wake,
+    Wake(Webhooks),
     Forget,
     Presence { hello: bool },
 }
@@ -103,7 +110,7 @@ impl Others {
 }
 
 impl Feed {
-    pub(crate) fn start(postgres: Option<String>, wake: Arc<Notify>, cancel: CancellationToken) -> Self {
+    pub(crate) fn start(postgres: Option<String>, wake: Arc<Wake>, cancel: CancellationToken) -> Self {
         let (updates, _) = broadcast::channel(16_384);
         let others = Arc::new(Others::default());
         let forgotten = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -173,12 +180,12 @@ impl Service {
         feed.updates.receiver_count() > 0 || feed.others.listening.load(Ordering::Relaxed)
     }
 
-    /// Tells every dispatcher that deliveries are due.
-    pub(crate) fn wake_dispatchers(&self) {
-        self.inner.outbox.wake.notify_one();
-        if self.inner.feed.others.any.load(Ordering::Relaxed) {
-            self.inner.feed.send(Outgoing::Wake);
+    /// Tells every dispatcher that deliveries of these webhooks are due.
+    pub(crate) fn wake_dispatchers(&self, whose: Webhooks) {
+        if !whose.is_none() && self.inner.feed.others.any.load(Ordering::Relaxed) {
+            self.inner.feed.send(Outgoing::Wake(whose.clone()));
         }
+        self.inner.outbox.wake.say(whose);
     }
 
     /// Tells the other replicas to forget cached accounts and catalogue.
@@ -195,7 +202,7 @@ struct Link {
     name: String,
     updates: broadcast::Sender<Update>,
     others: Arc<Others>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     forgotten: Arc<std::sync::atomic::AtomicU64>,
     outgoing: mpsc::UnboundedSender<Outgoing>,
 }
@@ -225,7 +232,7 @@ impl Link {
     fn missed(&self) {
         let _ = self.updates.send(Update::Resync);
         self.forgotten.fetch_add(1, Ordering::Relaxed);
-        self.wake.notify_one();
+        self.wake.say(Webhooks::All);
     }
 
     async fn connected(&self, outgoing: &mut mpsc::UnboundedReceiver<Outgoing>) -> Result<(), sqlx::Error> {
@@ -269,6 +276,7 @@ impl Link {
             changes: Vec::new(),
             resync: false,
             wake: false,
+            wake_for: Vec::new(),
             forget: false,
         }
     }
@@ -277,9 +285,10 @@ impl Link {
         let mut message = self.message();
         let mut payloads = Vec::new();
         let mut size = 0;
+        let mut wake = Webhooks::None;
         for outgoing in batch {
             match outgoing {
-                Outgoing::Wake => message.wake = true,
+                Outgoing::Wake(whose) => wake.add(whose),
                 Outgoing::Forget => message.forget = true,
                 Outgoing::Presence { hello } => {
                     message.presence = Some(Presence { listening: self.updates.receiver_count() > 0, hello });
@@ -301,6 +310,12 @@ impl Link {
                 }
             }
         }
+        if let Webhooks::These(these) = &wake
+            && these.len() <= MAX_NAMED
+        {
+            message.wake_for = these.iter().copied().collect();
+        }
+        message.wake = !wake.is_none();
         payloads.push(message);
         let texts: Vec<String> = payloads.iter().filter_map(|m| serde_json::to_string(m).ok()).collect();
         sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
@@ -327,7 +342,9 @@ impl Link {
             }
         }
         if message.wake {
-            self.wake.notify_one();
+            let whose =
+                if message.wake_for.is_empty() { Webhooks::All } else { message.wake_for.into_iter().collect() };
+            self.wake.say(whose);
         }
         if message.forget {
             self.forgotten.fetch_add(1, Ordering::Relaxed);

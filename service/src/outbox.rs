@@ -13,6 +13,7 @@ mod marks;
 mod record;
 mod rows;
 mod slots;
+mod wake;
 
 pub use claim::Claim;
 pub(crate) use config::Configs;
@@ -20,6 +21,7 @@ pub use config::WebhookConfig;
 pub use record::Recorded;
 pub(crate) use rows::{AT_ONCE, AttemptRow, Rows, Taken};
 pub use slots::{Permit, Slots};
+pub use wake::{Wake, Webhooks};
 
 use crate::Service;
 use crate::store::{db_problem, get, to_json};
@@ -34,7 +36,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 /// Writes an open delivery's place into the queue, from a source `r`.
 pub(crate) const INTO_OUTBOX: &str =
@@ -48,7 +50,7 @@ pub(crate) const DELETED: &str = "The service was not told: its webhook was dele
 /// The engine's memory.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) wake: Arc<Wake>,
     pub(crate) configs: Mutex<Option<Arc<Configs>>>,
     pub(crate) slots: Arc<Slots>,
     marks: marks::Marks,
@@ -149,9 +151,14 @@ impl Finished {
         &self.claim.lease
     }
 
+    /// Whether the attempt failed.
+    pub fn has_failed(&self) -> bool {
+        self.outcome == Outcome::Failed
+    }
+
     /// What went wrong, if anything did.
     fn problem(&self) -> Option<&str> {
-        (self.outcome == Outcome::Failed).then_some(self.diagnosis.message.as_str())
+        self.has_failed().then_some(self.diagnosis.message.as_str())
     }
 
     /// Drops what the receiver said, for a database that will not take it; whether it succeeded stays.
@@ -167,7 +174,8 @@ impl Finished {
 pub(crate) struct Enqueued {
     summaries: Vec<DeliverySummary>,
     direct: Vec<Claimed>,
-    waiting: bool,
+    /// Whose have to be claimed.
+    waiting: Webhooks,
     /// Whether a webhook whose word drives provisioning will be told.
     pub(crate) tells_provisioner: bool,
 }
@@ -256,7 +264,7 @@ impl Service {
             }
         }
         let mut enqueued =
-            Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: false, tells_provisioner: false };
+            Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: Webhooks::None, tells_provisioner: false };
         if pending.is_empty() {
             return Ok(enqueued);
         }
@@ -310,7 +318,7 @@ impl Service {
                     redelivery_of: None,
                     permit,
                 }),
-                _ => enqueued.waiting = true,
+                _ => enqueued.waiting.add(config.id.into()),
             }
         }
         Ok(enqueued)
@@ -405,14 +413,13 @@ impl Service {
             }
         }
         self.announce(changes);
-        if enqueued.waiting {
-            self.wake_dispatchers();
-        }
+        self.wake_dispatchers(enqueued.waiting);
     }
 
-    /// Wakes when deliveries were enqueued or webhooks resumed, here or (PostgreSQL) elsewhere.
-    pub async fn woken(&self) {
-        self.inner.outbox.wake.notified().await;
+    /// Whose deliveries were enqueued or put back, or which webhooks were changed, here or (PostgreSQL) elsewhere, as soon as
+    /// there are any. For one task of the process: who is told has to look.
+    pub async fn woken(&self) -> Webhooks {
+        self.inner.outbox.wake.next().await
     }
 
     /// The sender of this process.

@@ -99,7 +99,7 @@ impl Service {
 
     fn webhook_changed(&self, id: WebhookId, deleted: bool) {
         self.announce(vec![Change::Webhook(WebhookChange { id, deleted })]);
-        self.wake_dispatchers();
+        self.wake_dispatchers(id.into());
     }
 
     async fn type_exists(&self, slug: &str) -> Result<bool, Problem> {

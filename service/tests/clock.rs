@@ -12,7 +12,7 @@ use domain::reservation::{Reservation, ReservationPatch};
 use domain::resource::ResourceStatus;
 use receiver::{Answer, Receiver, attempt, round, settle};
 use service::Service;
-use service::outbox::Claimed;
+use service::outbox::{Claimed, Webhooks};
 use std::collections::HashMap;
 use support::{TestService, on_both_engines};
 
@@ -54,7 +54,7 @@ async fn stage(t: &TestService) -> Stage {
     let book = async |slot: i64| t.booking(&alice, resource, AHEAD + slot, AHEAD + slot + 1).await;
 
     let orphaned = book(0).await;
-    assert_eq!(t.claim(&t.new_owner(), 1).await.unwrap().items.len(), 1);
+    assert_eq!(t.claim(&t.new_owner(), &Webhooks::All, 1).await.unwrap().items.len(), 1);
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
     t.patch_reservation(&alice, &orphaned.id, patch).await.unwrap();
 
@@ -68,7 +68,7 @@ async fn stage(t: &TestService) -> Stage {
     receiver.answer_status(200);
 
     let reservation = book(3).await;
-    let claims = t.claim(&living, 1).await.unwrap().items;
+    let claims = t.claim(&living, &Webhooks::All, 1).await.unwrap().items;
     assert_eq!(claims.len(), 1);
     let waiting = book(4).await;
     Stage { root, alice, receiver, orphaned, under_way: (living, claims, reservation), retrying, patient, waiting }

@@ -17,7 +17,7 @@ use receiver::{Answer, Receiver, attempt, round, settle, webhook_input};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use service::Service;
-use service::outbox::Lease;
+use service::outbox::{Lease, Webhooks};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use support::{Engine, TestService, on_both_engines, open, postgres, refused};
@@ -47,6 +47,7 @@ on_both_engines![
     two_dispatchers_never_send_the_same,
     no_webhook_waits_for_anothers_backlog,
     a_webhook_gets_no_more_at_once_than_it_may,
+    only_the_queues_with_work_are_looked_at,
     a_silent_receiver_is_probed_one_request_at_a_time,
     a_rate_limit_is_kept,
     odd_answers_are_recorded,
@@ -340,7 +341,7 @@ async fn deleting_a_webhook_cancels_what_waits(t: TestService) {
     let first = t.booking(&s.alice, s.resource, 1, 3).await;
     t.patch_reservation(&s.alice, &first.id, title("Changed")).await.unwrap();
     let owner = t.new_owner();
-    let under_way = t.claim(&owner, 10).await.unwrap().items;
+    let under_way = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     assert_eq!(under_way.len(), 1);
     t.delete_webhook(&s.root, s.webhook).await.unwrap();
     refused(t.get_webhook(&s.root, s.webhook).await, NotFound);
@@ -421,7 +422,7 @@ async fn a_lapsed_lease_is_taken_up_by_another(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
     let dead = t.new_owner();
-    let lost = t.claim(&dead, 10).await.unwrap().items;
+    let lost = t.claim(&dead, &Webhooks::All, 10).await.unwrap().items;
     assert_eq!(lost.len(), 1);
     let sending = t.deliveries(&s.root, all()).await.remove(0);
     assert_eq!((sending.status, sending.attempts), (Sending, 1));
@@ -438,7 +439,7 @@ async fn a_lapsed_lease_is_taken_up_by_another(t: TestService) {
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Succeeded);
     // After a crash, the only process of a database need not wait for its own leases.
     t.booking(&s.alice, s.resource, 5, 6).await;
-    drop(t.claim(&dead, 10).await.unwrap());
+    drop(t.claim(&dead, &Webhooks::All, 10).await.unwrap());
     assert_eq!(t.reclaim_lapsed(true).await.unwrap(), 1);
     assert_eq!(round(&t, &heir).await, 1);
 }
@@ -448,11 +449,11 @@ async fn a_late_result_moves_nothing(t: TestService) {
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let (slow, heir) = (t.new_owner(), t.new_owner());
     s.receiver.answer_status(500);
-    let late = t.claim(&slow, 10).await.unwrap().items;
+    let late = t.claim(&slow, &Webhooks::All, 10).await.unwrap().items;
     let late = attempt(&t, late).await;
     t.clock.advance(Duration::seconds(18));
     t.reclaim_lapsed(false).await.unwrap();
-    let taken_up = t.claim(&heir, 10).await.unwrap().items;
+    let taken_up = t.claim(&heir, &Webhooks::All, 10).await.unwrap().items;
     assert_eq!(taken_up.len(), 1);
     // The first process was only slow: its result comes while the second is at it.
     assert!(t.record(&late).await.unwrap().due.is_empty());
@@ -480,12 +481,12 @@ async fn a_late_result_is_not_taken_for_that_of_a_later_claim(t: TestService) {
     t.booking(&s.alice, s.resource, 1, 3).await;
     let owner = t.new_owner();
     s.receiver.answer_status(410);
-    let first = t.claim(&owner, 10).await.unwrap().items;
+    let first = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     let first = attempt(&t, first).await;
     t.clock.advance(Duration::seconds(18));
     assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1);
     s.receiver.answer_status(200);
-    let second = t.claim(&owner, 10).await.unwrap().items;
+    let second = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     assert_eq!((second.len(), second[0].job.attempt), (1, 1));
     t.record(&first).await.unwrap();
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Sending, "the second request is still under way");
@@ -502,12 +503,12 @@ async fn room_is_free_when_a_request_ends_and_not_when_it_is_recorded(t: TestSer
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     let owner = t.new_owner();
-    let first = t.claim(&owner, 10).await.unwrap().items;
+    let first = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     assert_eq!((first.len(), t.in_flight(), t.unrecorded()), (1, 1, 0));
-    assert!(t.claim(&owner, 10).await.unwrap().items.is_empty());
+    assert!(t.claim(&owner, &Webhooks::All, 10).await.unwrap().items.is_empty());
     let first = attempt(&t, first).await;
     assert_eq!((t.in_flight(), t.unrecorded()), (0, 1));
-    let second = t.claim(&owner, 10).await.unwrap().items;
+    let second = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     assert_eq!(second.len(), 1);
     t.record(&first).await.unwrap();
     drop(first);
@@ -524,7 +525,7 @@ async fn what_is_open_is_found_by_its_status(t: TestService) {
     made.push(t.booking(&s.alice, s.resource, 1, 2).await);
     assert_eq!(round(&t, &owner).await, 1);
     made.push(t.booking(&s.alice, s.resource, 2, 3).await);
-    let under_way = t.claim(&owner, 1).await.unwrap().items;
+    let under_way = t.claim(&owner, &Webhooks::All, 1).await.unwrap().items;
     assert_eq!(under_way.len(), 1);
     made.push(t.booking(&s.alice, s.resource, 3, 4).await);
     for (status, reservation) in [Retrying, Sending, Pending].into_iter().zip(&made) {
@@ -554,7 +555,7 @@ async fn a_success_is_told_of_its_attempt(t: TestService) {
     let by = |status| DeliveryFilter { status: Some(status), ..all() };
     // Recorded long after it was answered: the feed and the log say the same of it.
     t.booking(&s.alice, s.resource, 4, 5).await;
-    let claims = t.claim(&owner, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     let mut feed = t.subscribe();
     let finished = attempt(&t, claims).await;
     t.clock.advance(Duration::seconds(5));
@@ -615,7 +616,7 @@ async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
     };
     let mut open = Vec::new();
     let mut claim = async |limit: u32| {
-        let claim = t.claim(&owner, limit).await.unwrap();
+        let claim = t.claim(&owner, &Webhooks::All, limit).await.unwrap();
         let leases: Vec<Lease> = claim.items.iter().map(|claimed| claimed.lease.clone()).collect();
         open.extend(claim.items);
         leases
@@ -646,7 +647,7 @@ async fn a_renewed_lease_holds(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
     let owner = t.new_owner();
-    let claims = t.claim(&owner, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     for _ in 0..5 {
         t.clock.advance(Duration::seconds(10));
         t.renew(&[claims[0].lease.clone()]).await.unwrap();
@@ -665,7 +666,7 @@ async fn what_is_handed_back_was_not_an_attempt(t: TestService) {
     let owner = t.new_owner();
     round(&t, &owner).await;
     t.clock.advance(Duration::seconds(1));
-    let claims = t.claim(&owner, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|c| c.lease.clone()).collect();
     let anothers: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
     t.release(&anothers).await.unwrap();
@@ -691,7 +692,7 @@ async fn two_dispatchers_never_send_the_same(t: TestService) {
         let owner = service.new_owner();
         let mut idle = 0;
         while idle < 3 {
-            let claims = service.claim(&owner, 7).await.unwrap().items;
+            let claims = service.claim(&owner, &Webhooks::All, 7).await.unwrap().items;
             idle = if claims.is_empty() { idle + 1 } else { 0 };
             let finished = attempt(service, claims).await;
             if !finished.is_empty() {
@@ -727,18 +728,18 @@ async fn no_webhook_waits_for_anothers_backlog(t: TestService) {
     }
     for _ in 0..3 {
         let owner = t.new_owner();
-        let claim = t.claim(&owner, 12).await.unwrap();
+        let claim = t.claim(&owner, &Webhooks::All, 12).await.unwrap();
         let mut share: HashMap<i64, usize> = HashMap::new();
         for item in &claim.items {
             *share.entry(item.webhook_id()).or_default() += 1;
         }
         assert_eq!(share, HashMap::from([(s.webhook, 4), (modest, 4), (last, 4)]));
-        assert!(claim.more);
+        assert_eq!(claim.awaited, Webhooks::All);
     }
     // Fewer places than webhooks: each gets its turn within as many claims as there are webhooks.
     let mut served = HashSet::new();
     for _ in 0..3 {
-        let claim = t.claim(&t.new_owner(), 1).await.unwrap();
+        let claim = t.claim(&t.new_owner(), &Webhooks::All, 1).await.unwrap();
         assert_eq!(claim.items.len(), 1);
         served.insert(claim.items[0].webhook_id());
     }
@@ -793,19 +794,60 @@ async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
     let owner = t.new_owner();
-    let mut first = t.claim(&owner, 100).await.unwrap();
-    assert_eq!((first.items.len(), first.more), (3, true));
-    let second = t.claim(&owner, 100).await.unwrap();
-    assert_eq!((second.items.len(), second.more, second.full), (0, false, HashSet::from([s.webhook])));
+    let mut first = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
+    assert_eq!((first.items.len(), first.awaited), (3, Webhooks::All));
+    let second = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
+    assert_eq!((second.items.len(), second.awaited), (0, s.webhook.into()));
     first.items.pop();
-    assert_eq!(t.claim(&owner, 100).await.unwrap().items.len(), 1, "a place that is given back is taken again");
+    assert_eq!(
+        t.claim(&owner, &Webhooks::All, 100).await.unwrap().items.len(),
+        1,
+        "a place that is given back is taken again"
+    );
     // The direct lane has no more room than the queue.
-    let rest = t.claim(&owner, 100).await.unwrap();
+    let rest = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
     let mut lane = t.open_lane(&owner);
     t.booking(&s.alice, s.resource, 20, 21).await;
     t.booking(&s.alice, s.resource, 21, 22).await;
     let direct: usize = std::iter::from_fn(|| lane.try_recv().ok()).map(|claims| claims.len()).sum();
     assert_eq!(direct + rest.items.len() + first.items.len(), 3);
+}
+
+/// Who is woken is told whose deliveries are due, and claims those alone.
+async fn only_the_queues_with_work_are_looked_at(t: TestService) {
+    let s = stage(&t).await;
+    let other = t.webhook(&s.root, &s.receiver).await;
+    let patch = WebhookPatch { max_in_flight: Some(2), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    let both: Webhooks = [s.webhook, other].into_iter().collect();
+    assert_eq!(t.woken().await, both, "their settings are new");
+    let mut reservations = Vec::new();
+    for n in 0..3 {
+        reservations.push(t.booking(&s.alice, s.resource, n, n + 1).await);
+    }
+    assert_eq!(t.woken().await, both);
+    let owner = t.new_owner();
+    let claim = t.claim(&owner, &s.webhook.into(), 10).await.unwrap();
+    assert!(claim.items.len() == 2 && claim.items.iter().all(|item| item.webhook_id() == s.webhook));
+    assert_eq!(claim.awaited, s.webhook.into(), "the third waits for the end of one of these");
+    let again = t.claim(&owner, &s.webhook.into(), 10).await.unwrap();
+    assert_eq!((again.items.len(), again.awaited), (0, s.webhook.into()));
+    let others = t.claim(&owner, &other.into(), 10).await.unwrap();
+    assert!(others.items.len() == 3 && others.items.iter().all(|item| item.webhook_id() == other));
+    assert_eq!(others.awaited, Webhooks::None);
+    // The end of an event tells whose next one may go.
+    t.cancel_reservation(&s.alice, &reservations[0].id, None).await.unwrap();
+    assert_eq!(t.woken().await, both);
+    let mut finished = attempt(&t, others.items).await;
+    finished.sort_by_key(|finished| finished.lease().seq);
+    t.record(&finished).await.unwrap();
+    assert_eq!(t.woken().await, other.into());
+    let next = t.claim(&owner, &other.into(), 10).await.unwrap().items;
+    assert_eq!(next.len(), 1);
+    // A retry tells whose it is.
+    s.receiver.answer_status(500);
+    let recorded = t.record(&attempt(&t, next).await).await.unwrap();
+    assert_eq!(recorded.due.iter().map(|(_, webhook)| *webhook).collect::<Vec<_>>(), [other]);
 }
 
 async fn a_silent_receiver_is_probed_one_request_at_a_time(t: TestService) {
@@ -839,8 +881,8 @@ async fn a_rate_limit_is_kept(t: TestService) {
     }
     let owner = t.new_owner();
     assert_eq!(round(&t, &owner).await, 5);
-    let claim = t.claim(&owner, 10).await.unwrap();
-    assert!(claim.more || claim.full.contains(&s.webhook), "it is to be asked again soon");
+    let claim = t.claim(&owner, &Webhooks::All, 10).await.unwrap();
+    assert!(claim.awaited.has(s.webhook), "it is to be asked again soon");
     assert_eq!(round(&t, &owner).await, 0);
     t.clock.advance(Duration::milliseconds(400));
     assert_eq!(round(&t, &owner).await, 2);
@@ -971,7 +1013,7 @@ async fn answers_of_one_batch_count_in_their_order(t: TestService) {
     t.webhook(&s.root, &other).await;
     let owner = t.new_owner();
     let deliver = async || {
-        let mut claims = t.claim(&owner, 10).await.unwrap().items;
+        let mut claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
         // Events of one transaction are numbered in no order of their webhooks.
         claims.sort_by_key(|claim| claim.webhook_id());
         let finished = attempt(&t, claims).await;
@@ -1045,7 +1087,7 @@ async fn who_only_listens_drives_nothing(t: TestService) {
 async fn a_first_answer_and_a_cancellation_at_once_end_in_the_release(t: TestService) {
     let s = stage(&t).await;
     let reservations = futures::future::join_all((0..60).map(|n| t.booking(&s.alice, s.resource, n, n + 1))).await;
-    let claims = t.claim(&t.new_owner(), 100).await.unwrap().items;
+    let claims = t.claim(&t.new_owner(), &Webhooks::All, 100).await.unwrap().items;
     let mut finished = attempt(&t, claims).await;
     // Two batches at once, as they are recorded on PostgreSQL.
     let later = finished.split_off(30);
@@ -1066,7 +1108,7 @@ async fn a_late_answer_to_created_does_not_undo_the_release(t: TestService) {
     let s = stage(&t).await;
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let owner = t.new_owner();
-    let claims = t.claim(&owner, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     let cancelled = t.cancel_reservation(&s.alice, &reservation.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
     let finished = attempt(&t, claims).await;
@@ -1181,7 +1223,7 @@ async fn a_late_word_of_beginning_undoes_no_status_update(t: TestService) {
     };
     // The service has failed and said so before its 202 is recorded.
     let owner = t.new_owner();
-    let finished = attempt(&t, t.claim(&owner, 10).await.unwrap().items).await;
+    let finished = attempt(&t, t.claim(&owner, &Webhooks::All, 10).await.unwrap().items).await;
     t.clock.advance(Duration::milliseconds(1));
     update("failed").await;
     t.record(&finished).await.unwrap();
@@ -1230,11 +1272,11 @@ async fn nothing_reorders(t: TestService, seed: u64) {
                 }
             }
             // A process that claims and ends.
-            5 => drop(service.claim(&t.new_owner(), 2).await.unwrap()),
+            5 => drop(service.claim(&t.new_owner(), &Webhooks::All, 2).await.unwrap()),
             // One that is slow to record.
             6 => {
                 let owner = &owners[random.random_range(0..2)];
-                let claims = service.claim(owner, 3).await.unwrap().items;
+                let claims = service.claim(owner, &Webhooks::All, 3).await.unwrap().items;
                 held.push((service.clone(), attempt(service, claims).await));
             }
             7 if !held.is_empty() => {
@@ -1365,7 +1407,7 @@ async fn renewing_passes_over_what_is_being_recorded_on_postgres() {
     let Some((t, s)) = stage_on_postgres().await else { return };
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
-    let claims = t.claim(&t.new_owner(), 10).await.unwrap().items;
+    let claims = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|claim| claim.lease.clone()).collect();
     let database = t.database().await;
     let recording = sea_orm::TransactionTrait::begin(&database).await.unwrap();
@@ -1393,13 +1435,13 @@ async fn what_is_cancelled_during_a_claim_is_not_taken_on_sqlite() {
     cancelling.execute_unprepared(&format!("DELETE FROM outbox WHERE seq = {first}")).await.unwrap();
     cancelling.execute_unprepared(&format!("UPDATE outbox SET attempts = 1 WHERE seq = {first}")).await.unwrap();
     let owner = t.new_owner();
-    let mut claim = std::pin::pin!(t.claim(&owner, 10));
+    let mut claim = std::pin::pin!(t.claim(&owner, &Webhooks::All, 10));
     // The one writer is taken, so that the claim can have read, but not written.
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), claim.as_mut()).await.is_err());
     cancelling.commit().await.unwrap();
     let claims = claim.await.unwrap().items;
     assert_eq!(claims.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [1]);
-    let again = t.claim(&owner, 10).await.unwrap().items;
+    let again = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
     assert_eq!(again.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [2], "read once more, it is as it is");
 }
 
@@ -1437,7 +1479,7 @@ async fn a_slow_receiver_delays_only_itself() {
     let owner = t.new_owner();
     let mut stuck = Vec::new();
     loop {
-        let claims = t.claim(&owner, 256).await.unwrap().items;
+        let claims = t.claim(&owner, &Webhooks::All, 256).await.unwrap().items;
         if claims.is_empty() {
             break;
         }

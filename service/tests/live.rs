@@ -1,6 +1,8 @@
 //! The change feed, within a process and between replicas.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/receiver.rs"]
+mod receiver;
 mod support;
 
 use domain::ProblemKind::*;
@@ -8,12 +10,14 @@ use domain::access::{Actor, Role};
 use domain::account::ApiTokenInput;
 use domain::live::Change;
 use domain::resource::{AccessRequestInput, ResourcePatch, ResourceStatus};
+use receiver::Receiver;
 use sea_orm::ConnectionTrait as _;
 use service::Service;
 use service::live::Update;
+use service::outbox::Webhooks;
 use std::time::Duration;
 use support::{Engine, TestService, on_both_engines, open, refused};
-use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast;
 
 on_both_engines![what_commits_is_announced, what_is_refused_is_not_announced];
 
@@ -25,11 +29,11 @@ async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) 
 }
 
 /// The next update; a test that waits for one that never comes fails instead of hanging.
-async fn next(feed: &mut Receiver<Update>) -> Update {
+async fn next(feed: &mut broadcast::Receiver<Update>) -> Update {
     tokio::time::timeout(Duration::from_secs(20), feed.recv()).await.expect("an update").unwrap()
 }
 
-async fn notification(feed: &mut Receiver<Update>) -> String {
+async fn notification(feed: &mut broadcast::Receiver<Update>) -> String {
     loop {
         if let Update::Change(change) = next(feed).await
             && let Change::Notification(notification) = &*change
@@ -60,7 +64,7 @@ async fn what_is_refused_is_not_announced(t: TestService) {
 }
 
 /// A PostgreSQL service and a replica that know of each other, with a subscriber on the replica.
-async fn two_replicas() -> Option<(TestService, Service, Receiver<Update>, Actor)> {
+async fn two_replicas() -> Option<(TestService, Service, broadcast::Receiver<Update>, Actor)> {
     support::postgres()?;
     let t = open(Engine::Postgres).await;
     let root = t.administrator().await;
@@ -101,6 +105,31 @@ async fn a_replica_hears_of_changes_elsewhere_once_and_in_order() {
         assert!(notification(&mut theirs).await.ends_with(&format!("node-{i}..")));
     }
     assert!(theirs.try_recv().is_err() && own.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_replica_hears_whose_deliveries_are_due() {
+    let Some((t, replica, _feed, root)) = two_replicas().await else {
+        return;
+    };
+    let receiver = Receiver::start().await;
+    let woken = async || tokio::time::timeout(Duration::from_secs(20), replica.woken()).await.expect("a wake-up");
+    let mut webhooks = Vec::new();
+    for _ in 0..2 {
+        let webhook = t.webhook(&root, &receiver).await;
+        assert_eq!(woken().await, webhook.into());
+        webhooks.push(webhook);
+    }
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    t.booking(&root, resource, 1, 2).await;
+    assert_eq!(woken().await, webhooks.iter().copied().collect());
+    // More than one message has room for: any may be meant.
+    for _ in 2..40 {
+        t.webhook(&root, &receiver).await;
+    }
+    while tokio::time::timeout(Duration::from_millis(200), replica.woken()).await.is_ok() {}
+    t.booking(&root, resource, 2, 3).await;
+    assert_eq!(woken().await, Webhooks::All);
 }
 
 #[tokio::test]

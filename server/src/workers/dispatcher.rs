@@ -6,8 +6,8 @@ use super::line::{Line, Origin, Turn};
 use domain::ProblemKind;
 use domain::id::WebhookId;
 use service::Service;
-use service::outbox::{Claim, Claimed, Finished, Lease, Recorded};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use service::outbox::{Claimed, Finished, Lease, Recorded, Wake, Webhooks};
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 const GATHER: Duration = Duration::from_millis(2);
 /// As long as claims wait for their turn, results may wait longer for each other.
 const GATHER_CROWDED: Duration = Duration::from_millis(6);
+/// Failures wait this long for a success to be recorded with. Nobody waits for them, and each commit delays all others.
+const COMPANY: Duration = Duration::from_millis(20);
 /// So many results at once mean load.
 const LOAD: usize = 16;
 /// How long a stopping dispatcher waits for what is under way; then it hands the rest back.
@@ -73,39 +75,11 @@ impl Pulse {
 #[derive(Default)]
 struct Open {
     since: Mutex<HashMap<Lease, Instant>>,
-    /// Wakes the claiming loop when requests end or are recorded, and room is free that was awaited.
-    ended: Notify,
-    awaited: Mutex<Awaited>,
-}
-
-/// Whose requests make room that something waits for, when they end. A webhook whose receiver is silent lacks room for
-/// long: to look for its work whenever another's request ends would be most of what there is to do.
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Awaited {
-    #[default]
-    Nobodys,
-    Theirs(HashSet<WebhookId>),
-    Anybodys,
-}
-
-impl Awaited {
-    /// After a claim.
-    fn after(claim: &Claim) -> Self {
-        match (claim.more, claim.full.is_empty()) {
-            (true, _) => Self::Anybodys,
-            (false, false) => Self::Theirs(claim.full.clone()),
-            (false, true) => Self::Nobodys,
-        }
-    }
-
-    /// Whether the end of a request of this webhook was awaited, or, without one, that of a batch.
-    fn is(&self, webhook: Option<WebhookId>) -> bool {
-        match self {
-            Self::Nobodys => false,
-            Self::Theirs(full) => webhook.is_some_and(|webhook| full.contains(&webhook)),
-            Self::Anybodys => true,
-        }
-    }
+    /// Whose requests make room that something waits for, when they end. A webhook whose receiver is silent lacks room for
+    /// long: to look for its work whenever another's request ends would be most of what there is to do.
+    awaited: Mutex<Webhooks>,
+    /// Those of the awaited whose requests ended.
+    ended: Wake,
 }
 
 impl Open {
@@ -113,15 +87,33 @@ impl Open {
         act(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn awaited<T>(&self, act: impl FnOnce(&mut Awaited) -> T) -> T {
+    fn awaited<T>(&self, act: impl FnOnce(&mut Webhooks) -> T) -> T {
         act(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A request of a webhook has ended, or a batch was recorded.
+    /// A request of a webhook has ended, or, without one, a batch was recorded.
     fn end(&self, webhook: Option<WebhookId>) {
-        if self.awaited(|awaited| awaited.is(webhook)) {
-            self.ended.notify_one();
+        let (one, all) = self.awaited(|awaited| (webhook.filter(|one| awaited.has(*one)), *awaited == Webhooks::All));
+        match (one, all) {
+            (_, true) => self.ended.say(Webhooks::All),
+            // Nearly always the one before has said so already.
+            (Some(one), false) if !self.ended.with(|ended| ended.has(one)) => self.ended.say(one.into()),
+            _ => {}
         }
+    }
+
+    /// The queues of these are about to be looked at. Room that comes to them from here on may have been looked for already.
+    fn look(&self, whose: &Webhooks) {
+        self.awaited(|awaited| awaited.add(whose.clone()));
+    }
+
+    /// Their queues have been looked at, and room of these is awaited. The end of others' requests is no longer.
+    fn looked(&self, whose: &Webhooks, room: Webhooks) {
+        self.awaited(|awaited| {
+            awaited.take_away(whose);
+            awaited.add(room);
+            self.ended.with(|ended| ended.keep(awaited));
+        });
     }
 }
 
@@ -296,19 +288,24 @@ async fn claim(
     shared: Arc<Shared>,
     pulse: Arc<Pulse>,
 ) {
-    let mut next = tokio::time::Instant::now();
-    let mut reclaim = next;
+    let mut poll = tokio::time::Instant::now();
+    let (mut again, mut reclaim) = (poll, poll);
     loop {
         pulse.beat();
         metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
-        let awaits = shared.open.awaited(|awaited| *awaited != Awaited::Nobodys);
-        tokio::select! {
+        let awaited = shared.open.awaited(|awaited| awaited.clone());
+        let whose = tokio::select! {
             () = cancel.cancelled() => return,
-            () = shared.open.ended.notified(), if awaits => tokio::time::sleep(GATHER).await,
-            () = service.woken() => {}
-            () = shared.due.next() => {}
-            () = tokio::time::sleep_until(next) => {}
-        }
+            mut whose = shared.open.ended.next(), if !awaited.is_none() => {
+                tokio::time::sleep(GATHER).await;
+                whose.add(shared.open.ended.take());
+                whose
+            }
+            whose = service.woken() => whose,
+            whose = shared.due.next() => whose,
+            () = tokio::time::sleep_until(poll) => Webhooks::All,
+            () = tokio::time::sleep_until(again), if !awaited.is_none() => awaited,
+        };
         // Leases of processes that died; looked for by the clock, however busy this one is.
         if tokio::time::Instant::now() >= reclaim {
             // First its own: after a pause of the machine or of the database they may have lapsed although this one lives.
@@ -319,58 +316,67 @@ async fn claim(
             }
             reclaim = tokio::time::Instant::now() + RECLAIM;
         }
-        // Room that comes from here on may have been looked for already.
-        shared.open.awaited(|awaited| *awaited = Awaited::Anybodys);
         if service.unrecorded() >= BEHIND || shared.line.waiting(Origin::Queue) >= CLAIM as usize {
-            next = tokio::time::Instant::now() + AGAIN;
+            // Whatever ends brings the time nearer.
+            shared.open.look(&Webhooks::All);
+            again = tokio::time::Instant::now() + AGAIN;
+            poll = poll.max(again);
             continue;
         }
-        let (awaited, wait) = match service.claim(&owner, CLAIM).await {
+        shared.open.look(&whose);
+        match service.claim(&owner, &whose, CLAIM).await {
             Ok(claim) => {
-                let awaited = Awaited::after(&claim);
+                shared.open.looked(&whose, claim.awaited);
                 if !claim.items.is_empty() && claims.send(claim.items).is_err() {
                     return;
                 }
-                let wait = if awaited == Awaited::Nobodys { POLL } else { AGAIN };
-                (awaited, wait)
+                again = tokio::time::Instant::now() + AGAIN;
             }
             Err(problem) => {
                 tracing::warn!(%problem, "dispatching waits for the database");
-                (Awaited::Nobodys, Duration::from_secs(1))
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(1)) => continue,
+                }
             }
-        };
-        shared.open.awaited(|now| *now = awaited);
-        next = tokio::time::Instant::now() + wait;
+        }
+        if whose == Webhooks::All {
+            poll = tokio::time::Instant::now() + POLL;
+        }
     }
 }
 
 /// When the retries of this process are due.
 #[derive(Default)]
 struct Due {
-    at: Mutex<BTreeSet<tokio::time::Instant>>,
+    at: Mutex<BTreeSet<(tokio::time::Instant, WebhookId)>>,
     changed: Notify,
 }
 
 impl Due {
-    fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<tokio::time::Instant>) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<(tokio::time::Instant, WebhookId)>) -> T) -> T {
         act(&mut self.at.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn add(&self, at: tokio::time::Instant) {
-        if self.with(|due| due.insert(at) && due.first() == Some(&at)) {
+    fn add(&self, at: tokio::time::Instant, webhook: WebhookId) {
+        if self.with(|due| due.insert((at, webhook)) && due.first() == Some(&(at, webhook))) {
             self.changed.notify_one();
         }
     }
 
-    /// Returns when the next is due.
-    async fn next(&self) {
+    /// Returns whose next is due, when it is.
+    async fn next(&self) -> Webhooks {
         loop {
             let first = self.with(|due| due.first().copied());
             match first {
-                Some(at) => tokio::select! {
+                Some((at, _)) => tokio::select! {
                     () = tokio::time::sleep_until(at) => {
-                        let now = tokio::time::Instant::now();
-                        return self.with(|due| due.retain(|at| *at > now));
+                        let later = (tokio::time::Instant::now() + Duration::from_nanos(1), WebhookId::MIN);
+                        let due = self.with(|due| {
+                            let later = due.split_off(&later);
+                            std::mem::replace(due, later)
+                        });
+                        return due.into_iter().map(|(_, webhook)| webhook).collect();
                     }
                     () = self.changed.notified() => {}
                 },
@@ -393,6 +399,7 @@ async fn record(
             if results.recv_many(&mut batch, RECORD).await == 0 {
                 return;
             }
+            find_company(&mut results, &mut batch, Finished::has_failed, tokio::time::sleep(COMPANY)).await;
             let crowded = shared.line.is_crowded();
             if batch.len() < RECORD && (crowded || batch.len() >= LOAD) {
                 tokio::time::sleep(if crowded { GATHER_CROWDED } else { GATHER }).await;
@@ -411,10 +418,26 @@ async fn record(
         });
         batch.clear();
         let now = service.now();
-        for at in recorded.due {
-            shared.due.add(tokio::time::Instant::now() + (at - now).to_std().unwrap_or_default());
+        for (at, webhook) in recorded.due {
+            shared.due.add(tokio::time::Instant::now() + (at - now).to_std().unwrap_or_default(), webhook);
         }
         shared.open.end(None);
+    }
+}
+
+/// Lets a batch of failures alone wait for a success, unless they are many or it is `enough`.
+async fn find_company<R>(
+    results: &mut mpsc::UnboundedReceiver<R>,
+    batch: &mut Vec<R>,
+    has_failed: fn(&R) -> bool,
+    enough: impl Future<Output = ()>,
+) {
+    let mut enough = std::pin::pin!(enough);
+    while batch.len() < LOAD && batch.iter().all(has_failed) {
+        tokio::select! {
+            more = results.recv_many(batch, RECORD) => if more == 0 { return },
+            () = &mut enough => return,
+        }
     }
 }
 
@@ -469,18 +492,88 @@ async fn renew_all(service: &Service, leases: &[Lease]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    /// Whose queues are to be looked at after the end of requests of these.
+    fn ended(open: &Open, webhooks: &[WebhookId]) -> Webhooks {
+        webhooks.iter().for_each(|webhook| open.end(Some(*webhook)));
+        open.ended.take()
+    }
+
     #[test]
     fn a_webhook_without_room_has_nobody_elses_requests_awaited() {
-        let claim = |more, full: &[WebhookId]| Claim { items: Vec::new(), more, full: full.iter().copied().collect() };
-        let awaited = |claim| {
-            let awaited = Awaited::after(&claim);
-            [Some(1), Some(2), None].map(|ended| awaited.is(ended))
+        let open = Open::default();
+        assert_eq!(ended(&open, &[1, 2]), Webhooks::None, "nothing waits");
+        open.look(&Webhooks::All);
+        open.looked(&Webhooks::All, 1.into());
+        assert_eq!(ended(&open, &[1, 2]), 1.into());
+        open.end(None);
+        assert_eq!(open.ended.take(), Webhooks::None);
+        open.look(&2.into());
+        open.looked(&2.into(), 2.into());
+        assert_eq!(ended(&open, &[1, 2, 3]), [1, 2].into_iter().collect());
+        open.look(&1.into());
+        open.looked(&1.into(), Webhooks::None);
+        assert_eq!(ended(&open, &[1, 2, 3]), 2.into(), "looking at one queue says nothing of another");
+        open.look(&Webhooks::All);
+        open.looked(&Webhooks::All, Webhooks::All);
+        assert_eq!(ended(&open, &[3]), Webhooks::All, "more is due of others");
+        open.end(None);
+        assert_eq!(open.ended.take(), Webhooks::All);
+    }
+
+    #[test]
+    fn what_ends_during_a_look_counts_where_room_was_short() {
+        let open = Open::default();
+        open.look(&Webhooks::All);
+        open.end(Some(1));
+        open.end(Some(2));
+        open.looked(&Webhooks::All, 1.into());
+        assert_eq!(open.ended.take(), 1.into());
+        open.look(&2.into());
+        assert_eq!(ended(&open, &[1, 2, 3]), [1, 2].into_iter().collect());
+    }
+
+    #[tokio::test]
+    async fn failures_wait_for_company_but_not_for_long() {
+        use std::future::{pending, ready};
+        const FAILED: bool = true;
+        let has_failed = |failed: &bool| *failed;
+        let (sender, mut results) = mpsc::unbounded_channel();
+        let mut batch = vec![FAILED, !FAILED];
+        find_company(&mut results, &mut batch, has_failed, pending()).await;
+        assert_eq!(batch.len(), 2);
+        let mut batch = vec![FAILED; LOAD];
+        find_company(&mut results, &mut batch, has_failed, pending()).await;
+        assert_eq!(batch.len(), LOAD, "they are company enough");
+        let mut batch = vec![FAILED];
+        find_company(&mut results, &mut batch, has_failed, ready(())).await;
+        assert_eq!(batch, [FAILED], "nobody came in time");
+        sender.send(FAILED).unwrap();
+        let later = async {
+            tokio::task::yield_now().await;
+            sender.send(!FAILED).unwrap();
+            sender.send(!FAILED).unwrap();
         };
-        assert_eq!(awaited(claim(false, &[])), [false, false, false]);
-        assert_eq!(awaited(claim(false, &[1])), [true, false, false]);
-        assert_eq!(awaited(claim(true, &[1])), [true, true, true], "more is due of others");
+        tokio::join!(find_company(&mut results, &mut batch, has_failed, pending()), later);
+        assert_eq!(batch, [FAILED, FAILED, !FAILED, !FAILED]);
+        drop(sender);
+        let mut batch = vec![FAILED];
+        find_company(&mut results, &mut batch, has_failed, pending()).await;
+        assert_eq!(batch, [FAILED], "nobody comes any more");
+    }
+
+    #[tokio::test]
+    async fn retries_come_due_by_webhook() {
+        let due = Due::default();
+        let now = tokio::time::Instant::now();
+        let later = now + Duration::from_secs(3_600);
+        for (at, webhook) in [(now, 1), (now, 2), (later, 1), (now, 1), (now, 3)] {
+            due.add(at, webhook);
+        }
+        assert_eq!(due.next().await, [1, 2, 3].into_iter().collect());
+        assert_eq!(due.with(|due| due.iter().copied().collect::<Vec<_>>()), [(later, 1)]);
     }
 }

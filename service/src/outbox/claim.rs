@@ -1,7 +1,7 @@
 //! Claims: what is due, for each webhook what it has room for.
 
 use super::marks::Place;
-use super::{Claimed, Lease, WAITING, body_bytes};
+use super::{Claimed, Lease, WAITING, Webhooks, body_bytes};
 use crate::Service;
 use crate::store::{db_problem, get, time, to_json};
 use domain::Problem;
@@ -18,10 +18,9 @@ use std::sync::atomic::Ordering;
 pub struct Claim {
     /// To be sent now.
     pub items: Vec<Claimed>,
-    /// Whether more may be due than was claimed: claim again when requests end.
-    pub more: bool,
-    /// Webhooks that had no room: claim again when requests of theirs end, and now and then for those with a rate limit.
-    pub full: HashSet<WebhookId>,
+    /// Webhooks that had no room, or of which more may be due than was claimed: claim again when requests of theirs end, and
+    /// now and then, for those with a rate limit.
+    pub awaited: Webhooks,
 }
 
 /// What a claim reads, in this order: by place, for a look by name costs more than the value.
@@ -57,13 +56,13 @@ struct Share {
 }
 
 impl Service {
-    /// Claims due deliveries for `owner`: for each enabled webhook at most what it has room for, oldest due first (nearly, where
+    /// Claims due deliveries of some webhooks for `owner`: for each enabled one at most what it has room for, oldest due first (nearly, where
     /// more waits than is claimed at once), never one with an earlier unfinished delivery of the same ordering key. Announces
     /// each as `sending`.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn claim(&self, owner: &str, limit: u32) -> Result<Claim, Problem> {
+    pub async fn claim(&self, owner: &str, whose: &Webhooks, limit: u32) -> Result<Claim, Problem> {
         let now = self.now();
         let at = now.timestamp_millis();
         // A clock that went ahead is known from here on, also where it is set back before the next look.
@@ -73,14 +72,11 @@ impl Service {
         let marks = &self.inner.outbox.marks;
         let first_only = slots.retries_fill_their_share();
         // Retries that have no lane now may have one when any request ends.
-        let mut more = first_only;
-        let mut full = HashSet::new();
+        let mut awaited = if first_only { Webhooks::All } else { Webhooks::None };
         let mut room: BTreeMap<WebhookId, Room> = BTreeMap::new();
-        for config in configs.enabled() {
+        for config in configs.enabled().filter(|config| whose.has(config.id)) {
             match slots.free(config, now) {
-                0 => {
-                    full.insert(config.id);
-                }
+                0 => awaited.add(config.id.into()),
                 free => {
                     // A mark passes over retries that had no lane.
                     let after = if first_only { Place::FRONT } else { marks.after(config.id) };
@@ -89,7 +85,7 @@ impl Service {
             }
         }
         if room.is_empty() {
-            return Ok(Claim { items: Vec::new(), more, full });
+            return Ok(Claim { items: Vec::new(), awaited });
         }
         let token = self.new_token(owner);
         let mut taken: HashMap<WebhookId, Share> = HashMap::new();
@@ -119,7 +115,9 @@ impl Service {
                 marks.note(*id, if again.room.contains_key(id) { Place::FRONT } else { room.after }, last);
             }
         }
-        more |= rows.len() as u32 >= limit || room.iter().any(|(id, room)| is_full(id, room, &taken));
+        if rows.len() as u32 >= limit || room.iter().any(|(id, room)| is_full(id, room, &taken)) {
+            awaited.add(whose.clone());
+        }
         let mut items = Vec::with_capacity(rows.len());
         let mut homeless = Vec::new();
         for row in rows {
@@ -169,7 +167,7 @@ impl Service {
         }
         if !homeless.is_empty() {
             self.release(&homeless).await?;
-            more = true;
+            awaited.add(whose.clone());
         }
         // Claimed in no particular order; sent in that of the outbox.
         items.sort_by_key(|claimed| claimed.lease.seq);
@@ -178,7 +176,7 @@ impl Service {
                 items.iter().map(|c| Change::Delivery(Box::new(c.summary(DeliveryStatus::Sending, now)))).collect(),
             );
         }
-        Ok(Claim { items, more, full })
+        Ok(Claim { items, awaited })
     }
 
     /// Leases what is wanted and due, and adds to what was taken of each webhook.

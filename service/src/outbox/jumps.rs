@@ -2,7 +2,7 @@
 //! brought to the present, with what was left of their waits and leases. A clock that is set ahead needs nothing: what
 //! seems due is due, and a lease that seems to have lapsed is taken up, so that a receiver may see a delivery twice.
 
-use super::WAITING;
+use super::{WAITING, Webhooks};
 use crate::Service;
 use crate::store::db_problem;
 use chrono::{DateTime, Duration, Utc};
@@ -33,7 +33,7 @@ impl Service {
             let leased = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
             if waiting + leased > 0 {
                 tracing::warn!(waiting, leased, "the clock went back; deliveries go on from the present time");
-                self.wake_dispatchers();
+                self.wake_dispatchers(Webhooks::All);
             }
         }
         self.inner.outbox.latest.store(at, Ordering::Relaxed);

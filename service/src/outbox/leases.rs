@@ -1,7 +1,7 @@
 //! Leases: renewed while requests last, handed back unsent, taken up again when they lapse.
 
 use super::rows::{AT_ONCE, Rows};
-use super::{DELETED, Lease, WAITING};
+use super::{DELETED, Lease, WAITING, Webhooks};
 use crate::Service;
 use crate::store::{db_problem, get};
 use domain::Problem;
@@ -49,7 +49,7 @@ impl Service {
             self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
         self.inner.outbox.marks.forget();
-        self.wake_dispatchers();
+        self.wake_dispatchers(Webhooks::All);
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl Service {
                 count,
                 "deliveries whose process ended are taken up again; their receivers may see them twice"
             );
-            self.wake_dispatchers();
+            self.wake_dispatchers(Webhooks::All);
         }
         Ok(count)
     }

@@ -1,7 +1,7 @@
 //! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
 
 use super::rows::{AT_ONCE, Rows, Taken};
-use super::{Finished, WAITING};
+use super::{Finished, WAITING, Webhooks};
 use crate::Service;
 use crate::deliveries::succeeded_at;
 use crate::reservations::stored_reservation;
@@ -29,7 +29,7 @@ const CROWD: usize = 128;
 #[derive(Debug, Clone, Default)]
 pub struct Recorded {
     /// When the retries that were scheduled are due.
-    pub due: Vec<DateTime<Utc>>,
+    pub due: Vec<(DateTime<Utc>, WebhookId)>,
 }
 
 /// How a batch is recorded. Nearly always each lease still holds and no number of an attempt is taken: the first pass counts
@@ -178,22 +178,23 @@ impl Service {
             if status.is_final() {
                 freed.push(&finished.claim);
             }
-            recorded.due.extend(due);
+            recorded.due.extend(due.map(|due| (due, finished.claim.config.id)));
         }
         let audience = self.has_audience();
         changes.extend(self.apply_to_reservations(&tx, told, now).await?);
         changes.extend(self.webhooks_health(&tx, batch, &ends, &moves, now).await?);
-        let successors = if freed.is_empty() || freed.len() >= CROWD {
-            !freed.is_empty()
+        let successors: Webhooks = if freed.is_empty() || freed.len() >= CROWD {
+            freed.iter().map(|claim| claim.config.id).collect()
         } else {
             let rows = Rows::default()
                 .ints("w", freed.iter().map(|claim| claim.config.id))
                 .texts("k", freed.iter().map(|claim| claim.ordering_key.as_str()));
             let (source, values) = self.source(rows);
             let sql = format!(
-                "SELECT 1 AS one FROM {source} CROSS JOIN outbox o WHERE o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1"
+                "SELECT r.w FROM {source} WHERE (SELECT 1 FROM outbox o WHERE o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1) IS NOT NULL"
             );
-            tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.is_some()
+            let rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+            rows.iter().map(|row| get::<WebhookId>(row, "w")).collect::<Result<_, _>>()?
         };
         tx.commit().await.map_err(db_problem)?;
         let duration = metrics::histogram!("berth_attempt_duration_seconds");
@@ -224,9 +225,7 @@ impl Service {
             metrics::counter!("berth_deliveries_total", "outcome" => label).increment(deliveries[n]);
         }
         self.announce(changes);
-        if successors {
-            self.wake_dispatchers();
-        }
+        self.wake_dispatchers(successors);
         Ok(Some(recorded))
     }
 

@@ -16,7 +16,7 @@ use domain::reservation::{Reservation, ReservationInput};
 use domain::webhook::WebhookInput;
 use serde_json::{Value, json};
 use service::Service;
-use service::outbox::{Claimed, Finished};
+use service::outbox::{Claimed, Finished, Webhooks};
 use std::sync::{Arc, Mutex};
 
 /// What the receiver got.
@@ -160,7 +160,7 @@ pub async fn attempt(service: &Service, claims: Vec<Claimed>) -> Vec<Finished> {
 
 /// One round of a dispatcher: claim, attempt, record. How many were attempted.
 pub async fn round(service: &Service, owner: &str) -> usize {
-    let claims = service.claim(owner, 256).await.unwrap().items;
+    let claims = service.claim(owner, &Webhooks::All, 256).await.unwrap().items;
     let finished = attempt(service, claims).await;
     if !finished.is_empty() {
         service.record(&finished).await.unwrap();
