@@ -2,6 +2,7 @@
 
 pub mod dispatcher;
 mod line;
+mod looks;
 
 use dispatcher::Pulse;
 use domain::Problem;

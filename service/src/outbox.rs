@@ -27,7 +27,7 @@ use crate::Service;
 use crate::store::{db_problem, get, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::delivery_log::{DeliveryStatus, DeliverySummary, Diagnosis, Outcome};
+use domain::delivery_log::{DeliveryStatus, DeliverySummary, Diagnosis, DiagnosisCode, Outcome};
 use domain::event::EventBody;
 use domain::id::{DeliveryId, WebhookId};
 use domain::live::Change;
@@ -129,7 +129,9 @@ pub struct Finished {
     claim: Claimed,
     outcome: Outcome,
     diagnosis: Diagnosis,
-    retry_after: Option<Duration>,
+    /// What becomes of the delivery, and when it is tried again, if it is.
+    status: DeliveryStatus,
+    due: Option<DateTime<Utc>>,
     answer: bytes::Bytes,
     /// Its row.
     row: AttemptRow,
@@ -139,11 +141,22 @@ pub struct Finished {
 impl Finished {
     /// Joins a claim with what came of it; the webhook has room for another request from here on.
     pub fn new(mut claim: Claimed, mut attempted: delivery::Attempted, ended: DateTime<Utc>) -> Self {
+        use rand::Rng as _;
         claim.permit.end_request(attempted.status_code.is_some());
         let record = std::mem::take(&mut attempted.transcript);
-        let row = AttemptRow::new(claim.lease.seq, claim.config.id, "", &attempted, record);
-        let delivery::Attempted { outcome, diagnosis, retry_after, answer, .. } = attempted;
-        Self { claim, outcome, diagnosis, retry_after, answer, row, ended }
+        let delivery::Attempted { outcome, retry_after, .. } = attempted;
+        let (status, due) = if outcome == Outcome::Succeeded {
+            (DeliveryStatus::Succeeded, None)
+        } else {
+            let jitter = rand::rng().random::<f64>();
+            match claim.config.retry.next_attempt(claim.job.attempt, ended, retry_after, jitter) {
+                Some(due) if attempted.diagnosis.code != DiagnosisCode::Gone => (DeliveryStatus::Retrying, Some(due)),
+                _ => (DeliveryStatus::Failed, None),
+            }
+        };
+        let row = AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &attempted, record);
+        let delivery::Attempted { diagnosis, answer, .. } = attempted;
+        Self { claim, outcome, diagnosis, status, due, answer, row, ended }
     }
 
     /// The claim's lease.
@@ -151,14 +164,14 @@ impl Finished {
         &self.claim.lease
     }
 
-    /// Whether the attempt failed.
-    pub fn has_failed(&self) -> bool {
-        self.outcome == Outcome::Failed
+    /// Whether nobody but its own delivery's next attempt, a second away or more, waits for its being recorded.
+    pub fn is_to_be_retried(&self) -> bool {
+        self.due.is_some()
     }
 
     /// What went wrong, if anything did.
     fn problem(&self) -> Option<&str> {
-        self.has_failed().then_some(self.diagnosis.message.as_str())
+        (self.outcome == Outcome::Failed).then_some(self.diagnosis.message.as_str())
     }
 
     /// Drops what the receiver said, for a database that will not take it; whether it succeeded stays.

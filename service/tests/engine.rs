@@ -48,6 +48,7 @@ on_both_engines![
     no_webhook_waits_for_anothers_backlog,
     a_webhook_gets_no_more_at_once_than_it_may,
     only_the_queues_with_work_are_looked_at,
+    a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy,
     a_silent_receiver_is_probed_one_request_at_a_time,
     a_rate_limit_is_kept,
     odd_answers_are_recorded,
@@ -813,6 +814,11 @@ async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
     assert_eq!(direct + rest.items.len() + first.items.len(), 3);
 }
 
+/// Whose deliveries are due, as soon as that is told.
+async fn woken(t: &TestService) -> Webhooks {
+    tokio::time::timeout(std::time::Duration::from_secs(20), t.woken()).await.expect("nobody was told")
+}
+
 /// Who is woken is told whose deliveries are due, and claims those alone.
 async fn only_the_queues_with_work_are_looked_at(t: TestService) {
     let s = stage(&t).await;
@@ -820,12 +826,12 @@ async fn only_the_queues_with_work_are_looked_at(t: TestService) {
     let patch = WebhookPatch { max_in_flight: Some(2), ..Default::default() };
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     let both: Webhooks = [s.webhook, other].into_iter().collect();
-    assert_eq!(t.woken().await, both, "their settings are new");
+    assert_eq!(woken(&t).await, both, "their settings are new");
     let mut reservations = Vec::new();
     for n in 0..3 {
         reservations.push(t.booking(&s.alice, s.resource, n, n + 1).await);
     }
-    assert_eq!(t.woken().await, both);
+    assert_eq!(woken(&t).await, both);
     let owner = t.new_owner();
     let claim = t.claim(&owner, &s.webhook.into(), 10).await.unwrap();
     assert!(claim.items.len() == 2 && claim.items.iter().all(|item| item.webhook_id() == s.webhook));
@@ -837,17 +843,38 @@ async fn only_the_queues_with_work_are_looked_at(t: TestService) {
     assert_eq!(others.awaited, Webhooks::None);
     // The end of an event tells whose next one may go.
     t.cancel_reservation(&s.alice, &reservations[0].id, None).await.unwrap();
-    assert_eq!(t.woken().await, both);
+    assert_eq!(woken(&t).await, both);
     let mut finished = attempt(&t, others.items).await;
     finished.sort_by_key(|finished| finished.lease().seq);
     t.record(&finished).await.unwrap();
-    assert_eq!(t.woken().await, other.into());
+    assert_eq!(woken(&t).await, other.into());
     let next = t.claim(&owner, &other.into(), 10).await.unwrap().items;
     assert_eq!(next.len(), 1);
     // A retry tells whose it is.
     s.receiver.answer_status(500);
     let recorded = t.record(&attempt(&t, next).await).await.unwrap();
     assert_eq!(recorded.due.iter().map(|(_, webhook)| *webhook).collect::<Vec<_>>(), [other]);
+}
+
+/// An event of a later version, after going back to this one.
+async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestService) {
+    let s = stage(&t).await;
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    t.booking(&s.alice, s.resource, 2, 3).await;
+    let database = t.database().await;
+    let first = "SELECT MIN(seq) FROM deliveries";
+    let unknown = format!("UPDATE deliveries SET event_type = 'reservation.moved' WHERE seq = ({first})");
+    database.execute_unprepared(&unknown).await.unwrap();
+    woken(&t).await;
+    let claim = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap();
+    assert_eq!((claim.items.len(), claim.awaited), (1, Webhooks::None), "the other one is sent");
+    let told = tokio::time::timeout(std::time::Duration::ZERO, t.woken()).await;
+    assert!(told.is_err(), "who is told claims it again at once: {told:?}");
+    drop(claim.items);
+    let waiting = format!("SELECT attempts FROM outbox WHERE lease_owner IS NULL AND seq = ({first})");
+    let waiting = sea_orm::Statement::from_string(database.get_database_backend(), waiting);
+    let row = database.query_one_raw(waiting).await.unwrap().expect("it waits");
+    assert_eq!(row.try_get_by_index::<i32>(0).unwrap(), 0);
 }
 
 async fn a_silent_receiver_is_probed_one_request_at_a_time(t: TestService) {

@@ -1,18 +1,17 @@
 //! The dispatcher: takes claims from the direct lane and from the outbox, sends them in their turn, a few at once, and
 //! records what came of them in batches.
 
-use super::POLL;
 use super::line::{Line, Origin, Turn};
+use super::looks::{AGAIN, Due, Room, Timetable};
 use domain::ProblemKind;
-use domain::id::WebhookId;
 use service::Service;
-use service::outbox::{Claimed, Finished, Lease, Recorded, Wake, Webhooks};
-use std::collections::{BTreeSet, HashMap};
+use service::outbox::{Claimed, Finished, Lease, Recorded, Webhooks};
+use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -29,13 +28,12 @@ const RECORDERS_SQLITE: usize = 1;
 /// While so many results wait to be recorded, nothing more is claimed: the database is what is short, and what is claimed
 /// only lies in the way of the next claim. Nor while as many as a claim takes wait for their turn.
 const BEHIND: u32 = 4 * RECORD as u32;
-/// Where more was due than had room, it is claimed when requests end, and after this long although none did.
-const AGAIN: Duration = Duration::from_millis(250);
 /// Under load, claims and commits wait this long for what joins them: fewer and larger ones cost less in all.
 const GATHER: Duration = Duration::from_millis(2);
 /// As long as claims wait for their turn, results may wait longer for each other.
 const GATHER_CROWDED: Duration = Duration::from_millis(6);
-/// Failures wait this long for a success to be recorded with. Nobody waits for them, and each commit delays all others.
+/// Failures that are to be retried wait this long for other results to be recorded with. Nobody waits for them, and each commit
+/// delays all others.
 const COMPANY: Duration = Duration::from_millis(20);
 /// So many results at once mean load.
 const LOAD: usize = 16;
@@ -71,49 +69,13 @@ impl Pulse {
     }
 }
 
-/// What is under way.
+/// What is under way, and since when.
 #[derive(Default)]
-struct Open {
-    since: Mutex<HashMap<Lease, Instant>>,
-    /// Whose requests make room that something waits for, when they end. A webhook whose receiver is silent lacks room for
-    /// long: to look for its work whenever another's request ends would be most of what there is to do.
-    awaited: Mutex<Webhooks>,
-    /// Those of the awaited whose requests ended.
-    ended: Wake,
-}
+struct Open(Mutex<HashMap<Lease, Instant>>);
 
 impl Open {
     fn with<T>(&self, act: impl FnOnce(&mut HashMap<Lease, Instant>) -> T) -> T {
-        act(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn awaited<T>(&self, act: impl FnOnce(&mut Webhooks) -> T) -> T {
-        act(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// A request of a webhook has ended, or, without one, a batch was recorded.
-    fn end(&self, webhook: Option<WebhookId>) {
-        let (one, all) = self.awaited(|awaited| (webhook.filter(|one| awaited.has(*one)), *awaited == Webhooks::All));
-        match (one, all) {
-            (_, true) => self.ended.say(Webhooks::All),
-            // Nearly always the one before has said so already.
-            (Some(one), false) if !self.ended.with(|ended| ended.has(one)) => self.ended.say(one.into()),
-            _ => {}
-        }
-    }
-
-    /// The queues of these are about to be looked at. Room that comes to them from here on may have been looked for already.
-    fn look(&self, whose: &Webhooks) {
-        self.awaited(|awaited| awaited.add(whose.clone()));
-    }
-
-    /// Their queues have been looked at, and room of these is awaited. The end of others' requests is no longer.
-    fn looked(&self, whose: &Webhooks, room: Webhooks) {
-        self.awaited(|awaited| {
-            awaited.take_away(whose);
-            awaited.add(room);
-            self.ended.with(|ended| ended.keep(awaited));
-        });
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -122,6 +84,7 @@ struct Shared {
     open: Open,
     /// Claims whose requests are still to be started.
     line: Line<Claimed>,
+    room: Room,
     due: Due,
 }
 
@@ -176,8 +139,12 @@ impl Bookkeeping {
 pub async fn run(service: Service, cancel: CancellationToken, pulse: Arc<Pulse>) {
     let owner = service.new_owner();
     let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
-    let shared =
-        Arc::new(Shared { open: Open::default(), line: Line::new(TOGETHER * processors), due: Due::default() });
+    let shared = Arc::new(Shared {
+        open: Open::default(),
+        line: Line::new(TOGETHER * processors),
+        room: Room::default(),
+        due: Due::default(),
+    });
     let (results, received) = mpsc::unbounded_channel();
     let received = Arc::new(tokio::sync::Mutex::new(received));
     let bookkeeping = Bookkeeping::start(&service).await;
@@ -260,7 +227,7 @@ async fn make(service: Service, results: mpsc::UnboundedSender<Finished>, shared
         // The recorder outlives every attempt.
         let _ = results.send(Finished::new(claim, attempted, ended));
         broken.lease = None;
-        shared.open.end(Some(webhook));
+        shared.room.end(Some(webhook));
         next = shared.line.follow(began);
     }
 }
@@ -288,99 +255,52 @@ async fn claim(
     shared: Arc<Shared>,
     pulse: Arc<Pulse>,
 ) {
-    let mut poll = tokio::time::Instant::now();
-    let (mut again, mut reclaim) = (poll, poll);
+    let mut timetable = Timetable::new(Instant::now());
+    let mut reclaim = Instant::now();
     loop {
         pulse.beat();
         metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
-        let awaited = shared.open.awaited(|awaited| awaited.clone());
-        let whose = tokio::select! {
+        let awaited = shared.room.awaited();
+        let mut whose = tokio::select! {
             () = cancel.cancelled() => return,
-            mut whose = shared.open.ended.next(), if !awaited.is_none() => {
+            mut whose = shared.room.next(), if !awaited.is_none() => {
                 tokio::time::sleep(GATHER).await;
-                whose.add(shared.open.ended.take());
+                whose.add(shared.room.ended());
                 whose
             }
             whose = service.woken() => whose,
-            whose = shared.due.next() => whose,
-            () = tokio::time::sleep_until(poll) => Webhooks::All,
-            () = tokio::time::sleep_until(again), if !awaited.is_none() => awaited,
+            whose = shared.due.next(|| service.now()) => whose,
+            () = tokio::time::sleep_until(timetable.next(&awaited).into()) => Webhooks::None,
         };
+        timetable.look(Instant::now(), awaited, &mut whose);
         // Leases of processes that died; looked for by the clock, however busy this one is.
-        if tokio::time::Instant::now() >= reclaim {
+        if Instant::now() >= reclaim {
             // First its own: after a pause of the machine or of the database they may have lapsed although this one lives.
             let mine: Vec<Lease> = shared.open.with(|since| since.keys().cloned().collect());
             renew_all(&service, &mine).await;
             if let Err(problem) = service.reclaim_lapsed(false).await {
                 tracing::warn!(%problem, "lapsed leases wait for the database");
             }
-            reclaim = tokio::time::Instant::now() + RECLAIM;
+            reclaim = Instant::now() + RECLAIM;
         }
         if service.unrecorded() >= BEHIND || shared.line.waiting(Origin::Queue) >= CLAIM as usize {
             // Whatever ends brings the time nearer.
-            shared.open.look(&Webhooks::All);
-            again = tokio::time::Instant::now() + AGAIN;
-            poll = poll.max(again);
+            shared.room.look(&Webhooks::All);
+            timetable.postpone(Instant::now() + AGAIN, whose);
             continue;
         }
-        shared.open.look(&whose);
+        shared.room.look(&whose);
         match service.claim(&owner, &whose, CLAIM).await {
             Ok(claim) => {
-                shared.open.looked(&whose, claim.awaited);
+                shared.room.looked(&whose, claim.awaited);
                 if !claim.items.is_empty() && claims.send(claim.items).is_err() {
                     return;
                 }
-                again = tokio::time::Instant::now() + AGAIN;
             }
             Err(problem) => {
                 tracing::warn!(%problem, "dispatching waits for the database");
-                tokio::select! {
-                    () = cancel.cancelled() => return,
-                    () = tokio::time::sleep(Duration::from_secs(1)) => continue,
-                }
-            }
-        }
-        if whose == Webhooks::All {
-            poll = tokio::time::Instant::now() + POLL;
-        }
-    }
-}
-
-/// When the retries of this process are due.
-#[derive(Default)]
-struct Due {
-    at: Mutex<BTreeSet<(tokio::time::Instant, WebhookId)>>,
-    changed: Notify,
-}
-
-impl Due {
-    fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<(tokio::time::Instant, WebhookId)>) -> T) -> T {
-        act(&mut self.at.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn add(&self, at: tokio::time::Instant, webhook: WebhookId) {
-        if self.with(|due| due.insert((at, webhook)) && due.first() == Some(&(at, webhook))) {
-            self.changed.notify_one();
-        }
-    }
-
-    /// Returns whose next is due, when it is.
-    async fn next(&self) -> Webhooks {
-        loop {
-            let first = self.with(|due| due.first().copied());
-            match first {
-                Some((at, _)) => tokio::select! {
-                    () = tokio::time::sleep_until(at) => {
-                        let later = (tokio::time::Instant::now() + Duration::from_nanos(1), WebhookId::MIN);
-                        let due = self.with(|due| {
-                            let later = due.split_off(&later);
-                            std::mem::replace(due, later)
-                        });
-                        return due.into_iter().map(|(_, webhook)| webhook).collect();
-                    }
-                    () = self.changed.notified() => {}
-                },
-                None => self.changed.notified().await,
+                shared.room.looked(&whose, Webhooks::None);
+                timetable.postpone(Instant::now() + Duration::from_secs(1), whose);
             }
         }
     }
@@ -399,7 +319,7 @@ async fn record(
             if results.recv_many(&mut batch, RECORD).await == 0 {
                 return;
             }
-            find_company(&mut results, &mut batch, Finished::has_failed, tokio::time::sleep(COMPANY)).await;
+            find_company(&mut results, &mut batch, Finished::is_to_be_retried, tokio::time::sleep(COMPANY)).await;
             let crowded = shared.line.is_crowded();
             if batch.len() < RECORD && (crowded || batch.len() >= LOAD) {
                 tokio::time::sleep(if crowded { GATHER_CROWDED } else { GATHER }).await;
@@ -417,25 +337,24 @@ async fn record(
             }
         });
         batch.clear();
-        let now = service.now();
         for (at, webhook) in recorded.due {
-            shared.due.add(tokio::time::Instant::now() + (at - now).to_std().unwrap_or_default(), webhook);
+            shared.due.add(at, webhook);
         }
-        shared.open.end(None);
+        shared.room.end(None);
     }
 }
 
-/// Lets a batch of failures alone wait for a success, unless they are many or it is `enough`.
+/// Lets results that can wait do so for one that cannot, unless they are many or it is `enough`.
 async fn find_company<R>(
     results: &mut mpsc::UnboundedReceiver<R>,
     batch: &mut Vec<R>,
-    has_failed: fn(&R) -> bool,
+    can_wait: fn(&R) -> bool,
     enough: impl Future<Output = ()>,
 ) {
     let mut enough = std::pin::pin!(enough);
-    while batch.len() < LOAD && batch.iter().all(has_failed) {
+    while batch.len() < LOAD && batch.iter().all(can_wait) {
         tokio::select! {
-            more = results.recv_many(batch, RECORD) => if more == 0 { return },
+            more = results.recv_many(batch, RECORD - LOAD) => if more == 0 { return },
             () = &mut enough => return,
         }
     }
@@ -496,84 +415,32 @@ async fn renew_all(service: &Service, leases: &[Lease]) {
 mod tests {
     use super::*;
 
-    /// Whose queues are to be looked at after the end of requests of these.
-    fn ended(open: &Open, webhooks: &[WebhookId]) -> Webhooks {
-        webhooks.iter().for_each(|webhook| open.end(Some(*webhook)));
-        open.ended.take()
-    }
-
-    #[test]
-    fn a_webhook_without_room_has_nobody_elses_requests_awaited() {
-        let open = Open::default();
-        assert_eq!(ended(&open, &[1, 2]), Webhooks::None, "nothing waits");
-        open.look(&Webhooks::All);
-        open.looked(&Webhooks::All, 1.into());
-        assert_eq!(ended(&open, &[1, 2]), 1.into());
-        open.end(None);
-        assert_eq!(open.ended.take(), Webhooks::None);
-        open.look(&2.into());
-        open.looked(&2.into(), 2.into());
-        assert_eq!(ended(&open, &[1, 2, 3]), [1, 2].into_iter().collect());
-        open.look(&1.into());
-        open.looked(&1.into(), Webhooks::None);
-        assert_eq!(ended(&open, &[1, 2, 3]), 2.into(), "looking at one queue says nothing of another");
-        open.look(&Webhooks::All);
-        open.looked(&Webhooks::All, Webhooks::All);
-        assert_eq!(ended(&open, &[3]), Webhooks::All, "more is due of others");
-        open.end(None);
-        assert_eq!(open.ended.take(), Webhooks::All);
-    }
-
-    #[test]
-    fn what_ends_during_a_look_counts_where_room_was_short() {
-        let open = Open::default();
-        open.look(&Webhooks::All);
-        open.end(Some(1));
-        open.end(Some(2));
-        open.looked(&Webhooks::All, 1.into());
-        assert_eq!(open.ended.take(), 1.into());
-        open.look(&2.into());
-        assert_eq!(ended(&open, &[1, 2, 3]), [1, 2].into_iter().collect());
-    }
-
     #[tokio::test]
-    async fn failures_wait_for_company_but_not_for_long() {
+    async fn what_can_wait_finds_company_but_does_not_wait_for_ever() {
         use std::future::{pending, ready};
-        const FAILED: bool = true;
-        let has_failed = |failed: &bool| *failed;
+        const WAITS: bool = true;
+        let can_wait = |waits: &bool| *waits;
         let (sender, mut results) = mpsc::unbounded_channel();
-        let mut batch = vec![FAILED, !FAILED];
-        find_company(&mut results, &mut batch, has_failed, pending()).await;
+        let mut batch = vec![WAITS, !WAITS];
+        find_company(&mut results, &mut batch, can_wait, pending()).await;
         assert_eq!(batch.len(), 2);
-        let mut batch = vec![FAILED; LOAD];
-        find_company(&mut results, &mut batch, has_failed, pending()).await;
+        let mut batch = vec![WAITS; LOAD];
+        find_company(&mut results, &mut batch, can_wait, pending()).await;
         assert_eq!(batch.len(), LOAD, "they are company enough");
-        let mut batch = vec![FAILED];
-        find_company(&mut results, &mut batch, has_failed, ready(())).await;
-        assert_eq!(batch, [FAILED], "nobody came in time");
-        sender.send(FAILED).unwrap();
+        let mut batch = vec![WAITS];
+        find_company(&mut results, &mut batch, can_wait, ready(())).await;
+        assert_eq!(batch, [WAITS], "nobody came in time");
+        sender.send(WAITS).unwrap();
         let later = async {
             tokio::task::yield_now().await;
-            sender.send(!FAILED).unwrap();
-            sender.send(!FAILED).unwrap();
+            sender.send(!WAITS).unwrap();
+            sender.send(!WAITS).unwrap();
         };
-        tokio::join!(find_company(&mut results, &mut batch, has_failed, pending()), later);
-        assert_eq!(batch, [FAILED, FAILED, !FAILED, !FAILED]);
+        tokio::join!(find_company(&mut results, &mut batch, can_wait, pending()), later);
+        assert_eq!(batch, [WAITS, WAITS, !WAITS, !WAITS]);
         drop(sender);
-        let mut batch = vec![FAILED];
-        find_company(&mut results, &mut batch, has_failed, pending()).await;
-        assert_eq!(batch, [FAILED], "nobody comes any more");
-    }
-
-    #[tokio::test]
-    async fn retries_come_due_by_webhook() {
-        let due = Due::default();
-        let now = tokio::time::Instant::now();
-        let later = now + Duration::from_secs(3_600);
-        for (at, webhook) in [(now, 1), (now, 2), (later, 1), (now, 1), (now, 3)] {
-            due.add(at, webhook);
-        }
-        assert_eq!(due.next().await, [1, 2, 3].into_iter().collect());
-        assert_eq!(due.with(|due| due.iter().copied().collect::<Vec<_>>()), [(later, 1)]);
+        let mut batch = vec![WAITS];
+        find_company(&mut results, &mut batch, can_wait, pending()).await;
+        assert_eq!(batch, [WAITS], "nobody comes any more");
     }
 }

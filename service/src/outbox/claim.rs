@@ -75,14 +75,14 @@ impl Service {
         let mut awaited = if first_only { Webhooks::All } else { Webhooks::None };
         let mut room: BTreeMap<WebhookId, Room> = BTreeMap::new();
         for config in configs.enabled().filter(|config| whose.has(config.id)) {
-            match slots.free(config, now) {
-                0 => awaited.add(config.id.into()),
-                free => {
-                    // A mark passes over retries that had no lane.
-                    let after = if first_only { Place::FRONT } else { marks.after(config.id) };
-                    room.insert(config.id, Room { free: free.min(limit), after });
-                }
+            let free = slots.free(config, now);
+            if free.requests == 0 {
+                awaited.add(if free.hangs_on_others { Webhooks::All } else { config.id.into() });
+                continue;
             }
+            // A mark passes over retries that had no lane.
+            let after = if first_only { Place::FRONT } else { marks.after(config.id) };
+            room.insert(config.id, Room { free: free.requests.min(limit), after });
         }
         if room.is_empty() {
             return Ok(Claim { items: Vec::new(), awaited });
@@ -119,7 +119,7 @@ impl Service {
             awaited.add(whose.clone());
         }
         let mut items = Vec::with_capacity(rows.len());
-        let mut homeless = Vec::new();
+        let (mut homeless, mut unknown) = (Vec::new(), Vec::new());
         for row in rows {
             let (
                 seq,
@@ -139,10 +139,13 @@ impl Service {
             let attempt = attempt as u32;
             // Since the room was asked for, the direct lane may have taken it: then it goes back.
             let permit = configs.get(webhook_id).and_then(|config| slots.try_take(config, now, attempt > 1));
-            let (Some(config), Some(permit), Some(event_type)) =
-                (configs.get(webhook_id), permit, EventType::parse(&event_type))
-            else {
+            let (Some(config), Some(permit)) = (configs.get(webhook_id), permit) else {
                 homeless.push(lease);
+                continue;
+            };
+            let Some(event_type) = EventType::parse(&event_type) else {
+                tracing::warn!(seq, event_type, "a delivery waits for a version that knows its event");
+                unknown.push(lease);
                 continue;
             };
             items.push(Claimed {
@@ -169,6 +172,8 @@ impl Service {
             self.release(&homeless).await?;
             awaited.add(whose.clone());
         }
+        // Not told to anybody, who would only claim it again at once.
+        self.put_back(&unknown).await?;
         // Claimed in no particular order; sent in that of the outbox.
         items.sort_by_key(|claimed| claimed.lease.seq);
         if self.has_audience() {

@@ -40,6 +40,16 @@ impl Service {
         if leases.is_empty() {
             return Ok(());
         }
+        self.put_back(leases).await?;
+        self.wake_dispatchers(Webhooks::All);
+        Ok(())
+    }
+
+    /// Puts claims back into the queue and tells nobody.
+    pub(super) async fn put_back(&self, leases: &[Lease]) -> Result<(), Problem> {
+        if leases.is_empty() {
+            return Ok(());
+        }
         let at = self.now().timestamp_millis();
         for some in leases.chunks(AT_ONCE) {
             let (source, values) = self.source(Rows::leases(some).ints("at", some.iter().map(|_| at)));
@@ -49,7 +59,6 @@ impl Service {
             self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
         self.inner.outbox.marks.forget();
-        self.wake_dispatchers(Webhooks::All);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
 
 use super::rows::{AT_ONCE, Rows, Taken};
-use super::{Finished, WAITING, Webhooks};
+use super::{Claimed, Finished, WAITING, Webhooks};
 use crate::Service;
 use crate::deliveries::succeeded_at;
 use crate::reservations::stored_reservation;
@@ -71,29 +71,12 @@ impl Service {
 
     /// As [`record`](Self::record); `None` when a hopeful pass found something out of the common and recorded nothing.
     async fn record_in(&self, pass: Pass, batch: &[Finished]) -> Result<Option<Recorded>, Problem> {
-        use rand::Rng as _;
         let mut recorded = Recorded::default();
         let now = self.now();
         // As much as can be is done before the transaction, which others may wait for.
-        let mut ends = Vec::with_capacity(batch.len());
-        let mut rows = Vec::with_capacity(batch.len());
-        for finished in batch {
-            let claim = &finished.claim;
-            let gone = finished.diagnosis.code == DiagnosisCode::Gone;
-            let (status, due) = if finished.outcome == Outcome::Succeeded {
-                (DeliveryStatus::Succeeded, None)
-            } else {
-                let jitter = rand::rng().random::<f64>();
-                match claim.config.retry.next_attempt(claim.job.attempt, finished.ended, finished.retry_after, jitter) {
-                    Some(due) if !gone => (DeliveryStatus::Retrying, Some(due)),
-                    _ => (DeliveryStatus::Failed, None),
-                }
-            };
-            ends.push((status, due));
-            rows.push(finished.row.of(status.as_str()));
-        }
+        let rows: Vec<_> = batch.iter().map(|finished| finished.row.clone()).collect();
         let tx = self.record_tx().await?;
-        let Some(ours) = self.end_leases(&tx, pass, batch, &ends, now).await? else {
+        let Some(ours) = self.end_leases(&tx, pass, batch, now).await? else {
             tx.rollback().await.map_err(db_problem)?;
             return Ok(None);
         };
@@ -102,7 +85,7 @@ impl Service {
         let mut updates = Vec::with_capacity(batch.len());
         let mut attempts = Vec::with_capacity(batch.len());
         let mut superseded = Vec::new();
-        for ((finished, (status, _)), mut row) in batch.iter().zip(&ends).zip(rows) {
+        for (finished, mut row) in batch.iter().zip(rows) {
             let seq = finished.claim.lease.seq;
             // After a lapsed lease one process can hold two results of one delivery: the first to come counts.
             let ours = ours.contains(&seq) && seen.insert(seq);
@@ -114,27 +97,24 @@ impl Service {
                 continue;
             }
             attempts.push(row);
-            if *status != DeliveryStatus::Succeeded {
-                updates.push((finished, *status));
+            if finished.status != DeliveryStatus::Succeeded {
+                updates.push(finished);
             }
         }
         // A success is not written here: a delivery that left the queue has succeeded unless its row says otherwise.
         if !updates.is_empty() {
-            let failed_at = |(finished, status): &(&Finished, DeliveryStatus)| match status {
+            let failed_at = |finished: &&Finished| match finished.status {
                 DeliveryStatus::Failed => finished.ended.timestamp_millis(),
                 _ => 0,
             };
             let at = now.timestamp_millis();
             let rows = Rows::default()
-                .ints("n", updates.iter().map(|(finished, _)| finished.claim.lease.seq))
-                .words("status", updates.iter().map(|(_, status)| status.as_str()))
-                .ints("attempts", updates.iter().map(|(finished, _)| finished.row.attempt.into()))
-                .ints(
-                    "status_code",
-                    updates.iter().map(|(finished, _)| finished.row.status_code.unwrap_or_default().into()),
-                )
-                .reals("duration_ms", updates.iter().map(|(finished, _)| finished.row.duration_ms))
-                .texts("problem", updates.iter().map(|(finished, _)| finished.problem().unwrap_or_default()))
+                .ints("n", updates.iter().map(|finished| finished.claim.lease.seq))
+                .words("status", updates.iter().map(|finished| finished.status.as_str()))
+                .ints("attempts", updates.iter().map(|finished| finished.row.attempt.into()))
+                .ints("status_code", updates.iter().map(|finished| finished.row.status_code.unwrap_or_default().into()))
+                .reals("duration_ms", updates.iter().map(|finished| finished.row.duration_ms))
+                .texts("problem", updates.iter().map(|finished| finished.problem().unwrap_or_default()))
                 .ints("failed_at", updates.iter().map(failed_at))
                 .ints("at", updates.iter().map(|_| at));
             let (source, values) = self.source(rows);
@@ -155,13 +135,13 @@ impl Service {
         let mut changes = Vec::new();
         let mut told: Vec<Told<'_>> = Vec::new();
         let mut freed = Vec::new();
-        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
+        for (finished, moves) in batch.iter().zip(&moves) {
             if !moves {
                 metrics::counter!("berth_results_without_lease_total").increment(1);
                 continue;
             }
             let event = finished.claim.job.event_type;
-            let what = match status {
+            let what = match finished.status {
                 DeliveryStatus::Succeeded => {
                     let code = finished.row.status_code.unwrap_or_default();
                     let answer = ReceiverAnswer::read(event, code, &finished.answer);
@@ -175,32 +155,20 @@ impl Service {
             {
                 told.push(Told { id, event, what });
             }
-            if status.is_final() {
+            if finished.status.is_final() {
                 freed.push(&finished.claim);
             }
-            recorded.due.extend(due.map(|due| (due, finished.claim.config.id)));
+            recorded.due.extend(finished.due.map(|due| (due, finished.claim.config.id)));
         }
         let audience = self.has_audience();
         changes.extend(self.apply_to_reservations(&tx, told, now).await?);
-        changes.extend(self.webhooks_health(&tx, batch, &ends, &moves, now).await?);
-        let successors: Webhooks = if freed.is_empty() || freed.len() >= CROWD {
-            freed.iter().map(|claim| claim.config.id).collect()
-        } else {
-            let rows = Rows::default()
-                .ints("w", freed.iter().map(|claim| claim.config.id))
-                .texts("k", freed.iter().map(|claim| claim.ordering_key.as_str()));
-            let (source, values) = self.source(rows);
-            let sql = format!(
-                "SELECT r.w FROM {source} WHERE (SELECT 1 FROM outbox o WHERE o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1) IS NOT NULL"
-            );
-            let rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-            rows.iter().map(|row| get::<WebhookId>(row, "w")).collect::<Result<_, _>>()?
-        };
+        changes.extend(self.webhooks_health(&tx, batch, &moves, now).await?);
         tx.commit().await.map_err(db_problem)?;
         let duration = metrics::histogram!("berth_attempt_duration_seconds");
         let mut attempts = [0; 2];
         let mut deliveries = [0; 2];
-        for ((finished, (status, due)), moves) in batch.iter().zip(&ends).zip(&moves) {
+        for (finished, moves) in batch.iter().zip(&moves) {
+            let status = finished.status;
             let result = &finished.row;
             let outcome = usize::from(finished.outcome == Outcome::Failed);
             duration.record(result.duration_ms / 1_000.0);
@@ -211,11 +179,11 @@ impl Service {
                     DeliveryStatus::Succeeded => succeeded_at(result.started_at, result.duration_ms),
                     _ => now,
                 };
-                let mut summary = finished.claim.summary(*status, at);
+                let mut summary = finished.claim.summary(status, at);
                 summary.status_code = result.status_code;
                 summary.duration_ms = Some(result.duration_ms);
                 summary.problem = finished.problem().map(str::to_owned);
-                summary.next_attempt_at = *due;
+                summary.next_attempt_at = finished.due;
                 changes.push(Change::Delivery(Box::new(summary)));
             }
         }
@@ -225,8 +193,29 @@ impl Service {
             metrics::counter!("berth_deliveries_total", "outcome" => label).increment(deliveries[n]);
         }
         self.announce(changes);
-        self.wake_dispatchers(successors);
+        self.wake_dispatchers(self.successors(&freed).await);
         Ok(Some(recorded))
+    }
+
+    /// Of whose queues others wait for what has left them. Asked after the commit: whoever puts one in that is not seen here wakes
+    /// the dispatchers when the way is free.
+    async fn successors(&self, freed: &[&Claimed]) -> Webhooks {
+        let all = || freed.iter().map(|claim| claim.config.id).collect();
+        if freed.is_empty() || freed.len() >= CROWD {
+            return all();
+        }
+        let rows = Rows::default()
+            .ints("w", freed.iter().map(|claim| claim.config.id))
+            .texts("k", freed.iter().map(|claim| claim.ordering_key.as_str()));
+        let (source, values) = self.source(rows);
+        let sql = format!(
+            "SELECT r.w FROM {source} WHERE (SELECT 1 FROM outbox o WHERE o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1) IS NOT NULL"
+        );
+        // On SQLite beside the writer.
+        let connection = if self.is_postgres() { &self.inner.record } else { &self.inner.read };
+        let found = connection.query_all_raw(self.sql(sql, values)).await.map_err(db_problem);
+        let successors = found.and_then(|rows| rows.iter().map(|row| get::<WebhookId>(row, "w")).collect());
+        successors.unwrap_or_else(|_| all())
     }
 
     /// Ends the leases of what was finished: final ones leave the queue, the others wait for their next attempt. Returns
@@ -236,13 +225,12 @@ impl Service {
         tx: &DatabaseTransaction,
         pass: Pass,
         batch: &[Finished],
-        ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
         now: DateTime<Utc>,
     ) -> Result<Option<HashSet<i64>>, Problem> {
         let mut done = Vec::with_capacity(batch.len());
         let mut again = Vec::new();
-        for (finished, (_, due)) in batch.iter().zip(ends) {
-            match due {
+        for finished in batch {
+            match finished.due {
                 None => done.push(&finished.claim.lease),
                 Some(due) => again.push((&finished.claim.lease, due.timestamp_millis())),
             }
@@ -465,28 +453,27 @@ impl Service {
         &self,
         tx: &DatabaseTransaction,
         batch: &[Finished],
-        ends: &[(DeliveryStatus, Option<DateTime<Utc>>)],
         moves: &[bool],
         now: DateTime<Utc>,
     ) -> Result<Vec<Change>, Problem> {
-        let mut last: BTreeMap<WebhookId, (&Finished, DeliveryStatus)> = BTreeMap::new();
-        for ((finished, (status, _)), moves) in batch.iter().zip(ends).zip(moves) {
+        let mut last: BTreeMap<WebhookId, &Finished> = BTreeMap::new();
+        for (finished, moves) in batch.iter().zip(moves) {
             let gone = finished.diagnosis.code == DiagnosisCode::Gone;
             let entry = last.entry(finished.claim.config.id);
-            if *moves && status.is_final() {
+            if *moves && finished.status.is_final() {
                 // 410 outweighs what came after it in the same batch.
                 entry
                     .and_modify(|known| {
-                        if known.0.diagnosis.code != DiagnosisCode::Gone || gone {
-                            *known = (finished, *status)
+                        if known.diagnosis.code != DiagnosisCode::Gone || gone {
+                            *known = finished;
                         }
                     })
-                    .or_insert((finished, *status));
+                    .or_insert(finished);
             }
         }
         let mut changes = Vec::new();
-        for (id, (finished, status)) in last {
-            let config = &finished.claim.config;
+        for (id, finished) in last {
+            let (status, config) = (finished.status, &finished.claim.config);
             let link = format!("/settings/webhooks/{id}");
             let at = now.timestamp_millis();
             if finished.diagnosis.code == DiagnosisCode::Gone {

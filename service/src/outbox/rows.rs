@@ -120,11 +120,6 @@ impl AttemptRow {
         }
     }
 
-    /// The same row, with what became of the delivery by it.
-    pub(super) fn of(&self, status: &'static str) -> Self {
-        Self { delivery_status: status, ..self.clone() }
-    }
-
     /// Makes the record one without a response.
     pub(super) fn forget_response(&mut self, diagnosis: &Diagnosis) {
         self.record = self.record.without_response(diagnosis);

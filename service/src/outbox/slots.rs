@@ -60,13 +60,24 @@ impl Slot {
     }
 }
 
+/// Room for a webhook's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Free {
+    /// So many.
+    pub(crate) requests: u32,
+    /// Whether there would be more if others had fewer.
+    pub(crate) hangs_on_others: bool,
+}
+
 impl State {
     /// Nobody holds more than what is left for others, so that however many receivers are slow, the next one finds room.
-    fn free(&mut self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
+    fn free(&mut self, config: &WebhookConfig, now: DateTime<Utc>) -> Free {
         let left = TOTAL.saturating_sub(self.total);
         let slot = self.webhooks.entry(config.id).or_default();
+        let own = slot.free(config, now);
         // Each one taken is one more that it holds and one less that is left.
-        slot.free(config, now).min(left.saturating_sub(slot.in_flight).div_ceil(2))
+        let left = left.saturating_sub(slot.in_flight).div_ceil(2);
+        Free { requests: own.min(left), hangs_on_others: left < own }
     }
 
     fn end_request(&mut self, webhook: WebhookId) {
@@ -82,7 +93,7 @@ impl Slots {
     }
 
     /// How many requests this webhook has room for.
-    pub(crate) fn free(&self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
+    pub(crate) fn free(&self, config: &WebhookConfig, now: DateTime<Utc>) -> Free {
         self.with(|state| state.free(config, now))
     }
 
@@ -94,7 +105,7 @@ impl Slots {
         retry: bool,
     ) -> Option<Permit> {
         let taken = self.with(|state| {
-            let free = state.free(config, now) > 0;
+            let free = state.free(config, now).requests > 0;
             if free {
                 state.total += 1;
                 state.retries += u32::from(retry);

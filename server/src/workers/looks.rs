@@ -1,0 +1,260 @@
+//! When the dispatcher looks at whose queues: when room that was awaited has come, when retries are due, and now and then although
+//! nothing says that there is work.
+
+use super::POLL;
+use chrono::{DateTime, Utc};
+use domain::id::WebhookId;
+use service::outbox::{Wake, Webhooks};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Where more was due than had room, it is looked for when requests end, and after this long although none did.
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
+
+/// Whose room is awaited, and whose has come.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Whose requests make room that something waits for, when they end. A webhook whose receiver is silent lacks room for
+    /// long: to look for its work whenever another's request ends would be most of what there is to do.
+    awaited: Mutex<Webhooks>,
+    /// Those of the awaited whose requests ended.
+    ended: Wake,
+}
+
+impl Room {
+    fn with<T>(&self, act: impl FnOnce(&mut Webhooks) -> T) -> T {
+        act(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whose room is awaited.
+    pub(super) fn awaited(&self) -> Webhooks {
+        self.with(|awaited| awaited.clone())
+    }
+
+    /// Whose requests have ended of those, as soon as one has.
+    pub(super) async fn next(&self) -> Webhooks {
+        self.ended.next().await
+    }
+
+    /// Whose requests have ended of those by now.
+    pub(super) fn ended(&self) -> Webhooks {
+        self.ended.take()
+    }
+
+    /// A request of a webhook has ended, or, without one, a batch was recorded.
+    pub(super) fn end(&self, webhook: Option<WebhookId>) {
+        let (one, all) = self.with(|awaited| (webhook.filter(|one| awaited.has(*one)), *awaited == Webhooks::All));
+        match (one, all) {
+            (_, true) => self.ended.say(Webhooks::All),
+            // Nearly always the one before has said so already.
+            (Some(one), false) if !self.ended.with(|ended| ended.has(one)) => self.ended.say(one.into()),
+            _ => {}
+        }
+    }
+
+    /// The queues of these are about to be looked at. Room that comes to them from here on may have been looked for already.
+    pub(super) fn look(&self, whose: &Webhooks) {
+        self.with(|awaited| awaited.add(whose.clone()));
+    }
+
+    /// Their queues have been looked at, and room of `short` is awaited.
+    pub(super) fn looked(&self, whose: &Webhooks, short: Webhooks) {
+        self.with(|awaited| {
+            awaited.take_away(whose);
+            awaited.add(short);
+            self.ended.with(|ended| ended.keep(awaited));
+        });
+    }
+}
+
+/// Looks that are made by the clock, however many others are made.
+pub(super) struct Timetable {
+    /// When to look at all.
+    poll: Instant,
+    /// When to look at those whose room is awaited, for room comes with time too (rate limits), and at those owed.
+    again: Instant,
+    /// Whose look was postponed.
+    owed: Webhooks,
+}
+
+impl Timetable {
+    /// One that begins with a look at all.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { poll: now, again: now, owed: Webhooks::None }
+    }
+
+    /// When the next look is to be made, while the room of these is awaited.
+    pub(super) fn next(&self, awaited: &Webhooks) -> Instant {
+        if awaited.is_none() && self.owed.is_none() { self.poll } else { self.poll.min(self.again) }
+    }
+
+    /// A look is made: adds those whose time has come to those that it is made for. `awaited` is whose room was awaited.
+    pub(super) fn look(&mut self, now: Instant, awaited: Webhooks, whose: &mut Webhooks) {
+        if awaited.is_none() && self.owed.is_none() {
+            self.again = now + AGAIN;
+        } else if now >= self.again {
+            whose.add(awaited);
+            whose.add(std::mem::take(&mut self.owed));
+            self.again = now + AGAIN;
+        }
+        if now >= self.poll {
+            *whose = Webhooks::All;
+        }
+        if *whose == Webhooks::All {
+            self.poll = now + POLL;
+        }
+    }
+
+    /// The look at these could not be made, and is made at `until`, or at the next that is made for more.
+    pub(super) fn postpone(&mut self, until: Instant, whose: Webhooks) {
+        self.owed.add(whose);
+        self.again = until;
+    }
+}
+
+/// When the retries of this process are due, by the wall clock, as it stands in the queue.
+#[derive(Default)]
+pub(super) struct Due {
+    at: Mutex<BTreeSet<(DateTime<Utc>, WebhookId)>>,
+    changed: Notify,
+}
+
+impl Due {
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<(DateTime<Utc>, WebhookId)>) -> T) -> T {
+        act(&mut self.at.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A retry of this webhook is due at `at`.
+    pub(super) fn add(&self, at: DateTime<Utc>, webhook: WebhookId) {
+        if self.with(|due| due.insert((at, webhook)) && due.first() == Some(&(at, webhook))) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Returns whose next is due, when it is by the clock `now`, which may be set meanwhile.
+    pub(super) async fn next(&self, now: impl Fn() -> DateTime<Utc>) -> Webhooks {
+        loop {
+            let at = now();
+            let due = self.with(|due| {
+                let later = due.split_off(&(at + chrono::Duration::milliseconds(1), WebhookId::MIN));
+                std::mem::replace(due, later)
+            });
+            if !due.is_empty() {
+                return due.into_iter().map(|(_, webhook)| webhook).collect();
+            }
+            let first = self.with(|due| due.first().map(|(at, _)| *at));
+            let left = first.map_or(POLL, |first| (first - at).to_std().unwrap_or_default().min(POLL));
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whose queues are to be looked at after the end of requests of these.
+    fn ended(room: &Room, webhooks: &[WebhookId]) -> Webhooks {
+        webhooks.iter().for_each(|webhook| room.end(Some(*webhook)));
+        room.ended()
+    }
+
+    #[test]
+    fn a_webhook_without_room_has_nobody_elses_requests_awaited() {
+        let room = Room::default();
+        assert_eq!(ended(&room, &[1, 2]), Webhooks::None, "nothing waits");
+        room.look(&Webhooks::All);
+        room.looked(&Webhooks::All, 1.into());
+        assert_eq!(ended(&room, &[1, 2]), 1.into());
+        room.end(None);
+        assert_eq!(room.ended(), Webhooks::None);
+        room.look(&2.into());
+        room.looked(&2.into(), 2.into());
+        assert_eq!(ended(&room, &[1, 2, 3]), [1, 2].into_iter().collect());
+        room.look(&1.into());
+        room.looked(&1.into(), Webhooks::None);
+        assert_eq!(ended(&room, &[1, 2, 3]), 2.into(), "looking at one queue says nothing of another");
+        room.look(&Webhooks::All);
+        room.looked(&Webhooks::All, Webhooks::All);
+        assert_eq!(ended(&room, &[3]), Webhooks::All, "more is due of others");
+        room.end(None);
+        assert_eq!(room.ended(), Webhooks::All);
+    }
+
+    #[test]
+    fn what_ends_during_a_look_counts_where_room_was_short() {
+        let room = Room::default();
+        room.look(&Webhooks::All);
+        room.end(Some(1));
+        room.end(Some(2));
+        room.looked(&Webhooks::All, 1.into());
+        assert_eq!(room.ended(), 1.into());
+        room.look(&2.into());
+        assert_eq!(ended(&room, &[1, 2, 3]), [1, 2].into_iter().collect());
+    }
+
+    #[test]
+    fn looks_for_others_put_none_off() {
+        let begun = Instant::now();
+        let mut timetable = Timetable::new(begun);
+        let mut whose = Webhooks::None;
+        timetable.look(begun, Webhooks::None, &mut whose);
+        assert_eq!(whose, Webhooks::All);
+        // One webhook waits for room, and another has work all the time.
+        let mut looks = Vec::new();
+        for ms in (10..=6_000).step_by(10) {
+            let mut whose = 1.into();
+            timetable.look(begun + Duration::from_millis(ms), 2.into(), &mut whose);
+            if whose != 1.into() {
+                looks.push((ms, whose == Webhooks::All));
+            }
+        }
+        let expected: Vec<_> = (1..=24).map(|n| (250 * n, n == 20)).collect();
+        assert_eq!(looks, expected, "every 250 ms at those, every 5 s at all");
+    }
+
+    #[test]
+    fn a_look_that_was_postponed_is_made() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut timetable = Timetable::new(begun);
+        let looked = |timetable: &mut Timetable, ms, mut whose: Webhooks| {
+            timetable.look(at(ms), Webhooks::None, &mut whose);
+            whose
+        };
+        assert_eq!(looked(&mut timetable, 0, Webhooks::None), Webhooks::All);
+        assert_eq!(timetable.next(&Webhooks::None), begun + POLL);
+        assert_eq!(timetable.next(&1.into()), at(250));
+        timetable.postpone(at(1_000), 1.into());
+        assert_eq!(timetable.next(&Webhooks::None), at(1_000));
+        assert_eq!(looked(&mut timetable, 500, 2.into()), 2.into());
+        assert_eq!(looked(&mut timetable, 1_000, Webhooks::None), 1.into());
+        assert_eq!(timetable.next(&Webhooks::None), begun + POLL);
+    }
+
+    #[tokio::test]
+    async fn retries_come_due_by_webhook_and_by_the_wall_clock() {
+        let due = Due::default();
+        let begun = Utc::now();
+        let at = |ms| begun + chrono::Duration::milliseconds(ms);
+        for (ms, webhook) in [(0, 1), (3, 2), (900, 1), (3, 1), (2, 3), (4, 4)] {
+            due.add(at(ms), webhook);
+        }
+        assert_eq!(due.next(|| at(3)).await, [1, 2, 3].into_iter().collect());
+        // The clock was set back, and ahead again: what is not due by it is not told.
+        let clock = std::cell::Cell::new(1);
+        let ahead = async {
+            tokio::task::yield_now().await;
+            clock.set(5);
+            due.add(at(2), 5);
+        };
+        let (told, ()) = tokio::join!(due.next(|| at(clock.get())), ahead);
+        assert_eq!(told, [4, 5].into_iter().collect());
+        assert_eq!(due.with(|due| due.len()), 1);
+    }
+}
