@@ -167,16 +167,16 @@ fn classify_v6(address: Ipv6Addr) -> Option<&'static str> {
     if segments[0] >> 8 == 0xff {
         return Some("multicast");
     }
-    // ISATAP ::0:5efe:a.b.c.d and ::200:5efe:a.b.c.d in any prefix (RFC 5214).
-    if (segments[4] | 0x0200) == 0x0200 && segments[5] == 0x5efe {
-        return classify_v4(low);
-    }
     if (segments[0] == 0x2001 && segments[1] == 0xdb8) || (segments[0] == 0x3fff && segments[1] >> 12 == 0) {
         return Some("documentation");
     }
     // 2001::/23 is for protocols (ORCHID, benchmarking …); 5f00::/16 is for segment routing; only 2000::/3 is global unicast.
     if (segments[0] == 0x2001 && segments[1] < 0x200) || segments[0] >> 13 != 1 {
         return Some("reserved");
+    }
+    // ISATAP ::0:5efe:a.b.c.d and ::200:5efe:a.b.c.d in any prefix (RFC 5214). Last, for it makes no forbidden prefix public.
+    if (segments[4] | 0x0200) == 0x0200 && segments[5] == 0x5efe {
+        return classify_v4(low);
     }
     None
 }
@@ -383,21 +383,149 @@ mod tests {
         assert!(Network::parse("127.0.0.0/8").unwrap().contains("::ffff:127.0.0.1".parse().unwrap()));
     }
 
+    /// The ranges of CONTRACT §5 and of the IANA registries behind it, apart from the classifier's own tables.
+    const INNER_V4: [&str; 21] = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "255.255.255.255/32",
+        "169.254.169.254/32",
+    ];
+    /// Those that no IPv4 inside makes public.
+    const INNER_V6: [&str; 19] = [
+        "::/128",
+        "::1/128",
+        "::/96",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "1::/16",
+        "200::/7",
+        "400::/6",
+        "800::/5",
+        "1000::/4",
+        "2001:2::/48",
+        "2001:10::/28",
+        "2001:20::/28",
+        "2001:db8::/32",
+        "3fff::/20",
+        "4000::/2",
+        "8000::/1",
+        "fec0::/10",
+        "fe80::/10",
+    ];
+
+    /// The address of a range whose bits behind the prefix are these.
+    fn inside(range: &str, host: u128) -> IpAddr {
+        let (address, prefix) = range.split_once('/').unwrap();
+        let prefix: u32 = prefix.parse().unwrap();
+        match address.parse().unwrap() {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shr(prefix).unwrap_or(0);
+                IpAddr::V4((u32::from(v4) | (host as u32 & mask)).into())
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shr(prefix).unwrap_or(0);
+                IpAddr::V6((u128::from(v6) | (host & mask)).into())
+            }
+        }
+    }
+
+    /// All forms in which an IPv4 address stands in an IPv6 one whose other bits are these.
+    fn wrappings(inner: Ipv4Addr, other: u64) -> [Ipv6Addr; 8] {
+        let low = u128::from(u32::from(inner));
+        let public = u128::from(u32::from(Ipv4Addr::new(8, 8, 8, 8)));
+        [
+            (0xffff_u128 << 32) | low,
+            (0xffff_u128 << 48) | low,
+            (0x0064_ff9b_u128 << 96) | low,
+            (0x2002_u128 << 112) | (low << 80) | u128::from(other),
+            (0x2a00_1450_u128 << 96) | (0x5efe_u128 << 32) | low,
+            (0x2a00_1450_u128 << 96) | (0x0200_5efe_u128 << 32) | low,
+            // Teredo: as the server, and inverted as the client.
+            (0x2001_u128 << 112) | (low << 64) | u128::from(other),
+            (0x2001_u128 << 112) | (public << 64) | (u128::from(other >> 32) << 32) | (low ^ 0xffff_ffff),
+        ]
+        .map(Ipv6Addr::from)
+    }
+
+    /// An address inside a range: any, or one of its edges.
+    fn host() -> impl Strategy<Value = u128> {
+        prop_oneof![Just(0), Just(u128::MAX), any::<u128>()]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_address_of_an_inner_ipv4_range_is_public_however_it_is_wrapped(
+            range in proptest::sample::select(&INNER_V4[..]), host in host(), other: u64,
+        ) {
+            let IpAddr::V4(inner) = inside(range, host) else { unreachable!("{range}") };
+            prop_assert!(classify(inner.into()).is_some(), "{}", inner);
+            for wrapped in wrappings(inner, other) {
+                prop_assert!(classify(wrapped.into()).is_some(), "{} in {}", inner, wrapped);
+            }
+        }
+
+        #[test]
+        fn no_address_of_an_inner_ipv6_range_is_public_whatever_stands_inside(
+            range in proptest::sample::select(&INNER_V6[..]), host in host(), v4: u32,
+        ) {
+            let address = inside(range, host);
+            prop_assert!(classify(address).is_some(), "{}", address);
+            // With an interface identifier of ISATAP, and a public IPv4 in it.
+            for isatap in [0x5efe_u128, 0x0200_5efe] {
+                let identifier = (isatap << 32) | u128::from(v4);
+                let address = inside(range, (host >> 64 << 64) | identifier);
+                prop_assert!(classify(address).is_some(), "{}", address);
+            }
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_an_inner_ipv4_range_is_public() {
+        let at = |range: &str| -> (u64, u64) {
+            let ends = [inside(range, 0), inside(range, u128::MAX)].map(|end| match end {
+                IpAddr::V4(v4) => u64::from(u32::from(v4)),
+                IpAddr::V6(_) => unreachable!("{range}"),
+            });
+            (ends[0], ends[1])
+        };
+        let is_inner = |bits: u64| INNER_V4.iter().any(|range| (at(range).0..=at(range).1).contains(&bits));
+        for range in INNER_V4 {
+            let (first, last) = at(range);
+            for beside in [first.checked_sub(1), Some(last + 1)].into_iter().flatten() {
+                if let Ok(bits) = u32::try_from(beside) {
+                    assert_eq!(classify_v4(bits.into()).is_some(), is_inner(beside), "{}", Ipv4Addr::from(bits));
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn every_wrapping_is_judged_like_the_ipv4_inside(bits: u32, prefix: u64) {
             let inner = Ipv4Addr::from(bits);
             let expected = classify_v4(inner);
-            let low = u128::from(bits);
-            for wrapped in [
-                (0xffff_u128 << 32) | low,
-                (0xffff_u128 << 48) | low,
-                (0x0064_ff9b_u128 << 96) | low,
-                (0x2002_u128 << 112) | (low << 80) | u128::from(prefix),
-                (0x2a00_1450_u128 << 96) | (0x5efe_u128 << 32) | low,
-                (0x2a00_1450_u128 << 96) | (0x0200_5efe_u128 << 32) | low,
-            ] {
-                prop_assert_eq!(classify(IpAddr::V6(wrapped.into())), expected, "{}", Ipv6Addr::from(wrapped));
+            // Teredo has two inside.
+            for wrapped in &wrappings(inner, prefix)[..6] {
+                prop_assert_eq!(classify((*wrapped).into()), expected, "{}", wrapped);
             }
         }
 
