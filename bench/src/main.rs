@@ -42,9 +42,18 @@ pub struct Run {
     /// A PostgreSQL server where databases may be made.
     #[arg(long, env = "BERTH_BENCH_POSTGRES", default_value = "postgres://postgres@127.0.0.1:5432")]
     pub postgres: String,
-    /// Where `benchmarks.md` and `benchmarks.json` are written; only printed when absent.
+    /// Where `benchmarks.md` and `benchmarks.json` are written [default: `docs`, or `target/bench` unless it is all of the long run].
     #[arg(long)]
     pub output: Option<std::path::PathBuf>,
+}
+
+impl Run {
+    /// Whether everything is measured at length.
+    fn is_whole(&self) -> bool {
+        !self.quick
+            && self.only.is_none()
+            && [berth::Engine::Sqlite, berth::Engine::Postgres].iter().all(|e| self.engine.contains(e))
+    }
 }
 
 /// The parts that run as processes of their own.
@@ -128,11 +137,13 @@ async fn main() -> anyhow::Result<()> {
             let report = scenarios::run(&arguments.run).await?;
             let markdown = report.markdown();
             println!("{markdown}");
-            if let Some(folder) = &arguments.run.output {
-                std::fs::create_dir_all(folder)?;
-                std::fs::write(folder.join("benchmarks.md"), markdown)?;
-                std::fs::write(folder.join("benchmarks.json"), serde_json::to_string_pretty(&report)?)?;
-            }
+            let usual = if arguments.run.is_whole() { "docs" } else { "target/bench" };
+            let folder = arguments.run.output.unwrap_or_else(|| usual.into());
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join("benchmarks.md"), markdown)?;
+            std::fs::write(folder.join("benchmarks.json"), serde_json::to_string_pretty(&report)?)?;
+            let missed = report.missed();
+            anyhow::ensure!(missed.is_empty(), "missed: {}", missed.join("; "));
             Ok(())
         }
     }

@@ -29,6 +29,10 @@ pub struct Report {
     pub at: String,
     /// Processor, cores, memory, kernel.
     pub machine: String,
+    /// What was measured, as git names it; empty without git.
+    pub commit: String,
+    /// The PostgreSQL server, and what it promises of a commit; empty without one.
+    pub postgres: String,
     /// Whether it was the short run.
     pub quick: bool,
     /// The figures.
@@ -52,7 +56,7 @@ and a fresh Berth, the release binary, driven through its public API.
 - **isolation**: 100 webhooks at 400 events/s, all well, and with one receiver that never answers and one that fails at once; three
   turns of either, one after the other. The 99th percentile of a whole turn, in the best turn; and the middle one of those of all seconds, whose
   ratio counts: a machine that stalls now and then spoils whole turns, and few seconds.
-- **idle**: nothing to do.
+- **idle**: a hundred webhooks, a reservation under way, an open page, and nothing to do.
 - **history**: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
 ";
 
@@ -76,14 +80,42 @@ pub fn machine() -> String {
     )
 }
 
+/// The commit that is checked out, with a mark when files differ from it.
+pub fn commit() -> String {
+    let described = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    described.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// The version of a PostgreSQL server and what it promises of a commit.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn postgres(url: &str) -> anyhow::Result<String> {
+    let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{url}/postgres")).await?;
+    let sql = "SELECT 'PostgreSQL ' || current_setting('server_version') || ', fsync ' || current_setting('fsync') || ', synchronous_commit ' || current_setting('synchronous_commit') || ', wal_sync_method ' || current_setting('wal_sync_method') || '.'";
+    Ok(sqlx::query_scalar(sql).fetch_one(&mut connection).await?)
+}
+
 impl Report {
+    /// The targets that were missed.
+    pub fn missed(&self) -> Vec<String> {
+        let missed = self.rows.iter().filter(|row| !row.target.is_empty() && !row.met);
+        missed
+            .map(|row| {
+                format!("{} on {}: {} {:.2}, wanted {}", row.scenario, row.engine, row.figure, row.value, row.target)
+            })
+            .collect()
+    }
+
     /// The run as Markdown.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "# Benchmarks\n\nMeasured by `cargo xtask bench{}` on {}.\n\nMachine: {}. Receiver, load generator and database run on it too.\n\n",
+            "# Benchmarks\n\nMeasured by `cargo xtask bench{}` on {}, commit {}.\n\nMachine: {}. Receiver, load generator and database run on it too. {}\n\n",
             if self.quick { " --quick" } else { "" },
             self.at,
-            self.machine
+            self.commit,
+            self.machine,
+            self.postgres
         );
         text.push_str(
             "| scenario | database | figure | value | of ceiling | target | met |\n|---|---|---|---:|---:|---|---|\n",

@@ -130,14 +130,21 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
         throughput(&mut rows, &receiver, *engine).await?;
         slow(&mut rows, &receiver, *engine).await?;
         isolation(&mut rows, &receiver, *engine).await?;
-        idle(&mut rows, *engine).await?;
+        idle(&mut rows, &receiver, *engine).await?;
         if !run.quick {
             history(&mut rows, &receiver, *engine, ceiling.raw).await?;
         }
     }
+    let postgres = if run.engine.contains(&Engine::Postgres) {
+        crate::report::postgres(&run.postgres).await?
+    } else {
+        String::new()
+    };
     Ok(Report {
         at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         machine: crate::report::machine(),
+        commit: crate::report::commit(),
+        postgres,
         quick: run.quick,
         rows: rows.rows,
     })
@@ -365,12 +372,22 @@ async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> 
     Ok(())
 }
 
-/// Doing nothing.
-async fn idle(rows: &mut Rows<'_>, engine: Engine) -> anyhow::Result<()> {
+/// Doing nothing: a hundred webhooks, a reservation under way, a page that is open, and no work.
+async fn idle(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("idle") {
         return Ok(());
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
+    let resource = berth.catalogue("idle", 1).await?.first().copied().unwrap_or_default();
+    for webhook in 0..100 {
+        berth.webhook(&format!("idle {webhook}"), &receiver.endpoint("idle", ""), "idle", json!({})).await?;
+    }
+    let start = chrono::Utc::now();
+    let reservation =
+        json!({"resource_id": resource, "start_time": start, "end_time": start + chrono::Duration::hours(1)});
+    berth.call(reqwest::Method::POST, "/reservations", Some(reservation)).await?;
+    until_received(receiver, "idle", 100, Duration::from_secs(60)).await?;
+    let _page = berth.http.get(format!("{}/api/v1/stream", berth.url)).bearer_auth(&berth.token).send().await?;
     // PostgreSQL's sessions tell of what they did with a delay of up to ten seconds.
     tokio::time::sleep(Duration::from_secs(if engine == Engine::Postgres { 11 } else { 3 })).await;
     let seconds = if rows.run.quick { 6 } else { 30 };

@@ -76,12 +76,7 @@ fn main() -> anyhow::Result<()> {
                 .args(["build", "--release", "--workspace", "--exclude", "frontend", "--bin", "bench"])
                 .run()?;
             step.end();
-            let output = if arguments.iter().any(|a| a == "--help" || a == "--quick" || a == "--only") {
-                vec![]
-            } else {
-                vec!["--output", "docs"]
-            };
-            command("target/release/bench").args(output).args(arguments).run()
+            command("target/release/bench").args(arguments).run()
         }
     }
 }
