@@ -1,7 +1,6 @@
 //! The command line.
 
 use crate::config::{Config, Given};
-use crate::workers;
 use clap::{Parser, Subcommand, ValueEnum};
 use domain::Problem;
 use domain::access::{Role, Scope};
@@ -30,7 +29,11 @@ enum Command {
         demo: bool,
     },
     /// Run the workers alone (PostgreSQL, beside `berth serve` processes).
-    Worker,
+    Worker {
+        /// Address and port of its `/healthz`, `/readyz` and `/metrics` [default: they are not served].
+        #[arg(long, env = "BERTH_WORKER_LISTEN")]
+        worker_listen: Option<std::net::SocketAddr>,
+    },
     /// Bring the database schema up to date and end.
     Migrate,
     /// API tokens.
@@ -174,16 +177,23 @@ async fn run(command: Command, mut config: Config) -> Result<(), String> {
             }
             crate::serve(config, service, listener, cancel).await
         }
-        Command::Worker => {
+        Command::Worker { worker_listen } => {
             let service = crate::open(&config).await?;
             if !service.is_postgres() {
                 return Err("`berth worker` needs PostgreSQL; on SQLite `berth serve` does this work itself.".into());
             }
+            let listener = match worker_listen {
+                None => None,
+                Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
+                    format!("{address} cannot be listened on ({error}). Choose another with BERTH_WORKER_LISTEN.")
+                })?),
+            };
             let cancel = stopped();
-            let (mut tasks, _) = workers::spawn(&service, &cancel);
-            tracing::info!("the worker runs");
-            while tasks.join_next().await.is_some() {}
-            Ok(())
+            match listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+                Some(address) => tracing::info!("the worker runs and tells of itself on http://{address}"),
+                None => tracing::info!("the worker runs"),
+            }
+            crate::work(service, listener, cancel).await
         }
         Command::Migrate => {
             crate::open(&config).await?;

@@ -10,9 +10,8 @@ pub mod stream;
 pub mod v1;
 
 use crate::config::Config;
-use crate::workers::dispatcher::Pulse;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::handler::Handler as _;
 use axum::middleware;
 use service::Service;
@@ -33,8 +32,6 @@ pub struct App {
     pub service: Service,
     /// The settings in force.
     pub config: Arc<Config>,
-    /// Whether the dispatcher lives; none where this process does not dispatch.
-    pub pulse: Option<Arc<Pulse>>,
     /// Ends long-lived responses when the process stops.
     pub cancel: CancellationToken,
     /// The one-time code of the set-up link, while nobody has set Berth up.
@@ -43,8 +40,14 @@ pub struct App {
     pub rates: Arc<guard::Rates>,
     /// Open live feeds for each person.
     pub streams: Arc<stream::Streams>,
-    /// The Prometheus page.
-    pub metrics: metrics_exporter_prometheus::PrometheusHandle,
+    /// What tells of the process.
+    pub health: health::Health,
+}
+
+impl FromRef<App> for health::Health {
+    fn from_ref(app: &App) -> Self {
+        app.health.clone()
+    }
 }
 
 /// Everything served on the one port.
@@ -81,9 +84,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .merge(api.layer(compress.clone()))
         .merge(rpc.layer(compress.clone()))
-        .route("/healthz", axum::routing::get(health::live))
-        .route("/readyz", axum::routing::get(health::ready))
-        .route("/metrics", axum::routing::get(health::metrics))
+        .merge(health::router())
         .fallback_service(compress.layer(files::page.with_state(app.clone())))
         .layer(middleware::from_fn_with_state(app.clone(), guard::headers))
         .layer(CatchPanicLayer::custom(problem::panicked))

@@ -4,35 +4,24 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod http;
+pub mod metrics;
 pub mod workers;
 
 use axum::serve::ListenerExt as _;
 use config::Config;
 use domain::access::Role;
 use domain::account::UserInput;
+use http::health::Health;
+use metrics::Metrics;
 use service::{Service, SystemClock};
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// How long open requests may take to end when the process stops.
 const GRACE: Duration = Duration::from_secs(15);
-
-/// One recorder for the process; a second server in it (tests) shares it.
-fn metrics() -> Result<metrics_exporter_prometheus::PrometheusHandle, String> {
-    static HANDLE: OnceLock<Result<metrics_exporter_prometheus::PrometheusHandle, String>> = OnceLock::new();
-    HANDLE
-        .get_or_init(|| {
-            metrics_exporter_prometheus::PrometheusBuilder::new()
-                .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
-                .map_err(|error| error.to_string())?
-                .install_recorder()
-                .map_err(|error| format!("Metrics cannot be set up: {error}"))
-        })
-        .clone()
-}
 
 /// Opens the database, brings its schema up to date and opens the service.
 ///
@@ -108,6 +97,7 @@ pub async fn serve(
     listener: TcpListener,
     cancel: CancellationToken,
 ) -> Result<(), String> {
+    let metrics = Metrics::install()?;
     first_administrator(&service, &config).await?;
     let lock = only_process(&config);
     if lock.is_some() {
@@ -122,25 +112,21 @@ pub async fn serve(
         );
     }
     let (mut tasks, pulse) = workers::spawn(&service, &cancel);
+    let health = Health { service: service.clone(), pulse, cancel: cancel.clone(), metrics: metrics.clone() };
     let app = http::App {
         service,
+        health,
         rates: Arc::new(http::guard::Rates::new(config.api_rate)),
         config: Arc::new(config),
-        pulse: Some(pulse),
         cancel: cancel.clone(),
         setup_code,
         streams: Arc::default(),
-        metrics: metrics()?,
     };
     let rates = app.rates.clone();
-    let upkeep = (app.metrics.clone(), cancel.clone());
-    tasks.spawn(async move {
-        let (metrics, cancel) = upkeep;
-        while tokio::time::timeout(Duration::from_secs(60), cancel.cancelled()).await.is_err() {
-            metrics.run_upkeep();
-            rates.tidy();
-        }
-    });
+    tasks.spawn(every_minute(cancel.clone(), move || {
+        metrics.run_upkeep();
+        rates.tidy();
+    }));
     let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
     // Small answers and events leave at once.
     let listener = listener.tap_io(|stream| {
@@ -160,4 +146,34 @@ pub async fn serve(
     while tasks.join_next().await.is_some() {}
     drop(lock);
     Ok(())
+}
+
+/// Runs the workers alone until `cancel`, and serves health and metrics on `listener`, if there is one.
+///
+/// # Errors
+/// A sentence for the operator.
+pub async fn work(service: Service, listener: Option<TcpListener>, cancel: CancellationToken) -> Result<(), String> {
+    let metrics = Metrics::install()?;
+    let (mut tasks, pulse) = workers::spawn(&service, &cancel);
+    let upkeep = metrics.clone();
+    tasks.spawn(every_minute(cancel.clone(), move || upkeep.run_upkeep()));
+    if let Some(listener) = listener {
+        let health = Health { service, pulse, cancel: cancel.clone(), metrics };
+        let stop = cancel.clone();
+        let server = axum::serve(listener, http::health::router().with_state(health))
+            .with_graceful_shutdown(async move { stop.cancelled().await });
+        tasks.spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "health and metrics are no longer served");
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn every_minute(cancel: CancellationToken, act: impl Fn() + Send) {
+    while tokio::time::timeout(Duration::from_secs(60), cancel.cancelled()).await.is_err() {
+        act();
+    }
 }

@@ -24,9 +24,9 @@ const MAX_PAYLOAD: usize = 7_500;
 /// Webhooks that one message names at most, so that it stays within the rest of the bytes.
 const MAX_NAMED: usize = 25;
 /// How often a replica says that it is there.
-const PRESENCE: Duration = Duration::from_secs(5);
+const PRESENCE: Duration = Duration::from_secs(10);
 /// A replica that has not been heard of for this long is gone.
-const PRESENCE_LAPSES: Duration = Duration::from_secs(12);
+const PRESENCE_LAPSES: Duration = Duration::from_secs(25);
 
 /// A message between replicas.
 #[derive(Serialize, Deserialize)]
@@ -180,9 +180,14 @@ impl Service {
         feed.updates.receiver_count() > 0 || feed.others.listening.load(Ordering::Relaxed)
     }
 
+    /// Whether other replicas are there.
+    pub fn has_others(&self) -> bool {
+        self.inner.feed.others.any.load(Ordering::Relaxed)
+    }
+
     /// Tells every dispatcher that deliveries of these webhooks are due.
     pub(crate) fn wake_dispatchers(&self, whose: Webhooks) {
-        if !whose.is_none() && self.inner.feed.others.any.load(Ordering::Relaxed) {
+        if !whose.is_none() && self.has_others() {
             self.inner.feed.send(Outgoing::Wake(whose.clone()));
         }
         self.inner.outbox.wake.say(whose);
@@ -190,7 +195,7 @@ impl Service {
 
     /// Tells the other replicas to forget cached accounts and catalogue.
     pub(crate) fn tell_others_to_forget(&self) {
-        if self.inner.feed.others.any.load(Ordering::Relaxed) {
+        if self.has_others() {
             self.inner.feed.send(Outgoing::Forget);
         }
     }

@@ -4,12 +4,13 @@ use crate::Service;
 use crate::store::{db_problem, get};
 use domain::{Problem, ProblemKind};
 use sea_orm::{ConnectionTrait as _, Value};
+use std::sync::atomic::Ordering;
 
 /// Rows of each kind that one batch deletes at most: small enough that nothing else waits for it.
 const BATCH: i64 = 500;
 
 impl Service {
-    /// Deletes one small batch of what is past its retention (deliveries with attempts, sessions, keys); returns how many
+    /// Deletes one small batch of what is past its retention (deliveries with attempts, counted from their end, sessions, keys); returns how many
     /// rows went, 0 when there is nothing left to do.
     ///
     /// # Errors
@@ -17,14 +18,7 @@ impl Service {
     pub async fn retention_batch(&self) -> Result<u64, Problem> {
         let now = self.now().timestamp_millis();
         let until = now - i64::from(self.inner.settings.retention_days) * 86_400_000;
-        // In order of seq, which is about that of creation: the oldest rows are the first of the primary key.
-        let oldest = "SELECT d.seq, d.created_at FROM deliveries d WHERE NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = d.seq) ORDER BY d.seq LIMIT $1";
-        let mut seqs: Vec<i64> = Vec::new();
-        for row in self.rows(oldest, [BATCH.into()]).await? {
-            if get::<i64>(&row, "created_at")? < until {
-                seqs.push(get(&row, "seq")?);
-            }
-        }
+        let seqs = self.past_retention(until).await?;
         let tx = self.write_tx().await?;
         let mut gone = 0;
         if !seqs.is_empty() {
@@ -54,6 +48,34 @@ impl Service {
         }
         tx.commit().await.map_err(db_problem)?;
         Ok(gone)
+    }
+
+    /// The next finished deliveries that ended before `until`, about a batch of them; none when there are no more.
+    async fn past_retention(&self, until: i64) -> Result<Vec<i64>, Problem> {
+        // In order of seq, which is about that of creation: the oldest rows are the first of the primary key. What was made long ago
+        // may have ended lately, after a pause: that stays, and is passed over by the next batch. A success ended with its last attempt.
+        let sql = "SELECT d.seq, d.created_at, COALESCE(d.ended_at, (SELECT MAX(a.started_at) FROM attempts a WHERE a.delivery_seq = d.seq), d.updated_at) AS ended_at FROM deliveries d WHERE d.seq > $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = d.seq) ORDER BY d.seq LIMIT $2";
+        let passed = &self.inner.retention_passed;
+        loop {
+            let mut after = passed.load(Ordering::Relaxed);
+            let rows = self.rows(sql, [after.into(), BATCH.into()]).await?;
+            let mut more = rows.len() as i64 == BATCH;
+            let mut seqs = Vec::new();
+            for row in &rows {
+                if get::<i64>(row, "created_at")? >= until {
+                    more = false;
+                    break;
+                }
+                after = get(row, "seq")?;
+                if get::<i64>(row, "ended_at")? < until {
+                    seqs.push(after);
+                }
+            }
+            passed.store(if more { after } else { 0 }, Ordering::Relaxed);
+            if !more || !seqs.is_empty() {
+                return Ok(seqs);
+            }
+        }
     }
 
     /// Writes a consistent copy of the SQLite database to `file` (`VACUUM INTO`), while Berth runs.

@@ -209,7 +209,32 @@ fn body_bytes(text: String) -> bytes::Bytes {
     bytes::Bytes::from(text.into_bytes())
 }
 
+/// How the queue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Deliveries that nobody is at, counted up to 100,000.
+    pub waiting: u64,
+    /// For how long the oldest that could be made has been due; those of paused webhooks could not.
+    pub lag: std::time::Duration,
+}
+
 impl Service {
+    /// How the queue stands, of all processes together.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn queue(&self) -> Result<Queue, Problem> {
+        let sql = format!(
+            "SELECT (SELECT COUNT(*) FROM (SELECT 1 AS one FROM outbox o WHERE {WAITING} LIMIT 100000) q) AS waiting,
+                    (SELECT MIN((SELECT o.due_at FROM outbox o WHERE o.webhook_id = w.id AND {WAITING} ORDER BY o.due_at, o.seq LIMIT 1)) FROM webhooks w WHERE w.state = 'enabled' AND w.deleted_at IS NULL) AS due_at"
+        );
+        let rows = self.rows(sql, []).await?;
+        let row = rows.first().ok_or_else(Problem::internal)?;
+        let due = get::<Option<i64>>(row, "due_at")?.map(crate::store::time);
+        let lag = due.and_then(|due| (self.now() - due).to_std().ok()).unwrap_or_default();
+        Ok(Queue { waiting: get::<i64>(row, "waiting")?.unsigned_abs(), lag })
+    }
+
     /// The lease of a claim: longer than an exchange can take, so that a living process never loses it.
     fn lease(&self) -> Duration {
         Duration::from_std(self.inner.settings.delivery_timeout).unwrap_or(Duration::seconds(30))
@@ -433,6 +458,27 @@ impl Service {
     /// there are any. For one task of the process: who is told has to look.
     pub async fn woken(&self) -> Webhooks {
         self.inner.outbox.wake.next().await
+    }
+
+    /// Whose deliveries come due within `span`, and when; of many the first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn due_within(&self, span: std::time::Duration) -> Result<Vec<(DateTime<Utc>, WebhookId)>, Problem> {
+        let now = self.now();
+        let until = now + Duration::from_std(span).unwrap_or_default();
+        // SQLite keeps to the order of a CROSS JOIN; on PostgreSQL these connections go along indexes.
+        let (connection, join) = if self.is_postgres() {
+            (&self.inner.record, "JOIN outbox o ON o.webhook_id = w.id")
+        } else {
+            (&self.inner.read, "CROSS JOIN outbox o ON o.webhook_id = w.id")
+        };
+        let sql = format!(
+            "SELECT DISTINCT w.id, o.due_at FROM webhooks w {join} WHERE w.state = 'enabled' AND w.deleted_at IS NULL AND o.due_at > $1 AND o.due_at <= $2 AND {WAITING} LIMIT 1000"
+        );
+        let values = [now.timestamp_millis().into(), until.timestamp_millis().into()];
+        let rows = connection.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        rows.iter().map(|row| Ok((crate::store::time(get(row, "due_at")?), get(row, "id")?))).collect()
     }
 
     /// The sender of this process.

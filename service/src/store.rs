@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) catalogue: crate::catalogue::Memory,
     pub(crate) reservations: crate::reservations::Writer,
     ulids: Mutex<ulid::Generator>,
+    /// The last delivery that retention looked at in this round.
+    pub(crate) retention_passed: std::sync::atomic::AtomicI64,
     /// Ends the background tasks with the service.
     _tasks: DropGuard,
 }
@@ -247,6 +249,7 @@ impl Service {
             catalogue: crate::catalogue::Memory::default(),
             reservations,
             ulids: Mutex::new(ulid::Generator::new()),
+            retention_passed: std::sync::atomic::AtomicI64::new(0),
             _tasks: cancel.drop_guard(),
         };
         let service = Self { inner: Arc::new(inner) };

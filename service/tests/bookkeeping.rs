@@ -23,6 +23,7 @@ on_both_engines![
     keys_lapse,
     kept_answers_are_sealed,
     retention_deletes_old_final_deliveries_in_small_batches,
+    retention_counts_from_the_end,
     retention_clears_what_has_lapsed,
 ];
 
@@ -161,6 +162,33 @@ async fn retention_deletes_old_final_deliveries_in_small_batches(t: TestService)
     assert_eq!(count(&database, "deliveries").await, 10, "what is open or young stays");
     assert_eq!(count(&database, "attempts").await, 10);
     assert_eq!(count(&database, "deliveries d JOIN outbox o ON o.seq = d.seq").await, 5);
+}
+
+/// What waited long, behind a pause, is kept as long as anything else that has just ended.
+async fn retention_counts_from_the_end(t: TestService) {
+    let database = t.database().await;
+    let old = Duration::days(60);
+    let set = async |sql: &str| {
+        let at = (t.now() - Duration::days(30)).timestamp_millis();
+        database.execute_unprepared(&sql.replace("$at", &at.to_string())).await.unwrap();
+    };
+    // More than a batch of them, before others that are past their time.
+    deliveries(&t, &database, "succeeded", 1_100, old).await;
+    set("UPDATE attempts SET started_at = $at").await;
+    deliveries(&t, &database, "failed", 3, old - Duration::days(1)).await;
+    set("UPDATE deliveries SET ended_at = $at WHERE status = 'failed'").await;
+    deliveries(&t, &database, "succeeded", 600, old - Duration::days(2)).await;
+    let mut gone = 0;
+    loop {
+        match t.retention_batch().await.unwrap() {
+            0 => break,
+            n => gone += n,
+        }
+    }
+    assert_eq!((gone, count(&database, "deliveries").await), (600, 1_103));
+    t.clock.advance(Duration::milliseconds(1));
+    while t.retention_batch().await.unwrap() > 0 {}
+    assert_eq!(count(&database, "deliveries").await, 0);
 }
 
 async fn retention_clears_what_has_lapsed(t: TestService) {

@@ -5,10 +5,12 @@
 mod receiver;
 mod support;
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use domain::ProblemKind::*;
 use domain::access::{Actor, Role};
-use domain::delivery_log::{DeliveryFilter, DeliveryStatus::*, DiagnosisCode, Outcome, ReplayInput};
+use domain::delivery_log::{DeliveryFilter, DeliveryStatus::*, DeliverySummary, DiagnosisCode, Outcome, ReplayInput};
+use domain::event::EventType;
+use domain::id::{DeliveryId, ReservationId};
 use domain::provisioning::ProvisioningStatus;
 use domain::reservation::{ReservationPatch, ReservationStatus};
 use domain::resource::ResourceStatus;
@@ -17,9 +19,9 @@ use receiver::{Answer, Receiver, attempt, round, settle, webhook_input};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use service::Service;
-use service::outbox::{Lease, Webhooks};
+use service::outbox::{Claimed, Lease, Webhooks};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use support::{Engine, TestService, on_both_engines, open, postgres, refused};
 
 on_both_engines![
@@ -49,6 +51,7 @@ on_both_engines![
     a_webhook_gets_no_more_at_once_than_it_may,
     only_the_queues_with_work_are_looked_at,
     a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy,
+    what_comes_due_soon_is_known,
     a_silent_receiver_is_probed_one_request_at_a_time,
     a_rate_limit_is_kept,
     odd_answers_are_recorded,
@@ -796,7 +799,7 @@ async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
     }
     let owner = t.new_owner();
     let mut first = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
-    assert_eq!((first.items.len(), first.awaited), (3, Webhooks::All));
+    assert_eq!((first.items.len(), first.awaited), (3, s.webhook.into()));
     let second = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
     assert_eq!((second.items.len(), second.awaited), (0, s.webhook.into()));
     first.items.pop();
@@ -865,9 +868,13 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     let first = "SELECT MIN(seq) FROM deliveries";
     let unknown = format!("UPDATE deliveries SET event_type = 'reservation.moved' WHERE seq = ({first})");
     database.execute_unprepared(&unknown).await.unwrap();
+    let patch = WebhookPatch { max_in_flight: Some(1), ..Default::default() };
+    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     woken(&t).await;
+    let first_claim = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap();
+    assert_eq!((first_claim.items.len(), first_claim.awaited), (0, Webhooks::None), "it is no reason to look again");
     let claim = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap();
-    assert_eq!((claim.items.len(), claim.awaited), (1, Webhooks::None), "the other one is sent");
+    assert_eq!(claim.items.len(), 1, "it stands in nobody's way");
     let told = tokio::time::timeout(std::time::Duration::ZERO, t.woken()).await;
     assert!(told.is_err(), "who is told claims it again at once: {told:?}");
     drop(claim.items);
@@ -875,6 +882,35 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     let waiting = sea_orm::Statement::from_string(database.get_database_backend(), waiting);
     let row = database.query_one_raw(waiting).await.unwrap().expect("it waits");
     assert_eq!(row.try_get_by_index::<i32>(0).unwrap(), 0);
+    // After going forward again.
+    let known = unknown.replace("reservation.moved", "reservation.created");
+    database.execute_unprepared(&known).await.unwrap();
+    t.clock.advance(Duration::minutes(1));
+    assert_eq!(t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap().items.len(), 1);
+}
+
+/// Retries that another process recorded.
+async fn what_comes_due_soon_is_known(t: TestService) {
+    let s = stage(&t).await;
+    s.receiver.answer_status(500);
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    t.booking(&s.alice, s.resource, 2, 3).await;
+    assert_eq!(round(&t, &t.new_owner()).await, 2);
+    let soon = async |seconds| t.due_within(std::time::Duration::from_secs(seconds)).await.unwrap();
+    let due = t.now() + Duration::seconds(1);
+    assert_eq!(soon(5).await, [(due, s.webhook)]);
+    t.clock.advance(Duration::milliseconds(500));
+    assert_eq!(soon(5).await, [(due, s.webhook)]);
+    assert_eq!(soon(0).await, []);
+    let queue = t.queue().await.unwrap();
+    assert_eq!((queue.waiting, queue.lag), (2, std::time::Duration::ZERO));
+    t.clock.advance(Duration::seconds(2));
+    assert_eq!(soon(5).await, [], "it is due already");
+    let queue = t.queue().await.unwrap();
+    assert_eq!((queue.waiting, queue.lag), (2, std::time::Duration::from_millis(1_500)));
+    t.patch_webhook(&s.root, s.webhook, WebhookPatch { enabled: Some(false), ..Default::default() }).await.unwrap();
+    let queue = t.queue().await.unwrap();
+    assert_eq!((queue.waiting, queue.lag), (2, std::time::Duration::ZERO), "nobody is late for a paused webhook");
 }
 
 async fn a_silent_receiver_is_probed_one_request_at_a_time(t: TestService) {
@@ -1266,104 +1302,241 @@ async fn a_late_word_of_beginning_undoes_no_status_update(t: TestService) {
     assert_eq!((state().await.status, state().await.message.as_str()), (ProvisioningStatus::Provisioning, ""));
 }
 
-/// Random failures, pauses, lapsed leases and redeliveries, by two dispatchers: to each webhook, an event of a
-/// reservation is first sent only when every earlier one has succeeded or failed for good.
-async fn nothing_reorders(t: TestService, seed: u64) {
-    use rand::{Rng as _, SeedableRng as _};
+/// A request as the receiver of [`nothing_reorders`] saw it.
+struct Arrival {
+    delivery: DeliveryId,
+    attempt: u32,
+    accepted: bool,
+    /// Whether its lease may have lapsed before it was sent.
+    late: bool,
+}
+
+/// What runs of [`nothing_reorders`] were troubled with, beside answers that refuse.
+#[derive(Debug, Default)]
+struct Trouble {
+    direct: usize,
+    late: usize,
+    failed: usize,
+    redelivered: usize,
+}
+
+/// Random failures, pauses, cancellations, redeliveries, replays and lapsed leases, by the direct lane and two dispatchers
+/// which end, stall before they send or are slow to record. To each webhook, an event of a reservation is sent only when
+/// every earlier one was accepted or had its last attempt, and from then on none of the earlier ones is sent any more. But
+/// a redelivery comes whenever it is asked for, and whoever stalls does not know that its lease has lapsed.
+async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
+    use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let s = stage(&t).await;
     let second = t.webhook(&s.root, &s.receiver).await;
-    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
-    let mut fails = rand::rngs::StdRng::seed_from_u64(seed + 1);
-    s.receiver.answer(move |_| Answer::Status(if fails.random_bool(0.4) { 503 } else { 200 }));
+    // Two attempts instead of four, so that more deliveries fail for good.
+    let retry = Some(domain::retry::RetryPolicy { waits: vec![1] });
+    t.patch_webhook(&s.root, second, WebhookPatch { retry, ..Default::default() }).await.unwrap();
+    let webhooks = [s.webhook, second];
+    let arrivals: Arc<Mutex<Vec<Arrival>>> = Arc::default();
+    let seen = arrivals.clone();
+    let mut asked: HashMap<u64, u64> = HashMap::new();
+    s.receiver.answer(move |got| {
+        // By what is the same whenever a seed is run: ids are not, nor is the order of requests that are made at once.
+        let mut this = DefaultHasher::new();
+        (seed, got.body["webhook_id"].as_i64(), got.text("start_time"), got.event(), got.text("title")).hash(&mut this);
+        let this = this.finish();
+        let times = asked.entry(this).or_default();
+        *times += 1;
+        let accepted = StdRng::seed_from_u64(this ^ *times).random_bool(0.6);
+        seen.lock().unwrap().push(Arrival {
+            delivery: got.header("x-webhook-delivery").into(),
+            attempt: got.header("x-webhook-attempt").parse().unwrap(),
+            accepted,
+            late: false,
+        });
+        Answer::Status(if accepted { 200 } else { 503 })
+    });
+    let send_at_last = async |service: &Service, since: DateTime<Utc>, claims: Vec<Claimed>| {
+        let before = arrivals.lock().unwrap().len();
+        let finished = attempt(service, claims).await;
+        // A lease is the time-out (2 s in tests) and 15 s; here nobody renews it.
+        let late = t.now() - since > Duration::seconds(17);
+        arrivals.lock().unwrap()[before..].iter_mut().for_each(|arrival| arrival.late = late);
+        finished
+    };
+    let line = |webhook: i64, reservation: &ReservationId| DeliveryFilter {
+        reservation_id: Some(reservation.0.clone()),
+        ..to(webhook)
+    };
+    let mut random = StdRng::seed_from_u64(seed);
     let other = if t.is_postgres() { t.replica().await } else { t.service.clone() };
     let owners = [t.new_owner(), t.new_owner()];
-    let mut reservations = Vec::new();
-    let mut held = Vec::new();
-    for step in 0..120 {
+    // Each with what happened to it.
+    let mut reservations: Vec<(ReservationId, Vec<EventType>)> = Vec::new();
+    let mut unsent: Vec<(Service, DateTime<Utc>, Vec<Claimed>)> = Vec::new();
+    let mut unrecorded = Vec::new();
+    for step in 0..180 {
         let service = if random.random_bool(0.5) { &t.service } else { &other };
-        match random.random_range(0..10) {
-            0 | 1 if reservations.len() < 6 => {
+        let owner = &owners[random.random_range(0..2)];
+        let webhook = webhooks[random.random_range(0..2)];
+        match random.random_range(0..18) {
+            0 | 1 if reservations.len() < 8 => {
+                let mut lane = t.open_lane(owner);
+                if random.random_bool(0.4) {
+                    t.close_lane();
+                }
                 let n = reservations.len() as i64;
-                reservations.push(t.booking(&s.alice, s.resource, 1 + n, 2 + n).await.id);
+                let made = t.booking(&s.alice, s.resource, 1 + n, 2 + n).await;
+                reservations.push((made.id, vec![EventType::ReservationCreated]));
+                while let Ok(claims) = lane.try_recv() {
+                    trouble.direct += claims.len();
+                    unsent.push((t.service.clone(), t.now(), claims));
+                }
+                t.close_lane();
             }
-            2 | 3 if !reservations.is_empty() => {
-                let id = &reservations[random.random_range(0..reservations.len())];
-                t.patch_reservation(&s.alice, id, title(&format!("Step {step}"))).await.unwrap();
-            }
-            4 => {
-                let id = if random.random_bool(0.5) { s.webhook } else { second };
-                if random.random_bool(0.3) {
-                    t.pause_webhook(&s.root, id).await.unwrap();
-                } else {
-                    t.resume_webhook(&s.root, id, ResumeInput::default()).await.unwrap();
+            what @ 2..=5 if !reservations.is_empty() => {
+                let n = random.random_range(0..reservations.len());
+                let (id, happened) = &mut reservations[n];
+                if happened.ends_with(&[EventType::ReservationCancelled]) {
+                    continue;
+                }
+                if what < 5 {
+                    service.patch_reservation(&s.alice, id, title(&format!("Step {step}"))).await.unwrap();
+                    happened.push(EventType::ReservationUpdated);
+                } else if random.random_bool(0.3) {
+                    service.cancel_reservation(&s.alice, id, None).await.unwrap();
+                    happened.push(EventType::ReservationCancelled);
                 }
             }
+            6 if random.random_bool(0.3) => drop(t.pause_webhook(&s.root, webhook).await.unwrap()),
+            6 => drop(t.resume_webhook(&s.root, webhook, ResumeInput::default()).await.unwrap()),
             // A process that claims and ends.
-            5 => drop(service.claim(&t.new_owner(), &Webhooks::All, 2).await.unwrap()),
-            // One that is slow to record.
-            6 => {
-                let owner = &owners[random.random_range(0..2)];
-                let claims = service.claim(owner, &Webhooks::All, 3).await.unwrap().items;
-                held.push((service.clone(), attempt(service, claims).await));
+            7 => drop(service.claim(&t.new_owner(), &Webhooks::All, 2).await.unwrap()),
+            // One that stalls before it sends.
+            8 => {
+                let claims = service.claim(owner, &Webhooks::All, 2).await.unwrap().items;
+                unsent.push((service.clone(), t.now(), claims));
             }
-            7 if !held.is_empty() => {
-                let (service, finished) = held.remove(random.random_range(0..held.len()));
+            9 if !unsent.is_empty() => {
+                let (service, since, claims) = unsent.swap_remove(random.random_range(0..unsent.len()));
+                let finished = send_at_last(&service, since, claims).await;
+                unrecorded.push((service, finished));
+            }
+            // One that is slow to record.
+            10 => {
+                let claims = service.claim(owner, &Webhooks::All, 3).await.unwrap().items;
+                unrecorded.push((service.clone(), attempt(service, claims).await));
+            }
+            11 if !unrecorded.is_empty() => {
+                let (service, finished) = unrecorded.swap_remove(random.random_range(0..unrecorded.len()));
                 service.record(&finished).await.unwrap();
+            }
+            12 if !reservations.is_empty() => {
+                let (id, _) = &reservations[random.random_range(0..reservations.len())];
+                let mut ended = t.deliveries(&s.root, line(webhook, id)).await;
+                ended.retain(|delivery| delivery.status.is_final());
+                if !ended.is_empty() {
+                    let again = &ended[random.random_range(0..ended.len())].id;
+                    service.redeliver(&s.root, again).await.unwrap();
+                }
+            }
+            13 => {
+                service.replay(&s.root, &ReplayInput { filter: all(), dry_run: false }).await.unwrap();
             }
             _ => {
                 t.clock.advance(Duration::milliseconds(random.random_range(0..6_000)));
                 service.reclaim_lapsed(false).await.unwrap();
-                round(service, &owners[random.random_range(0..2)]).await;
+                round(service, owner).await;
             }
         }
     }
-    for (service, finished) in held {
+    for (service, since, claims) in unsent {
+        let finished = send_at_last(&service, since, claims).await;
+        unrecorded.push((service, finished));
+    }
+    for (service, finished) in unrecorded {
         service.record(&finished).await.unwrap();
     }
-    for id in [s.webhook, second] {
-        t.resume_webhook(&s.root, id, ResumeInput::default()).await.unwrap();
+    for webhook in webhooks {
+        t.resume_webhook(&s.root, webhook, ResumeInput::default()).await.unwrap();
     }
-    for _ in 0..300 {
+    let mut idle = 0;
+    // No retry waits longer than one of these steps, and no lease lasts longer than four.
+    while idle < 5 {
         t.clock.advance(Duration::seconds(5));
         t.reclaim_lapsed(false).await.unwrap();
-        round(&t, &owners[0]).await;
+        idle = if round(&t, &owners[0]).await == 0 { idle + 1 } else { 0 };
     }
-    let mut place: HashMap<(i64, String, String), usize> = HashMap::new();
-    let mut events: HashMap<(i64, String), usize> = HashMap::new();
-    for delivery in t.deliveries(&s.root, all()).await {
-        assert!(delivery.status.is_final(), "seed {seed}: {delivery:?}");
-        let line = (delivery.webhook_id, delivery.reservation_id.clone().unwrap());
-        let next = events.entry(line.clone()).or_default();
-        place.insert((line.0, line.1, delivery.id.0), *next);
-        *next += 1;
-    }
-    assert!(!place.is_empty());
-    let mut reached: HashMap<(i64, String), usize> = HashMap::new();
-    for got in s.receiver.got() {
-        let line = (got.body["webhook_id"].as_i64().unwrap(), got.text("reservation_id").to_owned());
-        let at = place.remove(&(line.0, line.1.clone(), got.header("x-webhook-delivery").to_owned()));
-        // Later attempts of a delivery that was placed already may not come after its successor.
-        if let Some(at) = at {
-            assert_eq!(at, *reached.get(&line).unwrap_or(&0), "seed {seed}: {line:?} out of order");
-            reached.insert(line, at + 1);
+
+    let arrivals = std::mem::take(&mut *arrivals.lock().unwrap());
+    let begin = |delivery: &DeliverySummary| arrivals.iter().position(|arrival| arrival.delivery == delivery.id);
+    // The arrival of the attempt by which the log says that it ended.
+    let end = |delivery: &DeliverySummary| {
+        arrivals.iter().position(|arrival| {
+            arrival.delivery == delivery.id
+                && arrival.attempt == delivery.attempts
+                && (arrival.accepted || delivery.status == Failed)
+        })
+    };
+    let mut known = HashSet::new();
+    for (id, happened) in &reservations {
+        for webhook in webhooks {
+            let log = t.deliveries(&s.root, line(webhook, id)).await;
+            assert!(log.len() < 200, "seed {seed}: a page may not show all deliveries");
+            for delivery in &log {
+                let last = delivery.status == Succeeded
+                    || (delivery.status == Failed && delivery.attempts == delivery.max_attempts);
+                assert!(last, "seed {seed}: not at its end: {delivery:?}");
+                assert!(end(delivery).is_some(), "seed {seed}: its end never arrived: {delivery:?}");
+                trouble.failed += usize::from(delivery.status == Failed);
+                known.insert(delivery.id.clone());
+            }
+            let (originals, again): (Vec<_>, Vec<_>) =
+                log.iter().partition(|delivery| delivery.redelivery_of.is_none());
+            trouble.redelivered += again.len();
+            assert_eq!(
+                originals.iter().map(|delivery| delivery.event_type).collect::<Vec<_>>(),
+                *happened,
+                "seed {seed}"
+            );
+            for pair in originals.windows(2) {
+                let (earlier, later) = (pair[0], pair[1]);
+                let began = begin(later).unwrap();
+                assert!(end(earlier) < Some(began), "seed {seed}: {later:?} was sent before the end of {earlier:?}");
+                let straggler = |arrival: &&Arrival| arrival.delivery == earlier.id && !arrival.late;
+                let straggler = arrivals[began..].iter().find(straggler).map(|arrival| arrival.attempt);
+                assert_eq!(straggler, None, "seed {seed}: {earlier:?} was sent once more after {later:?}");
+            }
         }
     }
-    assert!(place.is_empty(), "seed {seed}: never sent: {place:?}");
+    trouble.late += arrivals.iter().filter(|arrival| arrival.late).count();
+    assert!(arrivals.iter().all(|arrival| known.contains(&arrival.delivery)), "seed {seed}: sent, but never committed");
+}
+
+async fn nothing_reorders_on(engine: Engine) {
+    let mut trouble = Trouble::default();
+    if let Ok(seed) = std::env::var("BERTH_TEST_SEED") {
+        let seed = seed.parse().expect("BERTH_TEST_SEED is a number");
+        return nothing_reorders(open(engine).await, seed, &mut trouble).await;
+    }
+    // Some that are the same each time, and some that nobody has tried.
+    for seed in (0..4).chain(std::iter::repeat_with(rand::random::<u64>).take(3)) {
+        // Of a test that fails, what it printed is shown: the last of these repeats its failure.
+        eprintln!("BERTH_TEST_SEED={seed}");
+        nothing_reorders(open(engine).await, seed, &mut trouble).await;
+    }
+    let Trouble { direct, late, failed, redelivered } = trouble;
+    assert!(
+        ![direct, late, failed, redelivered].contains(&0),
+        "these runs had too little trouble to tell: {trouble:?}"
+    );
 }
 
 #[tokio::test]
 async fn nothing_reorders_on_sqlite() {
-    for seed in 0..6 {
-        nothing_reorders(open(Engine::Sqlite).await, seed).await;
-    }
+    nothing_reorders_on(Engine::Sqlite).await;
 }
 
 #[tokio::test]
 async fn nothing_reorders_on_postgres() {
     if postgres().is_some() {
-        for seed in 0..6 {
-            nothing_reorders(open(Engine::Postgres).await, seed).await;
-        }
+        nothing_reorders_on(Engine::Postgres).await;
     }
 }
 

@@ -1,25 +1,51 @@
 //! Liveness, readiness, metrics.
 
-use super::App;
-use axum::Json;
-use axum::extract::State;
+use crate::metrics::Metrics;
+use crate::workers::dispatcher::Pulse;
+use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::{Value, json};
+use service::Service;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// The dispatcher goes round at least every five seconds; this is four times that.
 const SILENT: Duration = Duration::from_secs(20);
 
+/// What tells of a process, of one that serves and of a worker.
+#[derive(Clone)]
+pub struct Health {
+    /// Knows whether the database answers.
+    pub service: Service,
+    /// Whether the dispatcher lives.
+    pub pulse: Arc<Pulse>,
+    /// Whether the process is stopping.
+    pub cancel: CancellationToken,
+    /// The Prometheus page.
+    pub metrics: Metrics,
+}
+
+/// `/healthz`, `/readyz`, `/metrics`.
+pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S>
+where
+    Health: FromRef<S>,
+{
+    Router::new().route("/healthz", get(live)).route("/readyz", get(ready)).route("/metrics", get(metrics))
+}
+
 /// The process runs.
-pub async fn live() -> &'static str {
+async fn live() -> &'static str {
     "ok\n"
 }
 
 /// The process can serve: database and dispatcher.
-pub async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
-    let database = app.service.ping().await.is_ok();
-    let dispatcher = app.pulse.as_ref().is_none_or(|pulse| pulse.age().is_some_and(|age| age < SILENT));
-    let stopping = app.cancel.is_cancelled();
+async fn ready(State(health): State<Health>) -> (StatusCode, Json<Value>) {
+    let database = health.service.ping().await.is_ok();
+    let dispatcher = health.pulse.age().is_some_and(|age| age < SILENT);
+    let stopping = health.cancel.is_cancelled();
     let ok = database && dispatcher && !stopping;
     let word = |ok: bool| if ok { "ok" } else { "failing" };
     let body = json!({
@@ -29,6 +55,6 @@ pub async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
 }
 
 /// Prometheus text format.
-pub async fn metrics(State(app): State<App>) -> String {
-    app.metrics.render()
+async fn metrics(State(health): State<Health>) -> String {
+    health.metrics.page(&health.service).await
 }

@@ -1,6 +1,7 @@
 //! The dispatcher: takes claims from the direct lane and from the outbox, sends them in their turn, a few at once, and
 //! records what came of them in batches.
 
+use super::POLL;
 use super::line::{Line, Origin, Turn};
 use super::looks::{AGAIN, Due, Room, Timetable};
 use domain::ProblemKind;
@@ -30,6 +31,8 @@ const RECORDERS_SQLITE: usize = 1;
 const BEHIND: u32 = 4 * RECORD as u32;
 /// Under load, claims and commits wait this long for what joins them: fewer and larger ones cost less in all.
 const GATHER: Duration = Duration::from_millis(2);
+/// Retries that are due wait this long for others: each was to wait for a second at least.
+const GATHER_DUE: Duration = Duration::from_millis(10);
 /// As long as claims wait for their turn, results may wait longer for each other.
 const GATHER_CROWDED: Duration = Duration::from_millis(6);
 /// Failures that are to be retried wait this long for other results to be recorded with. Nobody waits for them, and each commit
@@ -257,6 +260,8 @@ async fn claim(
 ) {
     let mut timetable = Timetable::new(Instant::now());
     let mut reclaim = Instant::now();
+    // What a process before this one left is read once, what others add again and again.
+    let mut is_new = true;
     loop {
         pulse.beat();
         metrics::gauge!("berth_requests_in_flight").set(f64::from(service.in_flight()));
@@ -269,7 +274,11 @@ async fn claim(
                 whose
             }
             whose = service.woken() => whose,
-            whose = shared.due.next(|| service.now()) => whose,
+            mut whose = shared.due.next(|| service.now()) => {
+                tokio::time::sleep(GATHER_DUE).await;
+                whose.add(shared.due.now(service.now()));
+                whose
+            }
             () = tokio::time::sleep_until(timetable.next(&awaited).into()) => Webhooks::None,
         };
         timetable.look(Instant::now(), awaited, &mut whose);
@@ -296,6 +305,10 @@ async fn claim(
                 if !claim.items.is_empty() && claims.send(claim.items).is_err() {
                     return;
                 }
+                if whose == Webhooks::All && (is_new || service.has_others()) {
+                    note_due(&service, &shared.due).await;
+                    is_new = false;
+                }
             }
             Err(problem) => {
                 tracing::warn!(%problem, "dispatching waits for the database");
@@ -303,6 +316,14 @@ async fn claim(
                 timetable.postpone(Instant::now() + Duration::from_secs(1), whose);
             }
         }
+    }
+}
+
+/// Retries that others recorded, or a process that died, come due here too.
+async fn note_due(service: &Service, due: &Due) {
+    match service.due_within(POLL).await {
+        Ok(soon) => soon.into_iter().for_each(|(at, webhook)| due.add(at, webhook)),
+        Err(problem) => tracing::warn!(%problem, "what comes due is looked for later"),
     }
 }
 

@@ -61,11 +61,18 @@ impl Room {
 
     /// Their queues have been looked at, and room of `short` is awaited.
     pub(super) fn looked(&self, whose: &Webhooks, short: Webhooks) {
-        self.with(|awaited| {
+        let all = short == Webhooks::All;
+        let news = self.with(|awaited| {
+            let before = *awaited == Webhooks::All;
             awaited.take_away(whose);
             awaited.add(short);
             self.ended.with(|ended| ended.keep(awaited));
+            all && !before
         });
+        // Anybody's counts from now on, and some may have ended since the look.
+        if news {
+            self.ended.say(Webhooks::All);
+        }
     }
 }
 
@@ -73,31 +80,33 @@ impl Room {
 pub(super) struct Timetable {
     /// When to look at all.
     poll: Instant,
-    /// When to look at those whose room is awaited, for room comes with time too (rate limits), and at those owed.
+    /// When to look at those whose room is awaited, for room comes with time too (rate limits).
     again: Instant,
-    /// Whose look was postponed.
-    owed: Webhooks,
+    /// Whose look was postponed, and until when.
+    owed: (Instant, Webhooks),
 }
 
 impl Timetable {
     /// One that begins with a look at all.
     pub(super) fn new(now: Instant) -> Self {
-        Self { poll: now, again: now, owed: Webhooks::None }
+        Self { poll: now, again: now, owed: (now, Webhooks::None) }
     }
 
     /// When the next look is to be made, while the room of these is awaited.
     pub(super) fn next(&self, awaited: &Webhooks) -> Instant {
-        if awaited.is_none() && self.owed.is_none() { self.poll } else { self.poll.min(self.again) }
+        let again = (!awaited.is_none()).then_some(self.again);
+        let owed = (!self.owed.1.is_none()).then_some(self.owed.0);
+        [again, owed].into_iter().flatten().fold(self.poll, Instant::min)
     }
 
     /// A look is made: adds those whose time has come to those that it is made for. `awaited` is whose room was awaited.
     pub(super) fn look(&mut self, now: Instant, awaited: Webhooks, whose: &mut Webhooks) {
-        if awaited.is_none() && self.owed.is_none() {
-            self.again = now + AGAIN;
-        } else if now >= self.again {
+        if awaited.is_none() || now >= self.again {
             whose.add(awaited);
-            whose.add(std::mem::take(&mut self.owed));
             self.again = now + AGAIN;
+        }
+        if now >= self.owed.0 {
+            whose.add(std::mem::take(&mut self.owed.1));
         }
         if now >= self.poll {
             *whose = Webhooks::All;
@@ -107,10 +116,10 @@ impl Timetable {
         }
     }
 
-    /// The look at these could not be made, and is made at `until`, or at the next that is made for more.
+    /// The look at these could not be made, and is made at `until`.
     pub(super) fn postpone(&mut self, until: Instant, whose: Webhooks) {
-        self.owed.add(whose);
-        self.again = until;
+        self.owed.0 = until;
+        self.owed.1.add(whose);
     }
 }
 
@@ -133,16 +142,22 @@ impl Due {
         }
     }
 
+    /// Whose are due by `now`; they are told once.
+    pub(super) fn now(&self, now: DateTime<Utc>) -> Webhooks {
+        let due = self.with(|due| {
+            let later = due.split_off(&(now + chrono::Duration::milliseconds(1), WebhookId::MIN));
+            std::mem::replace(due, later)
+        });
+        due.into_iter().map(|(_, webhook)| webhook).collect()
+    }
+
     /// Returns whose next is due, when it is by the clock `now`, which may be set meanwhile.
     pub(super) async fn next(&self, now: impl Fn() -> DateTime<Utc>) -> Webhooks {
         loop {
             let at = now();
-            let due = self.with(|due| {
-                let later = due.split_off(&(at + chrono::Duration::milliseconds(1), WebhookId::MIN));
-                std::mem::replace(due, later)
-            });
-            if !due.is_empty() {
-                return due.into_iter().map(|(_, webhook)| webhook).collect();
+            let due = self.now(at);
+            if !due.is_none() {
+                return due;
             }
             let first = self.with(|due| due.first().map(|(at, _)| *at));
             let left = first.map_or(POLL, |first| (first - at).to_std().unwrap_or_default().min(POLL));
@@ -179,8 +194,9 @@ mod tests {
         room.look(&1.into());
         room.looked(&1.into(), Webhooks::None);
         assert_eq!(ended(&room, &[1, 2, 3]), 2.into(), "looking at one queue says nothing of another");
-        room.look(&Webhooks::All);
-        room.looked(&Webhooks::All, Webhooks::All);
+        room.look(&3.into());
+        room.looked(&3.into(), Webhooks::All);
+        assert_eq!(room.ended(), Webhooks::All, "what ended during the look was not awaited");
         assert_eq!(ended(&room, &[3]), Webhooks::All, "more is due of others");
         room.end(None);
         assert_eq!(room.ended(), Webhooks::All);
@@ -242,19 +258,22 @@ mod tests {
         let due = Due::default();
         let begun = Utc::now();
         let at = |ms| begun + chrono::Duration::milliseconds(ms);
-        for (ms, webhook) in [(0, 1), (3, 2), (900, 1), (3, 1), (2, 3), (4, 4)] {
+        for (ms, webhook) in [(0, 1), (3, 2), (3, 1), (2, 3), (4_000_000, 4)] {
             due.add(at(ms), webhook);
         }
         assert_eq!(due.next(|| at(3)).await, [1, 2, 3].into_iter().collect());
-        // The clock was set back, and ahead again: what is not due by it is not told.
+        // What comes to be the first wakes who waits; what is not due by the clock, which was set back, is not told.
         let clock = std::cell::Cell::new(1);
         let ahead = async {
             tokio::task::yield_now().await;
-            clock.set(5);
-            due.add(at(2), 5);
+            due.add(at(3_000_000), 5);
+            tokio::task::yield_now().await;
+            clock.set(3_000_000);
+            due.add(at(2), 6);
         };
-        let (told, ()) = tokio::join!(due.next(|| at(clock.get())), ahead);
-        assert_eq!(told, [4, 5].into_iter().collect());
+        let told = tokio::time::timeout(POLL / 2, due.next(|| at(clock.get())));
+        let (told, ()) = tokio::join!(told, ahead);
+        assert_eq!(told, Ok([5, 6].into_iter().collect()));
         assert_eq!(due.with(|due| due.len()), 1);
     }
 }

@@ -4,6 +4,7 @@ use super::marks::Place;
 use super::{Claimed, Lease, WAITING, Webhooks, body_bytes};
 use crate::Service;
 use crate::store::{db_problem, get, time, to_json};
+use chrono::Duration;
 use domain::Problem;
 use domain::delivery_log::DeliveryStatus;
 use domain::event::EventType;
@@ -12,6 +13,7 @@ use domain::live::Change;
 use sea_orm::{ConnectionTrait as _, QueryResult, TryGetableMany as _};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What a claim found.
@@ -27,6 +29,9 @@ pub struct Claim {
 const COLUMNS: &str = "o.seq, o.attempts, o.ordering_key, o.due_at, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of";
 type Row = (i64, i32, String, i64, String, String, String, WebhookId, Option<String>, String, i64, Option<String>);
 
+/// After this long a delivery is looked at again whose event this version does not know, as after going back to it.
+const UNKNOWN: Duration = Duration::minutes(1);
+
 /// What may be claimed of a webhook.
 #[derive(Debug, Clone, Copy)]
 struct Room {
@@ -38,7 +43,7 @@ struct Room {
 
 /// What a claim asks of the database.
 struct Wanted<'a> {
-    token: &'a str,
+    token: &'a Arc<str>,
     /// Now, in milliseconds since the epoch.
     at: i64,
     /// So many in all at most.
@@ -46,6 +51,15 @@ struct Wanted<'a> {
     room: BTreeMap<WebhookId, Room>,
     /// No retries.
     first_only: bool,
+}
+
+/// What was claimed.
+#[derive(Default)]
+struct Taken {
+    rows: Vec<(EventType, Row)>,
+    shares: HashMap<WebhookId, Share>,
+    /// Of events that this version does not know.
+    unknown: Vec<Lease>,
 }
 
 /// What was claimed of a webhook.
@@ -88,64 +102,59 @@ impl Service {
             return Ok(Claim { items: Vec::new(), awaited });
         }
         let token = self.new_token(owner);
-        let mut taken: HashMap<WebhookId, Share> = HashMap::new();
+        let mut taken = Taken::default();
         let wanted = Wanted { token: &token, at, limit, room, first_only };
-        let mut rows = self.take(&wanted, &mut taken).await?;
+        self.take(&wanted, &mut taken).await?;
         let room = &wanted.room;
         // A webhook that took all of its share may have more; the share is at least this.
         let share = (limit / room.len().max(1) as u32).max(1);
-        let is_full = |id: &WebhookId, room: &Room, taken: &HashMap<WebhookId, Share>| {
-            taken.get(id).is_some_and(|taken| taken.count >= share.min(room.free))
+        let is_full = |id: &WebhookId, room: &Room, taken: &Taken| {
+            taken.shares.get(id).is_some_and(|taken| taken.count >= share.min(room.free))
         };
         let mut short = BTreeMap::new();
         for (id, room) in room.iter().filter(|(id, room)| room.after != Place::FRONT && !is_full(id, room, &taken)) {
-            let count = taken.get(id).map_or(0, |taken| taken.count);
+            let count = taken.shares.get(id).map_or(0, |taken| taken.count);
             short.insert(*id, Room { free: room.free - count, after: Place::FRONT });
         }
-        let again =
-            Wanted { token: &token, at, limit: limit.saturating_sub(rows.len() as u32), room: short, first_only };
+        let left = limit.saturating_sub(taken.rows.len() as u32);
+        let again = Wanted { token: &token, at, limit: left, room: short, first_only };
         if !again.room.is_empty() && again.limit > 0 {
-            rows.extend(self.take(&again, &mut taken).await?);
+            let before = taken.rows.len();
+            if let Err(problem) = self.take(&again, &mut taken).await {
+                // What is leased already is sent.
+                tracing::warn!(%problem, "a part of a claim waits for the database");
+                awaited.add(whose.clone());
+            }
+            // Their share of this one was another.
+            awaited
+                .add(taken.rows.iter().skip(before).map(|(_, (_, _, _, _, _, _, _, webhook, ..))| *webhook).collect());
         }
         for (id, room) in room {
             // A claim that was over before this webhook's turn says nothing of its queue.
-            let untouched = rows.len() as u32 >= limit && !taken.contains_key(id);
+            let untouched = taken.rows.len() as u32 >= limit && !taken.shares.contains_key(id);
             if !untouched {
-                let last = taken.get(id).filter(|_| !first_only && is_full(id, room, &taken)).map(|taken| taken.last);
+                let last =
+                    taken.shares.get(id).filter(|_| !first_only && is_full(id, room, &taken)).map(|taken| taken.last);
                 marks.note(*id, if again.room.contains_key(id) { Place::FRONT } else { room.after }, last);
             }
         }
-        if rows.len() as u32 >= limit || room.iter().any(|(id, room)| is_full(id, room, &taken)) {
+        if taken.rows.len() as u32 >= limit {
             awaited.add(whose.clone());
+        } else {
+            awaited.add(room.iter().filter(|(id, room)| is_full(id, room, &taken)).map(|(id, _)| *id).collect());
         }
-        let mut items = Vec::with_capacity(rows.len());
-        let (mut homeless, mut unknown) = (Vec::new(), Vec::new());
-        for row in rows {
-            let (
-                seq,
-                attempt,
-                ordering_key,
-                _,
-                id,
-                event_id,
-                event_type,
-                webhook_id,
-                reservation_id,
-                body,
-                at,
-                redelivery,
-            ) = row;
+        let mut items = Vec::with_capacity(taken.rows.len());
+        let mut homeless = Vec::new();
+        for (event_type, row) in taken.rows {
+            let (seq, attempt, ordering_key, _, id, event_id, _, webhook_id, reservation_id, body, at, redelivery) =
+                row;
             let lease = Lease { seq, token: token.clone() };
             let attempt = attempt as u32;
             // Since the room was asked for, the direct lane may have taken it: then it goes back.
             let permit = configs.get(webhook_id).and_then(|config| slots.try_take(config, now, attempt > 1));
             let (Some(config), Some(permit)) = (configs.get(webhook_id), permit) else {
+                awaited.add(webhook_id.into());
                 homeless.push(lease);
-                continue;
-            };
-            let Some(event_type) = EventType::parse(&event_type) else {
-                tracing::warn!(seq, event_type, "a delivery waits for a version that knows its event");
-                unknown.push(lease);
                 continue;
             };
             items.push(Claimed {
@@ -168,12 +177,14 @@ impl Service {
                 permit,
             });
         }
-        if !homeless.is_empty() {
+        let back = async {
             self.release(&homeless).await?;
-            awaited.add(whose.clone());
+            // Not told to anybody, who would only claim it again.
+            self.put_back(&taken.unknown, at + UNKNOWN.num_milliseconds()).await
+        };
+        if let Err(problem) = back.await {
+            tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
         }
-        // Not told to anybody, who would only claim it again at once.
-        self.put_back(&unknown).await?;
         // Claimed in no particular order; sent in that of the outbox.
         items.sort_by_key(|claimed| claimed.lease.seq);
         if self.has_audience() {
@@ -185,19 +196,23 @@ impl Service {
     }
 
     /// Leases what is wanted and due, and adds to what was taken of each webhook.
-    async fn take(&self, wanted: &Wanted<'_>, taken: &mut HashMap<WebhookId, Share>) -> Result<Vec<Row>, Problem> {
+    async fn take(&self, wanted: &Wanted<'_>, taken: &mut Taken) -> Result<(), Problem> {
         let rows =
             if self.is_postgres() { self.claim_postgres(wanted).await? } else { self.claim_sqlite(wanted).await? };
-        rows.iter()
-            .map(|row| {
-                let row = Row::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
-                let (seq, _, _, due_at, _, _, _, webhook, ..) = &row;
-                let taken = taken.entry(*webhook).or_default();
-                taken.count += 1;
-                taken.last = taken.last.max(Place { due_at: *due_at, seq: *seq });
-                Ok(row)
-            })
-            .collect()
+        for row in &rows {
+            let row = Row::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
+            let (seq, _, _, due_at, _, _, event_type, webhook, ..) = &row;
+            let Some(event) = EventType::parse(event_type) else {
+                tracing::warn!(seq, event_type, "a delivery waits for a version that knows its event");
+                taken.unknown.push(Lease { seq: *seq, token: wanted.token.clone() });
+                continue;
+            };
+            let share = taken.shares.entry(*webhook).or_default();
+            share.count += 1;
+            share.last = share.last.max(Place { due_at: *due_at, seq: *seq });
+            taken.rows.push((event, row));
+        }
+        Ok(())
     }
 
     /// The webhooks with room, each claim beginning with another: where more of them have work than a claim takes, all
@@ -238,7 +253,7 @@ impl Service {
             Self::due(first_only)
         );
         let lease = at + self.lease().num_milliseconds();
-        let values = [to_json(&room)?.into(), at.into(), lease.into(), token.into(), i64::from(limit).into()];
+        let values = [to_json(&room)?.into(), at.into(), lease.into(), (&**token).into(), i64::from(limit).into()];
         self.inner.claim.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
     }
 
@@ -285,13 +300,13 @@ impl Service {
         let sql = "UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $2, lease_owner = $3, updated_at = $4
              FROM json_each($1) r WHERE o.seq = CAST(r.key AS INTEGER) AND o.attempts = r.value AND o.lease_owner IS NULL";
         let lease = at + self.lease().num_milliseconds();
-        let values = [to_json(&attempts)?.into(), lease.into(), token.into(), at.into()];
+        let values = [to_json(&attempts)?.into(), lease.into(), (&**token).into(), at.into()];
         let taken = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
         if taken == rows.len() as u64 {
             return Ok(rows);
         }
         let mut ours = HashSet::new();
-        for row in self.rows("SELECT seq FROM outbox WHERE lease_owner = $1", [token.into()]).await? {
+        for row in self.rows("SELECT seq FROM outbox WHERE lease_owner = $1", [(&**token).into()]).await? {
             ours.insert(get::<i64>(&row, "seq")?);
         }
         rows.retain(|row| row.try_get_by_index(0).is_ok_and(|seq: i64| ours.contains(&seq)));

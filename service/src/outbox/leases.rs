@@ -40,21 +40,23 @@ impl Service {
         if leases.is_empty() {
             return Ok(());
         }
-        self.put_back(leases).await?;
+        self.put_back(leases, 0).await?;
         self.wake_dispatchers(Webhooks::All);
         Ok(())
     }
 
-    /// Puts claims back into the queue and tells nobody.
-    pub(super) async fn put_back(&self, leases: &[Lease]) -> Result<(), Problem> {
+    /// Puts claims back into the queue, due at `due_at` (milliseconds since the epoch) or when they were, if that is later, and
+    /// tells nobody.
+    pub(super) async fn put_back(&self, leases: &[Lease], due_at: i64) -> Result<(), Problem> {
         if leases.is_empty() {
             return Ok(());
         }
         let at = self.now().timestamp_millis();
         for some in leases.chunks(AT_ONCE) {
-            let (source, values) = self.source(Rows::leases(some).ints("at", some.iter().map(|_| at)));
+            let rows = Rows::leases(some).ints("at", some.iter().map(|_| at)).ints("due", some.iter().map(|_| due_at));
+            let (source, values) = self.source(rows);
             let sql = format!(
-                "UPDATE outbox AS o SET attempts = o.attempts - 1, lease_until = NULL, lease_owner = NULL, updated_at = r.at FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
+                "UPDATE outbox AS o SET attempts = o.attempts - 1, due_at = CASE WHEN r.due > o.due_at THEN r.due ELSE o.due_at END, lease_until = NULL, lease_owner = NULL, updated_at = r.at FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
             );
             self.inner.record.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }

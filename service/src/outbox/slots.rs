@@ -13,6 +13,20 @@ const RETRIES: u32 = TOTAL / 4 * 3;
 /// Exchanges without any response, in a row, that open a webhook's breaker: then one request at a time probes it.
 const BREAKER: u32 = 10;
 
+/// What of a webhook's settings says how much room it may have.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    webhook: WebhookId,
+    max_in_flight: u32,
+    rate_limit: Option<u32>,
+}
+
+impl From<&WebhookConfig> for Limits {
+    fn from(config: &WebhookConfig) -> Self {
+        Self { webhook: config.id, max_in_flight: config.max_in_flight, rate_limit: config.rate_limit }
+    }
+}
+
 /// The room of one process.
 #[derive(Default)]
 pub struct Slots {
@@ -38,10 +52,10 @@ struct Slot {
 }
 
 impl Slot {
-    fn free(&mut self, config: &WebhookConfig, now: DateTime<Utc>) -> u32 {
-        let limit = if self.silent >= BREAKER { 1 } else { config.max_in_flight };
+    fn free(&mut self, limits: Limits, now: DateTime<Utc>) -> u32 {
+        let limit = if self.silent >= BREAKER { 1 } else { limits.max_in_flight };
         let free = limit.saturating_sub(self.in_flight);
-        match config.rate_limit {
+        match limits.rate_limit {
             None => free,
             Some(rate) => {
                 let rate = f64::from(rate);
@@ -70,11 +84,11 @@ pub(crate) struct Free {
 }
 
 impl State {
-    /// Nobody holds more than what is left for others, so that however many receivers are slow, the next one finds room.
-    fn free(&mut self, config: &WebhookConfig, now: DateTime<Utc>) -> Free {
+    /// Nobody holds more than what is left for others, so that a dozen slow receivers without limits of their own leave room for the next.
+    fn free(&mut self, limits: Limits, now: DateTime<Utc>) -> Free {
         let left = TOTAL.saturating_sub(self.total);
-        let slot = self.webhooks.entry(config.id).or_default();
-        let own = slot.free(config, now);
+        let slot = self.webhooks.entry(limits.webhook).or_default();
+        let own = slot.free(limits, now);
         // Each one taken is one more that it holds and one less that is left.
         let left = left.saturating_sub(slot.in_flight).div_ceil(2);
         Free { requests: own.min(left), hangs_on_others: left < own }
@@ -94,7 +108,7 @@ impl Slots {
 
     /// How many requests this webhook has room for.
     pub(crate) fn free(&self, config: &WebhookConfig, now: DateTime<Utc>) -> Free {
-        self.with(|state| state.free(config, now))
+        self.with(|state| state.free(config.into(), now))
     }
 
     /// A place, if there is room.
@@ -104,18 +118,22 @@ impl Slots {
         now: DateTime<Utc>,
         retry: bool,
     ) -> Option<Permit> {
+        self.place(config.into(), now, retry)
+    }
+
+    fn place(self: &Arc<Self>, limits: Limits, now: DateTime<Utc>, retry: bool) -> Option<Permit> {
         let taken = self.with(|state| {
-            let free = state.free(config, now).requests > 0;
+            let free = state.free(limits, now).requests > 0;
             if free {
                 state.total += 1;
                 state.retries += u32::from(retry);
-                let slot = state.webhooks.entry(config.id).or_default();
+                let slot = state.webhooks.entry(limits.webhook).or_default();
                 slot.in_flight += 1;
                 slot.tokens -= 1.0;
             }
             free
         });
-        taken.then(|| Permit { slots: self.clone(), webhook: config.id, retry, requests: true })
+        taken.then(|| Permit { slots: self.clone(), webhook: limits.webhook, retry, requests: true })
     }
 
     /// Whether retries fill the share they may have.
@@ -168,5 +186,134 @@ impl Drop for Permit {
                 state.unrecorded = state.unrecorded.saturating_sub(1);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2026-03-02T09:00:00Z".parse().unwrap()
+    }
+
+    fn limits(webhook: WebhookId, max_in_flight: u32) -> Limits {
+        Limits { webhook, max_in_flight, rate_limit: None }
+    }
+
+    /// A webhook that takes whatever it is given.
+    fn greedy(webhook: WebhookId) -> Limits {
+        limits(webhook, u32::MAX)
+    }
+
+    fn room(slots: &Slots, limits: Limits) -> Free {
+        slots.with(|state| state.free(limits, now()))
+    }
+
+    /// Takes first attempts' places until there is no room.
+    fn fill(slots: &Arc<Slots>, limits: Limits) -> Vec<Permit> {
+        std::iter::from_fn(|| slots.place(limits, now(), false)).collect()
+    }
+
+    #[test]
+    fn retries_leave_room_for_first_attempts() {
+        let slots = Arc::new(Slots::default());
+        let mut retries = Vec::new();
+        while !slots.retries_fill_their_share() {
+            // A few of each webhook, for one alone may not hold so many.
+            let webhook = 1 + retries.len() as WebhookId / 64;
+            retries.push(slots.place(limits(webhook, 64), now(), true).expect("retries should have room"));
+        }
+        assert_eq!(retries.len() as u32, RETRIES);
+        let first: Vec<Permit> = (100..200).flat_map(|webhook| fill(&slots, limits(webhook, 64))).collect();
+        assert_eq!(first.len() as u32, TOTAL - RETRIES);
+        retries[0].end_request(true);
+        assert!(slots.retries_fill_their_share(), "what is not recorded counts");
+        drop(retries.swap_remove(0));
+        assert!(!slots.retries_fill_their_share(), "first attempts do not count");
+        retries.extend(slots.place(limits(200, 64), now(), true));
+        assert!(slots.retries_fill_their_share());
+        drop(first);
+        assert!(slots.retries_fill_their_share(), "the ends of first attempts make no room for retries");
+    }
+
+    #[test]
+    fn nobody_holds_more_than_is_left_for_others() {
+        let slots = Arc::new(Slots::default());
+        let mut taken = Vec::new();
+        let mut left = TOTAL;
+        // Each finds half of what those before it left.
+        for webhook in 1..=WebhookId::from(TOTAL.ilog2()) {
+            let said = room(&slots, greedy(webhook)).requests;
+            let held = fill(&slots, greedy(webhook));
+            assert_eq!(held.len() as u32, said, "webhook {webhook} gets what it was said to have room for");
+            left -= said;
+            assert!(said > 0 && said <= left, "webhook {webhook} holds {said}, and {left} are left");
+            taken.extend(held);
+        }
+        assert_eq!(room(&slots, limits(100, 64)).requests, 1, "the last place is not kept for anybody");
+    }
+
+    #[test]
+    fn who_lacks_room_is_told_whether_others_are_in_the_way() {
+        let slots = Arc::new(Slots::default());
+        let modest = limits(1, 10);
+        let mut others: Vec<Permit> = (2..=8).flat_map(|webhook| fill(&slots, greedy(webhook))).collect();
+        assert_eq!(TOTAL as usize - others.len(), 32);
+        assert_eq!(room(&slots, modest), Free { requests: 10, hangs_on_others: false });
+        assert_eq!(room(&slots, limits(1, 16)), Free { requests: 16, hangs_on_others: false }, "all it may have");
+        others.extend(fill(&slots, greedy(9)));
+        assert_eq!(room(&slots, modest), Free { requests: 8, hangs_on_others: true });
+        let mut own = fill(&slots, modest);
+        assert_eq!(own.len(), 8);
+        assert_eq!(room(&slots, modest), Free { requests: 0, hangs_on_others: true });
+        drop(others);
+        assert_eq!(room(&slots, modest), Free { requests: 2, hangs_on_others: false });
+        own.extend(fill(&slots, modest));
+        assert_eq!(room(&slots, modest), Free { requests: 0, hangs_on_others: false }, "its own limit is");
+    }
+
+    #[test]
+    fn a_silent_receiver_gets_one_request_at_a_time_until_it_answers() {
+        let slots = Arc::new(Slots::default());
+        let silent = limits(1, 5);
+        let exchange = |answered| slots.place(silent, now(), false).unwrap().end_request(answered);
+        let spell = || (1..BREAKER).for_each(|_| exchange(false));
+        spell();
+        assert_eq!(room(&slots, silent).requests, 5);
+        exchange(true);
+        spell();
+        assert_eq!(room(&slots, silent).requests, 5, "only those in a row count");
+        exchange(false);
+        let mut probe = slots.place(silent, now(), false).unwrap();
+        assert_eq!(room(&slots, silent), Free { requests: 0, hangs_on_others: false });
+        assert!(slots.place(silent, now(), false).is_none());
+        assert_eq!(room(&slots, limits(2, 5)).requests, 5, "others are not meant");
+        probe.end_request(false);
+        assert_eq!(room(&slots, silent).requests, 1, "it is asked again");
+        exchange(true);
+        assert_eq!(room(&slots, silent).requests, 5);
+    }
+
+    #[test]
+    fn a_permit_gives_its_place_back_also_when_its_request_never_ended() {
+        let slots = Arc::new(Slots::default());
+        let limits = limits(1, 2);
+        let mut ended = slots.place(limits, now(), true).unwrap();
+        let broken = slots.place(limits, now(), true).unwrap();
+        assert_eq!((slots.in_flight(), slots.unrecorded(), room(&slots, limits).requests), (2, 0, 0));
+        // To say it twice gives nothing twice.
+        ended.end_request(true);
+        ended.end_request(true);
+        assert_eq!((slots.in_flight(), slots.unrecorded(), room(&slots, limits).requests), (1, 1, 1));
+        drop(broken);
+        assert_eq!((slots.in_flight(), slots.unrecorded(), room(&slots, limits).requests), (0, 1, 2));
+        drop(ended);
+        assert_eq!((slots.in_flight(), slots.unrecorded(), room(&slots, limits).requests), (0, 0, 2));
+        assert_eq!(slots.with(|state| (state.total, state.retries)), (0, 0));
+        for _ in 0..BREAKER {
+            drop(slots.place(limits, now(), false).unwrap());
+        }
+        assert_eq!(room(&slots, limits).requests, 2, "a request that never ended says nothing of its receiver");
     }
 }
