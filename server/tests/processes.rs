@@ -1,11 +1,14 @@
 //! The product as real processes: killed at random moments, cut off from its database, out of disk, told to stop, several
 //! on one database. Afterwards what was committed is compared with what a real receiver got.
 //!
-//! PostgreSQL is found at `BERTH_TEST_POSTGRES` (a URL without a database); `off` leaves its tests out. Random moments
-//! come from a seed that every test prints; `BERTH_TEST_SEED` sets it.
+//! PostgreSQL is found at `BERTH_TEST_POSTGRES` (a URL without a database); `off` leaves its tests out. A server that a test
+//! stops is its own, and one may bring its own file system; where there are no programs or no rights for that, it says so and
+//! is left out. Random moments come from a seed that every test prints; `BERTH_TEST_SEED` sets it.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "processes/cluster.rs"]
+mod cluster;
 #[path = "processes/database.rs"]
 mod database;
 #[path = "processes/full_disk.rs"]

@@ -50,6 +50,18 @@ async fn metrics_count_what_happened(t: TestServer) {
     ] {
         assert!(value(name) >= 1.0, "{name} in {}", reply.text);
     }
+    // What has not happened is there too, so that its first time is seen.
+    for name in [
+        "berth_attempts_total{outcome=\"failed\"}",
+        "berth_leases_lapsed_total",
+        "berth_results_without_lease_total",
+        "berth_retention_deleted_total{kind=\"delivery\"}",
+        "berth_requests_in_flight",
+        "berth_deliveries_waiting",
+        "berth_delivery_lag_seconds",
+    ] {
+        assert!(reply.text.lines().any(|line| line.starts_with(name)), "{name} in {}", reply.text);
+    }
     // A path with an id counts under its route: ids would fill the memory.
     assert!(!reply.text.contains("rsv-"));
 }

@@ -23,13 +23,18 @@ pub struct Delivery {
 pub struct TestDatabase {
     pub url: String,
     folder: tempfile::TempDir,
-    /// PostgreSQL: its server and name.
+    /// PostgreSQL: its server and name, unless that server is the test's own.
     server: Option<(String, String)>,
 }
 
 impl TestDatabase {
     pub fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::sqlite_on(&std::env::temp_dir())
+    }
+
+    /// With its folder on the file system of `place`.
+    pub fn sqlite_on(place: &Path) -> Self {
+        let folder = tempfile::tempdir_in(place).unwrap();
         let url = format!("sqlite://{}?mode=rwc", folder.path().join("berth.db").display());
         Self { url, folder, server: None }
     }
@@ -48,6 +53,11 @@ impl TestDatabase {
         administration.close().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         Some(Self { url: format!("{server}/{name}"), folder, server: Some((server, name)) })
+    }
+
+    /// PostgreSQL: the one of a server that ends with its test.
+    pub fn of_cluster(url: String) -> Self {
+        Self { url, folder: tempfile::tempdir().unwrap(), server: None }
     }
 
     pub fn folder(&self) -> &Path {
@@ -97,6 +107,15 @@ impl TestDatabase {
         under_way(&self.url, "").await
     }
 
+    /// The attempts that come next, of what waits.
+    pub async fn waiting(&self) -> HashSet<Attempt> {
+        attempts(
+            &self.url,
+            "SELECT d.id, o.attempts + 1 AS attempts FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE o.lease_owner IS NULL",
+        )
+        .await
+    }
+
     /// The attempts that one dispatcher has under way.
     pub async fn under_way_of(&self, owner: &str) -> HashSet<Attempt> {
         under_way(&self.url, &format!(" AND o.lease_owner LIKE '{owner}/%'")).await
@@ -105,7 +124,7 @@ impl TestDatabase {
     /// The attempts that a process which was killed had under way. A SQLite file is read as a copy: whoever opened the
     /// file itself would mend it before the next process can.
     pub async fn interrupted(&self) -> HashSet<Attempt> {
-        if self.server.is_some() {
+        if !is_sqlite(&self.url) {
             return self.under_way().await;
         }
         let copy = tempfile::tempdir().unwrap();
@@ -156,9 +175,17 @@ async fn under_way(url: &str, condition: &str) -> HashSet<Attempt> {
     let sql = format!(
         "SELECT d.id, o.attempts FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE o.lease_owner IS NOT NULL{condition}"
     );
+    attempts(url, &sql).await
+}
+
+async fn attempts(url: &str, sql: &str) -> HashSet<Attempt> {
     let attempt =
         |row: &QueryResult| (row.try_get("", "id").unwrap(), row.try_get::<i32>("", "attempts").unwrap() as u32);
-    rows(url, &sql).await.iter().map(attempt).collect()
+    rows(url, sql).await.iter().map(attempt).collect()
+}
+
+fn is_sqlite(url: &str) -> bool {
+    url.starts_with("sqlite:")
 }
 
 async fn connect(url: &str) -> DatabaseConnection {
@@ -175,7 +202,7 @@ async fn connect(url: &str) -> DatabaseConnection {
 /// A connection for one query: no connection of the test stays open while a process is killed.
 async fn rows(url: &str, sql: &str) -> Vec<QueryResult> {
     let connection = connect(url).await;
-    let backend = if url.starts_with("sqlite:") { DbBackend::Sqlite } else { DbBackend::Postgres };
+    let backend = if is_sqlite(url) { DbBackend::Sqlite } else { DbBackend::Postgres };
     let rows = connection.query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
     connection.close().await.unwrap();
     rows

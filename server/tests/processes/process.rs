@@ -63,8 +63,8 @@ impl Setting {
     /// `berth worker`, running.
     pub async fn worker(&self) -> Berth {
         let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
-        command.arg("worker");
-        Berth::spawn(command, "the worker runs").await
+        command.arg("worker").env("BERTH_WORKER_LISTEN", "127.0.0.1:0");
+        Berth::ready(Berth::spawn(command, "the worker runs and tells of itself on ").await).await
     }
 
     /// A command that ends; what it printed.
@@ -77,7 +77,7 @@ impl Setting {
 
 /// A running process. When its test fails it shows the end of its log.
 pub struct Berth {
-    /// Its address; empty for a worker.
+    /// Its address.
     pub url: String,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -121,6 +121,20 @@ impl Berth {
 
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the process should still run")
+    }
+
+    /// What it counts under a name, over all labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let page = super::load::client().get(format!("{}/metrics", self.url)).send().await.unwrap();
+        let page = page.error_for_status().unwrap().text().await.unwrap();
+        let lines: Vec<_> = page.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(!lines.is_empty(), "{name} is not in {page}");
+        lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// Whether its log says something.
+    pub fn logged(&self, words: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(words))
     }
 
     /// Reads its log no more: what it writes from here on fails.

@@ -122,6 +122,8 @@ async fn three_processes_share_the_work_and_replace_each_other() {
     receiver.release();
     database.drained().await;
     compare("three processes", &database, &receiver, &told, &interrupted).await;
+    assert!(next_worker.metric("berth_leases_lapsed_total").await >= 1.0, "who takes over says so");
+    assert!(next_worker.metric("berth_deliveries_total").await >= 1.0);
     let (status, _) = next_worker.stop(BOUND).await;
     assert!(status.success(), "{status}");
 }
