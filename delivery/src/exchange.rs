@@ -352,6 +352,14 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 fn write_response(record: &mut Writer, received: &Received, secrets: &[String]) -> Option<String> {
     record.response(received.version, received.status);
     for (name, value) in received.headers.iter().take(100) {
+        // Names come in small letters, whatever stood in them.
+        let echoes = |secret: &&String| {
+            (4..=name.as_str().len()).contains(&secret.len()) && name.as_str().contains(&secret.to_ascii_lowercase())
+        };
+        if secrets.iter().any(|secret| echoes(&secret)) {
+            record.header(REDACTED, REDACTED);
+            continue;
+        }
         // A receiver's cookies are its own secrets.
         if *name == http::header::SET_COOKIE {
             record.header(name.as_str(), REDACTED);

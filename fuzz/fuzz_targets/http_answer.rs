@@ -1,0 +1,80 @@
+//! Whatever bytes a receiver sends back for a request: the attempt ends, at most 64 KiB of the answer are kept, what is recorded
+//! can be stored and read again, and no credential that was echoed is in it.
+#![no_main]
+
+use delivery::{Auth, Destination, Job, Sender, SenderConfig, Target};
+use domain::endpoint::{Network, UrlPolicy};
+use domain::event::EventType;
+use domain::signature::Secret;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+const KEY: &str = "a-key-that-must-not-be-shown";
+
+struct Stage {
+    runtime: tokio::runtime::Runtime,
+    listener: TcpListener,
+    sender: Sender,
+    job: Job,
+}
+
+static STAGE: OnceLock<Stage> = OnceLock::new();
+
+fn stage() -> Stage {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let networks = vec![Network::parse("127.0.0.0/8").unwrap()];
+    let config = SenderConfig {
+        url_policy: UrlPolicy { allow_http: true, allow_networks: networks },
+        timeout: Duration::from_secs(1),
+        user_agent: "Berth".into(),
+    };
+    let sender = runtime.block_on(async { Sender::new(config) }).unwrap();
+    let target = Target {
+        webhook_id: 1,
+        auth: Auth::ApiKey { header: "X-API-Key".into(), key: KEY.into() },
+        secrets: vec![Secret::paste("your-secret-key").unwrap()],
+        keys: Vec::new(),
+        headers: Vec::new(),
+    };
+    let job = Job {
+        target: Arc::new(target),
+        url: Destination::new(url),
+        delivery_id: "dlv_1".into(),
+        event_id: "evt_1".into(),
+        event_type: EventType::ReservationCreated,
+        attempt: 1,
+        test: false,
+        body: b"{}"[..].into(),
+    };
+    Stage { runtime, listener, sender, job }
+}
+
+libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
+    let Stage { runtime, listener, sender, job } = STAGE.get_or_init(stage);
+    let attempted = runtime.block_on(async {
+        let answers = async {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // The request is a small one and comes in one piece; if it does not, the answer is early, which may be too.
+                let _ = stream.read(&mut [0; 16_384]).await;
+                let _ = stream.write_all(answer).await;
+                let _ = stream.shutdown().await;
+            }
+        };
+        tokio::select! {
+            attempted = sender.attempt(job, chrono::DateTime::UNIX_EPOCH) => Some(attempted),
+            () = answers => None,
+        }
+    });
+    let Some(attempted) = attempted else { return };
+    assert!(attempted.answer.len() <= 64 * 1024);
+    let shown = attempted.shown("dlv_1".into()).expect("what was recorded is read");
+    assert_eq!(shown.response.is_some(), attempted.status_code.is_some());
+    let text = attempted.transcript.into_text();
+    // PostgreSQL takes no NUL.
+    assert!(!text.contains('\0'));
+    assert!(!text.contains(KEY));
+});
