@@ -21,6 +21,8 @@ pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
 const MAX_HEADER: usize = 4_096;
 /// What stands in a record for a credential.
 const REDACTED: &str = "••••";
+/// Bytes of the shortest credential that is looked for: what is shorter stands in many a text by chance.
+const TELLING: usize = 4;
 
 /// The process's clients, tokens and rules.
 pub(crate) struct Clients {
@@ -336,8 +338,7 @@ async fn send(
 
 /// A text without the credentials that were sent: services for trying things out echo them.
 fn redacted<'a>(text: Cow<'a, str>, secrets: &[String]) -> Cow<'a, str> {
-    // What is that short stands in many a text by chance.
-    secrets.iter().filter(|secret| secret.len() >= 4).fold(text, |text, secret| {
+    secrets.iter().filter(|secret| secret.len() >= TELLING).fold(text, |text, secret| {
         if text.contains(secret.as_str()) { Cow::Owned(text.replace(secret.as_str(), REDACTED)) } else { text }
     })
 }
@@ -353,10 +354,11 @@ fn write_response(record: &mut Writer, received: &Received, secrets: &[String]) 
     record.response(received.version, received.status);
     for (name, value) in received.headers.iter().take(100) {
         // Names come in small letters, whatever stood in them.
-        let echoes = |secret: &&String| {
-            (4..=name.as_str().len()).contains(&secret.len()) && name.as_str().contains(&secret.to_ascii_lowercase())
+        let echoes = |secret: &String| {
+            (TELLING..=name.as_str().len()).contains(&secret.len())
+                && name.as_str().contains(&secret.to_ascii_lowercase())
         };
-        if secrets.iter().any(|secret| echoes(&secret)) {
+        if secrets.iter().any(echoes) {
             record.header(REDACTED, REDACTED);
             continue;
         }

@@ -27,6 +27,8 @@ mod process;
 mod receiver;
 #[path = "processes/replicas.rs"]
 mod replicas;
+#[path = "processes/site.rs"]
+mod site;
 #[path = "processes/stop.rs"]
 mod stop;
 

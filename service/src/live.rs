@@ -290,7 +290,7 @@ impl Link {
         let mut message = self.message();
         let mut payloads = Vec::new();
         let mut size = 0;
-        let mut wake = Webhooks::None;
+        let mut wake = Webhooks::none();
         for outgoing in batch {
             match outgoing {
                 Outgoing::Wake(whose) => wake.add(whose),

@@ -302,7 +302,7 @@ impl Service {
             }
         }
         let mut enqueued =
-            Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: Webhooks::None, tells_provisioner: false };
+            Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: Webhooks::none(), tells_provisioner: false };
         if pending.is_empty() {
             return Ok(enqueued);
         }

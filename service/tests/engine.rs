@@ -843,7 +843,7 @@ async fn only_the_queues_with_work_are_looked_at(t: TestService) {
     assert_eq!((again.items.len(), again.awaited), (0, s.webhook.into()));
     let others = t.claim(&owner, &other.into(), 10).await.unwrap();
     assert!(others.items.len() == 3 && others.items.iter().all(|item| item.webhook_id() == other));
-    assert_eq!(others.awaited, Webhooks::None);
+    assert_eq!(others.awaited, Webhooks::none());
     // The end of an event tells whose next one may go.
     t.cancel_reservation(&s.alice, &reservations[0].id, None).await.unwrap();
     assert_eq!(woken(&t).await, both);
@@ -872,7 +872,7 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     woken(&t).await;
     let first_claim = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap();
-    assert_eq!((first_claim.items.len(), first_claim.awaited), (0, Webhooks::None), "it is no reason to look again");
+    assert_eq!((first_claim.items.len(), first_claim.awaited), (0, Webhooks::none()), "it is no reason to look again");
     let claim = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap();
     assert_eq!(claim.items.len(), 1, "it stands in nobody's way");
     let told = tokio::time::timeout(std::time::Duration::ZERO, t.woken()).await;

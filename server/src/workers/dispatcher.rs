@@ -279,7 +279,7 @@ async fn claim(
                 whose.add(shared.due.now(service.now()));
                 whose
             }
-            () = tokio::time::sleep_until(timetable.next(&awaited).into()) => Webhooks::None,
+            () = tokio::time::sleep_until(timetable.next(&awaited).into()) => Webhooks::none(),
         };
         timetable.look(Instant::now(), awaited, &mut whose);
         // Leases of processes that died; looked for by the clock, however busy this one is.
@@ -312,7 +312,7 @@ async fn claim(
             }
             Err(problem) => {
                 tracing::warn!(%problem, "dispatching waits for the database");
-                shared.room.looked(&whose, Webhooks::None);
+                shared.room.looked(&whose, Webhooks::none());
                 timetable.postpone(Instant::now() + Duration::from_secs(1), whose);
             }
         }

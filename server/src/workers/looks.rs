@@ -89,7 +89,7 @@ pub(super) struct Timetable {
 impl Timetable {
     /// One that begins with a look at all.
     pub(super) fn new(now: Instant) -> Self {
-        Self { poll: now, again: now, owed: (now, Webhooks::None) }
+        Self { poll: now, again: now, owed: (now, Webhooks::none()) }
     }
 
     /// When the next look is to be made, while the room of these is awaited.
@@ -182,17 +182,17 @@ mod tests {
     #[test]
     fn a_webhook_without_room_has_nobody_elses_requests_awaited() {
         let room = Room::default();
-        assert_eq!(ended(&room, &[1, 2]), Webhooks::None, "nothing waits");
+        assert_eq!(ended(&room, &[1, 2]), Webhooks::none(), "nothing waits");
         room.look(&Webhooks::All);
         room.looked(&Webhooks::All, 1.into());
         assert_eq!(ended(&room, &[1, 2]), 1.into());
         room.end(None);
-        assert_eq!(room.ended(), Webhooks::None);
+        assert_eq!(room.ended(), Webhooks::none());
         room.look(&2.into());
         room.looked(&2.into(), 2.into());
         assert_eq!(ended(&room, &[1, 2, 3]), [1, 2].into_iter().collect());
         room.look(&1.into());
-        room.looked(&1.into(), Webhooks::None);
+        room.looked(&1.into(), Webhooks::none());
         assert_eq!(ended(&room, &[1, 2, 3]), 2.into(), "looking at one queue says nothing of another");
         room.look(&3.into());
         room.looked(&3.into(), Webhooks::All);
@@ -218,8 +218,8 @@ mod tests {
     fn looks_for_others_put_none_off() {
         let begun = Instant::now();
         let mut timetable = Timetable::new(begun);
-        let mut whose = Webhooks::None;
-        timetable.look(begun, Webhooks::None, &mut whose);
+        let mut whose = Webhooks::none();
+        timetable.look(begun, Webhooks::none(), &mut whose);
         assert_eq!(whose, Webhooks::All);
         // One webhook waits for room, and another has work all the time.
         let mut looks = Vec::new();
@@ -240,17 +240,17 @@ mod tests {
         let at = |ms| begun + Duration::from_millis(ms);
         let mut timetable = Timetable::new(begun);
         let looked = |timetable: &mut Timetable, ms, mut whose: Webhooks| {
-            timetable.look(at(ms), Webhooks::None, &mut whose);
+            timetable.look(at(ms), Webhooks::none(), &mut whose);
             whose
         };
-        assert_eq!(looked(&mut timetable, 0, Webhooks::None), Webhooks::All);
-        assert_eq!(timetable.next(&Webhooks::None), begun + POLL);
+        assert_eq!(looked(&mut timetable, 0, Webhooks::none()), Webhooks::All);
+        assert_eq!(timetable.next(&Webhooks::none()), begun + POLL);
         assert_eq!(timetable.next(&1.into()), at(250));
         timetable.postpone(at(1_000), 1.into());
-        assert_eq!(timetable.next(&Webhooks::None), at(1_000));
+        assert_eq!(timetable.next(&Webhooks::none()), at(1_000));
         assert_eq!(looked(&mut timetable, 500, 2.into()), 2.into());
-        assert_eq!(looked(&mut timetable, 1_000, Webhooks::None), 1.into());
-        assert_eq!(timetable.next(&Webhooks::None), begun + POLL);
+        assert_eq!(looked(&mut timetable, 1_000, Webhooks::none()), 1.into());
+        assert_eq!(timetable.next(&Webhooks::none()), begun + POLL);
     }
 
     #[tokio::test]

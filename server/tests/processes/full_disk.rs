@@ -3,11 +3,9 @@
 
 use super::database::TestDatabase;
 use super::eventually;
-use super::kill::moody;
-use super::ledger::compare;
-use super::load::{Api, Load, is_unavailable};
+use super::load::is_unavailable;
 use super::process::{Berth, Setting};
-use super::receiver::Receiver;
+use super::site::Site;
 use reqwest::Method;
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -69,57 +67,42 @@ async fn bound(berth: &Berth, bytes: &str) {
 }
 
 /// Fills the disk and waits until it shows.
-async fn fill(disk: &Disk, berth: &Berth, api: &Api, resource: i64, slot: &mut i64) {
-    disk.fill(berth).await;
-    let base = &berth.url;
+async fn fill(disk: &Disk, site: &mut Site) {
+    disk.fill(&site.berth).await;
     let refused = eventually("a write that is refused", async || {
-        *slot += 1;
-        let reply = api.reserve(base, resource, *slot).await.unwrap();
+        let reply = site.reserve().await;
         (reply.status != 201).then_some(reply)
     })
     .await;
     assert!(is_unavailable(&refused), "{refused:?}");
-    let list = api.call(base, Method::GET, "/reservations", Value::Null).await.unwrap();
+    let list = site.api.call(&site.berth.url, Method::GET, "/reservations", Value::Null).await.unwrap();
     assert_eq!(list.status, 200, "what is there can be read: {}", list.body);
-    let alive = api.http.get(format!("{base}/healthz")).send().await.unwrap();
-    assert_eq!(alive.status(), 200);
-    eventually(disk.failure(), async || berth.logged(disk.failure()).then_some(())).await;
+    assert_eq!(site.status_of("/healthz").await, 200);
+    eventually(disk.failure(), async || site.berth.logged(disk.failure()).then_some(())).await;
 }
 
 async fn loses_nothing(test: &str, database: TestDatabase, disk: Disk) {
     let setting = Setting { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
-    let receiver = Receiver::start(moody).await;
-    let berth = disk.serve(&setting).await;
-    let api = Api::of(&setting).await;
-    api.resource_type(&berth.url).await;
-    api.webhook(&berth.url, &receiver, 64).await;
-    api.webhook(&berth.url, &receiver, 2).await;
-    let resource = api.resource(&berth.url, "node-x").await;
-    let load = Load::start(&api, &berth.url).await;
-    load.progress(20).await;
-    let mut slot = 0;
+    let mut site = Site::open(&setting, disk.serve(&setting).await).await;
 
     // Room again: the same process goes on by itself.
-    fill(&disk, &berth, &api, resource, &mut slot).await;
-    assert!(load.told.lock().unwrap().acknowledged.len() >= 20);
+    fill(&disk, &mut site).await;
+    assert!(site.load.told.lock().unwrap().acknowledged.len() >= 20);
     let mut interrupted = database.under_way().await;
-    disk.empty(Some(&berth)).await;
-    load.progress(40).await;
+    disk.empty(Some(&site.berth)).await;
+    site.load.progress(40).await;
 
     // It ends while the disk is full; the next one finds room.
-    fill(&disk, &berth, &api, resource, &mut slot).await;
-    berth.kill().await;
+    fill(&disk, &mut site).await;
+    site.berth.kill().await;
     interrupted.extend(database.interrupted().await);
     disk.empty(None).await;
-    let berth = setting.serve().await;
-    load.aim(&[&berth]);
-    load.progress(40).await;
-    let told = load.end().await;
-    assert!(told.unavailable > 0);
-    database.drained().await;
+    site.berth = setting.serve().await;
+    site.load.aim(&[&site.berth]);
+    site.load.progress(40).await;
+    assert!(site.close(test, &database, &interrupted).await > 0);
     let sound: String = database.rows("PRAGMA integrity_check").await[0].try_get_by_index(0).unwrap();
     assert_eq!(sound, "ok");
-    compare(test, &database, &receiver, &told, &interrupted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,10 @@
 use super::cluster::Cluster;
 use super::database::{Attempt, TestDatabase};
 use super::eventually;
-use super::kill::moody;
-use super::ledger::compare;
-use super::load::{Api, Load, Reply, is_unavailable};
-use super::process::{Berth, Setting};
+use super::load::{Api, is_unavailable};
+use super::process::Setting;
 use super::receiver::{Answer, Arrival, Receiver};
+use super::site::Site;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,40 +64,7 @@ impl Way {
     }
 }
 
-/// A Berth at work, and those who use it.
-struct Site {
-    berth: Berth,
-    api: Api,
-    receiver: Receiver,
-    load: Load,
-    resource: i64,
-    slot: i64,
-}
-
 impl Site {
-    async fn open(setting: &Setting) -> Self {
-        let receiver = Receiver::start(moody).await;
-        let berth = setting.serve().await;
-        let api = Api::of(setting).await;
-        api.resource_type(&berth.url).await;
-        api.webhook(&berth.url, &receiver, 64).await;
-        api.webhook(&berth.url, &receiver, 2).await;
-        let resource = api.resource(&berth.url, "node-x").await;
-        let load = Load::start(&api, &berth.url).await;
-        load.progress(20).await;
-        Self { berth, api, receiver, load, resource, slot: 0 }
-    }
-
-    /// Another hour of a resource that no client of the load asks for.
-    async fn reserve(&mut self) -> Reply {
-        self.slot += 1;
-        self.api.reserve(&self.berth.url, self.resource, self.slot).await.unwrap()
-    }
-
-    async fn status_of(&self, path: &str) -> u16 {
-        self.api.http.get(format!("{}{path}", self.berth.url)).send().await.unwrap().status().as_u16()
-    }
-
     /// PostgreSQL is away: everybody is told so.
     async fn tells_of_the_outage(&mut self) {
         let told = self.load.told.lock().unwrap().unavailable;
@@ -126,22 +92,20 @@ impl Site {
         eventually("readiness", async || (self.status_of("/readyz").await == 200).then_some(())).await;
         self.load.progress(20).await;
     }
+}
 
-    /// Ends the work and compares.
-    async fn close(self, test: &str, database: &TestDatabase, interrupted: &HashSet<Attempt>) {
-        let told = self.load.end().await;
-        database.drained().await;
-        compare(test, database, &self.receiver, &told, interrupted).await;
-    }
+/// Berth's setting with a way to the database.
+async fn by_a_way(database: &TestDatabase, timeout: f64) -> (Way, Setting) {
+    let way = Way::open(database.address()).await;
+    let database_url = database.url_by_way_of(way.port);
+    (way, Setting { database_url, folder: database.folder().to_owned(), timeout })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_postgresql_loses_nothing_and_passes_by_itself() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let mut way = Way::open(database.address()).await;
-    let database_url = database.url_by_way_of(way.port);
-    let setting = Setting { database_url, folder: database.folder().to_owned(), timeout: 2.0 };
-    let mut site = Site::open(&setting).await;
+    let (mut way, setting) = by_a_way(&database, 2.0).await;
+    let mut site = Site::open(&setting, setting.serve().await).await;
 
     way.cut().await;
     eventually("PostgreSQL without connections", async || (database.connections().await == 0).then_some(())).await;
@@ -179,7 +143,7 @@ async fn a_postgresql_server_that_stops_or_crashes_loses_nothing() {
     let Some(cluster) = Cluster::start().await else { return };
     let database = cluster.database();
     let setting = Setting { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
-    let mut site = Site::open(&setting).await;
+    let mut site = Site::open(&setting, setting.serve().await).await;
     let mut interrupted = HashSet::new();
     for mode in ["fast", "immediate"] {
         // Requests are under way when the server stops, and are answered while it is away.
@@ -201,9 +165,7 @@ async fn a_postgresql_server_that_stops_or_crashes_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_whose_database_is_away_stops_too() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let mut way = Way::open(database.address()).await;
-    let database_url = database.url_by_way_of(way.port);
-    let setting = Setting { database_url, folder: database.folder().to_owned(), timeout: 30.0 };
+    let (mut way, setting) = by_a_way(&database, 30.0).await;
     let at_once = |_: &Arrival| Answer { status: 200, after: Duration::ZERO };
     let (late, silent) = (Receiver::start(at_once).await, Receiver::start(at_once).await);
     late.hold();

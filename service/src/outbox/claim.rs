@@ -86,7 +86,7 @@ impl Service {
         let marks = &self.inner.outbox.marks;
         let first_only = slots.retries_fill_their_share();
         // Retries that have no lane now may have one when any request ends.
-        let mut awaited = if first_only { Webhooks::All } else { Webhooks::None };
+        let mut awaited = if first_only { Webhooks::All } else { Webhooks::none() };
         let mut room: BTreeMap<WebhookId, Room> = BTreeMap::new();
         for config in configs.enabled().filter(|config| whose.has(config.id)) {
             let free = slots.free(config, now);

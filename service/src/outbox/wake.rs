@@ -6,27 +6,34 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Some of the webhooks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Webhooks {
-    /// None.
-    #[default]
-    None,
-    /// These.
+    /// These, or none.
     These(HashSet<WebhookId>),
     /// All that there are.
     All,
 }
 
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
 impl Webhooks {
+    /// None of them.
+    pub fn none() -> Self {
+        Self::These(HashSet::new())
+    }
+
     /// Whether this is none of them.
     pub fn is_none(&self) -> bool {
-        matches!(self, Self::None)
+        matches!(self, Self::These(these) if these.is_empty())
     }
 
     /// Whether a webhook is one of them.
     pub fn has(&self, webhook: WebhookId) -> bool {
         match self {
-            Self::None => false,
             Self::These(these) => these.contains(&webhook),
             Self::All => true,
         }
@@ -35,37 +42,27 @@ impl Webhooks {
     /// Adds others.
     pub fn add(&mut self, others: Self) {
         match (&mut *self, others) {
-            (Self::All, _) | (_, Self::None) => {}
+            (Self::All, _) => {}
             (Self::These(these), Self::These(others)) => these.extend(others),
-            (_, others) => *self = others,
+            (_, Self::All) => *self = Self::All,
         }
     }
 
     /// Takes others away; from all of them none but all can be taken.
     pub fn take_away(&mut self, others: &Self) {
         match (&mut *self, others) {
-            (_, Self::All) => *self = Self::None,
-            (Self::These(these), Self::These(others)) => {
-                these.retain(|webhook| !others.contains(webhook));
-                if these.is_empty() {
-                    *self = Self::None;
-                }
-            }
-            _ => {}
+            (_, Self::All) => *self = Self::none(),
+            (Self::These(these), Self::These(others)) => these.retain(|webhook| !others.contains(webhook)),
+            (Self::All, _) => {}
         }
     }
 
     /// Keeps only those that are among others too.
     pub fn keep(&mut self, others: &Self) {
         match (&mut *self, others) {
-            (Self::None, _) | (_, Self::All) => {}
-            (Self::These(these), Self::These(others)) => {
-                these.retain(|webhook| others.contains(webhook));
-                if these.is_empty() {
-                    *self = Self::None;
-                }
-            }
-            (_, others) => *self = others.clone(),
+            (_, Self::All) => {}
+            (Self::These(these), Self::These(others)) => these.retain(|webhook| others.contains(webhook)),
+            (Self::All, others) => *self = others.clone(),
         }
     }
 }
@@ -78,8 +75,7 @@ impl From<WebhookId> for Webhooks {
 
 impl FromIterator<WebhookId> for Webhooks {
     fn from_iter<T: IntoIterator<Item = WebhookId>>(webhooks: T) -> Self {
-        let these: HashSet<WebhookId> = webhooks.into_iter().collect();
-        if these.is_empty() { Self::None } else { Self::These(these) }
+        Self::These(webhooks.into_iter().collect())
     }
 }
 
@@ -136,7 +132,7 @@ mod tests {
             whose
         };
         let add = |whose: &mut Webhooks, others: &Webhooks| whose.add(others.clone());
-        let (none, all) = (Webhooks::None, Webhooks::All);
+        let (none, all) = (Webhooks::none(), Webhooks::All);
         assert_eq!(after(none.clone(), add, &these(&[1])), these(&[1]));
         assert_eq!(after(these(&[1]), add, &none), these(&[1]));
         assert_eq!(after(these(&[1]), add, &these(&[2])), these(&[1, 2]));
@@ -157,11 +153,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_said_while_nobody_waits_is_kept_once() {
         let wake = Wake::default();
-        wake.say(Webhooks::None);
+        wake.say(Webhooks::none());
         wake.say(1.into());
         wake.say(2.into());
         assert_eq!(wake.next().await, these(&[1, 2]));
-        assert_eq!(wake.take(), Webhooks::None);
+        assert_eq!(wake.take(), Webhooks::none());
         // A notice of what was taken already wakes nobody for nothing.
         assert!(futures_are_pending(wake.next()));
     }
