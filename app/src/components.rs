@@ -21,7 +21,7 @@ pub use times::*;
 pub use when::*;
 
 use crate::values::Value;
-use domain::page::Page;
+use domain::pagination::Page;
 use domain::{Problem, ProblemKind};
 use leptos::prelude::*;
 

@@ -7,7 +7,7 @@ mod address;
 #[cfg(feature = "csr")]
 mod components;
 #[cfg(feature = "csr")]
-mod door;
+mod layout;
 #[cfg(feature = "csr")]
 mod live;
 #[cfg(feature = "csr")]
@@ -15,11 +15,11 @@ mod load;
 #[cfg(feature = "csr")]
 mod pages;
 #[cfg(feature = "csr")]
-mod shell;
+mod prerendered_login;
 #[cfg(feature = "csr")]
 mod time;
 #[cfg(feature = "csr")]
 mod values;
 
 #[cfg(feature = "csr")]
-pub use shell::mount;
+pub use layout::mount;

@@ -1,8 +1,8 @@
 //! The live feed in the page: server-sent events to callbacks; connects again by itself for ever, and says when it is not
 //! live.
 
-use domain::delivery_log::DeliverySummary;
-use domain::live::{Notification, WebhookChange};
+use domain::change::{Notification, WebhookChange};
+use domain::delivery::DeliverySummary;
 use domain::reservation::Reservation;
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;

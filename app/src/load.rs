@@ -5,7 +5,7 @@ use crate::components::{ErrorState, Skeleton, focus_first_invalid};
 use crate::rpc::RpcError;
 use crate::values::{Held, Value, effect};
 use domain::Problem;
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use leptos::task::spawn_local;

@@ -1,4 +1,4 @@
-//! The pages, one for each route of [`crate::shell`].
+//! The pages, one for each route of [`crate::layout`].
 
 pub mod access;
 pub mod account;

@@ -1,6 +1,6 @@
 //! The raw ceiling: the same client posting the same signed bodies to the same receiver, without any database.
 
-use delivery::{Auth, Job, Sender, SenderConfig, Target};
+use delivery::{Auth, DeliveryRequest, Sender, SenderConfig, Target};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId};
@@ -115,7 +115,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
     let through = move |n| {
         let (sender, target, url) = (sender.clone(), target.clone(), url.clone());
         async move {
-            let job = Job {
+            let job = DeliveryRequest {
                 target,
                 url,
                 delivery_id: DeliveryId::from("dlv_bench"),

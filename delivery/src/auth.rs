@@ -2,10 +2,11 @@
 //! renewed once when a receiver answers 401.
 
 use crate::exchange::{MAX_RESPONSE, read_body};
-use crate::guard;
+use crate::ssrf;
 use domain::endpoint::UrlPolicy;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A token counts as expired this long before it is, so that it does not lapse under way.
@@ -15,7 +16,7 @@ const UNNAMED_LIFETIME: Duration = Duration::from_secs(300);
 
 /// What makes two requests for a token the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Grant {
+pub(crate) struct TokenRequest {
     pub(crate) token_url: String,
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
@@ -33,8 +34,8 @@ type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
 
 /// The tokens of this process. Requests for the same token wait for one fetch.
 #[derive(Default)]
-pub(crate) struct Tokens {
-    slots: Mutex<HashMap<Grant, Slot>>,
+pub(crate) struct TokenCache {
+    slots: Mutex<HashMap<TokenRequest, Slot>>,
 }
 
 /// Why there is no token.
@@ -42,14 +43,14 @@ pub(crate) enum TokenError {
     /// The token endpoint could not be reached.
     Transport(reqwest::Error),
     /// Its address is forbidden.
-    Refused(guard::Refused),
+    BlockedAddress(ssrf::BlockedAddress),
     /// It answered, but gave none; a sentence without secrets.
     Answer(String),
 }
 
-impl Tokens {
-    fn slot(&self, grant: &Grant) -> Slot {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+impl TokenCache {
+    fn slot(&self, grant: &TokenRequest) -> Slot {
+        let mut slots = self.slots.lock();
         // Rotated secrets leave entries behind; a bound keeps them from piling up.
         if slots.len() > 1_000 {
             slots.clear();
@@ -62,7 +63,7 @@ impl Tokens {
         &self,
         client: &reqwest::Client,
         policy: &UrlPolicy,
-        grant: &Grant,
+        grant: &TokenRequest,
         stale: Option<&str>,
     ) -> Result<Arc<str>, TokenError> {
         let slot = self.slot(grant);
@@ -80,10 +81,10 @@ impl Tokens {
     }
 }
 
-async fn fetch(client: &reqwest::Client, policy: &UrlPolicy, grant: &Grant) -> Result<Token, TokenError> {
+async fn fetch(client: &reqwest::Client, policy: &UrlPolicy, grant: &TokenRequest) -> Result<Token, TokenError> {
     let url =
         url::Url::parse(&grant.token_url).map_err(|_| TokenError::Answer("The token URL is not a URL.".into()))?;
-    guard::check_literal(&url, policy).map_err(TokenError::Refused)?;
+    ssrf::check_literal(&url, policy).map_err(TokenError::BlockedAddress)?;
     // RFC 6749 §2.3.1: every server takes HTTP Basic; some take only the body, and say so by refusing the client.
     let first = request(client, url.clone(), grant, true).await?;
     match first {
@@ -98,7 +99,7 @@ async fn fetch(client: &reqwest::Client, policy: &UrlPolicy, grant: &Grant) -> R
 async fn request(
     client: &reqwest::Client,
     url: url::Url,
-    grant: &Grant,
+    grant: &TokenRequest,
     basic: bool,
 ) -> Result<Result<Token, (u16, String)>, TokenError> {
     let mut form = vec![("grant_type", "client_credentials")];

@@ -1,8 +1,8 @@
 //! What an attempt's end means, in plain words with the remedy.
 
-use crate::guard::{Refused, Unresolved};
-use crate::{Auth, Job};
-use domain::delivery_log::{Diagnosis, DiagnosisCode};
+use crate::ssrf::{BlockedAddress, Unresolved};
+use crate::{Auth, DeliveryRequest};
+use domain::delivery::{Diagnosis, DiagnosisCode};
 use http::HeaderMap;
 use std::error::Error;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) enum Failure {
     /// A client of its own could not be made.
     Client(String),
     /// The address may not be called.
-    Refused(Refused),
+    BlockedAddress(BlockedAddress),
     /// No token: the token endpoint said no.
     Token(String),
     /// No token: the token endpoint could not be reached.
@@ -93,7 +93,7 @@ pub(crate) fn of_failure(failure: &Failure, url: &str) -> Diagnosis {
             sentence.clone(),
             "Tell the operator of Berth; its log has the details.",
         ),
-        Failure::Refused(refused) => of_refused(refused),
+        Failure::BlockedAddress(refused) => of_blocked_address(refused),
         Failure::Token(sentence) => diagnosis(
             DiagnosisCode::TokenFailed,
             sentence.clone(),
@@ -136,7 +136,7 @@ pub(crate) fn of_failure(failure: &Failure, url: &str) -> Diagnosis {
     }
 }
 
-fn of_refused(refused: &Refused) -> Diagnosis {
+fn of_blocked_address(refused: &BlockedAddress) -> Diagnosis {
     diagnosis(
         DiagnosisCode::AddressNotAllowed,
         format!("{} is a {} address, which Berth does not call.", refused.address, refused.kind),
@@ -154,8 +154,8 @@ fn lower_first(text: &str) -> String {
 }
 
 fn of_transport(error: &(dyn Error + 'static), _url: &str, host: &str) -> Diagnosis {
-    if let Some(refused) = find::<Refused>(error) {
-        return of_refused(refused);
+    if let Some(refused) = find::<BlockedAddress>(error) {
+        return of_blocked_address(refused);
     }
     if let Some(unresolved) = find::<Unresolved>(error) {
         return diagnosis(
@@ -250,7 +250,7 @@ fn of_tls(error: &rustls::Error, host: &str) -> Diagnosis {
 }
 
 /// What the receiver says of itself, for the message: FastAPI's `detail`, or `message` or `error`.
-fn said(body: &[u8]) -> Option<String> {
+fn error_text(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     ["detail", "message", "error", "title"].iter().find_map(|name| {
         let text = match value.get(name)? {
@@ -264,7 +264,13 @@ fn said(body: &[u8]) -> Option<String> {
 }
 
 /// What a response means.
-pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u8], truncated: bool) -> Diagnosis {
+pub(crate) fn of_response(
+    job: &DeliveryRequest,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    truncated: bool,
+) -> Diagnosis {
     use DiagnosisCode as Code;
     if (200..300).contains(&status) {
         if truncated {
@@ -276,7 +282,7 @@ pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u
         }
         return diagnosis(Code::Ok, format!("The receiver answered {status}."), "");
     }
-    let quoted = said(body).map(|text| format!(" It says: “{text}”.")).unwrap_or_default();
+    let quoted = error_text(body).map(|text| format!(" It says: “{text}”.")).unwrap_or_default();
     let lower = String::from_utf8_lossy(&body[..body.len().min(4_096)]).to_lowercase();
     let of_signature = lower.contains("signature");
     // The guide's receiver catches its own 401 and answers 500 with the text inside.
@@ -284,14 +290,14 @@ pub(crate) fn of_response(job: &Job, status: u16, headers: &HeaderMap, body: &[u
         status == 500 && (lower.contains("invalid webhook signature") || (lower.contains("401") && of_signature));
     // So it does at least where it gets that far. With the versions that the guide pins, its handler of the refusal fails in
     // turn, and what comes is its framework's bare 500 or a reason that was left empty.
-    let speechless = status == 500
+    let opaque_500 = status == 500
         && (lower.trim() == "internal server error"
-            || said(body).is_some_and(|text| text.trim() == "Internal server error:"));
+            || error_text(body).is_some_and(|text| text.trim() == "Internal server error:"));
     let path = job.url.url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default();
     match status {
         401 | 403 if of_signature => signature_refused(status, &quoted),
         _ if guide_401 => signature_refused(status, &quoted),
-        _ if speechless => diagnosis(
+        _ if opaque_500 => diagnosis(
             Code::ServerError,
             format!("The receiver answered {status}: something failed inside it, and it does not say what."),
             "Compare the webhook's secret with the one your service uses (WEBHOOK_SECRET): a service made from the guide's example answers like this when the signature does not match, or when it does not know the resource type. Else look into its log at this time; the delivery id is in X-Webhook-Delivery.",

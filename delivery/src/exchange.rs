@@ -1,28 +1,28 @@
 //! The exchange: request built and signed, sent under one time limit, response read to its cap, all of it recorded.
 
-use crate::auth::{Grant, TokenError, Tokens};
+use crate::auth::{TokenCache, TokenError, TokenRequest};
 use crate::diagnosis::{self, Failure, Phase};
-use crate::guard::{self, Guard};
+use crate::ssrf::{self, SsrfResolver};
 use crate::timing::{MARKS, Marks, TimedConnections, TimedSessions};
 use crate::transcript::Writer;
-use crate::{Attempted, Auth, Job, SenderConfig};
+use crate::{AttemptOutcome, Auth, DeliveryRequest, SenderConfig};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use domain::delivery_log::{DiagnosisCode, Outcome};
+use domain::delivery::{DiagnosisCode, Outcome};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// Most of a response body that is read and kept (CONTRACT §2).
+/// Most of a response body that is read and kept (docs/contract.md §2).
 pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
 /// Most characters of a response header that are kept.
 const MAX_HEADER: usize = 4_096;
 /// What stands in a record for a credential.
 const REDACTED: &str = "••••";
 /// Bytes of the shortest credential that is looked for: what is shorter stands in many a text by chance.
-const TELLING: usize = 4;
+const MIN_REDACTED_LEN: usize = 4;
 
 /// The process's clients, tokens and rules.
 pub(crate) struct Clients {
@@ -30,7 +30,7 @@ pub(crate) struct Clients {
     policy: Arc<domain::endpoint::UrlPolicy>,
     tls: rustls::ClientConfig,
     shared: reqwest::Client,
-    tokens: Tokens,
+    tokens: TokenCache,
 }
 
 impl Clients {
@@ -38,7 +38,7 @@ impl Clients {
         let tls = tls()?;
         let policy = Arc::new(config.url_policy.clone());
         let shared = client(&config, &policy, &tls)?;
-        Ok(Self { config, policy, tls, shared, tokens: Tokens::default() })
+        Ok(Self { config, policy, tls, shared, tokens: TokenCache::default() })
     }
 }
 
@@ -65,7 +65,7 @@ fn client(
 ) -> Result<reqwest::Client, String> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
-        .dns_resolver(Guard { policy: policy.clone() })
+        .dns_resolver(SsrfResolver { policy: policy.clone() })
         .connector_layer(TimedConnections)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -101,7 +101,7 @@ pub(crate) async fn read_body(response: &mut reqwest::Response, cap: usize) -> R
 }
 
 /// Makes one attempt.
-pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Attempted {
+pub(crate) async fn attempt(clients: &Clients, job: &DeliveryRequest, now: DateTime<Utc>) -> AttemptOutcome {
     let marks = Marks::begin();
     let phase = AtomicU8::new(Phase::Connecting as u8);
     let mut sent = signed_headers(clients, job, now);
@@ -142,7 +142,7 @@ pub(crate) async fn attempt(clients: &Clients, job: &Job, now: DateTime<Utc>) ->
     }
     let outcome = if diagnosis.code == DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
     let transcript = record.finish(status_code.is_some(), timings, &diagnosis);
-    Attempted {
+    AttemptOutcome {
         attempt: job.attempt,
         started_at: now,
         outcome,
@@ -203,8 +203,8 @@ impl Headers {
     }
 }
 
-/// Everything but authentication (CONTRACT §1).
-fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
+/// Everything but authentication (docs/contract.md §1).
+fn signed_headers(clients: &Clients, job: &DeliveryRequest, now: DateTime<Utc>) -> Headers {
     const SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
     const EVENT: HeaderName = HeaderName::from_static("x-webhook-event");
     const DELIVERY: HeaderName = HeaderName::from_static("x-webhook-delivery");
@@ -264,13 +264,13 @@ fn signed_headers(clients: &Clients, job: &Job, now: DateTime<Utc>) -> Headers {
 
 async fn exchange(
     clients: &Clients,
-    job: &Job,
+    job: &DeliveryRequest,
     headers: &mut Headers,
     phase: &AtomicU8,
     marks: &Marks,
 ) -> Result<Received, Failure> {
     let url = job.url.url.clone().ok_or(Failure::BadUrl)?;
-    guard::check_literal(&url, &clients.policy).map_err(Failure::Refused)?;
+    ssrf::check_literal(&url, &clients.policy).map_err(Failure::BlockedAddress)?;
     let fresh;
     let client = if job.test {
         fresh = client(&clients.config, &clients.policy, &clients.tls).map_err(Failure::Client)?;
@@ -281,7 +281,7 @@ async fn exchange(
     let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = &job.target.auth else {
         return send(client, url, std::mem::take(&mut headers.wire), job.body.clone(), phase, marks).await;
     };
-    let grant = Grant {
+    let grant = TokenRequest {
         token_url: token_url.clone(),
         client_id: client_id.clone(),
         client_secret: client_secret.clone(),
@@ -297,7 +297,7 @@ async fn exchange(
             .await
             .map_err(|error| match error {
                 TokenError::Transport(error) => Failure::TokenTransport(error),
-                TokenError::Refused(refused) => Failure::Refused(refused),
+                TokenError::BlockedAddress(refused) => Failure::BlockedAddress(refused),
                 TokenError::Answer(sentence) => Failure::Token(sentence),
             })?;
         headers.add_secret(http::header::AUTHORIZATION, &format!("Bearer {token}"));
@@ -338,7 +338,7 @@ async fn send(
 
 /// A text without the credentials that were sent: services for trying things out echo them.
 fn redacted<'a>(text: Cow<'a, str>, secrets: &[String]) -> Cow<'a, str> {
-    secrets.iter().filter(|secret| secret.len() >= TELLING).fold(text, |text, secret| {
+    secrets.iter().filter(|secret| secret.len() >= MIN_REDACTED_LEN).fold(text, |text, secret| {
         if text.contains(secret.as_str()) { Cow::Owned(text.replace(secret.as_str(), REDACTED)) } else { text }
     })
 }
@@ -355,7 +355,7 @@ fn write_response(record: &mut Writer, received: &Received, secrets: &[String]) 
     for (name, value) in received.headers.iter().take(100) {
         // Names come in small letters, whatever stood in them.
         let echoes = |secret: &String| {
-            (TELLING..=name.as_str().len()).contains(&secret.len())
+            (MIN_REDACTED_LEN..=name.as_str().len()).contains(&secret.len())
                 && name.as_str().contains(&secret.to_ascii_lowercase())
         };
         if secrets.iter().any(echoes) {

@@ -3,7 +3,7 @@
 mod auth;
 mod diagnosis;
 mod exchange;
-mod guard;
+mod ssrf;
 mod timing;
 mod transcript;
 
@@ -11,7 +11,7 @@ pub use transcript::Transcript;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use domain::delivery_log::{Attempt, Diagnosis, Outcome, Timings};
+use domain::delivery::{Attempt, Diagnosis, Outcome, Timings};
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
@@ -79,7 +79,7 @@ impl Destination {
 
 /// One attempt to be made.
 #[derive(Clone)]
-pub struct Job {
+pub struct DeliveryRequest {
     /// To whom.
     pub target: Arc<Target>,
     /// The full URL.
@@ -99,7 +99,7 @@ pub struct Job {
 }
 
 /// What came of an attempt.
-pub struct Attempted {
+pub struct AttemptOutcome {
     /// 1, 2, 3, …
     pub attempt: u32,
     /// When it began.
@@ -120,10 +120,10 @@ pub struct Attempted {
     pub answer: Bytes,
 }
 
-impl Attempted {
+impl AttemptOutcome {
     /// The attempt as it is shown, without the request's body.
-    pub fn shown(&self, delivery: DeliveryId) -> Option<Attempt> {
-        self.transcript.shown(delivery, self.attempt, self.started_at, self.outcome, self.status_code)
+    pub fn to_attempt(&self, delivery: DeliveryId) -> Option<Attempt> {
+        self.transcript.to_attempt(delivery, self.attempt, self.started_at, self.outcome, self.status_code)
     }
 }
 
@@ -154,7 +154,7 @@ impl Sender {
     }
 
     /// Makes one attempt; never fails, for a failure is what it records. `now` is the wall-clock time of its start.
-    pub async fn attempt(&self, job: &Job, now: DateTime<Utc>) -> Attempted {
+    pub async fn attempt(&self, job: &DeliveryRequest, now: DateTime<Utc>) -> AttemptOutcome {
         exchange::attempt(&self.inner, job, now).await
     }
 }

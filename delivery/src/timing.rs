@@ -1,7 +1,7 @@
 //! How long each step of an exchange took. The steps happen inside reqwest's connector, polled by the exchange's own
 //! task; a task-local carries the marks from there to here.
 
-use domain::delivery_log::Timings;
+use domain::delivery::Timings;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};

@@ -17,7 +17,7 @@
 //! was sent is not in it: it is the delivery's. Neither names nor values of headers can hold line ends (RFC 9110 §5).
 
 use chrono::{DateTime, Utc};
-use domain::delivery_log::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
+use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
 use domain::id::DeliveryId;
 use domain::webhook::Header;
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,7 @@ impl Transcript {
     }
 
     /// The attempt that it records, without the request's body; `None` when it is no transcript.
-    pub fn shown(
+    pub fn to_attempt(
         &self,
         delivery_id: DeliveryId,
         attempt: u32,
@@ -178,7 +178,7 @@ impl Transcript {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::delivery_log::DiagnosisCode;
+    use domain::delivery::DiagnosisCode;
     use proptest::prelude::*;
 
     fn diagnosis(message: &str) -> Diagnosis {

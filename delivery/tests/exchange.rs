@@ -7,14 +7,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{any, post};
-use delivery::{Attempted, Auth, Destination, Job, Sender, SenderConfig, Target};
-use domain::delivery_log::{Attempt, DiagnosisCode as Code, Outcome};
+use delivery::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, SenderConfig, Target};
+use domain::delivery::{Attempt, DiagnosisCode as Code, Outcome};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::signature::Secret;
 use domain::webhook::Header;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -30,16 +31,16 @@ fn sender(allow: bool, timeout: Duration) -> Sender {
     .unwrap()
 }
 
-fn job(url: &str) -> Job {
+fn job(url: &str) -> DeliveryRequest {
     job_with(url, Auth::None, Vec::new())
 }
 
-fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> Job {
-    Job {
+fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> DeliveryRequest {
+    DeliveryRequest {
         target: Arc::new(Target {
             webhook_id: 1,
             auth,
-            secrets: vec![Secret::paste("your-secret-key").unwrap()],
+            secrets: vec![Secret::parse("your-secret-key").unwrap()],
             keys: Vec::new(),
             headers,
         }),
@@ -60,10 +61,10 @@ struct Done {
     answer: Bytes,
 }
 
-async fn attempt(sender: &Sender, job: &Job) -> Done {
+async fn attempt(sender: &Sender, job: &DeliveryRequest) -> Done {
     let done = sender.attempt(job, chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap()).await;
-    let attempt = done.shown("dlv_1".into()).unwrap();
-    let Attempted { retry_after, answer, .. } = done;
+    let attempt = done.to_attempt("dlv_1".into()).unwrap();
+    let AttemptOutcome { retry_after, answer, .. } = done;
     Done { attempt, retry_after, answer }
 }
 
@@ -108,7 +109,7 @@ async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
         .route(
             "/hook",
             post(async |State(seen): State<Seen>, headers: HeaderMap, body: Bytes| {
-                *seen.lock().unwrap() = Some((headers, body));
+                *seen.lock() = Some((headers, body));
                 (StatusCode::CREATED, r#"{"status":"success"}"#)
             }),
         )
@@ -121,7 +122,7 @@ async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
     let done = attempt(&sender(true, Duration::from_secs(5)), &job).await;
     assert_eq!(done.attempt.outcome, Outcome::Succeeded, "{:?}", done.attempt.diagnosis);
     assert_eq!(done.attempt.status_code, Some(201));
-    let (headers, body) = seen.lock().unwrap().take().unwrap();
+    let (headers, body) = seen.lock().take().unwrap();
     let value = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
     assert_eq!(body, job.body);
     assert_eq!(value("x-webhook-event"), "reservation.created");
@@ -134,7 +135,7 @@ async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
     assert_eq!(value("user-agent"), "Berth-Webhooks/test");
     assert_eq!(value("content-type"), "application/json");
     assert!(domain::signature::verify_body(
-        &Secret::paste("your-secret-key").unwrap(),
+        &Secret::parse("your-secret-key").unwrap(),
         &body,
         &value("x-webhook-signature")
     ));
@@ -203,9 +204,9 @@ async fn the_guides_receiver_answers_500_to_a_wrong_signature() {
     let done = try_url(&serve(router).await).await;
     assert_eq!(done.attempt.diagnosis.code, Code::SignatureRefused);
     // What it really answers with the versions that its requirements pin.
-    for speechless in ["Internal Server Error", r#"{"detail":"Internal server error: "}"#] {
+    for opaque_500 in ["Internal Server Error", r#"{"detail":"Internal server error: "}"#] {
         let router = axum::Router::new()
-            .route("/", any(async move || (StatusCode::INTERNAL_SERVER_ERROR, speechless).into_response()));
+            .route("/", any(async move || (StatusCode::INTERNAL_SERVER_ERROR, opaque_500).into_response()));
         let diagnosis = try_url(&serve(router).await).await.attempt.diagnosis;
         assert_eq!(diagnosis.code, Code::ServerError);
         assert!(diagnosis.hint.starts_with("Compare the webhook's secret"), "{}", diagnosis.hint);

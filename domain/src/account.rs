@@ -1,6 +1,6 @@
 //! People, sessions and API tokens.
 
-use crate::access::{Role, Scope};
+use crate::authorization::{Role, Scope};
 use crate::id::TokenId;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

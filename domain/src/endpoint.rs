@@ -1,4 +1,4 @@
-//! Rules for URLs and addresses that Berth may call (CONTRACT §5).
+//! Rules for URLs and addresses that Berth may call (docs/contract.md §5).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -63,7 +63,7 @@ fn same_prefix(a: u128, b: u128, prefix: u8) -> bool {
 }
 
 impl UrlPolicy {
-    /// Whether Berth may connect to `address` (CONTRACT §5).
+    /// Whether Berth may connect to `address` (docs/contract.md §5).
     ///
     /// # Errors
     /// What kind of address it is (`"loopback"`, `"private"`, `"link-local"` …), for the message.
@@ -383,7 +383,7 @@ mod tests {
         assert!(Network::parse("127.0.0.0/8").unwrap().contains("::ffff:127.0.0.1".parse().unwrap()));
     }
 
-    /// The ranges of CONTRACT §5 and of the IANA registries behind it, apart from the classifier's own tables.
+    /// The ranges of docs/contract.md §5 and of the IANA registries behind it, apart from the classifier's own tables.
     const INNER_V4: [&str; 21] = [
         "0.0.0.0/8",
         "10.0.0.0/8",

@@ -1,4 +1,4 @@
-//! The event catalogue and the bodies that receivers get (CONTRACT §1 "Bodies").
+//! The event catalogue and the bodies that receivers get (docs/contract.md §1 "Bodies").
 
 use crate::id::{AccessRequestId, EventId, ReservationId, ResourceId, WebhookId};
 use chrono::{DateTime, Utc};
@@ -130,7 +130,7 @@ pub struct ReservationBody {
     pub additional_config: Map<String, Value>,
     /// The reservation's status, e.g. `active`.
     pub status: String,
-    /// Where the receiver posts status updates (CONTRACT §4).
+    /// Where the receiver posts status updates (docs/contract.md §4).
     pub status_url: String,
     /// On `reservation.updated`: the fields that changed, with their old values.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -213,7 +213,7 @@ impl EventBody {
         self
     }
 
-    /// Deliveries to one webhook that share this key are delivered in order (CONTRACT §2 "Order").
+    /// Deliveries to one webhook that share this key are delivered in order (docs/contract.md §2 "Order").
     pub fn ordering_key(&self) -> &str {
         match self {
             Self::Reservation(b) => b.reservation_id.as_str(),

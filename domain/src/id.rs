@@ -1,4 +1,4 @@
-//! Identifiers as newtypes, so that one cannot stand where another is meant (CONTRACT §1 "Bodies").
+//! Identifiers as newtypes, so that one cannot stand where another is meant (docs/contract.md §1 "Bodies").
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -72,7 +72,7 @@ prefixed_id!(
     "tok_"
 );
 
-/// A webhook's id: a positive integer (CONTRACT §1).
+/// A webhook's id: a positive integer (docs/contract.md §1).
 pub type WebhookId = i64;
 /// A resource's id: a positive integer.
 pub type ResourceId = i64;

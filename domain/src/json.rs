@@ -378,7 +378,7 @@ impl<'de> VariantAccess<'de> for Content {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery_log::{Attempt, DeliveryDetail, Timings};
+    use crate::delivery::{Attempt, DeliveryDetail, Timings};
     use crate::endpoint::{Network, UrlPolicy};
     use crate::routing::DeliveryPaths;
     use crate::webhook::AuthView;
@@ -447,7 +447,7 @@ mod tests {
         assert!(from_text::<bool>("null").is_err());
         assert!(from_text::<Vec<i64>>("[1,").is_err());
         assert!(from_value::<AuthView>(json!({ "method": "magic" })).is_err());
-        assert!(from_value::<crate::delivery_log::Outcome>(json!("perhaps")).is_err());
+        assert!(from_value::<crate::delivery::Outcome>(json!("perhaps")).is_err());
     }
 
     #[test]

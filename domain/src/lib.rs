@@ -3,15 +3,15 @@
 //! Pure: no I/O, no async, no clock and no randomness. Times and identifiers come in as arguments, so the same code
 //! runs in the server, in the page (WebAssembly) and under property tests.
 
-pub mod access;
 pub mod account;
-pub mod delivery_log;
+pub mod authorization;
+pub mod change;
+pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod id;
 pub mod json;
-pub mod live;
-pub mod page;
+pub mod pagination;
 pub mod problem;
 pub mod provisioning;
 pub mod reservation;

@@ -202,29 +202,29 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Collects field errors while an input is checked; [`Checks::finish`] turns them into one [`Problem`].
+/// Collects field errors while an input is checked; [`Validator::finish`] turns them into one [`Problem`].
 #[derive(Debug, Default)]
-pub struct Checks {
+pub struct Validator {
     errors: Vec<FieldError>,
 }
 
-impl Checks {
+impl Validator {
     /// Nothing at fault yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Records that `field` is at fault.
-    pub fn fault(&mut self, field: impl Into<String>, message: impl Into<String>) {
+    pub fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.errors.push(FieldError { field: field.into(), message: message.into() });
     }
 
     /// Keeps a rule's value, or records its message under `field`.
-    pub fn keep<T>(&mut self, field: impl Into<String>, result: Result<T, String>) -> Option<T> {
+    pub fn check<T>(&mut self, field: impl Into<String>, result: Result<T, String>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(message) => {
-                self.fault(field, message);
+                self.error(field, message);
                 None
             }
         }
@@ -233,7 +233,7 @@ impl Checks {
     /// Takes over the faults of a nested check, prefixing their fields with `prefix.`.
     pub fn nest(&mut self, prefix: &str, errors: Vec<FieldError>) {
         for e in errors {
-            self.fault(format!("{prefix}.{}", e.field), e.message);
+            self.error(format!("{prefix}.{}", e.field), e.message);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the user sees of the resource being made ready (CONTRACT §§3–4).
+//! What the user sees of the resource being made ready (docs/contract.md §§3–4).
 
 use crate::event::EventType;
 use chrono::{DateTime, Utc};
@@ -103,7 +103,7 @@ pub struct Provisioning {
     pub updated_at: DateTime<Utc>,
 }
 
-/// `POST /api/v1/reservations/{id}/status` (CONTRACT §4), as sent; check with [`StatusUpdate::parse`].
+/// `POST /api/v1/reservations/{id}/status` (docs/contract.md §4), as sent; check with [`StatusUpdate::parse`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusUpdate {
@@ -128,13 +128,13 @@ impl StatusUpdate {
     /// # Errors
     /// 400 when it is not a JSON object, 422 naming each invalid field.
     pub fn parse(body: &[u8]) -> Result<Self, crate::Problem> {
-        crate::validation::answer::parse_status_update(body)
+        crate::validation::receiver_response::parse_status_update(body)
     }
 }
 
-/// What a 2xx answer of a receiver means (CONTRACT §3).
+/// What a 2xx answer of a receiver means (docs/contract.md §3).
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ReceiverAnswer {
+pub struct ReceiverResponse {
     /// The status it implies for the event it answers; `None` where it says nothing about provisioning.
     pub status: Option<ProvisioningStatus>,
     /// `message`, at most 500 characters.
@@ -147,11 +147,11 @@ pub struct ReceiverAnswer {
     pub details: Map<String, Value>,
 }
 
-impl ReceiverAnswer {
+impl ReceiverResponse {
     /// Reads the body of a 2xx answer to `event`. Never fails: what cannot be read says nothing. A body that is not a
     /// JSON object still counts as success: `ready` on created/updated (202: `provisioning`), `released` on release.
-    pub fn read(event: EventType, status_code: u16, body: &[u8]) -> Self {
-        crate::validation::answer::read_answer(event, status_code, body)
+    pub fn parse(event: EventType, status_code: u16, body: &[u8]) -> Self {
+        crate::validation::receiver_response::parse_response(event, status_code, body)
     }
 }
 
@@ -170,12 +170,12 @@ impl Provisioning {
     }
 
     /// The state after a receiver's 2xx answer to a request that was sent at `sent`; `None` when nothing changes.
-    pub fn after_answer(&self, answer: &ReceiverAnswer, sent: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
+    pub fn after_response(&self, answer: &ReceiverResponse, sent: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
         let status = answer.status?;
         if !self.status.may_become(status) {
             return None;
         }
-        // The receiver may have sent status updates before it answered (CONTRACT §4 allows it): that it has begun is then no
+        // The receiver may have sent status updates before it answered (docs/contract.md §4 allows it): that it has begun is then no
         // news, and undoes none of them. A plain `success` may complete.
         let begun = matches!(status, ProvisioningStatus::Provisioning | ProvisioningStatus::Releasing);
         if begun && self.updated_at > sent {
@@ -220,7 +220,7 @@ impl Provisioning {
             next.message.clone_from(message);
         }
         if let Some(details) = &update.details {
-            let (access_info, estimate, rest) = crate::validation::answer::split_details(details);
+            let (access_info, estimate, rest) = crate::validation::receiver_response::split_details(details);
             next.access_info = access_info.or(next.access_info);
             next.estimated_ready_time = estimate.or(next.estimated_ready_time);
             if !rest.is_empty() {

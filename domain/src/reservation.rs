@@ -1,7 +1,7 @@
 //! Reservations: their states, rules and shapes.
 
 use crate::id::{ReservationId, ResourceId};
-use crate::problem::{Checks, Problem};
+use crate::problem::{Problem, Validator};
 use crate::provisioning::Provisioning;
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -82,7 +82,7 @@ pub struct ReservationDetail {
     #[serde(flatten)]
     pub reservation: Reservation,
     /// Its deliveries, oldest first. For its owner too: what was sent on their behalf.
-    pub deliveries: Vec<crate::delivery_log::DeliverySummary>,
+    pub deliveries: Vec<crate::delivery::DeliverySummary>,
 }
 
 impl<'de> Deserialize<'de> for ReservationDetail {
@@ -178,20 +178,20 @@ pub fn overlaps(a: (DateTime<Utc>, DateTime<Utc>), b: (DateTime<Utc>, DateTime<U
 }
 
 /// Checks the span of a new reservation, adding faults under `start_time` and `end_time`.
-pub fn check_span(checks: &mut Checks, start: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) {
+pub fn check_span(validator: &mut Validator, start: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) {
     if start < now - START_GRACE {
-        checks.fault("start_time", "The start is in the past. Choose a time from now on.");
+        validator.error("start_time", "The start is in the past. Choose a time from now on.");
     }
-    check_end(checks, start, end, now);
+    check_end(validator, start, end, now);
 }
 
-fn check_end(checks: &mut Checks, start: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) {
+fn check_end(validator: &mut Validator, start: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) {
     if end <= start {
-        checks.fault("end_time", "The end must be after the start.");
+        validator.error("end_time", "The end must be after the start.");
     } else if end <= now {
-        checks.fault("end_time", "The end is in the past. Choose a time from now on.");
+        validator.error("end_time", "The end is in the past. Choose a time from now on.");
     } else if end - start > LONGEST {
-        checks.fault("end_time", "A reservation lasts at most 366 days. Choose an earlier end.");
+        validator.error("end_time", "A reservation lasts at most 366 days. Choose an earlier end.");
     }
 }
 
@@ -204,24 +204,24 @@ pub fn check_input(
     schema: &crate::resource::ConfigSchema,
     now: DateTime<Utc>,
 ) -> Result<Map<String, Value>, Problem> {
-    let mut checks = Checks::new();
-    check_span(&mut checks, input.start_time, input.end_time, now);
-    checks.keep("title", crate::validation::text(input.title.as_deref().unwrap_or_default(), 200));
+    let mut validator = Validator::new();
+    check_span(&mut validator, input.start_time, input.end_time, now);
+    validator.check("title", crate::validation::text(input.title.as_deref().unwrap_or_default(), 200));
     if let Some(key) = input.user_ssh_key.as_deref().filter(|k| !k.is_empty()) {
-        checks.keep("user_ssh_key", crate::validation::ssh_key(key));
+        validator.check("user_ssh_key", crate::validation::ssh_key(key));
     }
     let config = match schema.check(input.additional_config.as_ref().unwrap_or(&Map::new())) {
         Ok(config) => config,
         Err(errors) => {
-            checks.nest("additional_config", errors);
+            validator.nest("additional_config", errors);
             Map::new()
         }
     };
-    checks.finish()?;
+    validator.finish()?;
     Ok(config)
 }
 
-/// What a patch makes of a reservation, and `previous` (the changed fields with their old values, CONTRACT §1).
+/// What a patch makes of a reservation, and `previous` (the changed fields with their old values, docs/contract.md §1).
 ///
 /// # Errors
 /// 409 when it is no longer active; 422 naming the fields at fault.
@@ -237,15 +237,15 @@ pub fn apply_patch(
             current.status.as_str()
         )));
     }
-    let mut checks = Checks::new();
+    let mut validator = Validator::new();
     let mut next = current.clone();
     let mut previous = Map::new();
     let time = |t: DateTime<Utc>| serde_json::to_value(t).unwrap_or(Value::Null);
     if let Some(start) = patch.start_time.filter(|s| *s != current.start_time) {
         if current.start_time <= now {
-            checks.fault("start_time", "The reservation has begun; its start can no longer be moved.");
+            validator.error("start_time", "The reservation has begun; its start can no longer be moved.");
         } else if start < now - START_GRACE {
-            checks.fault("start_time", "The start is in the past. Choose a time from now on.");
+            validator.error("start_time", "The start is in the past. Choose a time from now on.");
         }
         previous.insert("start_time".into(), time(current.start_time));
         next.start_time = start;
@@ -255,16 +255,16 @@ pub fn apply_patch(
         next.end_time = end;
     }
     if previous.contains_key("start_time") || previous.contains_key("end_time") {
-        check_end(&mut checks, next.start_time, next.end_time, now);
+        check_end(&mut validator, next.start_time, next.end_time, now);
     }
     if let Some(title) = patch.title.as_ref().filter(|t| **t != current.title) {
-        checks.keep("title", crate::validation::text(title, 200));
+        validator.check("title", crate::validation::text(title, 200));
         previous.insert("title".into(), Value::String(current.title.clone()));
         next.title.clone_from(title);
     }
     if let Some(key) = patch.user_ssh_key.as_ref().map(|k| k.trim()).filter(|k| *k != current.user_ssh_key) {
         if !key.is_empty() {
-            checks.keep("user_ssh_key", crate::validation::ssh_key(key));
+            validator.check("user_ssh_key", crate::validation::ssh_key(key));
         }
         previous.insert("user_ssh_key".into(), Value::String(current.user_ssh_key.clone()));
         next.user_ssh_key = key.to_owned();
@@ -276,10 +276,10 @@ pub fn apply_patch(
                 next.additional_config = config;
             }
             Ok(_) => {}
-            Err(errors) => checks.nest("additional_config", errors),
+            Err(errors) => validator.nest("additional_config", errors),
         }
     }
-    checks.finish()?;
+    validator.finish()?;
     if !previous.is_empty() {
         next.updated_at = now;
     }

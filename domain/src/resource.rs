@@ -214,7 +214,7 @@ impl ConfigSchema {
         crate::validation::config::check(self, config)
     }
 
-    /// A valid configuration made from defaults and the least allowed values, for test events (CONTRACT §1).
+    /// A valid configuration made from defaults and the least allowed values, for test events (docs/contract.md §1).
     pub fn sample(&self) -> Map<String, Value> {
         crate::validation::config::sample(self)
     }
@@ -291,20 +291,20 @@ pub struct AccessRequestInput {
 /// # Errors
 /// [`crate::ProblemKind::Invalid`] naming every field at fault.
 pub fn check_type(input: &ResourceTypeInput) -> Result<ConfigSchema, Problem> {
-    let mut checks = crate::problem::Checks::new();
-    checks.keep("slug", crate::validation::slug(&input.slug));
-    checks.keep("name", crate::validation::name(&input.name));
+    let mut validator = crate::problem::Validator::new();
+    validator.check("slug", crate::validation::slug(&input.slug));
+    validator.check("name", crate::validation::name(&input.name));
     if let Some(color) = &input.color {
-        checks.keep("color", crate::validation::color(color));
+        validator.check("color", crate::validation::color(color));
     }
     let mut schema = ConfigSchema::default();
     if let Some(raw) = &input.config_schema {
         match ConfigSchema::parse(raw) {
             Ok(parsed) => schema = parsed,
-            Err(errors) => checks.nest("config_schema", errors),
+            Err(errors) => validator.nest("config_schema", errors),
         }
     }
-    checks.finish()?;
+    validator.finish()?;
     Ok(schema)
 }
 
@@ -313,14 +313,14 @@ pub fn check_type(input: &ResourceTypeInput) -> Result<ConfigSchema, Problem> {
 /// # Errors
 /// [`crate::ProblemKind::Invalid`] naming every field at fault.
 pub fn check_resource(input: &ResourceInput) -> Result<(), Problem> {
-    let mut checks = crate::problem::Checks::new();
-    checks.keep("name", crate::validation::name(&input.name));
+    let mut validator = crate::problem::Validator::new();
+    validator.check("name", crate::validation::name(&input.name));
     if input.resource_type.is_empty() {
-        checks.fault("resource_type", "Choose a resource type.");
+        validator.error("resource_type", "Choose a resource type.");
     } else if crate::validation::slug(&input.resource_type).is_err() {
-        checks.fault("resource_type", "There is no such resource type. Choose an existing one.");
+        validator.error("resource_type", "There is no such resource type. Choose an existing one.");
     }
-    checks.keep("location", crate::validation::text(input.location.as_deref().unwrap_or_default(), 200));
-    checks.keep("specs", crate::validation::text(input.specs.as_deref().unwrap_or_default(), 2_000));
-    checks.finish()
+    validator.check("location", crate::validation::text(input.location.as_deref().unwrap_or_default(), 200));
+    validator.check("specs", crate::validation::text(input.specs.as_deref().unwrap_or_default(), 2_000));
+    validator.finish()
 }

@@ -1,4 +1,4 @@
-//! When the next attempt is made (CONTRACT §2).
+//! When the next attempt is made (docs/contract.md §2).
 
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RetryPolicy {
     /// Seconds to wait before the 2nd, 3rd, … attempt; 0 to 12 entries of 1 to 86,400 s. The guide's: 1, 2, 4.
-    pub waits: Vec<u32>,
+    #[serde(rename = "waits")]
+    pub delays: Vec<u32>,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { waits: vec![1, 2, 4] }
+        Self { delays: vec![1, 2, 4] }
     }
 }
 
@@ -22,13 +23,13 @@ pub const RETRY_AFTER_CAP: Duration = Duration::hours(1);
 
 impl RetryPolicy {
     /// The longer policy offered by the form: the guide's waits, then 30 s, 5 min, 30 min, 2 h, 6 h, 12 h.
-    pub fn patient() -> Self {
-        Self { waits: vec![1, 2, 4, 30, 300, 1_800, 7_200, 21_600, 43_200] }
+    pub fn extended() -> Self {
+        Self { delays: vec![1, 2, 4, 30, 300, 1_800, 7_200, 21_600, 43_200] }
     }
 
     /// Most requests a delivery makes.
     pub fn max_attempts(&self) -> u32 {
-        self.waits.len() as u32 + 1
+        self.delays.len() as u32 + 1
     }
 
     /// When to try again after `attempt` (1-based) failed at `ended`, or `None` after the last. `jitter` is in 0.0..1.0
@@ -41,7 +42,7 @@ impl RetryPolicy {
         retry_after: Option<Duration>,
         jitter: f64,
     ) -> Option<DateTime<Utc>> {
-        let wait = *self.waits.get(attempt.checked_sub(1)? as usize)?;
+        let wait = *self.delays.get(attempt.checked_sub(1)? as usize)?;
         let mut millis = i64::from(wait) * 1_000;
         if wait >= 30 {
             millis += (f64::from(wait) * 100.0 * jitter.clamp(0.0, 1.0)) as i64;
@@ -58,10 +59,10 @@ impl RetryPolicy {
     /// # Errors
     /// A sentence for the field `retry.waits`.
     pub fn check(&self) -> Result<(), String> {
-        if self.waits.len() > 12 {
+        if self.delays.len() > 12 {
             return Err("At most 12 retries.".into());
         }
-        if self.waits.iter().any(|w| !(1..=86_400).contains(w)) {
+        if self.delays.iter().any(|w| !(1..=86_400).contains(w)) {
             return Err("Each wait is 1 to 86400 seconds.".into());
         }
         Ok(())

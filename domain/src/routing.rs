@@ -1,4 +1,4 @@
-//! Which URL an event goes to (CONTRACT §1 "Where it goes").
+//! Which URL an event goes to (docs/contract.md §1 "Where it goes").
 
 use crate::event::EventType;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 pub enum Layout {
     /// The guide's: `/reservation`, `/reservation/cancel`, `/access-request` under the endpoint.
     #[default]
-    Guide,
+    #[serde(rename = "guide")]
+    ByEvent,
     /// Everything to the endpoint itself.
     Single,
     /// The administrator's own path for each event.
@@ -37,7 +38,7 @@ impl DeliveryPaths {
         match self.layout {
             Layout::Single => "",
             Layout::Custom => self.paths.get(&event).map_or("", String::as_str),
-            Layout::Guide => match event {
+            Layout::ByEvent => match event {
                 EventType::ReservationCreated | EventType::ReservationUpdated => "/reservation",
                 EventType::ReservationCancelled | EventType::ReservationExpired => "/reservation/cancel",
                 EventType::AccessRequested => "/access-request",

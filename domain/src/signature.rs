@@ -1,4 +1,4 @@
-//! Signing and verifying (CONTRACT §1, Standard Webhooks `v1` and `v1a`).
+//! Signing and verifying (docs/contract.md §1, Standard Webhooks `v1` and `v1a`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -25,7 +25,7 @@ impl Secret {
     /// # Errors
     /// A sentence for the field `secret` when it is not 8 to 255 bytes, holds control characters, or is `whsec_` followed
     /// by what is not base64.
-    pub fn paste(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         if !(8..=255).contains(&text.len()) {
             return Err("A secret has 8 to 255 bytes.".into());
         }
@@ -143,7 +143,7 @@ mod tests {
     const BODY: &[u8] = br#"{"test": 2432232314}"#;
 
     fn secret(text: &str) -> Secret {
-        Secret::paste(text).unwrap()
+        Secret::parse(text).unwrap()
     }
 
     fn key(seed: &str) -> SigningKey {
@@ -190,10 +190,10 @@ mod tests {
     #[test]
     fn secrets_that_cannot_be_are_refused_with_the_remedy() {
         for bad in ["", "1234567", &"x".repeat(256), " padded-secret", "line\nbreak-secret", "whsec_???", "whsec_"] {
-            assert!(Secret::paste(bad).is_err(), "{bad:?}");
+            assert!(Secret::parse(bad).is_err(), "{bad:?}");
         }
         for good in ["your-secret-key", "12345678", &"x".repeat(255), "пароль-по-русски"] {
-            assert!(Secret::paste(good).is_ok(), "{good:?}");
+            assert!(Secret::parse(good).is_ok(), "{good:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Rules for single values, shared by the page's forms and the server. Each returns the sentence for its field.
 
-pub mod answer;
 pub mod config;
+pub mod receiver_response;
 
 fn no_control(text: &str) -> Result<(), String> {
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t' && c != '\r') {
@@ -56,7 +56,7 @@ pub fn color(color: &str) -> Result<(), String> {
     if sound { Ok(()) } else { Err("Write a colour as #rrggbb, e.g. #4f46e5.".into()) }
 }
 
-/// A login name: `[a-z][a-z0-9._-]{0,31}` (CONTRACT §1: receivers make accounts of it).
+/// A login name: `[a-z][a-z0-9._-]{0,31}` (docs/contract.md §1: receivers make accounts of it).
 ///
 /// # Errors
 /// The sentence for the field.

@@ -2,7 +2,7 @@
 
 use crate::event::EventType;
 use crate::id::WebhookId;
-use crate::problem::{Checks, Problem};
+use crate::problem::{Problem, Validator};
 use crate::retry::RetryPolicy;
 use crate::routing::DeliveryPaths;
 use chrono::{DateTime, Utc};
@@ -161,7 +161,7 @@ pub struct WebhookPatch {
     /// See [`crate::endpoint::check_url`].
     pub endpoint_url: Option<String>,
     /// The slug of a type; null = every type; absent = as it is.
-    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "double_option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub resource_type: Option<Option<String>>,
     /// At least one.
@@ -179,7 +179,7 @@ pub struct WebhookPatch {
     /// Requests at once, 1 to 2,000.
     pub max_in_flight: Option<u32>,
     /// Requests a second, 1 to 10,000; null = no limit; absent = as it is.
-    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "double_option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
     pub rate_limit: Option<Option<u32>>,
     /// Turns the `v1a` (Ed25519) signature on, with a new key, or off.
@@ -189,7 +189,7 @@ pub struct WebhookPatch {
 }
 
 /// Tells `null` (`Some(None)`) from absent (`None`).
-fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+fn double_option<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -230,7 +230,7 @@ impl WebhookState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Health {
+pub enum WebhookHealth {
     /// Nothing was sent in the window.
     Unknown,
     /// At least 99 % of deliveries succeeded and none failed last.
@@ -246,7 +246,7 @@ pub enum Health {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WebhookSummary {
     /// How it is doing.
-    pub health: Health,
+    pub health: WebhookHealth,
     /// Deliveries that ended in the window.
     pub deliveries: u64,
     /// Succeeded / ended, 0.0 to 1.0; null without deliveries.
@@ -256,7 +256,7 @@ pub struct WebhookSummary {
     /// When the last attempt ended.
     pub last_delivery_at: Option<DateTime<Utc>>,
     /// How the last one stands.
-    pub last_status: Option<crate::delivery_log::DeliveryStatus>,
+    pub last_status: Option<crate::delivery::DeliveryStatus>,
     /// Deliveries that wait (pending or retrying).
     pub waiting: u64,
 }
@@ -358,7 +358,7 @@ pub struct TestInput {
 /// The window of `GET /api/v1/webhooks/{id}/stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Window {
+pub enum StatsWindow {
     /// The last hour, by the minute.
     #[serde(rename = "1h")]
     Hour,
@@ -370,7 +370,7 @@ pub enum Window {
     Week,
 }
 
-impl Window {
+impl StatsWindow {
     /// Its length in seconds.
     pub fn seconds(self) -> i64 {
         match self {
@@ -395,7 +395,7 @@ impl Window {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WebhookStats {
     /// The window asked for.
-    pub window: Window,
+    pub window: StatsWindow,
     /// Deliveries that succeeded.
     pub succeeded: u64,
     /// Deliveries that failed for good.
@@ -428,7 +428,7 @@ pub struct StatsPoint {
     pub p95_ms: Option<f64>,
 }
 
-/// Headers that an administrator's own may not override (CONTRACT §1), in lower case.
+/// Headers that an administrator's own may not override (docs/contract.md §1), in lower case.
 pub const RESERVED_HEADERS: [&str; 17] = [
     "x-webhook-signature",
     "x-webhook-event",
@@ -456,79 +456,79 @@ pub const RESERVED_HEADERS: [&str; 17] = [
 /// [`crate::ProblemKind::Invalid`] naming every field at fault: `name`, `endpoint_url`, `events`, `auth.key`,
 /// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits` …
 pub fn check(input: &WebhookInput, policy: &crate::endpoint::UrlPolicy, needs_secrets: bool) -> Result<(), Problem> {
-    let mut checks = Checks::new();
-    checks.keep("name", crate::validation::name(&input.name));
-    let url = checks.keep("endpoint_url", crate::endpoint::check_url(&input.endpoint_url, policy));
+    let mut validator = Validator::new();
+    validator.check("name", crate::validation::name(&input.name));
+    let url = validator.check("endpoint_url", crate::endpoint::check_url(&input.endpoint_url, policy));
     if input.events.is_empty() {
-        checks.fault("events", "Tick at least one event.");
+        validator.error("events", "Tick at least one event.");
     }
-    check_auth(&mut checks, &input.auth, policy, needs_secrets);
+    check_auth(&mut validator, &input.auth, policy, needs_secrets);
     let paths = input.delivery_paths.clone().unwrap_or_default();
     match paths.check() {
         Err(faults) => {
             for (event, message) in faults {
-                checks.fault(format!("delivery_paths.paths.{event}"), message);
+                validator.error(format!("delivery_paths.paths.{event}"), message);
             }
         }
         Ok(()) => {
             let too_long = |event: &EventType| paths.url(&input.endpoint_url, *event).len() > crate::endpoint::MAX_URL;
             if url.is_some() && input.events.iter().any(too_long) {
-                checks.fault("endpoint_url", "With its delivery path the URL is longer than 2048 characters.");
+                validator.error("endpoint_url", "With its delivery path the URL is longer than 2048 characters.");
             }
         }
     }
     if let Some(secret) = &input.secret {
-        checks.keep("secret", crate::signature::Secret::paste(secret));
+        validator.check("secret", crate::signature::Secret::parse(secret));
     }
-    check_headers(&mut checks, &input.headers, &input.auth);
+    check_headers(&mut validator, &input.headers, &input.auth);
     if let Some(retry) = &input.retry {
-        checks.keep("retry.waits", retry.check());
+        validator.check("retry.waits", retry.check());
     }
     if input.max_in_flight.is_some_and(|n| !(1..=2_000).contains(&n)) {
-        checks.fault("max_in_flight", "Choose 1 to 2000 requests at once.");
+        validator.error("max_in_flight", "Choose 1 to 2000 requests at once.");
     }
     if input.rate_limit.is_some_and(|n| !(1..=10_000).contains(&n)) {
-        checks.fault("rate_limit", "Choose 1 to 10000 requests a second, or leave it empty for no limit.");
+        validator.error("rate_limit", "Choose 1 to 10000 requests a second, or leave it empty for no limit.");
     }
-    checks.finish()
+    validator.finish()
 }
 
-fn check_auth(checks: &mut Checks, auth: &AuthInput, policy: &crate::endpoint::UrlPolicy, needs_secrets: bool) {
+fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &crate::endpoint::UrlPolicy, needs_secrets: bool) {
     match auth {
         AuthInput::None => {}
         AuthInput::ApiKey { header, key } => {
             if let Err(message) = crate::validation::header_name(header) {
-                checks.fault("auth.header", message);
+                validator.error("auth.header", message);
             } else {
                 let lower = header.to_ascii_lowercase();
                 if lower != "authorization" && RESERVED_HEADERS.contains(&lower.as_str()) {
-                    checks.fault("auth.header", "Berth sets this header itself. Choose another, e.g. X-API-Key.");
+                    validator.error("auth.header", "Berth sets this header itself. Choose another, e.g. X-API-Key.");
                 }
             }
             if key.is_empty() && needs_secrets {
-                checks.fault("auth.key", "Enter the key that your service expects.");
+                validator.error("auth.key", "Enter the key that your service expects.");
             }
-            checks.keep("auth.key", crate::validation::header_value(key));
+            validator.check("auth.key", crate::validation::header_value(key));
         }
         AuthInput::Oauth2 { token_url, client_id, client_secret, scope, audience } => {
-            checks.keep("auth.token_url", crate::endpoint::check_url(token_url, policy));
+            validator.check("auth.token_url", crate::endpoint::check_url(token_url, policy));
             if client_id.trim().is_empty() {
-                checks.fault("auth.client_id", "Enter the client id.");
+                validator.error("auth.client_id", "Enter the client id.");
             }
-            checks.keep("auth.client_id", crate::validation::text(client_id, 255));
+            validator.check("auth.client_id", crate::validation::text(client_id, 255));
             if client_secret.is_empty() && needs_secrets {
-                checks.fault("auth.client_secret", "Enter the client secret.");
+                validator.error("auth.client_secret", "Enter the client secret.");
             }
-            checks.keep("auth.client_secret", crate::validation::text(client_secret, 1_000));
-            checks.keep("auth.scope", crate::validation::text(scope.as_deref().unwrap_or_default(), 1_000));
-            checks.keep("auth.audience", crate::validation::text(audience.as_deref().unwrap_or_default(), 1_000));
+            validator.check("auth.client_secret", crate::validation::text(client_secret, 1_000));
+            validator.check("auth.scope", crate::validation::text(scope.as_deref().unwrap_or_default(), 1_000));
+            validator.check("auth.audience", crate::validation::text(audience.as_deref().unwrap_or_default(), 1_000));
         }
     }
 }
 
-fn check_headers(checks: &mut Checks, headers: &[Header], auth: &AuthInput) {
+fn check_headers(validator: &mut Validator, headers: &[Header], auth: &AuthInput) {
     if headers.len() > 20 {
-        checks.fault("headers", "At most 20 headers.");
+        validator.error("headers", "At most 20 headers.");
     }
     let auth_header = match auth {
         AuthInput::ApiKey { header, .. } => header.to_ascii_lowercase(),
@@ -537,14 +537,14 @@ fn check_headers(checks: &mut Checks, headers: &[Header], auth: &AuthInput) {
     let mut seen: Vec<String> = Vec::new();
     for (n, header) in headers.iter().enumerate() {
         let lower = header.name.to_ascii_lowercase();
-        if checks.keep(format!("headers.{n}.name"), crate::validation::header_name(&header.name)).is_some() {
+        if validator.check(format!("headers.{n}.name"), crate::validation::header_name(&header.name)).is_some() {
             if RESERVED_HEADERS.contains(&lower.as_str()) || lower == auth_header {
-                checks.fault(format!("headers.{n}.name"), "Berth sets this header itself. Choose another name.");
+                validator.error(format!("headers.{n}.name"), "Berth sets this header itself. Choose another name.");
             } else if seen.contains(&lower) {
-                checks.fault(format!("headers.{n}.name"), "This header is there twice. Remove one.");
+                validator.error(format!("headers.{n}.name"), "This header is there twice. Remove one.");
             }
         }
-        checks.keep(format!("headers.{n}.value"), crate::validation::header_value(&header.value));
+        validator.check(format!("headers.{n}.value"), crate::validation::header_value(&header.value));
         seen.push(lower);
     }
 }

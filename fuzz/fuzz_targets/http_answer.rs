@@ -2,7 +2,7 @@
 //! can be stored and read again, and no credential that was echoed is in it.
 #![no_main]
 
-use delivery::{Auth, Destination, Job, Sender, SenderConfig, Target};
+use delivery::{Auth, Destination, DeliveryRequest, Sender, SenderConfig, Target};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::signature::Secret;
@@ -17,7 +17,7 @@ struct Stage {
     runtime: tokio::runtime::Runtime,
     listener: TcpListener,
     sender: Sender,
-    job: Job,
+    job: DeliveryRequest,
 }
 
 static STAGE: OnceLock<Stage> = OnceLock::new();
@@ -36,11 +36,11 @@ fn stage() -> Stage {
     let target = Target {
         webhook_id: 1,
         auth: Auth::ApiKey { header: "X-API-Key".into(), key: KEY.into() },
-        secrets: vec![Secret::paste("your-secret-key").unwrap()],
+        secrets: vec![Secret::parse("your-secret-key").unwrap()],
         keys: Vec::new(),
         headers: Vec::new(),
     };
-    let job = Job {
+    let job = DeliveryRequest {
         target: Arc::new(target),
         url: Destination::new(url),
         delivery_id: "dlv_1".into(),
@@ -71,7 +71,7 @@ libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
     });
     let Some(attempted) = attempted else { return };
     assert!(attempted.answer.len() <= 64 * 1024);
-    let shown = attempted.shown("dlv_1".into()).expect("what was recorded is read");
+    let shown = attempted.to_attempt("dlv_1".into()).expect("what was recorded is read");
     assert_eq!(shown.response.is_some(), attempted.status_code.is_some());
     let text = attempted.transcript.into_text();
     // PostgreSQL takes no NUL.

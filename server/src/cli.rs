@@ -1,10 +1,10 @@
 //! The command line.
 
-use crate::config::{Config, Given};
+use crate::config::{Args, Config};
 use clap::{Parser, Subcommand, ValueEnum};
 use domain::Problem;
-use domain::access::{Role, Scope};
 use domain::account::{ApiTokenInput, UserInput};
+use domain::authorization::{Role, Scope};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
@@ -17,7 +17,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    given: Given,
+    given: Args,
 }
 
 #[derive(Subcommand)]
@@ -51,7 +51,7 @@ enum Command {
         /// A file that does not exist yet.
         file: PathBuf,
     },
-    /// Ask the running process whether it is ready; for container health checks.
+    /// Ask the running process whether it is ready; for container health validator.
     Healthcheck,
 }
 
@@ -145,7 +145,7 @@ fn log_to_stderr(filter: &str, format: &str) -> Result<(), String> {
 }
 
 /// A problem as a sentence for the terminal.
-fn told(problem: Problem) -> String {
+fn format_problem(problem: Problem) -> String {
     let mut text = problem.detail;
     for error in problem.errors {
         text.push_str(&format!("\n  {}: {}", error.field, error.message));
@@ -209,7 +209,7 @@ async fn run(command: Command, mut config: Config) -> Result<(), String> {
             });
             let scopes: Vec<Scope> = scopes.collect();
             let input = ApiTokenInput { name, scopes: (!scopes.is_empty()).then_some(scopes), expires_at: None };
-            println!("{}", service.create_token_as_operator(&user, input).await.map_err(told)?.token);
+            println!("{}", service.create_token_as_operator(&user, input).await.map_err(format_problem)?.token);
             Ok(())
         }
         Command::User { command: UserCommand::Create { name, email, admin } } => {
@@ -228,13 +228,13 @@ async fn run(command: Command, mut config: Config) -> Result<(), String> {
             let user = service
                 .create_user_as_operator(UserInput { username: name, email, password, role })
                 .await
-                .map_err(told)?;
+                .map_err(format_problem)?;
             println!("Made the account {}.", user.username);
             Ok(())
         }
         Command::Backup { file } => {
             let service = crate::open(&config).await?;
-            service.backup(&file).await.map_err(told)?;
+            service.backup(&file).await.map_err(format_problem)?;
             println!(
                 "Wrote {}. Keep the master key with it: without it the secrets inside cannot be read.",
                 file.display()

@@ -20,7 +20,7 @@ pub enum Environment {
 /// The settings as given; every one also as `BERTH_…` and, in lower case, in the file.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Given {
+pub struct Args {
     /// A TOML file with these settings (keys as the flags, with underscores).
     #[arg(long, env = "BERTH_CONFIG", global = true)]
     #[serde(skip)]
@@ -93,7 +93,7 @@ pub struct Config {
     pub data_dir: PathBuf,
 }
 
-impl Given {
+impl Args {
     /// The settings, with what the file gives filled in.
     ///
     /// # Errors
@@ -214,11 +214,11 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
 fn key_file(folder: &std::path::Path) -> Result<[u8; 32], String> {
     use std::io::Write as _;
     let path = folder.join("master.key");
-    let told = |error: std::io::Error| {
+    let unusable = |error: std::io::Error| {
         format!("The master key {} cannot be used ({error}). Set BERTH_MASTER_KEY instead.", path.display())
     };
     let read = || -> Result<[u8; 32], String> {
-        let text = std::fs::read_to_string(&path).map_err(told)?;
+        let text = std::fs::read_to_string(&path).map_err(unusable)?;
         parse_key(&text).ok_or_else(|| format!("{} does not hold 64 hex digits.", path.display()))
     };
     let mut options = std::fs::OpenOptions::new();
@@ -228,20 +228,20 @@ fn key_file(folder: &std::path::Path) -> Result<[u8; 32], String> {
     match options.open(&path) {
         Ok(mut file) => {
             let key: String = service::secrets::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
-            file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(told)?;
+            file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(unusable)?;
             read()
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             #[cfg(unix)]
             {
                 use std::os::unix::fs::PermissionsExt as _;
-                let mode = std::fs::metadata(&path).map_err(told)?.permissions().mode();
+                let mode = std::fs::metadata(&path).map_err(unusable)?.permissions().mode();
                 if mode & 0o077 != 0 {
                     return Err(format!("{} can be read by others. Run: chmod 600 {}", path.display(), path.display()));
                 }
             }
             read()
         }
-        Err(error) => Err(told(error)),
+        Err(error) => Err(unusable(error)),
     }
 }

@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use domain::access::{Actor, Role, Scope};
 use domain::account::UserInput;
+use domain::authorization::{Actor, Role, Scope};
 use domain::event::EventType;
-use domain::page::PageQuery;
+use domain::pagination::PageQuery;
 use domain::resource::{ResourceInput, ResourceStatus, ResourceTypeInput};
 use domain::signature::{Secret, sign_body, verify_body};
 use domain::webhook::{AuthInput, WebhookInput, WebhookPatch};
@@ -182,7 +182,7 @@ async fn sample_receiver(service: &Service, actor: &Actor, cancel: &Cancellation
             (made.webhook.id, made.secret)
         }
     };
-    let secret = Secret::paste(&secret)?;
+    let secret = Secret::parse(&secret)?;
     let receiver = Receiver { id, secret, http: client()? };
     let router = Router::new()
         .route("/api/webhook/reservation", post(provision))

@@ -1,11 +1,11 @@
 //! The HTTP side: the public API, the page's server functions, the live feed, the page's files, health.
 
 pub mod extract;
-pub mod files;
 pub mod guard;
 pub mod health;
 pub mod problem;
 pub mod rpc;
+pub mod spa;
 pub mod stream;
 pub mod v1;
 
@@ -27,7 +27,7 @@ pub const MAX_BODY: usize = 256 * 1024;
 
 /// What every handler may need.
 #[derive(Clone)]
-pub struct App {
+pub struct AppState {
     /// The use cases.
     pub service: Service,
     /// The settings in force.
@@ -41,17 +41,17 @@ pub struct App {
     /// Open live feeds for each person.
     pub streams: Arc<stream::Streams>,
     /// What tells of the process.
-    pub health: health::Health,
+    pub health: health::Probes,
 }
 
-impl FromRef<App> for health::Health {
-    fn from_ref(app: &App) -> Self {
+impl FromRef<AppState> for health::Probes {
+    fn from_ref(app: &AppState) -> Self {
         app.health.clone()
     }
 }
 
 /// Everything served on the one port.
-pub fn router(app: App) -> Router {
+pub fn router(app: AppState) -> Router {
     let (api, openapi) = v1::router();
     let openapi = Arc::new(openapi);
     let api = Router::new()
@@ -85,7 +85,7 @@ pub fn router(app: App) -> Router {
         .merge(api.layer(compress.clone()))
         .merge(rpc.layer(compress.clone()))
         .merge(health::router())
-        .fallback_service(compress.layer(files::page.with_state(app.clone())))
+        .fallback_service(compress.layer(spa::spa_fallback.with_state(app.clone())))
         .layer(middleware::from_fn_with_state(app.clone(), guard::headers))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(guard::observe))

@@ -9,9 +9,9 @@ pub mod workers;
 
 use axum::serve::ListenerExt as _;
 use config::Config;
-use domain::access::Role;
 use domain::account::UserInput;
-use http::health::Health;
+use domain::authorization::Role;
+use http::health::Probes;
 use metrics::Metrics;
 use service::{Service, SystemClock};
 use std::net::SocketAddr;
@@ -71,7 +71,7 @@ async fn first_administrator(service: &Service, config: &Config) -> Result<(), S
 }
 
 /// A lock on a SQLite database's folder: who holds it is its only dispatching process, and may take every lease up at once.
-fn only_process(config: &Config) -> Option<std::fs::File> {
+fn try_dispatcher_lock(config: &Config) -> Option<std::fs::File> {
     let path = config.service.database_url.strip_prefix("sqlite://")?.split('?').next()?;
     let file =
         std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(format!("{path}.dispatcher")).ok()?;
@@ -99,9 +99,9 @@ pub async fn serve(
 ) -> Result<(), String> {
     let metrics = Metrics::install()?;
     first_administrator(&service, &config).await?;
-    let lock = only_process(&config);
+    let lock = try_dispatcher_lock(&config);
     if lock.is_some() {
-        service.reclaim_lapsed(true).await.map_err(|problem| problem.detail)?;
+        service.reap_expired_leases(true).await.map_err(|problem| problem.detail)?;
     }
     let setup_code: Arc<str> =
         service::secrets::random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
@@ -112,8 +112,8 @@ pub async fn serve(
         );
     }
     let (mut tasks, pulse) = workers::spawn(&service, &cancel);
-    let health = Health { service: service.clone(), pulse, cancel: cancel.clone(), metrics: metrics.clone() };
-    let app = http::App {
+    let health = Probes { service: service.clone(), pulse, cancel: cancel.clone(), metrics: metrics.clone() };
+    let app = http::AppState {
         service,
         health,
         rates: Arc::new(http::guard::Rates::new(config.api_rate)),
@@ -125,7 +125,7 @@ pub async fn serve(
     let rates = app.rates.clone();
     tasks.spawn(every_minute(cancel.clone(), move || {
         metrics.run_upkeep();
-        rates.tidy();
+        rates.prune();
     }));
     let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
     // Small answers and events leave at once.
@@ -158,7 +158,7 @@ pub async fn work(service: Service, listener: Option<TcpListener>, cancel: Cance
     let upkeep = metrics.clone();
     tasks.spawn(every_minute(cancel.clone(), move || upkeep.run_upkeep()));
     if let Some(listener) = listener {
-        let health = Health { service, pulse, cancel: cancel.clone(), metrics };
+        let health = Probes { service, pulse, cancel: cancel.clone(), metrics };
         let stop = cancel.clone();
         let server = axum::serve(listener, http::health::router().with_state(health))
             .with_graceful_shutdown(async move { stop.cancelled().await });

@@ -1,10 +1,10 @@
 //! What runs beside the requests: dispatching, expiry, retention.
 
+mod admission;
 pub mod dispatcher;
-mod line;
-mod looks;
+mod poll_schedule;
 
-use dispatcher::Pulse;
+use dispatcher::Heartbeat;
 use domain::Problem;
 use service::Service;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 const POLL: Duration = Duration::from_secs(5);
 
 /// Starts every worker; they end when `cancel` is. The pulse tells whether the dispatcher lives.
-pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc<Pulse>) {
+pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc<Heartbeat>) {
     let mut tasks = JoinSet::new();
-    let pulse = Arc::new(Pulse::default());
+    let pulse = Arc::new(Heartbeat::default());
     tasks.spawn(dispatcher::run(service.clone(), cancel.clone(), pulse.clone()));
     tasks.spawn(until(cancel.clone(), expiry(service.clone())));
     tasks.spawn(until(cancel.clone(), retention(service.clone())));

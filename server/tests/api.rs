@@ -1,5 +1,5 @@
 //! The public API and the process, whole: the server runs in this process on a port of its own, on a fresh database of
-//! either engine, and is asked over HTTP as a script, a browser or a receiver would ask it (CONTRACT §§1, 4, 5, 6).
+//! either engine, and is asked over HTTP as a script, a browser or a receiver would ask it (docs/contract.md §§1, 4, 5, 6).
 //!
 //! PostgreSQL is found at `BERTH_TEST_POSTGRES` (a URL without a database); `off` leaves its tests out.
 //! `BERTH_BLESS=1` writes `docs/openapi.json` anew.

@@ -1,19 +1,20 @@
 //! People, sessions, API tokens.
 
 use crate::Service;
+use crate::db::codec::{get, json, time, to_json};
+use crate::error::{db_problem, is_unique_violation};
 use crate::secrets::{digest, new_token};
-use crate::store::{db_problem, get, is_unique_violation, json, time, to_json};
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use chrono::{DateTime, Duration, Utc};
-use domain::access::{Action, Actor, Role, Scope, may};
 use domain::account::*;
+use domain::authorization::{Action, Actor, Role, Scope, authorize};
 use domain::id::TokenId;
-use domain::problem::Checks;
+use domain::problem::Validator;
 use domain::{Problem, ProblemKind, validation};
+use parking_lot::{Mutex, MutexGuard};
 use sea_orm::{ConnectionTrait as _, QueryResult};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use subtle::ConstantTimeEq as _;
 
 /// How long a session lasts.
@@ -176,7 +177,7 @@ async fn verify(password: String, stored: String) -> bool {
 }
 
 /// A hash of nobody's password: verifying against it takes as long as against a real one.
-const NOBODY: &str =
+const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$YmVydGgtbm9ib2R5LXNhbHQ$0Q7WYV2Uvqc8xHnVvbnQ5o0oYwHn0Zc5p3hq2m4Jk1c";
 
 fn already_set_up() -> Problem {
@@ -184,11 +185,11 @@ fn already_set_up() -> Problem {
 }
 
 fn check_new(input: &UserInput) -> Result<(), Problem> {
-    let mut checks = Checks::new();
-    checks.keep("username", validation::username(&input.username));
-    checks.keep("email", validation::email(&input.email));
-    checks.keep("password", validation::password(&input.password));
-    checks.finish()
+    let mut validator = Validator::new();
+    validator.check("username", validation::username(&input.username));
+    validator.check("email", validation::email(&input.email));
+    validator.check("password", validation::password(&input.password));
+    validator.finish()
 }
 
 impl Service {
@@ -264,7 +265,7 @@ impl Service {
     }
 
     fn failures(&self) -> MutexGuard<'_, Failures> {
-        self.inner.accounts.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.accounts.failures.lock()
     }
 
     /// Logs in. `source` (an address or network) is throttled together with the name, after 10 failures, and by itself, after
@@ -289,7 +290,7 @@ impl Service {
         let row = rows.first();
         let (stored, disabled) = match row {
             Some(row) => (get::<String>(row, "password_hash")?, get::<bool>(row, "disabled")?),
-            None => (NOBODY.to_owned(), false),
+            None => (DUMMY_HASH.to_owned(), false),
         };
         let right = credentials.password.chars().count() <= 200 && verify(credentials.password, stored).await;
         if !right || row.is_none() || disabled {
@@ -309,7 +310,7 @@ impl Service {
             (now + SESSION).timestamp_millis().into(),
         ];
         let sql = "INSERT INTO sessions (token_hash, username, created_at, expires_at) VALUES ($1, $2, $3, $4)";
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         let (_, info) = self.actor_of_session(&token).await?;
         Ok(LoggedIn { info, token })
     }
@@ -320,7 +321,7 @@ impl Service {
     /// When the database does not answer.
     pub async fn log_out(&self, session_token: &str) -> Result<(), Problem> {
         let sql = self.sql("DELETE FROM sessions WHERE token_hash = $1", [digest(session_token).into()]);
-        self.inner.write.execute_raw(sql).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(sql).await.map_err(db_problem)?;
         self.forget_credentials();
         Ok(())
     }
@@ -333,13 +334,13 @@ impl Service {
     fn forget_credentials(&self) {
         // In this order: who read before the change and remembers after the clearing finds another number (see `believe`).
         self.inner.feed.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.inner.accounts.credentials.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.tell_others_to_forget();
+        self.inner.accounts.credentials.lock().clear();
+        self.broadcast_invalidation();
     }
 
     /// `hash` says what kind of credential it is of: a session's token is no API token, nor the reverse.
     fn believed(&self, hash: &str) -> Option<(Actor, SessionInfo)> {
-        let mut believed = self.inner.accounts.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut believed = self.inner.accounts.credentials.lock();
         let generation = self.inner.feed.forgotten.load(Ordering::Relaxed);
         if believed.generation != generation {
             believed.generation = generation;
@@ -354,7 +355,7 @@ impl Service {
 
     /// Remembers what was read at `generation`, unless accounts changed since: it may be of before.
     fn believe(&self, hash: String, generation: u64, actor: &Actor, info: &SessionInfo) {
-        let mut believed = self.inner.accounts.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut believed = self.inner.accounts.credentials.lock();
         if generation != self.credential_generation() {
             return;
         }
@@ -421,7 +422,7 @@ impl Service {
             let sql = "UPDATE api_tokens SET last_used_at = $1 WHERE token_hash = $2";
             let values = [now.timestamp_millis().into(), hash.as_str().into()];
             // A note only: where the database can be read but not written (a full disk), reading goes on.
-            if let Err(error) = self.inner.write.execute_raw(self.sql(sql, values)).await {
+            if let Err(error) = self.inner.context.db.write.execute_raw(self.sql(sql, values)).await {
                 tracing::warn!(%error, "the use of an API token could not be noted");
             }
         }
@@ -436,7 +437,7 @@ impl Service {
     /// # Errors
     /// 403 for others.
     pub async fn list_users(&self, actor: &Actor) -> Result<Vec<User>, Problem> {
-        may(actor, Action::ManageUsers)?;
+        authorize(actor, Action::ManageUsers)?;
         self.rows(format!("SELECT {USER} FROM users ORDER BY username"), []).await?.iter().map(user).collect()
     }
 
@@ -445,7 +446,7 @@ impl Service {
     /// # Errors
     /// 403 for others, 409 when the name is taken, 422 naming the fields at fault.
     pub async fn create_user(&self, actor: &Actor, input: UserInput) -> Result<User, Problem> {
-        may(actor, Action::ManageUsers)?;
+        authorize(actor, Action::ManageUsers)?;
         self.create_user_as_operator(input).await
     }
 
@@ -468,9 +469,9 @@ impl Service {
     }
 
     /// A user, from what is remembered of their credentials where possible: the hot path asks for it each time.
-    pub(crate) async fn user_remembered(&self, username: &str) -> Result<User, Problem> {
+    pub(crate) async fn user_cached(&self, username: &str) -> Result<User, Problem> {
         let known = {
-            let believed = self.inner.accounts.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+            let believed = self.inner.accounts.credentials.lock();
             believed.users.get(username).filter(|(at, _)| at.elapsed() < BELIEVED).map(|(_, user)| user.clone())
         };
         match known {
@@ -487,23 +488,23 @@ impl Service {
     /// passwords.
     pub async fn patch_user(&self, actor: &Actor, username: &str, patch: UserPatch) -> Result<User, Problem> {
         let own = actor.username == username && patch.role.is_none() && patch.disabled.is_none();
-        may(actor, if own { Action::ManageOwnTokens } else { Action::ManageUsers })?;
+        authorize(actor, if own { Action::ManageOwnTokens } else { Action::ManageUsers })?;
         self.user(username).await?;
-        let mut checks = Checks::new();
+        let mut validator = Validator::new();
         if let Some(email) = &patch.email {
-            checks.keep("email", validation::email(email));
+            validator.check("email", validation::email(email));
         }
         if let Some(password) = &patch.password {
-            checks.keep("password", validation::password(password));
+            validator.check("password", validation::password(password));
         }
         let changes_own = patch.password.is_some() && actor.username == username;
         if changes_own && patch.current_password.as_deref().unwrap_or_default().is_empty() {
-            checks.fault("current_password", "Type your current password too.");
+            validator.error("current_password", "Type your current password too.");
         }
         if let Some(key) = patch.ssh_key.as_deref().filter(|key| !key.trim().is_empty()) {
-            checks.keep("ssh_key", validation::ssh_key(key));
+            validator.check("ssh_key", validation::ssh_key(key));
         }
-        checks.finish()?;
+        validator.finish()?;
         if changes_own {
             self.check_present_password(username, patch.current_password.unwrap_or_default()).await?;
         }
@@ -568,7 +569,7 @@ impl Service {
     /// # Errors
     /// 403 when the credential may not manage tokens.
     pub async fn list_tokens(&self, actor: &Actor) -> Result<Vec<ApiToken>, Problem> {
-        may(actor, Action::ManageOwnTokens)?;
+        authorize(actor, Action::ManageOwnTokens)?;
         let sql = "SELECT id, name, scopes, created_at, expires_at, last_used_at FROM api_tokens WHERE username = $1 ORDER BY id DESC";
         self.rows(sql, [actor.username.as_str().into()])
             .await?
@@ -591,7 +592,7 @@ impl Service {
     /// # Errors
     /// 403 when the credential may not manage tokens or lacks the scopes, 422 naming the fields at fault.
     pub async fn create_token(&self, actor: &Actor, mut input: ApiTokenInput) -> Result<NewApiToken, Problem> {
-        may(actor, Action::ManageOwnTokens)?;
+        authorize(actor, Action::ManageOwnTokens)?;
         let wanted = input.scopes.get_or_insert_with(|| actor.scopes.clone());
         // "admin" is everything, so whoever has it may give less.
         let holds = |scope: &Scope| actor.scopes.contains(scope) || actor.scopes.contains(&Scope::Admin);
@@ -609,18 +610,18 @@ impl Service {
     /// # Errors
     /// 404 for an unknown user, 422 naming the fields at fault.
     pub async fn create_token_as_operator(&self, username: &str, input: ApiTokenInput) -> Result<NewApiToken, Problem> {
-        let mut checks = Checks::new();
-        checks.keep("name", validation::name(&input.name));
+        let mut validator = Validator::new();
+        validator.check("name", validation::name(&input.name));
         let mut scopes = input.scopes.unwrap_or_else(|| Scope::ALL.to_vec());
         scopes.sort_unstable();
         scopes.dedup();
         if scopes.is_empty() {
-            checks.fault("scopes", "Choose at least one of read, reserve, admin.");
+            validator.error("scopes", "Choose at least one of read, reserve, admin.");
         }
         if input.expires_at.is_some_and(|until| until <= self.now()) {
-            checks.fault("expires_at", "This time is over. Choose one in the future, or none.");
+            validator.error("expires_at", "This time is over. Choose one in the future, or none.");
         }
-        checks.finish()?;
+        validator.finish()?;
         self.user(username).await?;
         let id = TokenId::from_ulid(self.new_ulid());
         let token = format!("berth_{}", new_token());
@@ -634,7 +635,7 @@ impl Service {
             input.expires_at.map(|until| until.timestamp_millis()).into(),
         ];
         let sql = "INSERT INTO api_tokens (id, username, name, token_hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(NewApiToken { id, name: input.name, token })
     }
 
@@ -643,10 +644,10 @@ impl Service {
     /// # Errors
     /// 404 when one has no such token.
     pub async fn revoke_token(&self, actor: &Actor, id: &TokenId) -> Result<(), Problem> {
-        may(actor, Action::ManageOwnTokens)?;
+        authorize(actor, Action::ManageOwnTokens)?;
         let sql = "DELETE FROM api_tokens WHERE id = $1 AND username = $2";
         let values = [id.as_str().into(), actor.username.as_str().into()];
-        let done = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        let done = self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         if done.rows_affected() == 0 {
             return Err(Problem::not_found("API token"));
         }
@@ -675,7 +676,7 @@ mod tests {
 
     #[test]
     fn checking_nobody_takes_the_work_of_checking_somebody() {
-        let nobody = PasswordHash::new(NOBODY).unwrap();
+        let nobody = PasswordHash::new(DUMMY_HASH).unwrap();
         let salt = SaltString::encode_b64(&[7; 16]).unwrap();
         let somebody = argon2::Argon2::default().hash_password(b"long enough", &salt).unwrap();
         assert_eq!(nobody.algorithm, somebody.algorithm);

@@ -1,19 +1,22 @@
 //! Resource types, resources, and who may book what.
 
 use crate::Service;
-use crate::store::{cursor, db_problem, get, is_foreign_key_violation, is_unique_violation, json, time, to_json};
-use domain::access::{Action, Actor, Role, may};
+use crate::db::codec::{get, json, time, to_json};
+use crate::error::{db_problem, is_foreign_key_violation, is_unique_violation};
+use crate::pagination::{self as cursor, page_of};
+use domain::authorization::{Action, Actor, Role, authorize};
+use domain::change::{Change, Severity};
 use domain::event::{AccessRequestBody, EventBody, EventType};
 use domain::id::{AccessRequestId, EventId, ResourceId};
-use domain::live::{Change, Severity};
-use domain::page::{Page, PageQuery};
-use domain::problem::Checks;
+use domain::pagination::{Page, PageQuery};
+use domain::problem::Validator;
 use domain::resource::*;
 use domain::{Problem, validation};
+use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait as _, QueryResult};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The colour of a type that names none.
@@ -34,7 +37,7 @@ pub(crate) struct Bookable {
 /// Resources and when they were read.
 type Resources = HashMap<ResourceId, (Instant, Arc<Bookable>)>;
 
-/// Remembered resources, as of one generation of [`crate::live::Feed`]'s `forgotten`.
+/// Remembered resources, as of one generation of [`crate::change_feed::Feed`]'s `forgotten`.
 #[derive(Default)]
 pub(crate) struct Memory {
     resources: Mutex<(u64, Resources)>,
@@ -91,24 +94,16 @@ fn access_request(row: &QueryResult) -> Result<AccessRequest, Problem> {
     })
 }
 
-/// A page out of one row more than asked for.
-pub(crate) fn page_of<T>(mut items: Vec<T>, limit: u64, key: impl Fn(&T) -> String) -> Page<T> {
-    let more = items.len() as u64 > limit;
-    items.truncate(limit as usize);
-    let next_cursor = if more { items.last().map(|last| cursor::write(&key(last))) } else { None };
-    Page { items, next_cursor }
-}
-
 impl Service {
     fn forget_resources(&self) {
-        self.inner.catalogue.resources.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
-        self.tell_others_to_forget();
+        self.inner.catalogue.resources.lock().1.clear();
+        self.broadcast_invalidation();
     }
 
     /// A resource with its type's schema, remembered for a moment.
     pub(crate) async fn bookable(&self, id: ResourceId) -> Result<Option<Arc<Bookable>>, Problem> {
         {
-            let mut memory = self.inner.catalogue.resources.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = self.inner.catalogue.resources.lock();
             let generation = self.inner.feed.forgotten.load(Ordering::Relaxed);
             if memory.0 != generation {
                 *memory = (generation, HashMap::new());
@@ -131,7 +126,7 @@ impl Service {
             // Stored schemas were checked; one that can no longer be read asks for nothing.
             schema: Arc::new(ConfigSchema::parse(&schema).unwrap_or_default()),
         });
-        let mut memory = self.inner.catalogue.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.inner.catalogue.resources.lock();
         memory.1.insert(id, (Instant::now(), found.clone()));
         Ok(Some(found))
     }
@@ -147,9 +142,9 @@ impl Service {
     /// # Errors
     /// 422 for a bad page.
     pub async fn list_types(&self, actor: &Actor, page: &PageQuery) -> Result<Page<ResourceType>, Problem> {
-        may(actor, Action::ReadCatalogue)?;
+        authorize(actor, Action::ReadCatalogue)?;
         let limit = page.limit()?;
-        let after = cursor::read(page.cursor.as_deref())?.unwrap_or_default();
+        let after = cursor::decode_cursor(page.cursor.as_deref())?.unwrap_or_default();
         let rows = self
             .rows(
                 format!("{TYPE} WHERE t.slug > $1 ORDER BY t.slug LIMIT $2"),
@@ -165,7 +160,7 @@ impl Service {
     /// # Errors
     /// 404.
     pub async fn get_type(&self, actor: &Actor, slug: &str) -> Result<ResourceType, Problem> {
-        may(actor, Action::ReadCatalogue)?;
+        authorize(actor, Action::ReadCatalogue)?;
         let rows = self.rows(format!("{TYPE} WHERE t.slug = $1"), [slug.into()]).await?;
         rows.first().map(resource_type).unwrap_or_else(|| Err(Problem::not_found("resource type")))
     }
@@ -175,7 +170,7 @@ impl Service {
     /// # Errors
     /// 409 when the slug is taken, 422 naming the fields at fault.
     pub async fn create_type(&self, actor: &Actor, input: ResourceTypeInput) -> Result<ResourceType, Problem> {
-        may(actor, Action::WriteCatalogue)?;
+        authorize(actor, Action::WriteCatalogue)?;
         check_type(&input)?;
         let schema = input.config_schema.filter(|s| !s.is_null()).unwrap_or_else(|| serde_json::json!({}));
         let values = [
@@ -187,7 +182,7 @@ impl Service {
         ];
         let sql =
             "INSERT INTO resource_types (slug, name, color, config_schema, created_at) VALUES ($1, $2, $3, $4, $5)";
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(|error| {
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(|error| {
             if is_unique_violation(&error) {
                 Problem::conflict(format!("There is already a resource type with the slug {}.", input.slug))
             } else {
@@ -207,7 +202,7 @@ impl Service {
         slug: &str,
         patch: ResourceTypePatch,
     ) -> Result<ResourceType, Problem> {
-        may(actor, Action::WriteCatalogue)?;
+        authorize(actor, Action::WriteCatalogue)?;
         let before = self.get_type(actor, slug).await?;
         let input = ResourceTypeInput {
             slug: slug.to_owned(),
@@ -223,7 +218,7 @@ impl Service {
             slug.into(),
         ];
         let sql = "UPDATE resource_types SET name = $1, color = $2, config_schema = $3 WHERE slug = $4";
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         self.forget_resources();
         self.get_type(actor, slug).await
     }
@@ -233,12 +228,14 @@ impl Service {
     /// # Errors
     /// 404; 409 while resources or webhooks use it.
     pub async fn delete_type(&self, actor: &Actor, slug: &str) -> Result<(), Problem> {
-        may(actor, Action::WriteCatalogue)?;
+        authorize(actor, Action::WriteCatalogue)?;
         self.get_type(actor, slug).await?;
         let sql = "DELETE FROM resource_types WHERE slug = $1 AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.resource_type = $1) AND NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.resource_type = $1 AND w.deleted_at IS NULL)";
         let used = || Problem::conflict("Resources or webhooks use this type. Delete those first.");
         let done = self
             .inner
+            .context
+            .db
             .write
             .execute_raw(self.sql(sql, [slug.into()]))
             .await
@@ -260,9 +257,9 @@ impl Service {
         resource_type: Option<&str>,
         page: &PageQuery,
     ) -> Result<Page<Resource>, Problem> {
-        may(actor, Action::ReadCatalogue)?;
+        authorize(actor, Action::ReadCatalogue)?;
         let limit = page.limit()?;
-        let after = cursor::read_number(page.cursor.as_deref())?.unwrap_or(0);
+        let after = cursor::decode_number_cursor(page.cursor.as_deref())?.unwrap_or(0);
         let mut sql = format!("{RESOURCE} WHERE r.id > $2");
         let mut values = vec![actor.username.as_str().into(), after.into(), (limit as i64 + 1).into()];
         if let Some(slug) = resource_type {
@@ -279,7 +276,7 @@ impl Service {
     /// # Errors
     /// 404.
     pub async fn get_resource(&self, actor: &Actor, id: ResourceId) -> Result<Resource, Problem> {
-        may(actor, Action::ReadCatalogue)?;
+        authorize(actor, Action::ReadCatalogue)?;
         let rows =
             self.rows(format!("{RESOURCE} WHERE r.id = $2"), [actor.username.as_str().into(), id.into()]).await?;
         rows.first().map(|row| resource(row, actor)).unwrap_or_else(|| Err(Problem::not_found("resource")))
@@ -290,7 +287,7 @@ impl Service {
     /// # Errors
     /// 422 when the type is unknown or fields are at fault, 409 when the name is taken within the type.
     pub async fn create_resource(&self, actor: &Actor, input: ResourceInput) -> Result<Resource, Problem> {
-        may(actor, Action::WriteCatalogue)?;
+        authorize(actor, Action::WriteCatalogue)?;
         check_resource(&input)?;
         let values = [
             input.name.as_str().into(),
@@ -301,7 +298,7 @@ impl Service {
             self.now().timestamp_millis().into(),
         ];
         let sql = "INSERT INTO resources (name, resource_type, location, specs, status, created_at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
-        let row = self.inner.write.query_one_raw(self.sql(sql, values)).await.map_err(|error| {
+        let row = self.inner.context.db.write.query_one_raw(self.sql(sql, values)).await.map_err(|error| {
             if is_unique_violation(&error) {
                 Problem::conflict(format!("There is already a {} named {}.", input.resource_type, input.name))
             } else if is_foreign_key_violation(&error) {
@@ -327,7 +324,7 @@ impl Service {
         id: ResourceId,
         patch: ResourcePatch,
     ) -> Result<Resource, Problem> {
-        may(actor, Action::WriteCatalogue)?;
+        authorize(actor, Action::WriteCatalogue)?;
         let before = self.get_resource(actor, id).await?;
         let input = ResourceInput {
             name: patch.name.unwrap_or(before.name),
@@ -345,7 +342,7 @@ impl Service {
             id.into(),
         ];
         let sql = "UPDATE resources SET name = $1, location = $2, specs = $3, status = $4 WHERE id = $5";
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(|error| {
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(|error| {
             if is_unique_violation(&error) {
                 Problem::conflict(format!("There is already a {} named {}.", input.resource_type, input.name))
             } else {
@@ -361,7 +358,7 @@ impl Service {
     /// # Errors
     /// 404; 409 while reservations, past ones too, name it (put it in maintenance instead).
     pub async fn delete_resource(&self, actor: &Actor, id: ResourceId) -> Result<(), Problem> {
-        may(actor, Action::WriteCatalogue)?;
+        authorize(actor, Action::WriteCatalogue)?;
         self.get_resource(actor, id).await?;
         let sql = "DELETE FROM resources WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM reservations v WHERE v.resource_id = $1)";
         let named = || {
@@ -371,6 +368,8 @@ impl Service {
         };
         let done = self
             .inner
+            .context
+            .db
             .write
             .execute_raw(self.sql(sql, [id.into()]))
             .await
@@ -387,13 +386,13 @@ impl Service {
     /// # Errors
     /// 404 unknown resource; 409 when it is bookable already, in maintenance, or a request is pending; 422 for the reason.
     pub async fn request_access(&self, actor: &Actor, input: AccessRequestInput) -> Result<AccessRequest, Problem> {
-        may(actor, Action::RequestAccess)?;
-        let mut checks = Checks::new();
+        authorize(actor, Action::RequestAccess)?;
+        let mut validator = Validator::new();
         if input.reason.trim().is_empty() {
-            checks.fault("reason", "Say in a sentence why you need it.");
+            validator.error("reason", "Say in a sentence why you need it.");
         }
-        checks.keep("reason", validation::text(&input.reason, 1_000));
-        checks.finish()?;
+        validator.check("reason", validation::text(&input.reason, 1_000));
+        validator.finish()?;
         let wanted = self.get_resource(actor, input.resource_id).await?;
         if wanted.bookable {
             return Err(Problem::conflict("You may reserve this resource already."));
@@ -459,11 +458,11 @@ impl Service {
         status: Option<AccessStatus>,
         page: &PageQuery,
     ) -> Result<Page<AccessRequest>, Problem> {
-        may(actor, Action::ReadCatalogue)?;
+        authorize(actor, Action::ReadCatalogue)?;
         let limit = page.limit()?;
         let mut sql = format!("{ACCESS_REQUEST} WHERE 1 = 1");
         let mut values: Vec<sea_orm::Value> = vec![(limit as i64 + 1).into()];
-        if let Some(before) = cursor::read(page.cursor.as_deref())? {
+        if let Some(before) = cursor::decode_cursor(page.cursor.as_deref())? {
             values.push(before.into());
             sql.push_str(&format!(" AND a.id < ${}", values.len()));
         }
@@ -491,7 +490,7 @@ impl Service {
         id: &AccessRequestId,
         approve: bool,
     ) -> Result<AccessRequest, Problem> {
-        may(actor, Action::DecideAccess)?;
+        authorize(actor, Action::DecideAccess)?;
         let before = self.access_request(id).await?;
         let status = if approve { AccessStatus::Approved } else { AccessStatus::Denied };
         let tx = self.write_tx().await?;

@@ -1,18 +1,20 @@
 //! The delivery log.
 
 use crate::Service;
-use crate::catalogue::page_of;
-use crate::outbox::{AT_ONCE, INTO_OUTBOX, Rows, Webhooks};
-use crate::store::{cursor, db_problem, get, json, time};
+use crate::db::codec::{get, json, time};
+use crate::error::db_problem;
+use crate::outbox::{BulkValues, INSERT_OUTBOX, MAX_ROWS, WebhookSet};
+use crate::pagination::page_of;
+use crate::pagination::{self as cursor};
 use chrono::{DateTime, Utc};
 use delivery::Transcript;
 use domain::Problem;
-use domain::access::{Action, Actor, may};
-use domain::delivery_log::*;
+use domain::authorization::{Action, Actor, authorize};
+use domain::change::Change;
+use domain::delivery::*;
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, ReservationId, WebhookId};
-use domain::live::Change;
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
 /// Deliveries that one replay makes at most.
@@ -77,10 +79,12 @@ fn recorded(row: &QueryResult, delivery: &DeliveryId) -> Result<Attempt, Problem
     let attempt = get::<i32>(row, "attempt")? as u32;
     let status_code = get::<Option<i32>>(row, "status_code")?.map(|code| code as u16);
     let started_at = time(get(row, "started_at")?);
-    Transcript::stored(record).shown(delivery.clone(), attempt, started_at, outcome, status_code).ok_or_else(|| {
-        tracing::error!(%delivery, "the record of an attempt cannot be read");
-        Problem::internal()
-    })
+    Transcript::stored(record).to_attempt(delivery.clone(), attempt, started_at, outcome, status_code).ok_or_else(
+        || {
+            tracing::error!(%delivery, "the record of an attempt cannot be read");
+            Problem::internal()
+        },
+    )
 }
 
 /// The conditions of a filter, with their values appended.
@@ -129,7 +133,7 @@ impl Service {
         filter: &DeliveryFilter,
         page: &PageQuery,
     ) -> Result<Page<DeliverySummary>, Problem> {
-        may(actor, Action::ReadWebhooks)?;
+        authorize(actor, Action::ReadWebhooks)?;
         let limit = page.limit()?;
         let mut values: Vec<Value> = vec![(limit as i64 + 1).into()];
         // What is open is found by the queue, not by looking through the log for it. SQLite keeps to the order of a CROSS JOIN.
@@ -139,7 +143,7 @@ impl Service {
             format!("FROM outbox o {join} deliveries d ON d.seq = o.seq {join} webhooks w ON w.id = d.webhook_id");
         let (from, seq) = if open { (queue.as_str(), "o.seq") } else { (LOG, "d.seq") };
         let mut sql = format!("{COLUMNS} {from} {SUCCESS} WHERE 1 = 1{}", conditions(filter, &mut values));
-        if let Some(before) = cursor::read_number(page.cursor.as_deref())? {
+        if let Some(before) = cursor::decode_number_cursor(page.cursor.as_deref())? {
             values.push(before.into());
             sql.push_str(&format!(" AND {seq} < ${}", values.len()));
         }
@@ -157,7 +161,7 @@ impl Service {
 
     /// Announces what was cancelled for a webhook at `now`; the latest of them, for a screen shows no more.
     pub(crate) async fn announce_cancelled(&self, webhook: WebhookId, now: i64) {
-        if !self.has_audience() {
+        if !self.has_subscribers() {
             return;
         }
         let sql = format!(
@@ -175,7 +179,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404.
     pub async fn get_delivery(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliveryDetail, Problem> {
-        may(actor, Action::ReadWebhooks)?;
+        authorize(actor, Action::ReadWebhooks)?;
         let rows = self
             .rows(
                 format!("{} {LOG} {SUCCESS} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, d.body,", 1)),
@@ -200,7 +204,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404, 409 while the old one is unfinished, was a test, or its webhook is deleted.
     pub async fn redeliver(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliverySummary, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         let rows = self
             .rows(
                 format!("{} {LOG} {SUCCESS} WHERE d.id = $1", COLUMNS.replacen("d.seq,", "d.seq, w.deleted_at,", 1)),
@@ -232,20 +236,22 @@ impl Service {
         let at = self.now().timestamp_millis();
         let tx = self.write_tx().await?;
         let mut made = 0;
-        for some in ids.chunks(AT_ONCE) {
+        for some in ids.chunks(MAX_ROWS) {
             let new = || {
-                Rows::default().texts("n", some.iter().map(|(_, new)| new.as_str())).ints("at", some.iter().map(|_| at))
+                BulkValues::default()
+                    .text_column("n", some.iter().map(|(_, new)| new.as_str()))
+                    .int_column("at", some.iter().map(|_| at))
             };
-            let (source, values) = self.source(new().texts("o", some.iter().map(|(old, _)| old.as_str())));
+            let (source, values) = self.bulk_source(new().text_column("o", some.iter().map(|(old, _)| old.as_str())));
             let sql = format!(
                 "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, created_at, updated_at, redelivery_of)
                  SELECT r.n, d.event_id, d.event_type, d.webhook_id, d.ordering_key, d.reservation_id, d.body, 'pending', d.test, 0, d.max_attempts, r.at, r.at, d.id
                  FROM {source} JOIN deliveries d ON d.id = r.o JOIN webhooks w ON w.id = d.webhook_id WHERE w.deleted_at IS NULL ORDER BY d.seq"
             );
             made += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
-            let (source, values) = self.source(new());
+            let (source, values) = self.bulk_source(new());
             let sql = format!(
-                "{INTO_OUTBOX} SELECT d.seq, d.webhook_id, d.ordering_key, r.at, 0, NULL, NULL, r.at, false FROM {source} JOIN deliveries d ON d.id = r.n WHERE true"
+                "{INSERT_OUTBOX} SELECT d.seq, d.webhook_id, d.ordering_key, r.at, 0, NULL, NULL, r.at, false FROM {source} JOIN deliveries d ON d.id = r.n WHERE true"
             );
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
@@ -258,7 +264,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 422 for a status of unfinished deliveries.
     pub async fn replay(&self, actor: &Actor, input: &ReplayInput) -> Result<ReplayResult, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         let mut filter = input.filter.clone();
         let status = *filter.status.get_or_insert(DeliveryStatus::Failed);
         if !status.is_final() {
@@ -287,7 +293,7 @@ impl Service {
             ids.push((DeliveryId(get(row, "id")?), DeliveryId::from_ulid(self.new_ulid())));
         }
         let redelivered = self.deliver_again(&ids).await?;
-        self.wake_dispatchers(Webhooks::All);
+        self.wake_dispatchers(WebhookSet::All);
         Ok(ReplayResult { matched, redelivered })
     }
 }

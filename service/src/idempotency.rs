@@ -1,9 +1,10 @@
-//! `Idempotency-Key` on creating POSTs (CONTRACT §6): kept 24 h per person.
+//! `Idempotency-Key` on creating POSTs (docs/contract.md §6): kept 24 h per person.
 
 use crate::Service;
-use crate::store::{db_problem, get, is_unique_violation};
+use crate::db::codec::get;
+use crate::error::{db_problem, is_unique_violation};
 use domain::Problem;
-use domain::access::Actor;
+use domain::authorization::Actor;
 use sea_orm::ConnectionTrait as _;
 
 /// A first request that has not answered for this long died; its key is free again.
@@ -31,10 +32,10 @@ impl Service {
         let sql = "DELETE FROM idempotency_keys WHERE username = $1 AND key = $2 AND (created_at < $3 OR (status IS NULL AND created_at < $4))";
         let values =
             [actor.username.as_str().into(), key.into(), (now - 86_400_000).into(), (now - ABANDONED_MS).into()];
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         let sql = "INSERT INTO idempotency_keys (username, key, fingerprint, created_at) VALUES ($1, $2, $3, $4)";
         let values = [actor.username.as_str().into(), key.into(), fingerprint.into(), now.into()];
-        match self.inner.write.execute_raw(self.sql(sql, values)).await {
+        match self.inner.context.db.write.execute_raw(self.sql(sql, values)).await {
             Ok(_) => return Ok(Idempotent::New),
             Err(error) if is_unique_violation(&error) => {}
             Err(error) => return Err(db_problem(error)),
@@ -67,7 +68,7 @@ impl Service {
         let sql = "UPDATE idempotency_keys SET status = $1, body = $2 WHERE username = $3 AND key = $4";
         let body = self.inner.cipher.encrypt("idempotency", body)?;
         let values = [i32::from(status).into(), body.into(), actor.username.as_str().into(), key.into()];
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
     }
 
@@ -78,7 +79,7 @@ impl Service {
     pub async fn idempotency_abandon(&self, actor: &Actor, key: &str) -> Result<(), Problem> {
         let sql = "DELETE FROM idempotency_keys WHERE username = $1 AND key = $2 AND status IS NULL";
         let values = [actor.username.as_str().into(), key.into()];
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
     }
 }

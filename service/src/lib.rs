@@ -1,21 +1,27 @@
 //! The use cases of Berth and their persistence: transaction → domain rule → rows → outbox row.
 //!
-//! One [`Service`] per process. Every use case takes the [`domain::access::Actor`] who asks and checks
-//! [`domain::access::may`] first. Rows are private to this crate; only domain types leave it.
+//! One [`Service`] per process. Every use case takes the [`domain::authorization::Actor`] who asks and checks
+//! [`domain::authorization::authorize`] first. Rows are private to this crate; only domain types leave it.
 
 pub mod accounts;
 pub mod catalogue;
+pub mod change_feed;
 pub mod clock;
+mod context;
+mod db;
 pub mod deliveries;
+mod error;
 pub mod idempotency;
-pub mod live;
 pub mod maintenance;
 pub mod notifications;
 pub mod outbox;
+mod pagination;
 pub mod reservations;
 pub mod secrets;
-mod store;
+mod service;
 pub mod webhooks;
 
 pub use clock::{Clock, SystemClock};
-pub use store::{Connections, OpenError, Service, Settings, connect};
+pub use db::connect::{Database, connect};
+pub use error::{Error, OpenError, Result};
+pub use service::{Service, Settings};

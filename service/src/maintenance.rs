@@ -1,7 +1,8 @@
 //! Retention and back-ups.
 
 use crate::Service;
-use crate::store::{db_problem, get};
+use crate::db::codec::get;
+use crate::error::db_problem;
 use domain::{Problem, ProblemKind};
 use sea_orm::{ConnectionTrait as _, Value};
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ impl Service {
     /// When the database does not answer.
     pub async fn retention_batch(&self) -> Result<u64, Problem> {
         let now = self.now().timestamp_millis();
-        let until = now - i64::from(self.inner.settings.retention_days) * 86_400_000;
+        let until = now - i64::from(self.inner.context.settings.retention_days) * 86_400_000;
         let seqs = self.past_retention(until).await?;
         let tx = self.write_tx().await?;
         let mut gone = 0;
@@ -55,7 +56,7 @@ impl Service {
         // In order of seq, which is about that of creation: the oldest rows are the first of the primary key. What was made long ago
         // may have ended lately, after a pause: that stays, and is passed over by the next batch. A success ended with its last attempt.
         let sql = "SELECT d.seq, d.created_at, COALESCE(d.ended_at, (SELECT MAX(a.started_at) FROM attempts a WHERE a.delivery_seq = d.seq), d.updated_at) AS ended_at FROM deliveries d WHERE d.seq > $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = d.seq) ORDER BY d.seq LIMIT $2";
-        let passed = &self.inner.retention_passed;
+        let passed = &self.inner.retention_cursor;
         loop {
             let mut after = passed.load(Ordering::Relaxed);
             let rows = self.rows(sql, [after.into(), BATCH.into()]).await?;
@@ -110,7 +111,7 @@ impl Service {
             _ => failed(&error),
         })?;
         let sql = self.sql("VACUUM INTO $1", [file.to_string_lossy().into_owned().into()]);
-        if let Err(error) = self.inner.read.execute_raw(sql).await {
+        if let Err(error) = self.inner.context.db.read.execute_raw(sql).await {
             let _ = std::fs::remove_file(file);
             return Err(failed(&error));
         }

@@ -1,10 +1,11 @@
 //! Messages to people.
 
 use crate::Service;
-use crate::store::{db_problem, get, time};
+use crate::db::codec::{get, time};
+use crate::error::db_problem;
 use domain::Problem;
-use domain::access::{Actor, Role};
-use domain::live::{Notification, Severity};
+use domain::authorization::{Actor, Role};
+use domain::change::{Notification, Severity};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 fn severity(name: &str) -> Severity {
@@ -78,7 +79,7 @@ impl Service {
             .collect()
     }
 
-    /// Marks everything up to `id` read.
+    /// ScanCursors everything up to `id` read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -86,7 +87,7 @@ impl Service {
         let sql = "UPDATE notifications SET read = $1 WHERE id <= $2 AND NOT read AND (username = $3 OR (username IS NULL AND $4))";
         let values =
             [true.into(), id.into(), actor.username.as_str().into(), (actor.role == Role::Administrator).into()];
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(())
     }
 }

@@ -6,43 +6,44 @@
 //! is durable before anything is sent, and a crash leaves a lease that lapses.
 
 mod claim;
+mod clock_skew;
 mod config;
-mod jumps;
 mod leases;
-mod marks;
+mod limits;
 mod record;
-mod rows;
-mod slots;
+mod scan_cursor;
 mod wake;
 
+pub(crate) use crate::db::bulk::{AttemptRow, BulkValues, MAX_ROWS, OnConflict};
 pub use claim::Claim;
 pub(crate) use config::Configs;
 pub use config::WebhookConfig;
+pub use limits::{ConcurrencyLimits, Permit};
 pub use record::Recorded;
-pub(crate) use rows::{AT_ONCE, AttemptRow, Rows, Taken};
-pub use slots::{Permit, Slots};
-pub use wake::{Wake, Webhooks};
+pub use wake::{Wake, WebhookSet};
 
 use crate::Service;
-use crate::store::{db_problem, get, to_json};
+use crate::db::codec::{get, to_json};
+use crate::error::db_problem;
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::delivery_log::{DeliveryStatus, DeliverySummary, Diagnosis, DiagnosisCode, Outcome};
+use domain::change::Change;
+use domain::delivery::{DeliveryStatus, DeliverySummary, Diagnosis, DiagnosisCode, Outcome};
 use domain::event::EventBody;
 use domain::id::{DeliveryId, WebhookId};
-use domain::live::Change;
 use domain::webhook::WebhookState;
+use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 /// Writes an open delivery's place into the queue, from a source `r`.
-pub(crate) const INTO_OUTBOX: &str =
+pub(crate) const INSERT_OUTBOX: &str =
     "INSERT INTO outbox (seq, webhook_id, ordering_key, due_at, attempts, lease_owner, lease_until, updated_at, fresh)";
 /// An entry `o` of the queue that waits; others are leased.
-const WAITING: &str = "o.lease_owner IS NULL";
+const UNLEASED: &str = "o.lease_owner IS NULL";
 
 /// Why a deleted webhook's deliveries were cancelled.
 pub(crate) const DELETED: &str = "The service was not told: its webhook was deleted.";
@@ -52,9 +53,9 @@ pub(crate) const DELETED: &str = "The service was not told: its webhook was dele
 pub(crate) struct Outbox {
     pub(crate) wake: Arc<Wake>,
     pub(crate) configs: Mutex<Option<Arc<Configs>>>,
-    pub(crate) slots: Arc<Slots>,
-    marks: marks::Marks,
-    lane: Mutex<Option<Lane>>,
+    pub(crate) limits: Arc<ConcurrencyLimits>,
+    cursors: scan_cursor::ScanCursors,
+    lane: Mutex<Option<FastPath>>,
     /// How many claims were made.
     claims: AtomicUsize,
     /// Whose turn it is to be first in a claim.
@@ -65,9 +66,9 @@ pub(crate) struct Outbox {
 
 /// The direct lane into this process's dispatcher.
 #[derive(Clone)]
-struct Lane {
+struct FastPath {
     owner: Arc<str>,
-    sender: mpsc::UnboundedSender<Vec<Claimed>>,
+    sender: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
 }
 
 /// The right to send a delivery and to record what came of it. No two claims have the same token, so that a result whose
@@ -81,11 +82,11 @@ pub struct Lease {
 }
 
 /// A claimed delivery, ready to be sent.
-pub struct Claimed {
+pub struct ClaimedDelivery {
     /// Its lease.
     pub lease: Lease,
     /// What `delivery::Sender` needs.
-    pub job: delivery::Job,
+    pub job: delivery::DeliveryRequest,
     config: Arc<WebhookConfig>,
     ordering_key: String,
     reservation_id: Option<String>,
@@ -95,7 +96,7 @@ pub struct Claimed {
     permit: Permit,
 }
 
-impl Claimed {
+impl ClaimedDelivery {
     /// The webhook.
     pub fn webhook_id(&self) -> WebhookId {
         self.config.id
@@ -125,8 +126,8 @@ impl Claimed {
 }
 
 /// A finished attempt, to be recorded.
-pub struct Finished {
-    claim: Claimed,
+pub struct AttemptResult {
+    claim: ClaimedDelivery,
     outcome: Outcome,
     diagnosis: Diagnosis,
     /// What becomes of the delivery, and when it is tried again, if it is.
@@ -138,13 +139,13 @@ pub struct Finished {
     ended: DateTime<Utc>,
 }
 
-impl Finished {
+impl AttemptResult {
     /// Joins a claim with what came of it; the webhook has room for another request from here on.
-    pub fn new(mut claim: Claimed, mut attempted: delivery::Attempted, ended: DateTime<Utc>) -> Self {
+    pub fn new(mut claim: ClaimedDelivery, mut attempted: delivery::AttemptOutcome, ended: DateTime<Utc>) -> Self {
         use rand::Rng as _;
         claim.permit.end_request(attempted.status_code.is_some());
         let record = std::mem::take(&mut attempted.transcript);
-        let delivery::Attempted { outcome, retry_after, .. } = attempted;
+        let delivery::AttemptOutcome { outcome, retry_after, .. } = attempted;
         let (status, due) = if outcome == Outcome::Succeeded {
             (DeliveryStatus::Succeeded, None)
         } else {
@@ -155,7 +156,7 @@ impl Finished {
             }
         };
         let row = AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &attempted, record);
-        let delivery::Attempted { diagnosis, answer, .. } = attempted;
+        let delivery::AttemptOutcome { diagnosis, answer, .. } = attempted;
         Self { claim, outcome, diagnosis, status, due, answer, row, ended }
     }
 
@@ -165,7 +166,7 @@ impl Finished {
     }
 
     /// Whether nobody but its own delivery's next attempt, a second away or more, waits for its being recorded.
-    pub fn is_to_be_retried(&self) -> bool {
+    pub fn is_retry(&self) -> bool {
         self.due.is_some()
     }
 
@@ -175,7 +176,7 @@ impl Finished {
     }
 
     /// Drops what the receiver said, for a database that will not take it; whether it succeeded stays.
-    pub fn forget_what_was_said(&mut self) {
+    pub fn drop_response(&mut self) {
         self.diagnosis.message = "What the receiver answered could not be kept.".into();
         self.answer = bytes::Bytes::new();
         self.row.forget_response(&self.diagnosis);
@@ -186,9 +187,9 @@ impl Finished {
 #[must_use = "publish after the commit"]
 pub(crate) struct Enqueued {
     summaries: Vec<DeliverySummary>,
-    direct: Vec<Claimed>,
+    direct: Vec<ClaimedDelivery>,
     /// Whose have to be claimed.
-    waiting: Webhooks,
+    waiting: WebhookSet,
     /// Whether a webhook whose word drives provisioning will be told.
     pub(crate) tells_provisioner: bool,
 }
@@ -225,19 +226,19 @@ impl Service {
     /// When the database does not answer.
     pub async fn queue(&self) -> Result<Queue, Problem> {
         let sql = format!(
-            "SELECT (SELECT COUNT(*) FROM (SELECT 1 AS one FROM outbox o WHERE {WAITING} LIMIT 100000) q) AS waiting,
-                    (SELECT MIN((SELECT o.due_at FROM outbox o WHERE o.webhook_id = w.id AND {WAITING} ORDER BY o.due_at, o.seq LIMIT 1)) FROM webhooks w WHERE w.state = 'enabled' AND w.deleted_at IS NULL) AS due_at"
+            "SELECT (SELECT COUNT(*) FROM (SELECT 1 AS one FROM outbox o WHERE {UNLEASED} LIMIT 100000) q) AS waiting,
+                    (SELECT MIN((SELECT o.due_at FROM outbox o WHERE o.webhook_id = w.id AND {UNLEASED} ORDER BY o.due_at, o.seq LIMIT 1)) FROM webhooks w WHERE w.state = 'enabled' AND w.deleted_at IS NULL) AS due_at"
         );
         let rows = self.rows(sql, []).await?;
         let row = rows.first().ok_or_else(Problem::internal)?;
-        let due = get::<Option<i64>>(row, "due_at")?.map(crate::store::time);
+        let due = get::<Option<i64>>(row, "due_at")?.map(crate::db::codec::time);
         let lag = due.and_then(|due| (self.now() - due).to_std().ok()).unwrap_or_default();
         Ok(Queue { waiting: get::<i64>(row, "waiting")?.unsigned_abs(), lag })
     }
 
     /// The lease of a claim: longer than an exchange can take, so that a living process never loses it.
     fn lease(&self) -> Duration {
-        Duration::from_std(self.inner.settings.delivery_timeout).unwrap_or(Duration::seconds(30))
+        Duration::from_std(self.inner.context.settings.delivery_timeout).unwrap_or(Duration::seconds(30))
             + Duration::seconds(15)
     }
 
@@ -252,20 +253,20 @@ impl Service {
     }
 
     /// Opens the direct lane for a dispatcher of this process; it closes when the receiver is dropped.
-    pub fn open_lane(&self, owner: &str) -> mpsc::UnboundedReceiver<Vec<Claimed>> {
+    pub fn open_fast_path(&self, owner: &str) -> mpsc::UnboundedReceiver<Vec<ClaimedDelivery>> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let lane = Lane { owner: owner.into(), sender };
-        *self.inner.outbox.lane.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane);
+        let lane = FastPath { owner: owner.into(), sender };
+        *self.inner.outbox.lane.lock() = Some(lane);
         receiver
     }
 
     /// Closes the direct lane: from now on events wait for a claim.
-    pub fn close_lane(&self) {
-        *self.inner.outbox.lane.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub fn close_fast_path(&self) {
+        *self.inner.outbox.lane.lock() = None;
     }
 
-    fn lane(&self) -> Option<Lane> {
-        let mut lane = self.inner.outbox.lane.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lane(&self) -> Option<FastPath> {
+        let mut lane = self.inner.outbox.lane.lock();
         if lane.as_ref().is_some_and(|lane| lane.sender.is_closed()) {
             *lane = None;
         }
@@ -293,7 +294,7 @@ impl Service {
                 let text = to_json(&event)?;
                 let permit = match &lane {
                     Some(_) if config.state == WebhookState::Enabled => {
-                        self.inner.outbox.slots.try_take(config, now, false)
+                        self.inner.outbox.limits.try_take(config, now, false)
                     }
                     _ => None,
                 };
@@ -301,16 +302,20 @@ impl Service {
                 pending.push(Pending { id, event, key, reservation, body: text, permit, config: config.clone() });
             }
         }
-        let mut enqueued =
-            Enqueued { summaries: Vec::new(), direct: Vec::new(), waiting: Webhooks::none(), tells_provisioner: false };
+        let mut enqueued = Enqueued {
+            summaries: Vec::new(),
+            direct: Vec::new(),
+            waiting: WebhookSet::empty(),
+            tells_provisioner: false,
+        };
         if pending.is_empty() {
             return Ok(enqueued);
         }
         let mut seqs = HashMap::with_capacity(pending.len());
-        for some in pending.chunks(AT_ONCE) {
+        for some in pending.chunks(MAX_ROWS) {
             seqs.extend(self.insert_deliveries(tx, some, token.as_deref().unwrap_or_default(), fresh, now).await?);
         }
-        let audience = self.has_audience();
+        let audience = self.has_subscribers();
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
         for Pending { id, event, key, reservation, body, permit, config } in pending {
             let event_type = event.event_type();
@@ -337,9 +342,9 @@ impl Service {
                 });
             }
             match (permit, &token) {
-                (Some(permit), Some(token)) => enqueued.direct.push(Claimed {
+                (Some(permit), Some(token)) => enqueued.direct.push(ClaimedDelivery {
                     lease: Lease { seq: seqs.get(id.as_str()).copied().unwrap_or_default(), token: token.clone() },
-                    job: delivery::Job {
+                    job: delivery::DeliveryRequest {
                         target: config.target(now),
                         url: config.url(event_type),
                         delivery_id: id,
@@ -356,13 +361,13 @@ impl Service {
                     redelivery_of: None,
                     permit,
                 }),
-                _ => enqueued.waiting.add(config.id.into()),
+                _ => enqueued.waiting.union(config.id.into()),
             }
         }
         Ok(enqueued)
     }
 
-    /// Writes deliveries, at most [`AT_ONCE`], and their places in the queue, those with a permit as claimed under `token`.
+    /// Writes deliveries, at most [`MAX_ROWS`], and their places in the queue, those with a permit as claimed under `token`.
     /// Returns their numbers by id.
     async fn insert_deliveries(
         &self,
@@ -374,16 +379,16 @@ impl Service {
     ) -> Result<HashMap<String, i64>, Problem> {
         let at = now.timestamp_millis();
         let lease_until = (now + self.lease()).timestamp_millis();
-        let rows = Rows::default()
-            .texts("id", pending.iter().map(|p| p.id.as_str()))
-            .texts("event_id", pending.iter().map(|p| p.event.event_id().as_str()))
-            .texts("event_type", pending.iter().map(|p| p.event.event_type().as_str()))
-            .ints("webhook_id", pending.iter().map(|p| p.config.id))
-            .texts("ordering_key", pending.iter().map(|p| p.key.as_str()))
-            .texts("reservation_id", pending.iter().map(|p| p.reservation.as_deref().unwrap_or_default()))
-            .ints("max_attempts", pending.iter().map(|p| p.config.retry.max_attempts().into()))
-            .texts("body", pending.iter().map(|p| p.body.as_str()))
-            .ints("at", pending.iter().map(|_| at));
+        let rows = BulkValues::default()
+            .text_column("id", pending.iter().map(|p| p.id.as_str()))
+            .text_column("event_id", pending.iter().map(|p| p.event.event_id().as_str()))
+            .text_column("event_type", pending.iter().map(|p| p.event.event_type().as_str()))
+            .int_column("webhook_id", pending.iter().map(|p| p.config.id))
+            .text_column("ordering_key", pending.iter().map(|p| p.key.as_str()))
+            .text_column("reservation_id", pending.iter().map(|p| p.reservation.as_deref().unwrap_or_default()))
+            .int_column("max_attempts", pending.iter().map(|p| p.config.retry.max_attempts().into()))
+            .text_column("body", pending.iter().map(|p| p.body.as_str()))
+            .int_column("at", pending.iter().map(|_| at));
         let place = |p: &Pending| if p.permit.is_some() { (token, lease_until) } else { ("", 0) };
         const DELIVERIES: &str = "INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, reservation_id, max_attempts, body, status, attempts, test, created_at, updated_at) SELECT r.id, r.event_id, r.event_type, r.webhook_id, r.ordering_key, NULLIF(r.reservation_id, ''), r.max_attempts, r.body, 'pending', 0";
         let into = format!(
@@ -392,18 +397,18 @@ impl Service {
         // PostgreSQL writes both in one statement.
         let (sql, values) = if self.is_postgres() {
             let rows = rows
-                .texts("lease", pending.iter().map(|p| place(p).0))
-                .ints("lease_until", pending.iter().map(|p| place(p).1));
-            let (source, values) = self.source(rows);
+                .text_column("lease", pending.iter().map(|p| place(p).0))
+                .int_column("lease_until", pending.iter().map(|p| place(p).1));
+            let (source, values) = self.bulk_source(rows);
             let sql = format!(
                 "WITH r AS MATERIALIZED (SELECT * FROM {source}),
                  d AS ({DELIVERIES}, false, r.at, r.at FROM r RETURNING seq, id),
-                 o AS ({INTO_OUTBOX} SELECT d.seq, r.webhook_id, {into} FROM d JOIN r ON r.id = d.id)
+                 o AS ({INSERT_OUTBOX} SELECT d.seq, r.webhook_id, {into} FROM d JOIN r ON r.id = d.id)
                  SELECT seq, id FROM d"
             );
             (sql, values)
         } else {
-            let (source, values) = self.source(rows);
+            let (source, values) = self.bulk_source(rows);
             let sql = format!("{DELIVERIES}, 0, r.at, r.at FROM {source} WHERE r.id IS NOT NULL RETURNING seq, id");
             (sql, values)
         };
@@ -418,15 +423,15 @@ impl Service {
         for p in pending {
             places.push((p, seqs.get(p.id.as_str()).copied().ok_or_else(Problem::internal)?));
         }
-        let rows = Rows::default()
-            .ints("n", places.iter().map(|(_, seq)| *seq))
-            .ints("w", places.iter().map(|(p, _)| p.config.id))
-            .texts("ordering_key", places.iter().map(|(p, _)| p.key.as_str()))
-            .ints("at", places.iter().map(|_| at))
-            .texts("lease", places.iter().map(|(p, _)| place(p).0))
-            .ints("lease_until", places.iter().map(|(p, _)| place(p).1));
-        let (source, values) = self.source(rows);
-        let sql = format!("{INTO_OUTBOX} SELECT r.n, r.w, {into} FROM {source} WHERE r.n IS NOT NULL");
+        let rows = BulkValues::default()
+            .int_column("n", places.iter().map(|(_, seq)| *seq))
+            .int_column("w", places.iter().map(|(p, _)| p.config.id))
+            .text_column("ordering_key", places.iter().map(|(p, _)| p.key.as_str()))
+            .int_column("at", places.iter().map(|_| at))
+            .text_column("lease", places.iter().map(|(p, _)| place(p).0))
+            .int_column("lease_until", places.iter().map(|(p, _)| place(p).1));
+        let (source, values) = self.bulk_source(rows);
+        let sql = format!("{INSERT_OUTBOX} SELECT r.n, r.w, {into} FROM {source} WHERE r.n IS NOT NULL");
         tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(seqs)
     }
@@ -456,7 +461,7 @@ impl Service {
 
     /// Whose deliveries were enqueued or put back, or which webhooks were changed, here or (PostgreSQL) elsewhere, as soon as
     /// there are any. For one task of the process: who is told has to look.
-    pub async fn woken(&self) -> Webhooks {
+    pub async fn wait_for_wakeup(&self) -> WebhookSet {
         self.inner.outbox.wake.next().await
     }
 
@@ -469,16 +474,16 @@ impl Service {
         let until = now + Duration::from_std(span).unwrap_or_default();
         // SQLite keeps to the order of a CROSS JOIN; on PostgreSQL these connections go along indexes.
         let (connection, join) = if self.is_postgres() {
-            (&self.inner.record, "JOIN outbox o ON o.webhook_id = w.id")
+            (&self.inner.context.db.record, "JOIN outbox o ON o.webhook_id = w.id")
         } else {
-            (&self.inner.read, "CROSS JOIN outbox o ON o.webhook_id = w.id")
+            (&self.inner.context.db.read, "CROSS JOIN outbox o ON o.webhook_id = w.id")
         };
         let sql = format!(
-            "SELECT DISTINCT w.id, o.due_at FROM webhooks w {join} WHERE w.state = 'enabled' AND w.deleted_at IS NULL AND o.due_at > $1 AND o.due_at <= $2 AND {WAITING} LIMIT 1000"
+            "SELECT DISTINCT w.id, o.due_at FROM webhooks w {join} WHERE w.state = 'enabled' AND w.deleted_at IS NULL AND o.due_at > $1 AND o.due_at <= $2 AND {UNLEASED} LIMIT 1000"
         );
         let values = [now.timestamp_millis().into(), until.timestamp_millis().into()];
         let rows = connection.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        rows.iter().map(|row| Ok((crate::store::time(get(row, "due_at")?), get(row, "id")?))).collect()
+        rows.iter().map(|row| Ok((crate::db::codec::time(get(row, "due_at")?), get(row, "id")?))).collect()
     }
 
     /// The sender of this process.
@@ -488,11 +493,11 @@ impl Service {
 
     /// How many requests of this process have ended whose results are not recorded yet.
     pub fn unrecorded(&self) -> u32 {
-        self.inner.outbox.slots.unrecorded()
+        self.inner.outbox.limits.unrecorded()
     }
 
     /// How many requests are under way from this process.
     pub fn in_flight(&self) -> u32 {
-        self.inner.outbox.slots.in_flight()
+        self.inner.outbox.limits.in_flight()
     }
 }

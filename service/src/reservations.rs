@@ -1,31 +1,33 @@
 //! Reserving, and what receivers report back.
 
-mod writer;
+mod group_commit;
 
-pub(crate) use writer::Writer;
+pub(crate) use group_commit::Writer;
 
 use crate::Service;
-use crate::catalogue::page_of;
+use crate::db::codec::{get, json, time, to_json};
+use crate::error::db_problem;
 use crate::outbox::Enqueued;
+use crate::pagination::page_of;
+use crate::pagination::{self as cursor};
 use crate::secrets::digest;
-use crate::store::{cursor, db_problem, get, json, time, to_json};
 use chrono::{DateTime, Duration, SubsecRound as _, Utc};
-use domain::access::{Action, Actor, Role, may};
+use domain::authorization::{Action, Actor, Role, authorize};
+use domain::change::Change;
 use domain::event::{EventBody, EventType, ReservationBody};
 use domain::id::{EventId, ReservationId, WebhookId};
-use domain::live::Change;
-use domain::page::{Page, PageQuery};
-use domain::problem::Checks;
+use domain::pagination::{Page, PageQuery};
+use domain::problem::Validator;
 use domain::provisioning::{Provisioning, StatusUpdate};
 use domain::reservation::*;
 use domain::resource::ResourceStatus;
 use domain::{Problem, ProblemKind, signature};
+use group_commit::NewReservation;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
-use writer::NewReservation;
 
 /// The longest span the calendar shows at once.
 const CALENDAR: Duration = Duration::days(62);
-/// How far a status update's timestamp may be off (CONTRACT §4).
+/// How far a status update's timestamp may be off (docs/contract.md §4).
 const TIMESTAMP: Duration = Duration::minutes(5);
 
 macro_rules! select {
@@ -99,7 +101,7 @@ fn clash(start: DateTime<Utc>, end: DateTime<Utc>) -> Problem {
 }
 
 impl Service {
-    /// The body of an event about a reservation (CONTRACT §1); `webhook_id` is filled in for each receiver.
+    /// The body of an event about a reservation (docs/contract.md §1); `webhook_id` is filled in for each receiver.
     pub(crate) fn reservation_event(
         &self,
         event_type: EventType,
@@ -133,7 +135,7 @@ impl Service {
     }
 
     pub(crate) fn status_url(&self, id: &ReservationId) -> String {
-        format!("{}/api/v1/reservations/{id}/status", self.inner.settings.public_url)
+        format!("{}/api/v1/reservations/{id}/status", self.inner.context.settings.public_url)
     }
 
     /// Reserves.
@@ -141,7 +143,7 @@ impl Service {
     /// # Errors
     /// 403 not bookable; 409 overlap, naming the clash; 422 naming the fields at fault, an unknown resource among them.
     pub async fn reserve(&self, actor: &Actor, mut input: ReservationInput) -> Result<Reservation, Problem> {
-        may(actor, Action::Reserve)?;
+        authorize(actor, Action::Reserve)?;
         let now = self.now();
         input.start_time = input.start_time.trunc_subsecs(3);
         input.end_time = input.end_time.trunc_subsecs(3);
@@ -155,7 +157,7 @@ impl Service {
         check_bookable(actor, &resource.name, resource.status, granted)?;
         let config = check_input(&input, &resource.schema, now)?;
         check_horizon(input.end_time, now)?;
-        let email = self.user_remembered(&actor.username).await?.email;
+        let email = self.user_cached(&actor.username).await?.email;
         let id = ReservationId::from_ulid(self.new_ulid());
         let reservation = Reservation {
             id,
@@ -178,12 +180,12 @@ impl Service {
         let new = NewReservation { reservation, email, resource_status: resource.status };
         match self.inner.reservations.write(new).await? {
             Some(reservation) => Ok(reservation),
-            None => Err(self.why_not(input.resource_id, input.start_time, input.end_time, None).await?),
+            None => Err(self.conflict_reason(input.resource_id, input.start_time, input.end_time, None).await?),
         }
     }
 
     /// Why a span could not be taken: the reservation in the way, or a resource that changed meanwhile.
-    async fn why_not(
+    async fn conflict_reason(
         &self,
         resource_id: i64,
         start: DateTime<Utc>,
@@ -214,7 +216,7 @@ impl Service {
         filter: &ReservationFilter,
         page: &PageQuery,
     ) -> Result<Page<Reservation>, Problem> {
-        may(actor, Action::ReadReservation { owner: &actor.username })?;
+        authorize(actor, Action::ReadReservation { owner: &actor.username })?;
         let limit = page.limit()?;
         let mut sql = format!("{SELECT} WHERE 1 = 1");
         let mut values: Vec<Value> = vec![(limit as i64 + 1).into()];
@@ -225,7 +227,7 @@ impl Service {
         if actor.role != Role::Administrator || filter.mine == Some(true) {
             and("v.username = ", actor.username.as_str().into());
         }
-        if let Some(before) = cursor::read(page.cursor.as_deref())? {
+        if let Some(before) = cursor::decode_cursor(page.cursor.as_deref())? {
             and("v.id < ", before.into());
         }
         if let Some(resource) = filter.resource_id {
@@ -252,7 +254,7 @@ impl Service {
     pub async fn get_reservation(&self, actor: &Actor, id: &ReservationId) -> Result<ReservationDetail, Problem> {
         let rows = self.rows(format!("{SELECT} WHERE v.id = $1"), [id.as_str().into()]).await?;
         let reservation = stored_reservation(rows.first().ok_or_else(|| Problem::not_found("reservation"))?)?;
-        may(actor, Action::ReadReservation { owner: &reservation.user_id })?;
+        authorize(actor, Action::ReadReservation { owner: &reservation.user_id })?;
         let deliveries = self.deliveries_of(id).await?;
         Ok(ReservationDetail { reservation, deliveries })
     }
@@ -260,7 +262,7 @@ impl Service {
     /// Gives reservations a row of what was said of them, those of a query of ids and states. The first answer to one without
     /// makes that row itself, and asks nothing: who would change a reservation makes it beforehand, or waits here for whoever
     /// is making it.
-    pub(crate) async fn begin_words(
+    pub(crate) async fn ensure_provisioning_rows(
         &self,
         tx: &DatabaseTransaction,
         of: &str,
@@ -287,7 +289,7 @@ impl Service {
         id: &ReservationId,
     ) -> Result<Reservation, Problem> {
         let this = "SELECT v.id, v.provisioning FROM reservations v WHERE v.id = $1";
-        self.begin_words(tx, this, [id.as_str().into()]).await?;
+        self.ensure_provisioning_rows(tx, this, [id.as_str().into()]).await?;
         let lock = if self.is_postgres() { " FOR UPDATE OF v, p" } else { "" };
         let sql = format!("{} WHERE v.id = $1{lock}", select!("INNER"));
         let row = tx
@@ -297,7 +299,7 @@ impl Service {
             .ok_or_else(|| Problem::not_found("reservation"))?;
         let reservation = stored_reservation(&row)?;
         if let Some(actor) = actor {
-            may(actor, Action::WriteReservation { owner: &reservation.user_id })?;
+            authorize(actor, Action::WriteReservation { owner: &reservation.user_id })?;
         }
         Ok(reservation)
     }
@@ -374,7 +376,7 @@ impl Service {
         if let Err(error) = tx.execute_raw(self.sql(sql, values)).await {
             if is_exclusion_violation(&error) {
                 drop(tx);
-                return Err(self.why_not(next.resource_id, next.start_time, next.end_time, Some(id)).await?);
+                return Err(self.conflict_reason(next.resource_id, next.start_time, next.end_time, Some(id)).await?);
             }
             return Err(db_problem(error));
         }
@@ -413,9 +415,9 @@ impl Service {
         reason: Option<String>,
     ) -> Result<Reservation, Problem> {
         let reason = reason.unwrap_or_default();
-        let mut checks = Checks::new();
-        checks.keep("reason", domain::validation::text(&reason, 500));
-        checks.finish()?;
+        let mut validator = Validator::new();
+        validator.check("reason", domain::validation::text(&reason, 500));
+        validator.finish()?;
         let now = self.now();
         let tx = self.write_tx().await?;
         let mut reservation = self.locked(&tx, Some(actor), id).await?;
@@ -472,7 +474,7 @@ impl Service {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Vec<BusySpan>, Problem> {
-        may(actor, Action::ReadCatalogue)?;
+        authorize(actor, Action::ReadCatalogue)?;
         if to <= from || to - from > CALENDAR {
             return Err(Problem::field("to", "Choose an end after the start, at most 62 days later."));
         }
@@ -487,7 +489,7 @@ impl Service {
             .iter()
             .map(|row| {
                 let owner: String = get(row, "username")?;
-                let visible = may(actor, Action::ReadReservation { owner: &owner }).is_ok();
+                let visible = authorize(actor, Action::ReadReservation { owner: &owner }).is_ok();
                 Ok(BusySpan {
                     resource_id: get(row, "resource_id")?,
                     start_time: time(get(row, "start_at")?),
@@ -550,7 +552,7 @@ impl Service {
         }
     }
 
-    /// A receiver's status update (CONTRACT §4), from its raw headers and body.
+    /// A receiver's status update (docs/contract.md §4), from its raw headers and body.
     ///
     /// # Errors
     /// 401 with one message for a bad or missing signature, an unknown or disabled webhook; 404, 403, 400, 422, 401 for a
@@ -570,7 +572,7 @@ impl Service {
         let now = self.now();
         let webhook_id: WebhookId = webhook_id.and_then(|id| id.trim().parse().ok()).ok_or_else(refused)?;
         let signature = signature.ok_or_else(refused)?;
-        let configs = self.configs(&self.inner.read).await?;
+        let configs = self.configs(&self.inner.context.db.read).await?;
         let config = configs.get(webhook_id).ok_or_else(refused)?;
         let signed =
             config.target(now).secrets.iter().any(|secret| signature::verify_body(secret, body, signature.trim()));

@@ -1,18 +1,20 @@
 //! Webhooks: registering, testing, rotating, pausing, measuring.
 
 use crate::Service;
-use crate::catalogue::page_of;
-use crate::outbox::{AttemptRow, DELETED, Rows, Taken};
-use crate::store::{cursor, db_problem, get, json, time, to_json};
+use crate::db::codec::{get, json, time, to_json};
+use crate::error::db_problem;
+use crate::outbox::{AttemptRow, BulkValues, DELETED, OnConflict};
+use crate::pagination::page_of;
+use crate::pagination::{self as cursor};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::access::{Action, Actor, may};
-use domain::delivery_log::{Attempt, DeliveryStatus, DeliverySummary, Outcome};
+use domain::authorization::{Action, Actor, authorize};
+use domain::change::{Change, WebhookChange};
+use domain::delivery::{Attempt, DeliveryStatus, DeliverySummary, Outcome};
 use domain::event::{AccessRequestBody, EventBody, EventType};
 use domain::id::{AccessRequestId, DeliveryId, EventId, ReservationId, WebhookId};
-use domain::live::{Change, WebhookChange};
-use domain::page::{Page, PageQuery};
-use domain::problem::Checks;
+use domain::pagination::{Page, PageQuery};
+use domain::problem::Validator;
 use domain::provisioning::Provisioning;
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ConfigSchema;
@@ -53,7 +55,7 @@ fn webhook(row: &QueryResult, now: DateTime<Utc>) -> Result<(Webhook, bool), Pro
         created_at: time(get(row, "created_at")?),
         updated_at: time(get(row, "updated_at")?),
         summary: WebhookSummary {
-            health: Health::Unknown,
+            health: WebhookHealth::Unknown,
             deliveries: 0,
             success_rate: None,
             p95_ms: None,
@@ -107,21 +109,21 @@ impl Service {
     }
 
     async fn check_webhook(&self, input: &WebhookInput, needs_secrets: bool) -> Result<(), Problem> {
-        let mut checks = Checks::new();
-        if let Err(problem) = check(input, &self.inner.settings.url_policy, needs_secrets) {
+        let mut validator = Validator::new();
+        if let Err(problem) = check(input, &self.inner.context.settings.url_policy, needs_secrets) {
             for error in problem.errors {
-                checks.fault(error.field, error.message);
+                validator.error(error.field, error.message);
             }
         }
         if let Some(slug) = &input.resource_type
             && (domain::validation::slug(slug).is_err() || !self.type_exists(slug).await?)
         {
-            checks.fault(
+            validator.error(
                 "resource_type",
                 format!("There is no resource type {slug}. Choose an existing one, or none for all."),
             );
         }
-        checks.finish()
+        validator.finish()
     }
 
     /// Registers a webhook; the answer holds the secret, this once.
@@ -129,10 +131,10 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 422 naming every field at fault.
     pub async fn create_webhook(&self, actor: &Actor, input: WebhookInput) -> Result<WebhookWithSecret, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         self.check_webhook(&input, true).await?;
         let secret = match &input.secret {
-            Some(text) => Secret::paste(text).map_err(|message| Problem::field("secret", message))?,
+            Some(text) => Secret::parse(text).map_err(|message| Problem::field("secret", message))?,
             None => Secret::generate(crate::secrets::random()),
         };
         let now = self.now().timestamp_millis();
@@ -165,6 +167,8 @@ impl Service {
         let sql = "INSERT INTO webhooks (name, endpoint_url, resource_type, events, auth, auth_secret, delivery_paths, headers, retry, max_in_flight, rate_limit, state, secret, secret_hint, revision, created_at, updated_at, signing_key, public_key, provisions) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, $15, $15, $16, $17, $18) RETURNING id";
         let row = self
             .inner
+            .context
+            .db
             .write
             .query_one_raw(self.sql(sql, values))
             .await
@@ -180,9 +184,9 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 422 for a bad page.
     pub async fn list_webhooks(&self, actor: &Actor, page: &PageQuery) -> Result<Page<Webhook>, Problem> {
-        may(actor, Action::ReadWebhooks)?;
+        authorize(actor, Action::ReadWebhooks)?;
         let limit = page.limit()?;
-        let after = cursor::read_number(page.cursor.as_deref())?.unwrap_or(0);
+        let after = cursor::decode_number_cursor(page.cursor.as_deref())?.unwrap_or(0);
         let sql = "SELECT * FROM webhooks WHERE deleted_at IS NULL AND id > $1 ORDER BY id LIMIT $2";
         let rows = self.rows(sql, [after.into(), (limit as i64 + 1).into()]).await?;
         let now = self.now();
@@ -209,7 +213,7 @@ impl Service {
             );
             // The sample is the end of an index. Where the database expects little of a day, it would rather collect all of
             // it and sort, and it is mistaken as often as the table grows faster than it counts it.
-            let tx = self.inner.read.begin().await.map_err(db_problem)?;
+            let tx = self.inner.context.db.read.begin().await.map_err(db_problem)?;
             tx.execute_unprepared("SET LOCAL enable_bitmapscan = off").await.map_err(db_problem)?;
             let values = [to_json(&ids)?.into(), since.into()];
             rows = tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)?;
@@ -226,7 +230,8 @@ impl Service {
         }
         let mut waiting: HashMap<WebhookId, i64> = HashMap::new();
         // A page has fewer than a statement may get.
-        let (source, values) = self.source(Rows::default().ints("id", webhooks.iter().map(|(webhook, _)| webhook.id)));
+        let (source, values) =
+            self.bulk_source(BulkValues::default().int_column("id", webhooks.iter().map(|(webhook, _)| webhook.id)));
         let sql = format!(
             "SELECT r.id, (SELECT COUNT(*) FROM outbox o WHERE o.webhook_id = r.id) AS n FROM {source} WHERE r.id IS NOT NULL"
         );
@@ -249,12 +254,12 @@ impl Service {
             summary.last_delivery_at = get::<Option<i64>>(row, "last_at")?.map(time);
             summary.last_status = get::<Option<String>>(row, "last_status")?.and_then(|s| DeliveryStatus::parse(&s));
             summary.health = match (summary.success_rate, summary.last_status) {
-                _ if *failing => Health::Failing,
-                (Some(rate), _) if rate < 0.5 => Health::Failing,
-                (Some(rate), _) if rate < 0.99 => Health::Degraded,
-                (_, Some(DeliveryStatus::Retrying)) => Health::Degraded,
-                (Some(_), _) => Health::Healthy,
-                _ => Health::Unknown,
+                _ if *failing => WebhookHealth::Failing,
+                (Some(rate), _) if rate < 0.5 => WebhookHealth::Failing,
+                (Some(rate), _) if rate < 0.99 => WebhookHealth::Degraded,
+                (_, Some(DeliveryStatus::Retrying)) => WebhookHealth::Degraded,
+                (Some(_), _) => WebhookHealth::Healthy,
+                _ => WebhookHealth::Unknown,
             };
         }
         Ok(())
@@ -265,7 +270,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404.
     pub async fn get_webhook(&self, actor: &Actor, id: WebhookId) -> Result<Webhook, Problem> {
-        may(actor, Action::ReadWebhooks)?;
+        authorize(actor, Action::ReadWebhooks)?;
         let row = self.webhook_row(id).await?;
         let now = self.now();
         let mut one = [webhook(&row, now)?];
@@ -284,7 +289,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404, 422 naming every field at fault.
     pub async fn patch_webhook(&self, actor: &Actor, id: WebhookId, patch: WebhookPatch) -> Result<Webhook, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         // A pause, a rotation or another change may come in between: then the patch is laid on what they left.
         while !self.try_patch(id, patch.clone()).await? {}
         self.webhook_changed(id, false);
@@ -365,7 +370,7 @@ impl Service {
             input.provisions.unwrap_or(true).into(),
         ];
         let sql = "UPDATE webhooks SET name = $1, endpoint_url = $2, resource_type = $3, events = $4, auth = $5, auth_secret = $6, delivery_paths = $7, headers = $8, retry = $9, max_in_flight = $10, rate_limit = $11, state = $12, revision = revision + 1, updated_at = $13, signing_key = $15, public_key = $16, provisions = $18 WHERE id = $14 AND revision = $17";
-        let done = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        let done = self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -374,7 +379,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404.
     pub async fn delete_webhook(&self, actor: &Actor, id: WebhookId) -> Result<(), Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         self.webhook_row(id).await?;
         let now = self.now().timestamp_millis();
         let tx = self.write_tx().await?;
@@ -394,11 +399,11 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404.
     pub async fn pause_webhook(&self, actor: &Actor, id: WebhookId) -> Result<Webhook, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         self.webhook_row(id).await?;
         let sql = "UPDATE webhooks SET state = 'paused', revision = revision + 1, updated_at = $1 WHERE id = $2 AND state = 'enabled'";
         let values = [self.now().timestamp_millis().into(), id.into()];
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         self.webhook_changed(id, false);
         self.get_webhook(actor, id).await
     }
@@ -408,7 +413,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404.
     pub async fn resume_webhook(&self, actor: &Actor, id: WebhookId, input: ResumeInput) -> Result<Webhook, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         self.webhook_row(id).await?;
         let now = self.now().timestamp_millis();
         let tx = self.write_tx().await?;
@@ -438,13 +443,13 @@ impl Service {
         id: WebhookId,
         input: RotateInput,
     ) -> Result<WebhookWithSecret, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         let overlap = input.overlap_hours.unwrap_or(24);
         if overlap > 168 {
             return Err(Problem::field("overlap_hours", "Choose 0 to 168 hours."));
         }
         let secret = match &input.secret {
-            Some(text) => Secret::paste(text).map_err(|message| Problem::field("secret", message))?,
+            Some(text) => Secret::parse(text).map_err(|message| Problem::field("secret", message))?,
             None => Secret::generate(crate::secrets::random()),
         };
         self.webhook_row(id).await?;
@@ -461,7 +466,7 @@ impl Service {
             signing_key.into(),
             public_key.into(),
         ];
-        self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         self.webhook_changed(id, false);
         Ok(WebhookWithSecret { webhook: self.get_webhook(actor, id).await?, secret: secret.expose().to_owned() })
     }
@@ -471,7 +476,7 @@ impl Service {
     /// # Errors
     /// 403 for others than administrators, 404. A receiver's failure is no error: it is the answer.
     pub async fn test_webhook(&self, actor: &Actor, id: WebhookId, input: TestInput) -> Result<Attempt, Problem> {
-        may(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteWebhooks)?;
         let row = self.webhook_row(id).await?;
         let config = self.config(&row)?;
         let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
@@ -479,7 +484,7 @@ impl Service {
         let body = self.test_body(actor, &config.resource_type, event_type, now).await?.for_webhook(id);
         let body_text = to_json(&body)?;
         let delivery_id = DeliveryId::from_ulid(self.new_ulid());
-        let job = delivery::Job {
+        let job = delivery::DeliveryRequest {
             target: config.target(now),
             url: config.url(event_type),
             delivery_id: delivery_id.clone(),
@@ -490,7 +495,7 @@ impl Service {
             body: bytes::Bytes::from(body_text.clone().into_bytes()),
         };
         let attempted = self.inner.sender.attempt(&job, now).await;
-        let mut attempt = attempted.shown(delivery_id.clone()).ok_or_else(Problem::internal)?;
+        let mut attempt = attempted.to_attempt(delivery_id.clone()).ok_or_else(Problem::internal)?;
         let ended = self.now();
         let status =
             if attempt.outcome == Outcome::Succeeded { DeliveryStatus::Succeeded } else { DeliveryStatus::Failed };
@@ -518,7 +523,7 @@ impl Service {
         let row = tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
         let record = attempted.transcript.clone();
         let row = AttemptRow::new(get(&row, "seq")?, id, "test", &attempted, record);
-        self.insert_attempts(&tx, vec![row], Taken::Keep).await?;
+        self.insert_attempts(&tx, vec![row], OnConflict::Keep).await?;
         tx.commit().await.map_err(db_problem)?;
         attempt.request.body = body_text;
         self.announce(vec![Change::Delivery(Box::new(DeliverySummary {
@@ -543,7 +548,7 @@ impl Service {
         Ok(attempt)
     }
 
-    /// A valid body that says it is a test (CONTRACT §1 "Test events").
+    /// A valid body that says it is a test (docs/contract.md §1 "Test events").
     async fn test_body(
         &self,
         actor: &Actor,
@@ -565,7 +570,7 @@ impl Service {
             }
             None => ("sample".to_owned(), ConfigSchema::default(), None, None),
         };
-        let user = self.user_remembered(&actor.username).await?;
+        let user = self.user_cached(&actor.username).await?;
         let ulid = self.new_ulid();
         let resource_id = resource_id.unwrap_or(1);
         let resource_name = resource_name.unwrap_or_else(|| "Sample resource".to_owned());
@@ -636,8 +641,13 @@ impl Service {
     ///
     /// # Errors
     /// 403 for others than administrators, 404.
-    pub async fn webhook_stats(&self, actor: &Actor, id: WebhookId, window: Window) -> Result<WebhookStats, Problem> {
-        may(actor, Action::ReadWebhooks)?;
+    pub async fn webhook_stats(
+        &self,
+        actor: &Actor,
+        id: WebhookId,
+        window: StatsWindow,
+    ) -> Result<WebhookStats, Problem> {
+        authorize(actor, Action::ReadWebhooks)?;
         self.webhook_row(id).await?;
         let now = self.now();
         let step = window.step() * 1_000;

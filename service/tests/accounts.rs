@@ -5,8 +5,8 @@ mod support;
 
 use chrono::Duration;
 use domain::ProblemKind::*;
-use domain::access::{Actor, Role, Scope};
 use domain::account::*;
+use domain::authorization::{Actor, Role, Scope};
 use sea_orm::ConnectionTrait as _;
 use support::{PASSWORD, TestService, on_both_engines, refused};
 

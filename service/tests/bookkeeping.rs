@@ -5,11 +5,11 @@ mod support;
 
 use chrono::Duration;
 use domain::ProblemKind::*;
-use domain::access::{Actor, Role};
 use domain::account::Credentials;
-use domain::delivery_log::DeliveryFilter;
+use domain::authorization::{Actor, Role};
+use domain::delivery::DeliveryFilter;
 use domain::id::AccessRequestId;
-use domain::page::PageQuery;
+use domain::pagination::PageQuery;
 use domain::resource::{AccessRequestInput, ResourceStatus};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use service::idempotency::Idempotent;

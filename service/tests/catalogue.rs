@@ -5,11 +5,11 @@ mod support;
 
 use chrono::Duration;
 use domain::ProblemKind::*;
-use domain::access::Role;
-use domain::delivery_log::DeliveryFilter;
+use domain::authorization::Role;
+use domain::delivery::DeliveryFilter;
 use domain::event::EventType;
 use domain::id::{AccessRequestId, ResourceId};
-use domain::page::PageQuery;
+use domain::pagination::PageQuery;
 use domain::reservation::ReservationInput;
 use domain::resource::*;
 use domain::webhook::{AuthInput, WebhookInput};

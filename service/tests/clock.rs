@@ -6,13 +6,13 @@ mod receiver;
 mod support;
 
 use chrono::Duration;
-use domain::access::{Actor, Role};
-use domain::delivery_log::{DeliveryFilter, DeliveryStatus};
+use domain::authorization::{Actor, Role};
+use domain::delivery::{DeliveryFilter, DeliveryStatus};
 use domain::reservation::{Reservation, ReservationPatch};
 use domain::resource::ResourceStatus;
 use receiver::{Answer, Receiver, attempt, round, settle};
 use service::Service;
-use service::outbox::{Claimed, Webhooks};
+use service::outbox::{ClaimedDelivery, WebhookSet};
 use std::collections::HashMap;
 use support::{TestService, on_both_engines};
 
@@ -34,7 +34,7 @@ struct Stage {
     /// Its first event is leased to a dispatcher that is gone; a second event waits behind it.
     orphaned: Reservation,
     /// Its first event is on its way.
-    under_way: (String, Vec<Claimed>, Reservation),
+    under_way: (String, Vec<ClaimedDelivery>, Reservation),
     /// Its first attempt failed: the next is due in 1 s.
     retrying: Reservation,
     /// Its receiver asked to wait for ten minutes.
@@ -50,11 +50,11 @@ async fn stage(t: &TestService) -> Stage {
     let receiver = Receiver::start().await;
     t.webhook(&root, &receiver).await;
     // As a dispatcher does when it starts.
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0);
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0);
     let book = async |slot: i64| t.booking(&alice, resource, AHEAD + slot, AHEAD + slot + 1).await;
 
     let orphaned = book(0).await;
-    assert_eq!(t.claim(&t.new_owner(), &Webhooks::All, 1).await.unwrap().items.len(), 1);
+    assert_eq!(t.claim(&t.new_owner(), &WebhookSet::All, 1).await.unwrap().items.len(), 1);
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
     t.patch_reservation(&alice, &orphaned.id, patch).await.unwrap();
 
@@ -68,7 +68,7 @@ async fn stage(t: &TestService) -> Stage {
     receiver.answer_status(200);
 
     let reservation = book(3).await;
-    let claims = t.claim(&living, &Webhooks::All, 1).await.unwrap().items;
+    let claims = t.claim(&living, &WebhookSet::All, 1).await.unwrap().items;
     assert_eq!(claims.len(), 1);
     let waiting = book(4).await;
     Stage { root, alice, receiver, orphaned, under_way: (living, claims, reservation), retrying, patient, waiting }
@@ -102,7 +102,7 @@ async fn a_day_ahead_in_mid_flight(t: TestService) {
     let mut s = stage(&t).await;
     let start = t.now();
     t.clock.advance(Duration::days(1));
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 2, "every lease seems to have lapsed");
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 2, "every lease seems to have lapsed");
     settle(&t).await;
     assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
     assert_eq!(s.got(&s.retrying), [CREATED, CREATED]);
@@ -127,7 +127,7 @@ async fn a_day_ahead_in_mid_flight(t: TestService) {
 /// What waits goes on after a jump back as if the clock had stood still for a moment.
 async fn back(t: &TestService, mut s: Stage, service: &Service) {
     t.clock.advance(Duration::hours(-1));
-    assert_eq!(service.reclaim_lapsed(false).await.unwrap(), 0, "a lease lasts as long as it would have");
+    assert_eq!(service.reap_expired_leases(false).await.unwrap(), 0, "a lease lasts as long as it would have");
     settle(service).await;
     assert_eq!(s.got(&s.waiting), [CREATED], "what was due is due");
     let claims = std::mem::take(&mut s.under_way.1);
@@ -141,7 +141,7 @@ async fn back(t: &TestService, mut s: Stage, service: &Service) {
     settle(service).await;
     assert_eq!(s.got(&s.retrying), [CREATED, CREATED], "a retry comes after its second");
     t.clock.advance(Duration::seconds(17));
-    assert_eq!(service.reclaim_lapsed(false).await.unwrap(), 1, "the lease of the one that is gone lapses");
+    assert_eq!(service.reap_expired_leases(false).await.unwrap(), 1, "the lease of the one that is gone lapses");
     settle(service).await;
     assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
     t.clock.advance(Duration::seconds(600 - 18) - Duration::milliseconds(1));
@@ -171,14 +171,14 @@ async fn a_clock_that_runs_mends_nothing(t: TestService) {
     settle(&t).await;
     for _ in 0..3 {
         t.clock.advance(Duration::milliseconds(300));
-        t.reclaim_lapsed(false).await.unwrap();
+        t.reap_expired_leases(false).await.unwrap();
         assert_eq!(round(&t, &t.new_owner()).await, 0);
     }
     t.clock.advance(Duration::seconds(-3));
     let behind = t.replica().await;
-    behind.reclaim_lapsed(false).await.unwrap();
+    behind.reap_expired_leases(false).await.unwrap();
     t.clock.advance(Duration::seconds(3));
-    t.reclaim_lapsed(false).await.unwrap();
+    t.reap_expired_leases(false).await.unwrap();
     assert_eq!(round(&t, &t.new_owner()).await, 0);
     assert_eq!((s.got(&s.retrying).len(), s.got(&s.patient).len()), (1, 1));
     t.clock.advance(Duration::milliseconds(100));

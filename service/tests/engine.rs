@@ -7,21 +7,22 @@ mod support;
 
 use chrono::{DateTime, Duration, Utc};
 use domain::ProblemKind::*;
-use domain::access::{Actor, Role};
-use domain::delivery_log::{DeliveryFilter, DeliveryStatus::*, DeliverySummary, DiagnosisCode, Outcome, ReplayInput};
+use domain::authorization::{Actor, Role};
+use domain::delivery::{DeliveryFilter, DeliveryStatus::*, DeliverySummary, DiagnosisCode, Outcome, ReplayInput};
 use domain::event::EventType;
 use domain::id::{DeliveryId, ReservationId};
 use domain::provisioning::ProvisioningStatus;
 use domain::reservation::{ReservationPatch, ReservationStatus};
 use domain::resource::ResourceStatus;
-use domain::webhook::{Health, ResumeInput, WebhookPatch, WebhookState};
+use domain::webhook::{ResumeInput, WebhookHealth, WebhookPatch, WebhookState};
+use parking_lot::Mutex;
 use receiver::{Answer, Receiver, attempt, round, settle, webhook_input};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use service::Service;
-use service::outbox::{Claimed, Lease, Webhooks};
+use service::outbox::{ClaimedDelivery, Lease, WebhookSet};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use support::{Engine, TestService, on_both_engines, open, postgres, refused};
 
 on_both_engines![
@@ -115,7 +116,7 @@ async fn an_event_is_published_with_its_change(t: TestService) {
     assert_eq!(got.header("x-webhook-delivery"), waiting[0].id.as_str());
     assert_eq!(got.header("webhook-id"), waiting[0].event_id.as_str());
     assert_eq!(got.header("content-type"), "application/json");
-    let secret = domain::signature::Secret::paste("your-secret-key").unwrap();
+    let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
     assert!(domain::signature::verify_body(&secret, &got.raw, got.header("x-webhook-signature")));
     assert_eq!(got.text("reservation_id"), reservation.id.as_str());
     assert_eq!(got.text("user_id"), "alice");
@@ -304,11 +305,11 @@ async fn events_of_a_paused_webhook_are_kept(t: TestService) {
     let paused = t.pause_webhook(&s.root, s.webhook).await.unwrap();
     assert_eq!((paused.state, paused.enabled), (WebhookState::Paused, false));
     // The direct lane is closed to it too.
-    let mut lane = t.open_lane(&t.new_owner());
+    let mut lane = t.open_fast_path(&t.new_owner());
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
     assert!(lane.try_recv().is_err());
-    t.close_lane();
+    t.close_fast_path();
     t.clock.advance(Duration::days(1));
     settle(&t).await;
     assert_eq!(s.receiver.count(), 0);
@@ -332,7 +333,7 @@ async fn what_waited_can_be_dropped_on_resuming(t: TestService) {
     let dropped = &t.deliveries(&s.root, all()).await[0];
     assert_eq!((dropped.status, dropped.next_attempt_at), (Cancelled, None));
     let announced = std::iter::from_fn(|| feed.try_recv().ok())
-        .any(|update| matches!(update, service::live::Update::Change(change) if matches!(&*change, domain::live::Change::Delivery(d) if d.id == dropped.id && d.status == Cancelled)));
+        .any(|update| matches!(update, service::change_feed::Update::Change(change) if matches!(&*change, domain::change::Change::Delivery(d) if d.id == dropped.id && d.status == Cancelled)));
     assert!(announced, "the screens are told that it was dropped");
     t.booking(&s.alice, s.resource, 5, 6).await;
     settle(&t).await;
@@ -345,7 +346,7 @@ async fn deleting_a_webhook_cancels_what_waits(t: TestService) {
     let first = t.booking(&s.alice, s.resource, 1, 3).await;
     t.patch_reservation(&s.alice, &first.id, title("Changed")).await.unwrap();
     let owner = t.new_owner();
-    let under_way = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let under_way = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(under_way.len(), 1);
     t.delete_webhook(&s.root, s.webhook).await.unwrap();
     refused(t.get_webhook(&s.root, s.webhook).await, NotFound);
@@ -353,7 +354,7 @@ async fn deleting_a_webhook_cancels_what_waits(t: TestService) {
     t.record(&finished).await.unwrap();
     drop(finished);
     // What was under way has failed and would be tried again, but there is nobody to try it with.
-    t.reclaim_lapsed(false).await.unwrap();
+    t.reap_expired_leases(false).await.unwrap();
     let statuses: Vec<_> = t.deliveries(&s.root, all()).await.iter().map(|d| d.status).collect();
     assert_eq!(statuses, [Cancelled, Cancelled]);
     t.clock.advance(Duration::hours(1));
@@ -391,7 +392,7 @@ async fn gone_disables_the_webhook(t: TestService) {
 
 async fn administrators_hear_of_a_bad_spell_once_and_of_its_end(t: TestService) {
     let s = stage(&t).await;
-    let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { waits: vec![] }), ..Default::default() };
+    let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { delays: vec![] }), ..Default::default() };
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     s.receiver.answer_status(500);
     for hour in 0..3 {
@@ -402,7 +403,7 @@ async fn administrators_hear_of_a_bad_spell_once_and_of_its_end(t: TestService) 
         t.list_notifications(&s.root).await.unwrap().into_iter().map(|n| n.message).collect()
     };
     assert_eq!(messages().await.len(), 1, "once for all failures");
-    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.health, Health::Failing);
+    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.health, WebhookHealth::Failing);
     s.receiver.answer_status(200);
     t.booking(&s.alice, s.resource, 8, 9).await;
     settle(&t).await;
@@ -426,7 +427,7 @@ async fn a_lapsed_lease_is_taken_up_by_another(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
     let dead = t.new_owner();
-    let lost = t.claim(&dead, &Webhooks::All, 10).await.unwrap().items;
+    let lost = t.claim(&dead, &WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(lost.len(), 1);
     let sending = t.deliveries(&s.root, all()).await.remove(0);
     assert_eq!((sending.status, sending.attempts), (Sending, 1));
@@ -434,17 +435,17 @@ async fn a_lapsed_lease_is_taken_up_by_another(t: TestService) {
     drop(lost);
     let heir = t.new_owner();
     t.clock.advance(Duration::seconds(17));
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0);
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0);
     assert_eq!(round(&t, &heir).await, 0);
     t.clock.advance(Duration::milliseconds(1));
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1);
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1);
     assert_eq!(round(&t, &heir).await, 1);
     assert_eq!(s.receiver.last().header("x-webhook-attempt"), "1", "an attempt without a result does not count");
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Succeeded);
     // After a crash, the only process of a database need not wait for its own leases.
     t.booking(&s.alice, s.resource, 5, 6).await;
-    drop(t.claim(&dead, &Webhooks::All, 10).await.unwrap());
-    assert_eq!(t.reclaim_lapsed(true).await.unwrap(), 1);
+    drop(t.claim(&dead, &WebhookSet::All, 10).await.unwrap());
+    assert_eq!(t.reap_expired_leases(true).await.unwrap(), 1);
     assert_eq!(round(&t, &heir).await, 1);
 }
 
@@ -453,11 +454,11 @@ async fn a_late_result_moves_nothing(t: TestService) {
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let (slow, heir) = (t.new_owner(), t.new_owner());
     s.receiver.answer_status(500);
-    let late = t.claim(&slow, &Webhooks::All, 10).await.unwrap().items;
+    let late = t.claim(&slow, &WebhookSet::All, 10).await.unwrap().items;
     let late = attempt(&t, late).await;
     t.clock.advance(Duration::seconds(18));
-    t.reclaim_lapsed(false).await.unwrap();
-    let taken_up = t.claim(&heir, &Webhooks::All, 10).await.unwrap().items;
+    t.reap_expired_leases(false).await.unwrap();
+    let taken_up = t.claim(&heir, &WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(taken_up.len(), 1);
     // The first process was only slow: its result comes while the second is at it.
     assert!(t.record(&late).await.unwrap().due.is_empty());
@@ -485,12 +486,12 @@ async fn a_late_result_is_not_taken_for_that_of_a_later_claim(t: TestService) {
     t.booking(&s.alice, s.resource, 1, 3).await;
     let owner = t.new_owner();
     s.receiver.answer_status(410);
-    let first = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let first = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     let first = attempt(&t, first).await;
     t.clock.advance(Duration::seconds(18));
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1);
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1);
     s.receiver.answer_status(200);
-    let second = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let second = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     assert_eq!((second.len(), second[0].job.attempt), (1, 1));
     t.record(&first).await.unwrap();
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Sending, "the second request is still under way");
@@ -507,12 +508,12 @@ async fn room_is_free_when_a_request_ends_and_not_when_it_is_recorded(t: TestSer
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     let owner = t.new_owner();
-    let first = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let first = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     assert_eq!((first.len(), t.in_flight(), t.unrecorded()), (1, 1, 0));
-    assert!(t.claim(&owner, &Webhooks::All, 10).await.unwrap().items.is_empty());
+    assert!(t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items.is_empty());
     let first = attempt(&t, first).await;
     assert_eq!((t.in_flight(), t.unrecorded()), (0, 1));
-    let second = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let second = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(second.len(), 1);
     t.record(&first).await.unwrap();
     drop(first);
@@ -529,7 +530,7 @@ async fn what_is_open_is_found_by_its_status(t: TestService) {
     made.push(t.booking(&s.alice, s.resource, 1, 2).await);
     assert_eq!(round(&t, &owner).await, 1);
     made.push(t.booking(&s.alice, s.resource, 2, 3).await);
-    let under_way = t.claim(&owner, &Webhooks::All, 1).await.unwrap().items;
+    let under_way = t.claim(&owner, &WebhookSet::All, 1).await.unwrap().items;
     assert_eq!(under_way.len(), 1);
     made.push(t.booking(&s.alice, s.resource, 3, 4).await);
     for (status, reservation) in [Retrying, Sending, Pending].into_iter().zip(&made) {
@@ -559,17 +560,17 @@ async fn a_success_is_told_of_its_attempt(t: TestService) {
     let by = |status| DeliveryFilter { status: Some(status), ..all() };
     // Recorded long after it was answered: the feed and the log say the same of it.
     t.booking(&s.alice, s.resource, 4, 5).await;
-    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     let mut feed = t.subscribe();
     let finished = attempt(&t, claims).await;
     t.clock.advance(Duration::seconds(5));
     t.record(&finished).await.unwrap();
     let announced = std::iter::from_fn(|| feed.try_recv().ok()).find_map(|update| match update {
-        service::live::Update::Change(change) => match &*change {
-            domain::live::Change::Delivery(delivery) => Some((**delivery).clone()),
+        service::change_feed::Update::Change(change) => match &*change {
+            domain::change::Change::Delivery(delivery) => Some((**delivery).clone()),
             _ => None,
         },
-        service::live::Update::Resync => None,
+        service::change_feed::Update::Resync => None,
     });
     assert_eq!(announced.as_ref(), t.deliveries(&s.root, by(Succeeded)).await.last());
     s.receiver.answer_status(410);
@@ -611,7 +612,7 @@ async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
     let owner = t.new_owner();
     let database = t.database().await;
     // As another process does that hands its claims back.
-    let put_back = async |leases: &[Lease]| {
+    let requeue = async |leases: &[Lease]| {
         let seqs = leases.iter().map(|lease| lease.seq.to_string()).collect::<Vec<_>>().join(", ");
         let sql = format!(
             "UPDATE outbox SET attempts = attempts - 1, lease_owner = NULL, lease_until = NULL WHERE seq IN ({seqs})"
@@ -620,14 +621,14 @@ async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
     };
     let mut open = Vec::new();
     let mut claim = async |limit: u32| {
-        let claim = t.claim(&owner, &Webhooks::All, limit).await.unwrap();
+        let claim = t.claim(&owner, &WebhookSet::All, limit).await.unwrap();
         let leases: Vec<Lease> = claim.items.iter().map(|claimed| claimed.lease.clone()).collect();
         open.extend(claim.items);
         leases
     };
     let first = claim(4).await;
     claim(4).await;
-    put_back(&first).await;
+    requeue(&first).await;
     // In the crowd, among those that are due no earlier.
     let mut claims = 0;
     loop {
@@ -642,7 +643,7 @@ async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
     // And at once where nothing else is left to do.
     let second = claim(4).await;
     let left = 60 - 8 - 4 * (claims - 1) - 4;
-    put_back(&second[..2]).await;
+    requeue(&second[..2]).await;
     assert_eq!(claim(60).await.len(), left + 2);
     assert!(claim(60).await.is_empty());
 }
@@ -651,16 +652,16 @@ async fn a_renewed_lease_holds(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
     let owner = t.new_owner();
-    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     for _ in 0..5 {
         t.clock.advance(Duration::seconds(10));
         t.renew(&[claims[0].lease.clone()]).await.unwrap();
-        assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0);
+        assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0);
     }
     let anothers = Lease { token: "another/0".into(), ..claims[0].lease.clone() };
     t.renew(&[anothers]).await.unwrap();
     t.clock.advance(Duration::seconds(18));
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1, "nobody renews another's lease");
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1, "nobody renews another's lease");
 }
 
 async fn what_is_handed_back_was_not_an_attempt(t: TestService) {
@@ -670,7 +671,7 @@ async fn what_is_handed_back_was_not_an_attempt(t: TestService) {
     let owner = t.new_owner();
     round(&t, &owner).await;
     t.clock.advance(Duration::seconds(1));
-    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|c| c.lease.clone()).collect();
     let anothers: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
     t.release(&anothers).await.unwrap();
@@ -696,7 +697,7 @@ async fn two_dispatchers_never_send_the_same(t: TestService) {
         let owner = service.new_owner();
         let mut idle = 0;
         while idle < 3 {
-            let claims = service.claim(&owner, &Webhooks::All, 7).await.unwrap().items;
+            let claims = service.claim(&owner, &WebhookSet::All, 7).await.unwrap().items;
             idle = if claims.is_empty() { idle + 1 } else { 0 };
             let finished = attempt(service, claims).await;
             if !finished.is_empty() {
@@ -732,18 +733,18 @@ async fn no_webhook_waits_for_anothers_backlog(t: TestService) {
     }
     for _ in 0..3 {
         let owner = t.new_owner();
-        let claim = t.claim(&owner, &Webhooks::All, 12).await.unwrap();
+        let claim = t.claim(&owner, &WebhookSet::All, 12).await.unwrap();
         let mut share: HashMap<i64, usize> = HashMap::new();
         for item in &claim.items {
             *share.entry(item.webhook_id()).or_default() += 1;
         }
         assert_eq!(share, HashMap::from([(s.webhook, 4), (modest, 4), (last, 4)]));
-        assert_eq!(claim.awaited, Webhooks::All);
+        assert_eq!(claim.awaited, WebhookSet::All);
     }
     // Fewer places than webhooks: each gets its turn within as many claims as there are webhooks.
     let mut served = HashSet::new();
     for _ in 0..3 {
-        let claim = t.claim(&t.new_owner(), &Webhooks::All, 1).await.unwrap();
+        let claim = t.claim(&t.new_owner(), &WebhookSet::All, 1).await.unwrap();
         assert_eq!(claim.items.len(), 1);
         served.insert(claim.items[0].webhook_id());
     }
@@ -798,19 +799,19 @@ async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
     let owner = t.new_owner();
-    let mut first = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
+    let mut first = t.claim(&owner, &WebhookSet::All, 100).await.unwrap();
     assert_eq!((first.items.len(), first.awaited), (3, s.webhook.into()));
-    let second = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
+    let second = t.claim(&owner, &WebhookSet::All, 100).await.unwrap();
     assert_eq!((second.items.len(), second.awaited), (0, s.webhook.into()));
     first.items.pop();
     assert_eq!(
-        t.claim(&owner, &Webhooks::All, 100).await.unwrap().items.len(),
+        t.claim(&owner, &WebhookSet::All, 100).await.unwrap().items.len(),
         1,
         "a place that is given back is taken again"
     );
     // The direct lane has no more room than the queue.
-    let rest = t.claim(&owner, &Webhooks::All, 100).await.unwrap();
-    let mut lane = t.open_lane(&owner);
+    let rest = t.claim(&owner, &WebhookSet::All, 100).await.unwrap();
+    let mut lane = t.open_fast_path(&owner);
     t.booking(&s.alice, s.resource, 20, 21).await;
     t.booking(&s.alice, s.resource, 21, 22).await;
     let direct: usize = std::iter::from_fn(|| lane.try_recv().ok()).map(|claims| claims.len()).sum();
@@ -818,8 +819,8 @@ async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
 }
 
 /// Whose deliveries are due, as soon as that is told.
-async fn woken(t: &TestService) -> Webhooks {
-    tokio::time::timeout(std::time::Duration::from_secs(20), t.woken()).await.expect("nobody was told")
+async fn wait_for_wakeup(t: &TestService) -> WebhookSet {
+    tokio::time::timeout(std::time::Duration::from_secs(20), t.wait_for_wakeup()).await.expect("nobody was told")
 }
 
 /// Who is woken is told whose deliveries are due, and claims those alone.
@@ -828,13 +829,13 @@ async fn only_the_queues_with_work_are_looked_at(t: TestService) {
     let other = t.webhook(&s.root, &s.receiver).await;
     let patch = WebhookPatch { max_in_flight: Some(2), ..Default::default() };
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
-    let both: Webhooks = [s.webhook, other].into_iter().collect();
-    assert_eq!(woken(&t).await, both, "their settings are new");
+    let both: WebhookSet = [s.webhook, other].into_iter().collect();
+    assert_eq!(wait_for_wakeup(&t).await, both, "their settings are new");
     let mut reservations = Vec::new();
     for n in 0..3 {
         reservations.push(t.booking(&s.alice, s.resource, n, n + 1).await);
     }
-    assert_eq!(woken(&t).await, both);
+    assert_eq!(wait_for_wakeup(&t).await, both);
     let owner = t.new_owner();
     let claim = t.claim(&owner, &s.webhook.into(), 10).await.unwrap();
     assert!(claim.items.len() == 2 && claim.items.iter().all(|item| item.webhook_id() == s.webhook));
@@ -843,14 +844,14 @@ async fn only_the_queues_with_work_are_looked_at(t: TestService) {
     assert_eq!((again.items.len(), again.awaited), (0, s.webhook.into()));
     let others = t.claim(&owner, &other.into(), 10).await.unwrap();
     assert!(others.items.len() == 3 && others.items.iter().all(|item| item.webhook_id() == other));
-    assert_eq!(others.awaited, Webhooks::none());
+    assert_eq!(others.awaited, WebhookSet::empty());
     // The end of an event tells whose next one may go.
     t.cancel_reservation(&s.alice, &reservations[0].id, None).await.unwrap();
-    assert_eq!(woken(&t).await, both);
+    assert_eq!(wait_for_wakeup(&t).await, both);
     let mut finished = attempt(&t, others.items).await;
     finished.sort_by_key(|finished| finished.lease().seq);
     t.record(&finished).await.unwrap();
-    assert_eq!(woken(&t).await, other.into());
+    assert_eq!(wait_for_wakeup(&t).await, other.into());
     let next = t.claim(&owner, &other.into(), 10).await.unwrap().items;
     assert_eq!(next.len(), 1);
     // A retry tells whose it is.
@@ -870,12 +871,16 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     database.execute_unprepared(&unknown).await.unwrap();
     let patch = WebhookPatch { max_in_flight: Some(1), ..Default::default() };
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
-    woken(&t).await;
-    let first_claim = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap();
-    assert_eq!((first_claim.items.len(), first_claim.awaited), (0, Webhooks::none()), "it is no reason to look again");
-    let claim = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap();
+    wait_for_wakeup(&t).await;
+    let first_claim = t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap();
+    assert_eq!(
+        (first_claim.items.len(), first_claim.awaited),
+        (0, WebhookSet::empty()),
+        "it is no reason to look again"
+    );
+    let claim = t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap();
     assert_eq!(claim.items.len(), 1, "it stands in nobody's way");
-    let told = tokio::time::timeout(std::time::Duration::ZERO, t.woken()).await;
+    let told = tokio::time::timeout(std::time::Duration::ZERO, t.wait_for_wakeup()).await;
     assert!(told.is_err(), "who is told claims it again at once: {told:?}");
     drop(claim.items);
     let waiting = format!("SELECT attempts FROM outbox WHERE lease_owner IS NULL AND seq = ({first})");
@@ -886,7 +891,7 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     let known = unknown.replace("reservation.moved", "reservation.created");
     database.execute_unprepared(&known).await.unwrap();
     t.clock.advance(Duration::minutes(1));
-    assert_eq!(t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap().items.len(), 1);
+    assert_eq!(t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap().items.len(), 1);
 }
 
 /// Retries that another process recorded.
@@ -944,8 +949,8 @@ async fn a_rate_limit_is_kept(t: TestService) {
     }
     let owner = t.new_owner();
     assert_eq!(round(&t, &owner).await, 5);
-    let claim = t.claim(&owner, &Webhooks::All, 10).await.unwrap();
-    assert!(claim.awaited.has(s.webhook), "it is to be asked again soon");
+    let claim = t.claim(&owner, &WebhookSet::All, 10).await.unwrap();
+    assert!(claim.awaited.contains(s.webhook), "it is to be asked again soon");
     assert_eq!(round(&t, &owner).await, 0);
     t.clock.advance(Duration::milliseconds(400));
     assert_eq!(round(&t, &owner).await, 2);
@@ -995,7 +1000,7 @@ async fn odd_answers_are_recorded(t: TestService) {
 async fn the_direct_lane_needs_no_claim(t: TestService) {
     let s = stage(&t).await;
     let owner = t.new_owner();
-    let mut lane = t.open_lane(&owner);
+    let mut lane = t.open_fast_path(&owner);
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let sending = t.deliveries(&s.root, all()).await.remove(0);
     assert_eq!((sending.status, sending.attempts), (Sending, 1), "it is on its way when the reservation is answered");
@@ -1013,12 +1018,12 @@ async fn the_direct_lane_needs_no_claim(t: TestService) {
     t.booking(&s.alice, s.resource, 5, 6).await;
     drop(lane);
     t.clock.advance(Duration::seconds(18));
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 1);
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1);
 }
 
 async fn a_closed_lane_loses_nothing(t: TestService) {
     let s = stage(&t).await;
-    drop(t.open_lane(&t.new_owner()));
+    drop(t.open_fast_path(&t.new_owner()));
     t.booking(&s.alice, s.resource, 1, 3).await;
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Pending);
     settle(&t).await;
@@ -1038,12 +1043,12 @@ async fn answers_drive_provisioning(t: TestService) {
     assert_eq!(state(&reservation.id).await.message, "At work");
     let announced: Vec<_> = std::iter::from_fn(|| feed.try_recv().ok())
         .filter_map(|update| match update {
-            service::live::Update::Change(change) => match &*change {
-                domain::live::Change::Delivery(d) => Some(d.status.as_str()),
-                domain::live::Change::Reservation(r) => Some(r.provisioning.status.as_str()),
+            service::change_feed::Update::Change(change) => match &*change {
+                domain::change::Change::Delivery(d) => Some(d.status.as_str()),
+                domain::change::Change::Reservation(r) => Some(r.provisioning.status.as_str()),
                 _ => None,
             },
-            service::live::Update::Resync => None,
+            service::change_feed::Update::Resync => None,
         })
         .collect();
     assert_eq!(announced, ["sending", "provisioning", "succeeded"]);
@@ -1076,7 +1081,7 @@ async fn answers_of_one_batch_count_in_their_order(t: TestService) {
     t.webhook(&s.root, &other).await;
     let owner = t.new_owner();
     let deliver = async || {
-        let mut claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+        let mut claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
         // Events of one transaction are numbered in no order of their webhooks.
         claims.sort_by_key(|claim| claim.webhook_id());
         let finished = attempt(&t, claims).await;
@@ -1138,7 +1143,7 @@ async fn who_only_listens_drives_nothing(t: TestService) {
     assert_eq!((s.receiver.last().event(), other.last().event()), ("reservation.created", "reservation.created"));
     assert_eq!(status(&reservation.id).await, ProvisioningStatus::Provisioning);
     let body = json!({"status": "ready", "timestamp": t.now()}).to_string();
-    let secret = domain::signature::Secret::paste("your-secret-key").unwrap();
+    let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
     let signature = domain::signature::sign_body(&secret, body.as_bytes());
     let update = async |webhook: i64| {
         t.status_update(&reservation.id, Some(&webhook.to_string()), Some(&signature), body.as_bytes()).await
@@ -1150,7 +1155,7 @@ async fn who_only_listens_drives_nothing(t: TestService) {
 async fn a_first_answer_and_a_cancellation_at_once_end_in_the_release(t: TestService) {
     let s = stage(&t).await;
     let reservations = futures::future::join_all((0..60).map(|n| t.booking(&s.alice, s.resource, n, n + 1))).await;
-    let claims = t.claim(&t.new_owner(), &Webhooks::All, 100).await.unwrap().items;
+    let claims = t.claim(&t.new_owner(), &WebhookSet::All, 100).await.unwrap().items;
     let mut finished = attempt(&t, claims).await;
     // Two batches at once, as they are recorded on PostgreSQL.
     let later = finished.split_off(30);
@@ -1171,7 +1176,7 @@ async fn a_late_answer_to_created_does_not_undo_the_release(t: TestService) {
     let s = stage(&t).await;
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let owner = t.new_owner();
-    let claims = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     let cancelled = t.cancel_reservation(&s.alice, &reservation.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
     let finished = attempt(&t, claims).await;
@@ -1207,7 +1212,7 @@ async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestService) {
 
 async fn failed_deliveries_can_be_replayed_in_bulk(t: TestService) {
     let s = stage(&t).await;
-    let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { waits: vec![] }), ..Default::default() };
+    let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { delays: vec![] }), ..Default::default() };
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     s.receiver.answer_status(500);
     let troubled = t.booking(&s.alice, s.resource, 1, 2).await;
@@ -1280,13 +1285,13 @@ async fn a_late_word_of_beginning_undoes_no_status_update(t: TestService) {
     let state = async || t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     let update = async |status: &str| {
         let body = json!({"status": status, "timestamp": t.now(), "message": "said by the service"}).to_string();
-        let secret = domain::signature::Secret::paste("your-secret-key").unwrap();
+        let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
         let signature = domain::signature::sign_body(&secret, body.as_bytes());
         t.status_update(&reservation.id, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes()).await.unwrap()
     };
     // The service has failed and said so before its 202 is recorded.
     let owner = t.new_owner();
-    let finished = attempt(&t, t.claim(&owner, &Webhooks::All, 10).await.unwrap().items).await;
+    let finished = attempt(&t, t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items).await;
     t.clock.advance(Duration::milliseconds(1));
     update("failed").await;
     t.record(&finished).await.unwrap();
@@ -1330,7 +1335,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
     let s = stage(&t).await;
     let second = t.webhook(&s.root, &s.receiver).await;
     // Two attempts instead of four, so that more deliveries fail for good.
-    let retry = Some(domain::retry::RetryPolicy { waits: vec![1] });
+    let retry = Some(domain::retry::RetryPolicy { delays: vec![1] });
     t.patch_webhook(&s.root, second, WebhookPatch { retry, ..Default::default() }).await.unwrap();
     let webhooks = [s.webhook, second];
     let arrivals: Arc<Mutex<Vec<Arrival>>> = Arc::default();
@@ -1344,7 +1349,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
         let times = asked.entry(this).or_default();
         *times += 1;
         let accepted = StdRng::seed_from_u64(this ^ *times).random_bool(0.6);
-        seen.lock().unwrap().push(Arrival {
+        seen.lock().push(Arrival {
             delivery: got.header("x-webhook-delivery").into(),
             attempt: got.header("x-webhook-attempt").parse().unwrap(),
             accepted,
@@ -1352,12 +1357,12 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
         });
         Answer::Status(if accepted { 200 } else { 503 })
     });
-    let send_at_last = async |service: &Service, since: DateTime<Utc>, claims: Vec<Claimed>| {
-        let before = arrivals.lock().unwrap().len();
+    let send_at_last = async |service: &Service, since: DateTime<Utc>, claims: Vec<ClaimedDelivery>| {
+        let before = arrivals.lock().len();
         let finished = attempt(service, claims).await;
         // A lease is the time-out (2 s in tests) and 15 s; here nobody renews it.
         let late = t.now() - since > Duration::seconds(17);
-        arrivals.lock().unwrap()[before..].iter_mut().for_each(|arrival| arrival.late = late);
+        arrivals.lock()[before..].iter_mut().for_each(|arrival| arrival.late = late);
         finished
     };
     let line = |webhook: i64, reservation: &ReservationId| DeliveryFilter {
@@ -1369,7 +1374,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
     let owners = [t.new_owner(), t.new_owner()];
     // Each with what happened to it.
     let mut reservations: Vec<(ReservationId, Vec<EventType>)> = Vec::new();
-    let mut unsent: Vec<(Service, DateTime<Utc>, Vec<Claimed>)> = Vec::new();
+    let mut unsent: Vec<(Service, DateTime<Utc>, Vec<ClaimedDelivery>)> = Vec::new();
     let mut unrecorded = Vec::new();
     for step in 0..180 {
         let service = if random.random_bool(0.5) { &t.service } else { &other };
@@ -1377,9 +1382,9 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
         let webhook = webhooks[random.random_range(0..2)];
         match random.random_range(0..18) {
             0 | 1 if reservations.len() < 8 => {
-                let mut lane = t.open_lane(owner);
+                let mut lane = t.open_fast_path(owner);
                 if random.random_bool(0.4) {
-                    t.close_lane();
+                    t.close_fast_path();
                 }
                 let n = reservations.len() as i64;
                 let made = t.booking(&s.alice, s.resource, 1 + n, 2 + n).await;
@@ -1388,7 +1393,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
                     trouble.direct += claims.len();
                     unsent.push((t.service.clone(), t.now(), claims));
                 }
-                t.close_lane();
+                t.close_fast_path();
             }
             what @ 2..=5 if !reservations.is_empty() => {
                 let n = random.random_range(0..reservations.len());
@@ -1407,10 +1412,10 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
             6 if random.random_bool(0.3) => drop(t.pause_webhook(&s.root, webhook).await.unwrap()),
             6 => drop(t.resume_webhook(&s.root, webhook, ResumeInput::default()).await.unwrap()),
             // A process that claims and ends.
-            7 => drop(service.claim(&t.new_owner(), &Webhooks::All, 2).await.unwrap()),
+            7 => drop(service.claim(&t.new_owner(), &WebhookSet::All, 2).await.unwrap()),
             // One that stalls before it sends.
             8 => {
-                let claims = service.claim(owner, &Webhooks::All, 2).await.unwrap().items;
+                let claims = service.claim(owner, &WebhookSet::All, 2).await.unwrap().items;
                 unsent.push((service.clone(), t.now(), claims));
             }
             9 if !unsent.is_empty() => {
@@ -1420,7 +1425,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
             }
             // One that is slow to record.
             10 => {
-                let claims = service.claim(owner, &Webhooks::All, 3).await.unwrap().items;
+                let claims = service.claim(owner, &WebhookSet::All, 3).await.unwrap().items;
                 unrecorded.push((service.clone(), attempt(service, claims).await));
             }
             11 if !unrecorded.is_empty() => {
@@ -1441,7 +1446,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
             }
             _ => {
                 t.clock.advance(Duration::milliseconds(random.random_range(0..6_000)));
-                service.reclaim_lapsed(false).await.unwrap();
+                service.reap_expired_leases(false).await.unwrap();
                 round(service, owner).await;
             }
         }
@@ -1460,11 +1465,11 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
     // No retry waits longer than one of these steps, and no lease lasts longer than four.
     while idle < 5 {
         t.clock.advance(Duration::seconds(5));
-        t.reclaim_lapsed(false).await.unwrap();
+        t.reap_expired_leases(false).await.unwrap();
         idle = if round(&t, &owners[0]).await == 0 { idle + 1 } else { 0 };
     }
 
-    let arrivals = std::mem::take(&mut *arrivals.lock().unwrap());
+    let arrivals = std::mem::take(&mut *arrivals.lock());
     let begin = |delivery: &DeliverySummary| arrivals.iter().position(|arrival| arrival.delivery == delivery.id);
     // The arrival of the attempt by which the log says that it ended.
     let end = |delivery: &DeliverySummary| {
@@ -1607,7 +1612,7 @@ async fn renewing_passes_over_what_is_being_recorded_on_postgres() {
     let Some((t, s)) = stage_on_postgres().await else { return };
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
-    let claims = t.claim(&t.new_owner(), &Webhooks::All, 10).await.unwrap().items;
+    let claims = t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|claim| claim.lease.clone()).collect();
     let database = t.database().await;
     let recording = sea_orm::TransactionTrait::begin(&database).await.unwrap();
@@ -1617,7 +1622,7 @@ async fn renewing_passes_over_what_is_being_recorded_on_postgres() {
     t.renew(&leases).await.unwrap();
     recording.commit().await.unwrap();
     t.clock.advance(Duration::seconds(10));
-    assert_eq!(t.reclaim_lapsed(false).await.unwrap(), 0, "the other one was renewed");
+    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0, "the other one was renewed");
     assert_eq!(t.deliveries(&s.root, all()).await.iter().filter(|delivery| delivery.status == Sending).count(), 1);
 }
 
@@ -1635,13 +1640,13 @@ async fn what_is_cancelled_during_a_claim_is_not_taken_on_sqlite() {
     cancelling.execute_unprepared(&format!("DELETE FROM outbox WHERE seq = {first}")).await.unwrap();
     cancelling.execute_unprepared(&format!("UPDATE outbox SET attempts = 1 WHERE seq = {first}")).await.unwrap();
     let owner = t.new_owner();
-    let mut claim = std::pin::pin!(t.claim(&owner, &Webhooks::All, 10));
+    let mut claim = std::pin::pin!(t.claim(&owner, &WebhookSet::All, 10));
     // The one writer is taken, so that the claim can have read, but not written.
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), claim.as_mut()).await.is_err());
     cancelling.commit().await.unwrap();
     let claims = claim.await.unwrap().items;
     assert_eq!(claims.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [1]);
-    let again = t.claim(&owner, &Webhooks::All, 10).await.unwrap().items;
+    let again = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(again.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [2], "read once more, it is as it is");
 }
 
@@ -1679,7 +1684,7 @@ async fn a_slow_receiver_delays_only_itself() {
     let owner = t.new_owner();
     let mut stuck = Vec::new();
     loop {
-        let claims = t.claim(&owner, &Webhooks::All, 256).await.unwrap().items;
+        let claims = t.claim(&owner, &WebhookSet::All, 256).await.unwrap().items;
         if claims.is_empty() {
             break;
         }

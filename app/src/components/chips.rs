@@ -1,11 +1,11 @@
 //! States as chips: icon, word and colour, never colour alone.
 
 use super::{Icon, IconView};
-use domain::delivery_log::DeliveryStatus;
+use domain::delivery::DeliveryStatus;
 use domain::provisioning::ProvisioningStatus;
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
-use domain::webhook::{Health, WebhookState};
+use domain::webhook::{WebhookHealth, WebhookState};
 use leptos::prelude::*;
 
 /// A tone of a chip.
@@ -128,7 +128,7 @@ impl State for WebhookState {
     }
 }
 
-impl State for Health {
+impl State for WebhookHealth {
     fn word(self) -> &'static str {
         match self {
             Self::Unknown => "no deliveries yet",

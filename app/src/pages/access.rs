@@ -2,10 +2,10 @@
 
 use crate::address::in_address;
 use crate::components::*;
+use crate::layout::use_session;
 use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::rpc::catalogue;
-use crate::shell::use_session;
 use crate::values::{Cell, Value};
 use domain::resource::{AccessRequest, AccessStatus};
 use leptos::prelude::*;

@@ -1,9 +1,9 @@
 //! One's own account.
 
 use crate::components::*;
+use crate::layout::use_session;
 use crate::load::Write;
 use crate::rpc::accounts;
-use crate::shell::use_session;
 use domain::Problem;
 use domain::account::UserPatch;
 use leptos::prelude::*;

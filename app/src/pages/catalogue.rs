@@ -5,7 +5,7 @@ use crate::load::{Load, Write, load};
 use crate::rpc::catalogue as rpc;
 use crate::values::{Cell, Value};
 use domain::Problem;
-use domain::page::Page;
+use domain::pagination::Page;
 use domain::resource::{
     ConfigSchema, Resource, ResourceInput, ResourcePatch, ResourceStatus, ResourceType, ResourceTypeInput,
     ResourceTypePatch, check_resource, check_type,

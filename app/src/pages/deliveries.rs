@@ -11,7 +11,7 @@ pub use list::{DeliveriesPage, DeliveryList};
 use crate::components::*;
 use crate::time;
 use crate::values::Value;
-use domain::delivery_log::{DeliveryStatus, DeliverySummary};
+use domain::delivery::{DeliveryStatus, DeliverySummary};
 use leptos::prelude::*;
 
 /// Puts a changed delivery where it was; a new one first, or last where the list is oldest first. An older state of what

@@ -1,15 +1,15 @@
 //! Where people start: what is theirs, and for administrators how delivery goes.
 
 use crate::components::*;
+use crate::layout::use_session;
 use crate::live::{LiveEvent, use_live};
 use crate::load::load;
 use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
 use crate::pages::reservations::{ReservationRow, upsert_reservation};
 use crate::rpc::{catalogue, deliveries, reservations, webhooks};
-use crate::shell::use_session;
 use crate::values::Value;
-use domain::delivery_log::DeliveryFilter;
-use domain::page::PageQuery;
+use domain::delivery::DeliveryFilter;
+use domain::pagination::PageQuery;
 use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
 use domain::resource::AccessStatus;
 use domain::webhook::Webhook;

@@ -1,10 +1,10 @@
 //! The doors: logging in, and the first set-up.
 
 use crate::components::*;
-use crate::door;
+use crate::layout::use_session;
 use crate::load::Write;
+use crate::prerendered_login;
 use crate::rpc::session;
-use crate::shell::use_session;
 use crate::values::{effect, on_change};
 use domain::account::{SetupInput, destination};
 use leptos::prelude::*;
@@ -30,22 +30,22 @@ pub fn LoginPage() -> impl IntoView {
     });
     let write = Write::new();
     let submitted = window_event_listener(leptos::ev::submit, move |event| {
-        if door::is_at(&event) {
+        if prerendered_login::is_at(&event) {
             event.prevent_default();
-            write.run(session::log_in(door::credentials()), move |info| who.begin(info));
+            write.run(session::log_in(prerendered_login::credentials()), move |info| who.begin(info));
         }
     });
     on_change(
         move || (write.busy.get(), write.problem.get()),
         |(busy, problem)| {
-            door::set_busy(busy);
-            door::say(problem.as_ref().map(|problem| problem.detail.as_str()));
+            prerendered_login::set_busy(busy);
+            prerendered_login::say(problem.as_ref().map(|problem| problem.detail.as_str()));
         },
     );
-    door::open();
+    prerendered_login::open();
     on_cleanup(move || {
         submitted.remove();
-        door::close();
+        prerendered_login::close();
     });
     view! { <leptos_meta::Title text="Log in · Berth" /> }
 }
@@ -53,7 +53,7 @@ pub fn LoginPage() -> impl IntoView {
 /// `/setup?code=…`
 #[component]
 pub fn SetupPage() -> impl IntoView {
-    door::close();
+    prerendered_login::close();
     let who = use_session();
     let query = use_query_map();
     let navigate = use_navigate();

@@ -1,14 +1,14 @@
 //! One reservation: watching it become ready, using, changing and cancelling it.
 
 use crate::components::*;
+use crate::layout::use_session;
 use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
 use crate::rpc::{catalogue, reservations as rpc};
-use crate::shell::use_session;
 use crate::time;
 use crate::values::{Value, effect};
-use domain::delivery_log::{DeliveryStatus, DeliverySummary};
+use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::id::ReservationId;
 use domain::provisioning::{AccessInfo, Provisioning, ProvisioningStatus};
 use domain::reservation::*;

@@ -2,13 +2,13 @@
 
 use crate::address::in_address;
 use crate::components::*;
+use crate::layout::use_session;
 use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load, read_more};
 use crate::rpc::reservations as rpc;
-use crate::shell::use_session;
 use crate::time;
 use crate::values::Value;
-use domain::page::PageQuery;
+use domain::pagination::PageQuery;
 use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
 use leptos::prelude::*;
 

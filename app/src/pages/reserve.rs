@@ -3,10 +3,10 @@
 mod calendar;
 
 use crate::components::*;
+use crate::layout::use_session;
 use crate::live::{LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::rpc::{catalogue, reservations};
-use crate::shell::use_session;
 use crate::time;
 use crate::values::{Cell, Value, effect};
 use calendar::{Calendar, Span};

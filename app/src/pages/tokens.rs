@@ -6,8 +6,8 @@ use crate::rpc::accounts;
 use crate::time;
 use crate::values::Cell;
 use chrono::Duration;
-use domain::access::Scope;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken};
+use domain::authorization::Scope;
 use leptos::prelude::*;
 
 /// `/settings/tokens`

@@ -1,12 +1,12 @@
 //! Accounts, for administrators.
 
 use crate::components::*;
+use crate::layout::use_session;
 use crate::load::{Write, load};
 use crate::rpc::accounts;
-use crate::shell::use_session;
 use crate::values::Cell;
-use domain::access::Role;
 use domain::account::{User, UserInput, UserPatch};
+use domain::authorization::Role;
 use leptos::prelude::*;
 
 /// `/settings/users`

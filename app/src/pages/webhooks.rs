@@ -16,7 +16,7 @@ use crate::pages::deliveries::DeliveryList;
 use crate::rpc::webhooks as rpc;
 use crate::values::Value;
 use domain::id::WebhookId;
-use domain::webhook::{Health, ResumeInput, Webhook, WebhookState};
+use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_navigate, use_params_map, use_query_map};
 
@@ -142,7 +142,7 @@ fn StateNotice(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView
             n => format!("{n} deliveries wait; they are kept until you resume."),
         };
         let text = match state {
-            WebhookState::Enabled if health == Health::Failing => {
+            WebhookState::Enabled if health == WebhookHealth::Failing => {
                 return Some(
                     view! {
                         <Notice kind="warning">

@@ -2,8 +2,8 @@
 
 use super::{Rpc, RpcError};
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
+use domain::change::Notification;
 use domain::id::TokenId;
-use domain::live::Notification;
 use leptos::prelude::*;
 
 /// One's own API tokens.

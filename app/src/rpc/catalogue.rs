@@ -2,7 +2,7 @@
 
 use super::{Rpc, RpcError};
 use domain::id::{AccessRequestId, ResourceId};
-use domain::page::Page;
+use domain::pagination::Page;
 use domain::resource::{
     AccessRequest, AccessRequestInput, AccessStatus, Resource, ResourceInput, ResourcePatch, ResourceType,
     ResourceTypeInput, ResourceTypePatch,

@@ -1,9 +1,9 @@
 //! What the server gives every server function.
 
 use domain::Problem;
-use domain::access::Actor;
 use domain::account::SessionInfo;
-use domain::page::{Page, PageQuery};
+use domain::authorization::Actor;
+use domain::pagination::{Page, PageQuery};
 use service::Service;
 
 /// The request a server function runs for.

@@ -1,9 +1,9 @@
 //! The delivery log.
 
 use super::{Rpc, RpcError};
-use domain::delivery_log::*;
+use domain::delivery::*;
 use domain::id::DeliveryId;
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use leptos::prelude::*;
 
 /// Deliveries, newest first.

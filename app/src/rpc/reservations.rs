@@ -3,7 +3,7 @@
 use super::{Rpc, RpcError};
 use chrono::{DateTime, Utc};
 use domain::id::ReservationId;
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use domain::reservation::*;
 use leptos::prelude::*;
 

@@ -1,10 +1,10 @@
 //! Webhooks.
 
 use super::{Rpc, RpcError};
-use domain::delivery_log::Attempt;
+use domain::delivery::Attempt;
 use domain::endpoint::UrlPolicy;
 use domain::id::WebhookId;
-use domain::page::Page;
+use domain::pagination::Page;
 use domain::webhook::*;
 use leptos::prelude::*;
 
@@ -83,7 +83,7 @@ pub async fn resume_webhook(id: WebhookId, input: ResumeInput) -> Result<Webhook
 
 /// A webhook's figures.
 #[server(name = ReadWebhookStats, prefix = "/rpc", endpoint = "webhook-stats", protocol = Rpc)]
-pub async fn webhook_stats(id: WebhookId, window: Window) -> Result<WebhookStats, RpcError> {
+pub async fn webhook_stats(id: WebhookId, window: StatsWindow) -> Result<WebhookStats, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     Ok(cx.service.webhook_stats(actor, id, window).await?)
@@ -93,6 +93,6 @@ pub async fn webhook_stats(id: WebhookId, window: Window) -> Result<WebhookStats
 #[server(name = ReadUrlPolicy, prefix = "/rpc", endpoint = "url-policy", protocol = Rpc)]
 pub async fn url_policy() -> Result<UrlPolicy, RpcError> {
     let cx = super::context::context()?;
-    domain::access::may(cx.actor()?, domain::access::Action::WriteWebhooks)?;
+    domain::authorization::authorize(cx.actor()?, domain::authorization::Action::WriteWebhooks)?;
     Ok(cx.service.settings().url_policy.clone())
 }

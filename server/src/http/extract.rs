@@ -1,6 +1,6 @@
 //! What handlers take out of requests; each refusal is a problem that names what to mend.
 
-use super::App;
+use super::AppState;
 use super::guard;
 use super::problem::ApiError;
 use axum::body::Bytes;
@@ -8,8 +8,8 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum_extra::extract::CookieJar;
-use domain::access::Actor;
 use domain::account::SessionInfo;
+use domain::authorization::Actor;
 use domain::{Problem, ProblemKind};
 use serde::de::DeserializeOwned;
 
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 pub const SESSION_COOKIE: &str = "berth_session";
 
 /// Who asks, by session cookie or `Authorization: Bearer`.
-pub struct Caller {
+pub struct AuthenticatedUser {
     /// The person and what the credential may do.
     pub actor: Actor,
     /// What the page shows of it.
@@ -36,10 +36,10 @@ pub fn session(headers: &HeaderMap) -> Option<String> {
     CookieJar::from_headers(headers).get(SESSION_COOKIE).map(|cookie| cookie.value().to_owned())
 }
 
-impl FromRequestParts<App> for Caller {
+impl FromRequestParts<AppState> for AuthenticatedUser {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         if parts.headers.contains_key(header::AUTHORIZATION) {
             let token = bearer(&parts.headers)
                 .ok_or_else(|| Problem::unauthenticated("Send the API token as: Authorization: Bearer <token>."))?;
@@ -130,7 +130,7 @@ fn sentence(text: &str) -> String {
 ///
 /// # Errors
 /// 413 when it is larger than accepted.
-pub async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+pub async fn body(request: Request, app: &AppState) -> Result<Bytes, Problem> {
     Bytes::from_request(request, app).await.map_err(|rejection| {
         use axum::response::IntoResponse as _;
         if rejection.into_response().status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
@@ -148,10 +148,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         let json = is_json(request.headers());
         let bytes = body(request, app).await?;
         if !json {
@@ -169,10 +169,10 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
 /// An optional JSON body: nothing counts as `{}`.
 pub struct MaybeJson<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<App> for MaybeJson<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for MaybeJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         let json = is_json(request.headers());
         let bytes = body(request, app).await?;
         if bytes.is_empty() {
@@ -192,10 +192,10 @@ impl<T: DeserializeOwned> FromRequest<App> for MaybeJson<T> {
 /// Parameters of the query.
 pub struct Query<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = url::form_urlencoded::parse(query.as_bytes());
         // Empty parameters are those a form did not fill.
@@ -211,10 +211,10 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 /// A part of the path.
 pub struct Path<T>(pub T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         axum::extract::Path::<T>::from_request_parts(parts, app)
             .await
             .map(|axum::extract::Path(value)| Self(value))

@@ -1,6 +1,6 @@
 //! What stands before every handler: rates, origins, security headers, observation.
 
-use super::App;
+use super::AppState;
 use super::extract::bearer;
 use super::problem::ApiError;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -10,10 +10,10 @@ use axum::response::{IntoResponse as _, Response};
 use domain::{Problem, ProblemKind};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Requests a second for each token or address.
@@ -35,7 +35,7 @@ impl Rates {
     }
 
     /// Forgets those who have not asked for some time.
-    pub fn tidy(&self) {
+    pub fn prune(&self) {
         if let Some((limiter, _)) = &self.limit {
             limiter.retain_recent();
         }
@@ -55,7 +55,7 @@ impl Rates {
     }
 
     fn accepted(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accepted.lock()
     }
 
     fn check(&self, key: String) -> Result<(), Problem> {
@@ -104,7 +104,7 @@ pub fn peer(request: &Request) -> Option<SocketAddr> {
 }
 
 /// Refuses whoever asks too often.
-pub async fn rate_limit(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn rate_limit(State(app): State<AppState>, request: Request, next: Next) -> Response {
     // Not the token itself: the key stays in memory.
     let token = bearer(request.headers()).map(service::secrets::digest);
     let key = match &token {
@@ -142,7 +142,7 @@ pub fn same_origin(headers: &HeaderMap, public_url: &str) -> Result<(), Problem>
 }
 
 /// Adds the headers that protect the page.
-pub async fn headers(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn headers(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let docs = request.uri().path().starts_with("/api/docs");
     let api = request.uri().path().starts_with("/api/") || request.uri().path().starts_with("/rpc/");
     let mut response = next.run(request).await;

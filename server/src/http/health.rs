@@ -1,7 +1,7 @@
 //! Liveness, readiness, metrics.
 
 use crate::metrics::Metrics;
-use crate::workers::dispatcher::Pulse;
+use crate::workers::dispatcher::Heartbeat;
 use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -17,11 +17,11 @@ const SILENT: Duration = Duration::from_secs(20);
 
 /// What tells of a process, of one that serves and of a worker.
 #[derive(Clone)]
-pub struct Health {
+pub struct Probes {
     /// Knows whether the database answers.
     pub service: Service,
     /// Whether the dispatcher lives.
-    pub pulse: Arc<Pulse>,
+    pub pulse: Arc<Heartbeat>,
     /// Whether the process is stopping.
     pub cancel: CancellationToken,
     /// The Prometheus page.
@@ -31,7 +31,7 @@ pub struct Health {
 /// `/healthz`, `/readyz`, `/metrics`.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S>
 where
-    Health: FromRef<S>,
+    Probes: FromRef<S>,
 {
     Router::new().route("/healthz", get(live)).route("/readyz", get(ready)).route("/metrics", get(metrics))
 }
@@ -42,7 +42,7 @@ async fn live() -> &'static str {
 }
 
 /// The process can serve: database and dispatcher.
-async fn ready(State(health): State<Health>) -> (StatusCode, Json<Value>) {
+async fn ready(State(health): State<Probes>) -> (StatusCode, Json<Value>) {
     let database = health.service.ping().await.is_ok();
     let dispatcher = health.pulse.age().is_some_and(|age| age < SILENT);
     let stopping = health.cancel.is_cancelled();
@@ -55,6 +55,6 @@ async fn ready(State(health): State<Health>) -> (StatusCode, Json<Value>) {
 }
 
 /// Prometheus text format.
-async fn metrics(State(health): State<Health>) -> String {
+async fn metrics(State(health): State<Probes>) -> String {
     health.metrics.page(&health.service).await
 }

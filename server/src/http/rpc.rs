@@ -1,6 +1,6 @@
 //! The page's server functions, `/rpc/…` (Leptos). Private to our own page: JSON only, same origin only.
 
-use super::App;
+use super::AppState;
 use super::extract::session;
 use super::guard::{client_source, same_origin};
 use super::problem::{ApiError, unknown_route};
@@ -16,7 +16,7 @@ use domain::{Problem, ProblemKind};
 use std::net::SocketAddr;
 
 /// Runs a server function.
-pub async fn call(State(app): State<App>, request: Request) -> Response {
+pub async fn call(State(app): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     if leptos::server_fn::axum::get_server_fn_service(parts.uri.path(), parts.method.clone()).is_none() {
         return unknown_route(parts.uri).await.into_response();
@@ -41,7 +41,7 @@ pub async fn call(State(app): State<App>, request: Request) -> Response {
     }
 }
 
-async fn context(app: &App, parts: &Parts) -> Result<RequestContext, Problem> {
+async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Problem> {
     let headers = &parts.headers;
     same_origin(headers, &app.config.public_url)?;
     let json = headers

@@ -1,19 +1,20 @@
 //! `GET /api/v1/stream`: changes as server-sent events (WHATWG HTML §9.2).
 
-use super::App;
-use super::extract::Caller;
+use super::AppState;
+use super::extract::AuthenticatedUser;
 use super::problem::{ApiError, ProblemBody};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use domain::live::Change;
+use domain::change::Change;
 use domain::{Problem, ProblemKind};
 use futures::StreamExt as _;
-use service::live::Update;
+use parking_lot::Mutex;
+use service::change_feed::Update;
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa_axum::router::OpenApiRouter;
@@ -35,7 +36,7 @@ struct Open {
 
 impl Streams {
     fn open(self: &Arc<Self>, username: &str) -> Option<Open> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock();
         let count = open.entry(username.to_owned()).or_default();
         if *count >= PER_PERSON {
             return None;
@@ -47,7 +48,7 @@ impl Streams {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.streams.0.lock();
         if let Some(count) = open.get_mut(&self.username) {
             *count -= 1;
             if *count == 0 {
@@ -57,7 +58,7 @@ impl Drop for Open {
     }
 }
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(stream))
 }
 
@@ -66,7 +67,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// process stops; open it again then.
 #[utoipa::path(get, path = "/stream", tag = "live",
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
-async fn stream(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn stream(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let Some(open) = app.streams.open(&caller.actor.username) else {
         let mut problem =
             Problem::new(ProblemKind::RateLimited, "You have too many live feeds open. Close some pages.");

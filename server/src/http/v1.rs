@@ -1,4 +1,4 @@
-//! The public API, `/api/v1` (CONTRACT §6). One file an area; every route carries its OpenAPI description.
+//! The public API, `/api/v1` (docs/contract.md §6). One file an area; every route carries its OpenAPI description.
 
 pub mod accounts;
 pub mod catalogue;
@@ -8,15 +8,15 @@ pub mod reservations;
 pub mod session;
 pub mod webhooks;
 
-use super::App;
-use super::extract::Caller;
+use super::AppState;
+use super::extract::AuthenticatedUser;
 use super::problem::{ApiError, ProblemBody};
 use super::stream;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use domain::Problem;
-use domain::access::Actor;
+use domain::authorization::Actor;
 use serde::Serialize;
 use service::Service;
 use service::idempotency::Idempotent;
@@ -51,7 +51,7 @@ impl utoipa::Modify for Security {
 }
 
 /// Every route of the API with its description.
-pub fn router() -> (Router<App>, utoipa::openapi::OpenApi) {
+pub fn router() -> (Router<AppState>, utoipa::openapi::OpenApi) {
     let routes = OpenApiRouter::with_openapi(Document::openapi()).nest(
         "/api/v1",
         OpenApiRouter::new()
@@ -91,15 +91,15 @@ fn complete(openapi: &mut utoipa::openapi::OpenApi) {
 }
 
 /// The browsable page of the description.
-pub fn docs() -> Router<App> {
+pub fn docs() -> Router<AppState> {
     let config = utoipa_swagger_ui::Config::from("/api/v1/openapi.json");
     Router::from(utoipa_swagger_ui::SwaggerUi::new("/api/docs").config(config))
 }
 
 /// Answers 201 with what `work` made; with an `Idempotency-Key`, at most once.
 pub async fn create<T, F>(
-    app: &App,
-    caller: Caller,
+    app: &AppState,
+    caller: AuthenticatedUser,
     headers: &HeaderMap,
     path: &str,
     digest: &str,
@@ -109,7 +109,7 @@ where
     T: Serialize + Send + 'static,
     F: Future<Output = Result<T, Problem>> + Send + 'static,
 {
-    let Caller { actor, .. } = caller;
+    let AuthenticatedUser { actor, .. } = caller;
     let Some(key) = headers.get("idempotency-key") else {
         return Ok((StatusCode::CREATED, axum::Json(work(app.service.clone(), actor).await?)).into_response());
     };

@@ -193,7 +193,7 @@ impl TestClient {
     }
 }
 
-/// RFC 9457, with what CONTRACT §6 promises of it.
+/// RFC 9457, with what docs/contract.md §6 promises of it.
 pub fn is_problem(reply: &Reply, status: u16) {
     let text = &reply.text;
     assert_eq!(reply.header("content-type"), "application/problem+json", "{text}");

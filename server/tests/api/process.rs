@@ -458,10 +458,10 @@ async fn it_stops_in_peace_when_told_to() {
     let reservation = t.booking(&t.alice, resource, 1, 2).await;
     receiver.reached(1).await;
     let service = t.service.clone();
-    let actor = domain::access::Actor {
+    let actor = domain::authorization::Actor {
         username: "root".into(),
-        role: domain::access::Role::Administrator,
-        scopes: domain::access::Scope::ALL.to_vec(),
+        role: domain::authorization::Role::Administrator,
+        scopes: domain::authorization::Scope::ALL.to_vec(),
     };
     tokio::join!(t.stop(), async { release.send_replace(true) });
     // What was under way has been recorded, not thrown away.

@@ -5,8 +5,9 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, Uri};
+use parking_lot::Mutex;
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// One request.
@@ -82,7 +83,7 @@ impl Receiver {
 
     /// From now on answers as `script` says.
     pub fn answer(&self, script: impl FnMut(&Got) -> Answer + Send + 'static) {
-        *self.shared.script.lock().unwrap() = Box::new(script);
+        *self.shared.script.lock() = Box::new(script);
     }
 
     pub fn answer_always(&self, answer: Answer) {
@@ -120,7 +121,7 @@ async fn take(
 ) -> Response<Body> {
     let body = serde_json::from_slice(&raw).unwrap_or(Value::Null);
     let got = Got { method, path: uri.to_string(), headers, raw, body };
-    let answer = (shared.script.lock().unwrap())(&got);
+    let answer = (shared.script.lock())(&got);
     shared.got.send_modify(|all| all.push(got));
     if let Some(mut held) = answer.held {
         // The test that holds it back may be over.

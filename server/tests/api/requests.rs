@@ -1,4 +1,4 @@
-//! What a receiver gets, header by header and field by field (CONTRACT §1).
+//! What a receiver gets, header by header and field by field (docs/contract.md §1).
 
 use crate::receiver::{Answer, Got, Receiver};
 use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};

@@ -1,4 +1,4 @@
-//! Status updates of receivers (CONTRACT §4). The test signs for itself, as a receiver must.
+//! Status updates of receivers (docs/contract.md §4). The test signs for itself, as a receiver must.
 
 use crate::client::Reply;
 use crate::receiver::{Answer, Receiver};
@@ -24,7 +24,7 @@ on_one_engine![
     no_session_and_no_token_stands_in_for_a_signature,
 ];
 
-/// `X-Webhook-Signature` as CONTRACT §1 defines it.
+/// `X-Webhook-Signature` as docs/contract.md §1 defines it.
 fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);

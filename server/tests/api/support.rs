@@ -3,8 +3,8 @@
 use crate::client::{Reply, TestClient};
 use crate::receiver::Receiver;
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
-use domain::access::Role;
 use domain::account::{ApiTokenInput, UserInput};
+use domain::authorization::Role;
 use domain::endpoint::{Network, UrlPolicy};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
 use serde_json::{Value, json};

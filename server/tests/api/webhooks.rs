@@ -261,7 +261,7 @@ async fn a_change_keeps_secrets_and_what_it_does_not_name(t: TestServer) {
     t.root.patch_at_fault(&path, json!({"auth": {"method": "api_key"}}), &["auth.key"]).await;
 }
 
-/// What production refuses (CONTRACT §5), and development too unless it says otherwise.
+/// What production refuses (docs/contract.md §5), and development too unless it says otherwise.
 async fn refuses_urls(client: &TestClient, urls: &[String]) {
     for url in urls {
         let input = webhook_input("https://example.com", json!({"endpoint_url": url, "resource_type": null}));
@@ -480,7 +480,7 @@ async fn settings_at_fault_are_named(t: TestServer) {
             vec!["name", "endpoint_url", "events", "secret", "rate_limit", "resource_type"],
         ),
     ];
-    // Whatever Berth sets itself nobody may set beside it (CONTRACT §1), in any case of letters.
+    // Whatever Berth sets itself nobody may set beside it (docs/contract.md §1), in any case of letters.
     for reserved in [
         "X-Webhook-Signature",
         "x-webhook-event",

@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 /// Where a server listens so that Berth finds it.
 const EVERYBODY: &str = "127.0.0.1";
 /// Nowhere: it is only found through its socket.
-const NOBODY: &str = "''";
+const DUMMY_HASH: &str = "''";
 
 /// A server with its data; both go when it is dropped.
 pub struct Cluster {
@@ -81,7 +81,7 @@ impl Cluster {
 
     /// Starts it so that this test finds it and Berth does not.
     pub async fn start_aside(&self) -> TestDatabase {
-        self.listen(NOBODY).await;
+        self.listen(DUMMY_HASH).await;
         let folder = self.folder.path().display();
         TestDatabase::of_cluster(format!("postgres://postgres@localhost:{}/postgres?host={folder}", self.port))
     }

@@ -87,7 +87,7 @@ async fn loses_nothing(test: &str, database: TestDatabase, disk: Disk) {
 
     // Room again: the same process goes on by itself.
     fill(&disk, &mut site).await;
-    assert!(site.load.told.lock().unwrap().acknowledged.len() >= 20);
+    assert!(site.load.told.lock().acknowledged.len() >= 20);
     let mut interrupted = database.under_way().await;
     disk.empty(Some(&site.berth)).await;
     site.load.progress(40).await;

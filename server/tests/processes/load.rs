@@ -4,10 +4,11 @@ use super::eventually;
 use super::process::{ADMINISTRATOR, Berth, Setting};
 use super::receiver::Receiver;
 use chrono::{DateTime, Duration as Span, Utc};
+use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Clients at once.
@@ -155,7 +156,7 @@ impl Load {
 
     /// From now on the clients ask these processes.
     pub fn aim(&self, berths: &[&Berth]) {
-        *self.targets.lock().unwrap() = berths.iter().map(|berth| berth.url.clone()).collect();
+        *self.targets.lock() = berths.iter().map(|berth| berth.url.clone()).collect();
     }
 
     /// Waits until so many more changes were acknowledged.
@@ -171,7 +172,7 @@ impl Load {
         for client in self.clients {
             client.await.unwrap();
         }
-        let told = std::mem::take(&mut *self.told.lock().unwrap());
+        let told = std::mem::take(&mut *self.told.lock());
         assert_eq!(told.odd, Vec::<String>::new(), "answers that nobody should get");
         told
     }
@@ -210,19 +211,19 @@ impl Client {
     }
 
     fn keep(&self, id: &str, event: &'static str) {
-        self.told.lock().unwrap().acknowledged.push((id.to_owned(), event));
+        self.told.lock().acknowledged.push((id.to_owned(), event));
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn ask(&self, method: Method, path: &str, body: Value, expected: u16) -> Option<Value> {
         tokio::time::sleep(PAUSE).await;
         let target = {
-            let targets = self.targets.lock().unwrap();
+            let targets = self.targets.lock();
             targets[self.number % targets.len()].clone()
         };
         let what = format!("{method} {path}");
         let reply = self.api.call(&target, method, path, body).await;
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.told.lock();
         match reply {
             Ok(reply) if reply.status == expected => return Some(reply.body),
             Ok(reply) if is_unavailable(&reply) => told.unavailable += 1,
@@ -262,7 +263,7 @@ impl Feed {
                 while let Some((event, rest)) = text.split_once("\n\n") {
                     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
                     let data = serde_json::from_str(field("data:").trim()).unwrap_or(Value::Null);
-                    kept.lock().unwrap().push((field("event:").trim().to_owned(), data));
+                    kept.lock().push((field("event:").trim().to_owned(), data));
                     text = rest.to_owned();
                 }
             }
@@ -273,7 +274,7 @@ impl Feed {
     }
 
     pub fn has(&self, event: &str, meets: impl Fn(&Value) -> bool) -> bool {
-        self.events.lock().unwrap().iter().any(|(name, data)| name == event && meets(data))
+        self.events.lock().iter().any(|(name, data)| name == event && meets(data))
     }
 
     /// Returns when the server has ended it.

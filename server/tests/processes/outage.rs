@@ -67,14 +67,14 @@ impl Way {
 impl Site {
     /// PostgreSQL is away: everybody is told so.
     async fn tells_of_the_outage(&mut self) {
-        let told = self.load.told.lock().unwrap().unavailable;
+        let told = self.load.told.lock().unavailable;
         // However many wait with it, nobody waits long for the answer.
         let refused = tokio::time::timeout(PATIENCE, self.reserve()).await.expect("an answer should come");
         assert!(is_unavailable(&refused), "{refused:?}");
         assert_eq!(self.status_of("/readyz").await, 503);
         assert_eq!(self.status_of("/healthz").await, 200, "the process itself is well");
         eventually("word of it to those who were at it", async || {
-            (self.load.told.lock().unwrap().unavailable > told).then_some(())
+            (self.load.told.lock().unavailable > told).then_some(())
         })
         .await;
     }

@@ -1,9 +1,10 @@
 //! Processes of the binary under test.
 
 use super::{DEADLINE, eventually};
+use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -100,7 +101,7 @@ impl Berth {
                 {
                     let _ = seen.send(rest.trim().to_owned());
                 }
-                kept.lock().unwrap().push(line);
+                kept.lock().push(line);
             }
         });
         let mut berth = Self { url: String::new(), child, log, reading };
@@ -134,7 +135,7 @@ impl Berth {
 
     /// Whether its log says something.
     pub fn logged(&self, words: &str) -> bool {
-        self.log.lock().unwrap().iter().any(|line| line.contains(words))
+        self.log.lock().iter().any(|line| line.contains(words))
     }
 
     /// Reads its log no more: what it writes from here on fails.
@@ -163,7 +164,7 @@ impl Berth {
 impl Drop for Berth {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.log.lock().unwrap();
+            let log = self.log.lock();
             eprintln!("--- the end of the log of {} ---", self.url);
             for line in log.iter().skip(log.len().saturating_sub(60)) {
                 eprintln!("{line}");

@@ -4,8 +4,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -64,11 +65,11 @@ impl Receiver {
     }
 
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.shared.arrivals.lock().unwrap().clone()
+        self.shared.arrivals.lock().clone()
     }
 
     pub fn count(&self) -> usize {
-        self.shared.arrivals.lock().unwrap().len()
+        self.shared.arrivals.lock().len()
     }
 }
 
@@ -85,7 +86,7 @@ async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
     };
     let answer = (shared.script)(&arrival);
     arrival.status = answer.status;
-    shared.arrivals.lock().unwrap().push(arrival);
+    shared.arrivals.lock().push(arrival);
     tokio::time::sleep(answer.after).await;
     let mut open = shared.open.subscribe();
     // The sender lives as long as this handler's own copy of it.

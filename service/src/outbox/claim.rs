@@ -1,15 +1,16 @@
 //! Claims: what is due, for each webhook what it has room for.
 
-use super::marks::Place;
-use super::{Claimed, Lease, WAITING, Webhooks, body_bytes};
+use super::scan_cursor::QueuePosition;
+use super::{ClaimedDelivery, Lease, UNLEASED, WebhookSet, body_bytes};
 use crate::Service;
-use crate::store::{db_problem, get, time, to_json};
+use crate::db::codec::{get, time, to_json};
+use crate::error::db_problem;
 use chrono::Duration;
 use domain::Problem;
-use domain::delivery_log::DeliveryStatus;
+use domain::change::Change;
+use domain::delivery::DeliveryStatus;
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
-use domain::live::Change;
 use sea_orm::{ConnectionTrait as _, QueryResult, TryGetableMany as _};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,10 +20,10 @@ use std::sync::atomic::Ordering;
 /// What a claim found.
 pub struct Claim {
     /// To be sent now.
-    pub items: Vec<Claimed>,
+    pub items: Vec<ClaimedDelivery>,
     /// Webhooks that had no room, or of which more may be due than was claimed: claim again when requests of theirs end, and
     /// now and then, for those with a rate limit.
-    pub awaited: Webhooks,
+    pub awaited: WebhookSet,
 }
 
 /// What a claim reads, in this order: by place, for a look by name costs more than the value.
@@ -38,7 +39,7 @@ struct Room {
     /// So many at most.
     free: u32,
     /// Those after this place in its queue.
-    after: Place,
+    after: QueuePosition,
 }
 
 /// What a claim asks of the database.
@@ -66,7 +67,7 @@ struct Taken {
 #[derive(Debug, Default)]
 struct Share {
     count: u32,
-    last: Place,
+    last: QueuePosition,
 }
 
 impl Service {
@@ -76,26 +77,26 @@ impl Service {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn claim(&self, owner: &str, whose: &Webhooks, limit: u32) -> Result<Claim, Problem> {
+    pub async fn claim(&self, owner: &str, whose: &WebhookSet, limit: u32) -> Result<Claim, Problem> {
         let now = self.now();
         let at = now.timestamp_millis();
         // A clock that went ahead is known from here on, also where it is set back before the next look.
         self.inner.outbox.latest.fetch_max(at, Ordering::Relaxed);
-        let configs = self.configs(&self.inner.read).await?;
-        let slots = &self.inner.outbox.slots;
-        let marks = &self.inner.outbox.marks;
-        let first_only = slots.retries_fill_their_share();
+        let configs = self.configs(&self.inner.context.db.read).await?;
+        let limits = &self.inner.outbox.limits;
+        let cursors = &self.inner.outbox.cursors;
+        let first_only = limits.retries_fill_their_share();
         // Retries that have no lane now may have one when any request ends.
-        let mut awaited = if first_only { Webhooks::All } else { Webhooks::none() };
+        let mut awaited = if first_only { WebhookSet::All } else { WebhookSet::empty() };
         let mut room: BTreeMap<WebhookId, Room> = BTreeMap::new();
-        for config in configs.enabled().filter(|config| whose.has(config.id)) {
-            let free = slots.free(config, now);
+        for config in configs.enabled().filter(|config| whose.contains(config.id)) {
+            let free = limits.free(config, now);
             if free.requests == 0 {
-                awaited.add(if free.hangs_on_others { Webhooks::All } else { config.id.into() });
+                awaited.union(if free.limited_globally { WebhookSet::All } else { config.id.into() });
                 continue;
             }
             // A mark passes over retries that had no lane.
-            let after = if first_only { Place::FRONT } else { marks.after(config.id) };
+            let after = if first_only { QueuePosition::START } else { cursors.after(config.id) };
             room.insert(config.id, Room { free: free.requests.min(limit), after });
         }
         if room.is_empty() {
@@ -112,9 +113,11 @@ impl Service {
             taken.shares.get(id).is_some_and(|taken| taken.count >= share.min(room.free))
         };
         let mut short = BTreeMap::new();
-        for (id, room) in room.iter().filter(|(id, room)| room.after != Place::FRONT && !is_full(id, room, &taken)) {
+        for (id, room) in
+            room.iter().filter(|(id, room)| room.after != QueuePosition::START && !is_full(id, room, &taken))
+        {
             let count = taken.shares.get(id).map_or(0, |taken| taken.count);
-            short.insert(*id, Room { free: room.free - count, after: Place::FRONT });
+            short.insert(*id, Room { free: room.free - count, after: QueuePosition::START });
         }
         let left = limit.saturating_sub(taken.rows.len() as u32);
         let again = Wanted { token: &token, at, limit: left, room: short, first_only };
@@ -123,11 +126,12 @@ impl Service {
             if let Err(problem) = self.take(&again, &mut taken).await {
                 // What is leased already is sent.
                 tracing::warn!(%problem, "a part of a claim waits for the database");
-                awaited.add(whose.clone());
+                awaited.union(whose.clone());
             }
             // Their share of this one was another.
-            awaited
-                .add(taken.rows.iter().skip(before).map(|(_, (_, _, _, _, _, _, _, webhook, ..))| *webhook).collect());
+            awaited.union(
+                taken.rows.iter().skip(before).map(|(_, (_, _, _, _, _, _, _, webhook, ..))| *webhook).collect(),
+            );
         }
         for (id, room) in room {
             // A claim that was over before this webhook's turn says nothing of its queue.
@@ -135,31 +139,31 @@ impl Service {
             if !untouched {
                 let last =
                     taken.shares.get(id).filter(|_| !first_only && is_full(id, room, &taken)).map(|taken| taken.last);
-                marks.note(*id, if again.room.contains_key(id) { Place::FRONT } else { room.after }, last);
+                cursors.advance(*id, if again.room.contains_key(id) { QueuePosition::START } else { room.after }, last);
             }
         }
         if taken.rows.len() as u32 >= limit {
-            awaited.add(whose.clone());
+            awaited.union(whose.clone());
         } else {
-            awaited.add(room.iter().filter(|(id, room)| is_full(id, room, &taken)).map(|(id, _)| *id).collect());
+            awaited.union(room.iter().filter(|(id, room)| is_full(id, room, &taken)).map(|(id, _)| *id).collect());
         }
         let mut items = Vec::with_capacity(taken.rows.len());
-        let mut homeless = Vec::new();
+        let mut unplaced = Vec::new();
         for (event_type, row) in taken.rows {
             let (seq, attempt, ordering_key, _, id, event_id, _, webhook_id, reservation_id, body, at, redelivery) =
                 row;
             let lease = Lease { seq, token: token.clone() };
             let attempt = attempt as u32;
             // Since the room was asked for, the direct lane may have taken it: then it goes back.
-            let permit = configs.get(webhook_id).and_then(|config| slots.try_take(config, now, attempt > 1));
+            let permit = configs.get(webhook_id).and_then(|config| limits.try_take(config, now, attempt > 1));
             let (Some(config), Some(permit)) = (configs.get(webhook_id), permit) else {
-                awaited.add(webhook_id.into());
-                homeless.push(lease);
+                awaited.union(webhook_id.into());
+                unplaced.push(lease);
                 continue;
             };
-            items.push(Claimed {
+            items.push(ClaimedDelivery {
                 lease,
-                job: delivery::Job {
+                job: delivery::DeliveryRequest {
                     target: config.target(now),
                     url: config.url(event_type),
                     delivery_id: DeliveryId(id),
@@ -178,16 +182,16 @@ impl Service {
             });
         }
         let back = async {
-            self.release(&homeless).await?;
+            self.release(&unplaced).await?;
             // Not told to anybody, who would only claim it again.
-            self.put_back(&taken.unknown, at + UNKNOWN.num_milliseconds()).await
+            self.requeue(&taken.unknown, at + UNKNOWN.num_milliseconds()).await
         };
         if let Err(problem) = back.await {
             tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
         }
-        // Claimed in no particular order; sent in that of the outbox.
+        // ClaimedDelivery in no particular order; sent in that of the outbox.
         items.sort_by_key(|claimed| claimed.lease.seq);
-        if self.has_audience() {
+        if self.has_subscribers() {
             self.announce(
                 items.iter().map(|c| Change::Delivery(Box::new(c.summary(DeliveryStatus::Sending, now)))).collect(),
             );
@@ -209,7 +213,7 @@ impl Service {
             };
             let share = taken.shares.entry(*webhook).or_default();
             share.count += 1;
-            share.last = share.last.max(Place { due_at: *due_at, seq: *seq });
+            share.last = share.last.max(QueuePosition { due_at: *due_at, seq: *seq });
             taken.rows.push((event, row));
         }
         Ok(())
@@ -217,7 +221,7 @@ impl Service {
 
     /// The webhooks with room, each claim beginning with another: where more of them have work than a claim takes, all
     /// get their turn.
-    fn in_turn(&self, room: &BTreeMap<WebhookId, Room>) -> Vec<(WebhookId, Room)> {
+    fn round_robin(&self, room: &BTreeMap<WebhookId, Room>) -> Vec<(WebhookId, Room)> {
         let mut turn: Vec<_> = room.iter().map(|(id, room)| (*id, *room)).collect();
         let first = self.inner.outbox.turn.fetch_add(1, Ordering::Relaxed) % turn.len().max(1);
         turn.rotate_left(first);
@@ -230,21 +234,21 @@ impl Service {
     fn due(first_only: bool) -> String {
         let first = if first_only { " AND o.attempts = 0" } else { "" };
         format!(
-            "{WAITING} AND o.due_at <= $2{first} AND (o.fresh OR (SELECT 1 FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key AND e.seq < o.seq LIMIT 1) IS NULL)"
+            "{UNLEASED} AND o.due_at <= $2{first} AND (o.fresh OR (SELECT 1 FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key AND e.seq < o.seq LIMIT 1) IS NULL)"
         )
     }
 
     async fn claim_postgres(&self, wanted: &Wanted<'_>) -> Result<Vec<QueryResult>, Problem> {
         let &Wanted { token, at, limit, ref room, first_only } = wanted;
         let room: Vec<_> = self
-            .in_turn(room)
+            .round_robin(room)
             .into_iter()
             .map(|(id, Room { free, after })| json!({"id": id, "free": free, "due": after.due_at, "seq": after.seq}))
             .collect();
         // Locked rows stay where they are, so that the lease finds them by their place.
         let sql = format!(
             "WITH r AS MATERIALIZED (SELECT r.id, LEAST(r.free, GREATEST(1, $5 / COUNT(*) OVER ())) AS share, r.due, r.seq FROM json_to_recordset($1::json) AS r(id bigint, free bigint, due bigint, seq bigint)
-               WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = r.id AND (o.due_at, o.seq) > (r.due, r.seq) AND {WAITING} AND o.due_at <= $2)),
+               WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = r.id AND (o.due_at, o.seq) > (r.due, r.seq) AND {UNLEASED} AND o.due_at <= $2)),
              due AS MATERIALIZED (SELECT q.place FROM r CROSS JOIN LATERAL (
                SELECT o.ctid AS place FROM outbox o WHERE o.webhook_id = r.id AND (o.due_at, o.seq) > (r.due, r.seq) AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
              taken AS MATERIALIZED (UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
@@ -254,7 +258,7 @@ impl Service {
         );
         let lease = at + self.lease().num_milliseconds();
         let values = [to_json(&room)?.into(), at.into(), lease.into(), (&**token).into(), i64::from(limit).into()];
-        self.inner.claim.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
+        self.inner.context.db.claim.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
     }
 
     async fn claim_sqlite(&self, wanted: &Wanted<'_>) -> Result<Vec<QueryResult>, Problem> {
@@ -262,10 +266,10 @@ impl Service {
         // Which webhooks have anything due, read without the writer: an idle engine never locks it. Those with a mark had more
         // than was taken.
         let (mut room, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            room.iter().map(|(id, room)| (*id, *room)).partition(|(_, room)| room.after != Place::FRONT);
+            room.iter().map(|(id, room)| (*id, *room)).partition(|(_, room)| room.after != QueuePosition::START);
         if !unknown.is_empty() {
             let due = format!(
-                "SELECT w.value AS id FROM json_each($1) w WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.value AND {WAITING} AND o.due_at <= $2)"
+                "SELECT w.value AS id FROM json_each($1) w WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.value AND {UNLEASED} AND o.due_at <= $2)"
             );
             let ids = to_json(&unknown.keys().collect::<Vec<_>>())?;
             for row in self.rows(due, [ids.into(), at.into()]).await? {
@@ -283,7 +287,7 @@ impl Service {
         );
         let mut rows = Vec::new();
         let share = (limit / room.len() as u32).max(1);
-        for (id, Room { free, after }) in self.in_turn(&room) {
+        for (id, Room { free, after }) in self.round_robin(&room) {
             let left = u64::from(limit).saturating_sub(rows.len() as u64).min(free.min(share).into());
             if left == 0 {
                 break;
@@ -301,7 +305,8 @@ impl Service {
              FROM json_each($1) r WHERE o.seq = CAST(r.key AS INTEGER) AND o.attempts = r.value AND o.lease_owner IS NULL";
         let lease = at + self.lease().num_milliseconds();
         let values = [to_json(&attempts)?.into(), lease.into(), (&**token).into(), at.into()];
-        let taken = self.inner.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
+        let taken =
+            self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
         if taken == rows.len() as u64 {
             return Ok(rows);
         }

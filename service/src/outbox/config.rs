@@ -1,7 +1,8 @@
 //! Webhooks as the engine needs them: decrypted, parsed, remembered until any of them changes.
 
 use crate::Service;
-use crate::store::{db_problem, get, json, time};
+use crate::db::codec::{get, json, time};
+use crate::error::db_problem;
 use chrono::{DateTime, Utc};
 use delivery::{Auth, Destination, Target};
 use domain::Problem;
@@ -13,7 +14,7 @@ use domain::signature::{Secret, SigningKey};
 use domain::webhook::{AuthView, WebhookState};
 use sea_orm::{ConnectionTrait, QueryResult};
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// One webhook.
 pub struct WebhookConfig {
@@ -93,7 +94,7 @@ impl Service {
         let row =
             connection.query_one_raw(self.sql(sql, [])).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
         let revision: i64 = get(&row, "revision")?;
-        if let Some(known) = &*self.inner.outbox.configs.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some(known) = &*self.inner.outbox.configs.lock()
             && known.revision == revision
         {
             return Ok(known.clone());
@@ -114,7 +115,7 @@ impl Service {
             by_id.insert(id, Arc::new(config));
         }
         let configs = Arc::new(Configs { revision, by_id });
-        *self.inner.outbox.configs.lock().unwrap_or_else(PoisonError::into_inner) = Some(configs.clone());
+        *self.inner.outbox.configs.lock() = Some(configs.clone());
         Ok(configs)
     }
 
@@ -125,7 +126,7 @@ impl Service {
     pub(crate) fn config(&self, row: &QueryResult) -> Result<WebhookConfig, Problem> {
         let cipher = &self.inner.cipher;
         let secret = |sealed: &str| -> Result<Secret, Problem> {
-            Secret::paste(&cipher.decrypt("webhook-secret", sealed)?).map_err(|_| Problem::internal())
+            Secret::parse(&cipher.decrypt("webhook-secret", sealed)?).map_err(|_| Problem::internal())
         };
         let key = |sealed: Option<String>| -> Result<Vec<SigningKey>, Problem> {
             let Some(sealed) = sealed else { return Ok(Vec::new()) };

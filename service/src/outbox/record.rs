@@ -1,25 +1,26 @@
 //! The end of attempts: recorded in batches, with what follows for deliveries, reservations and webhooks.
 
-use super::rows::{AT_ONCE, Rows, Taken};
-use super::{Claimed, Finished, WAITING, Webhooks};
+use super::{AttemptResult, ClaimedDelivery, UNLEASED, WebhookSet};
 use crate::Service;
+use crate::db::bulk::{BulkValues, MAX_ROWS, OnConflict};
+use crate::db::codec::{get, time, to_json};
 use crate::deliveries::succeeded_at;
+use crate::error::db_problem;
 use crate::reservations::stored_reservation;
-use crate::store::{db_problem, get, time, to_json};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::delivery_log::{DeliveryStatus, DiagnosisCode, Outcome};
+use domain::change::{Change, Severity, WebhookChange};
+use domain::delivery::{DeliveryStatus, DiagnosisCode, Outcome};
 use domain::event::EventType;
 use domain::id::WebhookId;
-use domain::live::{Change, Severity, WebhookChange};
-use domain::provisioning::{Provisioning, ReceiverAnswer};
+use domain::provisioning::{Provisioning, ReceiverResponse};
 use domain::reservation::ReservationStatus;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How long after word of a webhook the next bad spell is not told of.
-const QUIET: Duration = Duration::minutes(1);
+const ALERT_COOLDOWN: Duration = Duration::minutes(1);
 
 /// So many results at once come of a queue that is being worked off: whoever works it looks for more in any case, so that
 /// successors need not be asked for.
@@ -35,24 +36,24 @@ pub struct Recorded {
 /// How a batch is recorded. Nearly always each lease still holds and no number of an attempt is taken: the first pass counts
 /// that it is so, and looks at no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    Hopeful,
-    Careful,
+enum Mode {
+    Optimistic,
+    Verified,
 }
 
 /// What a result means for a reservation.
-enum Meaning<'a> {
+enum DeliveryEffect<'a> {
     /// An answer, and when its request was sent.
-    Answer(Box<ReceiverAnswer>, DateTime<Utc>),
+    Answer(Box<ReceiverResponse>, DateTime<Utc>),
     Failure(&'a str),
     /// The delivery was cancelled, and why.
     Cancelled(&'a str),
 }
 
-struct Told<'a> {
+struct ProvisioningUpdate<'a> {
     id: &'a str,
     event: EventType,
-    what: Meaning<'a>,
+    what: DeliveryEffect<'a>,
 }
 
 impl Service {
@@ -62,15 +63,15 @@ impl Service {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn record(&self, batch: &[Finished]) -> Result<Recorded, Problem> {
-        if let Some(recorded) = self.record_in(Pass::Hopeful, batch).await? {
+    pub async fn record(&self, batch: &[AttemptResult]) -> Result<Recorded, Problem> {
+        if let Some(recorded) = self.record_in(Mode::Optimistic, batch).await? {
             return Ok(recorded);
         }
-        Ok(self.record_in(Pass::Careful, batch).await?.unwrap_or_default())
+        Ok(self.record_in(Mode::Verified, batch).await?.unwrap_or_default())
     }
 
     /// As [`record`](Self::record); `None` when a hopeful pass found something out of the common and recorded nothing.
-    async fn record_in(&self, pass: Pass, batch: &[Finished]) -> Result<Option<Recorded>, Problem> {
+    async fn record_in(&self, pass: Mode, batch: &[AttemptResult]) -> Result<Option<Recorded>, Problem> {
         let mut recorded = Recorded::default();
         let now = self.now();
         // As much as can be is done before the transaction, which others may wait for.
@@ -103,37 +104,40 @@ impl Service {
         }
         // A success is not written here: a delivery that left the queue has succeeded unless its row says otherwise.
         if !updates.is_empty() {
-            let failed_at = |finished: &&Finished| match finished.status {
+            let failed_at = |finished: &&AttemptResult| match finished.status {
                 DeliveryStatus::Failed => finished.ended.timestamp_millis(),
                 _ => 0,
             };
             let at = now.timestamp_millis();
-            let rows = Rows::default()
-                .ints("n", updates.iter().map(|finished| finished.claim.lease.seq))
-                .words("status", updates.iter().map(|finished| finished.status.as_str()))
-                .ints("attempts", updates.iter().map(|finished| finished.row.attempt.into()))
-                .ints("status_code", updates.iter().map(|finished| finished.row.status_code.unwrap_or_default().into()))
-                .reals("duration_ms", updates.iter().map(|finished| finished.row.duration_ms))
-                .texts("problem", updates.iter().map(|finished| finished.problem().unwrap_or_default()))
-                .ints("failed_at", updates.iter().map(failed_at))
-                .ints("at", updates.iter().map(|_| at));
-            let (source, values) = self.source(rows);
+            let rows = BulkValues::default()
+                .int_column("n", updates.iter().map(|finished| finished.claim.lease.seq))
+                .constant_column("status", updates.iter().map(|finished| finished.status.as_str()))
+                .int_column("attempts", updates.iter().map(|finished| finished.row.attempt.into()))
+                .int_column(
+                    "status_code",
+                    updates.iter().map(|finished| finished.row.status_code.unwrap_or_default().into()),
+                )
+                .real_column("duration_ms", updates.iter().map(|finished| finished.row.duration_ms))
+                .text_column("problem", updates.iter().map(|finished| finished.problem().unwrap_or_default()))
+                .int_column("failed_at", updates.iter().map(failed_at))
+                .int_column("at", updates.iter().map(|_| at));
+            let (source, values) = self.bulk_source(rows);
             let sql = format!(
                 "UPDATE deliveries AS d SET status = r.status, attempts = r.attempts, status_code = NULLIF(r.status_code, 0), duration_ms = r.duration_ms, problem = NULLIF(r.problem, ''), ended_at = NULLIF(r.failed_at, 0), failed_at = NULLIF(r.failed_at, 0), updated_at = r.at FROM {source} WHERE d.seq = r.n"
             );
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
         let taken = match pass {
-            Pass::Hopeful => Taken::Refuse,
-            Pass::Careful => Taken::Overwrite,
+            Mode::Optimistic => OnConflict::Refuse,
+            Mode::Verified => OnConflict::Overwrite,
         };
         if !self.insert_attempts(&tx, attempts, taken).await? {
             tx.rollback().await.map_err(db_problem)?;
             return Ok(None);
         }
-        self.insert_attempts(&tx, superseded, Taken::Keep).await?;
+        self.insert_attempts(&tx, superseded, OnConflict::Keep).await?;
         let mut changes = Vec::new();
-        let mut told: Vec<Told<'_>> = Vec::new();
+        let mut told: Vec<ProvisioningUpdate<'_>> = Vec::new();
         let mut freed = Vec::new();
         for (finished, moves) in batch.iter().zip(&moves) {
             if !moves {
@@ -144,23 +148,23 @@ impl Service {
             let what = match finished.status {
                 DeliveryStatus::Succeeded => {
                     let code = finished.row.status_code.unwrap_or_default();
-                    let answer = ReceiverAnswer::read(event, code, &finished.answer);
-                    Some(Meaning::Answer(Box::new(answer), time(finished.row.started_at)))
+                    let answer = ReceiverResponse::parse(event, code, &finished.answer);
+                    Some(DeliveryEffect::Answer(Box::new(answer), time(finished.row.started_at)))
                 }
-                DeliveryStatus::Failed => Some(Meaning::Failure(&finished.diagnosis.message)),
+                DeliveryStatus::Failed => Some(DeliveryEffect::Failure(&finished.diagnosis.message)),
                 _ => None,
             };
             if let (Some(what), Some(id), true) =
                 (what, &finished.claim.reservation_id, finished.claim.config.provisions)
             {
-                told.push(Told { id, event, what });
+                told.push(ProvisioningUpdate { id, event, what });
             }
             if finished.status.is_final() {
                 freed.push(&finished.claim);
             }
             recorded.due.extend(finished.due.map(|due| (due, finished.claim.config.id)));
         }
-        let audience = self.has_audience();
+        let audience = self.has_subscribers();
         changes.extend(self.apply_to_reservations(&tx, told, now).await?);
         changes.extend(self.webhooks_health(&tx, batch, &moves, now).await?);
         tx.commit().await.map_err(db_problem)?;
@@ -199,20 +203,20 @@ impl Service {
 
     /// Of whose queues others wait for what has left them. Asked after the commit: whoever puts one in that is not seen here wakes
     /// the dispatchers when the way is free.
-    async fn successors(&self, freed: &[&Claimed]) -> Webhooks {
+    async fn successors(&self, freed: &[&ClaimedDelivery]) -> WebhookSet {
         let all = || freed.iter().map(|claim| claim.config.id).collect();
         if freed.is_empty() || freed.len() >= CROWD {
             return all();
         }
-        let rows = Rows::default()
-            .ints("w", freed.iter().map(|claim| claim.config.id))
-            .texts("k", freed.iter().map(|claim| claim.ordering_key.as_str()));
-        let (source, values) = self.source(rows);
+        let rows = BulkValues::default()
+            .int_column("w", freed.iter().map(|claim| claim.config.id))
+            .text_column("k", freed.iter().map(|claim| claim.ordering_key.as_str()));
+        let (source, values) = self.bulk_source(rows);
         let sql = format!(
             "SELECT r.w FROM {source} WHERE (SELECT 1 FROM outbox o WHERE o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1) IS NOT NULL"
         );
         // On SQLite beside the writer.
-        let connection = if self.is_postgres() { &self.inner.record } else { &self.inner.read };
+        let connection = if self.is_postgres() { &self.inner.context.db.record } else { &self.inner.context.db.read };
         let found = connection.query_all_raw(self.sql(sql, values)).await.map_err(db_problem);
         let successors = found.and_then(|rows| rows.iter().map(|row| get::<WebhookId>(row, "w")).collect());
         successors.unwrap_or_else(|_| all())
@@ -223,8 +227,8 @@ impl Service {
     async fn end_leases(
         &self,
         tx: &DatabaseTransaction,
-        pass: Pass,
-        batch: &[Finished],
+        pass: Mode,
+        batch: &[AttemptResult],
         now: DateTime<Utc>,
     ) -> Result<Option<HashSet<i64>>, Problem> {
         let mut done = Vec::with_capacity(batch.len());
@@ -237,7 +241,7 @@ impl Service {
         }
         let mut statements = Vec::with_capacity(2);
         if !done.is_empty() {
-            let (source, values) = self.source(Rows::leases(done));
+            let (source, values) = self.bulk_source(BulkValues::leases(done));
             let sql = if self.is_postgres() {
                 format!("DELETE FROM outbox AS o USING {source} WHERE o.seq = r.n AND o.lease_owner = r.lease")
             } else {
@@ -247,16 +251,16 @@ impl Service {
         }
         if !again.is_empty() {
             let at = now.timestamp_millis();
-            let rows = Rows::leases(again.iter().map(|(lease, _)| *lease))
-                .ints("due_at", again.iter().map(|(_, due)| *due))
-                .ints("at", again.iter().map(|_| at));
-            let (source, values) = self.source(rows);
+            let rows = BulkValues::leases(again.iter().map(|(lease, _)| *lease))
+                .int_column("due_at", again.iter().map(|(_, due)| *due))
+                .int_column("at", again.iter().map(|_| at));
+            let (source, values) = self.bulk_source(rows);
             let sql = format!(
                 "UPDATE outbox AS o SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = r.at FROM {source} WHERE o.seq = r.n AND o.lease_owner = r.lease"
             );
             statements.push((sql, values));
         }
-        if pass == Pass::Hopeful {
+        if pass == Mode::Optimistic {
             let mut ended = 0;
             for (sql, values) in statements {
                 ended += tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
@@ -284,7 +288,7 @@ impl Service {
         reason: &str,
     ) -> Result<Vec<Change>, Problem> {
         let now = self.now();
-        let sql = format!("DELETE FROM outbox AS o WHERE {WAITING} AND {which} RETURNING seq");
+        let sql = format!("DELETE FROM outbox AS o WHERE {UNLEASED} AND {which} RETURNING seq");
         let mut seqs: Vec<i64> = Vec::new();
         for row in tx.query_all_raw(self.sql(sql, values.to_vec())).await.map_err(db_problem)? {
             seqs.push(get(&row, "seq")?);
@@ -294,9 +298,10 @@ impl Service {
         }
         let at = now.timestamp_millis();
         let mut rows = Vec::with_capacity(seqs.len());
-        for some in seqs.chunks(AT_ONCE) {
-            let cancelled = Rows::default().ints("n", some.iter().copied()).ints("at", some.iter().map(|_| at));
-            let (source, values) = self.source(cancelled);
+        for some in seqs.chunks(MAX_ROWS) {
+            let cancelled =
+                BulkValues::default().int_column("n", some.iter().copied()).int_column("at", some.iter().map(|_| at));
+            let (source, values) = self.bulk_source(cancelled);
             let sql = format!(
                 "UPDATE deliveries AS d SET status = 'cancelled', ended_at = r.at, updated_at = r.at FROM {source} WHERE d.seq = r.n RETURNING webhook_id, reservation_id, event_type"
             );
@@ -316,7 +321,10 @@ impl Service {
                 of.push((id, event));
             }
         }
-        let told = of.iter().map(|(id, event)| Told { id, event: *event, what: Meaning::Cancelled(reason) }).collect();
+        let told = of
+            .iter()
+            .map(|(id, event)| ProvisioningUpdate { id, event: *event, what: DeliveryEffect::Cancelled(reason) })
+            .collect();
         self.apply_to_reservations(tx, told, now).await
     }
 
@@ -324,7 +332,7 @@ impl Service {
     async fn apply_to_reservations(
         &self,
         tx: &DatabaseTransaction,
-        mut told: Vec<Told<'_>>,
+        mut told: Vec<ProvisioningUpdate<'_>>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Change>, Problem> {
         let mut changed = self.first_answers(tx, &mut told, now).await?;
@@ -332,9 +340,10 @@ impl Service {
         changed.sort_unstable();
         changed.dedup();
         let mut changes = Vec::new();
-        if self.has_audience() {
-            for some in changed.chunks(AT_ONCE) {
-                let (source, values) = self.source(Rows::default().texts("k", some.iter().map(String::as_str)));
+        if self.has_subscribers() {
+            for some in changed.chunks(MAX_ROWS) {
+                let (source, values) =
+                    self.bulk_source(BulkValues::default().text_column("k", some.iter().map(String::as_str)));
                 let sql = format!("{} JOIN {source} ON v.id = r.k", crate::reservations::SELECT);
                 for row in &tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                     changes.push(Change::Reservation(Box::new(stored_reservation(row)?)));
@@ -351,17 +360,17 @@ impl Service {
     async fn first_answers<'a>(
         &self,
         tx: &DatabaseTransaction,
-        told: &mut Vec<Told<'a>>,
+        told: &mut Vec<ProvisioningUpdate<'a>>,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, Problem> {
         // In one order for all transactions, so that they do not wait for each other in a ring. Only the first word of a
         // reservation: one after a failure must not come before it.
         let mut words: BTreeMap<&'a str, Option<String>> = BTreeMap::new();
-        for Told { id, event, what } in told.iter() {
+        for ProvisioningUpdate { id, event, what } in told.iter() {
             let Entry::Vacant(entry) = words.entry(*id) else { continue };
             let next = match what {
-                Meaning::Answer(answer, sent) if event.provisions() => {
-                    Provisioning::waiting(*sent).after_answer(answer, *sent, now)
+                DeliveryEffect::Answer(answer, sent) if event.provisions() => {
+                    Provisioning::waiting(*sent).after_response(answer, *sent, now)
                 }
                 _ => None,
             };
@@ -369,11 +378,11 @@ impl Service {
         }
         let first: Vec<_> = words.into_iter().filter_map(|(id, next)| Some((id, next?))).collect();
         let mut held = 0;
-        for some in first.chunks(AT_ONCE) {
-            let rows = Rows::default()
-                .texts("k", some.iter().map(|(id, _)| *id))
-                .texts("p", some.iter().map(|(_, next)| next.as_str()));
-            let (source, values) = self.source(rows);
+        for some in first.chunks(MAX_ROWS) {
+            let rows = BulkValues::default()
+                .text_column("k", some.iter().map(|(id, _)| *id))
+                .text_column("p", some.iter().map(|(_, next)| next.as_str()));
+            let (source, values) = self.bulk_source(rows);
             let sql = format!(
                 "INSERT INTO provisioning (reservation_id, state) SELECT r.k, r.p FROM {source} WHERE r.k IS NOT NULL ON CONFLICT DO NOTHING"
             );
@@ -391,7 +400,7 @@ impl Service {
     async fn later_words(
         &self,
         tx: &DatabaseTransaction,
-        told: Vec<Told<'_>>,
+        told: Vec<ProvisioningUpdate<'_>>,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, Problem> {
         if told.is_empty() {
@@ -402,31 +411,31 @@ impl Service {
         let ids: Vec<&str> = told.iter().map(|t| t.id).collect::<BTreeSet<_>>().into_iter().collect();
         let lock = if self.is_postgres() { " ORDER BY v.id FOR UPDATE OF v, p" } else { "" };
         let mut known: BTreeMap<String, (bool, Provisioning, bool)> = BTreeMap::new();
-        for some in ids.chunks(AT_ONCE) {
-            let (source, values) = self.source(Rows::default().texts("k", some.iter().copied()));
+        for some in ids.chunks(MAX_ROWS) {
+            let (source, values) = self.bulk_source(BulkValues::default().text_column("k", some.iter().copied()));
             let these = format!(
                 "SELECT v.id, v.provisioning FROM {source} CROSS JOIN reservations v WHERE v.id = r.k ORDER BY v.id"
             );
-            self.begin_words(tx, &these, values.clone()).await?;
+            self.ensure_provisioning_rows(tx, &these, values.clone()).await?;
             let sql = format!(
                 "SELECT v.id, v.status, p.state FROM {source} CROSS JOIN reservations v JOIN provisioning p ON p.reservation_id = v.id WHERE v.id = r.k{lock}"
             );
             for row in tx.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)? {
                 let active = get::<String>(&row, "status")? == ReservationStatus::Active.as_str();
-                let provisioning = crate::store::json(&get::<String>(&row, "state")?)?;
+                let provisioning = crate::db::codec::json(&get::<String>(&row, "state")?)?;
                 known.insert(get(&row, "id")?, (active, provisioning, false));
             }
         }
-        for Told { id, event, what } in told {
+        for ProvisioningUpdate { id, event, what } in told {
             let Some((active, provisioning, changed)) = known.get_mut(id) else { continue };
             // A late word on `created` must not undo the release of a reservation that has ended since.
             if event.provisions() && !*active {
                 continue;
             }
             let next = match what {
-                Meaning::Answer(answer, sent) => provisioning.after_answer(&answer, sent, now),
-                Meaning::Failure(reason) => provisioning.after_failure(event, reason, now),
-                Meaning::Cancelled(reason) => provisioning.after_cancellation(event, reason, now),
+                DeliveryEffect::Answer(answer, sent) => provisioning.after_response(&answer, sent, now),
+                DeliveryEffect::Failure(reason) => provisioning.after_failure(event, reason, now),
+                DeliveryEffect::Cancelled(reason) => provisioning.after_cancellation(event, reason, now),
             };
             if let Some(next) = next {
                 *provisioning = next;
@@ -437,11 +446,11 @@ impl Service {
         for (id, (_, provisioning, _)) in known.into_iter().filter(|(_, (_, _, changed))| *changed) {
             changed.push((id, to_json(&provisioning)?));
         }
-        for some in changed.chunks(AT_ONCE) {
-            let rows = Rows::default()
-                .texts("k", some.iter().map(|(id, _)| id.as_str()))
-                .texts("p", some.iter().map(|(_, p)| p.as_str()));
-            let (source, values) = self.source(rows);
+        for some in changed.chunks(MAX_ROWS) {
+            let rows = BulkValues::default()
+                .text_column("k", some.iter().map(|(id, _)| id.as_str()))
+                .text_column("p", some.iter().map(|(_, p)| p.as_str()));
+            let (source, values) = self.bulk_source(rows);
             let sql = format!("UPDATE provisioning AS p SET state = r.p FROM {source} WHERE p.reservation_id = r.k");
             tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
         }
@@ -452,11 +461,11 @@ impl Service {
     async fn webhooks_health(
         &self,
         tx: &DatabaseTransaction,
-        batch: &[Finished],
+        batch: &[AttemptResult],
         moves: &[bool],
         now: DateTime<Utc>,
     ) -> Result<Vec<Change>, Problem> {
-        let mut last: BTreeMap<WebhookId, &Finished> = BTreeMap::new();
+        let mut last: BTreeMap<WebhookId, &AttemptResult> = BTreeMap::new();
         for (finished, moves) in batch.iter().zip(moves) {
             let gone = finished.diagnosis.code == DiagnosisCode::Gone;
             let entry = last.entry(finished.claim.config.id);
@@ -492,7 +501,8 @@ impl Service {
             } else if status == DeliveryStatus::Failed && !config.failing {
                 // A webhook that fails and succeeds by turns is told of once a minute, not once a batch.
                 let sql = "UPDATE webhooks SET failing_since = $2, revision = revision + 1 WHERE id = $1 AND failing_since IS NULL AND deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM (SELECT link, at FROM notifications ORDER BY id DESC LIMIT 200) n WHERE n.link = $3 AND n.at > $4)";
-                let values = [id.into(), at.into(), link.as_str().into(), (at - QUIET.num_milliseconds()).into()];
+                let values =
+                    [id.into(), at.into(), link.as_str().into(), (at - ALERT_COOLDOWN.num_milliseconds()).into()];
                 if tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected() > 0 {
                     let message = format!("Deliveries to {} fail: {}", config.name, finished.diagnosis.message);
                     changes.push(Change::Notification(

@@ -6,16 +6,17 @@
 #![allow(dead_code, unused_macros)]
 
 use chrono::{DateTime, Duration, Utc};
-use domain::access::{Actor, Role, Scope};
 use domain::account::UserInput;
+use domain::authorization::{Actor, Role, Scope};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::id::ResourceId;
 use domain::resource::{ResourceInput, ResourceStatus, ResourceTypeInput};
 use domain::{Problem, ProblemKind};
+use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
 use service::{Clock, Service, Settings, connect};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The password of everybody in tests.
 pub const PASSWORD: &str = "correct horse battery";
@@ -52,17 +53,17 @@ pub struct ManualClock(Mutex<DateTime<Utc>>);
 
 impl ManualClock {
     pub fn set(&self, now: DateTime<Utc>) {
-        *self.0.lock().unwrap() = now;
+        *self.0.lock() = now;
     }
 
     pub fn advance(&self, by: Duration) {
-        *self.0.lock().unwrap() += by;
+        *self.0.lock() += by;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> DateTime<Utc> {
-        *self.0.lock().unwrap()
+        *self.0.lock()
     }
 }
 

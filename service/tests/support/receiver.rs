@@ -8,16 +8,17 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri};
-use domain::access::Actor;
-use domain::delivery_log::{DeliveryDetail, DeliveryFilter, DeliverySummary};
+use domain::authorization::Actor;
+use domain::delivery::{DeliveryDetail, DeliveryFilter, DeliverySummary};
 use domain::id::{DeliveryId, ResourceId, WebhookId};
-use domain::page::PageQuery;
+use domain::pagination::PageQuery;
 use domain::reservation::{Reservation, ReservationInput};
 use domain::webhook::WebhookInput;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service::Service;
-use service::outbox::{Claimed, Finished, Webhooks};
-use std::sync::{Arc, Mutex};
+use service::outbox::{AttemptResult, ClaimedDelivery, WebhookSet};
+use std::sync::Arc;
 
 /// What the receiver got.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Receiver {
 
     /// From now on answers as `script` says.
     pub fn answer(&self, script: impl FnMut(&Got) -> Answer + Send + 'static) {
-        *self.shared.script.lock().unwrap() = Box::new(script);
+        *self.shared.script.lock() = Box::new(script);
     }
 
     pub fn answer_status(&self, status: u16) {
@@ -97,11 +98,11 @@ impl Receiver {
     }
 
     pub fn got(&self) -> Vec<Got> {
-        self.shared.got.lock().unwrap().clone()
+        self.shared.got.lock().clone()
     }
 
     pub fn count(&self) -> usize {
-        self.shared.got.lock().unwrap().len()
+        self.shared.got.lock().len()
     }
 
     pub fn last(&self) -> Got {
@@ -122,8 +123,8 @@ impl Receiver {
 async fn take(State(shared): State<Shared>, uri: Uri, headers: HeaderMap, raw: Bytes) -> Response<Body> {
     let body = serde_json::from_slice(&raw).unwrap_or(Value::Null);
     let got = Got { path: uri.to_string(), headers, raw, body };
-    let answer = (shared.script.lock().unwrap())(&got);
-    shared.got.lock().unwrap().push(got);
+    let answer = (shared.script.lock())(&got);
+    shared.got.lock().push(got);
     let (status, headers, body) = match answer {
         Answer::Status(status) => (status, Vec::new(), Vec::new()),
         Answer::Full { status, headers, body } => (status, headers, body),
@@ -150,17 +151,17 @@ pub fn webhook_input(url: &str) -> WebhookInput {
 }
 
 /// Makes all claimed attempts at once; what came of them, to be recorded.
-pub async fn attempt(service: &Service, claims: Vec<Claimed>) -> Vec<Finished> {
+pub async fn attempt(service: &Service, claims: Vec<ClaimedDelivery>) -> Vec<AttemptResult> {
     futures::future::join_all(claims.into_iter().map(|claim| async move {
         let attempted = service.sender().attempt(&claim.job, service.now()).await;
-        Finished::new(claim, attempted, service.now())
+        AttemptResult::new(claim, attempted, service.now())
     }))
     .await
 }
 
 /// One round of a dispatcher: claim, attempt, record. How many were attempted.
 pub async fn round(service: &Service, owner: &str) -> usize {
-    let claims = service.claim(owner, &Webhooks::All, 256).await.unwrap().items;
+    let claims = service.claim(owner, &WebhookSet::All, 256).await.unwrap().items;
     let finished = attempt(service, claims).await;
     if !finished.is_empty() {
         service.record(&finished).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::components::*;
 use crate::time;
-use domain::delivery_log::{Attempt, Outcome, SentRequest, Timings};
+use domain::delivery::{Attempt, Outcome, SentRequest, Timings};
 use domain::webhook::Header;
 use leptos::prelude::*;
 

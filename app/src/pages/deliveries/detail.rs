@@ -7,7 +7,7 @@ use crate::load::{Write, load};
 use crate::rpc::deliveries as rpc;
 use crate::time;
 use crate::values::Value;
-use domain::delivery_log::{Attempt, DeliverySummary, Outcome};
+use domain::delivery::{Attempt, DeliverySummary, Outcome};
 use domain::id::DeliveryId;
 use leptos::prelude::*;
 use leptos_router::hooks::{use_navigate, use_params_map};

@@ -9,10 +9,10 @@ use crate::rpc::{deliveries as rpc, webhooks};
 use crate::time;
 use crate::values::{Cell, Value, effect, on_change};
 use chrono::{DateTime, Duration, Utc};
-use domain::delivery_log::*;
+use domain::delivery::*;
 use domain::event::EventType;
 use domain::id::WebhookId;
-use domain::page::PageQuery;
+use domain::pagination::PageQuery;
 use leptos::prelude::*;
 
 /// The filters, as the address holds them.

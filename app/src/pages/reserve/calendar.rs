@@ -1,10 +1,10 @@
 //! A week of one resource, hour by hour. A span is marked by dragging, by two clicks, or with the arrow keys and Enter.
 
 use crate::components::*;
+use crate::layout::use_session;
 use crate::live::{LiveEvent, use_live};
 use crate::load::load;
 use crate::rpc::reservations;
-use crate::shell::use_session;
 use crate::time;
 use crate::values::{Cell, Value, effect, on_change};
 use chrono::{DateTime, Datelike as _, Duration, Local, NaiveDate, NaiveTime, Utc};

@@ -185,7 +185,7 @@ impl State {
         state.ed25519 = RwSignal::new(webhook.public_key.is_some());
         state.provisions = RwSignal::new(webhook.provisions);
         state.layout = signal(match webhook.delivery_paths.layout {
-            Layout::Guide => "guide",
+            Layout::ByEvent => "guide",
             Layout::Single => "single",
             Layout::Custom => "custom",
         });
@@ -199,10 +199,10 @@ impl State {
             value: signal(&h.value),
         });
         state.headers = Cell::new(rows.collect());
-        let waits = &webhook.retry.waits;
+        let waits = &webhook.retry.delays;
         state.retry = signal(match &webhook.retry {
             policy if *policy == RetryPolicy::default() => "guide",
-            policy if *policy == RetryPolicy::patient() => "patient",
+            policy if *policy == RetryPolicy::extended() => "patient",
             _ => "custom",
         });
         state.waits = RwSignal::new(waits.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
@@ -243,12 +243,12 @@ impl State {
         let mut fault =
             |field: &str, message: &str| faults.push(FieldError { field: field.into(), message: message.into() });
         let retry = match self.retry.get().as_str() {
-            "patient" => RetryPolicy::patient(),
+            "patient" => RetryPolicy::extended(),
             "custom" => {
                 let waits = self.waits.get();
                 let parts = waits.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
                 match parts.map(str::parse).collect::<Result<Vec<u32>, _>>() {
-                    Ok(waits) => RetryPolicy { waits },
+                    Ok(waits) => RetryPolicy { delays: waits },
                     Err(_) => {
                         fault("retry.waits", "Write whole seconds, separated by commas, e.g. 1, 2, 4.");
                         RetryPolicy::default()
@@ -648,7 +648,7 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
         faults.tried.get()
             && faults.found.with(|found| found.as_ref().is_some_and(|p| p.errors.iter().any(|e| inside(&e.field))))
     });
-    let patient = RetryPolicy::patient().waits.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", ");
+    let patient = RetryPolicy::extended().delays.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", ");
     view! {
         <details class="advanced" open=move || faulty.get()>
             <summary>"Headers, retries, limits, answers, signatures"</summary>

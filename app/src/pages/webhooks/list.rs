@@ -9,7 +9,7 @@ use crate::time;
 use crate::values::{Cell, Value};
 use domain::event::EventType;
 use domain::id::WebhookId;
-use domain::page::Page;
+use domain::pagination::Page;
 use domain::webhook::{ResumeInput, Webhook};
 use leptos::prelude::*;
 

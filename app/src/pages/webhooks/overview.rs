@@ -7,7 +7,7 @@ use crate::load::load;
 use crate::rpc::webhooks as rpc;
 use crate::time;
 use crate::values::Value;
-use domain::webhook::{AuthView, StatsPoint, Webhook, WebhookStats, Window};
+use domain::webhook::{AuthView, StatsPoint, StatsWindow, Webhook, WebhookStats};
 use leptos::prelude::*;
 
 /// The overview of a webhook.
@@ -16,9 +16,9 @@ pub fn Overview(webhook: Value<Webhook>) -> impl IntoView {
     let id = webhook.with_untracked(|w| w.id);
     let span = RwSignal::new("24h".to_owned());
     let window = move || match span.get().as_str() {
-        "1h" => Window::Hour,
-        "7d" => Window::Week,
-        _ => Window::Day,
+        "1h" => StatsWindow::Hour,
+        "7d" => StatsWindow::Week,
+        _ => StatsWindow::Day,
     };
     let stats = load(move || rpc::webhook_stats(id, window()));
     use_live().on(move |event| match event {
@@ -146,7 +146,7 @@ fn Facts(webhook: Value<Webhook>) -> impl IntoView {
         })
     };
     let retries = move || {
-        webhook.with(|w| match w.retry.waits.as_slice() {
+        webhook.with(|w| match w.retry.delays.as_slice() {
             [] => "none".to_owned(),
             waits => {
                 format!("{}, after {}", waits.len(), waits.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", "))

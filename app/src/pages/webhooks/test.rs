@@ -5,7 +5,7 @@ use crate::load::Write;
 use crate::pages::deliveries::AttemptView;
 use crate::rpc::webhooks as rpc;
 use crate::values::Cell;
-use domain::delivery_log::Attempt;
+use domain::delivery::Attempt;
 use domain::event::EventType;
 use domain::webhook::{TestInput, Webhook};
 use leptos::prelude::*;

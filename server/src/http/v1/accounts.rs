@@ -1,7 +1,7 @@
 //! API tokens and user accounts.
 
-use super::super::App;
-use super::super::extract::{Caller, Json, Path};
+use super::super::AppState;
+use super::super::extract::{AuthenticatedUser, Json, Path};
 use super::super::problem::{ApiError, ProblemBody};
 use super::create;
 use axum::extract::State;
@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
 use domain::id::TokenId;
-use domain::page::Page;
+use domain::pagination::Page;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(revoke_token))
@@ -23,7 +23,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// One's own API tokens.
 #[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = 200, body = Page<ApiToken>)))]
-async fn list_tokens(State(app): State<App>, caller: Caller) -> Result<axum::Json<Page<ApiToken>>, ApiError> {
+async fn list_tokens(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+) -> Result<axum::Json<Page<ApiToken>>, ApiError> {
     Ok(axum::Json(Page { items: app.service.list_tokens(&caller.actor).await?, next_cursor: None }))
 }
 
@@ -31,8 +34,8 @@ async fn list_tokens(State(app): State<App>, caller: Caller) -> Result<axum::Jso
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = ApiTokenInput,
     responses((status = 201, body = NewApiToken), (status = 422, body = ProblemBody)))]
 async fn create_token(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<ApiTokenInput>,
 ) -> Result<Response, ApiError> {
@@ -44,14 +47,21 @@ async fn create_token(
 
 /// Revoke a token.
 #[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
-async fn revoke_token(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+async fn revoke_token(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
     app.service.revoke_token(&caller.actor, &TokenId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// All accounts (administrators).
 #[utoipa::path(get, path = "/users", tag = "users", responses((status = 200, body = Page<User>), (status = 403, body = ProblemBody)))]
-async fn list_users(State(app): State<App>, caller: Caller) -> Result<axum::Json<Page<User>>, ApiError> {
+async fn list_users(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+) -> Result<axum::Json<Page<User>>, ApiError> {
     Ok(axum::Json(Page { items: app.service.list_users(&caller.actor).await?, next_cursor: None }))
 }
 
@@ -59,8 +69,8 @@ async fn list_users(State(app): State<App>, caller: Caller) -> Result<axum::Json
 #[utoipa::path(post, path = "/users", tag = "users", request_body = UserInput,
     responses((status = 201, body = User), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_user(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<UserInput>,
 ) -> Result<Response, ApiError> {
@@ -74,8 +84,8 @@ async fn create_user(
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
     responses((status = 200, body = User), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn patch_user(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(username): Path<String>,
     body: Json<UserPatch>,
 ) -> Result<axum::Json<User>, ApiError> {

@@ -1,20 +1,20 @@
 //! Resource types, resources and access requests.
 
-use super::super::App;
-use super::super::extract::{Caller, Json, Path, Query};
+use super::super::AppState;
+use super::super::extract::{AuthenticatedUser, Json, Path, Query};
 use super::super::problem::{ApiError, ProblemBody};
 use super::create;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::id::{AccessRequestId, ResourceId};
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use domain::resource::*;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_types, create_type))
         .routes(routes!(get_type, patch_type, delete_type))
@@ -28,8 +28,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Resource types by slug.
 #[utoipa::path(get, path = "/resource-types", tag = "catalogue", params(PageQuery), responses((status = 200, body = Page<ResourceType>)))]
 async fn list_types(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<ResourceType>>, ApiError> {
     Ok(axum::Json(app.service.list_types(&caller.actor, &page).await?))
@@ -39,8 +39,8 @@ async fn list_types(
 #[utoipa::path(post, path = "/resource-types", tag = "catalogue", request_body = ResourceTypeInput,
     responses((status = 201, body = ResourceType), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_type(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<ResourceTypeInput>,
 ) -> Result<Response, ApiError> {
@@ -54,8 +54,8 @@ async fn create_type(
 #[utoipa::path(get, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path, description = "The slug")),
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody)))]
 async fn get_type(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<ResourceType>, ApiError> {
     Ok(axum::Json(app.service.get_type(&caller.actor, &id).await?))
@@ -65,8 +65,8 @@ async fn get_type(
 #[utoipa::path(patch, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)), request_body = ResourceTypePatch,
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch_type(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
     body: Json<ResourceTypePatch>,
 ) -> Result<axum::Json<ResourceType>, ApiError> {
@@ -76,7 +76,11 @@ async fn patch_type(
 /// Delete a resource type that nothing uses (administrators).
 #[utoipa::path(delete, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn delete_type(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+async fn delete_type(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
     app.service.delete_type(&caller.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -95,8 +99,8 @@ struct ResourceFilter {
 /// Resources, oldest first.
 #[utoipa::path(get, path = "/resources", tag = "catalogue", params(ResourceFilter), responses((status = 200, body = Page<Resource>)))]
 async fn list_resources(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Query(filter): Query<ResourceFilter>,
 ) -> Result<axum::Json<Page<Resource>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
@@ -107,8 +111,8 @@ async fn list_resources(
 #[utoipa::path(post, path = "/resources", tag = "catalogue", request_body = ResourceInput,
     responses((status = 201, body = Resource), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_resource(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<ResourceInput>,
 ) -> Result<Response, ApiError> {
@@ -121,8 +125,8 @@ async fn create_resource(
 /// One resource.
 #[utoipa::path(get, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), responses((status = 200, body = Resource), (status = 404, body = ProblemBody)))]
 async fn get_resource(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<ResourceId>,
 ) -> Result<axum::Json<Resource>, ApiError> {
     Ok(axum::Json(app.service.get_resource(&caller.actor, id).await?))
@@ -132,8 +136,8 @@ async fn get_resource(
 #[utoipa::path(patch, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), request_body = ResourcePatch,
     responses((status = 200, body = Resource), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch_resource(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<ResourceId>,
     body: Json<ResourcePatch>,
 ) -> Result<axum::Json<Resource>, ApiError> {
@@ -144,8 +148,8 @@ async fn patch_resource(
 #[utoipa::path(delete, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn delete_resource(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<ResourceId>,
 ) -> Result<StatusCode, ApiError> {
     app.service.delete_resource(&caller.actor, id).await?;
@@ -166,8 +170,8 @@ struct AccessFilter {
 /// Access requests, newest first: all for administrators, one's own for others.
 #[utoipa::path(get, path = "/access-requests", tag = "catalogue", params(AccessFilter), responses((status = 200, body = Page<AccessRequest>)))]
 async fn list_access_requests(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Query(filter): Query<AccessFilter>,
 ) -> Result<axum::Json<Page<AccessRequest>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
@@ -178,8 +182,8 @@ async fn list_access_requests(
 #[utoipa::path(post, path = "/access-requests", tag = "catalogue", request_body = AccessRequestInput,
     responses((status = 201, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn request_access(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<AccessRequestInput>,
 ) -> Result<Response, ApiError> {
@@ -193,8 +197,8 @@ async fn request_access(
 #[utoipa::path(post, path = "/access-requests/{id}/approve", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn approve(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<AccessRequest>, ApiError> {
     Ok(axum::Json(app.service.decide_access(&caller.actor, &AccessRequestId(id), true).await?))
@@ -204,8 +208,8 @@ async fn approve(
 #[utoipa::path(post, path = "/access-requests/{id}/deny", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn deny(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<AccessRequest>, ApiError> {
     Ok(axum::Json(app.service.decide_access(&caller.actor, &AccessRequestId(id), false).await?))

@@ -1,20 +1,20 @@
 //! The delivery log (administrators).
 
-use super::super::App;
-use super::super::extract::{Caller, Json, Path, Query};
+use super::super::AppState;
+use super::super::extract::{AuthenticatedUser, Json, Path, Query};
 use super::super::problem::{ApiError, ProblemBody};
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use domain::delivery_log::*;
+use domain::delivery::*;
 use domain::event::EventType;
 use domain::id::{DeliveryId, WebhookId};
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(redeliver)).routes(routes!(replay))
 }
 
@@ -42,8 +42,8 @@ struct Filter {
 /// Deliveries, newest first.
 #[utoipa::path(get, path = "/deliveries", tag = "deliveries", params(Filter), responses((status = 200, body = Page<DeliverySummary>), (status = 403, body = ProblemBody)))]
 async fn list(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Query(filter): Query<Filter>,
 ) -> Result<axum::Json<Page<DeliverySummary>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
@@ -61,8 +61,8 @@ async fn list(
 /// One delivery with its attempts.
 #[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)), responses((status = 200, body = DeliveryDetail), (status = 404, body = ProblemBody)))]
 async fn get(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<DeliveryDetail>, ApiError> {
     Ok(axum::Json(app.service.get_delivery(&caller.actor, &DeliveryId(id)).await?))
@@ -72,8 +72,8 @@ async fn get(
 #[utoipa::path(post, path = "/deliveries/{id}/redeliver", tag = "deliveries", params(("id" = String, Path)),
     responses((status = 202, body = DeliverySummary), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn redeliver(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, axum::Json<DeliverySummary>), ApiError> {
     Ok((StatusCode::ACCEPTED, axum::Json(app.service.redeliver(&caller.actor, &DeliveryId(id)).await?)))
@@ -83,8 +83,8 @@ async fn redeliver(
 #[utoipa::path(post, path = "/deliveries/replay", tag = "deliveries", request_body = ReplayInput,
     responses((status = 200, body = ReplayResult), (status = 422, body = ProblemBody)))]
 async fn replay(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     body: Json<ReplayInput>,
 ) -> Result<axum::Json<ReplayResult>, ApiError> {
     Ok(axum::Json(app.service.replay(&caller.actor, &body.value).await?))

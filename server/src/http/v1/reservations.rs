@@ -1,7 +1,7 @@
 //! Reservations, the calendar, and receivers' status updates.
 
-use super::super::App;
-use super::super::extract::{Caller, Json, MaybeJson, Path, Query, body};
+use super::super::AppState;
+use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query, body};
 use super::super::problem::{ApiError, ProblemBody};
 use super::create;
 use axum::extract::{Request, State};
@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::id::{ReservationId, ResourceId};
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use domain::provisioning::{Provisioning, StatusUpdate};
 use domain::reservation::*;
 use domain::{Problem, ProblemKind};
@@ -17,10 +17,10 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The largest status update (CONTRACT §4).
+/// The largest status update (docs/contract.md §4).
 const MAX_UPDATE: usize = 64 * 1024;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, reserve))
         .routes(routes!(get, patch))
@@ -51,8 +51,8 @@ struct Filter {
 /// Reservations, newest first.
 #[utoipa::path(get, path = "/reservations", tag = "reservations", params(Filter), responses((status = 200, body = Page<Reservation>)))]
 async fn list(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Query(filter): Query<Filter>,
 ) -> Result<axum::Json<Page<Reservation>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
@@ -70,8 +70,8 @@ async fn list(
 #[utoipa::path(post, path = "/reservations", tag = "reservations", request_body = ReservationInput,
     responses((status = 201, body = Reservation), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn reserve(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<ReservationInput>,
 ) -> Result<Response, ApiError> {
@@ -85,8 +85,8 @@ async fn reserve(
 #[utoipa::path(get, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)),
     responses((status = 200, body = ReservationDetail), (status = 404, body = ProblemBody)))]
 async fn get(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<ReservationDetail>, ApiError> {
     Ok(axum::Json(app.service.get_reservation(&caller.actor, &ReservationId(id)).await?))
@@ -96,8 +96,8 @@ async fn get(
 #[utoipa::path(patch, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)), request_body = ReservationPatch,
     responses((status = 200, body = Reservation), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
     body: Json<ReservationPatch>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
@@ -115,8 +115,8 @@ struct CancelInput {
 #[utoipa::path(post, path = "/reservations/{id}/cancel", tag = "reservations", params(("id" = String, Path)), request_body = CancelInput,
     responses((status = 200, body = Reservation), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn cancel(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<String>,
     MaybeJson(input): MaybeJson<CancelInput>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
@@ -129,7 +129,7 @@ async fn cancel(
     request_body = StatusUpdate,
     responses((status = 200, body = Provisioning), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn status_update(
-    State(app): State<App>,
+    State(app): State<AppState>,
     Path(id): Path<String>,
     headers: HeaderMap,
     request: Request,
@@ -160,8 +160,8 @@ struct Span {
 /// Busy spans; whose they are shows only to their owners and administrators.
 #[utoipa::path(get, path = "/calendar", tag = "reservations", params(Span), responses((status = 200, body = Page<BusySpan>), (status = 422, body = ProblemBody)))]
 async fn calendar(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Query(span): Query<Span>,
 ) -> Result<axum::Json<Page<BusySpan>>, ApiError> {
     let items = app.service.busy(&caller.actor, span.resource_type.as_deref(), span.from, span.to).await?;

@@ -1,7 +1,7 @@
 //! Logging in and out, and the first set-up.
 
-use super::super::App;
-use super::super::extract::{Caller, Json, SESSION_COOKIE, session};
+use super::super::AppState;
+use super::super::extract::{AuthenticatedUser, Json, SESSION_COOKIE, session};
 use super::super::guard::{client_source, same_origin};
 use super::super::problem::{ApiError, ProblemBody};
 use crate::config::Environment;
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(who, log_in, log_out)).routes(routes!(setup_state, set_up))
 }
 
@@ -28,14 +28,14 @@ pub fn cookie(token: &str, env: Environment) -> String {
 }
 
 /// A browser says where a request comes from; a script that says nothing has no ambient authority to abuse.
-fn not_foreign(headers: &HeaderMap, app: &App) -> Result<(), Problem> {
+fn not_foreign(headers: &HeaderMap, app: &AppState) -> Result<(), Problem> {
     if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         same_origin(headers, &app.config.public_url)?;
     }
     Ok(())
 }
 
-fn logged_in(app: &App, done: LoggedIn) -> Response {
+fn logged_in(app: &AppState, done: LoggedIn) -> Response {
     ([(header::SET_COOKIE, cookie(&done.token, app.config.env))], axum::Json(done.info)).into_response()
 }
 
@@ -43,7 +43,7 @@ fn logged_in(app: &App, done: LoggedIn) -> Response {
 #[utoipa::path(post, path = "/session", tag = "session", request_body = Credentials, security(()),
     responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn log_in(
-    State(app): State<App>,
+    State(app): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Json<Credentials>,
@@ -56,13 +56,13 @@ async fn log_in(
 
 /// Who am I.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody)))]
-async fn who(caller: Caller) -> axum::Json<SessionInfo> {
+async fn who(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
     axum::Json(caller.info)
 }
 
 /// Log out.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204)))]
-async fn log_out(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn log_out(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     if let Some(token) = session(&headers) {
         same_origin(&headers, &app.config.public_url)?;
         app.service.log_out(&token).await?;
@@ -107,7 +107,7 @@ pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool
 /// Whether Berth has to be set up.
 #[utoipa::path(get, path = "/setup", tag = "session", security(()), responses((status = 200, body = SetupState)))]
 async fn setup_state(
-    State(app): State<App>,
+    State(app): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<axum::Json<SetupState>, ApiError> {
@@ -121,7 +121,7 @@ async fn setup_state(
 #[utoipa::path(post, path = "/setup", tag = "session", request_body = SetupInput, security(()),
     responses((status = 200, body = SessionInfo), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn set_up(
-    State(app): State<App>,
+    State(app): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Json<SetupInput>,

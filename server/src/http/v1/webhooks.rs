@@ -1,21 +1,21 @@
 //! Webhooks (administrators).
 
-use super::super::App;
-use super::super::extract::{Caller, Json, MaybeJson, Path, Query};
+use super::super::AppState;
+use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query};
 use super::super::problem::{ApiError, ProblemBody};
 use super::create;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::delivery_log::Attempt;
+use domain::delivery::Attempt;
 use domain::id::WebhookId;
-use domain::page::{Page, PageQuery};
+use domain::pagination::{Page, PageQuery};
 use domain::webhook::*;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, register))
         .routes(routes!(get, patch, delete))
@@ -29,8 +29,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Webhooks with their last 24 hours.
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(PageQuery), responses((status = 200, body = Page<Webhook>), (status = 403, body = ProblemBody)))]
 async fn list(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Webhook>>, ApiError> {
     Ok(axum::Json(app.service.list_webhooks(&caller.actor, &page).await?))
@@ -40,8 +40,8 @@ async fn list(
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = WebhookInput,
     responses((status = 201, body = WebhookWithSecret), (status = 403, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn register(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<WebhookInput>,
 ) -> Result<Response, ApiError> {
@@ -54,8 +54,8 @@ async fn register(
 /// One webhook.
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn get(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
     Ok(axum::Json(app.service.get_webhook(&caller.actor, id).await?))
@@ -65,8 +65,8 @@ async fn get(
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), request_body = WebhookPatch,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
     body: Json<WebhookPatch>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
@@ -75,7 +75,11 @@ async fn patch(
 
 /// Delete; pending deliveries are cancelled.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
-async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId>) -> Result<StatusCode, ApiError> {
+async fn delete(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<WebhookId>,
+) -> Result<StatusCode, ApiError> {
     app.service.delete_webhook(&caller.actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -84,8 +88,8 @@ async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<WebhookId
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = i64, Path)), request_body = TestInput,
     responses((status = 200, body = Attempt), (status = 404, body = ProblemBody)))]
 async fn test(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
     MaybeJson(input): MaybeJson<TestInput>,
 ) -> Result<axum::Json<Attempt>, ApiError> {
@@ -96,8 +100,8 @@ async fn test(
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", params(("id" = i64, Path)), request_body = RotateInput,
     responses((status = 200, body = WebhookWithSecret), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn rotate(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
     MaybeJson(input): MaybeJson<RotateInput>,
 ) -> Result<axum::Json<WebhookWithSecret>, ApiError> {
@@ -107,8 +111,8 @@ async fn rotate(
 /// Pause: events are kept.
 #[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn pause(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
     Ok(axum::Json(app.service.pause_webhook(&caller.actor, id).await?))
@@ -118,8 +122,8 @@ async fn pause(
 #[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "webhooks", params(("id" = i64, Path)), request_body = ResumeInput,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn resume(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
     MaybeJson(input): MaybeJson<ResumeInput>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
@@ -130,16 +134,16 @@ async fn resume(
 #[derive(Deserialize, utoipa::IntoParams)]
 struct StatsQuery {
     /// `1h`, `24h` or `7d`; `24h` when absent.
-    window: Option<Window>,
+    window: Option<StatsWindow>,
 }
 
 /// Counts, error rate, percentiles and series.
 #[utoipa::path(get, path = "/webhooks/{id}/stats", tag = "webhooks", params(("id" = i64, Path), StatsQuery), responses((status = 200, body = WebhookStats), (status = 404, body = ProblemBody)))]
 async fn stats(
-    State(app): State<App>,
-    caller: Caller,
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
     Query(query): Query<StatsQuery>,
 ) -> Result<axum::Json<WebhookStats>, ApiError> {
-    Ok(axum::Json(app.service.webhook_stats(&caller.actor, id, query.window.unwrap_or(Window::Day)).await?))
+    Ok(axum::Json(app.service.webhook_stats(&caller.actor, id, query.window.unwrap_or(StatsWindow::Day)).await?))
 }

@@ -1,4 +1,4 @@
-//! Lists, a page at a time (CONTRACT §6: `{"items": […], "next_cursor": …}`).
+//! Lists, a page at a time (docs/contract.md §6: `{"items": […], "next_cursor": …}`).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,21 +1,21 @@
 //! Many rows in one statement, on both databases.
 
-use super::Lease;
 use crate::Service;
-use crate::store::{db_problem, is_unique_violation};
-use delivery::{Attempted, Transcript};
+use crate::error::{db_problem, is_unique_violation};
+use crate::outbox::Lease;
+use delivery::{AttemptOutcome, Transcript};
 use domain::Problem;
-use domain::delivery_log::Diagnosis;
+use domain::delivery::Diagnosis;
 use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
 
 /// Rows that one statement gets at most: SQLite takes 32,766 parameters.
-pub(crate) const AT_ONCE: usize = 1_000;
+pub(crate) const MAX_ROWS: usize = 1_000;
 
-/// Many rows, at most [`AT_ONCE`], column by column, as parameters of one statement; each column has a value for each row.
+/// Many rows, at most [`MAX_ROWS`], column by column, as parameters of one statement; each column has a value for each row.
 /// None of the values is NULL: what may be absent is written as 0 or as an empty text, and read by `NULLIF`.
 #[derive(Default)]
-pub(crate) struct Rows {
+pub(crate) struct BulkValues {
     columns: Vec<(&'static str, Column)>,
     /// Columns with one word for all rows.
     shared: Vec<(&'static str, &'static str)>,
@@ -37,43 +37,47 @@ impl Column {
     }
 }
 
-impl Rows {
+impl BulkValues {
     fn with(mut self, name: &'static str, column: Column) -> Self {
         self.columns.push((name, column));
         self
     }
 
     /// A column of numbers.
-    pub(crate) fn ints(self, name: &'static str, values: impl IntoIterator<Item = i64>) -> Self {
+    pub(crate) fn int_column(self, name: &'static str, values: impl IntoIterator<Item = i64>) -> Self {
         self.with(name, Column::Ints(values.into_iter().collect()))
     }
 
     /// A column of floating-point numbers.
-    pub(crate) fn reals(self, name: &'static str, values: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn real_column(self, name: &'static str, values: impl IntoIterator<Item = f64>) -> Self {
         self.with(name, Column::Reals(values.into_iter().collect()))
     }
 
     /// A column of texts.
-    pub(crate) fn texts<T: Into<String>>(self, name: &'static str, values: impl IntoIterator<Item = T>) -> Self {
+    pub(crate) fn text_column<T: Into<String>>(self, name: &'static str, values: impl IntoIterator<Item = T>) -> Self {
         self.with(name, Column::Texts(values.into_iter().map(Into::into).collect()))
     }
 
     /// A column of words of this program, not the first. Mostly all rows have the same: then it stands in the statement, once.
-    pub(crate) fn words(mut self, name: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
+    pub(crate) fn constant_column(
+        mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = &'static str>,
+    ) -> Self {
         let words: Vec<_> = values.into_iter().collect();
         match words.first() {
             Some(first) if words.iter().all(|word| word == first) => {
                 self.shared.push((name, *first));
                 self
             }
-            _ => self.texts(name, words),
+            _ => self.text_column(name, words),
         }
     }
 
     /// Leases: `n` is the place in the outbox, `lease` the token.
-    pub(super) fn leases<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Self {
+    pub(crate) fn leases<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Self {
         let (seqs, tokens): (Vec<_>, Vec<_>) = leases.into_iter().map(|lease| (lease.seq, &*lease.token)).unzip();
-        Self::default().ints("n", seqs).texts("lease", tokens)
+        Self::default().int_column("n", seqs).text_column("lease", tokens)
     }
 }
 
@@ -87,14 +91,14 @@ fn padded(count: usize) -> usize {
 #[derive(Clone)]
 pub(crate) struct AttemptRow {
     delivery_seq: i64,
-    pub(super) attempt: u32,
+    pub(crate) attempt: u32,
     webhook_id: WebhookId,
     /// In milliseconds since the epoch.
-    pub(super) started_at: i64,
+    pub(crate) started_at: i64,
     outcome: &'static str,
-    pub(super) status_code: Option<u16>,
-    pub(super) duration_ms: f64,
-    pub(super) delivery_status: &'static str,
+    pub(crate) status_code: Option<u16>,
+    pub(crate) duration_ms: f64,
+    pub(crate) delivery_status: &'static str,
     record: Transcript,
 }
 
@@ -104,7 +108,7 @@ impl AttemptRow {
         seq: i64,
         webhook: WebhookId,
         status: &'static str,
-        attempted: &Attempted,
+        attempted: &AttemptOutcome,
         record: Transcript,
     ) -> Self {
         Self {
@@ -121,7 +125,7 @@ impl AttemptRow {
     }
 
     /// Makes the record one without a response.
-    pub(super) fn forget_response(&mut self, diagnosis: &Diagnosis) {
+    pub(crate) fn forget_response(&mut self, diagnosis: &Diagnosis) {
         self.record = self.record.without_response(diagnosis);
     }
 }
@@ -129,7 +133,7 @@ impl AttemptRow {
 /// What becomes of an attempt whose number is taken: one that was interrupted is made again under its number, and what
 /// came of the first may come after all.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Taken {
+pub(crate) enum OnConflict {
     /// Nothing is written. Not to look for what is hardly ever there costs a third less.
     Refuse,
     /// It takes the place of the one before.
@@ -139,10 +143,10 @@ pub(crate) enum Taken {
 }
 
 impl Service {
-    /// A source `r` of rows for one statement, and its parameters, which have to be the only ones of the statement. Rows
+    /// A source `r` of rows for one statement, and its parameters, which have to be the only ones of the statement. BulkValues
     /// whose first column is NULL are none.
-    pub(crate) fn source(&self, rows: Rows) -> (String, Vec<Value>) {
-        let Rows { columns, shared } = rows;
+    pub(crate) fn bulk_source(&self, rows: BulkValues) -> (String, Vec<Value>) {
+        let BulkValues { columns, shared } = rows;
         let width = columns.len();
         let mut named: Vec<_> = shared.into_iter().map(|(name, word)| format!("'{word}' AS {name}")).collect();
         if self.is_postgres() {
@@ -183,35 +187,35 @@ impl Service {
         &self,
         tx: &DatabaseTransaction,
         rows: Vec<AttemptRow>,
-        taken: Taken,
+        taken: OnConflict,
     ) -> Result<bool, Problem> {
         if rows.is_empty() {
             return Ok(true);
         }
         let conflict = match taken {
-            Taken::Refuse => "",
-            Taken::Keep => " ON CONFLICT DO NOTHING",
-            Taken::Overwrite => {
+            OnConflict::Refuse => "",
+            OnConflict::Keep => " ON CONFLICT DO NOTHING",
+            OnConflict::Overwrite => {
                 " ON CONFLICT (delivery_seq, attempt) DO UPDATE SET started_at = excluded.started_at, outcome = excluded.outcome, status_code = excluded.status_code, duration_ms = excluded.duration_ms, delivery_status = excluded.delivery_status, record = excluded.record"
             }
         };
-        let columns = Rows::default()
-            .ints("delivery_seq", rows.iter().map(|row| row.delivery_seq))
-            .ints("attempt", rows.iter().map(|row| row.attempt.into()))
-            .ints("webhook_id", rows.iter().map(|row| row.webhook_id))
-            .ints("started_at", rows.iter().map(|row| row.started_at))
-            .words("outcome", rows.iter().map(|row| row.outcome))
-            .ints("status_code", rows.iter().map(|row| row.status_code.unwrap_or_default().into()))
-            .reals("duration_ms", rows.iter().map(|row| row.duration_ms))
-            .words("delivery_status", rows.iter().map(|row| row.delivery_status))
-            .texts("record", rows.into_iter().map(|row| row.record.into_text()));
-        let (source, values) = self.source(columns);
+        let columns = BulkValues::default()
+            .int_column("delivery_seq", rows.iter().map(|row| row.delivery_seq))
+            .int_column("attempt", rows.iter().map(|row| row.attempt.into()))
+            .int_column("webhook_id", rows.iter().map(|row| row.webhook_id))
+            .int_column("started_at", rows.iter().map(|row| row.started_at))
+            .constant_column("outcome", rows.iter().map(|row| row.outcome))
+            .int_column("status_code", rows.iter().map(|row| row.status_code.unwrap_or_default().into()))
+            .real_column("duration_ms", rows.iter().map(|row| row.duration_ms))
+            .constant_column("delivery_status", rows.iter().map(|row| row.delivery_status))
+            .text_column("record", rows.into_iter().map(|row| row.record.into_text()));
+        let (source, values) = self.bulk_source(columns);
         let sql = format!(
             "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT r.delivery_seq, r.attempt, r.webhook_id, r.started_at, r.outcome, NULLIF(r.status_code, 0), r.duration_ms, r.delivery_status, r.record FROM {source} WHERE r.delivery_seq IS NOT NULL{conflict}"
         );
         match tx.execute_raw(self.sql(sql, values)).await {
             Ok(_) => Ok(true),
-            Err(error) if is_unique_violation(&error) && matches!(taken, Taken::Refuse) => Ok(false),
+            Err(error) if is_unique_violation(&error) && matches!(taken, OnConflict::Refuse) => Ok(false),
             Err(error) => Err(db_problem(error)),
         }
     }

@@ -2,15 +2,15 @@
 #![no_main]
 
 use domain::event::EventType;
-use domain::provisioning::{Provisioning, ReceiverAnswer};
+use domain::provisioning::{Provisioning, ReceiverResponse};
 
 libfuzzer_sys::fuzz_target!(|input: (u16, &[u8])| {
     let (status, body) = input;
     for event in EventType::ALL {
-        let answer = ReceiverAnswer::read(event, status, body);
+        let answer = ReceiverResponse::parse(event, status, body);
         assert!(answer.message.as_deref().unwrap_or_default().chars().count() <= 500);
         let now = chrono::DateTime::UNIX_EPOCH;
-        let Some(next) = Provisioning::waiting(now).after_answer(&answer, now, now) else { continue };
+        let Some(next) = Provisioning::waiting(now).after_response(&answer, now, now) else { continue };
         let stored = serde_json::to_string(&next).unwrap();
         // PostgreSQL takes no NUL.
         assert!(!stored.contains("\\u0000"));

@@ -1,8 +1,8 @@
-//! Reading what receivers say: answers (CONTRACT §3) and status updates (§4).
+//! Reading what receivers say: answers (docs/contract.md §3) and status updates (§4).
 
 use crate::event::EventType;
-use crate::problem::{Checks, Problem};
-use crate::provisioning::{AccessInfo, ProvisioningStatus, ReceiverAnswer, StatusUpdate};
+use crate::problem::{Problem, Validator};
+use crate::provisioning::{AccessInfo, ProvisioningStatus, ReceiverResponse, StatusUpdate};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
@@ -62,13 +62,13 @@ pub fn split_details(details: &Map<String, Value>) -> (Option<AccessInfo>, Optio
     (access_info, estimate, rest)
 }
 
-/// See [`ReceiverAnswer::read`].
-pub fn read_answer(event: EventType, status_code: u16, body: &[u8]) -> ReceiverAnswer {
+/// See [`ReceiverResponse::parse`].
+pub fn parse_response(event: EventType, status_code: u16, body: &[u8]) -> ReceiverResponse {
     let done = if event.releases() { ProvisioningStatus::Released } else { ProvisioningStatus::Ready };
     let begun = if event.releases() { ProvisioningStatus::Releasing } else { ProvisioningStatus::Provisioning };
     let by_code = if status_code == 202 { begun } else { done };
     let says_something = event.provisions() || event.releases();
-    let mut answer = ReceiverAnswer { status: says_something.then_some(by_code), ..ReceiverAnswer::default() };
+    let mut answer = ReceiverResponse { status: says_something.then_some(by_code), ..ReceiverResponse::default() };
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else { return answer };
     if says_something {
         answer.status = Some(match fields.get("status").and_then(Value::as_str) {
@@ -107,18 +107,18 @@ pub fn parse_status_update(body: &[u8]) -> Result<StatusUpdate, Problem> {
             )));
         }
     };
-    let mut checks = Checks::new();
+    let mut validator = Validator::new();
     let status = match fields.get("status").and_then(Value::as_str).and_then(ProvisioningStatus::parse) {
         Some(status) if status != ProvisioningStatus::Waiting => Some(status),
         _ => {
-            checks.fault("status", "Use provisioning, ready, failed, releasing or released.");
+            validator.error("status", "Use provisioning, ready, failed, releasing or released.");
             None
         }
     };
     let timestamp = match fields.get("timestamp").and_then(Value::as_str).map(DateTime::parse_from_rfc3339) {
         Some(Ok(timestamp)) => Some(timestamp.with_timezone(&Utc)),
         _ => {
-            checks.fault("timestamp", "Give the time as RFC 3339, e.g. 2026-01-31T12:00:00Z.");
+            validator.error("timestamp", "Give the time as RFC 3339, e.g. 2026-01-31T12:00:00Z.");
             None
         }
     };
@@ -127,7 +127,7 @@ pub fn parse_status_update(body: &[u8]) -> Result<StatusUpdate, Problem> {
         Some(value) => match value.as_u64().filter(|p| *p <= 100) {
             Some(progress) => Some(progress as u8),
             None => {
-                checks.fault("progress", "Use a whole number from 0 to 100.");
+                validator.error("progress", "Use a whole number from 0 to 100.");
                 None
             }
         },
@@ -135,11 +135,11 @@ pub fn parse_status_update(body: &[u8]) -> Result<StatusUpdate, Problem> {
     let message = match fields.get("message") {
         None | Some(Value::Null) => None,
         Some(Value::String(message)) => {
-            checks.keep("message", crate::validation::text(message, MAX_MESSAGE));
+            validator.check("message", crate::validation::text(message, MAX_MESSAGE));
             Some(message.clone())
         }
         Some(_) => {
-            checks.fault("message", "Use a text of at most 500 characters.");
+            validator.error("message", "Use a text of at most 500 characters.");
             None
         }
     };
@@ -147,11 +147,11 @@ pub fn parse_status_update(body: &[u8]) -> Result<StatusUpdate, Problem> {
         None | Some(Value::Null) => None,
         Some(Value::Object(details)) => Some(clean_fields(details)),
         Some(_) => {
-            checks.fault("details", "Use a JSON object.");
+            validator.error("details", "Use a JSON object.");
             None
         }
     };
-    checks.finish()?;
+    validator.finish()?;
     match (status, timestamp) {
         (Some(status), Some(timestamp)) => Ok(StatusUpdate { status, timestamp, progress, message, details }),
         _ => Err(Problem::malformed("The status update is incomplete.")),
@@ -170,7 +170,7 @@ mod tests {
             "cluster_id": "gpu-cluster-rsv-1",
             "access_info": {"ip_address": "192.168.100.10", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.168.100.10"},
             "estimated_ready_time": "5 minutes"}});
-        let answer = read_answer(EventType::ReservationCreated, 200, body.to_string().as_bytes());
+        let answer = parse_response(EventType::ReservationCreated, 200, body.to_string().as_bytes());
         assert_eq!(answer.status, Some(ProvisioningStatus::Ready));
         assert_eq!(answer.estimated_ready_time.as_deref(), Some("5 minutes"));
         let access = answer.access_info.unwrap();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn meanings() {
-        let read = |event, code, body: &str| read_answer(event, code, body.as_bytes()).status;
+        let read = |event, code, body: &str| parse_response(event, code, body.as_bytes()).status;
         use EventType::*;
         use ProvisioningStatus::*;
         assert_eq!(read(ReservationCreated, 202, ""), Some(Provisioning));
@@ -217,7 +217,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(body: Vec<u8>, code in 200_u16..300) {
             for event in EventType::ALL {
-                let answer = read_answer(event, code, &body);
+                let answer = parse_response(event, code, &body);
                 prop_assert!(answer.message.unwrap_or_default().chars().count() <= MAX_MESSAGE);
             }
             let _ = parse_status_update(&body);
@@ -226,7 +226,7 @@ mod tests {
         #[test]
         fn arbitrary_texts_are_kept_without_nul(text: String) {
             let body = json!({"status": text, "message": text, "details": {"access_info": {"username": text}, "other": [text]}, text.clone(): text});
-            let answer = read_answer(EventType::ReservationCreated, 200, body.to_string().as_bytes());
+            let answer = parse_response(EventType::ReservationCreated, 200, body.to_string().as_bytes());
             prop_assert!(!serde_json::to_string(&answer.details).unwrap().contains("\\u0000"));
         }
     }

@@ -5,14 +5,15 @@
 //! replica has said that somebody there listens.
 
 use crate::Service;
-use crate::outbox::{Wake, Webhooks};
+use crate::outbox::{Wake, WebhookSet};
+use domain::change::Change;
 use domain::id::WebhookId;
-use domain::live::Change;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -60,7 +61,7 @@ struct Presence {
 
 enum Outgoing {
     Changes(Vec<Arc<Change>>),
-    Wake(Webhooks),
+    Wake(WebhookSet),
     Forget,
     Presence { hello: bool },
 }
@@ -93,13 +94,13 @@ struct Others {
 
 impl Others {
     fn note(&self, from: &str, listening: bool) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         seen.insert(from.to_owned(), (Instant::now(), listening));
         self.count(&mut seen);
     }
 
     fn lapse(&self) {
-        self.count(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        self.count(&mut self.seen.lock());
     }
 
     fn count(&self, seen: &mut HashMap<String, (Instant, bool)>) {
@@ -175,27 +176,27 @@ impl Service {
     }
 
     /// Whether anybody, here or on another replica, listens; spares the work of describing changes to nobody.
-    pub(crate) fn has_audience(&self) -> bool {
+    pub(crate) fn has_subscribers(&self) -> bool {
         let feed = &self.inner.feed;
         feed.updates.receiver_count() > 0 || feed.others.listening.load(Ordering::Relaxed)
     }
 
     /// Whether other replicas are there.
-    pub fn has_others(&self) -> bool {
+    pub fn has_peers(&self) -> bool {
         self.inner.feed.others.any.load(Ordering::Relaxed)
     }
 
     /// Tells every dispatcher that deliveries of these webhooks are due.
-    pub(crate) fn wake_dispatchers(&self, whose: Webhooks) {
-        if !whose.is_none() && self.has_others() {
+    pub(crate) fn wake_dispatchers(&self, whose: WebhookSet) {
+        if !whose.is_empty() && self.has_peers() {
             self.inner.feed.send(Outgoing::Wake(whose.clone()));
         }
-        self.inner.outbox.wake.say(whose);
+        self.inner.outbox.wake.notify(whose);
     }
 
     /// Tells the other replicas to forget cached accounts and catalogue.
-    pub(crate) fn tell_others_to_forget(&self) {
-        if self.has_others() {
+    pub(crate) fn broadcast_invalidation(&self) {
+        if self.has_peers() {
             self.inner.feed.send(Outgoing::Forget);
         }
     }
@@ -237,12 +238,12 @@ impl Link {
     fn missed(&self) {
         let _ = self.updates.send(Update::Resync);
         self.forgotten.fetch_add(1, Ordering::Relaxed);
-        self.wake.say(Webhooks::All);
+        self.wake.notify(WebhookSet::All);
     }
 
     async fn connected(&self, outgoing: &mut mpsc::UnboundedReceiver<Outgoing>) -> Result<(), sqlx::Error> {
         let one = || PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-        let options = crate::store::postgres_options(&self.url)?;
+        let options = crate::db::connect::postgres_options(&self.url)?;
         let pool = one().connect_with(options.clone()).await?;
         let mut listener = PgListener::connect_with(&one().connect_with(options).await?).await?;
         listener.listen(CHANNEL).await?;
@@ -290,10 +291,10 @@ impl Link {
         let mut message = self.message();
         let mut payloads = Vec::new();
         let mut size = 0;
-        let mut wake = Webhooks::none();
+        let mut wake = WebhookSet::empty();
         for outgoing in batch {
             match outgoing {
-                Outgoing::Wake(whose) => wake.add(whose),
+                Outgoing::Wake(whose) => wake.union(whose),
                 Outgoing::Forget => message.forget = true,
                 Outgoing::Presence { hello } => {
                     message.presence = Some(Presence { listening: self.updates.receiver_count() > 0, hello });
@@ -315,12 +316,12 @@ impl Link {
                 }
             }
         }
-        if let Webhooks::These(these) = &wake
+        if let WebhookSet::These(these) = &wake
             && these.len() <= MAX_NAMED
         {
             message.wake_for = these.iter().copied().collect();
         }
-        message.wake = !wake.is_none();
+        message.wake = !wake.is_empty();
         payloads.push(message);
         let texts: Vec<String> = payloads.iter().filter_map(|m| serde_json::to_string(m).ok()).collect();
         sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
@@ -348,8 +349,8 @@ impl Link {
         }
         if message.wake {
             let whose =
-                if message.wake_for.is_empty() { Webhooks::All } else { message.wake_for.into_iter().collect() };
-            self.wake.say(whose);
+                if message.wake_for.is_empty() { WebhookSet::All } else { message.wake_for.into_iter().collect() };
+            self.wake.notify(whose);
         }
         if message.forget {
             self.forgotten.fetch_add(1, Ordering::Relaxed);

@@ -109,7 +109,7 @@ pub enum Action<'a> {
 /// # Errors
 /// [`crate::ProblemKind::Forbidden`] with the reason and the remedy; [`crate::ProblemKind::NotFound`] where even the
 /// existence of the thing is not theirs to know (other people's reservations).
-pub fn may(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
+pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     let admin = actor.role == Role::Administrator;
     let needed = match action {
         Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks => Scope::Read,

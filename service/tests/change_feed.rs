@@ -6,15 +6,15 @@ mod receiver;
 mod support;
 
 use domain::ProblemKind::*;
-use domain::access::{Actor, Role};
 use domain::account::ApiTokenInput;
-use domain::live::Change;
+use domain::authorization::{Actor, Role};
+use domain::change::Change;
 use domain::resource::{AccessRequestInput, ResourcePatch, ResourceStatus};
 use receiver::Receiver;
 use sea_orm::ConnectionTrait as _;
 use service::Service;
-use service::live::Update;
-use service::outbox::Webhooks;
+use service::change_feed::Update;
+use service::outbox::WebhookSet;
 use std::time::Duration;
 use support::{Engine, TestService, on_both_engines, open, refused};
 use tokio::sync::broadcast;
@@ -24,7 +24,8 @@ on_both_engines![what_commits_is_announced, what_is_refused_is_not_announced];
 /// Asks `service` for access to a resource of its own, which announces a notification that names it.
 async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) {
     let resource_id = t.resource(root, name, ResourceStatus::Restricted).await;
-    let alice = Actor { username: "alice".into(), role: Role::User, scopes: domain::access::Scope::ALL.to_vec() };
+    let alice =
+        Actor { username: "alice".into(), role: Role::User, scopes: domain::authorization::Scope::ALL.to_vec() };
     service.request_access(&alice, AccessRequestInput { resource_id, reason: "A paper is due.".into() }).await.unwrap();
 }
 
@@ -113,23 +114,24 @@ async fn a_replica_hears_whose_deliveries_are_due() {
         return;
     };
     let receiver = Receiver::start().await;
-    let woken = async || tokio::time::timeout(Duration::from_secs(20), replica.woken()).await.expect("a wake-up");
+    let wait_for_wakeup =
+        async || tokio::time::timeout(Duration::from_secs(20), replica.wait_for_wakeup()).await.expect("a wake-up");
     let mut webhooks = Vec::new();
     for _ in 0..2 {
         let webhook = t.webhook(&root, &receiver).await;
-        assert_eq!(woken().await, webhook.into());
+        assert_eq!(wait_for_wakeup().await, webhook.into());
         webhooks.push(webhook);
     }
     let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
     t.booking(&root, resource, 1, 2).await;
-    assert_eq!(woken().await, webhooks.iter().copied().collect());
+    assert_eq!(wait_for_wakeup().await, webhooks.iter().copied().collect());
     // More than one message has room for: any may be meant.
     for _ in 2..40 {
         t.webhook(&root, &receiver).await;
     }
     t.booking(&root, resource, 2, 3).await;
     // Before that it hears of each new one.
-    while woken().await != Webhooks::All {}
+    while wait_for_wakeup().await != WebhookSet::All {}
 }
 
 #[tokio::test]

@@ -1,15 +1,15 @@
 //! The page's frame: who is here, where they can go, and the routes.
 
 use crate::components::*;
-use crate::door;
 use crate::live::{Live, LiveBadge, LiveEvent, use_live};
 use crate::load::{Write, load};
 use crate::pages;
+use crate::prerendered_login;
 use crate::rpc::{accounts, session};
 use crate::values::{Cell, effect, on_change};
-use domain::access::Role;
 use domain::account::SessionInfo;
-use domain::live::Severity;
+use domain::authorization::Role;
+use domain::change::Severity;
 use leptos::prelude::*;
 use leptos_meta::provide_meta_context;
 use leptos_router::components::{A, ParentRoute, Route, Router, Routes};
@@ -35,7 +35,7 @@ impl Session {
         self.info.set(Some(info));
         self.needs_setup.set(false);
         self.known.set(true);
-        door::close();
+        prerendered_login::close();
         use_live_of(self).open();
     }
 
@@ -362,7 +362,7 @@ fn Bell() -> impl IntoView {
                 if all.is_empty() {
                     return view! { <p class="muted">"Nothing yet. Berth tells you here what needs your attention."</p> }.into_any();
                 }
-                let item = |message: domain::live::Notification| {
+                let item = |message: domain::change::Notification| {
                     let (icon, word) = match message.severity {
                         Severity::Info => (Icon::Info, "Information"),
                         Severity::Warning => (Icon::Warning, "Warning"),

@@ -1,4 +1,4 @@
-//! No connection to an address that CONTRACT §5 forbids: checked where names become addresses, for each connection, so
+//! No connection to an address that docs/contract.md §5 forbids: checked where names become addresses, for each connection, so
 //! that DNS rebinding gains nothing. Addresses written in the URL do not pass here; [`check_literal`] judges them.
 
 use crate::timing;
@@ -10,18 +10,18 @@ use std::sync::Arc;
 
 /// The address may not be called.
 #[derive(Debug, Clone)]
-pub(crate) struct Refused {
+pub(crate) struct BlockedAddress {
     pub(crate) address: IpAddr,
     pub(crate) kind: &'static str,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for BlockedAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is a {} address", self.address, self.kind)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for BlockedAddress {}
 
 /// The name has no address.
 #[derive(Debug)]
@@ -39,11 +39,11 @@ impl std::error::Error for Unresolved {}
 
 /// The system's resolver behind the policy.
 #[derive(Clone)]
-pub(crate) struct Guard {
+pub(crate) struct SsrfResolver {
     pub(crate) policy: Arc<UrlPolicy>,
 }
 
-impl Resolve for Guard {
+impl Resolve for SsrfResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.policy.clone();
         Box::pin(async move {
@@ -61,7 +61,7 @@ impl Resolve for Guard {
                 .filter(|socket| match policy.may_reach(socket.ip()) {
                     Ok(()) => true,
                     Err(kind) => {
-                        refused = Some(Refused { address: socket.ip(), kind });
+                        refused = Some(BlockedAddress { address: socket.ip(), kind });
                         false
                     }
                 })
@@ -77,12 +77,12 @@ impl Resolve for Guard {
 /// Judges a URL whose host is itself an address.
 ///
 /// # Errors
-/// [`Refused`] when the address may not be called.
-pub(crate) fn check_literal(url: &url::Url, policy: &UrlPolicy) -> Result<(), Refused> {
+/// [`BlockedAddress`] when the address may not be called.
+pub(crate) fn check_literal(url: &url::Url, policy: &UrlPolicy) -> Result<(), BlockedAddress> {
     let address = match url.host() {
         Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
         Some(url::Host::Ipv6(address)) => IpAddr::V6(address),
         _ => return Ok(()),
     };
-    policy.may_reach(address).map_err(|kind| Refused { address, kind })
+    policy.may_reach(address).map_err(|kind| BlockedAddress { address, kind })
 }

@@ -3,10 +3,11 @@
 
 use super::is_exclusion_violation;
 use crate::Service;
-use crate::outbox::{Enqueued, Rows};
-use crate::store::{db_problem, get, is_away, to_json, unavailable};
+use crate::db::codec::{get, to_json};
+use crate::error::{db_problem, is_away, unavailable};
+use crate::outbox::{BulkValues, Enqueued};
+use domain::change::Change;
 use domain::event::{EventBody, EventType};
-use domain::live::Change;
 use domain::reservation::Reservation;
 use domain::resource::ResourceStatus;
 use domain::{Problem, ProblemKind};
@@ -115,7 +116,7 @@ impl Service {
         }
         let enqueued: Enqueued = self.enqueue(&tx, events, true).await.map_err(WriteError::Problem)?;
         tx.commit().await.map_err(WriteError::Database)?;
-        let changes = if self.has_audience() {
+        let changes = if self.has_subscribers() {
             written.iter().flatten().map(|r| Change::Reservation(Box::new(r.clone()))).collect()
         } else {
             Vec::new()
@@ -136,19 +137,19 @@ impl Service {
             provisionings.push(to_json(&new.reservation.provisioning).map_err(WriteError::Problem)?);
         }
         let reservations = new.iter().map(|new| &new.reservation);
-        let rows = Rows::default()
-            .texts("id", reservations.clone().map(|r| r.id.as_str()))
-            .texts("username", reservations.clone().map(|r| r.user_id.as_str()))
-            .ints("resource_id", reservations.clone().map(|r| r.resource_id))
-            .texts("title", reservations.clone().map(|r| r.title.as_str()))
-            .ints("start_at", reservations.clone().map(|r| r.start_time.timestamp_millis()))
-            .ints("end_at", reservations.clone().map(|r| r.end_time.timestamp_millis()))
-            .texts("user_ssh_key", reservations.clone().map(|r| r.user_ssh_key.as_str()))
-            .texts("additional_config", configs)
-            .texts("provisioning", provisionings)
-            .ints("created_at", reservations.map(|r| r.created_at.timestamp_millis()))
-            .texts("resource_status", new.iter().map(|new| new.resource_status.as_str()));
-        let (source, values) = self.source(rows);
+        let rows = BulkValues::default()
+            .text_column("id", reservations.clone().map(|r| r.id.as_str()))
+            .text_column("username", reservations.clone().map(|r| r.user_id.as_str()))
+            .int_column("resource_id", reservations.clone().map(|r| r.resource_id))
+            .text_column("title", reservations.clone().map(|r| r.title.as_str()))
+            .int_column("start_at", reservations.clone().map(|r| r.start_time.timestamp_millis()))
+            .int_column("end_at", reservations.clone().map(|r| r.end_time.timestamp_millis()))
+            .text_column("user_ssh_key", reservations.clone().map(|r| r.user_ssh_key.as_str()))
+            .text_column("additional_config", configs)
+            .text_column("provisioning", provisionings)
+            .int_column("created_at", reservations.map(|r| r.created_at.timestamp_millis()))
+            .text_column("resource_status", new.iter().map(|new| new.resource_status.as_str()));
+        let (source, values) = self.bulk_source(rows);
         let sql = format!(
             "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
              SELECT r.id, r.username, r.resource_id, r.title, r.start_at, r.end_at, r.user_ssh_key, r.additional_config, 'active', '', r.provisioning, r.created_at, r.created_at

@@ -1,7 +1,7 @@
 //! The page's files: embedded in release builds, read from `dist/` in debug builds; all but the page itself
 //! compressed beforehand.
 
-use super::App;
+use super::AppState;
 use super::extract::session;
 use super::problem::{ApiError, unknown_route};
 use axum::body::Body;
@@ -20,7 +20,7 @@ struct Dist;
 const MISSING: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
 
 /// A file of the page, or the page itself for every path that is a route of it.
-pub async fn page(State(app): State<App>, request: Request) -> Response {
+pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     if path.starts_with("rpc/") || path.starts_with("api/") {
         return unknown_route(request.uri().clone()).await.into_response();

@@ -1,6 +1,6 @@
-//! What the live feed carries (CONTRACT §6 `GET /api/v1/stream`).
+//! What the live feed carries (docs/contract.md §6 `GET /api/v1/stream`).
 
-use crate::delivery_log::DeliverySummary;
+use crate::delivery::DeliverySummary;
 use crate::id::WebhookId;
 use crate::reservation::Reservation;
 use chrono::{DateTime, Utc};
@@ -32,8 +32,8 @@ impl Change {
     }
 
     /// Whether this person may see it: administrators everything, others what concerns them.
-    pub fn visible_to(&self, actor: &crate::access::Actor) -> bool {
-        if actor.role == crate::access::Role::Administrator {
+    pub fn visible_to(&self, actor: &crate::authorization::Actor) -> bool {
+        if actor.role == crate::authorization::Role::Administrator {
             return match self {
                 Self::Notification(n) => n.username.as_deref().is_none_or(|u| u == actor.username),
                 _ => true,

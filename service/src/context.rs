@@ -1,0 +1,38 @@
+//! What every area of the service needs: the database, the time, identifiers and the settings.
+
+use crate::Clock;
+use crate::db::connect::Database;
+use crate::service::Settings;
+use chrono::{DateTime, SubsecRound as _, Utc};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Shared by the handles of all areas. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) db: Database,
+    pub(crate) settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    ulids: Arc<Mutex<ulid::Generator>>,
+}
+
+impl Context {
+    pub(crate) fn new(db: Database, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        Self { db, settings: Arc::new(settings), clock, ulids: Arc::new(Mutex::new(ulid::Generator::new())) }
+    }
+
+    /// The present time, to the millisecond (what the database stores).
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now().trunc_subsecs(3)
+    }
+
+    /// A new ULID, greater than every earlier one of this process.
+    pub(crate) fn new_ulid(&self) -> ulid::Ulid {
+        let now = self.clock.now();
+        let mut generator = self.ulids.lock();
+        // The generator overflows after 2^80 identifiers within one millisecond.
+        generator
+            .generate_from_datetime(std::time::SystemTime::from(now))
+            .unwrap_or_else(|_| ulid::Ulid::from_datetime(now.into()))
+    }
+}

@@ -1,0 +1,5 @@
+//! Persistence: connections, entities, and the hand-written statements of the queue.
+
+pub(crate) mod bulk;
+pub(crate) mod codec;
+pub(crate) mod connect;

@@ -1,0 +1,35 @@
+//! Conversion of column values: times as milliseconds, JSON as text.
+
+use crate::error::db_problem;
+use chrono::{DateTime, Utc};
+use domain::Problem;
+use sea_orm::QueryResult;
+
+/// Reads a column; a mismatch is a defect and goes to the log.
+pub(crate) fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T, Problem> {
+    row.try_get("", column).map_err(db_problem)
+}
+
+/// Milliseconds since the epoch as a time; out of range (never stored) is the epoch.
+pub(crate) fn time(millis: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(millis).unwrap_or_default()
+}
+
+/// A column of JSON; what cannot be read is a defect and goes to the log.
+pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        tracing::error!(%error, "stored JSON cannot be read");
+        Problem::internal()
+    })
+}
+
+/// JSON for a column or for many rows.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Problem> {
+    // Few are smaller than a third of this, and growing costs more than writing.
+    let mut json = Vec::with_capacity(512);
+    let written = serde_json::to_writer(&mut json, value).map_err(|error| error.to_string());
+    written.and_then(|()| String::from_utf8(json).map_err(|error| error.to_string())).map_err(|error| {
+        tracing::error!(%error, "JSON cannot be written");
+        Problem::internal()
+    })
+}

@@ -1,0 +1,42 @@
+//! Pages of lists: opaque cursors and the end of a page.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::Problem;
+use domain::pagination::Page;
+
+/// An opaque cursor: base64url of the last item's sort key.
+pub(crate) fn encode_cursor(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(key)
+}
+
+/// The sort key in a cursor.
+///
+/// # Errors
+/// 422 for `cursor` when it is not one of ours.
+pub(crate) fn decode_cursor(cursor: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    key.map(Some).ok_or_else(invalid_cursor)
+}
+
+/// As [`decode_cursor`], for numeric sort keys.
+///
+/// # Errors
+/// 422 for `cursor` when it is not one of ours.
+pub(crate) fn decode_number_cursor(cursor: Option<&str>) -> Result<Option<i64>, Problem> {
+    decode_cursor(cursor)?.map(|key| key.parse().map_err(|_| invalid_cursor())).transpose()
+}
+
+/// The problem of a cursor that is not one of ours.
+pub(crate) fn invalid_cursor() -> Problem {
+    Problem::field("cursor", "Use the next_cursor of the previous page, unchanged.")
+}
+
+/// A page of `limit` items, from a list that was read with a limit of one more.
+pub(crate) fn page_of<T>(mut items: Vec<T>, limit: u64, key: impl Fn(&T) -> String) -> Page<T> {
+    let has_more = items.len() as u64 > limit;
+    items.truncate(limit as usize);
+    let next_cursor = if has_more { items.last().map(|last| encode_cursor(&key(last))) } else { None };
+    Page { items, next_cursor }
+}

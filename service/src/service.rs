@@ -1,0 +1,153 @@
+//! The open service: database, keys, clock and change feed.
+
+use crate::Clock;
+use crate::change_feed::Feed;
+use crate::context::Context;
+use crate::db::connect::{Database, connect};
+use crate::error::{OpenError, db_problem, unavailable};
+use crate::outbox::Outbox;
+use crate::secrets::Cipher;
+use chrono::{DateTime, Utc};
+use domain::Problem;
+use domain::endpoint::UrlPolicy;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, QueryResult, Statement, Value};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What a service is opened with.
+#[derive(Clone)]
+pub struct Settings {
+    /// `sqlite://path?mode=rwc` or `postgres://…`.
+    pub database_url: String,
+    /// Where people and receivers reach this Berth, without a trailing slash; `status_url` is made of it.
+    pub public_url: String,
+    /// Encrypts secrets at rest.
+    pub master_key: [u8; 32],
+    /// What endpoints may be registered and called.
+    pub url_policy: UrlPolicy,
+    /// Days that deliveries with payloads and attempts are kept.
+    pub retention_days: u32,
+    /// How long one exchange with a receiver may take (30 s; shorter in tests).
+    pub delivery_timeout: Duration,
+}
+
+/// Every use case of Berth; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) context: Context,
+    pub(crate) cipher: Cipher,
+    pub(crate) sender: delivery::Sender,
+    pub(crate) feed: Feed,
+    pub(crate) outbox: Outbox,
+    pub(crate) accounts: crate::accounts::Memory,
+    pub(crate) catalogue: crate::catalogue::Memory,
+    pub(crate) reservations: crate::reservations::Writer,
+    /// The last delivery that retention looked at in this round.
+    pub(crate) retention_cursor: std::sync::atomic::AtomicI64,
+    /// Ends the background tasks with the service.
+    _tasks: DropGuard,
+}
+
+/// The user agent of every request to a receiver (CONTRACT §1).
+const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
+
+impl Service {
+    /// Connects; does not migrate (that is `migrations::up`, called by the server first).
+    ///
+    /// # Errors
+    /// When the database cannot be reached or the settings are not sound.
+    pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let database = connect(&settings.database_url).await?;
+        Self::open_with(settings, clock, database)
+    }
+
+    /// Opens on connections made by [`connect`].
+    ///
+    /// # Errors
+    /// When the settings are not sound.
+    pub fn open_with(settings: Settings, clock: Arc<dyn Clock>, database: Database) -> Result<Self, OpenError> {
+        let sender = delivery::Sender::new(delivery::SenderConfig {
+            url_policy: settings.url_policy.clone(),
+            timeout: settings.delivery_timeout,
+            user_agent: USER_AGENT.into(),
+        })
+        .map_err(OpenError)?;
+        let cancel = CancellationToken::new();
+        let postgres = database.is_postgres().then(|| settings.database_url.clone());
+        let outbox = Outbox::default();
+        let feed = Feed::start(postgres, outbox.wake.clone(), cancel.clone());
+        let (reservations, queue) = crate::reservations::Writer::new();
+        let inner = Inner {
+            cipher: Cipher::new(&settings.master_key),
+            context: Context::new(database, settings, clock),
+            sender,
+            feed,
+            outbox,
+            accounts: crate::accounts::Memory::default(),
+            catalogue: crate::catalogue::Memory::default(),
+            reservations,
+            retention_cursor: std::sync::atomic::AtomicI64::new(0),
+            _tasks: cancel.drop_guard(),
+        };
+        let service = Self { inner: Arc::new(inner) };
+        crate::reservations::Writer::start(queue, &service);
+        Ok(service)
+    }
+
+    /// The present time, to the millisecond (what the database stores).
+    pub fn now(&self) -> DateTime<Utc> {
+        self.inner.context.now()
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.context.settings
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`domain::ProblemKind::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), Problem> {
+        self.inner.context.db.read.execute_unprepared("SELECT 1").await.map(|_| ()).map_err(|error| {
+            tracing::warn!(%error, "the database does not answer");
+            unavailable()
+        })
+    }
+
+    /// Whether the database is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        self.inner.context.db.is_postgres()
+    }
+
+    /// Begins a transaction that changes data.
+    pub(crate) async fn write_tx(&self) -> Result<DatabaseTransaction, Problem> {
+        self.inner.context.db.begin_write().await.map_err(db_problem)
+    }
+
+    /// Begins a transaction that records results of attempts.
+    pub(crate) async fn record_tx(&self) -> Result<DatabaseTransaction, Problem> {
+        self.inner.context.db.begin_record().await.map_err(db_problem)
+    }
+
+    pub(crate) fn new_ulid(&self) -> ulid::Ulid {
+        self.inner.context.new_ulid()
+    }
+
+    pub(crate) fn sql(&self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) -> Statement {
+        self.inner.context.db.statement(sql, values)
+    }
+
+    pub(crate) async fn rows(
+        &self,
+        sql: impl Into<String>,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<QueryResult>, Problem> {
+        self.inner.context.db.query(sql, values).await.map_err(db_problem)
+    }
+}
