@@ -1,12 +1,8 @@
 //! What runs beside the requests: dispatching, expiry, retention.
 
-mod admission;
-pub mod dispatcher;
-mod poll_schedule;
-
-use dispatcher::Heartbeat;
 use domain::Problem;
 use service::Service;
+use service::dispatcher::{self, Heartbeat};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;

@@ -10,6 +10,7 @@ pub mod clock;
 mod context;
 mod db;
 pub mod deliveries;
+pub mod dispatcher;
 mod error;
 pub mod idempotency;
 pub mod maintenance;

@@ -1,13 +1,13 @@
 //! Liveness, readiness, metrics.
 
 use crate::metrics::Metrics;
-use crate::workers::dispatcher::Heartbeat;
 use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use service::Service;
+use service::dispatcher::Heartbeat;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

@@ -2,10 +2,10 @@
 //! nothing says that there is work.
 
 use super::POLL;
+use crate::outbox::{Wake, WebhookSet};
 use chrono::{DateTime, Utc};
 use domain::id::WebhookId;
 use parking_lot::Mutex;
-use service::outbox::{Wake, WebhookSet};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;

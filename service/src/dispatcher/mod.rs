@@ -1,13 +1,15 @@
 //! The dispatcher: takes claims from the direct lane and from the outbox, sends them in their turn, a few at once, and
 //! records what came of them in batches.
 
-use super::POLL;
-use super::admission::{AdmissionQueue, Admitted, Origin};
-use super::poll_schedule::{CAPACITY_POLL, CapacityWatch, PollSchedule, RetryTimers};
+mod admission;
+mod poll_schedule;
+
+use crate::Service;
+use crate::outbox::{AttemptResult, ClaimedDelivery, Lease, Recorded, WebhookSet};
+use admission::{AdmissionQueue, Admitted, Origin};
 use domain::ProblemKind;
 use parking_lot::Mutex;
-use service::Service;
-use service::outbox::{AttemptResult, ClaimedDelivery, Lease, Recorded, WebhookSet};
+use poll_schedule::{CAPACITY_POLL, CapacityWatch, PollSchedule, RetryTimers};
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+/// How often the dispatcher polls all queues although nothing woke it.
+const POLL: Duration = Duration::from_secs(5);
 /// Deliveries that one claim takes at most.
 const CLAIM_BATCH: u32 = 512;
 /// Results that one commit records at most.
