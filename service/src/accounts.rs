@@ -14,7 +14,6 @@ use domain::{Problem, ProblemKind, validation};
 use parking_lot::{Mutex, MutexGuard};
 use sea_orm::{ConnectionTrait as _, QueryResult};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use subtle::ConstantTimeEq as _;
 
 /// How long a session lasts.
@@ -328,12 +327,12 @@ impl Service {
 
     /// Another number when accounts or credentials may have changed, here or (as soon as it is told) on another replica.
     pub fn credential_generation(&self) -> u64 {
-        self.inner.feed.forgotten.load(Ordering::SeqCst)
+        self.inner.feed.cache_generation()
     }
 
     fn forget_credentials(&self) {
         // In this order: who read before the change and remembers after the clearing finds another number (see `believe`).
-        self.inner.feed.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.inner.feed.advance_cache_generation();
         self.inner.accounts.credentials.lock().clear();
         self.broadcast_invalidation();
     }
@@ -341,7 +340,7 @@ impl Service {
     /// `hash` says what kind of credential it is of: a session's token is no API token, nor the reverse.
     fn believed(&self, hash: &str) -> Option<(Actor, SessionInfo)> {
         let mut believed = self.inner.accounts.credentials.lock();
-        let generation = self.inner.feed.forgotten.load(Ordering::Relaxed);
+        let generation = self.inner.feed.cache_generation();
         if believed.generation != generation {
             believed.generation = generation;
             believed.clear();

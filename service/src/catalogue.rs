@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait as _, QueryResult};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The colour of a type that names none.
@@ -37,7 +36,7 @@ pub(crate) struct Bookable {
 /// Resources and when they were read.
 type Resources = HashMap<ResourceId, (Instant, Arc<Bookable>)>;
 
-/// Remembered resources, as of one generation of [`crate::change_feed::Feed`]'s `forgotten`.
+/// Remembered resources, as of one generation of [`crate::change_feed::ChangeFeed`]'s caches.
 #[derive(Default)]
 pub(crate) struct Memory {
     resources: Mutex<(u64, Resources)>,
@@ -104,7 +103,7 @@ impl Service {
     pub(crate) async fn bookable(&self, id: ResourceId) -> Result<Option<Arc<Bookable>>, Problem> {
         {
             let mut memory = self.inner.catalogue.resources.lock();
-            let generation = self.inner.feed.forgotten.load(Ordering::Relaxed);
+            let generation = self.inner.feed.cache_generation();
             if memory.0 != generation {
                 *memory = (generation, HashMap::new());
             }

@@ -20,6 +20,7 @@ mod pagination;
 pub mod reservations;
 pub mod secrets;
 mod service;
+mod wake;
 pub mod webhooks;
 
 pub use clock::{Clock, SystemClock};

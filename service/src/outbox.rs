@@ -12,15 +12,14 @@ mod leases;
 mod limits;
 mod record;
 mod scan_cursor;
-mod wake;
 
 pub(crate) use crate::db::bulk::{AttemptRow, BulkValues, MAX_ROWS, OnConflict};
+pub use crate::wake::{Wake, WebhookSet};
 pub use claim::Claim;
 pub(crate) use config::Configs;
 pub use config::WebhookConfig;
 pub use limits::{ConcurrencyLimits, Permit};
 pub use record::Recorded;
-pub use wake::{Wake, WebhookSet};
 
 use crate::Service;
 use crate::db::codec::{get, to_json};
@@ -51,7 +50,6 @@ pub(crate) const DELETED: &str = "The service was not told: its webhook was dele
 /// The engine's memory.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    pub(crate) wake: Arc<Wake>,
     pub(crate) configs: Mutex<Option<Arc<Configs>>>,
     pub(crate) limits: Arc<ConcurrencyLimits>,
     cursors: scan_cursor::ScanCursors,
@@ -457,12 +455,6 @@ impl Service {
         }
         self.announce(changes);
         self.wake_dispatchers(enqueued.waiting);
-    }
-
-    /// Whose deliveries were enqueued or put back, or which webhooks were changed, here or (PostgreSQL) elsewhere, as soon as
-    /// there are any. For one task of the process: who is told has to look.
-    pub async fn wait_for_wakeup(&self) -> WebhookSet {
-        self.inner.outbox.wake.next().await
     }
 
     /// Whose deliveries come due within `span`, and when; of many the first.

@@ -1,7 +1,7 @@
 //! The open service: database, keys, clock and change feed.
 
 use crate::Clock;
-use crate::change_feed::Feed;
+use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::connect::{Database, connect};
 use crate::error::{OpenError, db_problem, unavailable};
@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     pub(crate) context: Context,
     pub(crate) cipher: Cipher,
     pub(crate) sender: delivery::Sender,
-    pub(crate) feed: Feed,
+    pub(crate) feed: ChangeFeed,
     pub(crate) outbox: Outbox,
     pub(crate) accounts: crate::accounts::Memory,
     pub(crate) catalogue: crate::catalogue::Memory,
@@ -80,7 +80,7 @@ impl Service {
         let cancel = CancellationToken::new();
         let postgres = database.is_postgres().then(|| settings.database_url.clone());
         let outbox = Outbox::default();
-        let feed = Feed::start(postgres, outbox.wake.clone(), cancel.clone());
+        let feed = ChangeFeed::start(postgres, cancel.clone());
         let (reservations, queue) = crate::reservations::Writer::new();
         let inner = Inner {
             cipher: Cipher::new(&settings.master_key),
@@ -149,5 +149,29 @@ impl Service {
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<QueryResult>, Problem> {
         self.inner.context.db.query(sql, values).await.map_err(db_problem)
+    }
+}
+
+/// Shorthands for the areas that have no handle of their own yet.
+impl Service {
+    /// The change feed of this process.
+    pub fn change_feed(&self) -> &ChangeFeed {
+        &self.inner.feed
+    }
+
+    pub(crate) fn announce(&self, changes: Vec<domain::change::Change>) {
+        self.inner.feed.publish(changes);
+    }
+
+    pub(crate) fn has_subscribers(&self) -> bool {
+        self.inner.feed.has_subscribers()
+    }
+
+    pub(crate) fn wake_dispatchers(&self, webhooks: crate::wake::WebhookSet) {
+        self.inner.feed.wake_dispatchers(webhooks);
+    }
+
+    pub(crate) fn broadcast_invalidation(&self) {
+        self.inner.feed.broadcast_invalidation();
     }
 }

@@ -47,7 +47,7 @@ async fn notification(feed: &mut broadcast::Receiver<Update>) -> String {
 async fn what_commits_is_announced(t: TestService) {
     let root = t.administrator().await;
     t.person("alice", Role::User).await;
-    let (mut one, mut two) = (t.subscribe(), t.subscribe());
+    let (mut one, mut two) = (t.change_feed().subscribe(), t.change_feed().subscribe());
     announce(&t, &t.service, &root, "node-1").await;
     assert!(notification(&mut one).await.contains("node-1"));
     assert!(notification(&mut two).await.contains("node-1"));
@@ -59,7 +59,7 @@ async fn what_is_refused_is_not_announced(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     let resource_id = t.resource(&root, "node-1", ResourceStatus::Available).await;
-    let mut feed = t.subscribe();
+    let mut feed = t.change_feed().subscribe();
     refused(t.request_access(&alice, AccessRequestInput { resource_id, reason: "Please.".into() }).await, Conflict);
     assert!(feed.try_recv().is_err());
 }
@@ -71,7 +71,7 @@ async fn two_replicas() -> Option<(TestService, Service, broadcast::Receiver<Upd
     let root = t.administrator().await;
     t.person("alice", Role::User).await;
     let replica = t.replica().await;
-    let mut feed = replica.subscribe();
+    let mut feed = replica.change_feed().subscribe();
     // Replicas find each other within moments; until then changes stay at home.
     for round in 0.. {
         announce(&t, &t.service, &root, &format!("hello-{round}")).await;
@@ -89,7 +89,7 @@ async fn a_replica_hears_of_changes_elsewhere_once_and_in_order() {
     let Some((t, replica, mut theirs, root)) = two_replicas().await else {
         return;
     };
-    let mut own = t.subscribe();
+    let mut own = t.change_feed().subscribe();
     for i in 0..30 {
         announce(&t, &t.service, &root, &format!("node-{i}.")).await;
     }
@@ -114,8 +114,9 @@ async fn a_replica_hears_whose_deliveries_are_due() {
         return;
     };
     let receiver = Receiver::start().await;
-    let wait_for_wakeup =
-        async || tokio::time::timeout(Duration::from_secs(20), replica.wait_for_wakeup()).await.expect("a wake-up");
+    let wait_for_wakeup = async || {
+        tokio::time::timeout(Duration::from_secs(20), replica.change_feed().wait_for_wakeup()).await.expect("a wake-up")
+    };
     let mut webhooks = Vec::new();
     for _ in 0..2 {
         let webhook = t.webhook(&root, &receiver).await;

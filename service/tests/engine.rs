@@ -327,7 +327,7 @@ async fn what_waited_can_be_dropped_on_resuming(t: TestService) {
     let s = stage(&t).await;
     t.pause_webhook(&s.root, s.webhook).await.unwrap();
     t.booking(&s.alice, s.resource, 1, 3).await;
-    let mut feed = t.subscribe();
+    let mut feed = t.change_feed().subscribe();
     let resumed = t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
     assert!(resumed.enabled);
     let dropped = &t.deliveries(&s.root, all()).await[0];
@@ -561,7 +561,7 @@ async fn a_success_is_told_of_its_attempt(t: TestService) {
     // Recorded long after it was answered: the feed and the log say the same of it.
     t.booking(&s.alice, s.resource, 4, 5).await;
     let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
-    let mut feed = t.subscribe();
+    let mut feed = t.change_feed().subscribe();
     let finished = attempt(&t, claims).await;
     t.clock.advance(Duration::seconds(5));
     t.record(&finished).await.unwrap();
@@ -820,7 +820,9 @@ async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
 
 /// Whose deliveries are due, as soon as that is told.
 async fn wait_for_wakeup(t: &TestService) -> WebhookSet {
-    tokio::time::timeout(std::time::Duration::from_secs(20), t.wait_for_wakeup()).await.expect("nobody was told")
+    tokio::time::timeout(std::time::Duration::from_secs(20), t.change_feed().wait_for_wakeup())
+        .await
+        .expect("nobody was told")
 }
 
 /// Who is woken is told whose deliveries are due, and claims those alone.
@@ -880,7 +882,7 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     );
     let claim = t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap();
     assert_eq!(claim.items.len(), 1, "it stands in nobody's way");
-    let told = tokio::time::timeout(std::time::Duration::ZERO, t.wait_for_wakeup()).await;
+    let told = tokio::time::timeout(std::time::Duration::ZERO, t.change_feed().wait_for_wakeup()).await;
     assert!(told.is_err(), "who is told claims it again at once: {told:?}");
     drop(claim.items);
     let waiting = format!("SELECT attempts FROM outbox WHERE lease_owner IS NULL AND seq = ({first})");
@@ -1037,7 +1039,7 @@ async fn answers_drive_provisioning(t: TestService) {
     s.receiver.answer_json(202, json!({"message": "At work"}));
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Waiting);
-    let mut feed = t.subscribe();
+    let mut feed = t.change_feed().subscribe();
     settle(&t).await;
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Provisioning);
     assert_eq!(state(&reservation.id).await.message, "At work");

@@ -78,7 +78,7 @@ async fn stream(
         problem.retry_after = Some(10);
         return Err(problem.into());
     };
-    let updates = app.service.subscribe();
+    let updates = app.service.change_feed().subscribe();
     let credential = (super::extract::bearer(&headers).map(str::to_owned), super::extract::session(&headers));
     // Checked once more with the first change: the account may have been changed since the request was let in.
     let checked = (tokio::time::Instant::now() + RECHECK, None);

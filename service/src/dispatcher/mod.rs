@@ -283,7 +283,7 @@ async fn claim(
                 whose.union(shared.room.ended());
                 whose
             }
-            whose = service.wait_for_wakeup() => whose,
+            whose = service.change_feed().wait_for_wakeup() => whose,
             mut whose = shared.due.next(|| service.now()) => {
                 tokio::time::sleep(RETRY_DUE_LINGER).await;
                 whose.union(shared.due.now(service.now()));
@@ -315,7 +315,7 @@ async fn claim(
                 if !claim.items.is_empty() && claims.send(claim.items).is_err() {
                     return;
                 }
-                if whose == WebhookSet::All && (is_new || service.has_peers()) {
+                if whose == WebhookSet::All && (is_new || service.change_feed().has_peers()) {
                     load_retry_timers(&service, &shared.due).await;
                     is_new = false;
                 }

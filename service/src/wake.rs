@@ -1,16 +1,17 @@
-//! Whose queues are to be looked at: a look at all of a hundred webhooks costs a hundred times one at the one that has work.
+//! Wake-ups of the dispatcher: the webhooks whose queues are to be polled. Polling a hundred webhooks costs a hundred times as
+//! much as polling the one that has work.
 
 use domain::id::WebhookId;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use tokio::sync::Notify;
 
-/// Some of the webhooks.
+/// A set of webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookSet {
-    /// These, or none.
+    /// The listed webhooks; the empty set is valid.
     These(HashSet<WebhookId>),
-    /// All that there are.
+    /// All webhooks, including those that are created later.
     All,
 }
 
@@ -21,17 +22,17 @@ impl Default for WebhookSet {
 }
 
 impl WebhookSet {
-    /// None of them.
+    /// The empty set.
     pub fn empty() -> Self {
         Self::These(HashSet::new())
     }
 
-    /// Whether this is none of them.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::These(these) if these.is_empty())
     }
 
-    /// Whether a webhook is one of them.
+    /// Whether a webhook is in the set.
     pub fn contains(&self, webhook: WebhookId) -> bool {
         match self {
             Self::These(these) => these.contains(&webhook),
@@ -39,7 +40,7 @@ impl WebhookSet {
         }
     }
 
-    /// Adds others.
+    /// Adds the webhooks of another set.
     pub fn union(&mut self, others: Self) {
         match (&mut *self, others) {
             (Self::All, _) => {}
@@ -48,7 +49,7 @@ impl WebhookSet {
         }
     }
 
-    /// Takes others away; from all of them none but all can be taken.
+    /// Removes the webhooks of another set. From `All` only `All` can be removed, because its members are not known.
     pub fn subtract(&mut self, others: &Self) {
         match (&mut *self, others) {
             (_, Self::All) => *self = Self::empty(),
@@ -57,7 +58,7 @@ impl WebhookSet {
         }
     }
 
-    /// Keeps only those that are among others too.
+    /// Keeps only the webhooks that are in another set too.
     pub fn intersect(&mut self, others: &Self) {
         match (&mut *self, others) {
             (_, Self::All) => {}
@@ -79,40 +80,40 @@ impl FromIterator<WebhookId> for WebhookSet {
     }
 }
 
-/// Tells one waiting task whose queues to look at. What is said while it does not wait is kept for it.
+/// A wake-up signal for one task. Notifications that arrive while the task is busy accumulate, so none is lost.
 #[derive(Debug, Default)]
 pub struct Wake {
-    whose: Mutex<WebhookSet>,
-    said: Notify,
+    webhooks: Mutex<WebhookSet>,
+    notified: Notify,
 }
 
 impl Wake {
-    /// Changes what is kept for the waiting task, without waking it.
+    /// Changes the accumulated set without waking the task.
     pub fn with<T>(&self, act: impl FnOnce(&mut WebhookSet) -> T) -> T {
-        act(&mut self.whose.lock())
+        act(&mut self.webhooks.lock())
     }
 
-    /// Says that the queues of these are to be looked at.
-    pub fn notify(&self, whose: WebhookSet) {
-        if !whose.is_empty() {
-            self.with(|kept| kept.union(whose));
-            self.said.notify_one();
+    /// Adds webhooks to the accumulated set and wakes the task.
+    pub fn notify(&self, webhooks: WebhookSet) {
+        if !webhooks.is_empty() {
+            self.with(|pending| pending.union(webhooks));
+            self.notified.notify_one();
         }
     }
 
-    /// Takes what has been said, if anything was.
+    /// Takes the accumulated set, which may be empty.
     pub fn take(&self) -> WebhookSet {
         self.with(std::mem::take)
     }
 
-    /// Waits until something is said, and takes it.
+    /// Waits until the accumulated set is not empty, and takes it.
     pub async fn next(&self) -> WebhookSet {
         loop {
-            let whose = self.take();
-            if !whose.is_empty() {
-                return whose;
+            let webhooks = self.take();
+            if !webhooks.is_empty() {
+                return webhooks;
             }
-            self.said.notified().await;
+            self.notified.notified().await;
         }
     }
 }
@@ -126,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_webhooks_are_joined_and_parted() {
-        let after = |mut whose: WebhookSet, act: fn(&mut WebhookSet, &WebhookSet), others: &WebhookSet| {
-            act(&mut whose, others);
-            whose
+    fn union_subtract_and_intersect_treat_all_as_the_universal_set() {
+        let after = |mut set: WebhookSet, act: fn(&mut WebhookSet, &WebhookSet), others: &WebhookSet| {
+            act(&mut set, others);
+            set
         };
-        let add = |whose: &mut WebhookSet, others: &WebhookSet| whose.union(others.clone());
+        let add = |set: &mut WebhookSet, others: &WebhookSet| set.union(others.clone());
         let (none, all) = (WebhookSet::empty(), WebhookSet::All);
         assert_eq!(after(none.clone(), add, &these(&[1])), these(&[1]));
         assert_eq!(after(these(&[1]), add, &none), these(&[1]));
@@ -151,18 +152,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_said_while_nobody_waits_is_kept_once() {
+    async fn notifications_accumulate_while_the_task_is_busy() {
         let wake = Wake::default();
         wake.notify(WebhookSet::empty());
         wake.notify(1.into());
         wake.notify(2.into());
         assert_eq!(wake.next().await, these(&[1, 2]));
         assert_eq!(wake.take(), WebhookSet::empty());
-        // A notice of what was taken already wakes nobody for nothing.
-        assert!(futures_are_pending(wake.next()));
+        // A notification whose webhooks were taken already causes no spurious wake-up.
+        assert!(is_pending(wake.next()));
     }
 
-    fn futures_are_pending(future: impl Future) -> bool {
+    fn is_pending(future: impl Future) -> bool {
         let mut future = std::pin::pin!(future);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         future.as_mut().poll(&mut context).is_pending()

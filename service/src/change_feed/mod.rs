@@ -1,0 +1,176 @@
+//! The change feed: the only way to announce a committed change.
+//!
+//! Subscribers of this process receive changes at once. On PostgreSQL the [`ReplicaBus`] also sends them to the other replicas,
+//! together with wake-ups of dispatchers and invalidations of caches.
+
+mod replica_bus;
+
+use crate::wake::{Wake, WebhookSet};
+use domain::change::Change;
+use parking_lot::Mutex;
+use replica_bus::{Outgoing, ReplicaBus};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Updates that a slow subscriber may lag behind before it has to refetch.
+const CAPACITY: usize = 16_384;
+/// A replica that sent no message for this long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// A message to a subscriber.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// A committed change.
+    Change(Arc<Change>),
+    /// Changes were missed: refetch.
+    Resync,
+}
+
+/// The change feed of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct ChangeFeed {
+    shared: Arc<Shared>,
+    /// The queue of the replica bus; only PostgreSQL has one.
+    outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
+}
+
+/// The state that the feed and the replica bus share.
+struct Shared {
+    updates: broadcast::Sender<Update>,
+    peers: Peers,
+    wake: Wake,
+    cache_generation: AtomicU64,
+}
+
+impl Shared {
+    /// Messages of other replicas were lost: subscribers refetch, caches are dropped, and all queues are polled.
+    fn resync(&self) {
+        let _ = self.updates.send(Update::Resync);
+        self.cache_generation.fetch_add(1, Ordering::Relaxed);
+        self.wake.notify(WebhookSet::All);
+    }
+}
+
+/// The other replicas, by their presence messages.
+#[derive(Default)]
+struct Peers {
+    /// By name: the time of the last message, and whether the replica has subscribers.
+    seen: Mutex<HashMap<String, (Instant, bool)>>,
+    any: AtomicBool,
+    subscribed: AtomicBool,
+}
+
+impl Peers {
+    /// Notes a presence message.
+    fn record(&self, name: &str, subscribed: bool) {
+        let mut seen = self.seen.lock();
+        seen.insert(name.to_owned(), (Instant::now(), subscribed));
+        self.refresh(&mut seen);
+    }
+
+    /// Removes replicas that are gone.
+    fn expire(&self) {
+        self.refresh(&mut self.seen.lock());
+    }
+
+    fn refresh(&self, seen: &mut HashMap<String, (Instant, bool)>) {
+        seen.retain(|_, (at, _)| at.elapsed() < PEER_TIMEOUT);
+        self.any.store(!seen.is_empty(), Ordering::Relaxed);
+        self.subscribed.store(seen.values().any(|(_, subscribed)| *subscribed), Ordering::Relaxed);
+    }
+}
+
+impl ChangeFeed {
+    /// Creates the feed. With the URL of a PostgreSQL database it also starts the replica bus, which runs until `cancel`.
+    pub(crate) fn start(postgres_url: Option<String>, cancel: CancellationToken) -> Self {
+        let (updates, _) = broadcast::channel(CAPACITY);
+        let shared = Arc::new(Shared {
+            updates,
+            peers: Peers::default(),
+            wake: Wake::default(),
+            cache_generation: AtomicU64::new(0),
+        });
+        let outgoing = postgres_url.map(|url| ReplicaBus::spawn(url, shared.clone(), cancel));
+        Self { shared, outgoing }
+    }
+
+    /// Receives every later change, of this process and (PostgreSQL) of all replicas. A subscriber that lags sees
+    /// `RecvError::Lagged` and should refetch.
+    pub fn subscribe(&self) -> broadcast::Receiver<Update> {
+        let first = self.shared.updates.receiver_count() == 0;
+        let receiver = self.shared.updates.subscribe();
+        if first {
+            self.send(Outgoing::Presence { hello: false });
+        }
+        receiver
+    }
+
+    /// Announces committed changes.
+    pub(crate) fn publish(&self, changes: Vec<Change>) {
+        let local = self.shared.updates.receiver_count() > 0;
+        let remote = self.shared.peers.subscribed.load(Ordering::Relaxed);
+        if changes.is_empty() || !(local || remote) {
+            return;
+        }
+        let changes: Vec<Arc<Change>> = changes.into_iter().map(Arc::new).collect();
+        if remote {
+            self.send(Outgoing::Changes(changes.clone()));
+        }
+        for change in changes {
+            // Sending fails only without a subscriber.
+            let _ = self.shared.updates.send(Update::Change(change));
+        }
+    }
+
+    /// Whether this process or another replica has a subscriber. Without one, describing changes is wasted work.
+    pub(crate) fn has_subscribers(&self) -> bool {
+        self.shared.updates.receiver_count() > 0 || self.shared.peers.subscribed.load(Ordering::Relaxed)
+    }
+
+    /// Whether other replicas are running.
+    pub fn has_peers(&self) -> bool {
+        self.shared.peers.any.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the dispatchers of all replicas: deliveries of these webhooks may be due.
+    pub(crate) fn wake_dispatchers(&self, webhooks: WebhookSet) {
+        if !webhooks.is_empty() && self.has_peers() {
+            self.send(Outgoing::Wake(webhooks.clone()));
+        }
+        self.shared.wake.notify(webhooks);
+    }
+
+    /// Waits for a wake-up of this process's dispatcher and returns the webhooks to poll. For one task of the process, which must
+    /// poll them: a wake-up is returned once.
+    pub async fn wait_for_wakeup(&self) -> WebhookSet {
+        self.shared.wake.next().await
+    }
+
+    /// The generation of cached accounts and settings. Another number means that cached values may be stale.
+    pub(crate) fn cache_generation(&self) -> u64 {
+        self.shared.cache_generation.load(Ordering::SeqCst)
+    }
+
+    /// Makes values stale that this process cached.
+    pub(crate) fn advance_cache_generation(&self) {
+        self.shared.cache_generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Makes values stale that the other replicas cached.
+    pub(crate) fn broadcast_invalidation(&self) {
+        if self.has_peers() {
+            self.send(Outgoing::Invalidate);
+        }
+    }
+
+    fn send(&self, outgoing: Outgoing) {
+        if let Some(sender) = &self.outgoing {
+            // Sending fails only while the service closes.
+            let _ = sender.send(outgoing);
+        }
+    }
+}
