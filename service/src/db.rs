@@ -2,4 +2,6 @@
 
 pub(crate) mod bulk;
 pub(crate) mod codec;
+pub(crate) mod column;
 pub(crate) mod connect;
+pub(crate) mod entity;

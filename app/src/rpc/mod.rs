@@ -93,6 +93,13 @@ impl From<Problem> for RpcError {
     }
 }
 
+#[cfg(feature = "ssr")]
+impl From<service::Error> for RpcError {
+    fn from(error: service::Error) -> Self {
+        domain::Problem::from(error).into()
+    }
+}
+
 /// RFC 9457, as the server's guards answer before a server function runs.
 #[derive(Deserialize)]
 struct ProblemBody {

@@ -1,0 +1,64 @@
+//! Attempts that ended.
+
+use crate::db::column::Text;
+use domain::delivery::Outcome;
+use sea_orm::entity::prelude::*;
+
+/// The status of a delivery after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub(crate) enum StatusAfter {
+    /// The attempt succeeded.
+    #[sea_orm(string_value = "succeeded")]
+    Succeeded,
+    /// It was the last attempt and failed.
+    #[sea_orm(string_value = "failed")]
+    Failed,
+    /// It failed and another attempt follows.
+    #[sea_orm(string_value = "retrying")]
+    Retrying,
+    /// The delivery was cancelled during the attempt.
+    #[sea_orm(string_value = "cancelled")]
+    Cancelled,
+    /// Another process had taken over the delivery: the result has no effect.
+    #[sea_orm(string_value = "superseded")]
+    Superseded,
+    /// A test event, outside the queue.
+    #[sea_orm(string_value = "test")]
+    Test,
+}
+
+/// One attempt of one delivery.
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "attempts")]
+pub(crate) struct Model {
+    /// Position of the delivery in the log.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub delivery_seq: i64,
+    /// 1, 2, 3, …
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub attempt: i32,
+    /// The webhook.
+    pub webhook_id: i64,
+    /// Start time.
+    pub started_at: i64,
+    /// Success or failure.
+    pub outcome: Text<Outcome>,
+    /// Status code of the response; NULL if none arrived.
+    pub status_code: Option<i32>,
+    /// Duration of the whole exchange in milliseconds.
+    pub duration_ms: f64,
+    /// Status of the delivery after this attempt.
+    pub delivery_status: StatusAfter,
+    /// The transcript of the exchange (`delivery::Transcript`), or JSON in rows of early versions.
+    pub record: String,
+    /// The delivery.
+    #[sea_orm(belongs_to, from = "delivery_seq", to = "seq", skip_fk)]
+    pub delivery: BelongsTo<super::deliveries::Entity>,
+    /// The webhook.
+    #[sea_orm(belongs_to, from = "webhook_id", to = "id", skip_fk)]
+    pub webhook: BelongsTo<super::webhooks::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,31 @@
+//! SeaORM entities, one file for each table; `migrations/README.md` describes the schema.
+//!
+//! Times are milliseconds since the Unix epoch in BIGINT columns. JSON is TEXT ([`JsonText`](super::column::JsonText)).
+//! An entity never leaves this crate: use cases return types of `domain`.
+//!
+//! Relations marked `skip_fk` have no foreign key in the database. The log and reservations outlive the rows they name,
+//! and the queue is written without the cost of the check.
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "SeaORM generates a `ModelEx` for each entity; only queries with `load()` use it")
+)]
+
+pub(crate) mod access_grants;
+pub(crate) mod access_requests;
+pub(crate) mod api_tokens;
+pub(crate) mod attempts;
+pub(crate) mod deliveries;
+pub(crate) mod idempotency_keys;
+pub(crate) mod notifications;
+pub(crate) mod outbox;
+pub(crate) mod provisioning;
+pub(crate) mod reservations;
+pub(crate) mod resource_types;
+pub(crate) mod resources;
+pub(crate) mod sessions;
+pub(crate) mod status_updates;
+pub(crate) mod users;
+pub(crate) mod webhooks;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! Resource types.
+
+use crate::db::column::JsonText;
+use sea_orm::entity::prelude::*;
+
+/// One resource type of the catalogue.
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "resource_types")]
+pub(crate) struct Model {
+    /// Identifier, e.g. `gpu-cluster`; never changes.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub slug: String,
+    /// Display name.
+    pub name: String,
+    /// Colour in the calendar (`#rrggbb`).
+    pub color: String,
+    /// JSON Schema of a reservation's `additional_config`.
+    pub config_schema: JsonText<serde_json::Value>,
+    /// Creation time.
+    pub created_at: i64,
+    /// Resources of this type.
+    #[sea_orm(has_many)]
+    pub resources: HasMany<super::resources::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

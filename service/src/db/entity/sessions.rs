@@ -1,0 +1,24 @@
+//! Log-in sessions.
+
+use sea_orm::entity::prelude::*;
+
+/// One session of one account.
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "sessions")]
+pub(crate) struct Model {
+    /// SHA-256 of the cookie's value, in hex.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub token_hash: String,
+    /// The account.
+    pub username: String,
+    /// Log-in time.
+    pub created_at: i64,
+    /// The session is invalid from this time on.
+    pub expires_at: i64,
+    /// The account.
+    #[sea_orm(belongs_to, from = "username", to = "username", on_delete = "Cascade")]
+    pub user: BelongsTo<super::users::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,296 @@
+//! Each entity is inserted and read on both databases, so that a wrong table, column or type is found.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::db::column::{JsonText, Text};
+use crate::db::connect::{Database, connect};
+use domain::authorization::{Role, Scope};
+use domain::change::Severity;
+use domain::delivery::{DeliveryStatus, Outcome};
+use domain::event::EventType;
+use domain::provisioning::Provisioning;
+use domain::reservation::ReservationStatus;
+use domain::resource::{AccessStatus, ResourceStatus};
+use domain::webhook::{AuthView, Header, WebhookState};
+use sea_orm::{ActiveModelTrait, ConnectionTrait as _, EntityTrait, IntoActiveModel, ModelTrait};
+
+/// Inserts a row with every column set, and reads it back.
+async fn round_trip<M, A>(database: &Database, model: M)
+where
+    M: ModelTrait + IntoActiveModel<A> + Clone + PartialEq + std::fmt::Debug + Send,
+    A: ActiveModelTrait<Entity = M::Entity> + sea_orm::ActiveModelBehavior + Send,
+    M::Entity: EntityTrait<Model = M>,
+{
+    let row = model.clone().into_active_model().reset_all();
+    <M::Entity as EntityTrait>::insert(row).exec_without_returning(database.writer()).await.unwrap();
+    let rows = <M::Entity as EntityTrait>::find().all(&database.read).await.unwrap();
+    assert_eq!(rows, [model]);
+}
+
+fn user() -> users::Model {
+    users::Model {
+        username: "alice".into(),
+        email: "alice@example.com".into(),
+        password_hash: "$argon2id$…".into(),
+        role: Text(Role::Administrator),
+        disabled: true,
+        ssh_key: "ssh-ed25519 AAAA".into(),
+        created_at: 1_772_442_000_250,
+    }
+}
+
+fn reservation() -> reservations::Model {
+    let config = serde_json::json!({"cores": 8, "gpu": true, "image": "ubuntu"});
+    reservations::Model {
+        id: "rsv-1".into(),
+        username: "alice".into(),
+        resource_id: 7,
+        title: "Training".into(),
+        start_at: 1_772_442_000_000,
+        end_at: 1_772_445_600_000,
+        user_ssh_key: String::new(),
+        additional_config: JsonText(config.as_object().unwrap().clone()),
+        status: Text(ReservationStatus::Cancelled),
+        cancelled_by: Some("alice".into()),
+        cancel_reason: "done".into(),
+        provisioning: JsonText(Provisioning::waiting(chrono::DateTime::UNIX_EPOCH)),
+        created_at: 1,
+        updated_at: 2,
+    }
+}
+
+fn webhook() -> webhooks::Model {
+    webhooks::Model {
+        id: 3,
+        name: "GPU cluster".into(),
+        endpoint_url: "https://example.com/api".into(),
+        resource_type: Some("gpu".into()),
+        events: JsonText(vec![EventType::ReservationCreated, EventType::AccessRequested]),
+        auth: JsonText(AuthView::ApiKey { header: "X-API-Key".into() }),
+        auth_secret: Some("v1.a".into()),
+        delivery_paths: JsonText(Default::default()),
+        headers: JsonText(vec![Header { name: "X-Team".into(), value: "ml".into() }]),
+        retry: JsonText(Default::default()),
+        max_in_flight: 64,
+        rate_limit: Some(10),
+        state: Text(WebhookState::Gone),
+        secret: "v1.b".into(),
+        secret_hint: "Kz0=".into(),
+        previous_secret: Some("v1.c".into()),
+        previous_secret_until: Some(1_772_442_000_250),
+        failing_since: Some(4),
+        revision: 5,
+        deleted_at: Some(6),
+        created_at: 7,
+        updated_at: 8,
+        signing_key: Some("v1.d".into()),
+        public_key: Some("whpk_e".into()),
+        previous_signing_key: Some("v1.f".into()),
+        provisions: false,
+    }
+}
+
+fn delivery() -> deliveries::Model {
+    deliveries::Model {
+        seq: 9,
+        id: "dlv_1".into(),
+        event_id: "evt_1".into(),
+        event_type: Text(EventType::ReservationExpired),
+        webhook_id: 3,
+        ordering_key: "rsv-1".into(),
+        reservation_id: Some("rsv-1".into()),
+        body: "{}".into(),
+        status: Text(DeliveryStatus::Failed),
+        test: true,
+        attempts: 4,
+        max_attempts: 4,
+        status_code: Some(503),
+        duration_ms: Some(12.5),
+        problem: Some("The service answered 503.".into()),
+        created_at: 1_772_442_000_250,
+        updated_at: 2,
+        ended_at: Some(3),
+        redelivery_of: Some("dlv_0".into()),
+        failed_at: Some(3),
+    }
+}
+
+/// In the order of their foreign keys.
+async fn every_entity_round_trips(database: Database) {
+    migrations::up(database.writer()).await.unwrap();
+    round_trip(&database, user()).await;
+    let session = sessions::Model {
+        token_hash: "ab".into(),
+        username: "alice".into(),
+        created_at: 1,
+        expires_at: 1_772_442_000_250,
+    };
+    round_trip(&database, session).await;
+    let token = api_tokens::Model {
+        id: "tok_1".into(),
+        username: "alice".into(),
+        name: "ci".into(),
+        token_hash: "cd".into(),
+        scopes: JsonText(Scope::ALL.to_vec()),
+        created_at: 1,
+        expires_at: Some(2),
+        last_used_at: Some(3),
+    };
+    round_trip(&database, token).await;
+    let resource_type = resource_types::Model {
+        slug: "gpu".into(),
+        name: "GPU".into(),
+        color: "#123456".into(),
+        config_schema: JsonText(serde_json::json!({"type": "object"})),
+        created_at: 1,
+    };
+    round_trip(&database, resource_type).await;
+    let resource = resources::Model {
+        id: 7,
+        name: "node-1".into(),
+        resource_type: "gpu".into(),
+        location: "Rack 3".into(),
+        specs: "8 × H100".into(),
+        status: Text(ResourceStatus::Restricted),
+        created_at: 1,
+    };
+    round_trip(&database, resource).await;
+    round_trip(&database, access_grants::Model { resource_id: 7, username: "alice".into() }).await;
+    let request = access_requests::Model {
+        id: "acr_1".into(),
+        username: "alice".into(),
+        resource_id: 7,
+        reason: "Thesis".into(),
+        status: Text(AccessStatus::Denied),
+        requested_at: 1,
+        decided_by: Some("root".into()),
+        decided_at: Some(2),
+    };
+    round_trip(&database, request).await;
+    round_trip(&database, reservation()).await;
+    let update = status_updates::Model { reservation_id: "rsv-1".into(), digest: "ef".into(), received_at: 1 };
+    round_trip(&database, update).await;
+    let state = JsonText(Provisioning::waiting(chrono::DateTime::UNIX_EPOCH));
+    round_trip(&database, provisioning::Model { reservation_id: "rsv-1".into(), state }).await;
+    round_trip(&database, webhook()).await;
+    round_trip(&database, delivery()).await;
+    let queued = outbox::Model {
+        seq: 9,
+        webhook_id: 3,
+        ordering_key: "rsv-1".into(),
+        due_at: 1_772_442_000_250,
+        attempts: 1,
+        lease_owner: Some("01J/1".into()),
+        lease_until: Some(2),
+        updated_at: 3,
+        fresh: true,
+    };
+    round_trip(&database, queued).await;
+    let attempt = attempts::Model {
+        delivery_seq: 9,
+        attempt: 1,
+        webhook_id: 3,
+        started_at: 1_772_442_000_250,
+        outcome: Text(Outcome::Failed),
+        status_code: Some(503),
+        duration_ms: 12.5,
+        delivery_status: attempts::StatusAfter::Superseded,
+        record: "transcript".into(),
+    };
+    round_trip(&database, attempt).await;
+    let notification = notifications::Model {
+        id: 11,
+        username: Some("alice".into()),
+        severity: Text(Severity::Warning),
+        message: "Deliveries fail.".into(),
+        link: Some("/settings/webhooks/3".into()),
+        at: 1,
+        read: true,
+    };
+    round_trip(&database, notification).await;
+    let key = idempotency_keys::Model {
+        username: "alice".into(),
+        key: "k".into(),
+        fingerprint: "f".into(),
+        status: Some(201),
+        body: Some("{}".into()),
+        created_at: 1,
+    };
+    round_trip(&database, key).await;
+    relations_join(&database).await;
+}
+
+/// Each relation is joined once.
+async fn relations_join(database: &Database) {
+    let db = &database.read;
+    let (_, related) = sessions::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related, Some(user()));
+    let found = users::Entity::load().with(api_tokens::Entity).with(access_grants::Entity).one(db).await.unwrap();
+    let found = found.unwrap();
+    assert_eq!((found.api_tokens.len(), found.access_grants.len()), (1, 1));
+    let found = resources::Entity::load()
+        .with(resource_types::Entity)
+        .with(access_requests::Entity)
+        .with(reservations::Entity)
+        .one(db)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.access_requests.len(), found.reservations.len()), (1, 1));
+    let found = reservations::Entity::load()
+        .with(provisioning::Entity)
+        .with(status_updates::Entity)
+        .with(deliveries::Entity)
+        .one(db)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.status_updates.len(), found.deliveries.len()), (1, 1));
+    assert!(found.current_provisioning.is_loaded());
+    let found = webhooks::Entity::load()
+        .with(resource_types::Entity)
+        .with(deliveries::Entity)
+        .with(outbox::Entity)
+        .with(attempts::Entity)
+        .one(db)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.deliveries.len(), found.outbox.len(), found.attempts.len()), (1, 1, 1));
+    let found = deliveries::Entity::load()
+        .with(webhooks::Entity)
+        .with(reservations::Entity)
+        .with(outbox::Entity)
+        .with(attempts::Entity)
+        .one(db)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.attempt_log.len(), 1);
+    assert!(found.queued.is_loaded());
+    let (_, related) = notifications::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related, Some(user()));
+}
+
+#[tokio::test]
+async fn every_entity_round_trips_on_sqlite() {
+    let folder = std::env::temp_dir().join(format!("berth_entities_{}", ulid::Ulid::new()));
+    std::fs::create_dir(&folder).unwrap();
+    let url = format!("sqlite://{}?mode=rwc", folder.join("berth.db").display());
+    every_entity_round_trips(connect(&url).await.unwrap()).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn every_entity_round_trips_on_postgres() {
+    let server = std::env::var("BERTH_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432".into());
+    if server == "off" {
+        return;
+    }
+    let name = format!("berth_entities_{}", ulid::Ulid::new().to_string().to_lowercase());
+    let server = server.trim_end_matches('/');
+    let administration = connect(&format!("{server}/postgres")).await.unwrap();
+    administration.writer().execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+    every_entity_round_trips(connect(&format!("{server}/{name}")).await.unwrap()).await;
+    administration.writer().execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}

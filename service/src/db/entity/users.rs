@@ -1,0 +1,38 @@
+//! Accounts.
+
+use crate::db::column::Text;
+use domain::authorization::Role;
+use sea_orm::entity::prelude::*;
+
+/// One account.
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "users")]
+pub(crate) struct Model {
+    /// Login name; never changes.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub username: String,
+    /// E-mail address.
+    pub email: String,
+    /// Argon2id hash in PHC format.
+    pub password_hash: String,
+    /// Administrator or user.
+    pub role: Text<Role>,
+    /// A disabled account cannot log in.
+    pub disabled: bool,
+    /// Default SSH public key for reservations; empty if none.
+    pub ssh_key: String,
+    /// Creation time.
+    pub created_at: i64,
+    /// Open sessions.
+    #[sea_orm(has_many)]
+    pub sessions: HasMany<super::sessions::Entity>,
+    /// API tokens.
+    #[sea_orm(has_many)]
+    pub api_tokens: HasMany<super::api_tokens::Entity>,
+    /// Restricted resources that this account may reserve.
+    #[sea_orm(has_many)]
+    pub access_grants: HasMany<super::access_grants::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

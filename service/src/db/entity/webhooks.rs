@@ -1,0 +1,82 @@
+//! Webhooks.
+
+use crate::db::column::{JsonText, Text};
+use domain::event::EventType;
+use domain::retry::RetryPolicy;
+use domain::routing::DeliveryPaths;
+use domain::webhook::{AuthView, Header, WebhookState};
+use sea_orm::entity::prelude::*;
+
+/// One webhook. A deleted one keeps its row without its secrets, because the log names it.
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "webhooks")]
+pub(crate) struct Model {
+    /// Identifier.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// Display name.
+    pub name: String,
+    /// Base URL of the receiver.
+    pub endpoint_url: String,
+    /// Slug of the only resource type whose events it receives; NULL = every type.
+    pub resource_type: Option<String>,
+    /// Event types that it receives, sorted.
+    pub events: JsonText<Vec<EventType>>,
+    /// Authentication method, without its secret.
+    pub auth: JsonText<AuthView>,
+    /// The method's secret, encrypted.
+    pub auth_secret: Option<String>,
+    /// Layout of the delivery paths.
+    pub delivery_paths: JsonText<DeliveryPaths>,
+    /// Custom headers.
+    pub headers: JsonText<Vec<Header>>,
+    /// Retry policy.
+    pub retry: JsonText<RetryPolicy>,
+    /// Concurrency limit.
+    pub max_in_flight: i32,
+    /// Rate limit in requests per second; NULL = no limit.
+    pub rate_limit: Option<i32>,
+    /// Enabled, paused or gone.
+    pub state: Text<WebhookState>,
+    /// Signing secret, encrypted.
+    pub secret: String,
+    /// Last characters of the signing secret.
+    pub secret_hint: String,
+    /// Signing secret before the last rotation, encrypted.
+    pub previous_secret: Option<String>,
+    /// End of the overlap during which the previous secret and key also sign.
+    pub previous_secret_until: Option<i64>,
+    /// Time since which every delivery has failed; NULL while the webhook is not failing.
+    pub failing_since: Option<i64>,
+    /// Number of changes: the version for optimistic concurrency and for configuration caches.
+    pub revision: i64,
+    /// Deletion time.
+    pub deleted_at: Option<i64>,
+    /// Creation time.
+    pub created_at: i64,
+    /// Time of the last change.
+    pub updated_at: i64,
+    /// Ed25519 signing key, encrypted.
+    pub signing_key: Option<String>,
+    /// Public half of the signing key (`whpk_…`).
+    pub public_key: Option<String>,
+    /// Ed25519 signing key before the last rotation, encrypted.
+    pub previous_signing_key: Option<String>,
+    /// Whether its responses and status updates change the provisioning state.
+    pub provisions: bool,
+    /// The only resource type whose events it receives.
+    #[sea_orm(belongs_to, from = "resource_type", to = "slug", skip_fk)]
+    pub of_type: BelongsTo<Option<super::resource_types::Entity>>,
+    /// Its log.
+    #[sea_orm(has_many)]
+    pub deliveries: HasMany<super::deliveries::Entity>,
+    /// Its queue.
+    #[sea_orm(has_many)]
+    pub outbox: HasMany<super::outbox::Entity>,
+    /// Attempts of its deliveries.
+    #[sea_orm(has_many)]
+    pub attempts: HasMany<super::attempts::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
