@@ -96,7 +96,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
     }
     let policy = UrlPolicy {
         allow_http: true,
-        allow_networks: vec![Network { address: std::net::Ipv4Addr::LOCALHOST.into(), prefix: 8 }],
+        allow_networks: vec![Network::parse("127.0.0.0/8").map_err(anyhow::Error::msg)?],
     };
     let sender = Sender::new(SenderConfig {
         url_policy: policy,

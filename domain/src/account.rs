@@ -1,15 +1,15 @@
-//! People, sessions and API tokens.
+//! Users, sessions and API tokens.
 
 use crate::authorization::{Role, Scope};
 use crate::id::TokenId;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// A person's account as shown to them and to administrators.
+/// A user account, as shown to its owner and to administrators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct User {
-    /// Login name: `[a-z][a-z0-9._-]{0,31}`, never changes.
+    /// Login name: `[a-z][a-z0-9._-]{0,31}`. It cannot be changed.
     pub username: String,
     /// E-mail address.
     pub email: String,
@@ -19,7 +19,7 @@ pub struct User {
     pub disabled: bool,
     /// The SSH public key offered in the reservation form, `""` when none.
     pub ssh_key: String,
-    /// Since when.
+    /// When the account was created.
     pub created_at: DateTime<Utc>,
 }
 
@@ -33,9 +33,10 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// Where to go after logging in: only ever a path of this site, and `/` where `to` is none.
+/// The path to open after log-in. Only paths of this site are accepted; anything else becomes `/` (open-redirect
+/// protection).
 pub fn destination(to: Option<&str>) -> &str {
-    // Browsers read a backslash as a slash, and pass over tabs and line ends.
+    // Browsers treat a backslash as a slash and ignore tabs and line breaks.
     let ours =
         |to: &&str| to.starts_with('/') && !to.starts_with("//") && !to.contains(|c: char| c == '\\' || c.is_control());
     to.filter(ours).unwrap_or("/")
@@ -63,10 +64,10 @@ pub struct UserInput {
 pub struct UserPatch {
     /// New e-mail address.
     pub email: Option<String>,
-    /// New password, 10 to 200 characters; ends every session of the account, and deletes its API tokens when an administrator
-    /// sets somebody else's.
+    /// New password, 10 to 200 characters. It ends every session of the account. When an administrator sets another
+    /// user's password, it also revokes that user's API tokens.
     pub password: Option<String>,
-    /// The current password: needed to change one's own.
+    /// The current password; required to change one's own password.
     pub current_password: Option<String>,
     /// New role (administrators only).
     pub role: Option<Role>,
@@ -76,31 +77,31 @@ pub struct UserPatch {
     pub ssh_key: Option<String>,
 }
 
-/// Who am I: what the page needs to know of the session.
+/// The current session: the user and the scopes of the credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionInfo {
     /// The person.
     pub user: User,
-    /// What this credential may do.
+    /// The scopes of this credential.
     pub scopes: Vec<Scope>,
-    /// When the session ends; null for a token that does not.
+    /// When the session or token expires; null for a token without expiry.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// An API token as listed; the secret is never shown again.
+/// An API token as listed, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiToken {
     /// Its public id.
     pub id: TokenId,
-    /// What its owner calls it.
+    /// The name that its owner chose.
     pub name: String,
-    /// What it is good for.
+    /// The scopes of the token.
     pub scopes: Vec<Scope>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// When it stops working; null = never.
+    /// When it expires; null = never.
     pub expires_at: Option<DateTime<Utc>>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
@@ -133,11 +134,11 @@ pub struct NewApiToken {
     pub token: String,
 }
 
-/// The administrator's first set-up, through the page.
+/// The first administrator, created in the page when no account exists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetupInput {
-    /// The one-time code of the link printed at start, unless the visit comes from this machine.
+    /// The one-time code of the link printed at start; not required from the machine itself.
     pub code: Option<String>,
     /// Login name.
     pub username: String,
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_in_leads_to_no_other_site() {
+    fn log_in_destination_never_leaves_this_site() {
         for ours in ["/", "/reservations?status=active", "/a//b", "/größe"] {
             assert_eq!(destination(Some(ours)), ours);
         }

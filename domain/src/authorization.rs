@@ -1,48 +1,56 @@
-//! Who may do what: the one place for authorisation rules. `service` asks first thing in each use case.
+//! Authorisation: the one place for rules on who may do what. Each use case of `service` calls [`authorize`] first.
 
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 
-/// What a person is in Berth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The role of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
-    /// Runs the catalogue, the webhooks and the accounts; sees everything.
+    /// Manages the catalogue, webhooks and accounts; sees everything.
     Administrator,
-    /// Reserves; sees the calendar and their own reservations.
+    /// Reserves resources; sees the calendar and their own reservations.
     User,
 }
 
 impl Role {
     /// The wire name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Administrator => "administrator",
-            Self::User => "user",
-        }
+        self.into()
     }
 
     /// The role with this wire name.
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "administrator" => Some(Self::Administrator),
-            "user" => Some(Self::User),
-            _ => None,
-        }
+        text.parse().ok()
     }
 }
 
-/// What an API token is limited to; a session has every scope of its role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// The limit of an API token's permissions. A session has every scope.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Scope {
-    /// Read everything the person may read.
+    /// Read everything that the user may read.
     Read,
-    /// Make, change and cancel reservations and access requests.
+    /// Create, change and cancel reservations and access requests.
     Reserve,
-    /// Everything the person may do, webhooks and accounts included.
+    /// Everything that the user may do, including webhooks and accounts.
     Admin,
 }
 
@@ -52,45 +60,41 @@ impl Scope {
 
     /// The wire name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Reserve => "reserve",
-            Self::Admin => "admin",
-        }
+        self.into()
     }
 }
 
-/// Who asks: an authenticated person, by session or token.
+/// The authenticated user behind a request, by session or API token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The login name.
     pub username: String,
     /// Their role.
     pub role: Role,
-    /// What the credential is good for; a session has [`Scope::ALL`].
+    /// The scopes of the credential; a session has [`Scope::ALL`].
     pub scopes: Vec<Scope>,
 }
 
-/// An act that needs a permission.
+/// An operation that requires permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
     /// See the catalogue and the calendar.
     ReadCatalogue,
     /// Change resource types and resources.
     WriteCatalogue,
-    /// See the reservation of this owner in full.
+    /// Read the full reservation of this owner.
     ReadReservation {
-        /// Login name of the person who reserved.
+        /// Login name of the user who reserved.
         owner: &'a str,
     },
-    /// Reserve for oneself.
+    /// Create a reservation for oneself.
     Reserve,
     /// Modify or cancel the reservation of this owner.
     WriteReservation {
-        /// Login name of the person who reserved.
+        /// Login name of the user who reserved.
         owner: &'a str,
     },
-    /// Ask for access to a resource.
+    /// Request access to a resource.
     RequestAccess,
     /// Approve or deny access requests.
     DecideAccess,
@@ -100,15 +104,15 @@ pub enum Action<'a> {
     WriteWebhooks,
     /// See and change user accounts.
     ManageUsers,
-    /// Make, list and revoke one's own API tokens.
+    /// Create, list and revoke one's own API tokens.
     ManageOwnTokens,
 }
 
-/// Whether `actor` may do `action`.
+/// Decides whether `actor` may perform `action`.
 ///
 /// # Errors
-/// [`crate::ProblemKind::Forbidden`] with the reason and the remedy; [`crate::ProblemKind::NotFound`] where even the
-/// existence of the thing is not theirs to know (other people's reservations).
+/// [`crate::ProblemKind::Forbidden`] with the reason and the remedy. [`crate::ProblemKind::NotFound`] for other users'
+/// reservations, whose existence is not disclosed.
 pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     let admin = actor.role == Role::Administrator;
     let needed = match action {
@@ -121,11 +125,11 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
         | Action::ManageOwnTokens => Scope::Admin,
     };
     let holds = |scope: Scope| actor.scopes.contains(&scope);
-    // Reading is part of every wider scope: a token that may reserve must see what it reserved.
+    // Every wider scope includes reading: a token that may reserve must be able to read its reservations.
     let scoped = holds(needed) || holds(Scope::Admin) || (needed == Scope::Read && holds(Scope::Reserve));
     if !scoped {
         return Err(Problem::forbidden(format!(
-            "This API token lacks the scope \"{}\". Make one that has it under Settings → API tokens.",
+            "This API token does not have the scope \"{}\". Create one that has it in Settings → API tokens.",
             needed.as_str()
         )));
     }
@@ -146,7 +150,7 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
             if admin {
                 Ok(())
             } else {
-                Err(Problem::forbidden("Only administrators may do this."))
+                Err(Problem::forbidden("Only administrators may do this. Ask an administrator."))
             }
         }
     }

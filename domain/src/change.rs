@@ -1,4 +1,4 @@
-//! What the live feed carries (docs/contract.md §6 `GET /api/v1/stream`).
+//! Changes that the live feed sends (docs/contract.md §6, `GET /api/v1/stream`).
 
 use crate::delivery::DeliverySummary;
 use crate::id::WebhookId;
@@ -6,17 +6,17 @@ use crate::reservation::Reservation;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// One change, announced as it commits. The SSE `event` is [`Change::name`], `data` the inner value as JSON.
+/// One committed change. The SSE `event` is [`Change::name`]; `data` is the inner value as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Change {
-    /// A delivery came to be, started an attempt, waits for its retry, or ended. Administrators only.
+    /// A delivery was created, started an attempt, was scheduled for a retry, or ended. Administrators only.
     Delivery(Box<DeliverySummary>),
-    /// A reservation or its provisioning changed. Its owner and administrators.
+    /// A reservation or its provisioning changed. Visible to its owner and to administrators.
     Reservation(Box<Reservation>),
-    /// A webhook changed (settings, pause, health). Administrators only; refetch it.
+    /// A webhook changed (settings, status, health). Administrators only; read it again.
     Webhook(WebhookChange),
-    /// Something a person should know.
+    /// A notification for a user or for all administrators.
     Notification(Notification),
 }
 
@@ -31,7 +31,7 @@ impl Change {
         }
     }
 
-    /// Whether this person may see it: administrators everything, others what concerns them.
+    /// Whether `actor` may see the change: administrators see all, users see their own.
     pub fn visible_to(&self, actor: &crate::authorization::Actor) -> bool {
         if actor.role == crate::authorization::Role::Administrator {
             return match self {
@@ -50,41 +50,41 @@ impl Change {
 /// A webhook changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookChange {
-    /// Which.
+    /// The webhook.
     pub id: WebhookId,
-    /// Whether it is gone.
+    /// Whether it was deleted.
     pub deleted: bool,
 }
 
-/// A message to a person (or to all administrators), kept until read.
+/// A message to one user or to all administrators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Notification {
     /// A positive integer.
     pub id: i64,
-    /// For whom; null = every administrator.
+    /// Login name of the recipient; null = every administrator.
     pub username: Option<String>,
-    /// `info`, `warning` or `error`.
+    /// How urgent it is.
     pub severity: Severity,
     /// One sentence.
     pub message: String,
-    /// A path of the page to look at, e.g. `/settings/webhooks/3`.
+    /// A path of the page with details, e.g. `/settings/webhooks/3`.
     pub link: Option<String>,
-    /// When.
+    /// When it was created.
     pub at: DateTime<Utc>,
     /// Whether it has been read.
     pub read: bool,
 }
 
-/// How bad.
+/// The urgency of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Good to know.
+    /// Information; no action is needed.
     Info,
-    /// Look at it soon.
+    /// Action is needed soon.
     Warning,
-    /// Look at it now.
+    /// Action is needed now.
     Error,
 }

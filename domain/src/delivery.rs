@@ -7,22 +7,23 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Map;
 
-/// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The status of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DeliveryStatus {
-    /// Waits for its first attempt (or for an earlier event of the same reservation, or for the webhook to resume).
+    /// Queued for its first attempt; also behind an earlier event of the same reservation, or while the webhook is paused.
     Pending,
-    /// An attempt is under way.
+    /// An attempt is in flight.
     Sending,
-    /// Waits for its next attempt.
+    /// An attempt failed; the next one is scheduled.
     Retrying,
-    /// A 2xx came.
+    /// The receiver responded with 2xx.
     Succeeded,
-    /// The last attempt failed; redeliver by hand.
+    /// The last attempt failed. It can be redelivered.
     Failed,
-    /// Not to be delivered any more (webhook deleted, or dropped on resuming).
+    /// Discarded before it succeeded: the webhook was deleted, or its queue was discarded on resume.
     Cancelled,
 }
 
@@ -33,31 +34,25 @@ impl DeliveryStatus {
 
     /// The wire name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sending => "sending",
-            Self::Retrying => "retrying",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
+        self.into()
     }
 
     /// The status with this wire name.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text)
+        text.parse().ok()
     }
 
-    /// Whether nothing more will happen to it.
+    /// Whether the delivery has ended.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The outcome of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// 2xx.
     Succeeded,
@@ -68,14 +63,11 @@ pub enum Outcome {
 impl Outcome {
     /// The wire name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-        }
+        self.into()
     }
 }
 
-/// A delivery as listed and as announced by the live feed.
+/// A delivery as listed and as sent on the live feed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliverySummary {
@@ -83,21 +75,21 @@ pub struct DeliverySummary {
     pub id: DeliveryId,
     /// `evt_…`
     pub event_id: EventId,
-    /// What happened.
+    /// The event type.
     pub event_type: EventType,
-    /// To whom it goes.
+    /// The webhook that receives it.
     pub webhook_id: WebhookId,
     /// The webhook's name.
     pub webhook_name: String,
-    /// The reservation it is about, or the access request.
+    /// The reservation of the event; null for access requests.
     pub reservation_id: Option<String>,
-    /// Where it stands.
+    /// The present status.
     pub status: DeliveryStatus,
     /// Whether it is a test event.
     pub test: bool,
-    /// Attempts begun so far.
+    /// Number of attempts started.
     pub attempts: u32,
-    /// Most attempts the policy allows.
+    /// Maximum number of attempts by the retry policy.
     pub max_attempts: u32,
     /// The last response's status code.
     pub status_code: Option<u16>,
@@ -107,15 +99,15 @@ pub struct DeliverySummary {
     pub problem: Option<String>,
     /// When the next attempt is due, while pending or retrying.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// When the event happened.
+    /// When the event occurred.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
-    /// The delivery that this one repeats.
+    /// The delivery that this one redelivers.
     pub redelivery_of: Option<DeliveryId>,
 }
 
-/// What was sent, with secrets redacted.
+/// The request of an attempt, with secrets redacted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SentRequest {
@@ -129,7 +121,7 @@ pub struct SentRequest {
     pub body: String,
 }
 
-/// What came back.
+/// The response of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReceivedResponse {
@@ -137,47 +129,47 @@ pub struct ReceivedResponse {
     pub version: String,
     /// In the order received.
     pub headers: Vec<Header>,
-    /// At most 64 KiB; what is not UTF-8 is shown with replacement characters, NUL as `␀`.
+    /// At most 64 KiB. Invalid UTF-8 is shown as replacement characters, NUL as `␀`.
     pub body: String,
-    /// Whether more came than was kept.
+    /// Whether the body was longer than 64 KiB.
     pub truncated: bool,
 }
 
-/// How long each step took, in milliseconds; null where it did not happen (kept-alive connection, failure before).
+/// Duration of each step in milliseconds; null for a step that did not happen (reused connection, earlier failure).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Timings {
-    /// Name look-up.
+    /// DNS look-up.
     pub dns_ms: Option<f64>,
     /// TCP connection.
     pub connect_ms: Option<f64>,
     /// TLS handshake.
     pub tls_ms: Option<f64>,
-    /// From the request's being sent to the response's first byte.
+    /// From the sent request to the first byte of the response (TTFB).
     pub first_byte_ms: Option<f64>,
     /// The whole exchange, body included.
     pub total_ms: f64,
-    /// Whether a kept-alive connection served.
+    /// Whether a kept-alive connection was reused.
     pub reused: bool,
 }
 
-/// What went wrong, as a closed list: each has a remedy in plain words.
+/// The cause of a failure. Each has a remedy in plain words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DiagnosisCode {
     /// 2xx.
     Ok,
-    /// 401/403 and the receiver speaks of the signature.
+    /// 401/403, and the response mentions the signature.
     SignatureRefused,
-    /// 401/403 otherwise: the API key or token was refused.
+    /// Any other 401/403: the receiver rejected the API key or token.
     CredentialsRefused,
-    /// Nothing, or not everything, came within 30 s.
+    /// The response was not complete within the time limit (30 s).
     TimedOut,
-    /// The certificate is expired, for another name, or of an unknown authority.
+    /// The certificate is expired, issued for another name, or signed by an unknown authority.
     CertificateInvalid,
-    /// TLS failed otherwise.
+    /// Any other TLS failure.
     TlsFailed,
     /// 429.
     RateLimited,
@@ -187,7 +179,7 @@ pub enum DiagnosisCode {
     MethodNotAllowed,
     /// The name does not resolve.
     DnsFailed,
-    /// Nothing listens there.
+    /// Nothing listens on the port.
     ConnectionRefused,
     /// The connection broke.
     ConnectionFailed,
@@ -195,11 +187,11 @@ pub enum DiagnosisCode {
     AddressNotAllowed,
     /// 3xx: redirects are not followed.
     Redirected,
-    /// 410: the receiver asked for no more.
+    /// 410: the receiver wants no more events.
     Gone,
-    /// 400/422: the receiver did not understand the body.
+    /// 400/422: the receiver rejected the body.
     BodyRefused,
-    /// 413: the receiver does not take a body of this size.
+    /// 413: the body is too large for the receiver.
     TooLargeForReceiver,
     /// The response was longer than 64 KiB.
     ResponseTooLarge,
@@ -209,25 +201,25 @@ pub enum DiagnosisCode {
     ClientError,
     /// 5xx.
     ServerError,
-    /// No OAuth token could be had.
+    /// The token endpoint issued no access token.
     TokenFailed,
-    /// The process ended during the attempt; the outcome is not known.
+    /// The process ended during the attempt; the outcome is unknown.
     Interrupted,
 }
 
-/// What went wrong and what to do about it.
+/// The cause of a failure and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diagnosis {
-    /// Which case.
+    /// The cause.
     pub code: DiagnosisCode,
-    /// What happened, one sentence.
+    /// What happened, in one sentence.
     pub message: String,
-    /// What to do, one or two sentences; `""` on success.
+    /// What to do, in one or two sentences; `""` on success.
     pub hint: String,
 }
 
-/// One attempt, whole: the record of a delivery's try and the answer of Test Webhook.
+/// One attempt with its request, response, timings and diagnosis; also the result of Test Webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
@@ -235,21 +227,21 @@ pub struct Attempt {
     pub delivery_id: DeliveryId,
     /// 1, 2, 3, …
     pub attempt: u32,
-    /// When it began.
+    /// When it started.
     pub started_at: DateTime<Utc>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The response's status code; null when none came.
+    /// The response's status code; null without a response.
     pub status_code: Option<u16>,
-    /// The whole exchange in milliseconds.
+    /// Duration of the whole exchange in milliseconds.
     pub duration_ms: f64,
-    /// Its steps.
+    /// Duration of each step.
     pub timings: Timings,
-    /// What was sent.
+    /// The request.
     pub request: SentRequest,
-    /// What came back; null when nothing did.
+    /// The response; null when none arrived.
     pub response: Option<ReceivedResponse>,
-    /// What it means.
+    /// The diagnosis.
     pub diagnosis: Diagnosis,
 }
 
@@ -262,7 +254,7 @@ pub struct DeliveryDetail {
     pub delivery: DeliverySummary,
     /// The signed body.
     pub body: String,
-    /// Its attempts, oldest first. (`attempts` is their number; these are the records.)
+    /// The recorded attempts, oldest first (`attempts` is their number).
     pub attempt_log: Vec<Attempt>,
 }
 
@@ -275,22 +267,22 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
     }
 }
 
-/// Filters of `GET /api/v1/deliveries` and of a replay. A misspelt one is refused: ignoring it would replay too much.
+/// Filters of `GET /api/v1/deliveries` and of a replay. Unknown filters are rejected: ignoring one would replay too much.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryFilter {
-    /// Only to this webhook.
+    /// Deliveries to this webhook.
     pub webhook_id: Option<WebhookId>,
-    /// Only of this event type.
+    /// Deliveries of this event type.
     pub event_type: Option<EventType>,
-    /// Only with this status.
+    /// Deliveries with this status.
     pub status: Option<DeliveryStatus>,
-    /// Only about this reservation.
+    /// Deliveries of this reservation.
     pub reservation_id: Option<String>,
-    /// Only created at or after.
+    /// Deliveries created at or after this time.
     pub since: Option<DateTime<Utc>>,
-    /// Only created before.
+    /// Deliveries created before this time.
     pub until: Option<DateTime<Utc>>,
 }
 
@@ -299,19 +291,19 @@ pub struct DeliveryFilter {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReplayInput {
-    /// Which deliveries; without `status` the failed ones.
+    /// The deliveries to replay; failed ones unless `status` is set.
     pub filter: DeliveryFilter,
-    /// Only count.
+    /// Count the matching deliveries without redelivering them.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// The answer of a replay.
+/// The result of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReplayResult {
-    /// How many deliveries match.
+    /// Number of matching deliveries.
     pub matched: u64,
-    /// How many new deliveries were made (0 on a dry run; at most 10,000 at once).
+    /// Number of new deliveries (0 on a dry run, at most 10,000).
     pub redelivered: u64,
 }

@@ -1,4 +1,4 @@
-//! The event catalogue and the bodies that receivers get (docs/contract.md §1 "Bodies").
+//! Event types and the bodies that receivers get (docs/contract.md §1, "Bodies").
 
 use crate::id::{AccessRequestId, EventId, ReservationId, ResourceId, WebhookId};
 use chrono::{DateTime, Utc};
@@ -6,29 +6,47 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// What can happen that a webhook may ask to be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// The type of an event that a webhook can receive.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum EventType {
-    /// A reservation was made.
+    /// A reservation was created.
     #[serde(rename = "reservation.created")]
+    #[strum(serialize = "reservation.created")]
     ReservationCreated,
     /// A reservation was modified.
     #[serde(rename = "reservation.updated")]
+    #[strum(serialize = "reservation.updated")]
     ReservationUpdated,
     /// A reservation was cancelled.
     #[serde(rename = "reservation.cancelled")]
+    #[strum(serialize = "reservation.cancelled")]
     ReservationCancelled,
     /// A reservation's time ended.
     #[serde(rename = "reservation.expired")]
+    #[strum(serialize = "reservation.expired")]
     ReservationExpired,
-    /// A user asks for access to a resource.
+    /// A user requested access to a resource.
     #[serde(rename = "user.access_requested")]
+    #[strum(serialize = "user.access_requested")]
     AccessRequested,
 }
 
 impl EventType {
-    /// The whole catalogue, in the order of the form.
+    /// Every event type, in the order of the form.
     pub const ALL: [EventType; 5] = [
         Self::ReservationCreated,
         Self::ReservationUpdated,
@@ -39,16 +57,10 @@ impl EventType {
 
     /// The wire name, e.g. `reservation.created`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ReservationCreated => "reservation.created",
-            Self::ReservationUpdated => "reservation.updated",
-            Self::ReservationCancelled => "reservation.cancelled",
-            Self::ReservationExpired => "reservation.expired",
-            Self::AccessRequested => "user.access_requested",
-        }
+        self.into()
     }
 
-    /// The guide's words in the form: "Reservation Created" …
+    /// The label in the form, e.g. "Reservation Created".
     pub fn label(self) -> &'static str {
         match self {
             Self::ReservationCreated => "Reservation Created",
@@ -59,28 +71,28 @@ impl EventType {
         }
     }
 
-    /// One sentence for the form: when it is sent.
+    /// One sentence for the form: when the event is sent and what to do.
     pub fn explanation(self) -> &'static str {
         match self {
-            Self::ReservationCreated => "Someone reserved a resource: provision it.",
-            Self::ReservationUpdated => "The time, key or configuration changed.",
-            Self::ReservationCancelled => "The reservation was cancelled: release the resource.",
-            Self::ReservationExpired => "The reserved time is over: release the resource.",
-            Self::AccessRequested => "A user asks for access to a resource they may not book.",
+            Self::ReservationCreated => "A resource was reserved. Provision it.",
+            Self::ReservationUpdated => "The time, title, SSH key or configuration changed.",
+            Self::ReservationCancelled => "The reservation was cancelled. Release the resource.",
+            Self::ReservationExpired => "The reserved time ended. Release the resource.",
+            Self::AccessRequested => "A user requested access to a restricted resource.",
         }
     }
 
     /// The event with this wire name.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|e| e.as_str() == text)
+        text.parse().ok()
     }
 
-    /// Whether the receiver is to release the resource (cancelled, expired).
+    /// Whether the event asks the receiver to release the resource (cancelled, expired).
     pub fn releases(self) -> bool {
         matches!(self, Self::ReservationCancelled | Self::ReservationExpired)
     }
 
-    /// Whether the receiver is to provision the resource (created, updated).
+    /// Whether the event asks the receiver to provision the resource (created, updated).
     pub fn provisions(self) -> bool {
         matches!(self, Self::ReservationCreated | Self::ReservationUpdated)
     }
@@ -92,7 +104,7 @@ impl fmt::Display for EventType {
     }
 }
 
-/// The body of every `reservation.*` event; its serialisation is what is signed and sent.
+/// The body of every `reservation.*` event. Its serialised form is signed and sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReservationBody {
@@ -100,7 +112,7 @@ pub struct ReservationBody {
     pub event_type: EventType,
     /// The event's id.
     pub event_id: EventId,
-    /// When it happened.
+    /// When the event occurred.
     pub timestamp: DateTime<Utc>,
     /// The webhook this body is for.
     pub webhook_id: WebhookId,
@@ -108,7 +120,7 @@ pub struct ReservationBody {
     pub test: bool,
     /// The reservation; `test-<ulid>` in tests.
     pub reservation_id: ReservationId,
-    /// The login name of the person who reserved.
+    /// Login name of the user who reserved.
     pub user_id: String,
     /// Their e-mail address.
     pub user_email: String,
@@ -135,10 +147,10 @@ pub struct ReservationBody {
     /// On `reservation.updated`: the fields that changed, with their old values.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub previous: Option<Map<String, Value>>,
-    /// On `reservation.cancelled`: who cancelled.
+    /// On `reservation.cancelled`: login name of the user who cancelled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cancelled_by: Option<String>,
-    /// On `reservation.cancelled`: why, `""` when not given.
+    /// On `reservation.cancelled`: the reason, `""` when none was given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
 }
@@ -151,7 +163,7 @@ pub struct AccessRequestBody {
     pub event_type: EventType,
     /// The event's id.
     pub event_id: EventId,
-    /// When it happened.
+    /// When the event occurred.
     pub timestamp: DateTime<Utc>,
     /// The webhook this body is for.
     pub webhook_id: WebhookId,
@@ -159,7 +171,7 @@ pub struct AccessRequestBody {
     pub test: bool,
     /// The request.
     pub access_request_id: AccessRequestId,
-    /// The login name of the person who asks.
+    /// Login name of the user who requests access.
     pub user_id: String,
     /// Their e-mail address.
     pub user_email: String,
@@ -169,15 +181,15 @@ pub struct AccessRequestBody {
     pub resource_id: ResourceId,
     /// The resource's name.
     pub resource_name: String,
-    /// Why they need it.
+    /// The user's reason.
     pub reason: String,
-    /// When they asked.
+    /// When the user requested access.
     pub requested_at: DateTime<Utc>,
     /// Their SSH public key, `""` when absent.
     pub user_ssh_key: String,
 }
 
-/// Either body; serialises flat, as the receiver sees it.
+/// The body of any event; serialised flat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EventBody {
@@ -188,7 +200,7 @@ pub enum EventBody {
 }
 
 impl EventBody {
-    /// The event type inside.
+    /// The event type.
     pub fn event_type(&self) -> EventType {
         match self {
             Self::Reservation(b) => b.event_type,
@@ -196,7 +208,7 @@ impl EventBody {
         }
     }
 
-    /// The event id inside.
+    /// The event id.
     pub fn event_id(&self) -> &EventId {
         match self {
             Self::Reservation(b) => &b.event_id,

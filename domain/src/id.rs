@@ -1,4 +1,4 @@
-//! Identifiers as newtypes, so that one cannot stand where another is meant (docs/contract.md §1 "Bodies").
+//! Identifiers as newtypes, so that they cannot be confused (docs/contract.md §1, "Bodies").
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -12,10 +12,10 @@ macro_rules! prefixed_id {
         pub struct $name(pub String);
 
         impl $name {
-            /// What every such id begins with.
+            /// The prefix of every id of this type.
             pub const PREFIX: &'static str = $prefix;
 
-            /// The id of a ULID (26 characters of Crockford base 32), written in lower case.
+            /// The id for a ULID (26 characters of Crockford base 32), in lower case.
             pub fn from_ulid(ulid: ulid::Ulid) -> Self {
                 Self(format!(concat!($prefix, "{}"), ulid.to_string().to_ascii_lowercase()))
             }
@@ -47,7 +47,7 @@ macro_rules! prefixed_id {
 }
 
 prefixed_id!(
-    /// A reservation: `rsv-` + lower-case ULID; receivers make host names of it.
+    /// A reservation: `rsv-` + lower-case ULID. Receivers derive host names from it.
     ReservationId,
     "rsv-"
 );
@@ -62,12 +62,12 @@ prefixed_id!(
     "dlv_"
 );
 prefixed_id!(
-    /// A user's request for access to a resource: `acr_` + ULID.
+    /// An access request: `acr_` + ULID.
     AccessRequestId,
     "acr_"
 );
 prefixed_id!(
-    /// An API token's public id: `tok_` + ULID (not the secret).
+    /// The public id of an API token: `tok_` + ULID. It is not the secret.
     TokenId,
     "tok_"
 );

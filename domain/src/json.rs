@@ -415,7 +415,7 @@ mod tests {
     fn structures_enums_options_and_maps() {
         let read: Attempt = alike(attempt());
         assert_eq!(read.timings, Timings { dns_ms: Some(0.1), total_ms: 1.0, ..Default::default() });
-        alike::<UrlPolicy>(json!({ "allow_http": true, "allow_networks": [{ "address": "::1", "prefix": 128 }] }));
+        alike::<UrlPolicy>(json!({ "allow_http": true, "allow_networks": ["::1/128"] }));
         alike::<Option<Network>>(Value::Null);
         alike::<AuthView>(json!({ "method": "api_key", "header": "X-API-Key" }));
         alike::<AuthView>(json!({ "method": "none" }));

@@ -1,8 +1,9 @@
-//! The rules of Berth: what events, endpoints, deliveries and reservations are, and what may become of them.
+//! The domain rules and wire types of Berth: events, endpoints, deliveries, reservations and their state transitions.
 //!
-//! Pure: no I/O, no async, no clock and no randomness. Times and identifiers come in as arguments, so the same code
-//! runs in the server, in the page (WebAssembly) and under property tests.
+//! Pure: no I/O, no async, no clock, no randomness. Times and identifiers are arguments, so the same code runs in the
+//! server, in the page (WebAssembly) and in property tests.
 
+pub mod access_request;
 pub mod account;
 pub mod authorization;
 pub mod change;

@@ -1,4 +1,4 @@
-//! Lists, a page at a time (docs/contract.md §6: `{"items": […], "next_cursor": …}`).
+//! Pagination of lists (docs/contract.md §6: `{"items": […], "next_cursor": …}`).
 
 use serde::{Deserialize, Serialize};
 
@@ -12,22 +12,22 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
-/// Which page is wanted.
+/// The requested page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(default)]
 pub struct PageQuery {
     /// 1 to 200 items; 50 when absent.
     pub limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     pub cursor: Option<String>,
 }
 
 impl PageQuery {
-    /// How many items a page may hold at most.
+    /// Maximum number of items on a page.
     pub const MAX: u32 = 200;
 
-    /// The limit in force.
+    /// The effective limit.
     ///
     /// # Errors
     /// A [`crate::Problem`] naming `limit` when it is not within 1 to 200.
@@ -35,7 +35,7 @@ impl PageQuery {
         match self.limit {
             None => Ok(50),
             Some(n) if (1..=Self::MAX).contains(&n) => Ok(u64::from(n)),
-            Some(_) => Err(crate::Problem::field("limit", "Ask for 1 to 200 items.")),
+            Some(_) => Err(crate::Problem::field("limit", "Choose a limit from 1 to 200.")),
         }
     }
 }

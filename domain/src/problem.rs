@@ -1,21 +1,21 @@
-//! The one error value of Berth, as RFC 9457 problem details; both doors (API and page) answer with it.
+//! The error type of Berth (RFC 9457 problem details), for the API and the page.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What went wrong, as a closed list: every kind has a status, a title and a stable `type`.
+/// The kind of a problem: an HTTP status, a title and a stable `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
-    /// The request could not be read (not JSON, wrong shape).
+    /// The request cannot be parsed (for example invalid JSON).
     Malformed,
-    /// Nobody is logged in, or the credential is not valid.
+    /// The credential is missing or invalid.
     Unauthenticated,
-    /// The person is known but may not do this.
+    /// The user is authenticated but may not do this.
     Forbidden,
-    /// No such thing, or not for this person's eyes.
+    /// The object does not exist, or the user may not see it.
     NotFound,
-    /// The path exists but not with this method.
+    /// The path exists, but not with this method.
     MethodNotAllowed,
     /// The request conflicts with the present state (overlap, duplicate, transition).
     Conflict,
@@ -23,15 +23,15 @@ pub enum ProblemKind {
     TooLarge,
     /// The body is not `application/json`.
     UnsupportedMediaType,
-    /// Fields are invalid; `errors` names each of them.
+    /// Fields are invalid; `errors` names each one.
     Invalid,
     /// Too many requests; `retry_after` says how many seconds to wait.
     RateLimited,
     /// The request comes from another site (CSRF protection).
     ForeignOrigin,
-    /// A defect or an outage on our side; details are in the log only.
+    /// An internal error; details are in the log only.
     Internal,
-    /// The service is starting, stopping, or its database is away.
+    /// The server is starting or stopping, or its database is unavailable.
     Unavailable,
 }
 
@@ -71,21 +71,21 @@ impl ProblemKind {
         }
     }
 
-    /// A short human summary, the same for every occurrence (RFC 9457 `title`).
+    /// A short summary, the same for every occurrence (RFC 9457 `title`).
     pub fn title(self) -> &'static str {
         match self {
-            Self::Malformed => "The request could not be read",
-            Self::Unauthenticated => "Log in first",
+            Self::Malformed => "The request cannot be read",
+            Self::Unauthenticated => "Session expired",
             Self::Forbidden => "Not allowed",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::Conflict => "Conflict",
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMediaType => "Send application/json",
-            Self::Invalid => "Some fields are not valid",
+            Self::Invalid => "Some fields are invalid",
             Self::RateLimited => "Too many requests",
             Self::ForeignOrigin => "The request comes from another site",
-            Self::Internal => "Something went wrong on our side",
+            Self::Internal => "Internal error",
             Self::Unavailable => "Berth is not available right now",
         }
     }
@@ -110,24 +110,24 @@ impl ProblemKind {
     }
 }
 
-/// One invalid field and its remedy.
+/// An invalid field and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FieldError {
     /// The field's path in the JSON body, dotted: `auth.token_url`, `headers.0.name`.
     pub field: String,
-    /// What is wrong and what to do about it, as a sentence.
+    /// What is wrong and what to do, in one or two sentences.
     pub message: String,
 }
 
-/// An error for a caller: kind, what happened, and the fields at fault.
+/// An error for a caller: the kind, what happened, and the invalid fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What sort of problem.
+    /// The kind of problem.
     pub kind: ProblemKind,
-    /// What happened this time and what to do, as a sentence fit for a person.
+    /// What happened and what to do, in plain words.
     pub detail: String,
-    /// The fields at fault, for [`ProblemKind::Invalid`].
+    /// The invalid fields, for [`ProblemKind::Invalid`].
     #[serde(default)]
     pub errors: Vec<FieldError>,
     /// Seconds to wait, for [`ProblemKind::RateLimited`] and [`ProblemKind::Unavailable`].
@@ -136,14 +136,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of `kind` with a sentence for the person.
+    /// A problem of `kind` with this detail.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
     /// [`ProblemKind::NotFound`] for `what`, e.g. `"reservation"`.
     pub fn not_found(what: &str) -> Self {
-        Self::new(ProblemKind::NotFound, format!("There is no such {what}, or you may not see it."))
+        Self::new(ProblemKind::NotFound, format!("This {what} does not exist, or you do not have access to it."))
     }
 
     /// [`ProblemKind::Forbidden`] with the reason.
@@ -166,29 +166,29 @@ impl Problem {
         Self::new(ProblemKind::Malformed, detail)
     }
 
-    /// [`ProblemKind::Internal`]: the caller learns nothing of the cause, which belongs in the log.
+    /// [`ProblemKind::Internal`]. The cause is in the log; the caller does not see it.
     pub fn internal() -> Self {
         Self::new(
             ProblemKind::Internal,
-            "Please try again. If it happens again, tell the operator; the log has the details.",
+            "Try again. If it happens again, contact the operator: the server log contains the details.",
         )
     }
 
-    /// [`ProblemKind::Invalid`] with one field at fault.
+    /// [`ProblemKind::Invalid`] with one invalid field.
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError { field: field.into(), message: message.into() }])
     }
 
-    /// [`ProblemKind::Invalid`] with all the fields at fault; `errors` must not be empty.
+    /// [`ProblemKind::Invalid`] with every invalid field; `errors` must not be empty.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => format!("{}: {}", one.field, one.message),
-            many => format!("{} fields are not valid.", many.len()),
+            many => format!("{} fields are invalid.", many.len()),
         };
         Self { kind: ProblemKind::Invalid, detail, errors, retry_after: None }
     }
 
-    /// The message for `field`, if it is at fault.
+    /// The message for `field`, if it is invalid.
     pub fn message_for(&self, field: &str) -> Option<&str> {
         self.errors.iter().find(|e| e.field == field).map(|e| e.message.as_str())
     }
@@ -202,24 +202,24 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Collects field errors while an input is checked; [`Validator::finish`] turns them into one [`Problem`].
+/// Collects field errors during validation; [`Validator::finish`] returns them as one [`Problem`].
 #[derive(Debug, Default)]
 pub struct Validator {
     errors: Vec<FieldError>,
 }
 
 impl Validator {
-    /// Nothing at fault yet.
+    /// A validator without errors.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Records that `field` is at fault.
+    /// Adds an error for `field`.
     pub fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.errors.push(FieldError { field: field.into(), message: message.into() });
     }
 
-    /// Keeps a rule's value, or records its message under `field`.
+    /// Returns the value of a check, or adds its message as an error for `field`.
     pub fn check<T>(&mut self, field: impl Into<String>, result: Result<T, String>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -230,22 +230,22 @@ impl Validator {
         }
     }
 
-    /// Takes over the faults of a nested check, prefixing their fields with `prefix.`.
+    /// Adds the errors of a nested check; prefixes their fields with `prefix.`.
     pub fn nest(&mut self, prefix: &str, errors: Vec<FieldError>) {
         for e in errors {
             self.error(format!("{prefix}.{}", e.field), e.message);
         }
     }
 
-    /// The faults so far.
+    /// The errors so far.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors
     }
 
-    /// `Ok` when nothing is at fault, else a [`ProblemKind::Invalid`] that names every field.
+    /// `Ok` without errors, else a [`ProblemKind::Invalid`] that names every field.
     ///
     /// # Errors
-    /// The problem with all collected faults.
+    /// The problem with all collected errors.
     pub fn finish(self) -> Result<(), Problem> {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }

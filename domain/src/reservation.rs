@@ -1,4 +1,4 @@
-//! Reservations: their states, rules and shapes.
+//! Reservations: status, validation and wire types.
 
 use crate::id::{ReservationId, ResourceId};
 use crate::problem::{Problem, Validator};
@@ -7,36 +7,33 @@ use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// Where a reservation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The status of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ReservationStatus {
-    /// It stands: to come or under way.
+    /// Upcoming or in progress.
     Active,
     /// Cancelled by its owner or an administrator.
     Cancelled,
-    /// Its time is over.
+    /// Its time has ended.
     Expired,
 }
 
 impl ReservationStatus {
     /// The wire name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
+        self.into()
     }
 
     /// The status with this wire name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Cancelled, Self::Expired].into_iter().find(|s| s.as_str() == text)
+        text.parse().ok()
     }
 }
 
-/// A reservation in full, for its owner and administrators.
+/// A full reservation, for its owner and administrators.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reservation {
@@ -60,15 +57,15 @@ pub struct Reservation {
     pub user_ssh_key: String,
     /// The values of the type's config schema.
     pub additional_config: Map<String, Value>,
-    /// Where it stands.
+    /// The present status.
     pub status: ReservationStatus,
-    /// Who cancelled.
+    /// Login name of the user who cancelled.
     pub cancelled_by: Option<String>,
-    /// Why, `""` when not said.
+    /// The reason, `""` when none was given.
     pub cancel_reason: String,
-    /// What the receiver made of it.
+    /// The provisioning state.
     pub provisioning: Provisioning,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
@@ -81,7 +78,7 @@ pub struct ReservationDetail {
     /// The reservation.
     #[serde(flatten)]
     pub reservation: Reservation,
-    /// Its deliveries, oldest first. For its owner too: what was sent on their behalf.
+    /// Its deliveries, oldest first; also visible to the owner.
     pub deliveries: Vec<crate::delivery::DeliverySummary>,
 }
 
@@ -93,7 +90,7 @@ impl<'de> Deserialize<'de> for ReservationDetail {
     }
 }
 
-/// A busy span on the calendar; whose it is shows only to the owner and administrators.
+/// A reserved span in the calendar. Only the owner and administrators see whose it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BusySpan {
@@ -103,11 +100,11 @@ pub struct BusySpan {
     pub start_time: DateTime<Utc>,
     /// End, exclusive.
     pub end_time: DateTime<Utc>,
-    /// The reservation, where the person who asks may see it.
+    /// The reservation, if the caller may see it.
     pub reservation_id: Option<ReservationId>,
-    /// Its owner, likewise.
+    /// Login name of its owner, if the caller may see it.
     pub user_id: Option<String>,
-    /// Its title, likewise.
+    /// Its title, if the caller may see it.
     pub title: Option<String>,
 }
 
@@ -121,7 +118,7 @@ pub struct ReservationInput {
     /// At most 200 characters.
     #[serde(default)]
     pub title: Option<String>,
-    /// Not in the past (5 minutes of grace for slow forms and clocks).
+    /// Not in the past (5 minutes of tolerance for slow forms and clock skew).
     pub start_time: DateTime<Utc>,
     /// After the start, at most 366 days later.
     pub end_time: DateTime<Utc>,
@@ -140,7 +137,7 @@ pub struct ReservationInput {
 pub struct ReservationPatch {
     /// At most 200 characters.
     pub title: Option<String>,
-    /// May be moved only before it has begun.
+    /// Can be changed only before the reservation starts.
     pub start_time: Option<DateTime<Utc>>,
     /// After the start and in the future.
     pub end_time: Option<DateTime<Utc>>,
@@ -155,32 +152,32 @@ pub struct ReservationPatch {
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(default)]
 pub struct ReservationFilter {
-    /// Only of this resource.
+    /// Reservations of this resource.
     pub resource_id: Option<ResourceId>,
-    /// Only with this status.
+    /// Reservations with this status.
     pub status: Option<ReservationStatus>,
-    /// Only one's own (administrators see everyone's otherwise).
+    /// One's own reservations; administrators see all without it.
     pub mine: Option<bool>,
-    /// Ending after.
+    /// Reservations that end after this time.
     pub from: Option<DateTime<Utc>>,
-    /// Starting before.
+    /// Reservations that start before this time.
     pub to: Option<DateTime<Utc>>,
 }
 
-/// How far in the past a start may lie.
+/// How far in the past a start may be.
 pub const START_GRACE: Duration = Duration::minutes(5);
-/// The longest reservation.
-pub const LONGEST: Duration = Duration::days(366);
+/// Maximum length of a reservation.
+pub const MAX_LENGTH: Duration = Duration::days(366);
 
 /// Whether two half-open spans overlap.
 pub fn overlaps(a: (DateTime<Utc>, DateTime<Utc>), b: (DateTime<Utc>, DateTime<Utc>)) -> bool {
     a.0 < b.1 && b.0 < a.1
 }
 
-/// Checks the span of a new reservation, adding faults under `start_time` and `end_time`.
+/// Checks the span of a new reservation; adds errors for `start_time` and `end_time`.
 pub fn check_span(validator: &mut Validator, start: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) {
     if start < now - START_GRACE {
-        validator.error("start_time", "The start is in the past. Choose a time from now on.");
+        validator.error("start_time", "The start is in the past. Choose a later time.");
     }
     check_end(validator, start, end, now);
 }
@@ -189,16 +186,16 @@ fn check_end(validator: &mut Validator, start: DateTime<Utc>, end: DateTime<Utc>
     if end <= start {
         validator.error("end_time", "The end must be after the start.");
     } else if end <= now {
-        validator.error("end_time", "The end is in the past. Choose a time from now on.");
-    } else if end - start > LONGEST {
+        validator.error("end_time", "The end is in the past. Choose a later time.");
+    } else if end - start > MAX_LENGTH {
         validator.error("end_time", "A reservation lasts at most 366 days. Choose an earlier end.");
     }
 }
 
-/// Checks the parts of a new reservation that need no database; the same code runs in the form.
+/// Checks the fields of a new reservation that need no database; the form runs the same code.
 ///
 /// # Errors
-/// [`crate::ProblemKind::Invalid`] naming every field at fault (config fields as `additional_config.<name>`).
+/// [`crate::ProblemKind::Invalid`] naming every invalid field (config fields as `additional_config.<name>`).
 pub fn check_input(
     input: &ReservationInput,
     schema: &crate::resource::ConfigSchema,
@@ -221,10 +218,11 @@ pub fn check_input(
     Ok(config)
 }
 
-/// What a patch makes of a reservation, and `previous` (the changed fields with their old values, docs/contract.md §1).
+/// Applies a patch. Returns the changed reservation and `previous`, the old values of the changed fields
+/// (docs/contract.md §1).
 ///
 /// # Errors
-/// 409 when it is no longer active; 422 naming the fields at fault.
+/// 409 when the reservation is no longer active; 422 naming the invalid fields.
 pub fn apply_patch(
     current: &Reservation,
     patch: &ReservationPatch,
@@ -243,9 +241,9 @@ pub fn apply_patch(
     let time = |t: DateTime<Utc>| serde_json::to_value(t).unwrap_or(Value::Null);
     if let Some(start) = patch.start_time.filter(|s| *s != current.start_time) {
         if current.start_time <= now {
-            validator.error("start_time", "The reservation has begun; its start can no longer be moved.");
+            validator.error("start_time", "The reservation has started, so its start cannot be changed.");
         } else if start < now - START_GRACE {
-            validator.error("start_time", "The start is in the past. Choose a time from now on.");
+            validator.error("start_time", "The start is in the past. Choose a later time.");
         }
         previous.insert("start_time".into(), time(current.start_time));
         next.start_time = start;

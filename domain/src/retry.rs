@@ -1,4 +1,4 @@
-//! When the next attempt is made (docs/contract.md §2).
+//! Retry policy: the delays between attempts (docs/contract.md §2).
 
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RetryPolicy {
-    /// Seconds to wait before the 2nd, 3rd, … attempt; 0 to 12 entries of 1 to 86,400 s. The guide's: 1, 2, 4.
+    /// Delay in seconds before the 2nd, 3rd, … attempt: 0 to 12 entries of 1 to 86,400 s. Default: 1, 2, 4.
     #[serde(rename = "waits")]
     pub delays: Vec<u32>,
 }
@@ -18,23 +18,23 @@ impl Default for RetryPolicy {
     }
 }
 
-/// The longest wait that a receiver's `Retry-After` can ask for.
+/// The longest delay that `Retry-After` can request.
 pub const RETRY_AFTER_CAP: Duration = Duration::hours(1);
 
 impl RetryPolicy {
-    /// The longer policy offered by the form: the guide's waits, then 30 s, 5 min, 30 min, 2 h, 6 h, 12 h.
+    /// The extended policy: the default delays, then 30 s, 5 min, 30 min, 2 h, 6 h and 12 h.
     pub fn extended() -> Self {
         Self { delays: vec![1, 2, 4, 30, 300, 1_800, 7_200, 21_600, 43_200] }
     }
 
-    /// Most requests a delivery makes.
+    /// Maximum number of attempts of a delivery.
     pub fn max_attempts(&self) -> u32 {
         self.delays.len() as u32 + 1
     }
 
-    /// When to try again after `attempt` (1-based) failed at `ended`, or `None` after the last. `jitter` is in 0.0..1.0
-    /// and adds at most a tenth, only to waits of 30 s and more, so that the guide's 1/2/4 s are exact. `retry_after` is
-    /// the receiver's wish on 429/503; it counts when it is longer, up to [`RETRY_AFTER_CAP`].
+    /// The time of the next attempt after `attempt` (1-based) failed at `ended`; `None` after the last one. `jitter` (0.0 to
+    /// 1.0) adds at most 10 %, only to delays of 30 s or more: the default delays stay exact. A `retry_after` of a 429 or 503
+    /// replaces a shorter delay, up to [`RETRY_AFTER_CAP`].
     pub fn next_attempt(
         &self,
         attempt: u32,
@@ -48,28 +48,28 @@ impl RetryPolicy {
             millis += (f64::from(wait) * 100.0 * jitter.clamp(0.0, 1.0)) as i64;
         }
         let mut delay = Duration::milliseconds(millis);
-        if let Some(wish) = retry_after {
-            delay = delay.max(wish.min(RETRY_AFTER_CAP));
+        if let Some(requested) = retry_after {
+            delay = delay.max(requested.min(RETRY_AFTER_CAP));
         }
         Some(ended + delay)
     }
 
-    /// Checks the waits' number and range.
+    /// Checks the number and range of the delays.
     ///
     /// # Errors
     /// A sentence for the field `retry.waits`.
     pub fn check(&self) -> Result<(), String> {
         if self.delays.len() > 12 {
-            return Err("At most 12 retries.".into());
+            return Err("Use at most 12 retries.".into());
         }
         if self.delays.iter().any(|w| !(1..=86_400).contains(w)) {
-            return Err("Each wait is 1 to 86400 seconds.".into());
+            return Err("Each delay must be 1 to 86400 seconds.".into());
         }
         Ok(())
     }
 }
 
-/// Reads a `Retry-After` value (RFC 9110 §10.2.3): seconds or an HTTP date, relative to `now`. Nonsense says nothing.
+/// Parses a `Retry-After` value (RFC 9110 §10.2.3): seconds or an HTTP date, relative to `now`. `None` when invalid.
 pub fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {

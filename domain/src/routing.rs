@@ -1,21 +1,22 @@
-//! Which URL an event goes to (docs/contract.md §1 "Where it goes").
+//! Delivery paths: the URL for each event (docs/contract.md §1).
 
 use crate::event::EventType;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How a webhook lays its URLs out.
+/// The layout of a webhook's URLs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// The guide's: `/reservation`, `/reservation/cancel`, `/access-request` under the endpoint.
+    /// A path per event: `/reservation`, `/reservation/cancel`, `/access-request` after the endpoint. The wire name is
+    /// `guide`.
     #[default]
     #[serde(rename = "guide")]
     ByEvent,
-    /// Everything to the endpoint itself.
+    /// Every event goes to the endpoint.
     Single,
-    /// The administrator's own path for each event.
+    /// The administrator's path for each event.
     Custom,
 }
 
@@ -25,8 +26,8 @@ pub enum Layout {
 pub struct DeliveryPaths {
     /// The layout.
     pub layout: Layout,
-    /// For [`Layout::Custom`]: event name → path to append to the endpoint, beginning with `/`; absent or `""` = the
-    /// endpoint itself.
+    /// For the layout `custom`: the path to append to the endpoint, by event. It begins with `/`; absent or `""` = the
+    /// endpoint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, String>))]
     pub paths: BTreeMap<EventType, String>,
@@ -46,8 +47,8 @@ impl DeliveryPaths {
         }
     }
 
-    /// The full URL called for `event`. The path goes before the endpoint's query; a trailing slash of the endpoint does
-    /// not double. With [`Layout::Single`] the endpoint is called exactly as written.
+    /// The full URL for `event`. The path is inserted before the endpoint's query, without doubling a trailing slash. With
+    /// [`Layout::Single`] the endpoint is called exactly as entered.
     pub fn url(&self, endpoint: &str, event: EventType) -> String {
         let path = self.path(event);
         if path.is_empty() {
@@ -68,24 +69,25 @@ impl DeliveryPaths {
     /// Checks custom paths: each begins with `/`, is at most 512 characters of a URL path or query, without `..`.
     ///
     /// # Errors
-    /// (event, sentence) for each path at fault.
+    /// The event and a message for each invalid path.
     pub fn check(&self) -> Result<(), Vec<(EventType, String)>> {
-        let mut faults = Vec::new();
+        let mut errors = Vec::new();
         if self.layout == Layout::Custom {
             for (event, path) in &self.paths {
-                let sound = path.is_empty()
+                let is_valid = path.is_empty()
                     || (path.starts_with('/')
                         && path.len() <= 512
                         && !path.split('/').any(|part| part == "..")
                         && path.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b)));
-                if !sound {
-                    faults.push((
+                if !is_valid {
+                    errors.push((
                         *event,
-                        "Write a path that begins with /, e.g. /reservation, without spaces, # or \"..\".".to_owned(),
+                        "Enter a path that begins with /, for example /reservation, without spaces, # or \"..\"."
+                            .to_owned(),
                     ));
                 }
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }

@@ -1,4 +1,4 @@
-//! Signing and verifying (docs/contract.md §1, Standard Webhooks `v1` and `v1a`).
+//! Signatures of requests (docs/contract.md §1; Standard Webhooks `v1` and `v1a`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,10 +6,10 @@ use ed25519_dalek::Signer as _;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What a generated secret begins with.
+/// The prefix of a generated secret.
 pub const SECRET_PREFIX: &str = "whsec_";
 
-/// A webhook's secret as the administrator sees it. `Debug` does not show it.
+/// A webhook's signing secret. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -20,14 +20,14 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Takes a pasted secret.
+    /// Parses a secret that an administrator entered.
     ///
     /// # Errors
-    /// A sentence for the field `secret` when it is not 8 to 255 bytes, holds control characters, or is `whsec_` followed
-    /// by what is not base64.
+    /// A message for the field `secret` when it is not 8 to 255 bytes, contains control characters, or is `whsec_` without
+    /// valid base64.
     pub fn parse(text: &str) -> Result<Self, String> {
         if !(8..=255).contains(&text.len()) {
-            return Err("A secret has 8 to 255 bytes.".into());
+            return Err("Use a secret of 8 to 255 bytes.".into());
         }
         if text.chars().any(char::is_control) || text.trim() != text {
             return Err("Remove spaces at the ends, line breaks and control characters from the secret.".into());
@@ -36,23 +36,23 @@ impl Secret {
             && BASE64.decode(encoded).map_or(true, |key| key.is_empty())
         {
             return Err(
-                "What follows whsec_ must be base64. Copy the whole secret, or use one without that prefix.".into()
+                "The part after whsec_ must be base64. Copy the whole secret, or use one without this prefix.".into()
             );
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// The generated form of 32 random bytes.
+    /// A generated secret from 32 random bytes.
     pub fn generate(random: [u8; 32]) -> Self {
         Self(format!("{SECRET_PREFIX}{}", BASE64.encode(random)))
     }
 
-    /// The secret itself; show it once, keep it encrypted.
+    /// The secret in clear text. Show it once; store it encrypted.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The key of `webhook-signature`: the decoded bytes of a `whsec_` secret, else the UTF-8 bytes.
+    /// The HMAC key of `webhook-signature`: the decoded bytes of a `whsec_` secret, else the UTF-8 bytes.
     fn standard_key(&self) -> Vec<u8> {
         self.0
             .strip_prefix(SECRET_PREFIX)
@@ -61,11 +61,10 @@ impl Secret {
     }
 }
 
-/// What a public key begins with, as Standard Webhooks writes it.
+/// The prefix of a public key (Standard Webhooks).
 pub const PUBLIC_KEY_PREFIX: &str = "whpk_";
 
-/// A webhook's Ed25519 key for `v1a` signatures. Only Berth has it; receivers verify with [`SigningKey::public`]. `Debug`
-/// does not show it.
+/// A webhook's Ed25519 key for `v1a` signatures. Receivers verify with [`SigningKey::public`]. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
@@ -76,29 +75,29 @@ impl std::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// The key of a seed (RFC 8032 §5.1.5): 32 random bytes.
+    /// The key for a seed of 32 random bytes (RFC 8032 §5.1.5).
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(&seed))
     }
 
-    /// The key of a seed that [`SigningKey::expose`] wrote; `None` for what it did not write.
+    /// Parses the output of [`SigningKey::expose`]; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         Some(Self::from_seed(BASE64.decode(text).ok()?.try_into().ok()?))
     }
 
-    /// The seed in base64; keep it encrypted and show it to nobody.
+    /// The seed in base64. Store it encrypted; never show it.
     pub fn expose(&self) -> String {
         BASE64.encode(self.0.to_bytes())
     }
 
-    /// The public key, `whpk_` + base64 of 32 bytes: no secret.
+    /// The public key: `whpk_` + base64 of 32 bytes.
     pub fn public(&self) -> String {
         format!("{PUBLIC_KEY_PREFIX}{}", BASE64.encode(self.0.verifying_key().to_bytes()))
     }
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC takes keys of any length (RFC 2104), so this cannot fail; an empty result would not verify anyway.
+    // HMAC accepts keys of any length (RFC 2104), so this cannot fail.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
     for part in parts {
         mac.update(part);
@@ -127,7 +126,7 @@ pub fn sign_standard(secrets: &[Secret], keys: &[SigningKey], id: &str, timestam
         let mac = mac(&secret.standard_key(), &[head.as_bytes(), body]);
         format!("v1,{}", BASE64.encode(mac))
     });
-    // Ed25519 reads its message twice, so it wants it whole.
+    // Ed25519 reads its message twice, so it needs one contiguous slice.
     let message = if keys.is_empty() { Vec::new() } else { [head.as_bytes(), body].concat() };
     let asymmetric = keys.iter().map(|key| format!("v1a,{}", BASE64.encode(key.0.sign(&message).to_bytes())));
     symmetric.chain(asymmetric).collect::<Vec<_>>().join(" ")
@@ -151,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn the_published_vector_of_v1() {
+    fn v1_matches_the_published_test_vector() {
         let secret = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let signature = sign_standard(&[secret], &[], ID, TIMESTAMP, BODY);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
-    fn the_published_vector_of_v1a() {
+    fn v1a_matches_the_published_test_vector() {
         let key = key("6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==");
         assert_eq!(key.public(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=");
         assert_eq!(
@@ -169,7 +168,7 @@ mod tests {
 
     /// RFC 8032 §7.1, test 1: the key pair.
     #[test]
-    fn the_public_key_of_rfc_8032() {
+    fn public_key_matches_rfc_8032() {
         let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
         let public = hex::decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").unwrap();
         let key = SigningKey::from_seed(seed.try_into().unwrap());
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_signs_with_both_and_the_new_one_comes_first() {
+    fn rotation_signs_with_both_secrets_newest_first() {
         let (new, old) = (secret("a-new-secret"), secret("an-old-secret"));
         let keys = [SigningKey::from_seed([1; 32]), SigningKey::from_seed([2; 32])];
         let both = sign_standard(&[new.clone(), old.clone()], &keys, ID, TIMESTAMP, BODY);
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_cannot_be_are_refused_with_the_remedy() {
+    fn invalid_secrets_are_rejected() {
         for bad in ["", "1234567", &"x".repeat(256), " padded-secret", "line\nbreak-secret", "whsec_???", "whsec_"] {
             assert!(Secret::parse(bad).is_err(), "{bad:?}");
         }
@@ -198,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_a_secret_by_accident() {
+    fn debug_output_contains_no_secret() {
         assert_eq!(format!("{:?}", secret("your-secret-key")), "Secret(…)");
         assert_eq!(format!("{:?}", SigningKey::from_seed([7; 32])), "SigningKey(…)");
     }
 
     proptest! {
-        /// The reference library of Standard Webhooks accepts what is signed, and refuses it changed.
+        /// The reference library of Standard Webhooks accepts a signed body and rejects a changed one.
         #[test]
-        fn the_reference_library_agrees(random: [u8; 32], body: String) {
+        fn standard_webhooks_library_accepts_our_signatures(random: [u8; 32], body: String) {
             let secret = Secret::generate(random);
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
             let signature = sign_standard(std::slice::from_ref(&secret), &[SigningKey::from_seed(random)], "evt_1", now as i64, body.as_bytes());
@@ -221,7 +220,7 @@ mod tests {
         }
 
         #[test]
-        fn a_signature_fits_only_its_body_and_secret(body: Vec<u8>, other: Vec<u8>, random: [u8; 32]) {
+        fn signature_verifies_only_its_body_and_secret(body: Vec<u8>, other: Vec<u8>, random: [u8; 32]) {
             let (mine, theirs) = (Secret::generate(random), Secret::generate([0; 32]));
             let signature = sign_body(&mine, &body);
             prop_assert!(verify_body(&mine, &body, &signature));
@@ -230,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn any_header_may_come(header: String, body: Vec<u8>) {
+        fn arbitrary_signature_headers_are_rejected(header: String, body: Vec<u8>) {
             prop_assert!(!verify_body(&Secret::generate([3; 32]), &body, &header));
         }
     }

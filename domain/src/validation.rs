@@ -1,7 +1,4 @@
-//! Rules for single values, shared by the page's forms and the server. Each returns the sentence for its field.
-
-pub mod config;
-pub mod receiver_response;
+//! Validation of single values, shared by the page's forms and the server. Each check returns a message for its field.
 
 fn no_control(text: &str) -> Result<(), String> {
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t' && c != '\r') {
@@ -10,10 +7,10 @@ fn no_control(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A free text of at most `max` characters, without control characters but line breaks and tabs.
+/// A text of at most `max` characters, without control characters except line breaks and tabs.
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn text(text: &str, max: usize) -> Result<(), String> {
     no_control(text)?;
     if text.chars().count() > max {
@@ -25,7 +22,7 @@ pub fn text(text: &str, max: usize) -> Result<(), String> {
 /// A name: 1 to 100 characters on one line, not only white space.
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn name(name: &str) -> Result<(), String> {
     if name.trim().is_empty() {
         return Err("Enter a name.".into());
@@ -39,32 +36,32 @@ pub fn name(name: &str) -> Result<(), String> {
 /// A type's slug: `[a-z0-9]([a-z0-9-]{0,62})`.
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn slug(slug: &str) -> Result<(), String> {
-    let sound = (1..=63).contains(&slug.len())
+    let is_valid = (1..=63).contains(&slug.len())
         && !slug.starts_with('-')
         && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if sound { Ok(()) } else { Err("Use 1 to 63 lower-case letters, digits and hyphens, e.g. gpu-cluster.".into()) }
+    if is_valid { Ok(()) } else { Err("Use 1 to 63 lower-case letters, digits and hyphens, e.g. gpu-cluster.".into()) }
 }
 
 /// A colour: `#rrggbb`.
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn color(color: &str) -> Result<(), String> {
-    let sound = color.len() == 7 && color.starts_with('#') && color.bytes().skip(1).all(|b| b.is_ascii_hexdigit());
-    if sound { Ok(()) } else { Err("Write a colour as #rrggbb, e.g. #4f46e5.".into()) }
+    let is_valid = color.len() == 7 && color.starts_with('#') && color.bytes().skip(1).all(|b| b.is_ascii_hexdigit());
+    if is_valid { Ok(()) } else { Err("Write a colour as #rrggbb, e.g. #4f46e5.".into()) }
 }
 
-/// A login name: `[a-z][a-z0-9._-]{0,31}` (docs/contract.md §1: receivers make accounts of it).
+/// A login name: `[a-z][a-z0-9._-]{0,31}` (docs/contract.md §1: receivers create accounts with it).
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn username(name: &str) -> Result<(), String> {
-    let sound = (1..=32).contains(&name.len())
+    let is_valid = (1..=32).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
-    if sound {
+    if is_valid {
         Ok(())
     } else {
         Err("Use 1 to 32 lower-case letters, digits, dots, hyphens or underscores, beginning with a letter.".into())
@@ -74,7 +71,7 @@ pub fn username(name: &str) -> Result<(), String> {
 /// A password: 10 to 200 characters.
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn password(password: &str) -> Result<(), String> {
     match password.chars().count() {
         0..10 => Err("Use at least 10 characters.".into()),
@@ -83,12 +80,12 @@ pub fn password(password: &str) -> Result<(), String> {
     }
 }
 
-/// An e-mail address: something@something, without white space, at most 254 characters (RFC 5321 §4.5.3.1.3).
+/// An e-mail address: local part and domain, without white space, at most 254 characters (RFC 5321 §4.5.3.1.3).
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn email(email: &str) -> Result<(), String> {
-    let sound = email.len() <= 254
+    let is_valid = email.len() <= 254
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
         && email.split_once('@').is_some_and(|(local, host)| {
             !local.is_empty()
@@ -97,29 +94,27 @@ pub fn email(email: &str) -> Result<(), String> {
                 && !host.starts_with('.')
                 && !host.ends_with('.')
         });
-    if sound { Ok(()) } else { Err("Enter an e-mail address, e.g. alice@example.com.".into()) }
+    if is_valid { Ok(()) } else { Err("Enter an e-mail address, e.g. alice@example.com.".into()) }
 }
 
 /// An OpenSSH public key (`ssh-ed25519 AAAA… comment`), at most 8,192 bytes.
 ///
 /// # Errors
-/// The sentence for the field; a private key gets a warning of its own.
+/// A message for the field; a private key gets a separate warning.
 pub fn ssh_key(key: &str) -> Result<(), String> {
     if key.contains("PRIVATE KEY") {
-        return Err(
-            "This is a private key. Keep it secret and paste the public one (the file that ends in .pub).".into()
-        );
+        return Err("This is a private key. Keep it secret, and paste the public key from the .pub file.".into());
     }
     if key.len() > 8_192 {
-        return Err("This is too long for an SSH public key.".into());
+        return Err("An SSH public key has at most 8192 bytes.".into());
     }
     if key.trim().lines().count() > 1 {
         return Err("Paste one key, on one line.".into());
     }
-    // The comment may be anything to OpenSSH, but not to a database.
+    // OpenSSH accepts any comment, but PostgreSQL rejects NUL.
     no_control(key)?;
     ssh_key::PublicKey::from_openssh(key.trim()).map(|_| ()).map_err(|_| {
-        "This is not an OpenSSH public key. Paste the whole line of the .pub file, e.g. ssh-ed25519 AAAA… you@host."
+        "This is not an OpenSSH public key. Paste the whole line of the .pub file, for example ssh-ed25519 AAAA… you@host."
             .into()
     })
 }
@@ -127,17 +122,17 @@ pub fn ssh_key(key: &str) -> Result<(), String> {
 /// A header's name: a token of RFC 9110 §5.6.2, at most 100 characters.
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn header_name(name: &str) -> Result<(), String> {
-    let sound = (1..=100).contains(&name.len())
+    let is_valid = (1..=100).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    if sound { Ok(()) } else { Err("Use letters, digits and hyphens, e.g. X-Team.".into()) }
+    if is_valid { Ok(()) } else { Err("Use letters, digits and hyphens, e.g. X-Team.".into()) }
 }
 
 /// A header's value: visible ASCII, spaces and tabs inside, at most 4,096 bytes.
 ///
 /// # Errors
-/// The sentence for the field.
+/// A message for the field.
 pub fn header_value(value: &str) -> Result<(), String> {
     if value.len() > 4_096 {
         return Err("At most 4096 characters.".into());

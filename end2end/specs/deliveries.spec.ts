@@ -150,5 +150,5 @@ test("a filter that matches nothing says so", async ({ pageOf }) => {
   await page.goto("/deliveries?reservation=rsv-00000000000000000000000000");
   await expect(page.getByRole("heading", { name: "Nothing matches" })).toBeVisible();
   await page.goto("/deliveries/dlv_00000000000000000000000000");
-  await expect(page.getByRole("alert")).toContainText("There is no such delivery");
+  await expect(page.getByRole("alert")).toContainText("This delivery does not exist");
 });

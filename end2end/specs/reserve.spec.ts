@@ -203,7 +203,7 @@ test("changing and cancelling", async ({ berth, pageOf }) => {
   // Another's is not to be seen, whatever its address.
   const other = await pageOf("bob");
   await other.goto(`/reservations/${blocked.id}`);
-  await expect(other.getByRole("alert")).toContainText("There is no such reservation");
+  await expect(other.getByRole("alert")).toContainText("This reservation does not exist");
 });
 
 test("access is asked for, granted, and used", async ({ berth, pageOf, receiver }) => {

@@ -26,7 +26,7 @@ test("every fault is named beside its field, and nothing is saved", async ({ ber
   await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the key/);
 
   for (const [bad, message] of [
-    ["your-service.com", /This is not a URL/],
+    ["your-service.com", /This is not a valid URL/],
     ["file:///etc/passwd", /Use https:\/\/, not file:/],
     ["https://user:word@your-service.com/", /Remove the user name and password/],
     ["https://your-service.com/#top", /Remove the part after #/],
@@ -48,10 +48,10 @@ test("every fault is named beside its field, and nothing is saved", async ({ ber
   await expect(name).toHaveAttribute("aria-invalid", "false");
 
   for (const box of await page.getByRole("group", { name: "Event Triggers" }).getByRole("checkbox").all()) await box.uncheck();
-  await expect(page.getByText("Tick at least one event.")).toBeVisible();
+  await expect(page.getByText("Select at least one event.")).toBeVisible();
 
   await page.getByLabel("Header", { exact: true }).fill("X-Webhook-Signature");
-  await expect(page.getByLabel("Header", { exact: true })).toHaveAccessibleDescription(/Berth sets this header itself/);
+  await expect(page.getByLabel("Header", { exact: true })).toHaveAccessibleDescription(/Berth sets this header/);
 
   await choose(page, "Authentication Method", "OAuth 2.0");
   await expect(page.getByLabel("Token URL")).toHaveAccessibleDescription(/Enter a URL/);
@@ -70,7 +70,7 @@ test("every fault is named beside its field, and nothing is saved", async ({ ber
   await page.getByText("Headers, retries, limits, answers, signatures").click();
   await page.getByRole("button", { name: "Add header" }).click();
   await page.getByLabel("Name", { exact: true }).fill("Host");
-  await expect(page.getByLabel("Name", { exact: true })).toHaveAccessibleDescription(/Berth sets this header itself/);
+  await expect(page.getByLabel("Name", { exact: true })).toHaveAccessibleDescription(/Berth sets this header/);
   await page.getByLabel("Retries").selectOption("custom");
   await page.getByLabel("Waits").fill("1, soon");
   await expect(page.getByLabel("Waits")).toHaveAccessibleDescription(/whole seconds/);

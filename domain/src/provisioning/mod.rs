@@ -1,53 +1,53 @@
-//! What the user sees of the resource being made ready (docs/contract.md §§3–4).
+//! Provisioning: the state of the resource behind a reservation (docs/contract.md §§3–4).
+
+mod receiver_response;
+mod status_update;
+
+pub use receiver_response::ReceiverResponse;
+pub use status_update::StatusUpdate;
 
 use crate::event::EventType;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Where provisioning stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The provisioning status of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ProvisioningStatus {
-    /// Nobody has answered yet.
+    /// No response has arrived yet.
     Waiting,
-    /// The receiver is at work.
+    /// The receiver is provisioning the resource.
     Provisioning,
-    /// The resource can be used.
+    /// The resource is ready to use.
     Ready,
-    /// It went wrong; `message` says why.
+    /// Provisioning failed; `message` contains the reason.
     Failed,
-    /// The resource is being given back.
+    /// The receiver is releasing the resource.
     Releasing,
-    /// The resource was given back.
+    /// The resource is released.
     Released,
 }
 
 impl ProvisioningStatus {
-    /// Every status, in order of life.
+    /// Every status, in the order of the life cycle.
     pub const ALL: [Self; 6] =
         [Self::Waiting, Self::Provisioning, Self::Ready, Self::Failed, Self::Releasing, Self::Released];
 
     /// The wire name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Provisioning => "provisioning",
-            Self::Ready => "ready",
-            Self::Failed => "failed",
-            Self::Releasing => "releasing",
-            Self::Released => "released",
-        }
+        self.into()
     }
 
     /// The status with this wire name.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text)
+        text.parse().ok()
     }
 
-    /// Whether `next` may follow. A status may follow itself (progress). After release nothing follows; once releasing
-    /// began only its end or failure may; a failed one may recover, and a `waiting` one jump ahead.
+    /// Whether `next` may follow this status. A status may follow itself (progress). `released` is final; `releasing` may only
+    /// end or fail; `failed` may recover; `waiting` may skip ahead.
     pub fn may_become(self, next: Self) -> bool {
         use ProvisioningStatus::*;
         match (self, next) {
@@ -64,7 +64,7 @@ impl ProvisioningStatus {
     }
 }
 
-/// How to reach the resource.
+/// Access information of a ready resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
@@ -75,7 +75,7 @@ pub struct AccessInfo {
     /// Port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Account on the resource.
+    /// User name on the resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The command to copy, e.g. `ssh user-alice@192.168.100.10`.
@@ -87,76 +87,24 @@ pub struct AccessInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Provisioning {
-    /// Where it stands.
+    /// The present status.
     pub status: ProvisioningStatus,
-    /// What the receiver said, `""` when nothing.
+    /// The receiver's message, `""` without one.
     pub message: String,
-    /// 0 to 100.
+    /// Progress in percent, 0 to 100.
     pub progress: Option<u8>,
-    /// What the receiver said, e.g. `"5 minutes"`.
+    /// The receiver's estimate as text, e.g. `"5 minutes"`.
     pub estimated_ready_time: Option<String>,
-    /// How to reach the resource, once known.
+    /// Access information, once the receiver has sent it.
     pub access_info: Option<AccessInfo>,
-    /// Everything else the receiver told, for display.
+    /// Further details from the receiver, for display.
     pub details: Map<String, Value>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// `POST /api/v1/reservations/{id}/status` (docs/contract.md §4), as sent; check with [`StatusUpdate::parse`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct StatusUpdate {
-    /// The new status; not `waiting`.
-    pub status: ProvisioningStatus,
-    /// When the receiver says it was so; within 5 minutes of now.
-    pub timestamp: DateTime<Utc>,
-    /// 0 to 100.
-    #[serde(default)]
-    pub progress: Option<u8>,
-    /// At most 500 characters.
-    #[serde(default)]
-    pub message: Option<String>,
-    /// As in a receiver's answer.
-    #[serde(default)]
-    pub details: Option<Map<String, Value>>,
-}
-
-impl StatusUpdate {
-    /// Reads a raw body.
-    ///
-    /// # Errors
-    /// 400 when it is not a JSON object, 422 naming each invalid field.
-    pub fn parse(body: &[u8]) -> Result<Self, crate::Problem> {
-        crate::validation::receiver_response::parse_status_update(body)
-    }
-}
-
-/// What a 2xx answer of a receiver means (docs/contract.md §3).
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ReceiverResponse {
-    /// The status it implies for the event it answers; `None` where it says nothing about provisioning.
-    pub status: Option<ProvisioningStatus>,
-    /// `message`, at most 500 characters.
-    pub message: Option<String>,
-    /// `details.estimated_ready_time`.
-    pub estimated_ready_time: Option<String>,
-    /// `details.access_info`.
-    pub access_info: Option<AccessInfo>,
-    /// The rest of `details` and unknown top-level fields, for display.
-    pub details: Map<String, Value>,
-}
-
-impl ReceiverResponse {
-    /// Reads the body of a 2xx answer to `event`. Never fails: what cannot be read says nothing. A body that is not a
-    /// JSON object still counts as success: `ready` on created/updated (202: `provisioning`), `released` on release.
-    pub fn parse(event: EventType, status_code: u16, body: &[u8]) -> Self {
-        crate::validation::receiver_response::parse_response(event, status_code, body)
-    }
-}
-
 impl Provisioning {
-    /// A new reservation's: waiting.
+    /// The state of a new reservation.
     pub fn waiting(now: DateTime<Utc>) -> Self {
         Self {
             status: ProvisioningStatus::Waiting,
@@ -169,14 +117,14 @@ impl Provisioning {
         }
     }
 
-    /// The state after a receiver's 2xx answer to a request that was sent at `sent`; `None` when nothing changes.
+    /// The state after a receiver's 2xx response to a request sent at `sent`; `None` when nothing changes.
     pub fn after_response(&self, answer: &ReceiverResponse, sent: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
         let status = answer.status?;
         if !self.status.may_become(status) {
             return None;
         }
-        // The receiver may have sent status updates before it answered (docs/contract.md §4 allows it): that it has begun is then no
-        // news, and undoes none of them. A plain `success` may complete.
+        // A receiver may send status updates before it responds (docs/contract.md §4). A late 202 is older than those and
+        // must not override them; a late `success` still completes the work.
         let begun = matches!(status, ProvisioningStatus::Provisioning | ProvisioningStatus::Releasing);
         if begun && self.updated_at > sent {
             return None;
@@ -197,7 +145,7 @@ impl Provisioning {
         Some(next)
     }
 
-    /// The state after a status update of the receiver.
+    /// The state after a status update.
     ///
     /// # Errors
     /// 409 when the status cannot follow the present one.
@@ -211,7 +159,7 @@ impl Provisioning {
         }
         let mut next = self.clone();
         if update.status != self.status {
-            // What was said of the status before is not true of this one.
+            // The message belongs to the previous status.
             next.message.clear();
         }
         next.status = update.status;
@@ -220,7 +168,7 @@ impl Provisioning {
             next.message.clone_from(message);
         }
         if let Some(details) = &update.details {
-            let (access_info, estimate, rest) = crate::validation::receiver_response::split_details(details);
+            let (access_info, estimate, rest) = receiver_response::split_details(details);
             next.access_info = access_info.or(next.access_info);
             next.estimated_ready_time = estimate.or(next.estimated_ready_time);
             if !rest.is_empty() {
@@ -231,7 +179,7 @@ impl Provisioning {
         Ok(next)
     }
 
-    /// The state after a delivery of `event` failed for good, with the reason in plain words. `None` when nothing changes.
+    /// The state after a delivery of `event` failed finally, with the reason in plain words; `None` when nothing changes.
     pub fn after_failure(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
         if event == EventType::AccessRequested || !self.status.may_become(ProvisioningStatus::Failed) {
             return None;
@@ -244,8 +192,8 @@ impl Provisioning {
         Some(next)
     }
 
-    /// The state after a delivery of `event` was cancelled before the receiver took it, with the reason in plain words. `None`
-    /// when nothing changes.
+    /// The state after a queued delivery of `event` was cancelled, with the reason in plain words; `None` when nothing
+    /// changes.
     pub fn after_cancellation(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
         let mut next = self.clone();
         next.status = match self.status {
@@ -259,10 +207,10 @@ impl Provisioning {
         Some(next)
     }
 
-    /// The state when the reservation is cancelled or expires: releasing, where a receiver is told; else released.
-    pub fn on_release(&self, receiver_told: bool, now: DateTime<Utc>) -> Self {
+    /// The state after the reservation was cancelled or expired: `releasing` when a receiver is notified, else `released`.
+    pub fn on_release(&self, receiver_notified: bool, now: DateTime<Utc>) -> Self {
         let mut next = self.clone();
-        next.status = if receiver_told { ProvisioningStatus::Releasing } else { ProvisioningStatus::Released };
+        next.status = if receiver_notified { ProvisioningStatus::Releasing } else { ProvisioningStatus::Released };
         next.message.clear();
         next.progress = None;
         next.updated_at = now;

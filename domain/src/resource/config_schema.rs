@@ -1,47 +1,124 @@
-//! Config schemas: the flat subset of JSON Schema that a reservation form is generated from.
+//! Config schemas: a flat subset of JSON Schema for the configuration fields of a reservation.
 
 use crate::problem::FieldError;
-use crate::resource::{ConfigField, ConfigSchema, FieldKind};
 use serde_json::{Map, Value};
 
-/// The longest text where the schema does not say.
+/// The kind of a config field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FieldKind {
+    /// A text, at most `max_length` characters (4,096 when the schema does not say).
+    Text {
+        /// `maxLength`.
+        max_length: u32,
+    },
+    /// One of these texts (`enum`).
+    Choice {
+        /// The choices, in order.
+        options: Vec<String>,
+    },
+    /// A whole number.
+    Integer {
+        /// `minimum`.
+        minimum: Option<i64>,
+        /// `maximum`.
+        maximum: Option<i64>,
+    },
+    /// A number.
+    Number {
+        /// `minimum`.
+        minimum: Option<f64>,
+        /// `maximum`.
+        maximum: Option<f64>,
+    },
+    /// Yes or no.
+    Boolean,
+}
+
+/// A field of a config schema, as shown in the form.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigField {
+    /// The key in `additional_config`.
+    pub name: String,
+    /// `title`, or the name.
+    pub title: String,
+    /// `description`, `""` when absent.
+    pub description: String,
+    /// The accepted values.
+    pub kind: FieldKind,
+    /// `default`, if any: the initial value in the form.
+    pub default: Option<Value>,
+    /// Whether `required` contains it.
+    pub required: bool,
+}
+
+/// A parsed config schema: the flat subset of JSON Schema (`type: object`, `properties` of string, integer, number,
+/// boolean and enum; `title`, `description`, `default`, `minimum`, `maximum`, `maxLength`, `required`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConfigSchema {
+    /// The fields in the schema's order.
+    pub fields: Vec<ConfigField>,
+}
+
+impl ConfigSchema {
+    /// Parses a schema; `{}` and null are a schema without fields.
+    ///
+    /// # Errors
+    /// The unsupported keywords and values, each with its dotted path and a remedy.
+    pub fn parse(schema: &Value) -> Result<Self, Vec<FieldError>> {
+        parse_schema(schema)
+    }
+
+    /// Checks `config` against the schema and adds the defaults of absent fields.
+    ///
+    /// # Errors
+    /// The invalid fields: unknown, missing, of the wrong type, or out of range.
+    pub fn check(&self, config: &Map<String, Value>) -> Result<Map<String, Value>, Vec<FieldError>> {
+        check(self, config)
+    }
+
+    /// A valid configuration from defaults and minimum values, for test events (docs/contract.md §1).
+    pub fn sample(&self) -> Map<String, Value> {
+        sample(self)
+    }
+}
+
+/// Maximum length of a text without `maxLength`.
 const MAX_TEXT: u32 = 4_096;
-/// The most fields of a schema.
+/// Maximum number of fields in a schema.
 const MAX_FIELDS: usize = 50;
 
-struct Faults(Vec<FieldError>);
+struct Errors(Vec<FieldError>);
 
-impl Faults {
+impl Errors {
     fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.0.push(FieldError { field: field.into(), message: message.into() });
     }
 }
 
-/// See [`ConfigSchema::parse`].
-///
-/// # Errors
-/// The keywords and values at fault.
-pub fn parse_schema(schema: &Value) -> Result<ConfigSchema, Vec<FieldError>> {
-    let mut faults = Faults(Vec::new());
+fn parse_schema(schema: &Value) -> Result<ConfigSchema, Vec<FieldError>> {
+    let mut errors = Errors(Vec::new());
     let schema = match schema {
         Value::Null => return Ok(ConfigSchema::default()),
         Value::Object(schema) if schema.is_empty() => return Ok(ConfigSchema::default()),
         Value::Object(schema) => schema,
         _ => {
-            faults.add("type", "A config schema is a JSON object, e.g. {\"type\": \"object\", \"properties\": {}}.");
-            return Err(faults.0);
+            errors.add("type", "A config schema is a JSON object, e.g. {\"type\": \"object\", \"properties\": {}}.");
+            return Err(errors.0);
         }
     };
     for (keyword, value) in schema {
         match keyword.as_str() {
             "type" if value == "object" => {}
-            "type" => faults.add("type", "The schema's type is \"object\"."),
+            "type" => errors.add("type", "The schema's type is \"object\"."),
             "properties" | "required" | "title" | "description" | "$schema" | "$id" => {}
             "additionalProperties" if value == false => {}
             "additionalProperties" => {
-                faults.add("additionalProperties", "Unknown fields are always refused; remove this or write false.");
+                errors.add(
+                    "additionalProperties",
+                    "Unknown fields are always rejected. Remove this keyword or set it to false.",
+                );
             }
-            other => faults.add(other, "This keyword is not supported; a schema is flat: type, properties, required."),
+            other => errors.add(other, "This keyword is not supported. Use type, properties and required."),
         }
     }
     let required: Vec<&str> = match schema.get("required") {
@@ -50,7 +127,7 @@ pub fn parse_schema(schema: &Value) -> Result<ConfigSchema, Vec<FieldError>> {
             names.iter().filter_map(Value::as_str).collect()
         }
         Some(_) => {
-            faults.add("required", "Write an array of field names.");
+            errors.add("required", "Write an array of field names.");
             Vec::new()
         }
     };
@@ -59,73 +136,113 @@ pub fn parse_schema(schema: &Value) -> Result<ConfigSchema, Vec<FieldError>> {
         None => {}
         Some(Value::Object(properties)) if properties.len() <= MAX_FIELDS => {
             for (name, property) in properties {
-                if let Some(field) = parse_field(name, property, required.contains(&name.as_str()), &mut faults) {
+                if let Some(field) = parse_field(name, property, required.contains(&name.as_str()), &mut errors) {
                     parsed.fields.push(field);
                 }
             }
             for name in &required {
                 if !properties.contains_key(*name) {
-                    faults.add("required", format!("\"{name}\" is not among the properties."));
+                    errors.add("required", format!("\"{name}\" is not among the properties."));
                 }
             }
         }
-        Some(Value::Object(_)) => faults.add("properties", "At most 50 fields."),
-        Some(_) => faults.add("properties", "Write an object of field name → field."),
+        Some(Value::Object(_)) => errors.add("properties", "At most 50 fields."),
+        Some(_) => errors.add("properties", "Write an object of field name → field."),
     }
-    if faults.0.is_empty() { Ok(parsed) } else { Err(faults.0) }
+    if errors.0.is_empty() { Ok(parsed) } else { Err(errors.0) }
 }
 
-fn parse_field(name: &str, property: &Value, required: bool, faults: &mut Faults) -> Option<ConfigField> {
+/// Parses a field; adds its errors and returns `None` when it is invalid.
+fn parse_field(name: &str, property: &Value, required: bool, errors: &mut Errors) -> Option<ConfigField> {
     let path = format!("properties.{name}");
-    let sound =
+    let is_valid_name =
         (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if !sound {
-        faults.add(&path, "A field's name has 1 to 64 letters, digits, _ or -.");
+    if !is_valid_name {
+        errors.add(&path, "Use 1 to 64 letters, digits, _ or - for a field's name.");
         return None;
     }
     let Value::Object(property) = property else {
-        faults.add(&path, "Write an object with a type, e.g. {\"type\": \"string\"}.");
+        errors.add(&path, "Use an object with a type, for example {\"type\": \"string\"}.");
         return None;
     };
-    let before = faults.0.len();
-    let mut keyword = |key: &str, ok: bool, message: &str| {
-        if !ok {
-            faults.add(format!("{path}.{key}"), message);
+    let errors_before = errors.0.len();
+    check_keywords(&path, property, errors);
+    if errors.0.len() > errors_before {
+        return None;
+    }
+    let kind = parse_kind(property);
+    let is_reversed = match &kind {
+        FieldKind::Integer { minimum: Some(low), maximum: Some(high) } => low > high,
+        FieldKind::Number { minimum: Some(low), maximum: Some(high) } => low > high,
+        _ => false,
+    };
+    if is_reversed {
+        errors.add(format!("{path}.minimum"), "The minimum is above the maximum.");
+        return None;
+    }
+    let text = |key: &str| property.get(key).and_then(Value::as_str).map(str::to_owned);
+    let field = ConfigField {
+        name: name.to_owned(),
+        title: text("title").filter(|t| !t.is_empty()).unwrap_or_else(|| name.to_owned()),
+        description: text("description").unwrap_or_default(),
+        kind,
+        default: property.get("default").cloned(),
+        required,
+    };
+    if let Some(default) = &field.default
+        && let Err(message) = check_value(&field, default)
+    {
+        errors.add(format!("{path}.default"), format!("The default does not match the field: {message}"));
+        return None;
+    }
+    Some(field)
+}
+
+/// The `type` keyword of a field; `""` when absent.
+fn type_name(property: &Map<String, Value>) -> &str {
+    property.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Adds an error for each unsupported keyword or value of a field.
+fn check_keywords(path: &str, property: &Map<String, Value>, errors: &mut Errors) {
+    let mut require = |key: &str, is_valid: bool, message: &str| {
+        if !is_valid {
+            errors.add(format!("{path}.{key}"), message);
         }
     };
-    let kind_name = property.get("type").and_then(Value::as_str).unwrap_or_default();
+    let kind = type_name(property);
     for (key, value) in property {
         match key.as_str() {
-            "type" => keyword(
+            "type" => require(
                 key,
-                matches!(kind_name, "string" | "integer" | "number" | "boolean"),
+                matches!(kind, "string" | "integer" | "number" | "boolean"),
                 "Use \"string\", \"integer\", \"number\" or \"boolean\".",
             ),
             "title" | "description" => {
-                keyword(key, value.as_str().is_some_and(|t| t.len() <= 500), "Write a text of at most 500 bytes.")
+                require(key, value.as_str().is_some_and(|t| t.len() <= 500), "Use a text of at most 500 bytes.");
             }
             "default" => {}
-            "enum" => keyword(
+            "enum" => require(
                 key,
-                kind_name == "string"
+                kind == "string"
                     && value.as_array().is_some_and(|o| (1..=100).contains(&o.len()) && o.iter().all(Value::is_string)),
-                "Write an array of 1 to 100 texts (for a string).",
+                "Use an array of 1 to 100 texts (for a string).",
             ),
-            "maxLength" => keyword(
+            "maxLength" => require(
                 key,
-                kind_name == "string" && value.as_u64().is_some_and(|n| (1..=u64::from(MAX_TEXT)).contains(&n)),
-                "Write a whole number from 1 to 4096 (for a string).",
+                kind == "string" && value.as_u64().is_some_and(|n| (1..=u64::from(MAX_TEXT)).contains(&n)),
+                "Use a whole number from 1 to 4096 (for a string).",
             ),
-            "minimum" | "maximum" => keyword(
+            "minimum" | "maximum" => require(
                 key,
-                match kind_name {
+                match kind {
                     "integer" => value.is_i64(),
                     "number" => value.is_number(),
                     _ => false,
                 },
-                "Write a number (a whole one for an integer).",
+                "Use a number (a whole number for an integer).",
             ),
-            other => keyword(
+            other => require(
                 other,
                 false,
                 "This keyword is not supported. Use type, title, description, default, enum, minimum, maximum, maxLength.",
@@ -133,13 +250,13 @@ fn parse_field(name: &str, property: &Value, required: bool, faults: &mut Faults
         }
     }
     if !property.contains_key("type") {
-        keyword("type", false, "Say the type: \"string\", \"integer\", \"number\" or \"boolean\".");
+        require("type", false, "Add the type: \"string\", \"integer\", \"number\" or \"boolean\".");
     }
-    if faults.0.len() > before {
-        return None;
-    }
-    let text = |key: &str| property.get(key).and_then(Value::as_str).map(str::to_owned);
-    let kind = match kind_name {
+}
+
+/// The kind of a field whose keywords are valid.
+fn parse_kind(property: &Map<String, Value>) -> FieldKind {
+    match type_name(property) {
         "string" => match property.get("enum").and_then(Value::as_array) {
             Some(options) => {
                 FieldKind::Choice { options: options.iter().filter_map(Value::as_str).map(str::to_owned).collect() }
@@ -157,31 +274,7 @@ fn parse_field(name: &str, property: &Value, required: bool, faults: &mut Faults
             maximum: property.get("maximum").and_then(Value::as_f64),
         },
         _ => FieldKind::Boolean,
-    };
-    let backwards = match &kind {
-        FieldKind::Integer { minimum: Some(low), maximum: Some(high) } => low > high,
-        FieldKind::Number { minimum: Some(low), maximum: Some(high) } => low > high,
-        _ => false,
-    };
-    if backwards {
-        faults.add(format!("{path}.minimum"), "The minimum is above the maximum.");
-        return None;
     }
-    let field = ConfigField {
-        name: name.to_owned(),
-        title: text("title").filter(|t| !t.is_empty()).unwrap_or_else(|| name.to_owned()),
-        description: text("description").unwrap_or_default(),
-        kind,
-        default: property.get("default").cloned(),
-        required,
-    };
-    if let Some(default) = &field.default
-        && let Err(message) = check_value(&field, default)
-    {
-        faults.add(format!("{path}.default"), format!("The default does not fit the field: {message}"));
-        return None;
-    }
-    Some(field)
 }
 
 fn check_value(field: &ConfigField, value: &Value) -> Result<(), String> {
@@ -191,8 +284,8 @@ fn check_value(field: &ConfigField, value: &Value) -> Result<(), String> {
             crate::validation::text(text, *max_length as usize)
         }
         FieldKind::Choice { options } => {
-            let sound = value.as_str().is_some_and(|text| options.iter().any(|option| option == text));
-            if sound { Ok(()) } else { Err(format!("Choose one of: {}.", options.join(", "))) }
+            let is_valid = value.as_str().is_some_and(|text| options.iter().any(|option| option == text));
+            if is_valid { Ok(()) } else { Err(format!("Choose one of: {}.", options.join(", "))) }
         }
         FieldKind::Integer { minimum, maximum } => {
             let number = value.as_i64().ok_or("Enter a whole number.")?;
@@ -227,21 +320,17 @@ fn range<T: std::fmt::Display>(minimum: Option<&T>, maximum: Option<&T>) -> Stri
     }
 }
 
-/// See [`ConfigSchema::check`].
-///
-/// # Errors
-/// The fields at fault.
-pub fn check(schema: &ConfigSchema, config: &Map<String, Value>) -> Result<Map<String, Value>, Vec<FieldError>> {
-    let mut faults = Faults(Vec::new());
+fn check(schema: &ConfigSchema, config: &Map<String, Value>) -> Result<Map<String, Value>, Vec<FieldError>> {
+    let mut errors = Errors(Vec::new());
     for name in config.keys() {
         if !schema.fields.iter().any(|field| field.name == *name) {
             let known: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
             let message = if known.is_empty() {
                 "This resource type takes no configuration. Remove the field.".to_owned()
             } else {
-                format!("There is no such field. Known: {}.", known.join(", "))
+                format!("This field does not exist. Use one of: {}.", known.join(", "))
             };
-            faults.add(name.chars().take(64).collect::<String>(), message);
+            errors.add(name.chars().take(64).collect::<String>(), message);
         }
     }
     let mut checked = Map::new();
@@ -249,27 +338,26 @@ pub fn check(schema: &ConfigSchema, config: &Map<String, Value>) -> Result<Map<S
         match config.get(&field.name).filter(|value| !value.is_null()) {
             Some(value) => match check_value(field, value) {
                 Ok(()) if field.required && value.as_str().is_some_and(|t| t.trim().is_empty()) => {
-                    faults.add(&field.name, "Fill this field.");
+                    errors.add(&field.name, "Fill this field.");
                 }
                 Ok(()) => {
                     checked.insert(field.name.clone(), value.clone());
                 }
-                Err(message) => faults.add(&field.name, message),
+                Err(message) => errors.add(&field.name, message),
             },
             None => match &field.default {
                 Some(default) => {
                     checked.insert(field.name.clone(), default.clone());
                 }
-                None if field.required => faults.add(&field.name, "Fill this field."),
+                None if field.required => errors.add(&field.name, "Fill this field."),
                 None => {}
             },
         }
     }
-    if faults.0.is_empty() { Ok(checked) } else { Err(faults.0) }
+    if errors.0.is_empty() { Ok(checked) } else { Err(errors.0) }
 }
 
-/// See [`ConfigSchema::sample`].
-pub fn sample(schema: &ConfigSchema) -> Map<String, Value> {
+fn sample(schema: &ConfigSchema) -> Map<String, Value> {
     schema
         .fields
         .iter()
@@ -306,7 +394,7 @@ mod tests {
         .unwrap()
     }
 
-    fn faults(config: Value) -> Vec<String> {
+    fn errors(config: Value) -> Vec<String> {
         match check(&gpu(), config.as_object().unwrap()) {
             Ok(_) => Vec::new(),
             Err(errors) => errors.into_iter().map(|e| e.field).collect(),
@@ -314,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_keep_the_schemas_order_and_defaults_fill_in() {
+    fn fields_keep_their_order_and_defaults_are_added() {
         let names: Vec<String> = gpu().fields.into_iter().map(|f| f.name).collect();
         assert_eq!(names, ["gpu_type", "gpu_count", "share", "spot", "note"]);
         let config = check(&gpu(), json!({"gpu_type": "nvidia-a100"}).as_object().unwrap()).unwrap();
@@ -323,18 +411,18 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_named() {
-        assert_eq!(faults(json!({})), ["gpu_type"]);
+    fn every_invalid_field_is_named() {
+        assert_eq!(errors(json!({})), ["gpu_type"]);
         assert_eq!(
-            faults(json!({"gpu_type": "x", "gpu_count": 17, "share": 0.1, "spot": "yes", "note": "123456", "more": 1})),
+            errors(json!({"gpu_type": "x", "gpu_count": 17, "share": 0.1, "spot": "yes", "note": "123456", "more": 1})),
             ["more", "gpu_type", "gpu_count", "share", "spot", "note"]
         );
-        assert_eq!(faults(json!({"gpu_type": "nvidia-a100", "gpu_count": 1.5})), ["gpu_count"]);
-        assert_eq!(faults(json!({"gpu_type": "nvidia-a100", "note": "a\u{0}"})), ["note"]);
+        assert_eq!(errors(json!({"gpu_type": "nvidia-a100", "gpu_count": 1.5})), ["gpu_count"]);
+        assert_eq!(errors(json!({"gpu_type": "nvidia-a100", "note": "a\u{0}"})), ["note"]);
     }
 
     #[test]
-    fn unsupported_schemas_are_refused_with_their_path() {
+    fn unsupported_schemas_are_rejected_with_their_path() {
         for (schema, field) in [
             (json!([]), "type"),
             (json!({"type": "array"}), "type"),

@@ -1,0 +1,238 @@
+//! Webhooks: an endpoint, its event triggers, its credentials and its delivery settings.
+
+mod auth;
+mod stats;
+mod validate;
+
+pub use auth::{AuthInput, AuthView, default_key_header};
+pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
+pub use validate::{RESERVED_HEADERS, check};
+
+use crate::event::EventType;
+use crate::id::WebhookId;
+use crate::retry::RetryPolicy;
+use crate::routing::DeliveryPaths;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A custom header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Header {
+    /// The name, a token of RFC 9110 §5.6.2.
+    pub name: String,
+    /// The value; visible to administrators.
+    pub value: String,
+}
+
+/// `POST /api/v1/webhooks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WebhookInput {
+    /// 1 to 100 characters.
+    pub name: String,
+    /// The endpoint URL (docs/contract.md §5).
+    pub endpoint_url: String,
+    /// The slug of a type; null = every type.
+    #[serde(default)]
+    pub resource_type: Option<String>,
+    /// At least one.
+    pub events: Vec<EventType>,
+    /// Authentication.
+    pub auth: AuthInput,
+    /// A path per event when absent.
+    #[serde(default)]
+    pub delivery_paths: Option<DeliveryPaths>,
+    /// Generated when absent.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// At most 20 custom headers.
+    #[serde(default)]
+    pub headers: Vec<Header>,
+    /// 1, 2, 4 s when absent.
+    #[serde(default)]
+    pub retry: Option<RetryPolicy>,
+    /// True when absent.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// Concurrent requests, 1 to 2,000; 64 when absent.
+    #[serde(default)]
+    pub max_in_flight: Option<u32>,
+    /// Requests per second, 1 to 10,000; no limit when absent.
+    #[serde(default)]
+    pub rate_limit: Option<u32>,
+    /// Whether `webhook-signature` also contains a `v1a` (Ed25519) signature, verified with a public key; false when absent.
+    #[serde(default)]
+    pub ed25519: Option<bool>,
+    /// Whether its responses, failures and status updates change the reservation's provisioning status; true when absent.
+    /// False for services that only listen, such as an inventory or a chat bot.
+    #[serde(default)]
+    pub provisions: Option<bool>,
+}
+
+/// `PATCH /api/v1/webhooks/{id}`; absent fields stay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookPatch {
+    /// 1 to 100 characters.
+    pub name: Option<String>,
+    /// The endpoint URL (docs/contract.md §5).
+    pub endpoint_url: Option<String>,
+    /// The slug of a type; null = every type; absent = unchanged.
+    #[serde(deserialize_with = "double_option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub resource_type: Option<Option<String>>,
+    /// At least one.
+    pub events: Option<Vec<EventType>>,
+    /// Authentication; empty secrets keep the stored ones.
+    pub auth: Option<AuthInput>,
+    /// The URL of each event.
+    pub delivery_paths: Option<DeliveryPaths>,
+    /// Custom headers.
+    pub headers: Option<Vec<Header>>,
+    /// Retry policy.
+    pub retry: Option<RetryPolicy>,
+    /// On or off.
+    pub enabled: Option<bool>,
+    /// Concurrent requests, 1 to 2,000.
+    pub max_in_flight: Option<u32>,
+    /// Requests per second, 1 to 10,000; null = no limit; absent = unchanged.
+    #[serde(deserialize_with = "double_option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
+    pub rate_limit: Option<Option<u32>>,
+    /// Turns the `v1a` (Ed25519) signature on (with a new key) or off.
+    pub ed25519: Option<bool>,
+    /// Whether its responses update the reservation.
+    pub provisions: Option<bool>,
+}
+
+/// Distinguishes `null` (`Some(None)`) from an absent field (`None`).
+fn double_option<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// The status of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum WebhookState {
+    /// Events are delivered.
+    Enabled,
+    /// An administrator paused it. Events are queued.
+    Paused,
+    /// Disabled after the receiver responded 410 Gone. Events are queued; resume the webhook to deliver them.
+    Gone,
+}
+
+impl WebhookState {
+    /// The wire name.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The state with this wire name.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+/// A webhook without its secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Webhook {
+    /// A positive integer.
+    pub id: WebhookId,
+    /// Its name.
+    pub name: String,
+    /// Its endpoint.
+    pub endpoint_url: String,
+    /// The slug of a type; null = every type.
+    pub resource_type: Option<String>,
+    /// Its event triggers.
+    pub events: Vec<EventType>,
+    /// Authentication, without secrets.
+    pub auth: AuthView,
+    /// The URL of each event.
+    pub delivery_paths: DeliveryPaths,
+    /// Custom headers.
+    pub headers: Vec<Header>,
+    /// Retry policy.
+    pub retry: RetryPolicy,
+    /// Concurrency limit.
+    pub max_in_flight: u32,
+    /// Rate limit in requests per second; null = no limit.
+    pub rate_limit: Option<u32>,
+    /// Whether its responses, failures and status updates change the reservation's provisioning status.
+    pub provisions: bool,
+    /// Whether events are delivered (`state` is `enabled`).
+    pub enabled: bool,
+    /// The status.
+    pub state: WebhookState,
+    /// The last characters of the secret: at most four, and at most a quarter of it.
+    pub secret_hint: String,
+    /// The public key (`whpk_…`) for its `v1a` signatures, if it has them.
+    pub public_key: Option<String>,
+    /// End of the rotation overlap, in which the previous secret and the previous Ed25519 key also sign.
+    pub previous_secret_until: Option<DateTime<Utc>>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When its settings last changed.
+    pub updated_at: DateTime<Utc>,
+    /// The last 24 hours.
+    pub summary: WebhookSummary,
+}
+
+/// A webhook with its secret: the response to its creation and to a rotation. The secret is shown only then.
+#[derive(Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WebhookWithSecret {
+    /// The webhook.
+    #[serde(flatten)]
+    pub webhook: Webhook,
+    /// The signing secret.
+    pub secret: String,
+}
+
+impl<'de> Deserialize<'de> for WebhookWithSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = serde_json::Map::deserialize(deserializer)?;
+        let secret = crate::json::take(&mut fields, "secret")?;
+        Ok(Self { webhook: crate::json::rest(fields)?, secret })
+    }
+}
+
+/// `POST /api/v1/webhooks/{id}/rotate-secret`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct RotateInput {
+    /// Overlap in hours, 0 to 168, in which the old secret also signs; 24 when absent.
+    pub overlap_hours: Option<u32>,
+    /// The new secret, generated when absent.
+    pub secret: Option<String>,
+}
+
+/// `POST /api/v1/webhooks/{id}/resume`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct ResumeInput {
+    /// Discard the queued deliveries instead of sending them.
+    pub drop_pending: bool,
+}
+
+/// `POST /api/v1/webhooks/{id}/test`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct TestInput {
+    /// The first trigger of the webhook when absent.
+    pub event_type: Option<EventType>,
+}

@@ -1,0 +1,131 @@
+//! Validation of webhook settings; the server and the form run the same code.
+
+use super::{AuthInput, Header, WebhookInput};
+use crate::endpoint::UrlPolicy;
+use crate::event::EventType;
+use crate::problem::{Problem, Validator};
+
+/// Headers that custom headers must not override (docs/contract.md §1), in lower case.
+pub const RESERVED_HEADERS: [&str; 17] = [
+    "x-webhook-signature",
+    "x-webhook-event",
+    "x-webhook-delivery",
+    "x-webhook-attempt",
+    "x-webhook-test",
+    "x-webhook-id",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "authorization",
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "host",
+    "user-agent",
+    "te",
+];
+
+/// Checks the settings of a webhook that need no database. `needs_secrets` is false in a PATCH, where empty credentials keep
+/// the stored ones.
+///
+/// # Errors
+/// [`crate::ProblemKind::Invalid`] naming every field at fault: `name`, `endpoint_url`, `events`, `auth.key`,
+/// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits` …
+pub fn check(input: &WebhookInput, policy: &UrlPolicy, needs_secrets: bool) -> Result<(), Problem> {
+    let mut validator = Validator::new();
+    validator.check("name", crate::validation::name(&input.name));
+    let url = validator.check("endpoint_url", crate::endpoint::check_url(&input.endpoint_url, policy));
+    if input.events.is_empty() {
+        validator.error("events", "Select at least one event.");
+    }
+    check_auth(&mut validator, &input.auth, policy, needs_secrets);
+    let paths = input.delivery_paths.clone().unwrap_or_default();
+    match paths.check() {
+        Err(errors) => {
+            for (event, message) in errors {
+                validator.error(format!("delivery_paths.paths.{event}"), message);
+            }
+        }
+        Ok(()) => {
+            let too_long = |event: &EventType| paths.url(&input.endpoint_url, *event).len() > crate::endpoint::MAX_URL;
+            if url.is_some() && input.events.iter().any(too_long) {
+                validator.error(
+                    "endpoint_url",
+                    "The URL with its delivery path is longer than 2048 characters. Shorten it.",
+                );
+            }
+        }
+    }
+    if let Some(secret) = &input.secret {
+        validator.check("secret", crate::signature::Secret::parse(secret));
+    }
+    check_headers(&mut validator, &input.headers, &input.auth);
+    if let Some(retry) = &input.retry {
+        validator.check("retry.waits", retry.check());
+    }
+    if input.max_in_flight.is_some_and(|n| !(1..=2_000).contains(&n)) {
+        validator.error("max_in_flight", "Choose 1 to 2000 concurrent requests.");
+    }
+    if input.rate_limit.is_some_and(|n| !(1..=10_000).contains(&n)) {
+        validator.error("rate_limit", "Choose 1 to 10000 requests per second, or leave the field empty for no limit.");
+    }
+    validator.finish()
+}
+
+fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, needs_secrets: bool) {
+    match auth {
+        AuthInput::None => {}
+        AuthInput::ApiKey { header, key } => {
+            if let Err(message) = crate::validation::header_name(header) {
+                validator.error("auth.header", message);
+            } else {
+                let lower = header.to_ascii_lowercase();
+                if lower != "authorization" && RESERVED_HEADERS.contains(&lower.as_str()) {
+                    validator
+                        .error("auth.header", "Berth sets this header. Choose another one, for example X-API-Key.");
+                }
+            }
+            if key.is_empty() && needs_secrets {
+                validator.error("auth.key", "Enter the API key of your service.");
+            }
+            validator.check("auth.key", crate::validation::header_value(key));
+        }
+        AuthInput::Oauth2 { token_url, client_id, client_secret, scope, audience } => {
+            validator.check("auth.token_url", crate::endpoint::check_url(token_url, policy));
+            if client_id.trim().is_empty() {
+                validator.error("auth.client_id", "Enter the client id.");
+            }
+            validator.check("auth.client_id", crate::validation::text(client_id, 255));
+            if client_secret.is_empty() && needs_secrets {
+                validator.error("auth.client_secret", "Enter the client secret.");
+            }
+            validator.check("auth.client_secret", crate::validation::text(client_secret, 1_000));
+            validator.check("auth.scope", crate::validation::text(scope.as_deref().unwrap_or_default(), 1_000));
+            validator.check("auth.audience", crate::validation::text(audience.as_deref().unwrap_or_default(), 1_000));
+        }
+    }
+}
+
+fn check_headers(validator: &mut Validator, headers: &[Header], auth: &AuthInput) {
+    if headers.len() > 20 {
+        validator.error("headers", "Use at most 20 headers.");
+    }
+    let auth_header = match auth {
+        AuthInput::ApiKey { header, .. } => header.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    let mut seen: Vec<String> = Vec::new();
+    for (n, header) in headers.iter().enumerate() {
+        let lower = header.name.to_ascii_lowercase();
+        if validator.check(format!("headers.{n}.name"), crate::validation::header_name(&header.name)).is_some() {
+            if RESERVED_HEADERS.contains(&lower.as_str()) || lower == auth_header {
+                validator.error(format!("headers.{n}.name"), "Berth sets this header. Choose another name.");
+            } else if seen.contains(&lower) {
+                validator.error(format!("headers.{n}.name"), "This header appears twice. Remove one.");
+            }
+        }
+        validator.check(format!("headers.{n}.value"), crate::validation::header_value(&header.value));
+        seen.push(lower);
+    }
+}
