@@ -478,7 +478,8 @@ impl Service {
     pub async fn test_webhook(&self, actor: &Actor, id: WebhookId, input: TestInput) -> Result<Attempt, Problem> {
         authorize(actor, Action::WriteWebhooks)?;
         let row = self.webhook_row(id).await?;
-        let config = self.config(&row)?;
+        let model = <crate::db::entity::webhooks::Model as sea_orm::FromQueryResult>::from_query_result(&row, "");
+        let config = crate::outbox::WebhookConfig::decrypt(model.map_err(db_problem)?, &self.inner.cipher)?;
         let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
         let now = self.now();
         let body = self.test_body(actor, &config.resource_type, event_type, now).await?.for_webhook(id);

@@ -1,18 +1,19 @@
 //! Webhooks as the engine needs them: decrypted, parsed, remembered until any of them changes.
 
 use crate::Service;
-use crate::db::codec::{get, json, time};
+use crate::db::codec::{get, time};
+use crate::db::entity::webhooks;
 use crate::error::db_problem;
+use crate::secrets::Cipher;
 use chrono::{DateTime, Utc};
 use delivery::{Auth, Destination, Target};
 use domain::Problem;
 use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::retry::RetryPolicy;
-use domain::routing::DeliveryPaths;
 use domain::signature::{Secret, SigningKey};
 use domain::webhook::{AuthView, WebhookState};
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -36,6 +37,49 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
+    /// Reads a webhook and decrypts its secrets.
+    ///
+    /// # Errors
+    /// When a secret cannot be decrypted.
+    pub(crate) fn decrypt(model: webhooks::Model, cipher: &Cipher) -> Result<Self, Problem> {
+        let secrets = DecryptedSecrets::of(&model, cipher)?;
+        Ok(Self::new(model, secrets))
+    }
+
+    fn new(model: webhooks::Model, decrypted: DecryptedSecrets) -> Self {
+        let auth_secret = decrypted.auth;
+        let auth = match model.auth.0 {
+            AuthView::None => Auth::None,
+            AuthView::ApiKey { header } => Auth::ApiKey { header, key: auth_secret },
+            AuthView::Oauth2 { token_url, client_id, scope, audience } => {
+                Auth::Oauth2 { token_url, client_id, client_secret: auth_secret, scope, audience }
+            }
+        };
+        let headers = model.headers.0;
+        let target = |secrets, keys| {
+            Arc::new(Target { webhook_id: model.id, auth: auth.clone(), secrets, keys, headers: headers.clone() })
+        };
+        let paths = model.delivery_paths.0;
+        Self {
+            id: model.id,
+            name: model.name,
+            resource_type: model.resource_type,
+            events: model.events.0,
+            state: model.state.0,
+            retry: model.retry.0,
+            max_in_flight: model.max_in_flight.unsigned_abs(),
+            rate_limit: model.rate_limit.map(i32::unsigned_abs),
+            provisions: model.provisions,
+            failing: model.failing_since.is_some(),
+            urls: EventType::ALL
+                .into_iter()
+                .map(|event| (event, Destination::new(paths.url(&model.endpoint_url, event))))
+                .collect(),
+            target: target(decrypted.secrets, decrypted.keys),
+            overlap: decrypted.overlap.map(|(secrets, keys, until)| (target(secrets, keys), until)),
+        }
+    }
+
     /// Where requests go, with the secrets that sign now.
     pub(crate) fn target(&self, now: DateTime<Utc>) -> Arc<Target> {
         match &self.overlap {
@@ -54,15 +98,46 @@ impl WebhookConfig {
     }
 }
 
-/// What of a webhook is sealed under the master key, opened.
+/// The secrets of a webhook, decrypted.
 #[derive(Default)]
-struct Opened {
+struct DecryptedSecrets {
     secrets: Vec<Secret>,
     keys: Vec<SigningKey>,
     auth: String,
+    /// While a rotation's overlap lasts: the current and the previous secrets and keys, and the end of the overlap.
     overlap: Option<(Vec<Secret>, Vec<SigningKey>, DateTime<Utc>)>,
-    /// Instead of the stored one.
-    state: Option<WebhookState>,
+}
+
+impl DecryptedSecrets {
+    /// Decrypts the secrets of a webhook.
+    ///
+    /// # Errors
+    /// When one of them cannot be decrypted.
+    fn of(model: &webhooks::Model, cipher: &Cipher) -> Result<Self, Problem> {
+        let secret = |sealed: &str| -> Result<Secret, Problem> {
+            Secret::parse(&cipher.decrypt("webhook-secret", sealed)?).map_err(|_| Problem::internal())
+        };
+        let key = |sealed: Option<&str>| -> Result<Vec<SigningKey>, Problem> {
+            let Some(sealed) = sealed else { return Ok(Vec::new()) };
+            let seed = cipher.decrypt("webhook-signing-key", sealed)?;
+            Ok(vec![SigningKey::parse(&seed).ok_or_else(Problem::internal)?])
+        };
+        let current = secret(&model.secret)?;
+        let current_key = key(model.signing_key.as_deref())?;
+        let auth = match &model.auth_secret {
+            Some(sealed) => cipher.decrypt("webhook-auth", sealed)?,
+            None => String::new(),
+        };
+        let overlap = match (&model.previous_secret, model.previous_secret_until) {
+            (Some(previous), Some(until)) => {
+                let secrets = vec![current.clone(), secret(previous)?];
+                let keys = [current_key.clone(), key(model.previous_signing_key.as_deref())?].concat();
+                Some((secrets, keys, time(until)))
+            }
+            _ => None,
+        };
+        Ok(Self { secrets: vec![current], keys: current_key, auth, overlap })
+    }
 }
 
 /// All webhooks that are not deleted, as of one revision.
@@ -99,95 +174,33 @@ impl Service {
         {
             return Ok(known.clone());
         }
-        let rows = connection
-            .query_all_raw(self.sql("SELECT * FROM webhooks WHERE deleted_at IS NULL", []))
+        let models = webhooks::Entity::find()
+            .filter(webhooks::COLUMN.deleted_at.is_null())
+            .all(connection)
             .await
             .map_err(db_problem)?;
-        let mut by_id = HashMap::new();
-        for row in &rows {
-            let id = get(row, "id")?;
-            // One whose secrets cannot be opened (another master key) stops neither the others nor the events that it is to
-            // get: they wait, as if it were paused, until its secrets are set anew or the right key is back.
-            let config = self.config(row).or_else(|problem| {
-                tracing::error!(webhook_id = id, %problem, "a webhook's secrets cannot be opened; its deliveries wait");
-                self.config_with(row, Opened { state: Some(WebhookState::Paused), ..Opened::default() })
-            })?;
+        let mut by_id = HashMap::with_capacity(models.len());
+        for model in models {
+            let id = model.id;
+            // A webhook whose secrets cannot be decrypted (another master key) must not stop the others. Its events stay
+            // queued, as if it were paused, until it gets new secrets or the right key is back.
+            let config = match DecryptedSecrets::of(&model, &self.inner.cipher) {
+                Ok(secrets) => WebhookConfig::new(model, secrets),
+                Err(problem) => {
+                    tracing::error!(
+                        webhook_id = id,
+                        %problem,
+                        "the secrets of a webhook cannot be decrypted; its deliveries stay queued"
+                    );
+                    let mut config = WebhookConfig::new(model, DecryptedSecrets::default());
+                    config.state = WebhookState::Paused;
+                    config
+                }
+            };
             by_id.insert(id, Arc::new(config));
         }
         let configs = Arc::new(Configs { revision, by_id });
         *self.inner.outbox.configs.lock() = Some(configs.clone());
         Ok(configs)
-    }
-
-    /// Reads one row of `webhooks`.
-    ///
-    /// # Errors
-    /// When its secrets cannot be opened.
-    pub(crate) fn config(&self, row: &QueryResult) -> Result<WebhookConfig, Problem> {
-        let cipher = &self.inner.cipher;
-        let secret = |sealed: &str| -> Result<Secret, Problem> {
-            Secret::parse(&cipher.decrypt("webhook-secret", sealed)?).map_err(|_| Problem::internal())
-        };
-        let key = |sealed: Option<String>| -> Result<Vec<SigningKey>, Problem> {
-            let Some(sealed) = sealed else { return Ok(Vec::new()) };
-            let seed = cipher.decrypt("webhook-signing-key", &sealed)?;
-            Ok(vec![SigningKey::parse(&seed).ok_or_else(Problem::internal)?])
-        };
-        let current = secret(&get::<String>(row, "secret")?)?;
-        let current_key = key(get(row, "signing_key")?)?;
-        let auth = match get::<Option<String>>(row, "auth_secret")? {
-            Some(sealed) => cipher.decrypt("webhook-auth", &sealed)?,
-            None => String::new(),
-        };
-        let previous = get::<Option<String>>(row, "previous_secret")?;
-        let overlap = match (previous, get::<Option<i64>>(row, "previous_secret_until")?) {
-            (Some(previous), Some(until)) => {
-                let secrets = vec![current.clone(), secret(&previous)?];
-                let keys = [current_key.clone(), key(get(row, "previous_signing_key")?)?].concat();
-                Some((secrets, keys, time(until)))
-            }
-            _ => None,
-        };
-        self.config_with(row, Opened { secrets: vec![current], keys: current_key, auth, overlap, state: None })
-    }
-
-    /// Reads a row with what was sealed in it.
-    fn config_with(&self, row: &QueryResult, opened: Opened) -> Result<WebhookConfig, Problem> {
-        let auth_secret = opened.auth;
-        let auth = match json::<AuthView>(&get::<String>(row, "auth")?)? {
-            AuthView::None => Auth::None,
-            AuthView::ApiKey { header } => Auth::ApiKey { header, key: auth_secret },
-            AuthView::Oauth2 { token_url, client_id, scope, audience } => {
-                Auth::Oauth2 { token_url, client_id, client_secret: auth_secret, scope, audience }
-            }
-        };
-        let headers: Vec<domain::webhook::Header> = json(&get::<String>(row, "headers")?)?;
-        let id: WebhookId = get(row, "id")?;
-        let target = |secrets, keys| {
-            Arc::new(Target { webhook_id: id, auth: auth.clone(), secrets, keys, headers: headers.clone() })
-        };
-        let endpoint: String = get(row, "endpoint_url")?;
-        let paths: DeliveryPaths = json(&get::<String>(row, "delivery_paths")?)?;
-        Ok(WebhookConfig {
-            id,
-            name: get(row, "name")?,
-            resource_type: get(row, "resource_type")?,
-            events: json(&get::<String>(row, "events")?)?,
-            state: match opened.state {
-                Some(state) => state,
-                None => WebhookState::parse(&get::<String>(row, "state")?).unwrap_or(WebhookState::Paused),
-            },
-            retry: json(&get::<String>(row, "retry")?)?,
-            max_in_flight: get::<i32>(row, "max_in_flight")? as u32,
-            rate_limit: get::<Option<i32>>(row, "rate_limit")?.map(|rate| rate as u32),
-            provisions: get(row, "provisions")?,
-            failing: get::<Option<i64>>(row, "failing_since")?.is_some(),
-            urls: EventType::ALL
-                .into_iter()
-                .map(|event| (event, Destination::new(paths.url(&endpoint, event))))
-                .collect(),
-            target: target(opened.secrets, opened.keys),
-            overlap: opened.overlap.map(|(secrets, keys, until)| (target(secrets, keys), until)),
-        })
     }
 }
