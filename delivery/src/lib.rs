@@ -1,8 +1,14 @@
-//! One attempt, whole: build, sign, authenticate, guard, send, time, classify. No database.
+//! One delivery attempt: build, sign, authenticate, check the address, send, time, classify. No database.
+//!
+//! [`Sender::attempt`] is the entry point. `ssrf` blocks private addresses, `diagnosis` explains failures, `redaction` keeps
+//! credentials out of the record.
 
-mod auth;
+mod client;
 mod diagnosis;
 mod exchange;
+mod headers;
+mod oauth;
+mod redaction;
 mod ssrf;
 mod timing;
 mod transcript;
@@ -20,67 +26,67 @@ use domain::webhook::Header;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How to authenticate, with secrets.
+/// Credentials of a webhook, in clear text.
 #[derive(Clone)]
 pub enum Auth {
-    /// Signature only.
+    /// No credentials; requests are signed.
     None,
     /// A header with a key.
     ApiKey {
-        /// Its name.
+        /// The header's name.
         header: String,
-        /// Its value.
+        /// The key.
         key: String,
     },
     /// OAuth 2.0 client credentials.
     Oauth2 {
-        /// Where tokens come from.
+        /// The token endpoint.
         token_url: String,
-        /// The client.
+        /// The client id.
         client_id: String,
-        /// Its secret.
+        /// The client secret.
         client_secret: String,
-        /// Scopes.
+        /// Space-separated scopes.
         scope: Option<String>,
         /// Audience.
         audience: Option<String>,
     },
 }
 
-/// What stays the same for all deliveries of a webhook until its settings change.
+/// The settings of a webhook that all its deliveries share.
 pub struct Target {
     /// The webhook.
     pub webhook_id: WebhookId,
-    /// How to authenticate.
+    /// The credentials.
     pub auth: Auth,
     /// Signing secrets, the current one first.
     pub secrets: Vec<Secret>,
-    /// Ed25519 keys for `v1a` signatures, the current one first; empty where the webhook does without.
+    /// Ed25519 keys for `v1a` signatures, the current one first; empty without them.
     pub keys: Vec<SigningKey>,
-    /// The administrator's own headers.
+    /// Custom headers.
     pub headers: Vec<Header>,
 }
 
-/// Where requests go, read once for all of them.
+/// The URL of requests, parsed once.
 pub struct Destination {
     text: String,
-    /// `None` where it is no URL, which registering does not allow.
+    /// `None` for an invalid URL; registration rejects those.
     url: Option<url::Url>,
 }
 
 impl Destination {
-    /// Reads a full URL.
+    /// Parses a full URL.
     pub fn new(text: impl Into<String>) -> Arc<Self> {
         let text = text.into();
-        // Line ends are no part of a URL (WHATWG URL §4.4), and would break its line of the record.
+        // URL parsers ignore line breaks (WHATWG URL §4.4); the transcript is line-based.
         Arc::new(Self { url: url::Url::parse(&text).ok(), text: text.replace(['\n', '\r'], "") })
     }
 }
 
-/// One attempt to be made.
+/// The request of one attempt.
 #[derive(Clone)]
 pub struct DeliveryRequest {
-    /// To whom.
+    /// The webhook's settings.
     pub target: Arc<Target>,
     /// The full URL.
     pub url: Arc<Destination>,
@@ -88,53 +94,53 @@ pub struct DeliveryRequest {
     pub delivery_id: DeliveryId,
     /// The event.
     pub event_id: EventId,
-    /// Its type.
+    /// The event type.
     pub event_type: EventType,
     /// 1, 2, 3, …
     pub attempt: u32,
-    /// Whether it is a test; tests use a connection of their own so that every step is timed.
+    /// Whether it is a test event. Tests use a new connection, so that every step is timed.
     pub test: bool,
     /// The exact bytes to sign and send.
     pub body: Bytes,
 }
 
-/// What came of an attempt.
+/// The result of one attempt.
 pub struct AttemptOutcome {
     /// 1, 2, 3, …
     pub attempt: u32,
-    /// When it began.
+    /// When it started.
     pub started_at: DateTime<Utc>,
-    /// How it ended.
+    /// Whether it succeeded.
     pub outcome: Outcome,
     /// The response's status code.
     pub status_code: Option<u16>,
-    /// How long it took.
+    /// Durations of its steps.
     pub timings: Timings,
-    /// What it means.
+    /// The diagnosis.
     pub diagnosis: Diagnosis,
-    /// The record, secrets redacted.
+    /// The transcript, with secrets redacted.
     pub transcript: Transcript,
-    /// The receiver's wish (429, 503).
+    /// The delay of `Retry-After` (429, 503).
     pub retry_after: Option<chrono::Duration>,
-    /// The raw body of the response, at most 64 KiB; empty when none came.
-    pub answer: Bytes,
+    /// The body of the response, at most 64 KiB, with echoed credentials redacted; empty without a response.
+    pub response_body: Bytes,
 }
 
 impl AttemptOutcome {
-    /// The attempt as it is shown, without the request's body.
+    /// The attempt for display, without the request's body.
     pub fn to_attempt(&self, delivery: DeliveryId) -> Option<Attempt> {
         self.transcript.to_attempt(delivery, self.attempt, self.started_at, self.outcome, self.status_code)
     }
 }
 
-/// What a sender is made with.
+/// The settings of a [`Sender`].
 #[derive(Clone)]
 pub struct SenderConfig {
-    /// What may be called.
+    /// The URLs and addresses that may be called.
     pub url_policy: UrlPolicy,
-    /// For the whole exchange.
+    /// Time limit of the whole exchange.
     pub timeout: Duration,
-    /// `User-Agent`.
+    /// The value of `User-Agent`.
     pub user_agent: String,
 }
 
@@ -145,16 +151,16 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Makes the clients.
+    /// Builds the HTTP clients.
     ///
     /// # Errors
-    /// A sentence for the operator, when TLS cannot be set up.
+    /// A sentence for the operator, when TLS cannot be configured.
     pub fn new(config: SenderConfig) -> Result<Self, String> {
         Ok(Self { inner: Arc::new(exchange::Clients::new(config)?) })
     }
 
-    /// Makes one attempt; never fails, for a failure is what it records. `now` is the wall-clock time of its start.
-    pub async fn attempt(&self, job: &DeliveryRequest, now: DateTime<Utc>) -> AttemptOutcome {
-        exchange::attempt(&self.inner, job, now).await
+    /// Makes one attempt. Failures are part of the outcome. `now` is the wall-clock time of the start.
+    pub async fn attempt(&self, request: &DeliveryRequest, now: DateTime<Utc>) -> AttemptOutcome {
+        exchange::attempt(&self.inner, request, now).await
     }
 }

@@ -1,5 +1,5 @@
-//! No connection to an address that docs/contract.md §5 forbids: checked where names become addresses, for each connection, so
-//! that DNS rebinding gains nothing. Addresses written in the URL do not pass here; [`check_literal`] judges them.
+//! SSRF protection: no connection to an address that docs/contract.md §5 blocks. The check runs on resolved addresses, for
+//! each connection, so DNS rebinding has no effect. [`check_literal`] checks addresses in URLs, which are not resolved.
 
 use crate::timing;
 use domain::endpoint::UrlPolicy;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// The address may not be called.
+/// An address that Berth does not call.
 #[derive(Debug, Clone)]
 pub(crate) struct BlockedAddress {
     pub(crate) address: IpAddr,
@@ -23,7 +23,7 @@ impl fmt::Display for BlockedAddress {
 
 impl std::error::Error for BlockedAddress {}
 
-/// The name has no address.
+/// A host name without an address.
 #[derive(Debug)]
 pub(crate) struct Unresolved {
     pub(crate) name: String,
@@ -37,7 +37,7 @@ impl fmt::Display for Unresolved {
 
 impl std::error::Error for Unresolved {}
 
-/// The system's resolver behind the policy.
+/// The system's resolver, limited to allowed addresses.
 #[derive(Clone)]
 pub(crate) struct SsrfResolver {
     pub(crate) policy: Arc<UrlPolicy>,
@@ -55,29 +55,29 @@ impl Resolve for SsrfResolver {
             if found.is_empty() {
                 return Err(Unresolved { name }.into());
             }
-            let mut refused = None;
+            let mut blocked = None;
             let allowed: Vec<SocketAddr> = found
                 .into_iter()
                 .filter(|socket| match policy.may_reach(socket.ip()) {
                     Ok(()) => true,
                     Err(kind) => {
-                        refused = Some(BlockedAddress { address: socket.ip(), kind });
+                        blocked = Some(BlockedAddress { address: socket.ip(), kind });
                         false
                     }
                 })
                 .collect();
-            match refused {
-                Some(refused) if allowed.is_empty() => Err(refused.into()),
+            match blocked {
+                Some(blocked) if allowed.is_empty() => Err(blocked.into()),
                 _ => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })
     }
 }
 
-/// Judges a URL whose host is itself an address.
+/// Checks a URL whose host is an IP address.
 ///
 /// # Errors
-/// [`BlockedAddress`] when the address may not be called.
+/// [`BlockedAddress`] when the address is blocked.
 pub(crate) fn check_literal(url: &url::Url, policy: &UrlPolicy) -> Result<(), BlockedAddress> {
     let address = match url.host() {
         Some(url::Host::Ipv4(address)) => IpAddr::V4(address),

@@ -1,5 +1,5 @@
-//! How long each step of an exchange took. The steps happen inside reqwest's connector, polled by the exchange's own
-//! task; a task-local carries the marks from there to here.
+//! Durations of the steps of an exchange. The steps run inside reqwest's connector, polled by the exchange's own task; a
+//! task-local carries the marks.
 
 use domain::delivery::Timings;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tower::{Layer, Service};
 
-/// Nothing was marked.
+/// The value of a mark that is not set.
 const NONE: u64 = u64::MAX;
 
-/// Microseconds since the exchange began.
+/// Marks of an exchange, in microseconds since its start.
 pub(crate) struct Marks {
-    began: Instant,
+    started: Instant,
     dns: AtomicU64,
-    connect_began: AtomicU64,
-    tls_began: AtomicU64,
+    connect_started: AtomicU64,
+    tls_started: AtomicU64,
     connected: AtomicU64,
     first_byte: AtomicU64,
 }
@@ -26,50 +26,50 @@ tokio::task_local! {
 }
 
 impl Marks {
-    pub(crate) fn begin() -> Arc<Self> {
+    pub(crate) fn start() -> Arc<Self> {
         let none = || AtomicU64::new(NONE);
         Arc::new(Self {
-            began: Instant::now(),
+            started: Instant::now(),
             dns: none(),
-            connect_began: none(),
-            tls_began: none(),
+            connect_started: none(),
+            tls_started: none(),
             connected: none(),
             first_byte: none(),
         })
     }
 
     fn set(&self, mark: &AtomicU64) {
-        mark.store(self.began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        mark.store(self.started.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// The response's head is here.
+    /// Marks the arrival of the response's head.
     pub(crate) fn head_arrived(&self) {
         self.set(&self.first_byte);
     }
 
-    /// Whether a connection stood when the exchange ended.
+    /// Whether a connection was established.
     pub(crate) fn is_connected(&self) -> bool {
-        read(&self.connected).is_some() || read(&self.connect_began).is_none()
+        read(&self.connected).is_some() || read(&self.connect_started).is_none()
     }
 
-    /// The steps in milliseconds.
+    /// The durations of the steps in milliseconds.
     pub(crate) fn timings(&self) -> Timings {
-        let total = self.began.elapsed().as_micros() as u64;
+        let total = self.started.elapsed().as_micros() as u64;
         let dns = read(&self.dns);
-        let began = read(&self.connect_began);
-        let tls = read(&self.tls_began);
+        let started = read(&self.connect_started);
+        let tls = read(&self.tls_started);
         let connected = read(&self.connected);
-        let tcp_began = began.map(|began| began + dns.unwrap_or(0));
+        let tcp_started = started.map(|started| started + dns.unwrap_or(0));
         let tcp_ended = tls.or(connected);
-        let sent_from = connected.or(if began.is_none() { Some(0) } else { None });
+        let sent_from = connected.or(if started.is_none() { Some(0) } else { None });
         let span = |from: Option<u64>, to: Option<u64>| Some(ms(to?.saturating_sub(from?)));
         Timings {
             dns_ms: dns.map(ms),
-            connect_ms: span(tcp_began, tcp_ended),
+            connect_ms: span(tcp_started, tcp_ended),
             tls_ms: span(tls, connected),
             first_byte_ms: span(sent_from, read(&self.first_byte)),
             total_ms: ms(total),
-            reused: began.is_none() && read(&self.first_byte).is_some(),
+            reused: started.is_none() && read(&self.first_byte).is_some(),
         }
     }
 }
@@ -82,12 +82,12 @@ fn ms(micros: u64) -> f64 {
     micros as f64 / 1_000.0
 }
 
-/// The resolver answered.
-pub(crate) fn mark_dns(took: Duration) {
-    let _ = MARKS.try_with(|marks| marks.dns.store(took.as_micros() as u64, Ordering::Relaxed));
+/// Marks the duration of the DNS look-up.
+pub(crate) fn mark_dns(duration: Duration) {
+    let _ = MARKS.try_with(|marks| marks.dns.store(duration.as_micros() as u64, Ordering::Relaxed));
 }
 
-/// Marks when a connection begins and stands.
+/// A layer that marks the start and the end of connecting.
 #[derive(Clone)]
 pub(crate) struct TimedConnections;
 
@@ -99,7 +99,7 @@ impl<S> Layer<S> for TimedConnections {
     }
 }
 
-/// A connector whose connections are timed.
+/// A connector that marks its connections.
 #[derive(Clone)]
 pub(crate) struct Timed<S> {
     inner: S,
@@ -119,7 +119,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let _ = MARKS.try_with(|marks| marks.set(&marks.connect_began));
+        let _ = MARKS.try_with(|marks| marks.set(&marks.connect_started));
         let connecting = self.inner.call(request);
         Box::pin(async move {
             let connection = connecting.await;
@@ -131,7 +131,7 @@ where
     }
 }
 
-/// rustls asks its session store for a hint as it begins a handshake: the one sign of where TCP ends and TLS begins.
+/// A session store that marks the start of the TLS handshake: rustls reads the key-exchange hint first.
 #[derive(Debug)]
 pub(crate) struct TimedSessions(rustls::client::ClientSessionMemoryCache);
 
@@ -147,7 +147,7 @@ impl rustls::client::ClientSessionStore for TimedSessions {
     }
 
     fn kx_hint(&self, server: &rustls::pki_types::ServerName<'_>) -> Option<rustls::NamedGroup> {
-        let _ = MARKS.try_with(|marks| marks.set(&marks.tls_began));
+        let _ = MARKS.try_with(|marks| marks.set(&marks.tls_started));
         self.0.kx_hint(server)
     }
 

@@ -1,5 +1,5 @@
-//! The record of an exchange: one text, as it stood on the wire, with what was found out about it in its last line. It is
-//! written for each attempt and read when somebody looks, so that writing it must cost little.
+//! The transcript of an exchange: one text in wire format, with timings and diagnosis as JSON in the last line. Every attempt
+//! writes one and few are read, so writing is cheap.
 //!
 //! ```text
 //! POST https://receiver.example/hook
@@ -13,8 +13,8 @@
 //! {"timings":{…},"diagnosis":{…},"truncated":false}
 //! ```
 //!
-//! Where no response came, the text goes from the empty line after the request's headers to the last line. The body that
-//! was sent is not in it: it is the delivery's. Neither names nor values of headers can hold line ends (RFC 9110 §5).
+//! Without a response, the last line follows the empty line after the request's headers. The request body is stored with the
+//! delivery, not here. Header names and values cannot contain line breaks (RFC 9110 §5).
 
 use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
@@ -23,38 +23,38 @@ use domain::webhook::Header;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// What was found out about an exchange.
+/// The last line: timings and diagnosis.
 #[derive(Serialize, Deserialize)]
-struct Facts<'a> {
+struct Footer<'a> {
     timings: Timings,
     diagnosis: Cow<'a, Diagnosis>,
     truncated: bool,
 }
 
-/// An exchange's record as text.
+/// The transcript of an exchange as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transcript(String);
 
-/// What a transcript says.
+/// A parsed transcript.
 #[derive(Debug, Clone, PartialEq)]
-struct Read {
-    /// Without its body.
+struct Parsed {
+    /// The request, without its body.
     request: SentRequest,
     response: Option<ReceivedResponse>,
     timings: Timings,
     diagnosis: Diagnosis,
 }
 
-/// A transcript that is being written.
+/// Writes a transcript.
 pub(crate) struct Writer {
     text: String,
     truncated: bool,
 }
 
 impl Writer {
-    /// Begins with the request's line.
+    /// Starts with the request line.
     pub(crate) fn new(url: &str) -> Self {
-        // The headers of an exchange and a short answer.
+        // Enough for the headers of an exchange and a short response.
         let mut text = String::with_capacity(1_280);
         text.push_str("POST ");
         text.push_str(url);
@@ -70,11 +70,11 @@ impl Writer {
         self.text.push('\n');
     }
 
-    /// Begins the response; `version` has no spaces.
+    /// Starts the response; `version` contains no spaces.
     pub(crate) fn response(&mut self, version: &str, status: u16) {
         use std::fmt::Write as _;
         self.text.push('\n');
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(self.text, "{version} {status}");
     }
 
@@ -85,20 +85,20 @@ impl Writer {
         self.truncated = truncated;
     }
 
-    /// Ends the text.
-    pub(crate) fn finish(mut self, answered: bool, timings: Timings, diagnosis: &Diagnosis) -> Transcript {
-        if !answered {
+    /// Finishes the transcript.
+    pub(crate) fn finish(mut self, has_response: bool, timings: Timings, diagnosis: &Diagnosis) -> Transcript {
+        if !has_response {
             self.text.push('\n');
         }
-        end(self.text, &Facts { timings, diagnosis: Cow::Borrowed(diagnosis), truncated: self.truncated })
+        end(self.text, &Footer { timings, diagnosis: Cow::Borrowed(diagnosis), truncated: self.truncated })
     }
 }
 
-fn end(mut text: String, facts: &Facts<'_>) -> Transcript {
+fn end(mut text: String, footer: &Footer<'_>) -> Transcript {
     text.push('\n');
     let mut bytes = text.into_bytes();
-    // Numbers and texts into memory: neither can fail, and a record without facts would be read as broken.
-    let _ = serde_json::to_writer(&mut bytes, facts);
+    // Serialising numbers and texts into memory cannot fail.
+    let _ = serde_json::to_writer(&mut bytes, footer);
     Transcript(String::from_utf8(bytes).unwrap_or_default())
 }
 
@@ -110,17 +110,17 @@ fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Header> {
 }
 
 impl Transcript {
-    /// A stored text; what is not a transcript is not [`shown`](Self::shown).
+    /// A stored text; [`to_attempt`](Self::to_attempt) returns `None` if it is not a transcript.
     pub fn stored(text: String) -> Self {
         Self(text)
     }
 
-    /// The text, to be stored.
+    /// The text to store.
     pub fn into_text(self) -> String {
         self.0
     }
 
-    /// The attempt that it records, without the request's body; `None` when it is no transcript.
+    /// The recorded attempt, without the request's body; `None` if this is not a transcript.
     pub fn to_attempt(
         &self,
         delivery_id: DeliveryId,
@@ -129,7 +129,7 @@ impl Transcript {
         outcome: Outcome,
         status_code: Option<u16>,
     ) -> Option<Attempt> {
-        let Read { request, response, timings, diagnosis } = self.read()?;
+        let Parsed { request, response, timings, diagnosis } = self.parse()?;
         Some(Attempt {
             delivery_id,
             attempt,
@@ -144,9 +144,9 @@ impl Transcript {
         })
     }
 
-    fn read(&self) -> Option<Read> {
-        let (exchange, facts) = self.0.rsplit_once('\n')?;
-        let facts: Facts<'_> = serde_json::from_str(facts).ok()?;
+    fn parse(&self) -> Option<Parsed> {
+        let (exchange, footer) = self.0.rsplit_once('\n')?;
+        let footer: Footer<'_> = serde_json::from_str(footer).ok()?;
         let (request, rest) = exchange.split_once("\n\n")?;
         let mut lines = request.split('\n');
         let (method, url) = lines.next()?.split_once(' ')?;
@@ -160,18 +160,18 @@ impl Transcript {
                     version: lines.next()?.split(' ').next()?.into(),
                     headers: headers(lines),
                     body: body.into(),
-                    truncated: facts.truncated,
+                    truncated: footer.truncated,
                 })
             }
         };
-        Some(Read { request, response, timings: facts.timings, diagnosis: facts.diagnosis.into_owned() })
+        Some(Parsed { request, response, timings: footer.timings, diagnosis: footer.diagnosis.into_owned() })
     }
 
-    /// The same exchange with another diagnosis and without its response.
+    /// The same transcript with another diagnosis and without the response.
     pub fn without_response(&self, diagnosis: &Diagnosis) -> Self {
-        let timings = self.read().map(|read| read.timings).unwrap_or_default();
+        let timings = self.parse().map(|parsed| parsed.timings).unwrap_or_default();
         let request = self.0.split_once("\n\n").map_or("", |(request, _)| request);
-        end(format!("{request}\n\n"), &Facts { timings, diagnosis: Cow::Borrowed(diagnosis), truncated: false })
+        end(format!("{request}\n\n"), &Footer { timings, diagnosis: Cow::Borrowed(diagnosis), truncated: false })
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(
+        fn written_transcript_parses_back(
             sent in proptest::collection::vec(("[a-z-]{1,12}", "[ -~\t]{0,40}"), 0..5),
             answer in proptest::option::of((
                 proptest::collection::vec(("[a-z-]{1,12}", "[ -~\téü␀]{0,40}"), 0..5),
@@ -197,7 +197,7 @@ mod tests {
             message in "(?s).{0,40}",
             micros in 0_u32..100_000_000,
         ) {
-            // As they are measured: in whole microseconds.
+            // Timings are measured in whole microseconds.
             let ms = |micros: u32| f64::from(micros) / 1_000.0;
             let timings = Timings { total_ms: ms(micros), first_byte_ms: Some(ms(micros / 3)), ..Timings::default() };
             let mut writer = Writer::new("https://a.example/b?c=d");
@@ -212,7 +212,7 @@ mod tests {
                 writer.body(body, *truncated);
             }
             let transcript = writer.finish(answer.is_some(), timings, &diagnosis(&message));
-            let read = transcript.read().unwrap();
+            let read = transcript.parse().unwrap();
             let pairs = |headers: &[Header]| {
                 headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect::<Vec<_>>()
             };
@@ -225,17 +225,17 @@ mod tests {
                 prop_assert_eq!(pairs(&response.headers), headers);
                 prop_assert_eq!((&*response.version, &response.body, response.truncated), ("HTTP/1.1", &body, truncated));
             }
-            let forgotten = transcript.without_response(&diagnosis("gone")).read().unwrap();
-            prop_assert_eq!(pairs(&forgotten.request.headers), sent);
-            prop_assert!(forgotten.response.is_none());
-            prop_assert_eq!(forgotten.diagnosis, diagnosis("gone"));
+            let without_response = transcript.without_response(&diagnosis("gone")).parse().unwrap();
+            prop_assert_eq!(pairs(&without_response.request.headers), sent);
+            prop_assert!(without_response.response.is_none());
+            prop_assert_eq!(without_response.diagnosis, diagnosis("gone"));
         }
     }
 
     #[test]
-    fn what_is_no_transcript_is_not_read() {
+    fn invalid_transcripts_are_not_parsed() {
         for text in ["", "{}", "POST", "POST x\n\n", "POST x\n\n\n{}", "{\"timings\":{}}"] {
-            assert_eq!(Transcript::stored(text.into()).read(), None, "{text:?}");
+            assert_eq!(Transcript::stored(text.into()).parse(), None, "{text:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One attempt against real servers on loopback.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -31,11 +31,11 @@ fn sender(allow: bool, timeout: Duration) -> Sender {
     .unwrap()
 }
 
-fn job(url: &str) -> DeliveryRequest {
-    job_with(url, Auth::None, Vec::new())
+fn request(url: &str) -> DeliveryRequest {
+    request_with(url, Auth::None, Vec::new())
 }
 
-fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> DeliveryRequest {
+fn request_with(url: &str, auth: Auth, headers: Vec<Header>) -> DeliveryRequest {
     DeliveryRequest {
         target: Arc::new(Target {
             webhook_id: 1,
@@ -54,22 +54,22 @@ fn job_with(url: &str, auth: Auth, headers: Vec<Header>) -> DeliveryRequest {
     }
 }
 
-/// An attempt as it is shown, and what else came of it.
+/// The displayed attempt and the remaining outcome.
 struct Done {
     attempt: Attempt,
     retry_after: Option<chrono::Duration>,
-    answer: Bytes,
+    response_body: Bytes,
 }
 
-async fn attempt(sender: &Sender, job: &DeliveryRequest) -> Done {
-    let done = sender.attempt(job, chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap()).await;
+async fn attempt(sender: &Sender, request: &DeliveryRequest) -> Done {
+    let done = sender.attempt(request, chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap()).await;
     let attempt = done.to_attempt("dlv_1".into()).unwrap();
-    let AttemptOutcome { retry_after, answer, .. } = done;
-    Done { attempt, retry_after, answer }
+    let AttemptOutcome { retry_after, response_body, .. } = done;
+    Done { attempt, retry_after, response_body }
 }
 
 async fn try_url(url: &str) -> Done {
-    attempt(&sender(true, Duration::from_secs(5)), &job(url)).await
+    attempt(&sender(true, Duration::from_secs(5)), &request(url)).await
 }
 
 async fn serve(router: axum::Router) -> String {
@@ -79,7 +79,7 @@ async fn serve(router: axum::Router) -> String {
     url
 }
 
-/// A server that reads a request and then writes these bytes, with a pause between them.
+/// A server that reads a request, then writes these parts with a pause after each.
 async fn raw(parts: Vec<Vec<u8>>, pause: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -102,7 +102,7 @@ async fn raw(parts: Vec<Vec<u8>>, pause: Duration) -> String {
 }
 
 #[tokio::test]
-async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
+async fn delivery_is_signed_twice_and_recorded_without_secrets() {
     type Seen = Arc<Mutex<Option<(HeaderMap, Bytes)>>>;
     let seen = Seen::default();
     let router = axum::Router::new()
@@ -117,14 +117,14 @@ async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
     let url = serve(router).await;
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "very-secret-key".into() };
     let own = vec![Header { name: "X-Team".into(), value: "gpu".into() }];
-    let mut job = job_with(&format!("{url}/hook"), auth, own);
-    job.test = true;
-    let done = attempt(&sender(true, Duration::from_secs(5)), &job).await;
+    let mut request = request_with(&format!("{url}/hook"), auth, own);
+    request.test = true;
+    let done = attempt(&sender(true, Duration::from_secs(5)), &request).await;
     assert_eq!(done.attempt.outcome, Outcome::Succeeded, "{:?}", done.attempt.diagnosis);
     assert_eq!(done.attempt.status_code, Some(201));
     let (headers, body) = seen.lock().take().unwrap();
     let value = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
-    assert_eq!(body, job.body);
+    assert_eq!(body, request.body);
     assert_eq!(value("x-webhook-event"), "reservation.created");
     assert_eq!(value("x-webhook-delivery"), "dlv_1");
     assert_eq!(value("x-webhook-attempt"), "2");
@@ -148,15 +148,15 @@ async fn a_delivery_is_signed_both_ways_and_recorded_with_secrets_redacted() {
 }
 
 #[tokio::test]
-async fn normal_deliveries_keep_their_connection() {
+async fn deliveries_reuse_kept_alive_connections() {
     let url = serve(axum::Router::new().route("/", any(async || "ok"))).await;
     let sender = sender(true, Duration::from_secs(5));
-    assert!(!attempt(&sender, &job(&url)).await.attempt.timings.reused);
-    assert!(attempt(&sender, &job(&url)).await.attempt.timings.reused);
+    assert!(!attempt(&sender, &request(&url)).await.attempt.timings.reused);
+    assert!(attempt(&sender, &request(&url)).await.attempt.timings.reused);
 }
 
 #[tokio::test]
-async fn statuses_are_diagnosed() {
+async fn each_status_has_its_diagnosis() {
     let router = axum::Router::new().route(
         "/{status}",
         any(async |axum::extract::Path(status): axum::extract::Path<u16>| {
@@ -193,7 +193,7 @@ async fn statuses_are_diagnosed() {
 }
 
 #[tokio::test]
-async fn the_guides_receiver_answers_500_to_a_wrong_signature() {
+async fn wrapped_401_of_the_guide_receiver_is_a_signature_error() {
     let router = axum::Router::new().route(
         "/",
         any(async || {
@@ -203,7 +203,7 @@ async fn the_guides_receiver_answers_500_to_a_wrong_signature() {
     );
     let done = try_url(&serve(router).await).await;
     assert_eq!(done.attempt.diagnosis.code, Code::SignatureRefused);
-    // What it really answers with the versions that its requirements pin.
+    // The actual responses with the framework versions that the guide pins.
     for opaque_500 in ["Internal Server Error", r#"{"detail":"Internal server error: "}"#] {
         let router = axum::Router::new()
             .route("/", any(async move || (StatusCode::INTERNAL_SERVER_ERROR, opaque_500).into_response()));
@@ -214,7 +214,7 @@ async fn the_guides_receiver_answers_500_to_a_wrong_signature() {
 }
 
 #[tokio::test]
-async fn what_a_token_endpoint_says_can_be_stored() {
+async fn token_endpoint_errors_are_storable() {
     let router = axum::Router::new().route(
         "/token",
         post(async || (StatusCode::BAD_REQUEST, r#"{"error":"a\u0000b","error_description":"c\u001b[2Jd"}"#)),
@@ -228,14 +228,14 @@ async fn what_a_token_endpoint_says_can_be_stored() {
         audience: None,
     };
     let done =
-        attempt(&sender(true, Duration::from_secs(5)), &job_with(&format!("{url}/hook"), auth, Vec::new())).await;
+        attempt(&sender(true, Duration::from_secs(5)), &request_with(&format!("{url}/hook"), auth, Vec::new())).await;
     assert_eq!(done.attempt.diagnosis.code, Code::TokenFailed);
     let message = done.attempt.diagnosis.message;
     assert!(message.contains("a b") && !message.contains(char::is_control), "{message:?}");
 }
 
 #[tokio::test]
-async fn a_receiver_that_echoes_puts_no_credential_on_record() {
+async fn echoed_credentials_are_redacted() {
     let echo = any(async |headers: HeaderMap| {
         let key = headers["x-api-key"].to_str().unwrap().to_owned();
         let body = format!(r#"{{"detail":"you sent {key}"}}"#);
@@ -244,32 +244,32 @@ async fn a_receiver_that_echoes_puts_no_credential_on_record() {
     });
     let url = serve(axum::Router::new().route("/", echo)).await;
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "Very-secret-key".into() };
-    let done = attempt(&sender(true, Duration::from_secs(5)), &job_with(&url, auth, Vec::new())).await;
+    let done = attempt(&sender(true, Duration::from_secs(5)), &request_with(&url, auth, Vec::new())).await;
     let recorded = serde_json::to_string(&done.attempt).unwrap();
     assert!(recorded.contains("you sent ••••"), "{recorded}");
     assert!(!recorded.to_ascii_lowercase().contains("very-secret-key"), "{recorded}");
-    assert!(!done.answer.windows(15).any(|w| w.eq_ignore_ascii_case(b"very-secret-key")));
+    assert!(!done.response_body.windows(15).any(|w| w.eq_ignore_ascii_case(b"very-secret-key")));
 }
 
 #[tokio::test]
-async fn odd_receivers() {
+async fn malformed_and_slow_responses_are_diagnosed() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n".to_vec();
     let fast = sender(true, Duration::from_millis(400));
-    // One byte a second: the limit is for the whole exchange.
+    // One byte every 100 ms: the time limit covers the whole exchange.
     let drip =
         raw(std::iter::once(head).chain((0..100).map(|_| b"x".to_vec())).collect(), Duration::from_millis(100)).await;
-    let done = attempt(&fast, &job(&drip)).await;
+    let done = attempt(&fast, &request(&drip)).await;
     assert_eq!(done.attempt.diagnosis.code, Code::TimedOut);
     assert!(done.attempt.diagnosis.message.contains("body"), "{}", done.attempt.diagnosis.message);
-    // Nothing at all.
+    // No response.
     let silent = raw(vec![Vec::new()], Duration::from_secs(5)).await;
-    let done = attempt(&fast, &job(&silent)).await;
+    let done = attempt(&fast, &request(&silent)).await;
     assert_eq!(done.attempt.diagnosis.code, Code::TimedOut);
     assert!(done.attempt.diagnosis.message.contains("sent"), "{}", done.attempt.diagnosis.message);
     // Not HTTP.
     let ssh = raw(vec![b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()], Duration::ZERO).await;
     assert_eq!(try_url(&ssh).await.attempt.diagnosis.code, Code::NotHttp);
-    // TLS spoken to a plain port.
+    // TLS to a plain-text port.
     let plain = raw(vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()], Duration::ZERO).await;
     assert_eq!(try_url(&plain.replace("http://", "https://")).await.attempt.diagnosis.code, Code::TlsFailed);
     // Invalid UTF-8 and NUL.
@@ -280,7 +280,7 @@ async fn odd_receivers() {
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_are_cut_at_the_cap() {
+async fn response_body_is_capped_at_64_kib() {
     let router = axum::Router::new().route("/", any(async || vec![b'x'; 100 * 1024 * 1024]));
     let done = try_url(&serve(router).await).await;
     assert_eq!(done.attempt.diagnosis.code, Code::ResponseTooLarge);
@@ -290,7 +290,7 @@ async fn a_hundred_megabytes_are_cut_at_the_cap() {
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn connection_refused_and_dns_failures_are_diagnosed() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert_eq!(try_url(&format!("http://{free}/")).await.attempt.diagnosis.code, Code::ConnectionRefused);
     let done = try_url("http://nonexistent.invalid/").await;
@@ -298,7 +298,7 @@ async fn nobody_there() {
 }
 
 #[tokio::test]
-async fn forbidden_addresses_are_not_called() {
+async fn blocked_addresses_are_not_called() {
     let calls = Arc::new(AtomicU32::new(0));
     let router = axum::Router::new()
         .route(
@@ -312,14 +312,14 @@ async fn forbidden_addresses_are_not_called() {
     let strict = sender(false, Duration::from_secs(5));
     let port = url.rsplit_once(':').unwrap().1;
     for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "[::1]"] {
-        let done = attempt(&strict, &job(&format!("http://{host}:{port}/"))).await;
+        let done = attempt(&strict, &request(&format!("http://{host}:{port}/"))).await;
         assert_eq!(done.attempt.diagnosis.code, Code::AddressNotAllowed, "{host}: {:?}", done.attempt.diagnosis);
     }
     assert_eq!(calls.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
-async fn tokens_are_kept_and_renewed_once() {
+async fn oauth_token_is_cached_and_renewed_once_on_401() {
     #[derive(Default)]
     struct Counts {
         tokens: AtomicU32,
@@ -364,7 +364,7 @@ async fn tokens_are_kept_and_renewed_once() {
         audience: None,
     };
     let go = async |path: &str, token: &str| {
-        attempt(&sender, &job_with(&format!("{url}{path}"), auth(token), Vec::new())).await.attempt
+        attempt(&sender, &request_with(&format!("{url}{path}"), auth(token), Vec::new())).await.attempt
     };
     for _ in 0..3 {
         assert_eq!(go("/old", "/token").await.outcome, Outcome::Succeeded);
@@ -382,7 +382,7 @@ async fn tokens_are_kept_and_renewed_once() {
 }
 
 #[tokio::test]
-async fn an_unknown_authority_is_a_certificate_problem() {
+async fn unknown_authority_is_a_certificate_error() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -29,9 +29,9 @@ test("an attempt shows as it starts, counts down to its retry, and ends", async 
   await expect(page.getByRole("heading", { name: "reservation.created", level: 1 })).toBeVisible();
   const attempts = page.getByRole("group").filter({ hasText: /^Attempt \d/ });
   await expect(attempts).toHaveCount(2);
-  await expect(page.getByText("The receiver answered 200.")).toBeVisible();
+  await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
   await page.getByText("Attempt 1", { exact: true }).click();
-  await expect(page.getByText(/answered 503: it is not available now. It says: “one moment”/)).toBeVisible();
+  await expect(page.getByText(/responded with 503: it is not available now. Response: “one moment”/)).toBeVisible();
 });
 
 test("after the last attempt it has failed; redelivering makes a new delivery of the same event", async ({ berth, pageOf, receiver }) => {
@@ -51,7 +51,7 @@ test("after the last attempt it has failed; redelivering makes a new delivery of
   await page.getByRole("button", { name: "Redeliver" }).click();
   await expect(page).not.toHaveURL(failed);
   await expect(page.getByText("Repeats")).toBeVisible();
-  await expect(page.getByText("The receiver answered 200.")).toBeVisible();
+  await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
   const ids = service.received.map((request) => request.headers["webhook-id"]);
   expect(new Set(ids).size).toBe(1);
   const deliveries = service.received.map((request) => request.headers["x-webhook-delivery"]);

@@ -7,20 +7,20 @@ import { type Behaviour, OddReceiver, answers, dribbles, floods, hangsUp, silent
 const REDIRECT = answers(302, {}, { location: "https://elsewhere.example/api/webhook" });
 
 const CASES: { name: string; behaviour: Behaviour; message: RegExp; hint: RegExp }[] = [
-  { name: "signature refused", behaviour: answers(401, { detail: "Invalid webhook signature" }), message: /answered 401: it did not accept the signature/, hint: /Compare the webhook's secret/ },
-  { name: "credentials refused", behaviour: answers(403, { error: "no such key" }), message: /answered 403: it did not accept the credentials.*no such key/, hint: /Choose the authentication method/ },
+  { name: "signature refused", behaviour: answers(401, { detail: "Invalid webhook signature" }), message: /responded with 401: it did not accept the signature/, hint: /Compare the webhook's secret/ },
+  { name: "credentials refused", behaviour: answers(403, { error: "no such key" }), message: /responded with 403: it did not accept the credentials.*no such key/, hint: /Choose the authentication method/ },
   { name: "silence", behaviour: silent, message: /no response came within 4 seconds/, hint: /accept the work with 202 at once/ },
-  { name: "a byte a second", behaviour: dribbles, message: /its body did not end within 4 seconds/, hint: /answer briefly/ },
-  { name: "rate limit", behaviour: answers(429, {}, { "retry-after": "30" }), message: /answered 429: too many requests.*Retry-After 30/, hint: /rate limit/ },
-  { name: "not found", behaviour: answers(404, "<h1>Not here</h1>"), message: /answered 404: it has nothing at \/api\/webhook\/reservation/, hint: /delivery paths/ },
-  { name: "method not allowed", behaviour: answers(405), message: /answered 405: .* does not take POST/, hint: /always sends POST/ },
+  { name: "a byte a second", behaviour: dribbles, message: /its body did not end within 4 seconds/, hint: /respond briefly/ },
+  { name: "rate limit", behaviour: answers(429, {}, { "retry-after": "30" }), message: /responded with 429: too many requests.*Retry-After 30/, hint: /rate limit/ },
+  { name: "not found", behaviour: answers(404, "<h1>Not here</h1>"), message: /responded with 404: it has nothing at \/api\/webhook\/reservation/, hint: /delivery paths/ },
+  { name: "method not allowed", behaviour: answers(405), message: /responded with 405: .* does not accept POST/, hint: /always sends POST/ },
   { name: "redirect", behaviour: REDIRECT, message: /a redirect to https:\/\/elsewhere\.example/, hint: /Register the final URL/ },
-  { name: "gone", behaviour: answers(410), message: /answered 410 Gone/, hint: /Resume it|events are kept/ },
-  { name: "body refused", behaviour: answers(422, { detail: "gpu_type is missing" }), message: /answered 422: .*gpu_type is missing/, hint: /Compare what your service expects/ },
-  { name: "server error", behaviour: answers(500, { detail: "out of GPUs" }), message: /answered 500: .*out of GPUs/, hint: /service's log/ },
-  { name: "not HTTP", behaviour: speaksNoHttp, message: /is not an HTTP response/, hint: /Check the port/ },
+  { name: "gone", behaviour: answers(410), message: /responded with 410 Gone/, hint: /Resume it|events are kept/ },
+  { name: "body refused", behaviour: answers(422, { detail: "gpu_type is missing" }), message: /responded with 422: .*gpu_type is missing/, hint: /Compare what your service expects/ },
+  { name: "server error", behaviour: answers(500, { detail: "out of GPUs" }), message: /responded with 500: .*out of GPUs/, hint: /service's log/ },
+  { name: "not HTTP", behaviour: speaksNoHttp, message: /did not send an HTTP response/, hint: /Check the port/ },
   { name: "a broken connection", behaviour: hangsUp, message: /broke before the response was complete/, hint: /crash or restart/ },
-  { name: "a flood", behaviour: floods, message: /more than 64 KiB/, hint: /short JSON body/ },
+  { name: "a flood", behaviour: floods, message: /larger than 64 KiB/, hint: /short JSON body/ },
 ];
 
 for (const { name, behaviour, message, hint } of CASES) {

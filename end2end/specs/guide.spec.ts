@@ -72,7 +72,7 @@ for (const kind of kinds) {
       // Step 3: test the integration, from the webhook's page and from the list.
       await page.getByRole("link", { name: "Test Webhook" }).click();
       await page.getByRole("button", { name: "Send Test Event" }).click();
-      await expect(verdict(page, /The receiver answered 20[02]\./)).toBeVisible();
+      await expect(verdict(page, /The receiver responded with 20[02]\./)).toBeVisible();
       await expect(page.getByLabel("Request headers", { exact: true })).toContainText(/x-webhook-signature: sha256=/i);
       await expect(page.getByLabel("Request headers", { exact: true })).not.toContainText("the-key-of-your-service");
       await expect(page.getByLabel("Request body", { exact: true })).toContainText('"test": true');
@@ -80,7 +80,7 @@ for (const kind of kinds) {
       await page.getByRole("link", { name: "Webhook Integrations" }).click();
       await page.getByRole("button", { name: "Test Webhook GPU Cluster Manager" }).click();
       const dialog = page.getByRole("dialog", { name: "Test GPU Cluster Manager" });
-      await expect(verdict(dialog, /The receiver answered 20[02]\./)).toBeVisible();
+      await expect(verdict(dialog, /The receiver responded with 20[02]\./)).toBeVisible();
       await dialog.getByRole("button", { name: "Close" }).click();
 
       // The administrator watches the log while somebody reserves.
@@ -144,7 +144,7 @@ for (const kind of kinds) {
 
       service = await kind.start(port, webhook.secret);
       await send.click();
-      await expect(verdict(admin, /The receiver answered 20[02]\./)).toBeVisible();
+      await expect(verdict(admin, /The receiver responded with 20[02]\./)).toBeVisible();
 
       // A process that is stopped still has its connections taken by the kernel, and answers nothing.
       service.signal("SIGSTOP");
@@ -152,7 +152,7 @@ for (const kind of kinds) {
       await expect(verdict(admin, /no response came within 4 seconds/)).toContainText("status_url");
       service.signal("SIGCONT");
       await send.click();
-      await expect(verdict(admin, /The receiver answered 20[02]\./)).toBeVisible();
+      await expect(verdict(admin, /The receiver responded with 20[02]\./)).toBeVisible();
     });
   });
 }

@@ -159,7 +159,7 @@ const SCREENS: Screen[] = [
     heading: "GPU Cluster Manager",
     act: async (page) => {
       await page.getByRole("button", { name: "Send Test Event" }).click();
-      await expect(page.getByText("The receiver answered 200.")).toBeVisible();
+      await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
     },
   },
   { name: "webhook-settings", who: "admin", path: (s) => `/settings/webhooks/${s.webhook}?tab=settings`, heading: "GPU Cluster Manager" },

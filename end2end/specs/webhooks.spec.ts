@@ -151,7 +151,7 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
 
   await page.getByRole("link", { name: "Send Test Event" }).click();
   await page.getByRole("button", { name: "Send Test Event" }).click();
-  await expect(page.getByText("The receiver answered 200.")).toBeVisible();
+  await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
   expect(service.received.at(-1)?.headers).toMatchObject({ "x-api-key": "k1", "x-team": "gpu", "x-webhook-test": "true" });
 });
 

@@ -39,7 +39,7 @@ export const guide: Kind = {
   name: "the guide's own receiver",
   immediate: true,
   // It fails while it refuses: a bare 500 with no word of why.
-  wrongSecret: { words: /something failed inside it, and it does not say what/, code: "server_error" },
+  wrongSecret: { words: /internal error, no details given/, code: "server_error" },
   async start(port, secret) {
     const program = process.env.BERTH_GUIDE_PYTHON;
     if (program === undefined || guideReceiver === undefined) throw new Error("BERTH_GUIDE_RECEIVER is not set");

@@ -70,7 +70,7 @@ libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
         }
     });
     let Some(attempted) = attempted else { return };
-    assert!(attempted.answer.len() <= 64 * 1024);
+    assert!(attempted.response_body.len() <= 64 * 1024);
     let shown = attempted.to_attempt("dlv_1".into()).expect("what was recorded is read");
     assert_eq!(shown.response.is_some(), attempted.status_code.is_some());
     let text = attempted.transcript.into_text();

@@ -154,7 +154,7 @@ impl AttemptResult {
             }
         };
         let row = AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &attempted, record);
-        let delivery::AttemptOutcome { diagnosis, answer, .. } = attempted;
+        let delivery::AttemptOutcome { diagnosis, response_body: answer, .. } = attempted;
         Self { claim, outcome, diagnosis, status, due, answer, row, ended }
     }
 

@@ -1,0 +1,185 @@
+//! Diagnoses of responses, by status code and by the error text of known frameworks.
+
+use super::diagnosis;
+use crate::{Auth, DeliveryRequest};
+use domain::delivery::{Diagnosis, DiagnosisCode as Code};
+use http::HeaderMap;
+
+/// Diagnoses a response. `truncated` is true when the body exceeded the cap of 64 KiB.
+pub(crate) fn of_response(
+    request: &DeliveryRequest,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    truncated: bool,
+) -> Diagnosis {
+    let quoted = error_text(body).map(|text| format!(" Response: “{text}”.")).unwrap_or_default();
+    match status {
+        200..300 if truncated => diagnosis(
+            Code::ResponseTooLarge,
+            format!("The receiver responded with {status}, but the body is larger than 64 KiB, so the attempt failed."),
+            "Respond with a short JSON body, and send details as status updates.",
+        ),
+        200..300 => diagnosis(Code::Ok, format!("The receiver responded with {status}."), ""),
+        300..400 => of_redirect(status, headers),
+        _ if rejects_signature(status, body) => signature_rejected(status, &quoted),
+        401 | 403 => credentials_rejected(&request.target.auth, status, &quoted),
+        400..500 => of_client_error(request, status, headers, &quoted),
+        500..600 => of_server_error(status, body, &quoted),
+        _ => unexpected_status(status, &quoted),
+    }
+}
+
+fn of_redirect(status: u16, headers: &HeaderMap) -> Diagnosis {
+    let location: String = headers
+        .get(http::header::LOCATION)
+        .map(|v| String::from_utf8_lossy(v.as_bytes()).chars().take(500).collect())
+        .unwrap_or_default();
+    diagnosis(
+        Code::Redirected,
+        if location.is_empty() {
+            format!("The receiver responded with {status}, a redirect.")
+        } else {
+            format!("The receiver responded with {status}, a redirect to {location}.")
+        },
+        "Berth does not follow redirects, for security. Register the final URL (check http/https and a trailing slash).",
+    )
+}
+
+/// Whether the receiver rejected the signature. A receiver built from the guide's example wraps its own 401 into a 500 that
+/// contains the text.
+fn rejects_signature(status: u16, body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4_096)]).to_lowercase();
+    let mentions_signature = text.contains("signature");
+    match status {
+        401 | 403 => mentions_signature,
+        500 => text.contains("invalid webhook signature") || (text.contains("401") && mentions_signature),
+        _ => false,
+    }
+}
+
+fn signature_rejected(status: u16, quoted: &str) -> Diagnosis {
+    diagnosis(
+        Code::SignatureRefused,
+        format!("The receiver responded with {status}: it did not accept the signature.{quoted}"),
+        "Compare the webhook's secret with the one your service uses (WEBHOOK_SECRET). Verify the raw body bytes, before any JSON parsing.",
+    )
+}
+
+fn credentials_rejected(auth: &Auth, status: u16, quoted: &str) -> Diagnosis {
+    diagnosis(
+        Code::CredentialsRefused,
+        format!("The receiver responded with {status}: it did not accept the credentials.{quoted}"),
+        match auth {
+            Auth::None => {
+                "The webhook sends a signature but no API key or token. Choose the authentication method that your service expects."
+            }
+            Auth::ApiKey { .. } => {
+                "Check the API key and its header. If your service verifies the signature, compare the secrets too."
+            }
+            Auth::Oauth2 { .. } => {
+                "The token was renewed once and rejected again. Check scope and audience, and the tokens that your service accepts."
+            }
+        },
+    )
+}
+
+fn of_client_error(request: &DeliveryRequest, status: u16, headers: &HeaderMap, quoted: &str) -> Diagnosis {
+    let path = request.url.url.as_ref().map(|url| url.path()).unwrap_or_default();
+    match status {
+        404 => diagnosis(
+            Code::NotFound,
+            format!("The receiver responded with 404: it has nothing at {path}.{quoted}"),
+            "Compare the path with your service's routes. The webhook's delivery paths are appended to the endpoint URL.",
+        ),
+        405 => diagnosis(
+            Code::MethodNotAllowed,
+            format!("The receiver responded with 405: {path} does not accept POST.{quoted}"),
+            "Compare the path with your service's routes; Berth always sends POST. The webhook's delivery paths are appended to the endpoint URL.",
+        ),
+        408 => diagnosis(
+            Code::TimedOut,
+            format!("The receiver responded with 408: it timed out.{quoted}"),
+            "Check your service's proxies and upstream services for delays.",
+        ),
+        410 => diagnosis(
+            Code::Gone,
+            "The receiver responded with 410 Gone: it wants no more events.",
+            "The webhook has been disabled. Resume it when the service is back; its events are kept.",
+        ),
+        400 | 415 | 422 => diagnosis(
+            Code::BodyRefused,
+            format!("The receiver responded with {status}: it did not accept the body.{quoted}"),
+            "Compare what your service expects with the request shown here, and accept unknown fields. Check that it supports this resource type.",
+        ),
+        413 => diagnosis(
+            Code::TooLargeForReceiver,
+            format!(
+                "The receiver responded with 413: the request of {} bytes is too large for it.{quoted}",
+                request.body.len()
+            ),
+            "Raise the body limit of your service or its proxy (for nginx: client_max_body_size).",
+        ),
+        429 => {
+            let delay = headers.get(http::header::RETRY_AFTER).and_then(|v| v.to_str().ok());
+            let delay = delay.map(|value| format!(" Retry-After {value}.")).unwrap_or_default();
+            diagnosis(
+                Code::RateLimited,
+                format!("The receiver responded with 429: too many requests.{delay}{quoted}"),
+                "Raise your service's rate limit for Berth, or set a lower rate limit in the webhook's settings.",
+            )
+        }
+        _ => unexpected_status(status, quoted),
+    }
+}
+
+fn of_server_error(status: u16, body: &[u8], quoted: &str) -> Diagnosis {
+    if status == 500 && is_opaque_500(body) {
+        return diagnosis(
+            Code::ServerError,
+            format!("The receiver responded with {status}: internal error, no details given."),
+            "Compare the webhook's secret with the one your service uses (WEBHOOK_SECRET): a service built from the guide's example responds like this when the signature does not match, or when it does not support the resource type. Otherwise see its log at this time; the delivery id is in X-Webhook-Delivery.",
+        );
+    }
+    if status == 503 {
+        return diagnosis(
+            Code::ServerError,
+            format!("The receiver responded with 503: it is not available now.{quoted}"),
+            "Check that your service is running behind its proxy. Berth retries automatically.",
+        );
+    }
+    diagnosis(
+        Code::ServerError,
+        format!("The receiver responded with {status}: internal error.{quoted}"),
+        "See your service's log at this time; the delivery id is in X-Webhook-Delivery.",
+    )
+}
+
+/// Whether a 500 contains no reason. With the framework versions that the guide pins, its error handler fails in turn: the
+/// response is the framework's bare 500, or an empty reason.
+fn is_opaque_500(body: &[u8]) -> bool {
+    String::from_utf8_lossy(body).trim().eq_ignore_ascii_case("internal server error")
+        || error_text(body).is_some_and(|text| text.trim() == "Internal server error:")
+}
+
+fn unexpected_status(status: u16, quoted: &str) -> Diagnosis {
+    diagnosis(
+        Code::ClientError,
+        format!("The receiver responded with {status}.{quoted}"),
+        "Only 2xx counts as success. See your service's log at this time.",
+    )
+}
+
+/// The receiver's own error text: FastAPI's `detail`, or `message`, `error` or `title`; at most 200 characters.
+fn error_text(body: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    ["detail", "message", "error", "title"].iter().find_map(|name| {
+        let text = match value.get(name)? {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Null => return None,
+            other => other.to_string(),
+        };
+        let text: String = text.chars().take(200).collect();
+        (!text.trim().is_empty()).then_some(text)
+    })
+}
