@@ -1,4 +1,4 @@
-//! A Berth under measurement: the release binary on a database of its own, driven through its public API.
+//! The server under measurement: the release binary on a new database, used through its public API.
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
-/// Which database a run uses.
+/// The database of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Engine {
     /// SQLite with `synchronous=FULL`.
@@ -17,7 +17,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Its name in tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
@@ -26,22 +26,22 @@ impl Engine {
     }
 }
 
-/// A running Berth; ended when dropped.
+/// A running server; killed on drop.
 pub struct Berth {
     child: Child,
-    /// Its address.
+    /// Its base URL.
     pub url: String,
     /// Its database.
     pub database_url: String,
     /// An administrator's API token.
     pub token: String,
-    /// The client that drives it.
+    /// The HTTP client for its API.
     pub http: reqwest::Client,
     _folder: tempfile::TempDir,
     drop_database: Option<(String, String)>,
 }
 
-/// The binary under measurement.
+/// The path of the measured binary.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name("berth");
     if beside.exists() {
@@ -51,7 +51,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     }
 }
 
-/// A client without proxies, as the load generator uses it.
+/// An HTTP client without proxies.
 pub fn client() -> anyhow::Result<reqwest::Client> {
     let roots = rustls::RootCertStore::empty();
     let tls =
@@ -68,7 +68,7 @@ pub fn client() -> anyhow::Result<reqwest::Client> {
 }
 
 impl Berth {
-    /// Starts one on a fresh database.
+    /// Starts a server on a new database.
     pub async fn start(engine: Engine, postgres: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
@@ -123,7 +123,7 @@ impl Berth {
         self.child.id().unwrap_or_default()
     }
 
-    /// A call of the API that must succeed.
+    /// Calls the API; an error status is an error.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let mut request = self.http.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token);
         if let Some(body) = body {
@@ -133,12 +133,12 @@ impl Berth {
         let status = response.status();
         let text = response.text().await?;
         if !status.is_success() {
-            bail!("{path} answered {status}: {text}");
+            bail!("{path} responded with {status}: {text}");
         }
         Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
     }
 
-    /// Makes a resource type with `resources` resources; returns their ids.
+    /// Creates a resource type with `resources` resources; returns their ids.
     pub async fn catalogue(&self, slug: &str, resources: usize) -> anyhow::Result<Vec<i64>> {
         let schema = json!({"type": "object", "properties": {"note": {"type": "string", "maxLength": 2000}}});
         self.call(
@@ -156,7 +156,7 @@ impl Berth {
         Ok(ids)
     }
 
-    /// Registers a webhook for created events of `slug`; returns its id.
+    /// Creates a webhook for `reservation.created` of `slug`; returns its id.
     pub async fn webhook(&self, name: &str, url: &str, slug: &str, more: Value) -> anyhow::Result<i64> {
         let mut input = json!({
             "name": name, "endpoint_url": url, "resource_type": slug, "events": ["reservation.created"],
@@ -169,7 +169,7 @@ impl Berth {
         made["id"].as_i64().context("the webhook has no id")
     }
 
-    /// Whether a delivery that the receivers got is not recorded yet.
+    /// Whether the result of a received delivery is not recorded yet.
     pub async fn is_sending(&self) -> anyhow::Result<bool> {
         let page = self.call(reqwest::Method::GET, "/deliveries?status=sending&limit=1", None).await?;
         Ok(!page["items"].as_array().context("the log has no items")?.is_empty())
@@ -188,7 +188,7 @@ impl Berth {
         kib / 1_024.0
     }
 
-    /// Ends it and drops its database.
+    /// Stops the server and drops its database.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
         if let Some((postgres, name)) = self.drop_database.take() {

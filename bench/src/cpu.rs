@@ -1,4 +1,4 @@
-//! Processor time of processes on this machine (Linux, 100 ticks a second).
+//! CPU time of processes (Linux, 100 ticks per second).
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ fn stat(process: &str) -> String {
     std::fs::read_to_string(Path::new("/proc").join(process).join("stat")).unwrap_or_default()
 }
 
-/// Seconds that a process has used so far.
+/// CPU seconds of a process.
 pub fn seconds(pid: u32) -> f64 {
     of_stat(&stat(&pid.to_string()))
 }
 
-/// Seconds that all living PostgreSQL processes have used so far; 0 where it runs elsewhere.
+/// CPU seconds of all running PostgreSQL processes; 0 when it runs elsewhere.
 pub fn postgres_seconds() -> f64 {
     let Ok(processes) = std::fs::read_dir("/proc") else { return 0.0 };
     let stats = processes.flatten().map(|entry| stat(&entry.file_name().to_string_lossy()));

@@ -1,4 +1,4 @@
-//! The load generator: a process of its own that makes reservations through the public API.
+//! The load generator: a separate process that creates reservations through the public API.
 
 use crate::receiver::now_us;
 use hdrhistogram::Histogram;
@@ -8,28 +8,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What to do.
+/// Parameters of the load.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Load {
-    /// Berth's address.
+    /// The server's base URL.
     #[arg(long)]
     pub url: String,
     /// An API token.
     #[arg(long)]
     pub token: String,
-    /// Resource ids, comma-separated; reservations go round them, a minute each, without overlap.
+    /// Resource ids, comma-separated. Reservations rotate through them, one minute each, without overlap.
     #[arg(long, value_delimiter = ',')]
     pub resources: Vec<i64>,
-    /// Reservations in all.
+    /// Total number of reservations.
     #[arg(long)]
     pub count: u64,
-    /// Clients at once.
+    /// Concurrent clients.
     #[arg(long, default_value_t = 32)]
     pub clients: u64,
-    /// Reservations a second; as fast as it goes when absent.
+    /// Reservations per second; unlimited when absent.
     #[arg(long)]
     pub rate: Option<f64>,
-    /// The first minute to reserve, so that several loads do not collide.
+    /// The first minute to reserve, so that several loads do not conflict.
     #[arg(long, default_value_t = 0)]
     pub offset: u64,
     /// Bytes of padding in the configuration.
@@ -37,16 +37,16 @@ pub struct Load {
     pub padding: usize,
 }
 
-/// What came of it; printed as one line of JSON.
+/// The result; printed as one line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Loaded {
     /// Reservations accepted.
     pub accepted: u64,
-    /// Refused or broken.
+    /// Failed requests.
     pub errors: u64,
-    /// From the first to the last answer.
+    /// Seconds from the first to the last response.
     pub seconds: f64,
-    /// Answer time of the API, median.
+    /// Median response time of the API.
     pub p50_ms: f64,
     /// 99th percentile.
     pub p99_ms: f64,
@@ -55,7 +55,7 @@ pub struct Loaded {
 /// Runs the load.
 ///
 /// # Errors
-/// When the client cannot be made.
+/// When the client cannot be built.
 pub async fn run(load: Load) -> anyhow::Result<Loaded> {
     let http = crate::berth::client()?;
     let load = Arc::new(load);

@@ -1,9 +1,9 @@
-//! `cargo xtask bench`: Berth measured from outside, beside the raw ceiling of the same machine in the same run.
+//! `cargo xtask bench`: measures the release binary from outside, next to a raw HTTP baseline of the same machine and run.
 //!
-//! The receiver and the load generator are processes of their own (this binary, started again).
+//! The receiver and the load generator run as separate processes of this binary, so that their CPU time is separate.
 
+mod baseline;
 mod berth;
-mod ceiling;
 mod cpu;
 mod load;
 mod receiver;
@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
 
-/// The same as Berth's, so that the ceiling is that of the same client.
+/// The allocator of Berth, so that the baseline measures the same client.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -27,10 +27,10 @@ struct Arguments {
     run: Run,
 }
 
-/// Settings of a whole run.
+/// Settings of a run.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Run {
-    /// End within two minutes: fewer deliveries, no history of two million.
+    /// Finish within two minutes: fewer deliveries, no history of two million.
     #[arg(long)]
     pub quick: bool,
     /// Only these databases.
@@ -39,44 +39,44 @@ pub struct Run {
     /// Only the scenarios whose name contains this.
     #[arg(long)]
     pub only: Option<String>,
-    /// A PostgreSQL server where databases may be made.
+    /// A PostgreSQL server on which databases can be created.
     #[arg(long, env = "BERTH_BENCH_POSTGRES", default_value = "postgres://postgres@127.0.0.1:5432")]
     pub postgres: String,
-    /// Where `benchmarks.md` and `benchmarks.json` are written [default: `docs`, or `target/bench` unless it is all of the long run].
+    /// Output folder of `benchmarks.md` and `benchmarks.json` [default: `docs` for a complete run, else `target/bench`].
     #[arg(long)]
     pub output: Option<std::path::PathBuf>,
 }
 
 impl Run {
-    /// Whether everything is measured at length.
-    fn is_whole(&self) -> bool {
+    /// Whether the run is complete: every scenario, both databases, not quick.
+    fn is_complete(&self) -> bool {
         !self.quick
             && self.only.is_none()
             && [berth::Engine::Sqlite, berth::Engine::Postgres].iter().all(|e| self.engine.contains(e))
     }
 }
 
-/// The parts that run as processes of their own.
+/// The parts that run as separate processes.
 #[derive(Subcommand)]
 enum Step {
     /// The receiver.
     Receiver,
     /// The load generator.
     Load(load::Load),
-    /// The raw ceiling.
-    Ceiling(ceiling::Ceiling),
+    /// The raw baseline.
+    Baseline(baseline::Baseline),
 }
 
-/// A receiver process; ended when dropped.
+/// A receiver process; killed on drop.
 pub struct Receiver {
     child: Child,
-    /// Its address.
+    /// Its base URL.
     pub url: String,
     http: reqwest::Client,
 }
 
 impl Receiver {
-    /// Starts one.
+    /// Starts a receiver process.
     pub async fn start() -> anyhow::Result<Self> {
         use tokio::io::AsyncBufReadExt as _;
         let mut child = Command::new(std::env::current_exe()?)
@@ -95,31 +95,31 @@ impl Receiver {
         self.child.id().unwrap_or_default()
     }
 
-    /// The endpoint of one lane.
+    /// The endpoint of one path.
     pub fn endpoint(&self, lane: &str, query: &str) -> String {
         format!("{}/hook/{lane}{query}", self.url)
     }
 
-    /// What came to the lanes that begin with `prefix`.
+    /// The report of the paths that begin with `prefix`.
     pub async fn report(&self, prefix: &str) -> anyhow::Result<receiver::Report> {
         Ok(self.http.get(format!("{}/report/{prefix}", self.url)).send().await?.json().await?)
     }
 
-    /// Forgets everything.
+    /// Resets all counters.
     pub async fn reset(&self) -> anyhow::Result<()> {
         self.http.post(format!("{}/reset", self.url)).send().await?.error_for_status()?;
         Ok(())
     }
 }
 
-/// Runs a part of this binary as a process and reads its one line of JSON.
+/// Runs a part of this binary as a process and parses its JSON output.
 pub async fn part<T: serde::de::DeserializeOwned>(arguments: &[String]) -> anyhow::Result<T> {
     let output = Command::new(std::env::current_exe()?).args(arguments).stderr(Stdio::inherit()).output().await?;
     anyhow::ensure!(output.status.success(), "{} failed", arguments[0]);
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-#[allow(clippy::print_stdout, reason = "a command-line tool speaks through its output")]
+#[expect(clippy::print_stdout, reason = "the report is the output of the command")]
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -129,15 +129,15 @@ async fn main() -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&load::run(load).await?)?);
             Ok(())
         }
-        Some(Step::Ceiling(ceiling)) => {
-            println!("{}", serde_json::to_string(&ceiling::run(ceiling).await?)?);
+        Some(Step::Baseline(baseline)) => {
+            println!("{}", serde_json::to_string(&baseline::run(baseline).await?)?);
             Ok(())
         }
         None => {
             let report = scenarios::run(&arguments.run).await?;
             let markdown = report.markdown();
             println!("{markdown}");
-            let usual = if arguments.run.is_whole() { "docs" } else { "target/bench" };
+            let usual = if arguments.run.is_complete() { "docs" } else { "target/bench" };
             let folder = arguments.run.output.unwrap_or_else(|| usual.into());
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join("benchmarks.md"), markdown)?;

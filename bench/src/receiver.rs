@@ -1,5 +1,5 @@
-//! The receiver of the benchmark: a process of its own that answers at once (or after a delay) and remembers, per
-//! webhook path, how many requests came and how long each had been under way.
+//! The receiver of the benchmark: a separate process that responds at once or after a delay, and measures the number of
+//! requests and their latency for each path. It is built for low overhead, so it does not share code with the test receiver.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,20 +14,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What has come to one path since the last reset.
+/// Counters of one path since the last reset.
 #[derive(Default)]
 struct Lane {
     count: u64,
     latency: Option<Latency>,
 }
 
-/// Times under way, in microseconds.
+/// Latencies in microseconds.
 struct Latency {
     all: Histogram<u64>,
-    /// Those that arrived in this second since the epoch.
+    /// Latencies of the current second.
     second: u64,
     now: Histogram<u64>,
-    /// The 99th percentile of each second that is over.
+    /// The 99th percentile of each completed second.
     p99s: Vec<u64>,
 }
 
@@ -50,7 +50,7 @@ impl Latency {
     }
 }
 
-/// The receiver's memory.
+/// The state of the receiver.
 #[derive(Default)]
 struct Memory {
     lanes: Mutex<HashMap<String, Lane>>,
@@ -58,20 +58,20 @@ struct Memory {
     peak: AtomicU64,
 }
 
-/// What `GET /report` answers.
+/// The response of `GET /report`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Requests since the last reset.
     pub count: u64,
-    /// Most requests open at once since the last reset (over all paths).
+    /// Maximum concurrent requests since the last reset, over all paths.
     pub peak_in_flight: u64,
-    /// Milliseconds from the `sent_us:` in the title to arrival.
+    /// Median latency in milliseconds, from `sent_us:` in the title to arrival.
     pub p50_ms: f64,
-    /// 99th percentile of the same.
+    /// 99th percentile of the latency.
     pub p99_ms: f64,
-    /// The same of each second that was over, without the first, which is not whole.
+    /// 99th percentile of each completed second, except the partial first one.
     pub seconds_p99_ms: Vec<f64>,
-    /// The longest.
+    /// Maximum latency.
     pub max_ms: f64,
 }
 
@@ -88,7 +88,7 @@ pub fn now_us() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
 }
 
-/// The number after `"title":"sent_us:` in a body, without parsing the JSON: the receiver must cost little.
+/// The number after `"title":"sent_us:` in a body. The JSON is not parsed, to keep the overhead low.
 fn sent_us(body: &[u8]) -> Option<u64> {
     const MARK: &[u8] = b"sent_us:";
     let at = body.windows(MARK.len()).position(|w| w == MARK)? + MARK.len();
@@ -96,7 +96,7 @@ fn sent_us(body: &[u8]) -> Option<u64> {
     std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
-/// A request under way; also one whose sender is killed ends.
+/// Counts a request in flight until drop, also when the sender is killed.
 struct Open(Arc<Memory>);
 
 impl Open {
@@ -174,7 +174,7 @@ async fn reset(State(memory): State<Arc<Memory>>) -> StatusCode {
 /// Serves until the process ends; prints its address as the first line.
 ///
 /// # Errors
-/// When it cannot listen.
+/// When the port cannot be bound.
 pub async fn serve() -> anyhow::Result<()> {
     let memory = Arc::new(Memory::default());
     let router = Router::new()
@@ -183,7 +183,7 @@ pub async fn serve() -> anyhow::Result<()> {
         .route("/reset", post(reset))
         .with_state(memory);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-    #[allow(clippy::print_stdout, reason = "the parent process reads the address")]
+    #[expect(clippy::print_stdout, reason = "the parent process reads the address")]
     {
         println!("http://{}", listener.local_addr()?);
     }

@@ -1,4 +1,4 @@
-//! The table of a run.
+//! The report of a run.
 
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -6,32 +6,32 @@ use std::fmt::Write as _;
 /// One measured figure.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Which scenario.
+    /// The scenario.
     pub scenario: String,
-    /// On which database.
+    /// The database.
     pub engine: String,
-    /// What was measured, with its unit.
+    /// The figure, with its unit.
     pub figure: String,
     /// The value.
     pub value: f64,
-    /// Beside the ceiling of the same run, where that says something.
-    pub of_ceiling: Option<f64>,
-    /// What we aim at, in words.
+    /// Share of the baseline in the same run, where comparable.
+    pub of_baseline: Option<f64>,
+    /// The target in words; empty without one.
     pub target: String,
-    /// Whether the value meets it.
+    /// Whether the value meets the target.
     pub met: bool,
 }
 
-/// All of a run.
+/// The figures of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// When, RFC 3339.
+    /// Time of the run, RFC 3339.
     pub at: String,
     /// Processor, cores, memory, kernel.
     pub machine: String,
-    /// What was measured, as git names it; empty without git.
+    /// The measured commit (`git describe`); empty without git.
     pub commit: String,
-    /// The PostgreSQL server, and what it promises of a commit; empty without one.
+    /// The PostgreSQL server and its durability settings; empty without one.
     pub postgres: String,
     /// Whether it was the short run.
     pub quick: bool,
@@ -39,25 +39,25 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-/// What the scenarios do.
+/// Description of the scenarios.
 const ABOUT: &str = "
 ## What is measured
-Bodies are of 1 KB, without TLS. SQLite runs with `synchronous=FULL`, PostgreSQL as it is installed; each scenario has a fresh database
-and a fresh Berth, the release binary, driven through its public API.
+Request bodies have 1 KB; there is no TLS. SQLite runs with `synchronous=FULL`, PostgreSQL with its installed settings. Each scenario
+starts the release binary on a new database and uses its public API.
 
-- **ceiling**: how many signed posts a second the same HTTP client makes to the same receiver when there is no database, no queue and
-  no record; then the same through Berth's sender, which also guards the address, times each step, and judges the answer.
-- **drain**: an outbox filled while its webhook is paused; from resuming to the last recorded answer. Each delivery is claimed, sent, and
-  recorded with its request and response, and moves its reservation on. Between two measurements of the ceiling,
-  of as many posts in one go, and compared with their mean; of three drains the middle one.
-- **latency**: from the client's `POST /api/v1/reservations` leaving to the receiver's having the request.
-- **throughput**: 32 clients at once and one webhook, until the last answer is recorded; then the latency at half that rate.
-- **slow receiver**: one that takes a second for each answer, with room for 2,000 requests.
-- **isolation**: 100 webhooks at 400 events/s, all well, and with one receiver that never answers and one that fails at once; three
-  turns of either, one after the other. The 99th percentile of a whole turn, in the best turn; and the middle one of those of all seconds, whose
-  ratio counts: a machine that stalls now and then spoils whole turns, and few seconds.
-- **idle**: a hundred webhooks, a reservation under way, an open page, and nothing to do.
-- **history**: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
+- **baseline**: signed posts per second by the same HTTP client to the same receiver, without database, queue and record; then the same
+  through Berth's sender, which also checks the address, times each step and classifies the response.
+- **drain**: the outbox is filled while the webhook is paused; measured from resume to the last recorded result. Each delivery is claimed,
+  sent, recorded with request and response, and updates its reservation. The median of three drains counts; each is compared with the
+  mean of the baselines before and after it.
+- **latency**: from the client's `POST /api/v1/reservations` to the arrival of the request at the receiver.
+- **throughput**: 32 clients and one webhook, until the last result is recorded; then the latency at half that rate.
+- **slow receiver**: a receiver that responds after one second, with a concurrency limit of 2,000.
+- **isolation**: 100 webhooks at 400 events/s, all healthy; then with one receiver that never responds and one that always fails; three
+  alternating rounds each. The ratio compares the medians of the per-second 99th percentiles, because a stall of the machine spoils a
+  whole round but only few seconds.
+- **idle**: 100 webhooks, an active reservation and an open page, without events.
+- **history**: the drain, and the first page of the delivery log, with 1,000 and with 2,000,000 stored deliveries.
 ";
 
 fn first_line(path: &str, mark: &str) -> String {
@@ -80,13 +80,13 @@ pub fn machine() -> String {
     )
 }
 
-/// The commit that is checked out, with a mark when files differ from it.
+/// The checked-out commit, marked `-dirty` when files differ from it.
 pub fn commit() -> String {
     let described = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
     described.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-/// The version of a PostgreSQL server and what it promises of a commit.
+/// The version of a PostgreSQL server and its durability settings.
 ///
 /// # Errors
 /// When it does not answer.
@@ -97,20 +97,20 @@ pub async fn postgres(url: &str) -> anyhow::Result<String> {
 }
 
 impl Report {
-    /// The targets that were missed.
+    /// The missed targets.
     pub fn missed(&self) -> Vec<String> {
         let missed = self.rows.iter().filter(|row| !row.target.is_empty() && !row.met);
         missed
             .map(|row| {
-                format!("{} on {}: {} {:.2}, wanted {}", row.scenario, row.engine, row.figure, row.value, row.target)
+                format!("{} on {}: {} {:.2}, target {}", row.scenario, row.engine, row.figure, row.value, row.target)
             })
             .collect()
     }
 
-    /// The run as Markdown.
+    /// The report as Markdown.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "# Benchmarks\n\nMeasured by `cargo xtask bench{}` on {}, commit {}.\n\nMachine: {}. Receiver, load generator and database run on it too. {}\n\n",
+            "# Benchmarks\n\nMeasured by `cargo xtask bench{}` on {}, commit {}.\n\nMachine: {}. The receiver, the load generator and the database run on the same machine. {}\n\n",
             if self.quick { " --quick" } else { "" },
             self.at,
             self.commit,
@@ -118,11 +118,11 @@ impl Report {
             self.postgres
         );
         text.push_str(
-            "| scenario | database | figure | value | of ceiling | target | met |\n|---|---|---|---:|---:|---|---|\n",
+            "| scenario | database | figure | value | of baseline | target | met |\n|---|---|---|---:|---:|---|---|\n",
         );
         for row in &self.rows {
             let value = if row.value >= 100.0 { format!("{:.0}", row.value) } else { format!("{:.2}", row.value) };
-            let ratio = row.of_ceiling.map_or_else(String::new, |r| format!("{:.0} %", r * 100.0));
+            let ratio = row.of_baseline.map_or_else(String::new, |r| format!("{:.0} %", r * 100.0));
             let met = if row.target.is_empty() {
                 ""
             } else if row.met {

@@ -1,9 +1,9 @@
-//! The scenarios, each on a fresh Berth.
+//! The scenarios; each starts a new server.
 
 use crate::berth::{Berth, Engine};
 use crate::load::Loaded;
 use crate::report::{Report, Row};
-use crate::{Receiver, Run, ceiling, cpu, part};
+use crate::{Receiver, Run, baseline, cpu, part};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -17,18 +17,18 @@ impl Rows<'_> {
         self.run.only.as_deref().is_none_or(|only| scenario.contains(only))
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "one call for each row of the table")]
     fn add(
         &mut self,
         scenario: &str,
         engine: &str,
         figure: &str,
         value: f64,
-        of_ceiling: Option<f64>,
+        of_baseline: Option<f64>,
         target: &str,
         met: bool,
     ) {
-        #[allow(clippy::print_stderr)]
+        #[expect(clippy::print_stderr, reason = "progress for the person who waits")]
         {
             eprintln!("{scenario} · {engine} · {figure}: {value:.2}");
         }
@@ -37,7 +37,7 @@ impl Rows<'_> {
             engine: engine.into(),
             figure: figure.into(),
             value,
-            of_ceiling,
+            of_baseline,
             target: target.into(),
             met,
         });
@@ -89,38 +89,38 @@ async fn until_received(receiver: &Receiver, lane: &str, count: u64, limit: Dura
 async fn until_recorded(berth: &Berth, limit: Duration) -> anyhow::Result<()> {
     let started = Instant::now();
     while berth.is_sending().await? {
-        anyhow::ensure!(started.elapsed() < limit, "deliveries stay unfinished");
+        anyhow::ensure!(started.elapsed() < limit, "deliveries are still unfinished");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
-/// The ceiling, measured with `count` posts: of either kind, or in one go by the `bare` client only, as a drain makes them.
-async fn ceiling(receiver: &Receiver, count: u64, bare: bool) -> anyhow::Result<ceiling::Rate> {
-    let endpoint = receiver.endpoint("ceiling", "");
-    let mut arguments = vec!["ceiling".into(), "--endpoint".into(), endpoint, "--count".into(), count.to_string()];
+/// Measures the baseline with `count` posts; `bare` measures only the bare client, in one round, for comparison with a drain.
+async fn baseline(receiver: &Receiver, count: u64, bare: bool) -> anyhow::Result<baseline::Rate> {
+    let endpoint = receiver.endpoint("baseline", "");
+    let mut arguments = vec!["baseline".into(), "--endpoint".into(), endpoint, "--count".into(), count.to_string()];
     if bare {
         arguments.push("--bare".into());
     }
     part(&arguments).await
 }
 
-/// Runs every scenario that is wanted.
+/// Runs the selected scenarios.
 ///
 /// # Errors
-/// When a process cannot be started or does not do its work in time.
+/// When a process cannot be started, or does not finish in time.
 pub async fn run(run: &Run) -> anyhow::Result<Report> {
     let mut rows = Rows { rows: Vec::new(), run };
     let receiver = Receiver::start().await?;
     let count = if run.quick { 20_000_u64 } else { 100_000 };
-    let ceiling = ceiling(&receiver, count, false).await?;
-    rows.add("ceiling", "none", "signed posts/s, bare reqwest", ceiling.raw, Some(1.0), "", true);
+    let baseline = baseline(&receiver, count, false).await?;
+    rows.add("baseline", "none", "signed posts/s, bare reqwest", baseline.raw, Some(1.0), "", true);
     rows.add(
-        "ceiling",
+        "baseline",
         "none",
         "posts/s through Berth's sender",
-        ceiling.sender,
-        Some(ceiling.sender / ceiling.raw),
+        baseline.sender,
+        Some(baseline.sender / baseline.raw),
         "",
         true,
     );
@@ -132,7 +132,7 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
         isolation(&mut rows, &receiver, *engine).await?;
         idle(&mut rows, &receiver, *engine).await?;
         if !run.quick {
-            history(&mut rows, &receiver, *engine, ceiling.raw).await?;
+            history(&mut rows, &receiver, *engine, baseline.raw).await?;
         }
     }
     let postgres = if run.engine.contains(&Engine::Postgres) {
@@ -150,11 +150,11 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
     })
 }
 
-/// What a drain came to.
+/// The result of a drain.
 struct Drained {
-    /// Deliveries recorded a second.
+    /// Recorded deliveries per second.
     rate: f64,
-    /// Microseconds of processor time for each: Berth's, the database server's and the receiver's.
+    /// CPU time per delivery in microseconds: Berth, database server, receiver.
     cpu_us: [f64; 3],
 }
 
@@ -162,7 +162,7 @@ struct Drained {
 async fn fill(berth: &Berth, resources: &[i64], webhook: i64, count: u64, offset: u64) -> anyhow::Result<()> {
     berth.call(reqwest::Method::POST, &format!("/webhooks/{webhook}/pause"), Some(json!({}))).await?;
     let loaded: Loaded = part(&load_arguments(berth, resources, count, 32, None, offset)).await?;
-    anyhow::ensure!(loaded.errors == 0, "{} reservations were refused", loaded.errors);
+    anyhow::ensure!(loaded.errors == 0, "{} reservations failed", loaded.errors);
     Ok(())
 }
 
@@ -181,12 +181,11 @@ async fn drained(berth: &Berth, receiver: &Receiver, webhook: i64, count: u64) -
     Ok(Drained { rate, cpu_us })
 }
 
-/// Times that an outbox is drained.
+/// Number of drains.
 const DRAINS: u64 = 3;
 
-/// Durable deliveries a second: an outbox filled while the webhook is paused, drained when it resumes. Each between two
-/// measurements of the ceiling, and compared with their mean, for machines are not equally fast at all times; of three, the
-/// middle one.
+/// Durable deliveries per second: the outbox is filled while the webhook is paused, and drained on resume. Each drain is
+/// compared with the mean of the baselines before and after it, because the speed of a machine varies. The median counts.
 async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("drain") {
         return Ok(());
@@ -199,21 +198,21 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyh
     let mut drains = Vec::new();
     for round in 0..DRAINS {
         fill(&berth, &resources, webhook, count, round * count).await?;
-        let before = ceiling(receiver, count, true).await?.raw;
+        let before = baseline(receiver, count, true).await?.raw;
         let drained = drained(&berth, receiver, webhook, count).await?;
-        let after = ceiling(receiver, count, true).await?.raw;
+        let after = baseline(receiver, count, true).await?.raw;
         drains.push(((before + after) / 2.0, drained));
     }
     drains.sort_by(|(a_raw, a), (b_raw, b)| (a.rate / a_raw).total_cmp(&(b.rate / b_raw)));
     let (raw, middle) = drains.swap_remove(drains.len() / 2);
     let (share, target) = match engine {
-        Engine::Postgres => (0.4, "≥ 40 % of the ceiling"),
-        Engine::Sqlite => (0.3, "≥ 30 % of the ceiling"),
+        Engine::Postgres => (0.4, "≥ 40 % of the baseline"),
+        Engine::Sqlite => (0.3, "≥ 30 % of the baseline"),
     };
     let name = engine.name();
     rows.add("drain", name, "signed posts/s, bare reqwest, before and after", raw, Some(1.0), "", true);
-    let of_ceiling = middle.rate / raw;
-    rows.add("drain", name, "durable deliveries/s", middle.rate, Some(of_ceiling), target, of_ceiling >= share);
+    let of_baseline = middle.rate / raw;
+    rows.add("drain", name, "durable deliveries/s", middle.rate, Some(of_baseline), target, of_baseline >= share);
     let processes =
         [("Berth's", true), ("the database server's", engine == Engine::Postgres), ("the receiver's", true)];
     for ((whose, takes_part), us) in processes.iter().zip(middle.cpu_us) {
@@ -224,7 +223,7 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyh
     berth.stop().await
 }
 
-/// From the client's POST leaving to the receiver's having the request, at 20/s.
+/// Latency from the client's POST to the receiver, at 20 reservations per second.
 async fn latency(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("latency") {
         return Ok(());
@@ -244,7 +243,7 @@ async fn latency(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> an
     berth.stop().await
 }
 
-/// Reservations accepted and delivered a second, 32 clients at once; then the latency under half of that.
+/// Reservations accepted and delivered per second with 32 clients; then the latency at half that rate.
 async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("throughput") {
         return Ok(());
@@ -256,7 +255,7 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
     let count = if rows.run.quick { 8_000 } else { 40_000 };
     let started = Instant::now();
     let loaded: Loaded = part(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
-    anyhow::ensure!(loaded.errors == 0, "{} reservations were refused", loaded.errors);
+    anyhow::ensure!(loaded.errors == 0, "{} reservations failed", loaded.errors);
     until_received(receiver, "throughput", count, Duration::from_secs(120)).await?;
     until_recorded(&berth, Duration::from_secs(60)).await?;
     let rate = count as f64 / started.elapsed().as_secs_f64();
@@ -283,7 +282,7 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
     berth.stop().await
 }
 
-/// A receiver that takes a second for each answer.
+/// A receiver that responds after one second.
 async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("slow receiver") {
         return Ok(());
@@ -322,9 +321,8 @@ async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
     berth.stop().await
 }
 
-/// 100 webhooks, with and without one that never answers and one that fails at once, by turns. The target is about the
-/// middle one of all seconds: a machine that stalls now and then spoils one second for each stall, and its share of a whole turn's
-/// slowest hundredth.
+/// 100 webhooks, alternately all healthy, and with one that never responds and one that always fails. The target compares
+/// the median second: a stall of the machine spoils one second, but also the slowest percent of a whole round.
 async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("isolation") {
         return Ok(());
@@ -372,7 +370,7 @@ async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> 
     Ok(())
 }
 
-/// Doing nothing: a hundred webhooks, a reservation under way, a page that is open, and no work.
+/// Idle: 100 webhooks, an active reservation, an open page, no events.
 async fn idle(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
     if !rows.wanted("idle") {
         return Ok(());
@@ -388,7 +386,7 @@ async fn idle(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
     berth.call(reqwest::Method::POST, "/reservations", Some(reservation)).await?;
     until_received(receiver, "idle", 100, Duration::from_secs(60)).await?;
     let _page = berth.http.get(format!("{}/api/v1/stream", berth.url)).bearer_auth(&berth.token).send().await?;
-    // PostgreSQL's sessions tell of what they did with a delay of up to ten seconds.
+    // PostgreSQL's sessions report their statistics with a delay of up to ten seconds.
     tokio::time::sleep(Duration::from_secs(if engine == Engine::Postgres { 11 } else { 3 })).await;
     let seconds = if rows.run.quick { 6 } else { 30 };
     let before = (cpu::seconds(berth.pid()), statements(&berth, engine).await?);
@@ -404,12 +402,12 @@ async fn idle(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
     berth.stop().await
 }
 
-/// Transactions so far in Berth's database (PostgreSQL).
+/// Transaction counter of the database (PostgreSQL).
 async fn statements(berth: &Berth, engine: Engine) -> anyhow::Result<f64> {
     if engine != Engine::Postgres {
         return Ok(0.0);
     }
-    // From another database, so that looking does not count.
+    // Read from another database, so that the query is not counted.
     let (server, name) = berth.database_url.rsplit_once('/').ok_or_else(|| anyhow::anyhow!("odd database URL"))?;
     let mut connection: sqlx::PgConnection =
         <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{server}/postgres")).await?;
@@ -421,8 +419,8 @@ async fn statements(berth: &Berth, engine: Engine) -> anyhow::Result<f64> {
     Ok(count as f64)
 }
 
-/// The cost of a long history: the drain and the log's first page with 1,000 and with 2,000,000 stored deliveries.
-async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceiling: f64) -> anyhow::Result<()> {
+/// The cost of a long history: drain and first page of the log with 1,000 and with 2,000,000 stored deliveries.
+async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, baseline: f64) -> anyhow::Result<()> {
     if !rows.wanted("history") {
         return Ok(());
     }
@@ -449,7 +447,7 @@ async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceili
             engine.name(),
             &format!("durable deliveries/s with {stored} stored"),
             rates[n],
-            Some(rates[n] / ceiling),
+            Some(rates[n] / baseline),
             "",
             true,
         );
@@ -471,7 +469,7 @@ async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, ceili
     Ok(())
 }
 
-/// Writes finished deliveries straight into the database: nobody waits for two million requests.
+/// Inserts finished deliveries directly into the database; sending two million requests would take too long.
 async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) -> anyhow::Result<()> {
     let columns = "id, event_id, event_type, webhook_id, ordering_key, reservation_id, body, status, test, attempts, max_attempts, status_code, duration_ms, created_at, updated_at, ended_at";
     let now = chrono::Utc::now().timestamp_millis() - 86_400_000;
@@ -501,7 +499,7 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
                 "INSERT INTO attempts (delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record) SELECT seq, 1, {webhook}, {now}, 'succeeded', 200, 1.0, 'succeeded', '{{}}' FROM deliveries WHERE id LIKE 'dlv_h%'"
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
-            // Else the first delivery's commit would move gigabytes from the log to the database.
+            // Otherwise the first commit would checkpoint gigabytes of WAL.
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
         }
     }

@@ -1,16 +1,16 @@
-// A receiver of Berth's webhooks without dependencies (Node 20 or later). Start from it.
+// A webhook receiver for Berth without dependencies (Node 20 or later). Use it as a starting point.
 //
 //     WEBHOOK_SECRET=whsec_... node receiver.mjs
 //
-// It verifies every request, answers work that takes time with 202 at once, reports progress to the `status_url` of the
-// event, and does the work of a repeated event only once. Replace `provision` and `release` with what your service does.
+// It verifies every request, responds with 202 to long-running work, reports progress to the event's `status_url`, and
+// processes a repeated event once. Replace `provision` and `release` with the work of your service.
 //
-// Settings, all by environment:
-//   WEBHOOK_SECRET   the webhook's secret; several, separated by spaces, while one is being rotated
-//   HOST, PORT       where to listen (127.0.0.1 and 8000; port 0 = any free one)
-//   BERTH_STEPS_MS   milliseconds between two steps of the make-believe provisioning (1500)
-//   FAIL_WITH        a status code to answer everything with, e.g. 500, to see what Berth does then
-//   DELAY_MS         milliseconds to wait before each answer
+// Environment variables:
+//   WEBHOOK_SECRET   the webhook's secret; during a rotation several, separated by spaces, the newest last
+//   HOST, PORT       listening address (127.0.0.1 and 8000; port 0 = any free port)
+//   BERTH_STEPS_MS   milliseconds between two steps of the simulated provisioning (1500)
+//   FAIL_WITH        a status code for every response, e.g. 500, to see how Berth handles it
+//   DELAY_MS         delay of each response in milliseconds
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
@@ -24,16 +24,16 @@ const failWith = Number(process.env.FAIL_WITH ?? 0);
 const delayMs = Number(process.env.DELAY_MS ?? 0);
 
 const maxBody = 1024 * 1024;
-// How far the clock of the sender may be from ours; what is older may be a replay.
+// Tolerated clock skew; an older request may be a replay.
 const toleranceSeconds = 5 * 60;
 const rememberedEvents = 10_000;
 
-/** The value of `X-Webhook-Signature`: keyed by the secret as it is written. */
+/** The value of `X-Webhook-Signature`; the key is the secret as text. */
 function signatureOfBody(secret, body) {
   return `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`;
 }
 
-/** One entry of `webhook-signature` (Standard Webhooks): keyed by the bytes that `whsec_...` encodes. */
+/** One entry of `webhook-signature` (Standard Webhooks); the key is the decoded part after `whsec_`. */
 function standardSignature(secret, id, timestamp, body) {
   const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : secret;
   return `v1,${createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64")}`;
@@ -46,10 +46,10 @@ function same(one, other) {
 }
 
 /**
- * Why a request is not Berth's, or null when it is.
+ * The reason to reject a request, or null for a valid signature.
  *
- * `webhook-signature` decides where it is there: it covers the time, and carries a signature of the old and of the new
- * secret while one is rotated. `X-Webhook-Signature` alone is for requests made by hand.
+ * `webhook-signature` is preferred: it covers the timestamp, and during a rotation it contains signatures of both
+ * secrets. `X-Webhook-Signature` alone serves requests made by hand.
  */
 function refusal(headers, body) {
   const standard = headers["webhook-signature"];
@@ -67,10 +67,10 @@ function refusal(headers, body) {
   return right ? null : "Invalid webhook signature";
 }
 
-/** Posts a status update; false when there is no point in going on. */
+/** Posts a status update. Returns false when the job should stop. */
 async function report(event, job, update) {
   const body = JSON.stringify({ ...update, timestamp: new Date().toISOString() });
-  // The same body again is harmless: Berth answers an exact repeat with 200 and changes nothing.
+  // Retries are idempotent: Berth responds to an exact repeat with 200 and changes nothing.
   for (const wait of [1000, 2000, 4000]) {
     try {
       const answer = await fetch(event.status_url, {
@@ -78,14 +78,14 @@ async function report(event, job, update) {
         headers: {
           "content-type": "application/json",
           "x-webhook-id": String(event.webhook_id),
-          // With several secrets the last is the newest; Berth accepts the old one too while it is rotated.
+          // The last secret is the newest. During a rotation Berth accepts both.
           "x-webhook-signature": signatureOfBody(secrets.at(-1), body),
         },
         body,
         signal: AbortSignal.timeout(10_000),
       });
       if (answer.ok) return true;
-      console.error(`${event.reservation_id}: the status update was answered ${answer.status}: ${await answer.text()}`);
+      console.error(`${event.reservation_id}: the status update failed with ${answer.status}: ${await answer.text()}`);
       if (![429, 500, 502, 503, 504].includes(answer.status)) return false;
     } catch (error) {
       console.error(`${event.reservation_id}: the status update did not arrive: ${error.cause ?? error}`);
@@ -96,7 +96,7 @@ async function report(event, job, update) {
   return false;
 }
 
-/** Makes a resource ready step by step, and tells Berth how it goes. */
+/** Provisions a resource step by step and reports the progress. */
 async function work(event, job) {
   const steps = [
     { status: "provisioning", progress: 10, message: "Choosing nodes" },
@@ -111,13 +111,13 @@ async function work(event, job) {
   job.ended = true;
 }
 
-/** How to reach the resource; yours comes from your cluster manager. */
+/** Access information; a real service gets it from its cluster manager. */
 function accessInfo(event) {
   const [address, user] = ["192.168.100.10", `user-${event.user_id}`];
   return { ip_address: address, port: 22, username: user, connection_command: `ssh ${user}@${address}` };
 }
 
-// What this process remembers. A real service keeps it in its database, in one transaction with the work.
+// In-memory state. A real service stores it in its database, in one transaction with the work.
 const jobs = new Map();
 const answers = new Map();
 
@@ -132,7 +132,7 @@ function provision(event) {
     return [200, { status: "success", reservation_id: event.reservation_id, message: "The change was noted", details }];
   }
   if (busy) running.stopped = true;
-  // A test event has no reservation behind it that could be reported on.
+  // A test event has no reservation, so it accepts no status updates.
   if (event.test !== true && event.status_url) {
     const job = { stopped: false, ended: false };
     jobs.set(event.reservation_id, job);
@@ -152,7 +152,7 @@ function release(event) {
 
 /** user.access_requested */
 function accessRequested(event) {
-  console.error(`${event.user_id} asks for access to ${event.resource_name}: ${event.reason}`);
+  console.error(`${event.user_id} requests access to ${event.resource_name}: ${event.reason}`);
   return [200, { status: "success", message: "The request was noted" }];
 }
 
@@ -162,11 +162,11 @@ const routes = {
   "/api/webhook/access-request": accessRequested,
 };
 
-/** Answers an event; a repeated one is answered as before and its work is not done again. */
+/** Processes an event once; a repeated event gets the same response. */
 function handle(event, act) {
   const id = event.event_id;
   if (answers.has(id)) {
-    console.error(`${id} came again; nothing is done twice`);
+    console.error(`${id} is a repeat; the stored response is sent`);
     return answers.get(id);
   }
   const answer = act(event);
@@ -177,7 +177,7 @@ function handle(event, act) {
   return answer;
 }
 
-/** The raw bytes: parsing and writing JSON anew would change what was signed. Null when there are too many. */
+/** The raw bytes of the body: the signature covers them, and re-serialised JSON differs. Null when the body is too large. */
 async function bodyOf(request) {
   const chunks = [];
   let size = 0;

@@ -1,16 +1,16 @@
-"""A receiver of Berth's webhooks that uses Python's standard library alone. Start from it.
+"""A webhook receiver for Berth in Python, with the standard library only. Use it as a starting point.
 
     WEBHOOK_SECRET=whsec_... python3 receiver.py
 
-It verifies every request, answers work that takes time with 202 at once, reports progress to the `status_url` of the
-event, and does the work of a repeated event only once. Replace `provision` and `release` with what your service does.
+It verifies every request, responds with 202 to long-running work, reports progress to the event's `status_url`, and
+processes a repeated event once. Replace `provision` and `release` with the work of your service.
 
-Settings, all by environment:
-  WEBHOOK_SECRET   the webhook's secret; several, separated by spaces, while one is being rotated
-  HOST, PORT       where to listen (127.0.0.1 and 8000; port 0 = any free one)
-  BERTH_STEPS_MS   milliseconds between two steps of the make-believe provisioning (1500)
-  FAIL_WITH        a status code to answer everything with, e.g. 500, to see what Berth does then
-  DELAY_MS         milliseconds to wait before each answer
+Environment variables:
+  WEBHOOK_SECRET   the webhook's secret; during a rotation several, separated by spaces, the newest last
+  HOST, PORT       listening address (127.0.0.1 and 8000; port 0 = any free port)
+  BERTH_STEPS_MS   milliseconds between two steps of the simulated provisioning (1500)
+  FAIL_WITH        a status code for every response, e.g. 500, to see how Berth handles it
+  DELAY_MS         delay of each response in milliseconds
 """
 
 import base64
@@ -33,18 +33,18 @@ DELAY_SECONDS = float(os.environ.get("DELAY_MS", "0")) / 1000
 FAIL_WITH = int(os.environ.get("FAIL_WITH", "0"))
 
 MAX_BODY = 1024 * 1024
-# How far the clock of the sender may be from ours; what is older may be a replay.
+# Tolerated clock skew; an older request may be a replay.
 TOLERANCE_SECONDS = 5 * 60
 REMEMBERED_EVENTS = 10_000
 
 
 def signature_of_body(secret: str, body: bytes) -> str:
-    """The value of `X-Webhook-Signature`: keyed by the secret as it is written."""
+    """The value of `X-Webhook-Signature`; the key is the secret as text."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def standard_signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    """One entry of `webhook-signature` (Standard Webhooks): keyed by the bytes that `whsec_...` encodes."""
+    """One entry of `webhook-signature` (Standard Webhooks); the key is the decoded part after `whsec_`."""
     key = base64.b64decode(secret[6:]) if secret.startswith("whsec_") else secret.encode()
     content = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
@@ -56,10 +56,10 @@ def same(one: str, other: str) -> bool:
 
 
 def refusal(headers, body: bytes):
-    """Why a request is not Berth's, or None when it is.
+    """The reason to reject a request, or None for a valid signature.
 
-    `webhook-signature` decides where it is there: it covers the time, and carries a signature of the old and of the new
-    secret while one is rotated. `X-Webhook-Signature` alone is for requests made by hand.
+    `webhook-signature` is preferred: it covers the timestamp, and during a rotation it contains signatures of both
+    secrets. `X-Webhook-Signature` alone serves requests made by hand.
     """
     standard = headers.get("webhook-signature")
     if standard is None:
@@ -76,7 +76,7 @@ def refusal(headers, body: bytes):
 
 
 class Job(threading.Thread):
-    """Makes a resource ready step by step, and tells Berth how it goes."""
+    """Provisions a resource step by step and reports the progress."""
 
     def __init__(self, event: dict):
         super().__init__(daemon=True)
@@ -91,7 +91,7 @@ class Job(threading.Thread):
             self.report("ready", "The cluster is ready", details={"access_info": access_info(self.event)})
 
     def report(self, status: str, message: str, **more) -> bool:
-        """Posts a status update; False when there is no point in going on."""
+        """Posts a status update. Returns False when the job should stop."""
         now = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
         body = json.dumps({"status": status, "timestamp": now, "message": message, **more}).encode()
         request = urllib.request.Request(
@@ -100,17 +100,17 @@ class Job(threading.Thread):
             headers={
                 "Content-Type": "application/json",
                 "X-Webhook-Id": str(self.event["webhook_id"]),
-                # With several secrets the last is the newest; Berth accepts the old one too while it is rotated.
+                # The last secret is the newest. During a rotation Berth accepts both.
                 "X-Webhook-Signature": signature_of_body(SECRETS[-1], body),
             },
         )
-        # The same body again is harmless: Berth answers an exact repeat with 200 and changes nothing.
+        # Retries are idempotent: Berth responds to an exact repeat with 200 and changes nothing.
         for wait in (1, 2, 4):
             try:
                 with urllib.request.urlopen(request, timeout=10):
                     return True
             except urllib.error.HTTPError as error:
-                log(f"{self.event['reservation_id']}: the status update was answered {error.code}: {error.read()[:500]!r}")
+                log(f"{self.event['reservation_id']}: the status update failed with {error.code}: {error.read()[:500]!r}")
                 if error.code not in (429, 500, 502, 503, 504):
                     return False
             except OSError as error:
@@ -121,7 +121,7 @@ class Job(threading.Thread):
 
 
 class State:
-    """What this process remembers. A real service keeps it in its database, in one transaction with the work."""
+    """In-memory state. A real service stores it in its database, in one transaction with the work."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -129,11 +129,11 @@ class State:
         self.answers = OrderedDict()
 
     def handle(self, event: dict, act):
-        """Answers an event; a repeated one is answered as before and its work is not done again."""
+        """Processes an event once; a repeated event gets the same response."""
         event_id = event.get("event_id")
         with self.lock:
             if event_id in self.answers:
-                log(f"{event_id} came again; nothing is done twice")
+                log(f"{event_id} is a repeat; the stored response is sent")
                 return self.answers[event_id]
             answer = act(event)
             if event_id is not None:
@@ -157,7 +157,7 @@ class State:
             }
         if busy:
             running.stopped.set()
-        # A test event has no reservation behind it that could be reported on.
+        # A test event has no reservation, so it accepts no status updates.
         if not event.get("test") and event.get("status_url"):
             job = self.jobs[reservation] = Job(event)
             job.start()
@@ -177,12 +177,12 @@ class State:
 
     def access_requested(self, event: dict):
         """user.access_requested"""
-        log(f"{event.get('user_id')} asks for access to {event.get('resource_name')}: {event.get('reason')}")
+        log(f"{event.get('user_id')} requests access to {event.get('resource_name')}: {event.get('reason')}")
         return 200, {"status": "success", "message": "The request was noted"}
 
 
 def access_info(event: dict) -> dict:
-    """How to reach the resource; yours comes from your cluster manager."""
+    """Access information; a real service gets it from its cluster manager."""
     address, user = "192.168.100.10", f"user-{event['user_id']}"
     return {"ip_address": address, "port": 22, "username": user, "connection_command": f"ssh {user}@{address}"}
 
@@ -199,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
-    # A client that stops in the middle must not hold a thread for ever.
+    # A stalled client must not block a thread forever.
     timeout = 60
 
     def do_GET(self):
@@ -214,7 +214,7 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > MAX_BODY:
             self.close_connection = True
             return self.answer(411 if not length else 413, {"detail": "Send a Content-Length of at most 1 MiB."})
-        # The raw bytes: parsing and writing JSON anew would change what was signed.
+        # The signature covers the raw bytes; re-serialised JSON differs.
         body = self.rfile.read(int(length))
         time.sleep(DELAY_SECONDS)
         if FAIL_WITH:
@@ -246,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_):
-        """Our own lines say more."""
+        """Disables the default access log; `log` writes more."""
 
 
 def log(text: str):

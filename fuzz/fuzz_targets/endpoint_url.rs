@@ -1,4 +1,4 @@
-//! An accepted URL names no forbidden address, however it is spelt.
+//! An accepted URL contains no blocked address, in any spelling.
 #![no_main]
 
 use domain::endpoint::{Network, UrlPolicy, check_url, classify};

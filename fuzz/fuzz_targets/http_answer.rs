@@ -1,5 +1,5 @@
-//! Whatever bytes a receiver sends back for a request: the attempt ends, at most 64 KiB of the answer are kept, what is recorded
-//! can be stored and read again, and no credential that was echoed is in it.
+//! For arbitrary response bytes: the attempt ends, at most 64 KiB are kept, the record can be stored and parsed, and it
+//! contains no echoed credential.
 #![no_main]
 
 use delivery::{Auth, Destination, DeliveryRequest, Sender, SenderConfig, Target};
@@ -58,7 +58,7 @@ libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
     let attempted = runtime.block_on(async {
         let answers = async {
             while let Ok((mut stream, _)) = listener.accept().await {
-                // The request is a small one and comes in one piece; if it does not, the answer is early, which may be too.
+                // The request usually arrives in one read; otherwise this tests an early response.
                 let _ = stream.read(&mut [0; 16_384]).await;
                 let _ = stream.write_all(answer).await;
                 let _ = stream.shutdown().await;
@@ -71,10 +71,10 @@ libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
     });
     let Some(attempted) = attempted else { return };
     assert!(attempted.response_body.len() <= 64 * 1024);
-    let shown = attempted.to_attempt("dlv_1".into()).expect("what was recorded is read");
+    let shown = attempted.to_attempt("dlv_1".into()).expect("the transcript parses");
     assert_eq!(shown.response.is_some(), attempted.status_code.is_some());
     let text = attempted.transcript.into_text();
-    // PostgreSQL takes no NUL.
+    // PostgreSQL rejects NUL.
     assert!(!text.contains('\0'));
     assert!(!text.contains(KEY));
 });

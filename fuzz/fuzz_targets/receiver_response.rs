@@ -1,4 +1,4 @@
-//! Whatever a receiver answers, reading it never fails, and what is kept can be stored and shown.
+//! Parsing a response body never fails, and the result can be stored.
 #![no_main]
 
 use domain::event::EventType;
@@ -12,7 +12,7 @@ libfuzzer_sys::fuzz_target!(|input: (u16, &[u8])| {
         let now = chrono::DateTime::UNIX_EPOCH;
         let Some(next) = Provisioning::waiting(now).after_response(&answer, now, now) else { continue };
         let stored = serde_json::to_string(&next).unwrap();
-        // PostgreSQL takes no NUL.
+        // PostgreSQL rejects NUL.
         assert!(!stored.contains("\\u0000"));
         assert_eq!(serde_json::from_str::<Provisioning>(&stored).unwrap(), next);
     }

@@ -1,4 +1,4 @@
-//! Headers and secrets as strangers may send them: nothing panics, and nothing but the right signature is accepted.
+//! Arbitrary headers and secrets never panic; only the correct signature is accepted.
 #![no_main]
 
 use domain::signature::{Secret, sign_body, verify_body};

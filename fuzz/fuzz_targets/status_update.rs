@@ -1,4 +1,4 @@
-//! A status update is taken or refused with 400 or 422 naming its fields; what is taken can be stored.
+//! A status update is accepted, or rejected with 400 or 422 naming its fields; an accepted one can be stored.
 #![no_main]
 
 use domain::provisioning::{Provisioning, StatusUpdate};

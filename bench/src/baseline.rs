@@ -1,4 +1,4 @@
-//! The raw ceiling: the same client posting the same signed bodies to the same receiver, without any database.
+//! The raw HTTP baseline: the same client posts the same signed bodies to the same receiver, without a database.
 
 use delivery::{Auth, DeliveryRequest, Sender, SenderConfig, Target};
 use domain::endpoint::{Network, UrlPolicy};
@@ -10,40 +10,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What to do.
+/// Parameters of the baseline.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Ceiling {
-    /// The receiver's address for the posts.
+pub struct Baseline {
+    /// The receiver's URL.
     #[arg(long)]
     pub endpoint: String,
-    /// Posts in all.
+    /// Total number of posts.
     #[arg(long)]
     pub count: u64,
-    /// Posts under way at once.
+    /// Concurrent posts.
     #[arg(long, default_value_t = 64)]
     pub concurrency: u64,
-    /// Only the bare client, all posts in one go.
+    /// Measure only the bare client, with all posts in one round.
     #[arg(long)]
     pub bare: bool,
 }
 
-/// Deliveries a second; printed as one line of JSON.
+/// Measured rates; printed as one line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rate {
-    /// Posts a second through `delivery::Sender` (signed, guarded, timed, classified); 0 when only the bare client was asked for.
+    /// Posts per second through `delivery::Sender` (signing, SSRF check, timing, diagnosis); 0 with `--bare`.
     pub sender: f64,
-    /// Posts a second by the bare reqwest client with a body signed once for each.
+    /// Posts per second by a bare reqwest client; each body is signed.
     pub raw: f64,
 }
 
-/// Rounds of either kind.
+/// Rounds of each kind.
 const ROUNDS: u64 = 4;
 
 fn body(n: u64) -> bytes::Bytes {
     format!(r#"{{"event_type":"reservation.created","title":"sent_us:0 n:{n}","note":"{}"}}"#, "x".repeat(950)).into()
 }
 
-async fn flood<F, Fut>(load: &Ceiling, act: &F) -> f64
+async fn flood<F, Fut>(load: &Baseline, act: &F) -> f64
 where
     F: Fn(u64) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send,
@@ -67,11 +67,11 @@ where
     load.count as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Measures both.
+/// Measures the bare client and Berth's sender.
 ///
 /// # Errors
-/// When a client cannot be made.
-pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
+/// When a client cannot be built.
+pub async fn run(load: Baseline) -> anyhow::Result<Rate> {
     let secret = Secret::generate([7; 32]);
     let client = crate::berth::client()?;
     let endpoint = load.endpoint.clone();
@@ -115,7 +115,7 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
     let through = move |n| {
         let (sender, target, url) = (sender.clone(), target.clone(), url.clone());
         async move {
-            let job = DeliveryRequest {
+            let request = DeliveryRequest {
                 target,
                 url,
                 delivery_id: DeliveryId::from("dlv_bench"),
@@ -125,12 +125,12 @@ pub async fn run(load: Ceiling) -> anyhow::Result<Rate> {
                 test: false,
                 body: body(n),
             };
-            sender.attempt(&job, chrono::Utc::now()).await;
+            sender.attempt(&request, chrono::Utc::now()).await;
         }
     };
-    // By turns, and of each the best: what else the machine does makes both slower, and never faster.
+    // Alternating rounds; the best of each counts, because interference only slows a round down.
     let mut best = Rate { sender: 0.0, raw: 0.0 };
-    let load = Ceiling { count: load.count / ROUNDS, ..load };
+    let load = Baseline { count: load.count / ROUNDS, ..load };
     for _ in 0..ROUNDS {
         best.raw = best.raw.max(flood(&load, &raw).await);
         best.sender = best.sender.max(flood(&load, &through).await);
