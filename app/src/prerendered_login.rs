@@ -7,7 +7,7 @@ use wasm_bindgen::JsCast as _;
 use web_sys::{Element, Event, HtmlElement, HtmlInputElement};
 
 /// On the root element while the door shows.
-const OPEN: &str = "data-door";
+const OPEN: &str = "data-login";
 
 fn root() -> Option<Element> {
     document().document_element()

@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod event;
 pub mod id;
 pub mod json;
+pub mod json_error;
 pub mod pagination;
 pub mod problem;
 pub mod provisioning;

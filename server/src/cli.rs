@@ -1,68 +1,79 @@
 //! The command line.
 
 use crate::config::{Args, Config};
+use crate::telemetry::Telemetry;
 use clap::{Parser, Subcommand, ValueEnum};
 use domain::Problem;
 use domain::account::{ApiTokenInput, UserInput};
 use domain::authorization::{Role, Scope};
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::net::TcpListener;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Berth reserves computing resources and tells their owners by signed webhooks.
+/// Exit code for invalid settings.
+const INVALID_SETTINGS: u8 = 2;
+/// Exit code for other failures.
+const FAILED: u8 = 1;
+/// Longest time for the answer to `berth healthcheck`.
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reserve computing resources and notify services by signed webhooks.
 #[derive(Parser)]
 #[command(name = "berth", version)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    given: Args,
+    args: Args,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the whole product: page, API, live feed and workers.
     Serve {
-        /// Fill an empty database with people, resources and a sample receiver, so that there is something to see.
+        /// Fill an empty database with sample users, resources and a sample receiver.
         #[arg(long)]
         demo: bool,
     },
-    /// Run the workers alone (PostgreSQL, beside `berth serve` processes).
+    /// Run only the workers (PostgreSQL, next to `berth serve` processes).
     Worker {
-        /// Address and port of its `/healthz`, `/readyz` and `/metrics` [default: they are not served].
+        /// Address and port of `/healthz`, `/readyz` and `/metrics` [default: not served].
         #[arg(long, env = "BERTH_WORKER_LISTEN")]
-        worker_listen: Option<std::net::SocketAddr>,
+        worker_listen: Option<SocketAddr>,
     },
-    /// Bring the database schema up to date and end.
+    /// Apply pending database migrations and exit.
     Migrate,
-    /// API tokens.
+    /// Manage API tokens.
     Token {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// User accounts.
+    /// Manage user accounts.
     User {
         #[command(subcommand)]
         command: UserCommand,
     },
-    /// Copy the SQLite database consistently to FILE, while Berth runs.
+    /// Write a consistent copy of the SQLite database to FILE while Berth runs.
     Backup {
-        /// A file that does not exist yet.
+        /// Path of the copy; the file must not exist.
         file: PathBuf,
     },
-    /// Ask the running process whether it is ready; for container health validator.
+    /// Check that the running process is ready, e.g. as a container health check.
     Healthcheck,
 }
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Make a token and print it, and nothing else, on standard output.
+    /// Create a token and print only the token on standard output.
     Create {
-        /// Whose token.
+        /// Login name of the token's owner.
         #[arg(long)]
         user: String,
-        /// What it is for.
+        /// Name of the token, e.g. its purpose.
         #[arg(long)]
         name: String,
         /// read, reserve, admin; all when absent.
@@ -78,9 +89,19 @@ enum ScopeName {
     Admin,
 }
 
+impl From<ScopeName> for Scope {
+    fn from(name: ScopeName) -> Self {
+        match name {
+            ScopeName::Read => Self::Read,
+            ScopeName::Reserve => Self::Reserve,
+            ScopeName::Admin => Self::Admin,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum UserCommand {
-    /// Make an account; the password comes from standard input or BERTH_USER_PASSWORD.
+    /// Create an account. The password is read from BERTH_USER_PASSWORD or standard input.
     Create {
         /// Login name.
         #[arg(long)]
@@ -88,64 +109,51 @@ enum UserCommand {
         /// E-mail address.
         #[arg(long)]
         email: String,
-        /// Make an administrator.
+        /// Give the account the administrator role.
         #[arg(long)]
         admin: bool,
     },
 }
 
-/// Runs the command; the exit code is 2 for bad settings and 1 for other failures.
+/// Runs the command. The exit code is 2 for invalid settings and 1 for other failures.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let settings = arguments.given.with_file().and_then(|given| {
-        let log = (given.log.clone(), given.log_format.clone());
-        given.resolve().map(|config| (config, log))
-    });
-    let (config, (log, format)) = match settings {
-        Ok(settings) => settings,
-        Err(message) => return fail(&message, 2),
+    let CommandLine { command, args } = CommandLine::parse();
+    let config = match args.with_file().and_then(Args::resolve) {
+        Ok(config) => config,
+        Err(message) => return fail(&message, INVALID_SETTINGS),
     };
-    if let Err(message) =
-        log_to_stderr(log.as_deref().unwrap_or("info,sea_orm_migration=warn"), format.as_deref().unwrap_or("text"))
-    {
-        return fail(&message, 2);
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("Berth cannot start: {error}"), 1),
+        Err(error) => return fail(&format!("The async runtime cannot start: {error}"), FAILED),
     };
-    match runtime.block_on(run(arguments.command, config)) {
+    let telemetry = match Telemetry::install(&config.telemetry, runtime.handle()) {
+        Ok(telemetry) => telemetry,
+        Err(message) => return fail(&message, INVALID_SETTINGS),
+    };
+    let result = runtime.block_on(async {
+        let result = run(command, config).await;
+        telemetry.shutdown().await;
+        result
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => fail(&message, 1),
+        Err(message) => fail(&message, FAILED),
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the operator reads it")]
+#[expect(clippy::print_stderr, reason = "errors of the command line belong on standard error")]
 fn fail(message: &str, code: u8) -> ExitCode {
     eprintln!("berth: {message}");
     ExitCode::from(code)
 }
 
-fn log_to_stderr(filter: &str, format: &str) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| format!("BERTH_LOG: {error}"))?;
-    // Colours are for people; a journal or a file would keep their codes.
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    // Where nobody reads the log any more, to say so on the same standard error would end the task that logs.
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
-    match format {
-        "json" => builder.json().init(),
-        "text" => builder.init(),
-        _ => return Err("BERTH_LOG_FORMAT is text or json.".into()),
-    }
-    Ok(())
+#[expect(clippy::print_stdout, reason = "results of a command belong on standard output")]
+fn print(text: &str) {
+    println!("{text}");
 }
 
-/// A problem as a sentence for the terminal.
-fn format_problem(problem: Problem) -> String {
+/// A problem as text for the terminal, one line per invalid field.
+pub(crate) fn format_problem(problem: Problem) -> String {
     let mut text = problem.detail;
     for error in problem.errors {
         text.push_str(&format!("\n  {}: {}", error.field, error.message));
@@ -153,129 +161,157 @@ fn format_problem(problem: Problem) -> String {
     text
 }
 
-#[allow(clippy::print_stdout, reason = "the answer of a command")]
-async fn run(command: Command, mut config: Config) -> Result<(), String> {
+async fn run(command: Command, config: Config) -> Result<(), String> {
     match command {
-        Command::Serve { demo } => {
-            let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-                format!("{} cannot be listened on ({error}). Choose another with BERTH_LISTEN.", config.listen)
-            })?;
-            let address = listener.local_addr().map_err(|error| error.to_string())?;
-            // Which port 0 became is known only now.
-            if config.public_url == format!("http://{}", config.listen) {
-                config.public_url = format!("http://{address}");
-                config.service.public_url.clone_from(&config.public_url);
-            }
-            let cancel = stopped();
-            let service = crate::open(&config).await?;
-            if demo {
-                crate::demo::set_up(&service, &cancel).await?;
-            }
-            tracing::info!("Berth listens on http://{address}");
-            if demo {
-                println!("{}", crate::demo::welcome(&config.public_url));
-            }
-            crate::serve(config, service, listener, cancel).await
-        }
-        Command::Worker { worker_listen } => {
-            let service = crate::open(&config).await?;
-            if !service.is_postgres() {
-                return Err("`berth worker` needs PostgreSQL; on SQLite `berth serve` does this work itself.".into());
-            }
-            let listener = match worker_listen {
-                None => None,
-                Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
-                    format!("{address} cannot be listened on ({error}). Choose another with BERTH_WORKER_LISTEN.")
-                })?),
-            };
-            let cancel = stopped();
-            match listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
-                Some(address) => tracing::info!("the worker runs and tells of itself on http://{address}"),
-                None => tracing::info!("the worker runs"),
-            }
-            crate::work(service, listener, cancel).await
-        }
+        Command::Serve { demo } => serve(config, demo).await,
+        Command::Worker { worker_listen } => work(config, worker_listen).await,
         Command::Migrate => {
             crate::open(&config).await?;
-            println!("The database schema is up to date.");
+            print("The database schema is up to date.");
             Ok(())
         }
         Command::Token { command: TokenCommand::Create { user, name, scopes } } => {
-            let service = crate::open(&config).await?;
-            let scopes = scopes.into_iter().map(|scope| match scope {
-                ScopeName::Read => Scope::Read,
-                ScopeName::Reserve => Scope::Reserve,
-                ScopeName::Admin => Scope::Admin,
-            });
-            let scopes: Vec<Scope> = scopes.collect();
-            let input = ApiTokenInput { name, scopes: (!scopes.is_empty()).then_some(scopes), expires_at: None };
-            println!("{}", service.create_token_as_operator(&user, input).await.map_err(format_problem)?.token);
-            Ok(())
+            create_token(&config, &user, name, scopes).await
         }
         Command::User { command: UserCommand::Create { name, email, admin } } => {
-            let password = match std::env::var("BERTH_USER_PASSWORD") {
-                Ok(password) => password,
-                Err(_) => {
-                    let mut line = String::new();
-                    std::io::stdin()
-                        .read_line(&mut line)
-                        .map_err(|error| format!("The password cannot be read: {error}"))?;
-                    line.trim_end_matches(['\r', '\n']).to_owned()
-                }
-            };
-            let role = if admin { Role::Administrator } else { Role::User };
-            let service = crate::open(&config).await?;
-            let user = service
-                .create_user_as_operator(UserInput { username: name, email, password, role })
-                .await
-                .map_err(format_problem)?;
-            println!("Made the account {}.", user.username);
-            Ok(())
+            create_user(&config, name, email, admin).await
         }
-        Command::Backup { file } => {
-            let service = crate::open(&config).await?;
-            service.backup(&file).await.map_err(format_problem)?;
-            println!(
-                "Wrote {}. Keep the master key with it: without it the secrets inside cannot be read.",
-                file.display()
-            );
-            Ok(())
-        }
-        Command::Healthcheck => {
-            let mut address = config.listen;
-            if address.ip().is_unspecified() {
-                address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        Command::Backup { file } => back_up(&config, &file).await,
+        Command::Healthcheck => check_health(config.listen).await,
+    }
+}
+
+async fn serve(mut config: Config, demo: bool) -> Result<(), String> {
+    let listener = bind(config.listen, "BERTH_LISTEN").await?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    // With port 0 the operating system chooses the port, so the default public URL is known only now.
+    if config.public_url == format!("http://{}", config.listen) {
+        config.public_url = format!("http://{address}");
+        config.service.public_url.clone_from(&config.public_url);
+    }
+    let cancel = shutdown_token();
+    let service = crate::open(&config).await?;
+    if demo {
+        crate::demo::set_up(&service, &cancel).await?;
+    }
+    tracing::info!("Berth listens on http://{address}");
+    if demo {
+        print(&crate::demo::welcome(&config.public_url));
+    }
+    crate::serve(config, service, listener, cancel).await
+}
+
+async fn work(config: Config, listen: Option<SocketAddr>) -> Result<(), String> {
+    let service = crate::open(&config).await?;
+    if !service.is_postgres() {
+        return Err("`berth worker` needs PostgreSQL. With SQLite, `berth serve` runs the workers itself.".into());
+    }
+    let listener = match listen {
+        Some(address) => Some(bind(address, "BERTH_WORKER_LISTEN").await?),
+        None => None,
+    };
+    let cancel = shutdown_token();
+    match listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        Some(address) => tracing::info!("worker started, serving health on http://{address}"),
+        None => tracing::info!("worker started"),
+    }
+    crate::work(service, listener, cancel).await
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("Cannot listen on {address} ({error}). Choose another address with {setting}."))
+}
+
+async fn create_token(config: &Config, user: &str, name: String, scopes: Vec<ScopeName>) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    let scopes: Vec<Scope> = scopes.into_iter().map(Scope::from).collect();
+    let input = ApiTokenInput { name, scopes: (!scopes.is_empty()).then_some(scopes), expires_at: None };
+    let created = service.create_token_as_operator(user, input).await.map_err(format_problem)?;
+    print(&created.token);
+    Ok(())
+}
+
+async fn create_user(config: &Config, username: String, email: String, admin: bool) -> Result<(), String> {
+    let password = match std::env::var("BERTH_USER_PASSWORD") {
+        Ok(password) => password,
+        Err(_) => read_line().map_err(|error| format!("The password cannot be read from standard input: {error}"))?,
+    };
+    let role = if admin { Role::Administrator } else { Role::User };
+    let service = crate::open(config).await?;
+    let input = UserInput { username, email, password, role };
+    let user = service.create_user_as_operator(input).await.map_err(format_problem)?;
+    print(&format!("Created the account {}.", user.username));
+    Ok(())
+}
+
+fn read_line() -> std::io::Result<String> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn back_up(config: &Config, file: &Path) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    service.backup(file).await.map_err(format_problem)?;
+    print(&format!(
+        "Wrote {}. Store the master key with it: secrets in the backup cannot be decrypted without it.",
+        file.display()
+    ));
+    Ok(())
+}
+
+/// Asks `/readyz` of the process that listens on `address`.
+async fn check_health(mut address: SocketAddr) -> Result<(), String> {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let response = tokio::time::timeout(HEALTHCHECK_TIMEOUT, get_readiness(address))
+        .await
+        .map_err(|_| format!("Berth did not respond on {address} within {HEALTHCHECK_TIMEOUT:?}."))?
+        .map_err(|error| format!("Berth does not respond on {address}: {error}"))?;
+    if response.split(' ').nth(1) == Some("200") { Ok(()) } else { Err("Berth is not ready. See GET /readyz.".into()) }
+}
+
+async fn get_readiness(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
+}
+
+/// A token that SIGTERM or Ctrl-C cancels.
+fn shutdown_token() -> CancellationToken {
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        stop.cancel();
+        tracing::info!("shutting down after open requests and deliveries");
+    });
+    cancel
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
             }
-            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-            let away = |error: std::io::Error| format!("Berth does not answer on {address}: {error}");
-            let mut stream = tokio::net::TcpStream::connect(address).await.map_err(away)?;
-            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await.map_err(away)?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.map_err(away)?;
-            if answer.split(' ').nth(1) == Some("200") { Ok(()) } else { Err("Berth is not ready.".into()) }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be handled; only Ctrl-C stops Berth cleanly");
+            let _ = tokio::signal::ctrl_c().await;
         }
     }
 }
 
-/// Cancelled by SIGTERM or Ctrl-C.
-fn stopped() -> CancellationToken {
-    let cancel = CancellationToken::new();
-    let stop = cancel.clone();
-    tokio::spawn(async move {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = tokio::signal::ctrl_c() => {}
-                }
-            }
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-        stop.cancel();
-        tracing::info!("stopping: open requests and deliveries may end first");
-    });
-    cancel
+#[cfg(not(unix))]
+async fn wait_for_signal() {
+    let _ = tokio::signal::ctrl_c().await;
 }

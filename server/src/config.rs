@@ -1,27 +1,33 @@
-//! Settings: by flag, environment and file, in this order of precedence. This module is their one documentation;
-//! `berth serve --help` prints it.
+//! Settings, by flag, environment variable and file, in this order of precedence. `berth serve --help` prints them;
+//! docs/configuration.md explains them.
 
+use crate::telemetry::{self, LogFormat};
 use domain::endpoint::{Network, UrlPolicy};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where Berth runs.
+/// Networks that webhooks may reach in development.
+const LOOPBACK: &str = "127.0.0.0/8,::1";
+/// Bytes of the master key.
+const KEY_LENGTH: usize = 32;
+
+/// Whether Berth runs for development or in production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
-    /// `http://` endpoints and loopback are allowed; cookies work without TLS.
+    /// Allows `http://` and loopback endpoints; cookies work without TLS.
     Development,
-    /// Only `https://`; cookies are Secure; HSTS is sent.
+    /// Allows only `https://` endpoints; sets Secure cookies and HSTS.
     Production,
 }
 
-/// The settings as given; every one also as `BERTH_…` and, in lower case, in the file.
+/// The settings as given by flags and environment variables (`BERTH_…`), and in lower case in the file.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Args {
-    /// A TOML file with these settings (keys as the flags, with underscores).
+    /// A TOML file with these settings (flag names with underscores).
     #[arg(long, env = "BERTH_CONFIG", global = true)]
     #[serde(skip)]
     pub config: Option<PathBuf>,
@@ -31,45 +37,51 @@ pub struct Args {
     /// sqlite://PATH or postgres://USER@HOST/DATABASE [default: berth.db in the data folder].
     #[arg(long, env = "BERTH_DATABASE_URL", global = true, hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Where the SQLite database and the master key live [default: data].
+    /// Folder of the SQLite database and the master key [default: data].
     #[arg(long, env = "BERTH_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
-    /// How people and receivers reach this Berth [default: http://LISTEN].
+    /// URL at which people and receivers reach this server [default: http://LISTEN].
     #[arg(long, env = "BERTH_PUBLIC_URL", global = true)]
     pub public_url: Option<String>,
     /// development or production [default: development].
     #[arg(long, env = "BERTH_ENV", global = true)]
     pub env: Option<Environment>,
-    /// 64 hex digits that encrypt secrets at rest [default: a 0600 file made in the data folder].
+    /// Key that encrypts secrets at rest, 64 hex digits [default: a file with mode 0600 in the data folder].
     #[arg(long, env = "BERTH_MASTER_KEY", global = true, hide_env_values = true)]
     pub master_key: Option<String>,
-    /// Networks (CIDR, comma-separated) that webhooks may reach although private [development: loopback].
+    /// Private networks that webhooks may reach, CIDR, comma-separated [default: loopback in development, else none].
     #[arg(long, env = "BERTH_ALLOW_NETWORKS", global = true)]
     pub allow_networks: Option<String>,
-    /// Requests a second for one token or address; 0 = no limit [default: 100].
+    /// Requests per second for each API token or client address, 0 for no limit [default: 100].
     #[arg(long, env = "BERTH_API_RATE", global = true)]
     pub api_rate: Option<u32>,
-    /// Days that deliveries with their payloads and attempts are kept [default: 90].
+    /// Days that deliveries, payloads and attempts are kept [default: 90].
     #[arg(long, env = "BERTH_RETENTION_DAYS", global = true)]
     pub retention_days: Option<u32>,
-    /// Seconds for one exchange with a receiver, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
+    /// Time-out of one attempt in seconds, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
     #[arg(long, env = "BERTH_DELIVERY_TIMEOUT", global = true)]
     pub delivery_timeout: Option<f64>,
-    /// The first administrator's login name, made at the first start.
+    /// Login name of the administrator that is created at the first start.
     #[arg(long, env = "BERTH_ADMIN_USERNAME", global = true)]
     pub admin_username: Option<String>,
-    /// The first administrator's password.
+    /// Password of the administrator that is created at the first start.
     #[arg(long, env = "BERTH_ADMIN_PASSWORD", global = true, hide_env_values = true)]
     pub admin_password: Option<String>,
-    /// Whether X-Forwarded-For of a reverse proxy names the client [default: false].
+    /// Whether to take the client address from X-Forwarded-For of a reverse proxy [default: false].
     #[arg(long, env = "BERTH_TRUST_PROXY", global = true, num_args = 0..=1, default_missing_value = "true")]
     pub trust_proxy: Option<bool>,
-    /// What is logged, e.g. info or server=debug [default: info].
+    /// Log filter, e.g. info or server=debug [default: info].
     #[arg(long, env = "BERTH_LOG", global = true)]
     pub log: Option<String>,
-    /// text or json [default: text].
+    /// Log format, text or json [default: text].
     #[arg(long, env = "BERTH_LOG_FORMAT", global = true)]
-    pub log_format: Option<String>,
+    pub log_format: Option<LogFormat>,
+    /// Base URL of an OpenTelemetry collector (OTLP over HTTP), e.g. http://localhost:4318 [default: no export].
+    #[arg(long, env = "BERTH_OTLP_ENDPOINT", global = true)]
+    pub otlp_endpoint: Option<String>,
+    /// Share of traces to export, 0 to 1 [default: 1].
+    #[arg(long, env = "BERTH_OTLP_SAMPLE_RATIO", global = true)]
+    pub otlp_sample_ratio: Option<f64>,
 }
 
 /// The settings in force.
@@ -77,24 +89,26 @@ pub struct Args {
 pub struct Config {
     /// Address and port to listen on.
     pub listen: SocketAddr,
-    /// How people and receivers reach this Berth, without a trailing slash.
+    /// URL at which people and receivers reach this server, without a trailing slash.
     pub public_url: String,
-    /// Where Berth runs.
+    /// Development or production.
     pub env: Environment,
-    /// What the service is opened with.
+    /// Settings of the service.
     pub service: service::Settings,
-    /// Requests a second for one token or address; 0 = no limit.
+    /// Requests per second for each API token or client address; 0 = no limit.
     pub api_rate: u32,
-    /// The first administrator, if given.
+    /// Login name and password of the first administrator.
     pub admin: Option<(String, String)>,
-    /// Whether X-Forwarded-For counts.
+    /// Whether to take the client address from `X-Forwarded-For`.
     pub trust_proxy: bool,
-    /// The data folder.
+    /// Folder of the SQLite database and the master key.
     pub data_dir: PathBuf,
+    /// Settings of logs and traces.
+    pub telemetry: telemetry::Settings,
 }
 
 impl Args {
-    /// The settings, with what the file gives filled in.
+    /// Adds the settings of the file.
     ///
     /// # Errors
     /// A sentence that names the setting and the remedy.
@@ -109,7 +123,7 @@ impl Args {
             None => PathBuf::from("berth.toml"),
         };
         let config = self.config.clone();
-        // What was not given is null here, and a null must not hide the file's value.
+        // Absent settings serialize as null, which must not override the file.
         let given = serde_json::to_value(&self).map_err(|error| error.to_string())?;
         let given: serde_json::Map<String, serde_json::Value> =
             given.as_object().cloned().unwrap_or_default().into_iter().filter(|(_, value)| !value.is_null()).collect();
@@ -122,48 +136,18 @@ impl Args {
         Ok(merged)
     }
 
-    /// Checks the settings and makes what is missing (data folder, master key).
+    /// Validates the settings, and creates the data folder and master key if they do not exist.
     ///
     /// # Errors
     /// A sentence that names the setting and the remedy.
     pub fn resolve(self) -> Result<Config, String> {
+        let telemetry = self.telemetry()?;
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
         let env = self.env.unwrap_or(Environment::Development);
-        let public_url = self.public_url.unwrap_or_else(|| format!("http://{listen}"));
-        let public_url = public_url.trim_end_matches('/').to_owned();
-        let sound = url::Url::parse(&public_url)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
-        if !sound {
-            return Err("BERTH_PUBLIC_URL must be a URL such as https://berth.example.com.".into());
-        }
-        let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("data"));
-        std::fs::create_dir_all(&data_dir).map_err(|error| {
-            format!(
-                "The data folder {} cannot be made ({error}). Set BERTH_DATA_DIR to a folder that can be written.",
-                data_dir.display()
-            )
-        })?;
-        let database_url =
-            self.database_url.unwrap_or_else(|| format!("sqlite://{}?mode=rwc", data_dir.join("berth.db").display()));
-        let mut allow_networks = Vec::new();
-        match &self.allow_networks {
-            Some(list) => {
-                for network in list.split(',').map(str::trim).filter(|network| !network.is_empty()) {
-                    allow_networks
-                        .push(Network::parse(network).map_err(|message| format!("BERTH_ALLOW_NETWORKS: {message}"))?);
-                }
-            }
-            None if env == Environment::Development => {
-                for network in ["127.0.0.0/8", "::1"] {
-                    allow_networks.push(Network::parse(network)?);
-                }
-            }
-            None => {}
-        }
-        let master_key = match self.master_key {
-            Some(text) => parse_key(&text)
-                .ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?,
-            None => key_file(&data_dir)?,
+        let public_url = public_url(self.public_url.unwrap_or_else(|| format!("http://{listen}")))?;
+        let url_policy = UrlPolicy {
+            allow_http: env == Environment::Development,
+            allow_networks: allowed_networks(self.allow_networks.as_deref(), env)?,
         };
         let seconds = self.delivery_timeout.unwrap_or(30.0);
         if !(0.1..=30.0).contains(&seconds) {
@@ -178,6 +162,14 @@ impl Args {
             (None, None) => None,
             _ => return Err("Set both BERTH_ADMIN_USERNAME and BERTH_ADMIN_PASSWORD, or neither.".into()),
         };
+        let data_dir = create_data_dir(self.data_dir.unwrap_or_else(|| PathBuf::from("data")))?;
+        let database_url =
+            self.database_url.unwrap_or_else(|| format!("sqlite://{}?mode=rwc", data_dir.join("berth.db").display()));
+        let master_key = match self.master_key {
+            Some(text) => parse_key(&text)
+                .ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?,
+            None => read_or_create_key_file(&data_dir)?,
+        };
         Ok(Config {
             listen,
             env,
@@ -185,7 +177,7 @@ impl Args {
                 database_url,
                 public_url: public_url.clone(),
                 master_key,
-                url_policy: UrlPolicy { allow_http: env == Environment::Development, allow_networks },
+                url_policy,
                 retention_days,
                 delivery_timeout: Duration::from_secs_f64(seconds),
             },
@@ -194,32 +186,71 @@ impl Args {
             admin,
             trust_proxy: self.trust_proxy.unwrap_or(false),
             data_dir,
+            telemetry,
+        })
+    }
+
+    fn telemetry(&self) -> Result<telemetry::Settings, String> {
+        let defaults = telemetry::Settings::default();
+        let sample_ratio = self.otlp_sample_ratio.unwrap_or(defaults.sample_ratio);
+        if !(0.0..=1.0).contains(&sample_ratio) {
+            return Err("BERTH_OTLP_SAMPLE_RATIO must be 0 to 1.".into());
+        }
+        let otlp_endpoint = self.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty());
+        if otlp_endpoint.as_deref().is_some_and(|endpoint| !is_http_url(endpoint)) {
+            return Err("BERTH_OTLP_ENDPOINT must be a URL such as http://localhost:4318.".into());
+        }
+        Ok(telemetry::Settings {
+            log_filter: self.log.clone().unwrap_or(defaults.log_filter),
+            log_format: self.log_format.unwrap_or_default(),
+            otlp_endpoint,
+            sample_ratio,
         })
     }
 }
 
-fn parse_key(text: &str) -> Option<[u8; 32]> {
-    let text = text.trim();
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
+fn is_http_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+}
+
+fn public_url(text: String) -> Result<String, String> {
+    let text = text.trim_end_matches('/');
+    if is_http_url(text) {
+        return Ok(text.to_owned());
     }
-    let mut key = [0; 32];
-    for (n, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
-    }
+    Err("BERTH_PUBLIC_URL must be a URL such as https://berth.example.com.".into())
+}
+
+fn allowed_networks(list: Option<&str>, env: Environment) -> Result<Vec<Network>, String> {
+    let default = if env == Environment::Development { LOOPBACK } else { "" };
+    list.unwrap_or(default)
+        .split(',')
+        .map(str::trim)
+        .filter(|network| !network.is_empty())
+        .map(|network| Network::parse(network).map_err(|message| format!("BERTH_ALLOW_NETWORKS: {message}")))
+        .collect()
+}
+
+fn create_data_dir(folder: PathBuf) -> Result<PathBuf, String> {
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        let folder = folder.display();
+        format!("The data folder {folder} cannot be created ({error}). Set BERTH_DATA_DIR to a writable folder.")
+    })?;
+    Ok(folder)
+}
+
+fn parse_key(text: &str) -> Option<[u8; KEY_LENGTH]> {
+    let mut key = [0; KEY_LENGTH];
+    hex::decode_to_slice(text.trim(), &mut key).ok()?;
     Some(key)
 }
 
-/// The key in the data folder; made at the first start, readable by its owner alone.
-fn key_file(folder: &std::path::Path) -> Result<[u8; 32], String> {
+/// Reads the master key from the data folder. The first start creates it, readable only by its owner.
+fn read_or_create_key_file(folder: &Path) -> Result<[u8; KEY_LENGTH], String> {
     use std::io::Write as _;
     let path = folder.join("master.key");
     let unusable = |error: std::io::Error| {
         format!("The master key {} cannot be used ({error}). Set BERTH_MASTER_KEY instead.", path.display())
-    };
-    let read = || -> Result<[u8; 32], String> {
-        let text = std::fs::read_to_string(&path).map_err(unusable)?;
-        parse_key(&text).ok_or_else(|| format!("{} does not hold 64 hex digits.", path.display()))
     };
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -227,21 +258,66 @@ fn key_file(folder: &std::path::Path) -> Result<[u8; 32], String> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(&path) {
         Ok(mut file) => {
-            let key: String = service::secrets::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+            let key = hex::encode(service::secrets::random::<KEY_LENGTH>());
             file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(unusable)?;
-            read()
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::PermissionsExt as _;
-                let mode = std::fs::metadata(&path).map_err(unusable)?.permissions().mode();
-                if mode & 0o077 != 0 {
-                    return Err(format!("{} can be read by others. Run: chmod 600 {}", path.display(), path.display()));
-                }
-            }
-            read()
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => check_key_permissions(&path)?,
+        Err(error) => return Err(unusable(error)),
+    }
+    let text = std::fs::read_to_string(&path).map_err(unusable)?;
+    parse_key(&text).ok_or_else(|| {
+        format!("{} does not contain 64 hex digits. Restore it, or set BERTH_MASTER_KEY.", path.display())
+    })
+}
+
+#[cfg(unix)]
+fn check_key_permissions(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = path.display();
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| format!("The master key {file} cannot be used ({error}). Set BERTH_MASTER_KEY instead."))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(format!("Other users can read {file}. Run: chmod 600 {file}"));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_key_permissions(_: &Path) -> Result<(), String> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn master_keys_are_64_hex_digits() {
+        assert_eq!(parse_key(&format!(" {}\n", "0aF9".repeat(16))).map(|key| key[..2].to_vec()), Some(vec![0x0a, 0xf9]));
+        for invalid in ["", "00", &"g0".repeat(32), &"00".repeat(33), &"é".repeat(32)] {
+            assert_eq!(parse_key(invalid), None, "{invalid}");
         }
-        Err(error) => Err(unusable(error)),
+    }
+
+    #[test]
+    fn loopback_is_allowed_by_default_only_in_development() {
+        assert_eq!(allowed_networks(None, Environment::Development).unwrap().len(), 2);
+        assert!(allowed_networks(None, Environment::Production).unwrap().is_empty());
+        assert!(allowed_networks(Some(""), Environment::Development).unwrap().is_empty());
+        assert_eq!(allowed_networks(Some("10.0.0.0/8, fd00::/8"), Environment::Production).unwrap().len(), 2);
+        assert!(allowed_networks(Some("10.0.0.0/33"), Environment::Production).unwrap_err().contains("BERTH_ALLOW_NETWORKS"));
+    }
+
+    #[test]
+    fn telemetry_settings_outside_their_range_are_rejected() {
+        let with = |endpoint: &str, ratio: f64| {
+            Args { otlp_endpoint: Some(endpoint.into()), otlp_sample_ratio: Some(ratio), ..Args::default() }.telemetry()
+        };
+        assert!(with("http://localhost:4318", 0.5).is_ok());
+        assert_eq!(with("", 1.0).unwrap().otlp_endpoint, None);
+        assert!(with("localhost:4318", 1.0).unwrap_err().contains("BERTH_OTLP_ENDPOINT"));
+        for ratio in [-0.1, 1.1, f64::NAN] {
+            assert!(with("http://localhost:4318", ratio).unwrap_err().contains("BERTH_OTLP_SAMPLE_RATIO"));
+        }
     }
 }

@@ -1,29 +1,36 @@
-//! The process `berth`: command line, settings, HTTP and workers. A library too, so that tests start the whole product.
+//! The `berth` process: command line, settings, HTTP and workers. It is a library so that tests can start the whole product.
 
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod http;
 pub mod metrics;
+pub mod telemetry;
 pub mod workers;
 
+use crate::http::AppState;
+use crate::http::health::{self, Probes};
+use crate::http::middleware::rate_limit::RateLimits;
 use axum::serve::ListenerExt as _;
 use config::Config;
 use domain::account::UserInput;
 use domain::authorization::Role;
-use http::health::Probes;
 use metrics::Metrics;
 use service::{Service, SystemClock};
-use std::net::SocketAddr;
+use std::fs::{File, OpenOptions};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How long open requests may take to end when the process stops.
-const GRACE: Duration = Duration::from_secs(15);
+/// How long open requests may take at shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often metrics and rate limits drop outdated entries.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Opens the database, brings its schema up to date and opens the service.
+/// Opens the database, applies pending migrations and opens the service.
 ///
 /// # Errors
 /// A sentence for the operator.
@@ -31,7 +38,7 @@ pub async fn open(config: &Config) -> Result<Service, String> {
     open_with(config, Arc::new(SystemClock)).await
 }
 
-/// [`open`] with another clock, for tests.
+/// Like [`open`], with another clock for tests.
 ///
 /// # Errors
 /// A sentence for the operator.
@@ -39,55 +46,11 @@ pub async fn open_with(config: &Config, clock: Arc<dyn service::Clock>) -> Resul
     let connections = service::connect(&config.service.database_url).await.map_err(|error| error.to_string())?;
     migrations::up(connections.writer())
         .await
-        .map_err(|error| format!("The database schema could not be brought up to date: {error}"))?;
+        .map_err(|error| format!("The database schema cannot be migrated: {error}"))?;
     Service::open_with(config.service.clone(), clock, connections).map_err(|error| error.to_string())
 }
 
-/// Makes the administrator of the settings, if nobody exists yet.
-async fn first_administrator(service: &Service, config: &Config) -> Result<(), String> {
-    let Some((username, password)) = &config.admin else { return Ok(()) };
-    if !service.needs_setup().await.map_err(|problem| problem.detail)? {
-        return Ok(());
-    }
-    let host = url::Url::parse(&config.public_url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let input = UserInput {
-        username: username.clone(),
-        email: format!(
-            "{username}@{}",
-            host.filter(|host| host.contains('.') && host.parse::<std::net::IpAddr>().is_err())
-                .unwrap_or_else(|| "localhost".to_owned())
-        ),
-        password: password.clone(),
-        role: Role::Administrator,
-    };
-    service.create_user_as_operator(input).await.map(|_| ()).map_err(|problem| {
-        let faults: Vec<String> = problem.errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
-        format!(
-            "The administrator of BERTH_ADMIN_USERNAME and BERTH_ADMIN_PASSWORD cannot be made. {} {}",
-            problem.detail,
-            faults.join(" ")
-        )
-    })
-}
-
-/// A lock on a SQLite database's folder: who holds it is its only dispatching process, and may take every lease up at once.
-fn try_dispatcher_lock(config: &Config) -> Option<std::fs::File> {
-    let path = config.service.database_url.strip_prefix("sqlite://")?.split('?').next()?;
-    let file =
-        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(format!("{path}.dispatcher")).ok()?;
-    file.try_lock().ok().map(|()| file)
-}
-
-/// Runs the whole product on `listener` until `cancel`.
-///
-/// # Errors
-/// A sentence for the operator.
-pub async fn run(config: Config, listener: TcpListener, cancel: CancellationToken) -> Result<(), String> {
-    let service = open(&config).await?;
-    serve(config, service, listener, cancel).await
-}
-
-/// Serves an open service on `listener` until `cancel`; then lets open requests and deliveries end.
+/// Serves the whole product on `listener` until `cancel`, then waits for open requests and deliveries.
 ///
 /// # Errors
 /// A sentence for the operator.
@@ -98,82 +61,123 @@ pub async fn serve(
     cancel: CancellationToken,
 ) -> Result<(), String> {
     let metrics = Metrics::install()?;
-    first_administrator(&service, &config).await?;
+    create_first_administrator(&service, &config).await?;
     let lock = try_dispatcher_lock(&config);
     if lock.is_some() {
         service.reap_expired_leases(true).await.map_err(|problem| problem.detail)?;
     }
-    let setup_code: Arc<str> =
-        service::secrets::random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    let setup_code: Arc<str> = hex::encode(service::secrets::random::<16>()).into();
     if service.needs_setup().await.map_err(|problem| problem.detail)? {
-        tracing::info!(
-            "Berth has no administrator yet. Set it up once at {}/setup?code={setup_code}",
-            config.public_url
-        );
+        let url = format!("{}/setup?code={setup_code}", config.public_url);
+        tracing::info!("Berth has no administrator yet. Open this one-time link to create one: {url}");
     }
-    let (mut tasks, pulse) = workers::spawn(&service, &cancel);
-    let health = Probes { service: service.clone(), pulse, cancel: cancel.clone(), metrics: metrics.clone() };
-    let app = http::AppState {
+    let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
+    let app = AppState {
+        health: Probes { service: service.clone(), heartbeat, cancel: cancel.clone(), metrics: metrics.clone() },
         service,
-        health,
-        rates: Arc::new(http::guard::Rates::new(config.api_rate)),
+        rate_limits: Arc::new(RateLimits::new(config.api_rate)),
         config: Arc::new(config),
         cancel: cancel.clone(),
         setup_code,
         streams: Arc::default(),
     };
-    let rates = app.rates.clone();
-    tasks.spawn(every_minute(cancel.clone(), move || {
+    let rate_limits = app.rate_limits.clone();
+    tasks.spawn(run_upkeep(cancel.clone(), move || {
         metrics.run_upkeep();
-        rates.prune();
+        rate_limits.prune();
     }));
-    let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
-    // Small answers and events leave at once.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
-    let stop = cancel.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    let server = tokio::spawn(server.into_future());
-    cancel.cancelled().await;
-    match tokio::time::timeout(GRACE, server).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => return Err(format!("Serving ended: {error}")),
-        Ok(Err(_)) | Err(_) => tracing::warn!("some requests did not end in time"),
-    }
+    serve_until_cancelled(listener, crate::http::router(app), &cancel).await?;
     while tasks.join_next().await.is_some() {}
     drop(lock);
     Ok(())
 }
 
-/// Runs the workers alone until `cancel`, and serves health and metrics on `listener`, if there is one.
+/// Runs the workers alone until `cancel`, and serves health and metrics if there is a `listener`.
 ///
 /// # Errors
 /// A sentence for the operator.
 pub async fn work(service: Service, listener: Option<TcpListener>, cancel: CancellationToken) -> Result<(), String> {
     let metrics = Metrics::install()?;
-    let (mut tasks, pulse) = workers::spawn(&service, &cancel);
+    let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
     let upkeep = metrics.clone();
-    tasks.spawn(every_minute(cancel.clone(), move || upkeep.run_upkeep()));
+    tasks.spawn(run_upkeep(cancel.clone(), move || upkeep.run_upkeep()));
     if let Some(listener) = listener {
-        let health = Probes { service, pulse, cancel: cancel.clone(), metrics };
-        let stop = cancel.clone();
-        let server = axum::serve(listener, http::health::router().with_state(health))
-            .with_graceful_shutdown(async move { stop.cancelled().await });
-        tasks.spawn(async move {
-            if let Err(error) = server.await {
-                tracing::error!(%error, "health and metrics are no longer served");
-            }
-        });
+        let probes = Probes { service, heartbeat, cancel: cancel.clone(), metrics };
+        spawn_health_server(&mut tasks, listener, probes, cancel);
     }
     while tasks.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn every_minute(cancel: CancellationToken, act: impl Fn() + Send) {
-    while tokio::time::timeout(Duration::from_secs(60), cancel.cancelled()).await.is_err() {
+/// Serves `router` until `cancel`, then waits for open requests, at most [`SHUTDOWN_TIMEOUT`].
+async fn serve_until_cancelled(
+    listener: TcpListener,
+    router: axum::Router,
+    cancel: &CancellationToken,
+) -> Result<(), String> {
+    // Nagle's algorithm would delay small responses and live events.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY is not available");
+        }
+    });
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, router).with_graceful_shutdown(cancel.clone().cancelled_owned());
+    let server = tokio::spawn(server.into_future());
+    cancel.cancelled().await;
+    match tokio::time::timeout(SHUTDOWN_TIMEOUT, server).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => return Err(format!("The HTTP server failed: {error}")),
+        Ok(Err(_)) | Err(_) => tracing::warn!("some requests did not end within {SHUTDOWN_TIMEOUT:?}"),
+    }
+    Ok(())
+}
+
+fn spawn_health_server(tasks: &mut JoinSet<()>, listener: TcpListener, probes: Probes, cancel: CancellationToken) {
+    let server = axum::serve(listener, health::router().with_state(probes))
+        .with_graceful_shutdown(cancel.cancelled_owned());
+    tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the health server failed");
+        }
+    });
+}
+
+/// Creates the administrator of the settings, if no account exists yet.
+async fn create_first_administrator(service: &Service, config: &Config) -> Result<(), String> {
+    let Some((username, password)) = &config.admin else { return Ok(()) };
+    if !service.needs_setup().await.map_err(|problem| problem.detail)? {
+        return Ok(());
+    }
+    let input = UserInput {
+        username: username.clone(),
+        email: format!("{username}@{}", mail_domain(&config.public_url)),
+        password: password.clone(),
+        role: Role::Administrator,
+    };
+    service.create_user_as_operator(input).await.map(drop).map_err(|problem| {
+        format!(
+            "The account of BERTH_ADMIN_USERNAME and BERTH_ADMIN_PASSWORD cannot be created. {}",
+            cli::format_problem(problem)
+        )
+    })
+}
+
+/// The host of the public URL as an e-mail domain; `localhost` for IP addresses and names without a dot.
+fn mail_domain(public_url: &str) -> String {
+    let host = url::Url::parse(public_url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.filter(|host| host.contains('.') && host.parse::<IpAddr>().is_err()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Locks the folder of a SQLite database. The holder is the only dispatching process, so it may reap every lease at start.
+fn try_dispatcher_lock(config: &Config) -> Option<File> {
+    let path = config.service.database_url.strip_prefix("sqlite://")?.split('?').next()?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(format!("{path}.dispatcher")).ok()?;
+    file.try_lock().ok().map(|()| file)
+}
+
+async fn run_upkeep(cancel: CancellationToken, act: impl Fn() + Send) {
+    while tokio::time::timeout(UPKEEP_INTERVAL, cancel.cancelled()).await.is_err() {
         act();
     }
 }

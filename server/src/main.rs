@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A delivery makes some hundred short-lived allocations, by one thread and freed by another: the system's allocator
-/// takes a sixth of all time for that.
+/// A delivery makes hundreds of short-lived allocations on one thread and frees them on another. The system allocator spends
+/// a sixth of the CPU time on these.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

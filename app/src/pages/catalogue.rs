@@ -153,7 +153,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> im
         if text.trim().is_empty() {
             return Ok(Json::Object(Default::default()));
         }
-        serde_json::from_str(&text).map_err(|error| format!("This is not JSON: {error}."))
+        serde_json::from_str(&text).map_err(|error| domain::json_error::describe(&error))
     });
     // What the schema says, as the reservation form will show it.
     let preview = Value::memo(move || match parsed.get() {

@@ -44,13 +44,7 @@ fn parse_status_update(body: &[u8]) -> Result<StatusUpdate, Problem> {
     let fields = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(fields)) => fields,
         Ok(_) => return Err(Problem::malformed("The body must be a JSON object.")),
-        Err(error) => {
-            return Err(Problem::malformed(format!(
-                "Invalid JSON at line {}, column {}.",
-                error.line(),
-                error.column()
-            )));
-        }
+        Err(error) => return Err(Problem::malformed(crate::json_error::describe(&error))),
     };
     let mut validator = Validator::new();
     let status = match fields.get("status").and_then(Value::as_str).and_then(ProvisioningStatus::parse) {

@@ -1,4 +1,4 @@
-//! Liveness, readiness, metrics.
+//! Health endpoints: liveness, readiness and metrics.
 
 use crate::metrics::Metrics;
 use axum::extract::{FromRef, State};
@@ -12,19 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The dispatcher goes round at least every five seconds; this is four times that.
-const SILENT: Duration = Duration::from_secs(20);
+/// The dispatcher counts as failing without a heartbeat for this long. It beats at least every 5 s.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What tells of a process, of one that serves and of a worker.
+/// Sources of the health endpoints, for `berth serve` and `berth worker`.
 #[derive(Clone)]
 pub struct Probes {
-    /// Knows whether the database answers.
+    /// Checks the database connection.
     pub service: Service,
-    /// Whether the dispatcher lives.
-    pub pulse: Arc<Heartbeat>,
-    /// Whether the process is stopping.
+    /// Last activity of the dispatcher.
+    pub heartbeat: Arc<Heartbeat>,
+    /// Cancelled at shutdown.
     pub cancel: CancellationToken,
-    /// The Prometheus page.
+    /// Prometheus metrics.
     pub metrics: Metrics,
 }
 
@@ -36,16 +36,16 @@ where
     Router::new().route("/healthz", get(live)).route("/readyz", get(ready)).route("/metrics", get(metrics))
 }
 
-/// The process runs.
+/// Liveness: the process runs.
 async fn live() -> &'static str {
     "ok\n"
 }
 
-/// The process can serve: database and dispatcher.
-async fn ready(State(health): State<Probes>) -> (StatusCode, Json<Value>) {
-    let database = health.service.ping().await.is_ok();
-    let dispatcher = health.pulse.age().is_some_and(|age| age < SILENT);
-    let stopping = health.cancel.is_cancelled();
+/// Readiness: database and dispatcher work, and the process is not stopping.
+async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
+    let database = probes.service.ping().await.is_ok();
+    let dispatcher = probes.heartbeat.age().is_some_and(|age| age < HEARTBEAT_TIMEOUT);
+    let stopping = probes.cancel.is_cancelled();
     let ok = database && dispatcher && !stopping;
     let word = |ok: bool| if ok { "ok" } else { "failing" };
     let body = json!({
@@ -54,7 +54,7 @@ async fn ready(State(health): State<Probes>) -> (StatusCode, Json<Value>) {
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }
 
-/// Prometheus text format.
-async fn metrics(State(health): State<Probes>) -> String {
-    health.metrics.page(&health.service).await
+/// Metrics in the Prometheus text format.
+async fn metrics(State(probes): State<Probes>) -> String {
+    probes.metrics.render(&probes.service).await
 }

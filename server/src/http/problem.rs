@@ -1,28 +1,32 @@
-//! Errors on the wire: RFC 9457 problem+json.
+//! Error responses: RFC 9457 problem+json.
 
-use axum::http::{HeaderValue, Method, Uri, header};
+use super::middleware::trace::current_request_id;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use domain::{FieldError, Problem, ProblemKind};
 use serde::Serialize;
 
-/// RFC 9457 problem details.
+/// RFC 9457 problem details (docs/contract.md, section 6).
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ProblemBody {
-    /// A stable reference for the kind of problem.
+    /// Stable URI of the kind of problem.
     #[serde(rename = "type")]
     pub type_uri: &'static str,
-    /// The kind in words.
+    /// Name of the kind of problem.
     pub title: &'static str,
-    /// The HTTP status code.
+    /// HTTP status code.
     pub status: u16,
-    /// What happened this time and what to do.
+    /// Cause of this problem and how to correct it.
     pub detail: String,
-    /// The fields at fault, on 422.
+    /// Invalid fields, with status 422.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// Id of the request, the same as in the `X-Request-Id` header and in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
-/// A problem as a response.
+/// A [`Problem`] that is returned as a response.
 #[derive(Debug)]
 pub struct ApiError(pub Problem);
 
@@ -48,8 +52,9 @@ impl IntoResponse for ApiError {
             status,
             detail: problem.detail,
             errors: problem.errors,
+            request_id: current_request_id(),
         };
-        let code = axum::http::StatusCode::from_u16(status).unwrap_or(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
+        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (code, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -63,23 +68,23 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An unknown path under `/api`.
+/// Response for an unknown path under `/api`.
 pub async fn unknown_route(uri: Uri) -> ApiError {
     ApiError(Problem::new(
         ProblemKind::NotFound,
-        format!("There is nothing at {}. The API is described at /api/docs.", uri.path()),
+        format!("{} does not exist. See /api/docs for the API's paths.", uri.path()),
     ))
 }
 
-/// A known path with another method; axum adds `Allow`.
+/// Response for a method that a known path does not support; axum adds `Allow`.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ApiError(Problem::new(
         ProblemKind::MethodNotAllowed,
-        format!("{} does not take {method}. The Allow header says what it takes.", uri.path()),
+        format!("{} does not support {method}. Use a method from the Allow header.", uri.path()),
     ))
 }
 
-/// A defect: the caller learns that it is ours, the log learns what.
+/// Response for a panic in a handler. The log has the cause, the response only the request id.
 pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let what = panic
         .downcast_ref::<String>()

@@ -1,33 +1,34 @@
-//! The page's server functions, `/rpc/…` (Leptos). Private to our own page: JSON only, same origin only.
+//! The page's server functions (Leptos) at `/rpc/…`. They accept only JSON, and only from Berth's own origin.
 
 use super::AppState;
 use super::extract::session;
-use super::guard::{client_source, same_origin};
+use super::json::{body, is_json, not_json};
+use super::middleware::csrf::same_origin;
+use super::middleware::rate_limit::client_source;
 use super::problem::{ApiError, unknown_route};
 use super::v1::session::is_local;
 use crate::config::Environment;
 use app::rpc::context::RequestContext;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use domain::{Problem, ProblemKind};
 use std::net::SocketAddr;
 
-/// Runs a server function.
+/// Runs one server function.
 pub async fn call(State(app): State<AppState>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (parts, unread) = request.into_parts();
     if leptos::server_fn::axum::get_server_fn_service(parts.uri.path(), parts.method.clone()).is_none() {
         return unknown_route(parts.uri).await.into_response();
     }
-    let ready = async {
+    let prepared = async {
         let context = context(&app, &parts).await?;
-        // Read here, for leptos itself reads without a limit.
-        let whole = Request::from_parts(parts.clone(), body);
-        Ok((context, super::extract::body(whole, &app).await?))
+        // Leptos reads bodies without a size limit, so the body is read here.
+        let request = Request::from_parts(parts.clone(), unread);
+        Ok::<_, Problem>((context, body(request, &app).await?))
     };
-    match ready.await {
+    match prepared.await {
         Ok((context, body)) => {
             let request = Request::from_parts(parts, Body::from(body));
             leptos_axum::handle_server_fns_with_context(
@@ -41,15 +42,12 @@ pub async fn call(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
+/// The context in which server functions run.
 async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Problem> {
     let headers = &parts.headers;
     same_origin(headers, &app.config.public_url)?;
-    let json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/json"));
-    if !json {
-        return Err(Problem::new(ProblemKind::UnsupportedMediaType, "Send JSON with Content-Type: application/json."));
+    if !is_json(headers) {
+        return Err(not_json());
     }
     let token = session(headers);
     let known = match &token {

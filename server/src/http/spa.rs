@@ -1,5 +1,5 @@
-//! The page's files: embedded in release builds, read from `dist/` in debug builds; all but the page itself
-//! compressed beforehand.
+//! The page's files: embedded in release builds, read from `dist/` in debug builds. All files except the page itself are
+//! compressed at build time.
 
 use super::AppState;
 use super::extract::session;
@@ -16,35 +16,35 @@ use sha2::Digest as _;
 #[folder = "../dist"]
 struct Dist;
 
-/// Shown where the page was not built.
-const MISSING: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
+/// Shown when the page was not built.
+const NOT_BUILT: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
 
-/// A file of the page, or the page itself for every path that is a route of it.
+/// Serves a file of the page, or the page itself for any other path: the page routes in the browser.
 pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     if path.starts_with("rpc/") || path.starts_with("api/") {
         return unknown_route(request.uri().clone()).await.into_response();
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let problem = ApiError(Problem::new(ProblemKind::MethodNotAllowed, "Pages are only read."));
+        let problem = ApiError(Problem::new(ProblemKind::MethodNotAllowed, "This path only supports GET and HEAD."));
         return ([(header::ALLOW, "GET, HEAD")], problem).into_response();
     }
     if !path.is_empty() && path != "index.html" {
         if let Some(response) = file(&path, request.headers()) {
             return response;
         }
-        // A missing file must not answer with the page: a script that is HTML confuses everybody.
+        // Serving the page for a missing script would fail with a misleading syntax error.
         if path.rsplit('/').next().is_some_and(|name| name.contains('.')) {
-            return (StatusCode::NOT_FOUND, "There is no such file.\n").into_response();
+            return (StatusCode::NOT_FOUND, "File not found.\n").into_response();
         }
     }
-    // Where nobody has an account yet, there is nothing to log in with.
-    let at_the_door =
+    // The set-up page comes first while no account exists.
+    let shows_login =
         path != "setup" && session(request.headers()).is_none() && !app.service.needs_setup().await.unwrap_or_default();
-    index(at_the_door)
+    index(shows_login)
 }
 
-/// Whether a client takes an encoding.
+/// Whether a client accepts an encoding.
 fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
     headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').any(|one| {
@@ -54,7 +54,7 @@ fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
     })
 }
 
-/// The best stored form of a file.
+/// A file in the best encoding that the client accepts.
 fn stored(path: &str, headers: &HeaderMap) -> Option<(rust_embed::EmbeddedFile, Option<&'static str>)> {
     for (encoding, ending) in [("br", "br"), ("gzip", "gz")] {
         if accepts(headers, encoding)
@@ -66,7 +66,7 @@ fn stored(path: &str, headers: &HeaderMap) -> Option<(rust_embed::EmbeddedFile, 
     Dist::get(path).map(|file| (file, None))
 }
 
-/// Whether a name carries the hash of its content, as Trunk writes it: `name-0123456789abcdef.ext`.
+/// Whether a name contains the hash of its content, as Trunk writes it: `name-0123456789abcdef.ext`.
 fn is_hashed(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
@@ -75,6 +75,7 @@ fn is_hashed(path: &str) -> bool {
         || path.starts_with("snippets/")
 }
 
+/// Response with a file; `None` for an unknown one.
 fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     let (file, encoding) = stored(path, headers)?;
     let mut response = Response::new(Body::from(file.data.into_owned()));
@@ -94,14 +95,14 @@ fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
-/// The page itself, with the door open or not: through the open one people can log in before the app is there.
-fn index(at_the_door: bool) -> Response {
+/// The page itself. `data-login` shows the prerendered log-in form, so that users can log in before the app has loaded.
+fn index(shows_login: bool) -> Response {
     let Some(plain) = Dist::get("index.html") else {
-        return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(MISSING)).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(NOT_BUILT)).into_response();
     };
     let html = String::from_utf8_lossy(&plain.data);
-    let policy = policy(&html);
-    let html = if at_the_door { html.replacen("<html", "<html data-door", 1) } else { html.into_owned() };
+    let policy = content_security_policy(&html);
+    let html = if shows_login { html.replacen("<html", "<html data-login", 1) } else { html.into_owned() };
     let mut response = axum::response::Html(html).into_response();
     let set = response.headers_mut();
     set.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -112,8 +113,8 @@ fn index(at_the_door: bool) -> Response {
     response
 }
 
-/// The page's policy: only our own files, and the inline scripts that Trunk wrote, by their hashes.
-fn policy(html: &str) -> String {
+/// The page's policy: Berth's own files, and the inline scripts that Trunk writes, by hash.
+fn content_security_policy(html: &str) -> String {
     let mut hashes = String::new();
     let mut rest = html;
     while let Some(start) = rest.find("<script") {
@@ -128,7 +129,9 @@ fn policy(html: &str) -> String {
         rest = &rest[close + 9..];
     }
     format!(
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; img-src 'self' data:; \
+         font-src 'self'; connect-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
+         form-action 'self'"
     )
 }
 
@@ -137,15 +140,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inline_scripts_are_allowed_by_hash_alone() {
-        let policy = policy("<script src=\"/a.js\"></script><script type=\"module\">alert(1)</script>");
+    fn inline_scripts_are_allowed_only_by_hash() {
+        let policy = content_security_policy("<script src=\"/a.js\"></script><script type=\"module\">alert(1)</script>");
         assert!(policy.contains("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"), "{policy}");
         assert_eq!(policy.matches("sha256").count(), 1);
         assert!(!policy.contains("unsafe-inline"));
     }
 
     #[test]
-    fn only_hashed_names_are_kept_for_ever() {
+    fn only_hashed_names_are_cached_as_immutable() {
         assert!(is_hashed("frontend-4f1a2b3c4d5e6f70_bg.wasm"));
         assert!(is_hashed("style-0123456789abcdef.css"));
         assert!(!is_hashed("index.html"));

@@ -1,52 +1,64 @@
-//! `GET /api/v1/stream`: changes as server-sent events (WHATWG HTML §9.2).
+//! `GET /api/v1/stream`: the live feed, changes as server-sent events (WHATWG HTML §9.2).
 
 use super::AppState;
-use super::extract::AuthenticatedUser;
+use super::extract::{AuthenticatedUser, bearer, session};
 use super::problem::{ApiError, ProblemBody};
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
+use domain::authorization::Actor;
 use domain::change::Change;
 use domain::{Problem, ProblemKind};
 use futures::StreamExt as _;
+use futures::stream;
 use parking_lot::Mutex;
 use service::change_feed::Update;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Feeds that one person may have open in one process.
-const PER_PERSON: u32 = 20;
-/// How often it is asked again whether the credential still holds; before a change is told it is, too, when accounts changed.
-const RECHECK: Duration = Duration::from_secs(30);
+/// Feeds that one user can have open in one process.
+const MAX_STREAMS_PER_USER: u32 = 20;
+/// How often an idle feed checks that its credential is still valid.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// Interval of comments that keep the connection open through proxies.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a browser waits before it reconnects.
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
+/// `Retry-After` of a feed over the limit, in seconds.
+const RETRY_AFTER: u64 = 10;
 
-/// Open feeds for each person.
+/// Number of open feeds by user.
 #[derive(Default)]
-pub struct Streams(Mutex<HashMap<String, u32>>);
+pub struct OpenStreams(Mutex<HashMap<String, u32>>);
 
-struct Open {
-    streams: Arc<Streams>,
-    username: String,
-}
-
-impl Streams {
-    fn open(self: &Arc<Self>, username: &str) -> Option<Open> {
+impl OpenStreams {
+    /// Counts a new feed; `None` at the limit.
+    fn open(self: &Arc<Self>, username: &str) -> Option<StreamPermit> {
         let mut open = self.0.lock();
         let count = open.entry(username.to_owned()).or_default();
-        if *count >= PER_PERSON {
+        if *count >= MAX_STREAMS_PER_USER {
             return None;
         }
         *count += 1;
-        Some(Open { streams: self.clone(), username: username.to_owned() })
+        Some(StreamPermit { streams: self.clone(), username: username.to_owned() })
     }
 }
 
-impl Drop for Open {
+/// One open feed; its drop ends the count.
+struct StreamPermit {
+    streams: Arc<OpenStreams>,
+    username: String,
+}
+
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock();
         if let Some(count) = open.get_mut(&self.username) {
@@ -62,9 +74,11 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(stream))
 }
 
-/// Changes as they commit: server-sent events `delivery`, `reservation`, `webhook`, `notification` with the thing as JSON,
-/// and `resync` when changes were missed. Ends when the credential does, when the account gets another role, or when the
-/// process stops; open it again then.
+/// Stream changes as they commit
+///
+/// Server-sent events `delivery`, `reservation`, `webhook` and `notification` carry the changed object as JSON. `resync`
+/// means that changes were missed: load the lists again. The stream ends when the credential expires, the account's role
+/// changes or the server stops; reconnect then.
 #[utoipa::path(get, path = "/stream", tag = "live",
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn stream(
@@ -72,73 +86,111 @@ async fn stream(
     caller: AuthenticatedUser,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Some(open) = app.streams.open(&caller.actor.username) else {
+    let Some(permit) = app.streams.open(&caller.actor.username) else {
         let mut problem =
-            Problem::new(ProblemKind::RateLimited, "You have too many live feeds open. Close some pages.");
-        problem.retry_after = Some(10);
+            Problem::new(ProblemKind::RateLimited, "Too many live feeds are open for this account. Close some pages.");
+        problem.retry_after = Some(RETRY_AFTER);
         return Err(problem.into());
     };
-    let updates = app.service.change_feed().subscribe();
-    let credential = (super::extract::bearer(&headers).map(str::to_owned), super::extract::session(&headers));
-    // Checked once more with the first change: the account may have been changed since the request was let in.
-    let checked = (tokio::time::Instant::now() + RECHECK, None);
-    let state = (app.clone(), updates, caller.actor, credential, open, checked, 0_u64);
-    let first = futures::stream::once(async {
-        Ok(Event::default().event("hello").retry(Duration::from_millis(1_000)).data("{}"))
-    });
-    let events = futures::stream::unfold(
-        state,
-        |(app, mut updates, actor, credential, open, (mut recheck, mut known), mut id)| async move {
-            loop {
-                let update = tokio::select! {
-                    update = updates.recv() => Some(update),
-                    () = app.cancel.cancelled() => return None,
-                    () = tokio::time::sleep_until(recheck) => None,
-                };
-                let generation = Some(app.service.credential_generation());
-                if update.is_none() || generation != known {
-                    recheck = tokio::time::Instant::now() + RECHECK;
-                    let holds = match &credential {
-                        (Some(token), _) => app.service.actor_of_token(token).await,
-                        (None, Some(token)) => app.service.actor_of_session(token).await,
-                        (None, None) => return None,
-                    };
-                    match holds {
-                        // Another role or other scopes see other things: whoever it is now opens a feed anew.
-                        Ok((now, _)) if now != actor => return None,
-                        Ok(_) => known = generation,
-                        Err(problem) if problem.kind == ProblemKind::Unauthenticated => return None,
-                        // The database is away; asked again with the next change.
-                        Err(_) => {}
-                    }
-                }
-                let Some(update) = update else { continue };
-                let event = match update {
-                    Ok(Update::Change(change)) if change.visible_to(&actor) => {
-                        let data = match &*change {
-                            Change::Delivery(delivery) => serde_json::to_string(delivery),
-                            Change::Reservation(reservation) => serde_json::to_string(reservation),
-                            Change::Webhook(webhook) => serde_json::to_string(webhook),
-                            Change::Notification(notification) => serde_json::to_string(notification),
-                        };
-                        let Ok(data) = data else { continue };
-                        Event::default().event(change.name()).data(data)
-                    }
-                    Ok(Update::Change(_)) => continue,
-                    Ok(Update::Resync) | Err(RecvError::Lagged(_)) => Event::default().event("resync").data("{}"),
-                    Err(RecvError::Closed) => return None,
-                };
-                id += 1;
-                let event: Result<Event, Infallible> = Ok(event.id(id.to_string()));
-                return Some((event, (app, updates, actor, credential, open, (recheck, known), id)));
-            }
-        },
-    );
-    let sse =
-        Sse::new(first.chain(events)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("alive"));
+    let feed = Feed {
+        updates: app.service.change_feed().subscribe(),
+        actor: caller.actor,
+        credential: Credential { token: bearer(&headers).map(str::to_owned), session: session(&headers) },
+        recheck_at: Instant::now() + RECHECK_INTERVAL,
+        // The account may have changed since the request was authenticated, so the first change checks it again.
+        checked_generation: None,
+        next_id: 1,
+        _permit: permit,
+        app,
+    };
+    let hello = stream::once(async { Ok(Event::default().event("hello").retry(RECONNECT_DELAY).data("{}")) });
+    let events = stream::unfold(feed, |mut feed| async move { Some((Ok::<_, Infallible>(feed.next().await?), feed)) });
+    let sse = Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive"));
     let mut response = sse.into_response();
     let headers = response.headers_mut();
-    headers.insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
-    headers.insert(axum::http::header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    // nginx buffers responses without this header.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// The credential of a feed.
+struct Credential {
+    token: Option<String>,
+    session: Option<String>,
+}
+
+/// One client's live feed.
+struct Feed {
+    app: AppState,
+    updates: Receiver<Update>,
+    actor: Actor,
+    credential: Credential,
+    recheck_at: Instant,
+    /// Generation of the credential cache at the last successful check.
+    checked_generation: Option<u64>,
+    next_id: u64,
+    _permit: StreamPermit,
+}
+
+impl Feed {
+    /// Waits for the next event that the user may see; `None` ends the feed.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let update = tokio::select! {
+                update = self.updates.recv() => Some(update),
+                () = self.app.cancel.cancelled() => return None,
+                () = tokio::time::sleep_until(self.recheck_at) => None,
+            };
+            if !self.is_still_authorized(update.is_none()).await {
+                return None;
+            }
+            let event = match update {
+                Some(Ok(Update::Change(change))) if change.visible_to(&self.actor) => to_event(&change),
+                Some(Ok(Update::Resync) | Err(RecvError::Lagged(_))) => Some(Event::default().event("resync").data("{}")),
+                Some(Err(RecvError::Closed)) => return None,
+                Some(Ok(Update::Change(_))) | None => None,
+            };
+            if let Some(event) = event {
+                let id = self.next_id;
+                self.next_id += 1;
+                return Some(event.id(id.to_string()));
+            }
+        }
+    }
+
+    /// Checks the credential when any account has changed since the last check, or when the interval has passed.
+    async fn is_still_authorized(&mut self, interval_passed: bool) -> bool {
+        let generation = Some(self.app.service.credential_generation());
+        if !interval_passed && generation == self.checked_generation {
+            return true;
+        }
+        self.recheck_at = Instant::now() + RECHECK_INTERVAL;
+        let known = match (&self.credential.token, &self.credential.session) {
+            (Some(token), _) => self.app.service.actor_of_token(token).await,
+            (None, Some(session)) => self.app.service.actor_of_session(session).await,
+            (None, None) => return false,
+        };
+        match known {
+            // Another role or other scopes make other changes visible, so the client has to open a new feed.
+            Ok((actor, _)) if actor != self.actor => false,
+            Ok(_) => {
+                self.checked_generation = generation;
+                true
+            }
+            Err(problem) if problem.kind == ProblemKind::Unauthenticated => false,
+            // The database is unavailable. The next change checks again.
+            Err(_) => true,
+        }
+    }
+}
+
+fn to_event(change: &Change) -> Option<Event> {
+    let data = match change {
+        Change::Delivery(delivery) => serde_json::to_string(delivery),
+        Change::Reservation(reservation) => serde_json::to_string(reservation),
+        Change::Webhook(webhook) => serde_json::to_string(webhook),
+        Change::Notification(notification) => serde_json::to_string(notification),
+    };
+    data.ok().map(|data| Event::default().event(change.name()).data(data))
 }

@@ -2,7 +2,8 @@
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, SESSION_COOKIE, session};
-use super::super::guard::{client_source, same_origin};
+use super::super::middleware::csrf::same_origin;
+use super::super::middleware::rate_limit::client_source;
 use super::super::problem::{ApiError, ProblemBody};
 use crate::config::Environment;
 use axum::extract::{ConnectInfo, State};

@@ -1,0 +1,52 @@
+//! `berth serve --demo`: sample users, resources and a receiver, so that deliveries are visible at once. It goes through the
+//! ordinary use cases and creates only what does not exist yet.
+
+mod catalogue;
+mod receiver;
+
+use domain::account::UserInput;
+use domain::authorization::{Actor, Role, Scope};
+use domain::{Problem, ProblemKind};
+use service::Service;
+use tokio_util::sync::CancellationToken;
+
+const ADMIN: (&str, &str) = ("admin", "berth-demo-admin");
+const USER: (&str, &str) = ("alice", "berth-demo-alice");
+
+/// The text that a newcomer reads on the terminal.
+pub fn welcome(url: &str) -> String {
+    format!(
+        "\n  Berth runs at {url}\n\n    administrator   {} / {}\n    user            {} / {}\n\n  \
+         Log in as alice, reserve a resource, and watch it become ready.\n  \
+         Log in as admin and open Settings → Webhook Integrations to see the deliveries.\n",
+        ADMIN.0, ADMIN.1, USER.0, USER.1
+    )
+}
+
+/// Creates the sample data that does not exist yet and starts the sample receiver.
+///
+/// # Errors
+/// A sentence for the operator.
+pub async fn set_up(service: &Service, cancel: &CancellationToken) -> Result<(), String> {
+    for ((username, password), role) in [(ADMIN, Role::Administrator), (USER, Role::User)] {
+        let input = UserInput {
+            username: username.into(),
+            email: format!("{username}@example.com"),
+            password: password.into(),
+            role,
+        };
+        ignore_conflict(service.create_user_as_operator(input).await)?;
+    }
+    let actor = Actor { username: ADMIN.0.into(), role: Role::Administrator, scopes: Scope::ALL.to_vec() };
+    catalogue::create(service, &actor).await?;
+    receiver::start(service, &actor, cancel).await
+}
+
+/// Accepts an object that an earlier start created.
+fn ignore_conflict<T>(result: Result<T, Problem>) -> Result<(), String> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(problem) if problem.kind == ProblemKind::Conflict => Ok(()),
+        Err(problem) => Err(format!("The sample data cannot be created: {}", problem.detail)),
+    }
+}

@@ -1,0 +1,207 @@
+//! The sample receiver: an independent HTTP service that verifies signatures, provisions and sends status updates.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use domain::Problem;
+use domain::authorization::Actor;
+use domain::event::EventType;
+use domain::pagination::PageQuery;
+use domain::signature::{Secret, sign_body, verify_body};
+use domain::webhook::{AuthInput, RotateInput, WebhookInput, WebhookPatch};
+use serde_json::{Value, json};
+use service::Service;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Name of the sample receiver's webhook.
+const WEBHOOK: &str = "Sample receiver";
+
+/// Starts the receiver on a free port and registers its webhook, or points the existing one to that port.
+pub(super) async fn start(service: &Service, actor: &Actor, cancel: &CancellationToken) -> Result<(), String> {
+    let cannot_listen = |error: std::io::Error| format!("The sample receiver cannot listen: {error}");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(cannot_listen)?;
+    let endpoint_url = format!("http://{}/api/webhook", listener.local_addr().map_err(cannot_listen)?);
+    let (id, secret) = register(service, actor, endpoint_url)
+        .await
+        .map_err(|problem| format!("The sample receiver cannot be registered: {}", problem.detail))?;
+    let receiver = Receiver { id, secret: Secret::parse(&secret)?, http: client()? };
+    let router = Router::new()
+        .route("/api/webhook/reservation", post(provision))
+        .route("/api/webhook/reservation/cancel", post(release))
+        .route("/api/webhook/access-request", post(access))
+        .with_state(receiver);
+    let server = axum::serve(listener, router).with_graceful_shutdown(cancel.clone().cancelled_owned());
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::warn!(%error, "the sample receiver failed");
+        }
+    });
+    Ok(())
+}
+
+/// Registers the webhook, or changes the URL and secret of the existing one. Returns its id and secret.
+async fn register(service: &Service, actor: &Actor, endpoint_url: String) -> Result<(i64, String), Problem> {
+    let known = service.list_webhooks(actor, &PageQuery { limit: Some(200), cursor: None }).await?;
+    if let Some(webhook) = known.items.iter().find(|webhook| webhook.name == WEBHOOK) {
+        let patch = WebhookPatch { endpoint_url: Some(endpoint_url), ..WebhookPatch::default() };
+        service.patch_webhook(actor, webhook.id, patch).await?;
+        let rotation = RotateInput { overlap_hours: Some(0), secret: None };
+        return Ok((webhook.id, service.rotate_secret(actor, webhook.id, rotation).await?.secret));
+    }
+    let input = WebhookInput {
+        name: WEBHOOK.into(),
+        endpoint_url,
+        resource_type: None,
+        events: EventType::ALL.to_vec(),
+        auth: AuthInput::ApiKey { header: "X-API-Key".into(), key: "sample-receiver-key".into() },
+        delivery_paths: None,
+        secret: None,
+        headers: Vec::new(),
+        retry: None,
+        enabled: None,
+        max_in_flight: None,
+        rate_limit: None,
+        ed25519: None,
+        provisions: None,
+    };
+    let created = service.create_webhook(actor, input).await?;
+    Ok((created.webhook.id, created.secret))
+}
+
+/// State of the receiver, as an integrator would write it.
+#[derive(Clone)]
+struct Receiver {
+    id: i64,
+    secret: Secret,
+    http: reqwest::Client,
+}
+
+impl Receiver {
+    /// The event, if its signature is valid.
+    fn verified(&self, headers: &HeaderMap, body: &[u8]) -> Result<Value, Box<Response>> {
+        let signature = headers.get("x-webhook-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !verify_body(&self.secret, body, signature) {
+            let rejection = (StatusCode::UNAUTHORIZED, Json(json!({"detail": "Invalid webhook signature"})));
+            return Err(Box::new(rejection.into_response()));
+        }
+        serde_json::from_slice(body).map_err(|_| {
+            Box::new((StatusCode::BAD_REQUEST, Json(json!({"detail": "Invalid JSON payload"}))).into_response())
+        })
+    }
+
+    /// Sends the status updates of a slow installation.
+    async fn send_status_updates(self, event: Value) {
+        let url = event["status_url"].as_str().unwrap_or_default().to_owned();
+        let user = event["user_id"].as_str().unwrap_or_default().to_owned();
+        let steps = [
+            (10, "Choosing a machine"),
+            (35, "Writing the operating system"),
+            (70, "Setting up the network"),
+            (90, "Creating your account"),
+            (100, "Your machine is ready"),
+        ];
+        for (progress, message) in steps {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            let mut update = json!({
+                "status": if progress == 100 { "ready" } else { "provisioning" },
+                "timestamp": service::Clock::now(&service::SystemClock),
+                "progress": progress,
+                "message": message,
+            });
+            if progress == 100 {
+                update["details"] = json!({"access_info": access_info(&user, "198.51.100.24")});
+            }
+            let body = update.to_string();
+            let sent = self
+                .http
+                .post(&url)
+                .header("content-type", "application/json")
+                .header("x-webhook-id", self.id)
+                .header("x-webhook-signature", sign_body(&self.secret, body.as_bytes()))
+                .body(body)
+                .send()
+                .await;
+            match sent {
+                Ok(response) if response.status().is_success() => {}
+                // 409: the reservation was cancelled in the meantime.
+                Ok(_) => return,
+                Err(error) => return tracing::debug!(%error, "the sample receiver cannot send its status update"),
+            }
+        }
+    }
+}
+
+fn access_info(user: &str, address: &str) -> Value {
+    json!({
+        "ip_address": address,
+        "port": 22,
+        "username": format!("user-{user}"),
+        "connection_command": format!("ssh user-{user}@{address}"),
+    })
+}
+
+async fn provision(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
+    let event = match receiver.verified(&headers, &body) {
+        Ok(event) => event,
+        Err(rejection) => return *rejection,
+    };
+    let user = event["user_id"].as_str().unwrap_or_default().to_owned();
+    if event["resource_type"] == "server" {
+        if event["test"] != json!(true) {
+            tokio::spawn(receiver.send_status_updates(event));
+        }
+        let accepted = json!({
+            "status": "accepted",
+            "message": "Installing the server",
+            "details": {"estimated_ready_time": "8 seconds"},
+        });
+        return (StatusCode::ACCEPTED, Json(accepted)).into_response();
+    }
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let cluster = format!(
+        "{}-{}",
+        event["resource_type"].as_str().unwrap_or_default(),
+        event["reservation_id"].as_str().unwrap_or_default()
+    );
+    Json(json!({
+        "status": "success", "reservation_id": event["reservation_id"], "message": "Resource provisioned successfully",
+        "details": {"cluster_id": cluster, "access_info": access_info(&user, "192.0.2.10"), "estimated_ready_time": "now"},
+    }))
+    .into_response()
+}
+
+async fn release(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
+    match receiver.verified(&headers, &body) {
+        Ok(event) => {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            Json(
+                json!({"status": "success", "reservation_id": event["reservation_id"], "message": "Resource released"}),
+            )
+            .into_response()
+        }
+        Err(rejection) => *rejection,
+    }
+}
+
+async fn access(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
+    match receiver.verified(&headers, &body) {
+        Ok(_) => Json(json!({"status": "success", "message": "Access request received"})).into_response(),
+        Err(rejection) => *rejection,
+    }
+}
+
+/// An HTTP client for status updates. They go to this server over plain HTTP, so it needs no certificates.
+fn client() -> Result<reqwest::Client, String> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().map_err(|error| error.to_string())
+}

@@ -1,0 +1,39 @@
+//! Response headers that protect the page. A handler's own value wins.
+
+use super::super::AppState;
+use crate::config::Environment;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+/// For responses without active content.
+const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'";
+/// Swagger UI sets inline styles and starts from an inline script.
+const DOCS_POLICY: &str = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
+                           img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
+
+/// Sets the headers that a response does not have yet.
+pub async fn security_headers(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_docs = path.starts_with("/api/docs");
+    let is_private = !is_docs && (path.starts_with("/api/") || path.starts_with("/rpc/"));
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "same-origin");
+    set(header::X_FRAME_OPTIONS, "DENY");
+    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()");
+    set(header::CONTENT_SECURITY_POLICY, if is_docs { DOCS_POLICY } else { API_POLICY });
+    if is_private {
+        set(header::CACHE_CONTROL, "no-store");
+    }
+    if app.config.env == Environment::Production {
+        set(header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains");
+    }
+    response
+}

@@ -1,0 +1,129 @@
+//! Request id, span, metrics and log line of each request. Headers and bodies are never logged: they hold secrets.
+
+use crate::telemetry;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::time::Instant;
+use tower_http::request_id::{MakeRequestId, RequestId};
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
+/// Header of the request id, in requests and responses.
+const REQUEST_ID: &str = "x-request-id";
+/// Longest request id that is accepted from a client.
+const MAX_REQUEST_ID: usize = 128;
+
+tokio::task_local! {
+    static CURRENT: String;
+}
+
+/// The id of the request that the current task handles.
+pub fn current_request_id() -> Option<String> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Generates ids for requests without one.
+#[derive(Clone, Copy)]
+pub struct GenerateRequestId;
+
+impl MakeRequestId for GenerateRequestId {
+    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
+        HeaderValue::from_str(&format!("req_{}", hex::encode(service::secrets::random::<12>()))).ok().map(RequestId::new)
+    }
+}
+
+/// Removes a request id that is too long or has unusual characters, so that a client cannot forge log lines.
+pub async fn drop_invalid_request_id(mut request: Request) -> Request {
+    let headers = request.headers();
+    let is_valid = headers.get_all(REQUEST_ID).iter().count() == 1 && headers.get(REQUEST_ID).is_some_and(is_valid_id);
+    if !is_valid {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
+fn is_valid_id(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=MAX_REQUEST_ID).contains(&bytes.len())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+}
+
+/// Runs a request in its span, counts and times it.
+pub async fn trace(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let path = request.uri().path();
+    let span = tracing::info_span!("request", request_id = id, method, path, otel.name = Empty, otel.kind = Empty, http.route = Empty, http.response.status_code = Empty);
+    if telemetry::is_exporting() {
+        span.record("otel.name", format!("{method} {route}"));
+        span.record("otel.kind", "server");
+        span.record("http.route", &route);
+        telemetry::continue_trace(&span, request.headers());
+    }
+    let work = async {
+        let response = next.run(request).await;
+        let status = response.status().as_u16();
+        let duration = started.elapsed();
+        metrics::histogram!("berth_http_request_duration_seconds", "method" => method, "route" => route, "status" => status.to_string())
+            .record(duration.as_secs_f64());
+        let duration_ms = duration.as_secs_f64() * 1_000.0;
+        if status >= 500 {
+            tracing::error!(status, duration_ms, "request failed");
+        } else {
+            tracing::debug!(status, duration_ms, "request handled");
+        }
+        if telemetry::is_exporting() {
+            tracing::Span::current().record("http.response.status_code", status);
+        }
+        response
+    };
+    CURRENT.scope(id, work.instrument(span)).await
+}
+
+/// A method as a metric label. The list is closed: each label stays in memory, and a client can send any method.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_methods_share_one_metric_label() {
+        assert_eq!(method_label(&Method::PATCH), "PATCH");
+        for unknown in ["PROPFIND", "get", "X"] {
+            assert_eq!(method_label(&Method::from_bytes(unknown.as_bytes()).unwrap()), "other");
+        }
+    }
+
+    #[test]
+    fn request_ids_with_unusual_characters_or_length_are_invalid() {
+        let is_valid = |id: &str| is_valid_id(&HeaderValue::from_bytes(id.as_bytes()).unwrap());
+        for id in ["1", "req_0123", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "1-67891233-abcdef012345678912345678", &"x".repeat(128)] {
+            assert!(is_valid(id), "{id}");
+        }
+        for id in ["", " ", "a b", "a\tb", "é", "{id}", "\u{7f}".trim_matches('\u{7f}'), &"x".repeat(129)] {
+            assert!(!is_valid(id), "{id}");
+        }
+    }
+}

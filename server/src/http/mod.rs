@@ -1,0 +1,77 @@
+//! HTTP: the public API, the page's server functions, the live feed, the page's files and the health endpoints.
+
+pub mod extract;
+pub mod health;
+pub mod json;
+pub mod middleware;
+pub mod problem;
+pub mod rpc;
+pub mod spa;
+mod state;
+pub mod stream;
+pub mod v1;
+
+pub use state::AppState;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler as _;
+use axum::middleware::{from_fn, from_fn_with_state, map_request};
+use axum::routing::{any, get, post};
+use middleware::rate_limit::rate_limit;
+use middleware::security_headers::security_headers;
+use middleware::trace::{self, GenerateRequestId};
+use std::sync::Arc;
+use tower::Layer as _;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
+
+/// Largest request body in bytes.
+pub const MAX_BODY: usize = 256 * 1024;
+/// Smallest response in bytes that is compressed.
+const COMPRESS_ABOVE: u16 = 1_024;
+
+/// Everything that `berth serve` serves on its port.
+pub fn router(app: AppState) -> Router {
+    // Compresses API responses and the page itself. Other files are compressed at build time. The live feed is never
+    // compressed, because compression buffers events.
+    let compress = CompressionLayer::new().br(true).gzip(true).compress_when(
+        SizeAbove::new(COMPRESS_ABOVE)
+            .and(NotForContentType::new("text/event-stream"))
+            .and(NotForContentType::new("application/wasm")),
+    );
+    Router::new()
+        .merge(limited(api_routes(), &app).layer(compress.clone()))
+        .merge(limited(Router::new().route("/rpc/{*function}", post(rpc::call)), &app).layer(compress.clone()))
+        .merge(health::router())
+        .fallback_service(compress.layer(spa::spa_fallback.with_state(app.clone())))
+        .layer(from_fn_with_state(app.clone(), security_headers))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(trace::trace))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(GenerateRequestId))
+        .layer(map_request(trace::drop_invalid_request_id))
+        .with_state(app)
+}
+
+/// The API with its OpenAPI document and documentation page.
+fn api_routes() -> Router<AppState> {
+    let (api, openapi) = v1::router();
+    let openapi = Arc::new(openapi);
+    Router::new()
+        .merge(api)
+        .route("/api/v1/openapi.json", get(move || async move { axum::Json((*openapi).clone()) }))
+        .merge(v1::docs())
+        .route("/api", any(problem::unknown_route))
+        .route("/api/{*rest}", any(problem::unknown_route))
+}
+
+/// Adds the limits on method, body size and request rate.
+fn limited(routes: Router<AppState>, app: &AppState) -> Router<AppState> {
+    routes
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(app.clone(), rate_limit))
+}

@@ -1,0 +1,35 @@
+//! State shared by all handlers.
+
+use super::health::Probes;
+use super::middleware::rate_limit::RateLimits;
+use super::stream::OpenStreams;
+use crate::config::Config;
+use axum::extract::FromRef;
+use service::Service;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// State shared by all handlers; cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// The use cases.
+    pub service: Service,
+    /// The settings in force.
+    pub config: Arc<Config>,
+    /// Ends long-lived responses at shutdown.
+    pub cancel: CancellationToken,
+    /// One-time code of the set-up link, valid until the first administrator exists.
+    pub setup_code: Arc<str>,
+    /// Request budgets by token or address.
+    pub rate_limits: Arc<RateLimits>,
+    /// Number of open live feeds by user.
+    pub streams: Arc<OpenStreams>,
+    /// Sources of the health endpoints.
+    pub health: Probes,
+}
+
+impl FromRef<AppState> for Probes {
+    fn from_ref(app: &AppState) -> Self {
+        app.health.clone()
+    }
+}
