@@ -10,7 +10,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// A sentence for the operator.
-pub(crate) fn tls_config() -> Result<rustls::ClientConfig, String> {
+pub fn tls_config() -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     // An operator's internal authority works after it is installed on the machine.
     for certificate in rustls_native_certs::load_native_certs().certs {

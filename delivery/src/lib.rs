@@ -13,6 +13,7 @@ mod ssrf;
 mod timing;
 mod transcript;
 
+pub use client::tls_config;
 pub use transcript::Transcript;
 
 use bytes::Bytes;

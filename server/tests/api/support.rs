@@ -211,6 +211,7 @@ impl TestServer {
             admin: None,
             trust_proxy: false,
             data_dir: database.folder.path().to_owned(),
+            telemetry: server::telemetry::Settings::default(),
         };
         adjust(&mut config);
         let clock = Arc::new(ShiftedClock::default());

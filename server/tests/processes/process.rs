@@ -65,7 +65,7 @@ impl Setting {
     pub async fn worker(&self) -> Berth {
         let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
         command.arg("worker").env("BERTH_WORKER_LISTEN", "127.0.0.1:0");
-        Berth::ready(Berth::spawn(command, "the worker runs and tells of itself on ").await).await
+        Berth::ready(Berth::spawn(command, "worker started, serving health on ").await).await
     }
 
     /// A command that ends; what it printed.
