@@ -18,7 +18,9 @@ fn explain(cause: &str) -> &'static str {
         "expected `:`" => "expected `:` after a field name",
         "expected `,` or `]`" => "expected `,` or `]`",
         "expected `,` or `}`" => "expected `,` or `}`",
-        "expected ident" | "expected value" => "expected a value: a string in double quotes, a number, true, false, null, `{` or `[`",
+        "expected ident" | "expected value" => {
+            "expected a value: a string in double quotes, a number, true, false, null, `{` or `[`"
+        }
         "expected `\"`" | "key must be a string" => "field names must be in double quotes",
         "invalid escape" | "unexpected end of hex escape" => "invalid escape sequence after `\\`",
         "invalid number" => "invalid number",
@@ -27,7 +29,9 @@ fn explain(cause: &str) -> &'static str {
         "trailing comma" => "remove the comma before the closing bracket",
         "trailing characters" => "unexpected text after the end",
         "recursion limit exceeded" => "it is nested too deeply",
-        _ if cause.starts_with("control character") => "a string contains a line break or control character; write it as `\\n` or `\\u000a`",
+        _ if cause.starts_with("control character") => {
+            "a string contains a line break or control character; write it as `\\n` or `\\u000a`"
+        }
         _ => "unexpected text",
     }
 }
@@ -53,7 +57,18 @@ mod tests {
         ] {
             assert_eq!(describe(text), expected, "{text}");
         }
-        for text in ["nope", "[1 2]", "{\"a\" \"b\"}", "\"\\x\"", "\"\n\"", "01", "1e999", "\"\\ud800\"", &"[".repeat(200), "{1: 2}"] {
+        for text in [
+            "nope",
+            "[1 2]",
+            "{\"a\" \"b\"}",
+            "\"\\x\"",
+            "\"\n\"",
+            "01",
+            "1e999",
+            "\"\\ud800\"",
+            &"[".repeat(200),
+            "{1: 2}",
+        ] {
             let description = describe(text);
             for jargon in ["EOF", "ident", "parsing", "surrogate", "recursion"] {
                 assert!(!description.contains(jargon), "{text}: {description}");

@@ -293,7 +293,10 @@ mod tests {
 
     #[test]
     fn master_keys_are_64_hex_digits() {
-        assert_eq!(parse_key(&format!(" {}\n", "0aF9".repeat(16))).map(|key| key[..2].to_vec()), Some(vec![0x0a, 0xf9]));
+        assert_eq!(
+            parse_key(&format!(" {}\n", "0aF9".repeat(16))).map(|key| key[..2].to_vec()),
+            Some(vec![0x0a, 0xf9])
+        );
         for invalid in ["", "00", &"g0".repeat(32), &"00".repeat(33), &"é".repeat(32)] {
             assert_eq!(parse_key(invalid), None, "{invalid}");
         }
@@ -305,7 +308,11 @@ mod tests {
         assert!(allowed_networks(None, Environment::Production).unwrap().is_empty());
         assert!(allowed_networks(Some(""), Environment::Development).unwrap().is_empty());
         assert_eq!(allowed_networks(Some("10.0.0.0/8, fd00::/8"), Environment::Production).unwrap().len(), 2);
-        assert!(allowed_networks(Some("10.0.0.0/33"), Environment::Production).unwrap_err().contains("BERTH_ALLOW_NETWORKS"));
+        assert!(
+            allowed_networks(Some("10.0.0.0/33"), Environment::Production)
+                .unwrap_err()
+                .contains("BERTH_ALLOW_NETWORKS")
+        );
     }
 
     #[test]

@@ -134,8 +134,8 @@ async fn serve_until_cancelled(
 }
 
 fn spawn_health_server(tasks: &mut JoinSet<()>, listener: TcpListener, probes: Probes, cancel: CancellationToken) {
-    let server = axum::serve(listener, health::router().with_state(probes))
-        .with_graceful_shutdown(cancel.cancelled_owned());
+    let server =
+        axum::serve(listener, health::router().with_state(probes)).with_graceful_shutdown(cancel.cancelled_owned());
     tasks.spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the health server failed");

@@ -68,10 +68,7 @@ impl Metrics {
                     }
                 }
             }
-            metrics::describe_gauge!(
-                "berth_requests_in_flight",
-                "Requests to receivers in flight."
-            );
+            metrics::describe_gauge!("berth_requests_in_flight", "Requests to receivers in flight.");
             metrics::describe_gauge!("berth_deliveries_waiting", "Queued deliveries without a lease.");
             metrics::describe_gauge!(
                 "berth_delivery_lag_seconds",

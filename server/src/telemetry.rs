@@ -122,10 +122,8 @@ fn log_layer<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<d
     // Files and journals would store the escape codes of colours.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // Without `log_internal_errors(false)`, a closed standard error makes the logging task panic.
-    let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
+    let layer =
+        tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
@@ -140,7 +138,8 @@ fn export_layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkTracerProv
 }
 
 fn tracer_provider(endpoint: &str, sample_ratio: f64, runtime: &Handle) -> Result<SdkTracerProvider, String> {
-    let invalid = |error: String| format!("BERTH_OTLP_ENDPOINT cannot be used ({error}). Use e.g. http://localhost:4318.");
+    let invalid =
+        |error: String| format!("BERTH_OTLP_ENDPOINT cannot be used ({error}). Use e.g. http://localhost:4318.");
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(ExportClient { http: http_client().map_err(invalid)?, runtime: runtime.clone() })

@@ -92,6 +92,8 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
         axum::extract::Path::<T>::from_request_parts(parts, app)
             .await
             .map(|axum::extract::Path(value)| Self(value))
-            .map_err(|_| Problem::new(ProblemKind::NotFound, "Unknown id. List the collection to find valid ids.").into())
+            .map_err(|_| {
+                Problem::new(ProblemKind::NotFound, "Unknown id. List the collection to find valid ids.").into()
+            })
     }
 }

@@ -127,7 +127,8 @@ pub fn field_error(path: &str, text: &str, root: &str) -> Problem {
     if let Some((_, rest)) = text.strip_prefix("unknown variant `").and_then(|rest| rest.split_once("`, ")) {
         return Problem::field(here, format!("Unknown value.{}", use_known(rest)));
     }
-    if let Some((found, expected)) = text.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
+    if let Some((found, expected)) =
+        text.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
     {
         return Problem::field(here, format!("Expected {}, got {}.", type_name(expected), found_type(found)));
     }
@@ -184,7 +185,9 @@ fn found_type(found: &str) -> &str {
 
 /// Whether a text is one of chrono's messages about a malformed time.
 fn is_time_error(text: &str) -> bool {
-    ["input ", "premature end of input", "trailing input", "no possible date"].iter().any(|start| text.starts_with(start))
+    ["input ", "premature end of input", "trailing input", "no possible date"]
+        .iter()
+        .any(|start| text.starts_with(start))
 }
 
 fn sentence(text: &str) -> String {
@@ -236,7 +239,11 @@ mod tests {
             (r#"{"name": "x", "on": 1}"#, "on", "Expected true or false, got a number."),
             (r#"{"name": "x", "color": "blue"}"#, "color", "Unknown value. Use `red`."),
             (r#"{"name": "x", "at": "soon"}"#, "at", "Give the time as RFC 3339, e.g. 2026-01-31T12:00:00Z."),
-            (r#"{"name": "x", "at": 7}"#, "at", "Expected a time in RFC 3339, e.g. 2026-01-31T12:00:00Z, got a number."),
+            (
+                r#"{"name": "x", "at": 7}"#,
+                "at",
+                "Expected a time in RFC 3339, e.g. 2026-01-31T12:00:00Z, got a number.",
+            ),
             ("[]", "name", ""),
             ("7", "body", "Expected an object, got a number."),
         ] {

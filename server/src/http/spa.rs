@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn inline_scripts_are_allowed_only_by_hash() {
-        let policy = content_security_policy("<script src=\"/a.js\"></script><script type=\"module\">alert(1)</script>");
+        let policy =
+            content_security_policy("<script src=\"/a.js\"></script><script type=\"module\">alert(1)</script>");
         assert!(policy.contains("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"), "{policy}");
         assert_eq!(policy.matches("sha256").count(), 1);
         assert!(!policy.contains("unsafe-inline"));

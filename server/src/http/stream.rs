@@ -147,7 +147,9 @@ impl Feed {
             }
             let event = match update {
                 Some(Ok(Update::Change(change))) if change.visible_to(&self.actor) => to_event(&change),
-                Some(Ok(Update::Resync) | Err(RecvError::Lagged(_))) => Some(Event::default().event("resync").data("{}")),
+                Some(Ok(Update::Resync) | Err(RecvError::Lagged(_))) => {
+                    Some(Event::default().event("resync").data("{}"))
+                }
                 Some(Err(RecvError::Closed)) => return None,
                 Some(Ok(Update::Change(_))) | None => None,
             };

@@ -135,11 +135,7 @@ mod tests {
 
     #[test]
     fn last_forwarded_for_value_is_trusted_only_behind_a_proxy() {
-        assert_eq!(
-            source(&["203.0.113.1"], "127.0.0.1", false),
-            "127.0.0.1",
-            "ignored unless a proxy is trusted"
-        );
+        assert_eq!(source(&["203.0.113.1"], "127.0.0.1", false), "127.0.0.1", "ignored unless a proxy is trusted");
         assert_eq!(source(&["203.0.113.1, 203.0.113.2"], "127.0.0.1", true), "203.0.113.2");
         assert_eq!(source(&["203.0.113.1", "203.0.113.2, 203.0.113.3"], "127.0.0.1", true), "203.0.113.3");
         assert_eq!(source(&["203.0.113.1:1234"], "127.0.0.1", true), "203.0.113.1");

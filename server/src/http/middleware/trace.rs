@@ -30,7 +30,9 @@ pub struct GenerateRequestId;
 
 impl MakeRequestId for GenerateRequestId {
     fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        HeaderValue::from_str(&format!("req_{}", hex::encode(service::secrets::random::<12>()))).ok().map(RequestId::new)
+        HeaderValue::from_str(&format!("req_{}", hex::encode(service::secrets::random::<12>())))
+            .ok()
+            .map(RequestId::new)
     }
 }
 
@@ -63,7 +65,16 @@ pub async fn trace(request: Request, next: Next) -> Response {
         .unwrap_or_default()
         .to_owned();
     let path = request.uri().path();
-    let span = tracing::info_span!("request", request_id = id, method, path, otel.name = Empty, otel.kind = Empty, http.route = Empty, http.response.status_code = Empty);
+    let span = tracing::info_span!(
+        "request",
+        request_id = id,
+        method,
+        path,
+        otel.name = Empty,
+        otel.kind = Empty,
+        http.route = Empty,
+        http.response.status_code = Empty
+    );
     if telemetry::is_exporting() {
         span.record("otel.name", format!("{method} {route}"));
         span.record("otel.kind", "server");
@@ -119,7 +130,9 @@ mod tests {
     #[test]
     fn request_ids_with_unusual_characters_or_length_are_invalid() {
         let is_valid = |id: &str| is_valid_id(&HeaderValue::from_bytes(id.as_bytes()).unwrap());
-        for id in ["1", "req_0123", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "1-67891233-abcdef012345678912345678", &"x".repeat(128)] {
+        for id in
+            ["1", "req_0123", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "1-67891233-abcdef012345678912345678", &"x".repeat(128)]
+        {
             assert!(is_valid(id), "{id}");
         }
         for id in ["", " ", "a b", "a\tb", "é", "{id}", "\u{7f}".trim_matches('\u{7f}'), &"x".repeat(129)] {
