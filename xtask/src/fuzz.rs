@@ -1,10 +1,38 @@
-//! Fuzzing what strangers send: `fuzz/fuzz_targets`.
+//! Fuzzing of the parsers of external input: `fuzz/fuzz_targets`.
 
-use crate::shell::{Step, command};
+use crate::progress::Step;
 use crate::tools;
+use crate::workspace::{Workspace, succeeds};
 use anyhow::{Context as _, bail};
+use xshell::cmd;
 
-/// The names of the targets, or the one asked for.
+/// Whether a nightly toolchain is installed, which libFuzzer's instrumentation needs.
+pub fn has_nightly(workspace: &Workspace) -> bool {
+    succeeds(cmd!(workspace.sh, "cargo +nightly --version"))
+}
+
+/// Fuzzes each target for the given time, starting from its seeds and the findings of earlier runs. Fails at the first crash.
+pub fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> anyhow::Result<()> {
+    let targets = targets(only)?;
+    if !has_nightly(workspace) {
+        bail!("Fuzzing needs a nightly toolchain. Install one: rustup toolchain install nightly");
+    }
+    tools::CARGO_FUZZ.install(workspace)?;
+    let _path = workspace.sh.push_env("PATH", tools::path()?);
+    let target_dir = workspace.target.join("fuzz");
+    for target in targets {
+        let step = Step::begin(&format!("Fuzzing {target} for {seconds} s"));
+        let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+        workspace.sh.create_dir(&corpus)?;
+        let time = format!("-max_total_time={seconds}");
+        cmd!(workspace.sh, "cargo +nightly fuzz run --target-dir {target_dir} {target} {corpus} {seeds} -- {time}")
+            .run()?;
+        step.end();
+    }
+    Ok(())
+}
+
+/// The names of all targets, or the one that is asked for.
 fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir("fuzz/fuzz_targets").context("fuzz/fuzz_targets cannot be read")? {
@@ -16,27 +44,6 @@ fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
     match only {
         None => Ok(names),
         Some(name) if names.iter().any(|known| known == name) => Ok(vec![name.to_owned()]),
-        Some(name) => bail!("There is no target {name}. There are: {}.", names.join(", ")),
+        Some(name) => bail!("The fuzz target {name} does not exist. Choose one of: {}.", names.join(", ")),
     }
-}
-
-/// Fuzzes each target for some seconds, beginning with its seeds and what earlier runs found; fails at the first crash.
-pub fn run(only: Option<&str>, seconds: u32) -> anyhow::Result<()> {
-    let targets = targets(only)?;
-    if !command("cargo").args(["+nightly", "--version"]).works() {
-        bail!("Fuzzing needs a nightly toolchain: rustup toolchain install nightly");
-    }
-    tools::for_fuzzing()?;
-    for target in targets {
-        let step = Step::begin(&format!("Fuzzing {target} for {seconds} s"));
-        let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
-        std::fs::create_dir_all(&corpus)?;
-        let time = format!("-max_total_time={seconds}");
-        command("cargo")
-            .args(["+nightly", "fuzz", "run", "--target-dir", "target/fuzz", &target, &corpus, &seeds, "--", &time])
-            .env("PATH", tools::path()?)
-            .run()?;
-        step.end();
-    }
-    Ok(())
 }

@@ -1,18 +1,22 @@
-//! `cargo xtask`: everything a developer types. `run`, `test`, `build`, `bench`.
+//! `cargo xtask`: the commands for building, running, checking and testing Berth.
 
+mod browser;
+mod check;
+mod frontend;
 mod fuzz;
-mod page;
 mod postgres;
-mod shell;
-mod suite;
+mod progress;
+mod test;
 mod tools;
+mod workspace;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use shell::{Step, command};
+use progress::{Step, note};
+use workspace::Workspace;
+use xshell::cmd;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Builds, runs and tests Berth; installs what it needs and says so.")]
+#[command(name = "cargo xtask", about = "Builds, runs, checks and tests Berth. Installs missing tools on first use.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -20,38 +24,42 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Bring Berth up on SQLite with a demonstration set-up at http://127.0.0.1:3000.
+    /// Start Berth on SQLite with demonstration data at http://127.0.0.1:3000.
     Run {
         /// Arguments for `berth`, instead of `serve --demo`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         berth: Vec<String>,
     },
-    /// Run every test.
+    /// Run the quick checks (fmt, clippy, layers, doc), then every Rust test, then the browser tests.
     Test {
-        /// Leave the browser tests out.
+        /// Skip the browser tests.
         #[arg(long)]
         no_browser: bool,
-        /// Only the browser tests; with words, only the specs whose file name holds one of them.
+        /// Run only the browser tests; with words, only the specs whose file name contains one of them.
         #[arg(long, num_args = 0..)]
         browser: Option<Vec<String>>,
     },
     /// Build the page and the server.
     Build {
-        /// Leave the one binary, target/release/berth, with the page inside.
+        /// Build target/release/berth, one binary that contains the page; enforce the page's size budget.
         #[arg(long)]
         release: bool,
     },
-    /// Formatting and lints.
-    Check,
-    /// Fuzz what strangers send: signatures, answers, status updates, URLs. Needs a nightly toolchain.
+    /// Run static checks and short fuzzing.
+    #[command(long_about = check::HELP)]
+    Check {
+        /// The checks to run; all of them without a name.
+        checks: Vec<check::Check>,
+    },
+    /// Fuzz the parsers of external input: signatures, responses, status updates, URLs. Needs a nightly toolchain.
     Fuzz {
-        /// Only this target.
+        /// The target to fuzz; all targets without a name.
         target: Option<String>,
-        /// For each target.
+        /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Measure; see `cargo xtask bench --help`.
+    /// Run the benchmarks; see `cargo xtask bench -- --help`.
     Bench {
         /// Arguments for the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -60,50 +68,39 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    // Paths below are from the repository's root, wherever this was called.
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository around xtask")?;
-    std::env::set_current_dir(root)?;
-    match Arguments::parse().command {
-        Command::Run { berth } => run(&berth),
-        Command::Test { no_browser, browser } => suite::run(no_browser, browser.as_deref()),
-        Command::Build { release } => build(release),
-        Command::Check => suite::lints(),
-        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
-        Command::Bench { arguments } => {
-            build(true)?;
-            let step = Step::begin("Building the benchmark");
-            command("cargo")
-                .args(["build", "--release", "--workspace", "--exclude", "frontend", "--bin", "bench"])
-                .run()?;
-            step.end();
-            command("target/release/bench").args(arguments).run()
-        }
+    let arguments = Arguments::parse();
+    let workspace = Workspace::open()?;
+    match arguments.command {
+        Command::Run { berth } => run(&workspace, berth),
+        Command::Test { no_browser, browser: None } => test::run(&workspace, !no_browser),
+        Command::Test { browser: Some(specs), .. } => test::run_browser(&workspace, &specs),
+        Command::Build { release } => build(&workspace, release),
+        Command::Check { checks } => check::run(&workspace, &checks),
+        Command::Fuzz { target, seconds } => fuzz::run(&workspace, target.as_deref(), seconds),
+        Command::Bench { arguments } => bench(&workspace, &arguments),
     }
 }
 
-fn run(berth: &[String]) -> anyhow::Result<()> {
-    page::build(page::Profile::Dev)?;
-    build_server(false)?;
-    let demo = ["serve".to_owned(), "--demo".to_owned()];
-    let arguments = if berth.is_empty() { &demo[..] } else { berth };
-    command("target/debug/berth").args(arguments).run()
+fn run(workspace: &Workspace, berth: Vec<String>) -> anyhow::Result<()> {
+    frontend::build(workspace, frontend::Profile::Dev)?;
+    workspace.build_server(false)?;
+    let arguments = if berth.is_empty() { vec!["serve".to_owned(), "--demo".to_owned()] } else { berth };
+    let binary = workspace.binary("berth", false);
+    Ok(cmd!(workspace.sh, "{binary} {arguments...}").quiet().run()?)
 }
 
-/// Builds `berth`. The selection is that of the tests: cargo unites the features of what is selected, and with another one it
-/// would build every dependency twice.
-fn build_server(release: bool) -> anyhow::Result<()> {
-    let step = Step::begin("Building the server");
-    let cargo = command("cargo").args(["build", "--workspace", "--exclude", "frontend", "--bin", "berth"]);
-    if release { cargo.args(["--release"]) } else { cargo }.run()?;
+fn build(workspace: &Workspace, release: bool) -> anyhow::Result<()> {
+    frontend::build(workspace, if release { frontend::Profile::Release } else { frontend::Profile::Dev })?;
+    workspace.build_server(release)?;
+    note(&format!("Built {}.", workspace.binary("berth", release).display()));
+    Ok(())
+}
+
+fn bench(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
+    build(workspace, true)?;
+    let step = Step::begin("Building the benchmark");
+    cmd!(workspace.sh, "cargo build --release --workspace --exclude frontend --bin bench").run()?;
     step.end();
-    Ok(())
-}
-
-fn build(release: bool) -> anyhow::Result<()> {
-    page::build(if release { page::Profile::Release } else { page::Profile::Dev })?;
-    build_server(release)?;
-    if release {
-        shell::say("The one binary is target/release/berth.");
-    }
-    Ok(())
+    let binary = workspace.binary("bench", true);
+    Ok(cmd!(workspace.sh, "{binary} {arguments...}").run()?)
 }

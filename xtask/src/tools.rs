@@ -1,116 +1,130 @@
-//! The tools that build the page, kept in a folder of their own outside `target`.
+//! Tools of pinned versions, installed on first use into a folder of their own outside `target`.
 
-use crate::shell::{Step, command, say};
+use crate::progress::{Step, note};
+use crate::workspace::{Workspace, succeeds};
 use anyhow::Context as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use xshell::cmd;
 
-/// Where tools are kept: `$BERTH_TOOLS_DIR`, else the user's cache folder.
-pub fn folder() -> anyhow::Result<PathBuf> {
+/// A tool from crates.io.
+pub struct CargoTool {
+    binary: &'static str,
+    package: &'static str,
+    version: &'static str,
+}
+
+/// Checks licences, sources, banned crates and security advisories.
+pub const CARGO_DENY: CargoTool = CargoTool { binary: "cargo-deny", package: "cargo-deny", version: "0.20.2" };
+/// Finds unused and misplaced dependencies.
+pub const CARGO_SHEAR: CargoTool = CargoTool { binary: "cargo-shear", package: "cargo-shear", version: "1.14.0" };
+/// Runs the fuzz targets.
+pub const CARGO_FUZZ: CargoTool = CargoTool { binary: "cargo-fuzz", package: "cargo-fuzz", version: "0.13.2" };
+/// Finds spelling mistakes.
+pub const TYPOS: CargoTool = CargoTool { binary: "typos", package: "typos-cli", version: "1.52.0" };
+
+impl CargoTool {
+    /// Installs the tool unless the folder contains this version, and returns its path.
+    pub fn install(&self, workspace: &Workspace) -> anyhow::Result<PathBuf> {
+        let Self { binary, package, version } = self;
+        let root = folder()?;
+        let program = root.join("bin").join(binary);
+        // The name of the receipt contains the version. Some tools do not report theirs.
+        let receipt = root.join("receipts").join(format!("{package}-{version}"));
+        if program.exists() && receipt.exists() {
+            return Ok(program);
+        }
+        let step = Step::begin(&format!("Installing {package} {version} (once; takes minutes when compiled)"));
+        let spec = format!("{package}@{version}");
+        // `cargo binstall` downloads a ready-made binary where one exists.
+        let is_downloaded = succeeds(cmd!(workspace.sh, "cargo binstall -V"))
+            && cmd!(workspace.sh, "cargo binstall --no-confirm --root {root} {spec}").run().is_ok();
+        if !is_downloaded {
+            cmd!(workspace.sh, "cargo install --locked --force --root {root} {spec}").run()?;
+        }
+        workspace.sh.write_file(&receipt, "")?;
+        step.end();
+        Ok(program)
+    }
+}
+
+/// A tool from the npm registry. Without Node it is left out, because its result only makes the page smaller.
+pub struct NpmTool {
+    binary: &'static str,
+    package: &'static str,
+    version: &'static str,
+}
+
+/// Optimises WebAssembly.
+pub const WASM_OPT: NpmTool = NpmTool { binary: "wasm-opt", package: "binaryen", version: "132.0.0" };
+/// Minifies scripts and style sheets.
+pub const ESBUILD: NpmTool = NpmTool { binary: "esbuild", package: "esbuild", version: "0.28.2" };
+
+impl NpmTool {
+    /// Installs the tool unless the folder contains this version. Returns its path, or `None` where it is not available.
+    pub fn install(&self, workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
+        let Self { binary, package, version } = self;
+        let root = folder()?.join(format!("npm/{package}-{version}"));
+        let program = root.join("node_modules/.bin").join(binary);
+        if program.exists() {
+            return Ok(Some(program));
+        }
+        if !succeeds(cmd!(workspace.sh, "npm --version")) {
+            note(&format!("{binary} is not available, because Node is not installed. The page works, but is larger."));
+            return Ok(None);
+        }
+        workspace.sh.create_dir(&root)?;
+        let step = Step::begin(&format!("Installing {binary} ({package} {version})"));
+        let spec = format!("{package}@{version}");
+        let installed = cmd!(workspace.sh, "npm install --no-audit --no-fund --prefix {root} {spec}").run();
+        step.end();
+        match installed {
+            Ok(()) => Ok(Some(program)),
+            Err(error) => {
+                note(&format!("{binary} is not available ({error}). The page works, but is larger."));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Installs the compiler's target for the page.
+pub fn install_wasm_target(workspace: &Workspace) -> anyhow::Result<()> {
+    let libraries = cmd!(workspace.sh, "rustc --print target-libdir --target wasm32-unknown-unknown").quiet().read()?;
+    if !Path::new(&libraries).exists() {
+        let step = Step::begin("Installing the WebAssembly target");
+        cmd!(workspace.sh, "rustup target add wasm32-unknown-unknown").run()?;
+        step.end();
+    }
+    Ok(())
+}
+
+/// Installs packages of the Debian distribution.
+pub fn install_debian_packages(workspace: &Workspace, packages: &[&str]) -> anyhow::Result<()> {
+    let _environment = workspace.sh.push_env("DEBIAN_FRONTEND", "noninteractive");
+    cmd!(workspace.sh, "apt-get update").ignore_stdout().run()?;
+    Ok(cmd!(workspace.sh, "apt-get install --yes --no-install-recommends {packages...}").ignore_stdout().run()?)
+}
+
+/// Whether the Debian package manager exists.
+pub fn has_apt(workspace: &Workspace) -> bool {
+    succeeds(cmd!(workspace.sh, "apt-get --version"))
+}
+
+/// `PATH` with the folder of tools first, for Cargo subcommands.
+pub fn path() -> anyhow::Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder()?.join("bin")).chain(std::env::split_paths(&path));
+    Ok(std::env::join_paths(folders)?)
+}
+
+/// The folder of tools: `$BERTH_TOOLS_DIR`, or one in the user's cache.
+fn folder() -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("BERTH_TOOLS_DIR") {
         return Ok(folder.into());
     }
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .context("there is no home folder; set BERTH_TOOLS_DIR")?;
+        .context("No home directory is known. Set BERTH_TOOLS_DIR to a folder for tools.")?;
     Ok(cache.join("berth/tools"))
-}
-
-/// The version of a package in `Cargo.lock`.
-fn locked(package: &str) -> anyhow::Result<String> {
-    let lock = std::fs::read_to_string("Cargo.lock").context("Cargo.lock cannot be read")?;
-    let mark = format!("name = \"{package}\"\nversion = \"");
-    let at = lock.find(&mark).with_context(|| format!("{package} is not in Cargo.lock"))? + mark.len();
-    Ok(lock[at..].chars().take_while(|c| *c != '"').collect())
-}
-
-/// Installs a tool unless the folder has it.
-fn install(name: &str, krate: &str, version: &str, locked: bool) -> anyhow::Result<()> {
-    let folder = folder()?;
-    let binary = folder.join("bin").join(name);
-    if command(&binary.to_string_lossy()).args(["--version"]).output().is_ok_and(|text| text.contains(version)) {
-        return Ok(());
-    }
-    std::fs::create_dir_all(&folder)?;
-    let step = Step::begin(&format!("Installing {krate} {version} (once; some minutes without cargo binstall)"));
-    let root = folder.to_string_lossy().into_owned();
-    if command("cargo").args(["binstall", "-V"]).works()
-        && command("cargo")
-            .args(["binstall", "--no-confirm", "--root", &root, &format!("{krate}@{version}")])
-            .run()
-            .is_ok()
-    {
-        step.end();
-        return Ok(());
-    }
-    let spec = format!("{krate}@{version}");
-    let mut arguments = vec!["install", &spec, "--root", &root];
-    if locked {
-        arguments.push("--locked");
-    }
-    command("cargo").args(arguments).run()?;
-    step.end();
-    Ok(())
-}
-
-/// Trunk's version; the newest that the page's settings were tried with.
-const TRUNK: &str = "0.21.14";
-/// The npm package that carries wasm-opt.
-const BINARYEN: &str = "binaryen@132.0.0";
-
-/// Installs the target that the page is compiled and linted for.
-pub fn wasm_target() -> anyhow::Result<()> {
-    let installed = command("rustc").args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"]).output();
-    if !installed.is_ok_and(|folder| std::path::Path::new(folder.trim()).exists()) {
-        let step = Step::begin("Installing the WebAssembly target");
-        command("rustup").args(["target", "add", "wasm32-unknown-unknown"]).run()?;
-        step.end();
-    }
-    Ok(())
-}
-
-/// Installs what building the page needs.
-pub fn for_page() -> anyhow::Result<()> {
-    wasm_target()?;
-    install("wasm-bindgen", "wasm-bindgen-cli", &locked("wasm-bindgen")?, false)?;
-    install("trunk", "trunk", TRUNK, true)
-}
-
-/// cargo-fuzz's version.
-const CARGO_FUZZ: &str = "0.13.1";
-
-/// Installs what fuzzing needs beside a nightly toolchain.
-pub fn for_fuzzing() -> anyhow::Result<()> {
-    install("cargo-fuzz", "cargo-fuzz", CARGO_FUZZ, true)
-}
-
-/// wasm-opt, where Node is there to bring it.
-pub fn wasm_opt() -> anyhow::Result<Option<PathBuf>> {
-    let folder = folder()?;
-    let binary = folder.join("node_modules/.bin/wasm-opt");
-    if binary.exists() {
-        return Ok(Some(binary));
-    }
-    if !command("npm").args(["--version"]).works() {
-        say("Node is not installed, so the page is not made smaller by wasm-opt. It works all the same.");
-        return Ok(None);
-    }
-    std::fs::create_dir_all(&folder)?;
-    let step = Step::begin("Installing wasm-opt");
-    let root = folder.to_string_lossy().into_owned();
-    let done = command("npm").args(["install", "--no-audit", "--no-fund", "--prefix", &root, BINARYEN]).run();
-    step.end();
-    match done {
-        Ok(()) => Ok(Some(binary)),
-        Err(error) => {
-            say(&format!("wasm-opt cannot be had ({error}); the page stays larger."));
-            Ok(None)
-        }
-    }
-}
-
-/// PATH with the tools first.
-pub fn path() -> anyhow::Result<String> {
-    let own = folder()?.join("bin");
-    Ok(format!("{}:{}", own.display(), std::env::var("PATH").unwrap_or_default()))
 }

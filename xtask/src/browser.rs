@@ -1,0 +1,97 @@
+//! The browser tests: `end2end`.
+
+use crate::frontend;
+use crate::progress::Step;
+use crate::test::Tally;
+use crate::tools;
+use crate::workspace::{Workspace, succeeds};
+use anyhow::{Context as _, bail};
+use std::path::Path;
+use xshell::cmd;
+
+/// Whether Node's package manager is installed.
+pub fn has_npm(workspace: &Workspace) -> bool {
+    succeeds(cmd!(workspace.sh, "npm --version"))
+}
+
+/// Checks the types of the browser tests.
+pub fn type_check(workspace: &Workspace) -> anyhow::Result<()> {
+    install_packages(workspace)?;
+    let _folder = workspace.sh.push_dir("end2end");
+    Ok(cmd!(workspace.sh, "npx tsc --noEmit").run()?)
+}
+
+/// Runs the browser tests: all of them, or the specs whose file name contains one of the words.
+pub fn run(workspace: &Workspace, specs: &[String], tally: &mut Tally) -> anyhow::Result<()> {
+    if !has_npm(workspace) {
+        bail!("The browser tests need Node 20 or later with npm. Install it, or skip them with --no-browser.");
+    }
+    frontend::build(workspace, frontend::Profile::Dev)?;
+    workspace.build_server(false)?;
+    let step = Step::begin("Preparing the browser tests");
+    type_check(workspace)?;
+    let chromium = chromium(workspace)?;
+    step.end();
+
+    let step = Step::begin("Browser tests");
+    let folder = workspace.sh.push_dir("end2end");
+    let mut playwright = cmd!(workspace.sh, "npx playwright test {specs...}");
+    if let Some(chromium) = chromium {
+        playwright = playwright.env("BERTH_CHROMIUM", chromium);
+    }
+    let result = playwright.run();
+    drop(folder);
+    let report =
+        workspace.sh.read_file("end2end/test-results/report.json").context("The browser tests wrote no report.")?;
+    let report: serde_json::Value = serde_json::from_str(&report)?;
+    let count = |name: &str| report["stats"][name].as_u64().unwrap_or_default();
+    let failed = count("unexpected") + count("flaky");
+    tally.add(count("expected"), failed);
+    step.end();
+    match result {
+        // Playwright fails although no test does, for example in its global set-up.
+        Err(error) if failed == 0 => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn install_packages(workspace: &Workspace) -> anyhow::Result<()> {
+    // npm writes a copy of the lock file that it installed.
+    let installed = std::fs::metadata("end2end/node_modules/.package-lock.json").and_then(|file| file.modified());
+    let wanted = std::fs::metadata("end2end/package-lock.json").and_then(|file| file.modified());
+    if matches!((installed, wanted), (Ok(installed), Ok(wanted)) if installed >= wanted) {
+        return Ok(());
+    }
+    let _folder = workspace.sh.push_dir("end2end");
+    Ok(cmd!(workspace.sh, "npm ci --no-audit --no-fund").run()?)
+}
+
+/// Finds or installs Chromium. `None`: Playwright finds its own.
+fn chromium(workspace: &Workspace) -> anyhow::Result<Option<String>> {
+    if let Ok(path) = std::env::var("BERTH_CHROMIUM") {
+        return Ok(Some(path));
+    }
+    if let Some(path) = installed_chromium() {
+        return Ok(Some(path));
+    }
+    if !tools::has_apt(workspace) {
+        let step = Step::begin("Installing Chromium with Playwright");
+        let _folder = workspace.sh.push_dir("end2end");
+        cmd!(workspace.sh, "npx playwright install chromium").run()?;
+        step.end();
+        return Ok(None);
+    }
+    let step = Step::begin("Installing Chromium from Debian packages");
+    tools::install_debian_packages(workspace, &["chromium"])?;
+    step.end();
+    let path =
+        installed_chromium().context("Chromium is not installed. Install it, or set BERTH_CHROMIUM to its path.")?;
+    Ok(Some(path))
+}
+
+fn installed_chromium() -> Option<String> {
+    ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .map(str::to_owned)
+}

@@ -1,0 +1,181 @@
+//! The static checks: `cargo xtask check`.
+
+mod layers;
+mod modules;
+
+use crate::progress::{Step, note};
+use crate::workspace::{Workspace, succeeds};
+use crate::{browser, fuzz, tools};
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use xshell::cmd;
+
+/// The long help of `cargo xtask check`.
+pub const HELP: &str = "\
+Run static checks and short fuzzing.
+
+Every check runs even if an earlier one fails; the failed ones are listed at the end. Name checks to run only those:
+
+    cargo xtask check clippy typos
+
+`cargo xtask test`, and so CI's .ci/run, begins with fmt, clippy, layers and doc, and type-checks the browser tests (types) before it
+runs them. These need no tool beyond the toolchain and Node. The other checks run only here: deny, unused and typos install
+a tool of a pinned version on first use, some minutes each when it is compiled; fuzz needs a nightly toolchain. A check whose
+requirement is missing (Node, nightly, the advisory database) prints a notice and passes.
+
+Tools are kept in $BERTH_TOOLS_DIR, or in berth/tools in the user's cache folder.";
+
+/// The manifest of this crate, which is a workspace of its own.
+pub const XTASK: &str = "xtask/Cargo.toml";
+/// The manifests of the workspaces whose dependencies are checked.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", XTASK];
+/// Seconds of fuzzing for each target.
+const FUZZ_SECONDS: u32 = 10;
+
+/// One check.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Check {
+    /// Formatting (rustfmt).
+    Fmt,
+    /// Lints of the server and of the page (clippy); warnings are errors.
+    Clippy,
+    /// Dependencies that a crate must not have.
+    Layers,
+    /// Cycles between the top-level modules of a crate.
+    Modules,
+    /// Documentation (rustdoc); warnings are errors.
+    Doc,
+    /// Types of the browser tests (tsc). Needs Node.
+    Types,
+    /// Licences, sources, banned crates, security advisories (cargo-deny).
+    Deny,
+    /// Unused dependencies (cargo-shear).
+    Unused,
+    /// Spelling (typos).
+    Typos,
+    /// Ten seconds of each fuzz target. Needs a nightly toolchain.
+    Fuzz,
+}
+
+impl Check {
+    /// The checks that `cargo xtask test` runs first: they need only the toolchain, and fail early.
+    pub const BEFORE_TESTS: [Self; 4] = [Self::Fmt, Self::Clippy, Self::Layers, Self::Doc];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Fmt => "Formatting",
+            Self::Clippy => "Lints",
+            Self::Layers => "Layers",
+            Self::Modules => "Module cycles",
+            Self::Doc => "Documentation",
+            Self::Types => "Types of the browser tests",
+            Self::Deny => "Licences, sources, bans and advisories",
+            Self::Unused => "Unused dependencies",
+            Self::Typos => "Spelling",
+            Self::Fuzz => "Fuzzing",
+        }
+    }
+
+    fn run(self, workspace: &Workspace) -> anyhow::Result<()> {
+        match self {
+            Self::Fmt => format(workspace),
+            Self::Clippy => lint(workspace),
+            Self::Layers => layers::check(workspace),
+            Self::Modules => modules::check(),
+            Self::Doc => document(workspace),
+            Self::Types => type_check(workspace),
+            Self::Deny => deny(workspace),
+            Self::Unused => find_unused_dependencies(workspace),
+            Self::Typos => spell_check(workspace),
+            Self::Fuzz => fuzz_shortly(workspace),
+        }
+    }
+}
+
+/// Runs the named checks, or all. Runs the rest after a failure, and reports every failed one at the end.
+pub fn run(workspace: &Workspace, names: &[Check]) -> anyhow::Result<()> {
+    let checks = if names.is_empty() { Check::value_variants() } else { names };
+    let mut failures = Vec::new();
+    for check in checks {
+        let step = Step::begin(check.title());
+        if let Err(error) = check.run(workspace) {
+            failures.push(format!("{}: {error:#}", check.title()));
+        }
+        step.end();
+    }
+    if !failures.is_empty() {
+        bail!("{} of {} checks failed:\n  {}", failures.len(), checks.len(), failures.join("\n  "));
+    }
+    Ok(())
+}
+
+fn format(workspace: &Workspace) -> anyhow::Result<()> {
+    cmd!(workspace.sh, "cargo fmt --all --check")
+        .run()
+        .context("some files are not formatted; run: cargo fmt --all")?;
+    cmd!(workspace.sh, "cargo fmt --manifest-path {XTASK} --check")
+        .run()
+        .context("some files are not formatted; run: cargo fmt --manifest-path xtask/Cargo.toml")
+}
+
+fn lint(workspace: &Workspace) -> anyhow::Result<()> {
+    tools::install_wasm_target(workspace)?;
+    cmd!(workspace.sh, "cargo clippy --workspace --exclude frontend --all-targets -- -D warnings").run()?;
+    cmd!(workspace.sh, "cargo clippy --package frontend --target wasm32-unknown-unknown -- -D warnings").run()?;
+    let target = workspace.xtask_target();
+    cmd!(workspace.sh, "cargo clippy --manifest-path {XTASK} --target-dir {target} --all-targets -- -D warnings")
+        .run()?;
+    Ok(())
+}
+
+fn document(workspace: &Workspace) -> anyhow::Result<()> {
+    let _flags = workspace.sh.push_env("RUSTDOCFLAGS", "-D warnings");
+    Ok(cmd!(workspace.sh, "cargo doc --workspace --exclude frontend --no-deps --quiet").run()?)
+}
+
+fn type_check(workspace: &Workspace) -> anyhow::Result<()> {
+    if !browser::has_npm(workspace) {
+        note("Skipped: Node is not installed.");
+        return Ok(());
+    }
+    browser::type_check(workspace)
+}
+
+fn deny(workspace: &Workspace) -> anyhow::Result<()> {
+    let cargo_deny = tools::CARGO_DENY.install(workspace)?;
+    for manifest in MANIFESTS {
+        cmd!(workspace.sh, "{cargo_deny} --manifest-path {manifest} --log-level error check bans licenses sources")
+            .run()?;
+    }
+    if !succeeds(cmd!(workspace.sh, "{cargo_deny} fetch db")) {
+        note(
+            "Advisories skipped: the advisory database is not reachable from this machine. Bans, licences and sources passed.",
+        );
+        return Ok(());
+    }
+    for manifest in MANIFESTS {
+        cmd!(workspace.sh, "{cargo_deny} --manifest-path {manifest} --log-level error check advisories").run()?;
+    }
+    Ok(())
+}
+
+fn find_unused_dependencies(workspace: &Workspace) -> anyhow::Result<()> {
+    let cargo_shear = tools::CARGO_SHEAR.install(workspace)?;
+    for folder in [".", "xtask"] {
+        cmd!(workspace.sh, "{cargo_shear} {folder}").run()?;
+    }
+    Ok(())
+}
+
+fn spell_check(workspace: &Workspace) -> anyhow::Result<()> {
+    let typos = tools::TYPOS.install(workspace)?;
+    Ok(cmd!(workspace.sh, "{typos}").run()?)
+}
+
+fn fuzz_shortly(workspace: &Workspace) -> anyhow::Result<()> {
+    if !fuzz::has_nightly(workspace) {
+        note("Skipped: no nightly toolchain is installed.");
+        return Ok(());
+    }
+    fuzz::run(workspace, None, FUZZ_SECONDS)
+}

@@ -1,0 +1,148 @@
+//! Building the page into `dist`: WebAssembly, its JavaScript, style sheets and `index.html`.
+//!
+//! This replaces `trunk build`. Trunk and the wasm-bindgen tool take longer to compile than the page; wasm-bindgen's library is a
+//! dependency of xtask instead, at the version in `Cargo.lock`. `trunk serve` keeps working from the same `frontend/index.html`.
+
+mod assets;
+mod bindgen;
+mod budget;
+mod html;
+mod minify;
+
+use crate::progress::{Step, note};
+use crate::tools;
+use crate::workspace::Workspace;
+use assets::Asset;
+use minify::Minifiers;
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+use xshell::cmd;
+
+/// The target of the page.
+const TARGET: &str = "wasm32-unknown-unknown";
+/// The template of the page, which Trunk reads as well.
+const TEMPLATE: &str = "frontend/index.html";
+/// The folder that the server embeds.
+const DIST: &str = "dist";
+
+/// How the page is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quickly, for development and tests.
+    Dev,
+    /// Small and compressed, for a release.
+    Release,
+}
+
+impl Profile {
+    /// Cargo's name for the profile.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "wasm-release",
+        }
+    }
+
+    /// Cargo's folder for the profile, below that of the target.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "wasm-release",
+        }
+    }
+}
+
+/// Builds the page into `dist`, unless it is there already. In a release, enforces the size budget.
+pub fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<()> {
+    tools::install_wasm_target(workspace)?;
+    let minifiers = match profile {
+        Profile::Dev => None,
+        Profile::Release => Some(Minifiers::install(workspace)?),
+    };
+    let step = Step::begin("Building the page");
+    let module = compile(workspace, profile)?;
+    let template = html::Template::read(Path::new(TEMPLATE))?;
+    let stamp = stamp(profile, minifiers.as_ref(), &module, &template)?;
+    let stamp_file = workspace.target.join("page.stamp");
+    if Path::new(DIST).join("index.html").exists()
+        && std::fs::read_to_string(&stamp_file).is_ok_and(|known| known == stamp)
+    {
+        note("The page is up to date.");
+    } else {
+        // An interrupted build must not pass for a complete one.
+        workspace.sh.remove_path(&stamp_file)?;
+        let assets = bundle(workspace, minifiers.as_ref(), &module, template)?;
+        assets::write(Path::new(DIST), &assets, profile == Profile::Release)?;
+        workspace.sh.write_file(&stamp_file, &stamp)?;
+    }
+    step.end();
+    if let Some(minifiers) = minifiers {
+        budget::report(Path::new(DIST))?.enforce(minifiers.are_complete())?;
+    }
+    Ok(())
+}
+
+/// Compiles the page and returns the path of the module.
+fn compile(workspace: &Workspace, profile: Profile) -> anyhow::Result<PathBuf> {
+    let name = profile.name();
+    // The profile `dev` shares procedural macros with the server's build. Without optimisation the module would be several times as
+    // large, and the page slow.
+    cmd!(workspace.sh, "cargo build --package frontend --target {TARGET} --profile {name}")
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .run()?;
+    Ok(workspace.target.join(TARGET).join(profile.folder()).join("frontend.wasm"))
+}
+
+/// Identifies the inputs of `dist`: equal stamps mean an equal page. The first word is the profile.
+fn stamp(
+    profile: Profile,
+    minifiers: Option<&Minifiers>,
+    module: &Path,
+    template: &html::Template,
+) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    // This program is an input too.
+    for file in [module, &std::env::current_exe()?] {
+        hash.update(std::fs::read(file)?);
+    }
+    hash.update(template.text());
+    for file in template.files() {
+        hash.update(std::fs::read(file)?);
+    }
+    hash.update([u8::from(minifiers.is_some_and(Minifiers::are_complete))]);
+    Ok(format!("{} {}", profile.name(), hex::encode(hash.finalize())))
+}
+
+/// Makes all files of the page, `index.html` included.
+fn bundle(
+    workspace: &Workspace,
+    minifiers: Option<&Minifiers>,
+    module: &Path,
+    template: html::Template,
+) -> anyhow::Result<Vec<Asset>> {
+    let mut page = bindgen::generate(module)?;
+    if let Some(minifiers) = minifiers {
+        page.wasm = minifiers.optimise(workspace, page.wasm)?;
+        page.script = minifiers.minify(workspace, "js", page.script)?;
+    }
+    let wasm = Asset::hashed("frontend_bg", "wasm", page.wasm);
+    let script = Asset::hashed("frontend", "js", page.script);
+    let mut assets = page.snippets;
+    let mut styles = Vec::new();
+    for file in &template.styles {
+        let mut style = std::fs::read(file)?;
+        if let Some(minifiers) = minifiers {
+            style = minifiers.minify(workspace, "css", style)?;
+        }
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        styles.push(Asset::hashed(&stem, "css", style));
+    }
+    for file in &template.copies {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        assets.push(Asset::named(name, std::fs::read(file)?));
+    }
+    let index = template.render(&html::References { styles: &styles, script: &script, wasm: &wasm })?;
+    assets.extend(styles);
+    assets.extend([script, wasm, Asset::named("index.html", index.into_bytes())]);
+    Ok(assets)
+}

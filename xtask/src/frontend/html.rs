@@ -1,0 +1,161 @@
+//! `index.html`: the links for Trunk become links to the built files.
+
+use super::assets::Asset;
+use anyhow::{Context as _, bail};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The template, with the files that it names.
+pub struct Template {
+    text: String,
+    links: Vec<Link>,
+    /// Style sheets, in their order.
+    pub styles: Vec<PathBuf>,
+    /// Files that are copied as they are.
+    pub copies: Vec<PathBuf>,
+}
+
+/// The built files that the page refers to.
+pub struct References<'a> {
+    /// One for each style sheet of the template, in its order.
+    pub styles: &'a [Asset],
+    /// The script of the module.
+    pub script: &'a Asset,
+    /// The module.
+    pub wasm: &'a Asset,
+}
+
+struct Link {
+    range: Range<usize>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Style,
+    Copy,
+    Module,
+}
+
+impl Template {
+    /// Reads a template. Paths in it are relative to its folder.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        Self::parse(text, folder).with_context(|| file.display().to_string())
+    }
+
+    fn parse(text: String, folder: &Path) -> anyhow::Result<Self> {
+        const START: &str = "<link data-trunk";
+        let (mut links, mut styles, mut copies) = (Vec::new(), Vec::new(), Vec::new());
+        for (start, _) in text.match_indices(START) {
+            let end = text[start..].find('>').context("a link for Trunk does not end")? + start + 1;
+            let tag = &text[start..end];
+            let href = attribute(tag, "href").with_context(|| format!("{tag} has no href"))?;
+            let kind = match attribute(tag, "rel") {
+                Some("css") => Kind::Style,
+                Some("copy-file") => Kind::Copy,
+                Some("rust") => Kind::Module,
+                _ => bail!("{tag} has none of the supported values of rel: css, copy-file, rust"),
+            };
+            match kind {
+                Kind::Style => styles.push(folder.join(href)),
+                Kind::Copy => copies.push(folder.join(href)),
+                Kind::Module => {}
+            }
+            links.push(Link { range: start..end, kind });
+        }
+        Ok(Self { text, links, styles, copies })
+    }
+
+    /// The text of the template.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// All files that the template names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.styles.iter().chain(&self.copies)
+    }
+
+    /// The page, which refers to the built files.
+    pub fn render(&self, references: &References<'_>) -> anyhow::Result<String> {
+        let mut html = String::with_capacity(self.text.len() + 2048);
+        let mut styles = references.styles.iter();
+        let mut position = 0;
+        for Link { range, kind } in &self.links {
+            html.push_str(&self.text[position..range.start]);
+            match kind {
+                Kind::Style => {
+                    let style = styles.next().context("a style sheet was not built")?;
+                    html.push_str(&format!(
+                        r#"<link rel="stylesheet" href="/{}" integrity="{}" />"#,
+                        style.path,
+                        style.integrity()
+                    ));
+                }
+                Kind::Copy => {}
+                Kind::Module => html.push_str(&loader(references)),
+            }
+            position = range.end;
+        }
+        html.push_str(&self.text[position..]);
+        Ok(html)
+    }
+}
+
+/// Starts the module. Preloading fetches script and module at once instead of one after the other. Browsers ignore `integrity` for
+/// the module's kind of preload and warn about it, so only the script has one.
+fn loader(References { script, wasm, .. }: &References<'_>) -> String {
+    format!(
+        r#"<link rel="modulepreload" href="/{script}" crossorigin="anonymous" integrity="{integrity}" />
+    <link rel="preload" href="/{wasm}" as="fetch" type="application/wasm" crossorigin="anonymous" />
+    <script type="module">
+      import start from "/{script}";
+      await start({{ module_or_path: "/{wasm}" }});
+    </script>"#,
+        script = script.path,
+        integrity = script.integrity(),
+        wasm = wasm.path,
+    )
+}
+
+/// The value of an attribute in double quotes.
+fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
+    let start = tag.find(&format!(" {name}=\""))? + name.len() + 3;
+    Some(&tag[start..start + tag[start..].find('"')?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = r#"<head>
+<link data-trunk rel="copy-file" href="favicon.svg" />
+<link rel="icon" href="/favicon.svg" />
+<link data-trunk rel="css" href="../style/base.css" />
+<link data-trunk rel="rust" href="Cargo.toml" data-bin="frontend" />
+</head>"#;
+
+    #[test]
+    fn links_for_trunk_become_links_to_hashed_files() {
+        let template = Template::parse(TEMPLATE.to_owned(), Path::new("frontend")).unwrap();
+        assert_eq!(template.styles, [Path::new("frontend/../style/base.css")]);
+        assert_eq!(template.copies, [Path::new("frontend/favicon.svg")]);
+        let asset = |path: &str| Asset::named(path, path.as_bytes().to_vec());
+        let (style, script, wasm) = (asset("base-01.css"), asset("frontend-02.js"), asset("frontend_bg-03.wasm"));
+        let html = template.render(&References { styles: &[style], script: &script, wasm: &wasm }).unwrap();
+        assert!(!html.contains("data-trunk"), "{html}");
+        assert!(html.contains(r#"<link rel="icon" href="/favicon.svg" />"#), "{html}");
+        assert!(html.contains(r#"<link rel="stylesheet" href="/base-01.css" integrity="sha384-"#), "{html}");
+        assert!(html.contains(r#"import start from "/frontend-02.js";"#), "{html}");
+        assert!(html.contains(r#"module_or_path: "/frontend_bg-03.wasm""#), "{html}");
+    }
+
+    #[test]
+    fn unknown_kinds_of_links_are_errors() {
+        let link = r#"<link data-trunk rel="scss" href="a.scss" />"#;
+        let error = Template::parse(link.to_owned(), Path::new("")).err().unwrap().to_string();
+        assert!(error.contains("scss"), "{error}");
+    }
+}
