@@ -19,8 +19,6 @@ mod deliveries;
 mod openapi;
 #[path = "api/process.rs"]
 mod process;
-#[path = "api/receiver.rs"]
-mod receiver;
 #[path = "api/requests.rs"]
 mod requests;
 #[path = "api/reservations.rs"]

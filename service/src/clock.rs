@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-/// Where a service takes the time from; tests set it.
+/// The source of the present time. Tests pass a function that returns the time of a manual clock.
 pub trait Clock: Send + Sync + 'static {
     /// The present time.
     fn now(&self) -> DateTime<Utc>;
@@ -15,5 +15,14 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
+    }
+}
+
+impl<F> Clock for F
+where
+    F: Fn() -> DateTime<Utc> + Send + Sync + 'static,
+{
+    fn now(&self) -> DateTime<Utc> {
+        self()
     }
 }

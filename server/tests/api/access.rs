@@ -1,12 +1,12 @@
 //! `/api/v1/access-requests`.
 
-use crate::receiver::Receiver;
-use crate::support::{TestServer, on_both_engines, on_one_engine, time};
+use crate::support::{TestServer, time};
 use serde_json::{Value, json};
+use test_support::{Receiver, on_both_databases};
 
-on_both_engines![a_request_is_told_to_the_receiver_and_approved, what_was_approved_is_withdrawn,];
+on_both_databases![a_request_is_told_to_the_receiver_and_approved, what_was_approved_is_withdrawn,];
 
-on_one_engine![a_request_is_denied, requests_at_fault_are_named, people_see_their_own_requests,];
+on_both_databases![sqlite only: a_request_is_denied, requests_at_fault_are_named, people_see_their_own_requests,];
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
 
@@ -24,7 +24,7 @@ async fn a_request_is_told_to_the_receiver_and_approved(t: TestServer) {
         "requested_at": made.body["requested_at"], "decided_by": null, "decided_at": null,
     });
     assert_eq!(made.body, expected);
-    let got = &receiver.reached(1).await[0];
+    let got = &receiver.wait_for(1).await[0];
     assert_eq!((got.path.as_str(), got.event()), ("/api/webhook/access-request", "user.access_requested"));
     let event = json!({
         "event_type": "user.access_requested", "event_id": got.header("webhook-id"), "timestamp": made.body["requested_at"],

@@ -1,11 +1,12 @@
 //! `/api/v1/users` and `/api/v1/notifications`.
 
-use crate::support::{PASSWORD, TestServer, on_both_engines, on_one_engine};
+use crate::support::{PASSWORD, TestServer};
 use serde_json::{Value, json};
+use test_support::on_both_databases;
 
-on_both_engines![notifications_are_read_by_those_they_are_for,];
+on_both_databases![notifications_are_read_by_those_they_are_for,];
 
-on_one_engine![
+on_both_databases![sqlite only:
     administrators_run_the_accounts,
     people_change_their_own_account_and_no_other,
     ones_own_password_is_changed_with_the_present_one,

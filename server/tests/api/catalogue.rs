@@ -1,12 +1,12 @@
 //! `/api/v1/resource-types` and `/api/v1/resources`.
 
-use crate::receiver::Receiver;
-use crate::support::{TestServer, gpu_cluster, on_both_engines, on_one_engine};
+use crate::support::{TestServer, gpu_cluster};
 use serde_json::{Value, json};
+use test_support::{Receiver, on_both_databases};
 
-on_both_engines![resources_are_made_read_changed_and_deleted, lists_go_page_by_page, resources_at_fault_are_named,];
+on_both_databases![resources_are_made_read_changed_and_deleted, lists_go_page_by_page, resources_at_fault_are_named,];
 
-on_one_engine![types_are_made_read_changed_and_deleted, types_at_fault_are_named, users_read_and_do_not_write,];
+on_both_databases![sqlite only: types_are_made_read_changed_and_deleted, types_at_fault_are_named, users_read_and_do_not_write,];
 
 async fn types_are_made_read_changed_and_deleted(t: TestServer) {
     let made = t.root.post("/resource-types", gpu_cluster(), 201).await;

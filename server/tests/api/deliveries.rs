@@ -1,13 +1,13 @@
 //! `/api/v1/deliveries`: the log, redelivery, replay.
 
-use crate::receiver::{Answer, Receiver};
-use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use crate::support::{TestServer, time, wire};
 use chrono::Duration;
 use serde_json::{Value, json};
+use test_support::{Receiver, Response, eventually, on_both_databases};
 
-on_both_engines![the_log_is_filtered, a_redelivery_is_a_new_delivery_of_the_same_event, what_failed_is_replayed,];
+on_both_databases![the_log_is_filtered, a_redelivery_is_a_new_delivery_of_the_same_event, what_failed_is_replayed,];
 
-on_one_engine![
+on_both_databases![sqlite only:
     the_log_visits_every_delivery_once,
     a_delivery_shows_its_attempts,
     a_delivery_under_way_is_not_made_again,
@@ -22,7 +22,7 @@ fn ids(items: &[Value]) -> Vec<String> {
 async fn the_log_is_filtered(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let [good, bad] = [Receiver::start().await, Receiver::start().await];
-    bad.answer_always(Answer::status(500));
+    bad.respond(Response::status(500));
     let good_id = t.webhook(&good, json!({})).await.id();
     let bad_id = t.webhook(&bad, json!({"name": "Broken", "events": ["reservation.created"]})).await.id();
     let paused_id = t.webhook(&good, json!({"events": ["reservation.created"], "enabled": false})).await.id();
@@ -37,7 +37,7 @@ async fn the_log_is_filtered(t: TestServer) {
     t.finished(&format!("webhook_id={bad_id}"), 2).await;
     let retrying = t.webhook(&bad, json!({"retry": {"waits": [86_400]}, "events": ["reservation.updated"]})).await.id();
     t.alice.patch(&format!("/reservations/{first}"), json!({"title": "x"}), 200).await;
-    crate::support::eventually("a delivery that waits for its retry", async || {
+    eventually("a delivery that waits for its retry", async || {
         let reply = t.root.get(&format!("/deliveries?webhook_id={retrying}&status=retrying"), 200).await;
         (reply.items().len() == 1).then_some(())
     })
@@ -105,8 +105,8 @@ async fn a_delivery_shows_its_attempts(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let mut answers =
-        vec![Answer::json(200, json!({"status": "success"})), Answer::json(503, json!({"error": "busy"}))];
-    receiver.answer(move |_| answers.pop().unwrap_or(Answer::status(200)));
+        vec![Response::json(200, json!({"status": "success"})), Response::json(503, json!({"error": "busy"}))];
+    receiver.respond_with(move |_| answers.pop().unwrap_or(Response::status(200)));
     t.webhook(&receiver, json!({"retry": {"waits": [1]}, "auth": {"method": "api_key", "key": "api-key-8675309"}}))
         .await;
     let reservation = t.booking(&t.alice, resource, 1, 2).await;
@@ -117,7 +117,7 @@ async fn a_delivery_shows_its_attempts(t: TestServer) {
         assert_eq!(detail.body[name], *value, "{name}");
     }
     assert_eq!(summary["reservation_id"], reservation);
-    let got = receiver.got();
+    let got = receiver.requests();
     assert_eq!(detail.body["body"].as_str().unwrap().as_bytes(), got[0].raw, "the exact bytes that were signed");
     let log = detail.body["attempt_log"].as_array().unwrap();
     assert_eq!(log.len(), 2);
@@ -146,17 +146,17 @@ async fn a_delivery_shows_its_attempts(t: TestServer) {
 async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
-    receiver.answer_always(Answer::status(500));
+    receiver.respond(Response::status(500));
     let made = t.webhook(&receiver, json!({})).await;
     t.booking(&t.alice, resource, 1, 2).await;
     let old = t.finished("", 1).await.remove(0);
-    receiver.answer_always(Answer::status(200));
+    receiver.respond(Response::status(200));
     let path = format!("/deliveries/{}/redeliver", old["id"].as_str().unwrap());
     let new = t.root.post(&path, Value::Null, 202).await;
     assert_ne!(new.body["id"], old["id"]);
     assert_eq!((&new.body["redelivery_of"], &new.body["event_id"]), (&old["id"], &old["event_id"]));
     assert_eq!((&new.body["status"], &new.body["attempts"]), (&json!("pending"), &json!(0)));
-    let got = receiver.reached(2).await;
+    let got = receiver.wait_for(2).await;
     assert_eq!(got[0].raw, got[1].raw);
     assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"), "a receiver dedupes on it");
     assert_eq!(got[1].header("x-webhook-delivery"), new.text("id"));
@@ -174,14 +174,14 @@ async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestServer) {
 async fn a_delivery_under_way_is_not_made_again(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
-    let release = receiver.hold();
+    receiver.hold();
     t.webhook(&receiver, json!({})).await;
     t.booking(&t.alice, resource, 1, 2).await;
-    receiver.reached(1).await;
+    receiver.wait_for(1).await;
     let sending = t.root.get("/deliveries?status=sending", 200).await;
     let path = format!("/deliveries/{}/redeliver", sending.items()[0]["id"].as_str().unwrap());
     t.root.post(&path, Value::Null, 409).await;
-    release.send_replace(true);
+    receiver.release();
     t.finished("", 1).await;
     t.root.post(&path, Value::Null, 202).await;
     t.finished("", 2).await;
@@ -190,8 +190,8 @@ async fn a_delivery_under_way_is_not_made_again(t: TestServer) {
 async fn what_failed_is_replayed(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let [first, second] = [Receiver::start().await, Receiver::start().await];
-    first.answer_always(Answer::status(500));
-    second.answer_always(Answer::status(500));
+    first.respond(Response::status(500));
+    second.respond(Response::status(500));
     let first_id = t.webhook(&first, json!({})).await.id();
     let second_id = t.webhook(&second, json!({"events": ["reservation.cancelled"]})).await.id();
     let mut reservations = Vec::new();
@@ -200,8 +200,8 @@ async fn what_failed_is_replayed(t: TestServer) {
     }
     t.alice.post(&format!("/reservations/{}/cancel", reservations[0]), Value::Null, 200).await;
     t.finished("", 5).await;
-    first.answer_always(Answer::status(200));
-    second.answer_always(Answer::status(200));
+    first.respond(Response::status(200));
+    second.respond(Response::status(200));
     let replay = async |input: Value| t.root.post("/deliveries/replay", input, 200).await.body;
     let counted = |matched: u64| json!({"matched": matched, "redelivered": 0});
     assert_eq!(replay(json!({"filter": {}, "dry_run": true})).await, counted(5));
@@ -215,13 +215,13 @@ async fn what_failed_is_replayed(t: TestServer) {
     let done = replay(json!({"filter": {"webhook_id": first_id}})).await;
     assert_eq!(done, json!({"matched": 4, "redelivered": 4}));
     let all = t.finished("", 9).await;
-    assert_eq!(first.got().len(), 8);
+    assert_eq!(first.requests().len(), 8);
     assert!(all[5..].iter().all(|d| d["status"] == "succeeded" && d["webhook_id"] == first_id));
     let repeated: Vec<Value> = all[5..].iter().map(|d| d["redelivery_of"].clone()).collect();
     let failed: Vec<Value> = all[..5].iter().filter(|d| d["webhook_id"] == first_id).map(|d| d["id"].clone()).collect();
     assert_eq!(repeated, failed, "oldest first");
     // Created and cancelled of one reservation come in their order again.
-    let of_first: Vec<String> = first.got()[4..]
+    let of_first: Vec<String> = first.requests()[4..]
         .iter()
         .filter(|got| got.body["reservation_id"] == reservations[0].as_str())
         .map(|got| got.event().to_owned())

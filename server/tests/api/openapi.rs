@@ -1,13 +1,14 @@
 //! The OpenAPI document, and that everything the page calls is there.
 
-use crate::support::{TestServer, on_one_engine};
+use crate::support::TestServer;
 use reqwest::Method;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use test_support::on_both_databases;
 
-on_one_engine![
+on_both_databases![sqlite only:
     the_document_in_the_repository_is_the_one_served,
     every_path_of_the_contract_is_documented,
     every_operation_says_what_it_answers,

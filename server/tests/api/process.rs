@@ -1,13 +1,14 @@
 //! The process itself: health, metrics, errors, protection against other sites, limits, the page's headers.
 
 use crate::client::{Reply, is_problem};
-use crate::support::{Engine, PASSWORD, TestServer, on_both_engines, on_one_engine};
+use crate::support::{PASSWORD, TestServer};
 use reqwest::Method;
 use serde_json::{Value, json};
+use test_support::{DatabaseKind, Fixture as _, Receiver, eventually, on_both_databases};
 
-on_both_engines![it_says_that_it_lives_and_is_ready];
+on_both_databases![it_says_that_it_lives_and_is_ready];
 
-on_one_engine![
+on_both_databases![sqlite only:
     metrics_count_what_happened,
     methods_that_are_made_up_share_one_count,
     unknown_paths_are_problems_too,
@@ -31,7 +32,7 @@ async fn it_says_that_it_lives_and_is_ready(t: TestServer) {
 
 async fn metrics_count_what_happened(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
-    t.webhook(&crate::receiver::Receiver::start().await, json!({})).await;
+    t.webhook(&Receiver::start().await, json!({})).await;
     t.booking(&t.alice, resource, 1, 2).await;
     t.finished("", 1).await;
     let reply = t.nobody.get("//metrics", 200).await;
@@ -256,7 +257,7 @@ async fn another_site_cannot_use_a_session(t: TestServer) {
 
 async fn reading_changes_nothing(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
-    let webhook = t.webhook(&crate::receiver::Receiver::start().await, json!({})).await.id();
+    let webhook = t.webhook(&Receiver::start().await, json!({})).await.id();
     let reservation = t.booking(&t.alice, resource, 1, 2).await;
     let delivery = t.finished("", 1).await[0]["id"].as_str().unwrap().to_owned();
     let everything = async || {
@@ -394,9 +395,9 @@ async fn answers_are_compressed_when_asked_for(t: TestServer) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_too_often_has_to_wait() {
-    let t = TestServer::start_with(Engine::Sqlite, |config| config.api_rate = 5).await;
+    let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.api_rate = 5).await;
     // Five a second, ten at once; the eleventh comes too soon whatever the machine does in between.
     let mut refused: Option<Reply> = None;
     for _ in 0..200 {
@@ -419,15 +420,15 @@ async fn whoever_asks_too_often_has_to_wait() {
     for _ in 0..20 {
         t.nobody.get("//healthz", 200).await;
     }
-    crate::support::eventually("room for the next request", async || {
+    eventually("room for the next request", async || {
         (t.alice.request(Method::GET, "/session").send().await.unwrap().status() == 200).then_some(())
     })
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_are_made_up_share_the_limit_of_their_address() {
-    let t = TestServer::start_with(Engine::Sqlite, |config| config.api_rate = 5).await;
+    let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.api_rate = 5).await;
     let mut statuses = Vec::new();
     for n in 0..200 {
         let made_up = t.nobody.with_token(&format!("made-up-{n}"));
@@ -439,7 +440,7 @@ async fn tokens_that_are_made_up_share_the_limit_of_their_address() {
     assert!(statuses.ends_with(&[401, 429]), "{statuses:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_production_browsers_are_told_to_come_by_https_alone() {
     let t = TestServer::start_in_production().await;
     for path in ["//healthz", "/session"] {
@@ -448,22 +449,22 @@ async fn in_production_browsers_are_told_to_come_by_https_alone() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stops_in_peace_when_told_to() {
-    let mut t = TestServer::start(Engine::Sqlite).await;
+    let mut t = TestServer::start(DatabaseKind::Sqlite).await;
     let resource = t.resource("node-1", "available").await;
-    let receiver = crate::receiver::Receiver::start().await;
-    let release = receiver.hold();
+    let receiver = Receiver::start().await;
+    receiver.hold();
     t.webhook(&receiver, json!({})).await;
     let reservation = t.booking(&t.alice, resource, 1, 2).await;
-    receiver.reached(1).await;
+    receiver.wait_for(1).await;
     let service = t.service.clone();
     let actor = domain::authorization::Actor {
         username: "root".into(),
         role: domain::authorization::Role::Administrator,
         scopes: domain::authorization::Scope::ALL.to_vec(),
     };
-    tokio::join!(t.stop(), async { release.send_replace(true) });
+    tokio::join!(t.stop(), async { receiver.release() });
     // What was under way has been recorded, not thrown away.
     let detail = service.get_reservation(&actor, &reservation.as_str().into()).await.unwrap();
     let shown = serde_json::to_value(&detail.deliveries).unwrap();

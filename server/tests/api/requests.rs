@@ -1,17 +1,17 @@
 //! What a receiver gets, header by header and field by field (docs/contract.md §1).
 
-use crate::receiver::{Answer, Got, Receiver};
-use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use crate::support::{TestServer, time, wire};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use test_support::{ReceivedRequest, Receiver, Response, on_both_databases};
 
-on_both_engines![every_event_has_its_body];
+on_both_databases![every_event_has_its_body];
 
-on_one_engine![
+on_both_databases![sqlite only:
     a_retry_is_the_same_delivery_signed_anew,
     a_request_has_the_headers_of_the_contract,
     each_layout_calls_its_urls,
@@ -34,7 +34,7 @@ fn standard_key(secret: &str) -> Vec<u8> {
 }
 
 /// Whether both signatures are those of these secrets, the current one first, and of no other.
-pub fn is_signed(got: &Got, secrets: &[&str]) -> bool {
+pub fn is_signed(got: &ReceivedRequest, secrets: &[&str]) -> bool {
     let hex = format!("sha256={}", hex::encode(mac(secrets[0].as_bytes(), &got.raw)));
     let message =
         [format!("{}.{}.", got.header("webhook-id"), got.header("webhook-timestamp")).as_bytes(), &got.raw].concat();
@@ -96,7 +96,7 @@ async fn a_request_has_the_headers_of_the_contract(t: TestServer) {
     let made = t.webhook(&receiver, json!({"auth": auth, "headers": headers, "secret": "your-secret-key"})).await;
     let before = t.now().timestamp();
     t.booking(&t.alice, resource, 1, 2).await;
-    let got = receiver.reached(1).await.remove(0);
+    let got = receiver.wait_for(1).await.remove(0);
     let delivery = &t.finished("", 1).await[0];
     let length = got.raw.len().to_string();
     let host = receiver.url.trim_start_matches("http://").to_owned();
@@ -164,8 +164,8 @@ async fn every_event_has_its_body(t: TestServer) {
     let patch = json!({"title": "Training, longer", "end_time": new_end, "user_ssh_key": "", "additional_config": {"gpu_count": 4}});
     let changed = t.alice.patch(&path, patch, 200).await.body;
     t.root.post(&format!("{path}/cancel"), json!({"reason": "Power cut"}), 200).await;
-    let got = receiver.reached(3).await;
-    let expected = |got: &Got, event: &str, reservation: &Value| {
+    let got = receiver.wait_for(3).await;
+    let expected = |got: &ReceivedRequest, event: &str, reservation: &Value| {
         json!({
             "event_type": event, "event_id": got.header("webhook-id"), "timestamp": got.body["timestamp"], "webhook_id": webhook,
             "test": false, "reservation_id": id, "user_id": "alice", "user_email": "alice@example.com",
@@ -195,7 +195,7 @@ async fn every_event_has_its_body(t: TestServer) {
     t.root.patch("/resource-types/gpu-cluster", json!({"config_schema": {}}), 200).await;
     let plain = t.booking(&t.alice, resource, 5, 6).await;
     t.alice.post(&format!("/reservations/{plain}/cancel"), Value::Null, 200).await;
-    let got = receiver.reached(5).await;
+    let got = receiver.wait_for(5).await;
     assert_eq!(
         (&got[3].body["user_ssh_key"], &got[3].body["additional_config"], &got[3].body["title"]),
         (&json!(""), &json!({}), &json!(""))
@@ -205,7 +205,7 @@ async fn every_event_has_its_body(t: TestServer) {
     // Its time is over.
     let short = t.booking(&t.alice, resource, 0, 1).await;
     t.clock.advance(Duration::hours(1));
-    let got = receiver.reached(7).await;
+    let got = receiver.wait_for(7).await;
     let last = &got[6];
     assert_eq!((last.event(), last.path.as_str()), ("reservation.expired", "/api/webhook/reservation/cancel"));
     assert_eq!((&last.body["reservation_id"], &last.body["status"]), (&json!(short), &json!("expired")));
@@ -220,17 +220,17 @@ async fn every_event_has_its_body(t: TestServer) {
 async fn a_retry_is_the_same_delivery_signed_anew(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
-    let mut answers = vec![Answer::status(200), Answer::status(503)];
-    receiver.answer(move |_| answers.pop().unwrap_or(Answer::status(200)));
+    let mut answers = vec![Response::status(200), Response::status(503)];
+    receiver.respond_with(move |_| answers.pop().unwrap_or(Response::status(200)));
     let made = t.webhook(&receiver, json!({"retry": {"waits": [1]}})).await;
     t.booking(&t.alice, resource, 1, 2).await;
-    let got = receiver.reached(2).await;
+    let got = receiver.wait_for(2).await;
     for name in ["x-webhook-delivery", "webhook-id", "x-webhook-event", "x-webhook-signature"] {
         assert_eq!(got[0].header(name), got[1].header(name), "{name} is stable");
     }
     assert_eq!(got[0].raw, got[1].raw);
     assert_eq!((got[0].header("x-webhook-attempt"), got[1].header("x-webhook-attempt")), ("1", "2"));
-    let at = |got: &Got| got.header("webhook-timestamp").parse::<i64>().unwrap();
+    let at = |got: &ReceivedRequest| got.header("webhook-timestamp").parse::<i64>().unwrap();
     assert!(at(&got[1]) > at(&got[0]), "the timestamp is that of the attempt");
     assert_ne!(got[0].header("webhook-signature"), got[1].header("webhook-signature"));
     assert!(got.iter().all(|got| is_signed(got, &[made.text("secret")])));
@@ -267,7 +267,7 @@ async fn each_layout_calls_its_urls(t: TestServer) {
         let reservation = t.booking(&t.alice, resource, hour, hour + 1).await;
         t.alice.patch(&format!("/reservations/{reservation}"), json!({"title": "x"}), 200).await;
         t.alice.post(&format!("/reservations/{reservation}/cancel"), Value::Null, 200).await;
-        let got: Vec<String> = receiver.reached(3).await.into_iter().map(|got| got.path).collect();
+        let got: Vec<String> = receiver.wait_for(3).await.into_iter().map(|got| got.path).collect();
         assert_eq!(got, urls, "{endpoint} {paths}");
         expected += 3;
         t.finished("", expected).await;
@@ -285,7 +285,7 @@ async fn a_rotated_secret_signs_beside_the_old_one(t: TestServer) {
         count += 1;
         let hour = 2 * count as i64;
         t.booking(&t.alice, resource, hour, hour + 1).await;
-        receiver.reached(count).await.pop().unwrap()
+        receiver.wait_for(count).await.pop().unwrap()
     };
     assert!(is_signed(&next().await, &["your-secret-key"]));
     let second = t.root.post(&rotate, json!({"overlap_hours": 1}), 200).await.text("secret").to_owned();
@@ -297,19 +297,19 @@ async fn a_rotated_secret_signs_beside_the_old_one(t: TestServer) {
     old.verify(&got.raw, &got.headers).unwrap();
     // A test signs likewise.
     t.root.post(&format!("/webhooks/{}/test", made.id()), Value::Null, 200).await;
-    assert!(is_signed(receiver.got().last().unwrap(), &[&second, "your-secret-key"]));
+    assert!(is_signed(receiver.requests().last().unwrap(), &[&second, "your-secret-key"]));
     count += 1;
     // The overlap is over.
     t.clock.advance(Duration::hours(1));
     count += 1;
     t.booking(&t.alice, resource, 50, 51).await;
-    let got = receiver.reached(count).await.pop().unwrap();
+    let got = receiver.wait_for(count).await.pop().unwrap();
     assert!(is_signed(&got, &[&second]), "{}", got.header("webhook-signature"));
     // Without an overlap only the new one signs, at once.
     let third = t.root.post(&rotate, json!({"overlap_hours": 0}), 200).await.text("secret").to_owned();
     count += 1;
     t.booking(&t.alice, resource, 52, 53).await;
-    assert!(is_signed(&receiver.reached(count).await.pop().unwrap(), &[&third]));
+    assert!(is_signed(&receiver.wait_for(count).await.pop().unwrap(), &[&third]));
 }
 
 async fn the_reference_library_verifies_what_is_sent(t: TestServer) {
@@ -319,7 +319,7 @@ async fn the_reference_library_verifies_what_is_sent(t: TestServer) {
     let mut input = t.span(resource, 1, 2);
     input["title"] = json!("Ünïcödé 🚀 \"quoted\" \\ /");
     t.alice.post("/reservations", input, 201).await;
-    let got = receiver.reached(1).await.remove(0);
+    let got = receiver.wait_for(1).await.remove(0);
     let library = standardwebhooks::Webhook::new(made.text("secret")).unwrap();
     library.verify(&got.raw, &got.headers).unwrap();
     assert!(library.verify(&[&got.raw[..], b" "].concat(), &got.headers).is_err());
@@ -328,7 +328,7 @@ async fn the_reference_library_verifies_what_is_sent(t: TestServer) {
 }
 
 /// Whether the `v1a` signatures are those of these public keys, the current one first, and of no other.
-fn is_signed_for(got: &Got, public_keys: &[&str]) -> bool {
+fn is_signed_for(got: &ReceivedRequest, public_keys: &[&str]) -> bool {
     use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
     let head = format!("{}.{}.", got.header("webhook-id"), got.header("webhook-timestamp"));
     let message = [head.as_bytes(), &got.raw].concat();
@@ -352,7 +352,7 @@ async fn an_ed25519_signature_is_verified_with_the_public_key(t: TestServer) {
     let first = made.text("public_key").to_owned();
     let test = async || {
         t.root.post(&format!("{path}/test"), Value::Null, 200).await;
-        receiver.got().pop().unwrap()
+        receiver.requests().pop().unwrap()
     };
     let got = test().await;
     assert!(is_signed(&got, &[&secret]) && is_signed_for(&got, &[&first]), "{}", got.header("webhook-signature"));
@@ -377,17 +377,17 @@ async fn oauth_fetches_a_token_and_renews_it(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let mut issued = 0;
-    receiver.answer(move |got| {
+    receiver.respond_with(move |got| {
         if got.path == "/token" {
             issued += 1;
-            return Answer::json(
+            return Response::json(
                 200,
                 json!({"access_token": format!("token-{issued}"), "token_type": "Bearer", "expires_in": 3_600}),
             );
         }
         // The first token has been revoked by the time of the second delivery.
         let stale = got.header("authorization") == "Bearer token-1" && got.body["title"] == "second";
-        Answer::status(if stale { 401 } else { 200 })
+        Response::status(if stale { 401 } else { 200 })
     });
     let auth = json!({
         "method": "oauth2", "token_url": format!("{}/token", receiver.url), "client_id": "berth", "client_secret": "s3cret:/",
@@ -401,7 +401,7 @@ async fn oauth_fetches_a_token_and_renews_it(t: TestServer) {
         t.alice.post("/reservations", input, 201).await;
         t.finished("", n + 1).await;
     }
-    let got = receiver.got();
+    let got = receiver.requests();
     let seen: Vec<(&str, &str)> = got.iter().map(|got| (got.path.as_str(), got.header("authorization"))).collect();
     let basic = format!("Basic {}", BASE64.encode("berth:s3cret%3A%2F"));
     assert_eq!(
@@ -441,7 +441,7 @@ async fn a_webhook_hears_only_what_it_asked_for(t: TestServer) {
     t.finished("", 6).await;
     let heard = |receiver: &Receiver| -> Vec<(String, String)> {
         let mut heard: Vec<_> = receiver
-            .got()
+            .requests()
             .iter()
             .map(|got| (got.event().to_owned(), got.body["resource_type"].as_str().unwrap().to_owned()))
             .collect();

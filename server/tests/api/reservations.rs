@@ -1,14 +1,14 @@
 //! `/api/v1/reservations` and `/api/v1/calendar`, but for receivers' status updates.
 
-use crate::receiver::Receiver;
-use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use crate::support::{TestServer, time, wire};
 use chrono::Duration;
 use reqwest::Method;
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use test_support::{DatabaseKind, Fixture as _, Receiver, Response, eventually, on_both_databases, postgres_url};
 
-on_both_engines![
+on_both_databases![
     what_overlaps_is_refused,
     of_twenty_identical_requests_at_once_one_wins,
     reservations_at_fault_are_named,
@@ -18,7 +18,7 @@ on_both_engines![
     a_reservation_shows_its_provisioning_and_deliveries,
 ];
 
-on_one_engine![
+on_both_databases![sqlite only:
     a_reservation_is_answered_whole,
     a_change_keeps_what_it_does_not_name,
     a_cancelled_reservation_frees_its_time,
@@ -305,10 +305,10 @@ async fn a_token_that_may_do_less_is_not_shown_what_another_was_answered(t: Test
 /// On PostgreSQL, where a lock holds the work up for as long as the test likes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_leaves_its_key_finished() {
-    if crate::support::postgres().is_none() {
+    if postgres_url().is_none() {
         return;
     }
-    let t = TestServer::start(crate::support::Engine::Postgres).await;
+    let t = TestServer::start(DatabaseKind::Postgres).await;
     let resource = t.resource("node-1", "available").await;
     let body = t.span(resource, 1, 2);
     let database = t.database().await;
@@ -316,7 +316,7 @@ async fn a_client_that_goes_away_leaves_its_key_finished() {
     holding.execute_unprepared("LOCK TABLE reservations IN EXCLUSIVE MODE").await.unwrap();
     let keyed = || t.alice.request(Method::POST, "/reservations").json(&body).header("idempotency-key", "order-1");
     let going = tokio::spawn(keyed().send());
-    crate::support::eventually("the work to have begun", async || {
+    eventually("the work to have begun", async || {
         let sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql);
         database.query_one_raw(statement).await.unwrap().map(|_| ())
@@ -330,7 +330,7 @@ async fn a_client_that_goes_away_leaves_its_key_finished() {
         t.bob.get("/reservations", 200).await;
     }
     holding.rollback().await.unwrap();
-    let (id, replayed) = crate::support::eventually("the key to be finished", async || {
+    let (id, replayed) = eventually("the key to be finished", async || {
         let response = keyed().send().await.unwrap();
         let (status, replayed) = (response.status(), response.headers().contains_key("idempotency-replayed"));
         let body: Value = response.json().await.unwrap();
@@ -491,7 +491,7 @@ async fn a_reservation_shows_its_provisioning_and_deliveries(t: TestServer) {
     let answer = json!({"status": "success", "message": "Provisioned", "details": {
         "access_info": {"ip_address": "192.168.100.10", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.168.100.10"},
         "estimated_ready_time": "5 minutes", "cluster_id": "gpu-cluster-1"}});
-    receiver.answer_always(crate::receiver::Answer::json(200, answer.clone()));
+    receiver.respond(Response::json(200, answer.clone()));
     let webhook = t.webhook(&receiver, json!({})).await.id();
     let id = t.booking(&t.alice, resource, 1, 2).await;
     let state = t.provisioning(&id, "ready").await;
@@ -509,15 +509,15 @@ async fn a_reservation_shows_its_provisioning_and_deliveries(t: TestServer) {
     );
     assert_eq!((&deliveries[0]["attempts"], &deliveries[0]["status_code"]), (&json!(1), &json!(200)));
     // A delivery that failed for good is a provisioning that failed, with the reason.
-    receiver.answer_always(crate::receiver::Answer::status(500));
+    receiver.respond(Response::status(500));
     let id = t.booking(&t.alice, resource, 3, 4).await;
     let state = t.provisioning(&id, "failed").await;
     assert!(state["message"].as_str().unwrap().contains("500"), "{state}");
     // A receiver that has only begun says so by 202; on cancelling its success means released.
-    receiver.answer_always(crate::receiver::Answer::status(202));
+    receiver.respond(Response::status(202));
     let id = t.booking(&t.alice, resource, 5, 6).await;
     t.provisioning(&id, "provisioning").await;
-    receiver.answer_always(crate::receiver::Answer::status(200));
+    receiver.respond(Response::status(200));
     t.alice.post(&format!("/reservations/{id}/cancel"), Value::Null, 200).await;
     t.provisioning(&id, "released").await;
     let detail = t.alice.get(&format!("/reservations/{id}"), 200).await;

@@ -1,13 +1,14 @@
 //! `/api/v1/session` and `/api/v1/setup`: logging in and out.
 
-use crate::support::{Engine, PASSWORD, TestServer, on_both_engines, on_one_engine, time};
+use crate::support::{PASSWORD, TestServer, time};
 use chrono::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
+use test_support::{DatabaseKind, on_both_databases};
 
-on_both_engines![logging_in_gives_a_session_that_knows_who_one_is,];
+on_both_databases![logging_in_gives_a_session_that_knows_who_one_is,];
 
-on_one_engine![
+on_both_databases![sqlite only:
     a_session_ends_after_seven_days,
     logging_out_ends_the_session,
     every_wrong_log_in_gets_the_same_answer,
@@ -131,7 +132,7 @@ async fn a_session_cannot_be_made_by_another_site(t: TestServer) {
     t.nobody.send(Method::POST, "/session", 200, |r| r.json(&input).header("origin", ours)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_production_the_cookie_is_secure() {
     let t = TestServer::start_in_production().await;
     let reply = t.log_in("alice", PASSWORD, 200).await;
@@ -149,8 +150,8 @@ async fn in_production_the_cookie_is_secure() {
     assert!(reply.header("set-cookie").ends_with("; Secure"));
 }
 
-async fn the_first_administrator_is_made_once_and_only_from_here(engine: Engine) {
-    let t = TestServer::start_empty(engine, |_| {}).await;
+async fn the_first_administrator_is_made_once_and_only_from_here(kind: DatabaseKind) {
+    let t = TestServer::start_empty(kind, |_| {}).await;
     let state = t.nobody.get("/setup", 200).await;
     assert_eq!(state.body, json!({"needs_setup": true, "local": true}));
     let input = |code: Value, password: &str| json!({"code": code, "username": "root", "email": "root@example.com", "password": password});
@@ -174,26 +175,12 @@ async fn the_first_administrator_is_made_once_and_only_from_here(engine: Engine)
     assert_eq!(t.nobody.get("/setup", 200).await.body["needs_setup"], false);
 }
 
-mod the_first_administrator_is_made_once_and_only_from_here {
-    use crate::support::{Engine, postgres};
-
-    #[tokio::test]
-    async fn on_sqlite() {
-        super::the_first_administrator_is_made_once_and_only_from_here(Engine::Sqlite).await;
-    }
-
-    #[tokio::test]
-    async fn on_postgres() {
-        if postgres().is_some() {
-            super::the_first_administrator_is_made_once_and_only_from_here(Engine::Postgres).await;
-        }
-    }
-}
+on_both_databases![the_first_administrator_is_made_once_and_only_from_here];
 
 /// A client can send lines of its own, which come before the proxy's.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_a_proxy_only_its_own_word_names_the_client() {
-    let t = TestServer::start_with(Engine::Sqlite, |config| config.trust_proxy = true).await;
+    let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.trust_proxy = true).await;
     let log_in = async |password: &str, forwarded: &str, status: u16| {
         let input = json!({"username": "alice", "password": password});
         let made_up = format!("198.51.100.{}, 198.51.100.1", rand::random::<u8>());
@@ -211,9 +198,9 @@ async fn behind_a_proxy_only_its_own_word_names_the_client() {
 }
 
 /// Through the page's own door the same holds.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_is_not_told_that_it_is_local_under_another_name() {
-    let t = TestServer::start_empty(Engine::Sqlite, |_| {}).await;
+    let t = TestServer::start_empty(DatabaseKind::Sqlite, |_| {}).await;
     let visit = async |host: &str| {
         t.nobody
             .send(Method::POST, "//rpc/visit", 200, |r| {

@@ -1,17 +1,17 @@
 //! Status updates of receivers (docs/contract.md §4). The test signs for itself, as a receiver must.
 
 use crate::client::Reply;
-use crate::receiver::{Answer, Receiver};
-use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use crate::support::{TestServer, time, wire};
 use chrono::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use test_support::{Receiver, Response, on_both_databases};
 
-on_both_engines![an_exact_repeat_changes_nothing, updates_at_fault_are_named,];
+on_both_databases![an_exact_repeat_changes_nothing, updates_at_fault_are_named,];
 
-on_one_engine![
+on_both_databases![sqlite only:
     a_signed_update_is_answered_with_the_state,
     what_cannot_follow_is_refused,
     whoever_has_not_signed_gets_one_message,
@@ -314,14 +314,14 @@ async fn both_secrets_count_during_a_rotation(t: TestServer) {
 async fn an_update_may_come_while_our_request_is_open(t: TestServer) {
     let s = stage(&t).await;
     let receiver = Receiver::start().await;
-    let release = receiver.hold();
+    receiver.hold();
     t.webhook(&receiver, json!({"events": ["reservation.created"]})).await;
     let s = Stage { reservation: t.booking(&t.alice, s.resource, 3, 4).await, ..s };
-    receiver.reached(1).await;
+    receiver.wait_for(1).await;
     s.send(&t, Stage::update(&t, "ready").to_string(), 200).await;
     // The answer that comes afterwards has only begun; that does not take back that it is ready.
-    receiver.answer_always(Answer::status(202));
-    release.send_replace(true);
+    receiver.respond(Response::status(202));
+    receiver.release();
     t.finished("", 1).await;
     assert_eq!(s.state(&t).await["status"], "ready");
 }

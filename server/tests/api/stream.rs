@@ -1,18 +1,18 @@
 //! `GET /api/v1/stream`: changes as server-sent events.
 
 use crate::client::{TestClient, is_problem};
-use crate::receiver::Receiver;
-use crate::support::{DEADLINE, TestServer, on_both_engines, on_one_engine};
+use crate::support::TestServer;
 use bytes::Bytes;
 use chrono::Duration;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::Method;
 use serde_json::{Value, json};
+use test_support::{DEADLINE, Receiver, eventually, on_both_databases};
 
-on_both_engines![changes_come_as_they_commit];
+on_both_databases![changes_come_as_they_commit];
 
-on_one_engine![
+on_both_databases![sqlite only:
     nobody_sees_what_is_not_theirs,
     a_feed_needs_somebody,
     one_person_has_at_most_twenty_feeds,
@@ -90,7 +90,7 @@ async fn changes_come_as_they_commit(t: TestServer) {
     let mut feed = Feed::open(&t.root).await;
     let webhook = t.webhook(&receiver, json!({})).await.id();
     assert_eq!(feed.until("webhook", |_| true).await, json!({"id": webhook, "deleted": false}));
-    let release = receiver.hold();
+    receiver.hold();
     let made = t.alice.post("/reservations", t.span(resource, 1, 2), 201).await.body;
     let id = made["id"].as_str().unwrap();
     assert_eq!(feed.until("reservation", |_| true).await, made, "as the API answers it");
@@ -100,7 +100,7 @@ async fn changes_come_as_they_commit(t: TestServer) {
         (&json!("sending"), &json!(id), &json!(1))
     );
     let delivery = sending["id"].clone();
-    release.send_replace(true);
+    receiver.release();
     // Reservation and delivery are told of together, when the answer has been recorded.
     let ready = feed.until("reservation", |r| r["provisioning"]["status"] == "ready").await;
     assert_eq!(ready["id"], id);
@@ -185,7 +185,7 @@ async fn one_person_has_at_most_twenty_feeds(t: TestServer) {
     Feed::open(&t.bob).await;
     // One that is closed makes room for another.
     feeds.pop();
-    crate::support::eventually("room for another feed", async || {
+    eventually("room for another feed", async || {
         let response = t.alice.request(Method::GET, "/stream").send().await.unwrap();
         (response.status() == 200).then_some(())
     })

@@ -1,154 +1,37 @@
-//! A whole server on a fresh database, with a clock that can be put forward, an administrator and two people.
+//! A whole server on a fresh database, with a running clock that a test can advance, an administrator and two users.
 
 use crate::client::{Reply, TestClient};
-use crate::receiver::Receiver;
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use domain::account::{ApiTokenInput, UserInput};
 use domain::authorization::Role;
 use domain::endpoint::{Network, UrlPolicy};
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use server::config::{Config, Environment};
 use service::Service;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use test_support::{DEADLINE, DatabaseKind, Fixture, ManualClock, Receiver, TestDatabase, eventually};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The password of everybody.
+/// The password of every account.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// The longest that anything awaited may take; far above what it takes.
-pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// Runs each of these `async fn name(t: TestServer)` on both engines, as `name::on_sqlite` and `name::on_postgres`.
-macro_rules! on_both_engines {
-    ($($name:ident),+ $(,)?) => {
-        $(mod $name {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                super::$name($crate::support::TestServer::start($crate::support::Engine::Sqlite).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() {
-                if $crate::support::postgres().is_some() {
-                    super::$name($crate::support::TestServer::start($crate::support::Engine::Postgres).await).await;
-                }
-            }
-        })+
-    };
-}
-pub(crate) use on_both_engines;
-
-/// The same for what does not depend on the database: on SQLite alone.
-macro_rules! on_one_engine {
-    ($($name:ident),+ $(,)?) => {
-        $(mod $name {
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$name($crate::support::TestServer::start($crate::support::Engine::Sqlite).await).await;
-            }
-        })+
-    };
-}
-pub(crate) use on_one_engine;
-
-/// Which database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    Sqlite,
-    Postgres,
-}
-
-/// The PostgreSQL server to test on, unless it is left out.
-pub fn postgres() -> Option<String> {
-    let server = std::env::var("BERTH_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432".into());
-    (server != "off").then(|| server.trim_end_matches('/').to_owned())
-}
-
-/// An empty database with a data folder; both go when it is dropped.
-struct TestDatabase {
-    url: String,
-    folder: tempfile::TempDir,
-    /// PostgreSQL: its server and name.
-    server: Option<(String, String)>,
-}
-
-async fn administration(server: &str) -> Result<DatabaseConnection, sea_orm::DbErr> {
-    let mut options = sea_orm::ConnectOptions::new(format!("{server}/postgres"));
-    options.max_connections(1).sqlx_logging(false);
-    Database::connect(options).await
-}
-
-impl TestDatabase {
-    async fn new(engine: Engine) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        if engine == Engine::Sqlite {
-            let url = format!("sqlite://{}?mode=rwc", folder.path().join("berth.db").display());
-            return Self { url, folder, server: None };
-        }
-        let server = postgres().expect("a test of PostgreSQL must ask support::postgres() first");
-        let name = format!("berth_api_{:016x}", rand::random::<u64>());
-        let administration = administration(&server).await.unwrap_or_else(|error| {
-            panic!(
-                "PostgreSQL does not answer at {server}: {error}. Start it, name another in BERTH_TEST_POSTGRES, or set \
-                 BERTH_TEST_POSTGRES=off to leave its tests out."
-            )
-        });
-        administration.execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
-        administration.close().await.unwrap();
-        Self { url: format!("{server}/{name}"), folder, server: Some((server, name)) }
-    }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        let Some((server, name)) = self.server.clone() else { return };
-        // On a runtime of its own: this one may be ending.
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                if let Ok(administration) = administration(&server).await {
-                    let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                    let _ = administration.execute_unprepared(&sql).await;
-                    let _ = administration.close().await;
-                }
-            });
-        });
-        let _ = dropping.join();
-    }
-}
-
-/// The machine's clock, which a test can put forward. It goes on by itself: the dispatcher waits for real.
-#[derive(Default)]
-pub struct ShiftedClock(AtomicI64);
-
-impl ShiftedClock {
-    pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.num_milliseconds(), Ordering::SeqCst);
-    }
-}
-
-impl service::Clock for ShiftedClock {
-    fn now(&self) -> DateTime<Utc> {
-        Utc::now() + Duration::milliseconds(self.0.load(Ordering::SeqCst))
-    }
-}
-
 /// A server under test.
+///
+/// Drop stops the server and asserts that it delivered every due delivery and kept no lease. Tests need a multi-threaded
+/// runtime for it.
 pub struct TestServer {
     pub url: String,
-    pub clock: Arc<ShiftedClock>,
-    /// The use cases, for what only the operator's shell does.
+    pub clock: ManualClock,
+    /// The use cases, for operations that only the command line offers.
     pub service: Service,
-    /// A client that is nobody.
+    /// A client without credentials.
     pub nobody: TestClient,
     /// The administrator, by API token.
     pub root: TestClient,
     /// A user, by API token.
     pub alice: TestClient,
-    /// Another.
+    /// Another user, by API token.
     pub bob: TestClient,
     cancel: CancellationToken,
     task: Option<tokio::task::JoinHandle<Result<(), String>>>,
@@ -157,19 +40,38 @@ pub struct TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        self.cancel.cancel();
+        if std::thread::panicking() {
+            self.cancel.cancel();
+            return;
+        }
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.assert_drained()));
     }
 }
 
-impl TestServer {
-    /// With the settings of development.
-    pub async fn start(engine: Engine) -> Self {
-        Self::start_with(engine, |_| {}).await
+impl Fixture for TestServer {
+    async fn start(kind: DatabaseKind) -> Self {
+        Self::start_with(kind, |_| {}).await
     }
+}
 
-    /// With the settings of production behind `https://berth.example.com`.
+/// Deliveries that the dispatcher should have sent: due, of an enabled webhook, and not behind a retry of an earlier one.
+const OVERDUE: &str = "
+    SELECT COUNT(*) FROM outbox o
+    JOIN webhooks w ON w.id = o.webhook_id AND w.state = 'enabled'
+    WHERE o.due_at <= $1
+      AND NOT EXISTS (
+        SELECT 1 FROM outbox earlier
+        WHERE earlier.webhook_id = o.webhook_id AND earlier.ordering_key = o.ordering_key
+          AND earlier.seq < o.seq AND earlier.due_at > $1
+      )";
+
+/// Deliveries that a dispatcher holds.
+const LEASED: &str = "SELECT COUNT(*) FROM outbox WHERE lease_owner IS NOT NULL";
+
+impl TestServer {
+    /// Starts a server with production settings behind `https://berth.example.com`.
     pub async fn start_in_production() -> Self {
-        Self::start_with(Engine::Sqlite, |config| {
+        Self::start_with(DatabaseKind::Sqlite, |config| {
             config.env = Environment::Production;
             config.public_url = "https://berth.example.com".into();
             config.service.public_url.clone_from(&config.public_url);
@@ -178,18 +80,18 @@ impl TestServer {
         .await
     }
 
-    /// With other settings.
-    pub async fn start_with(engine: Engine, adjust: impl FnOnce(&mut Config)) -> Self {
-        let mut t = Self::start_empty(engine, adjust).await;
+    /// Starts a server with other settings.
+    pub async fn start_with(kind: DatabaseKind, adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut t = Self::start_empty(kind, adjust).await;
         t.root = t.person("root", Role::Administrator).await;
         t.alice = t.person("alice", Role::User).await;
         t.bob = t.person("bob", Role::User).await;
         t
     }
 
-    /// Without any account.
-    pub async fn start_empty(engine: Engine, adjust: impl FnOnce(&mut Config)) -> Self {
-        let database = TestDatabase::new(engine).await;
+    /// Starts a server without any account.
+    pub async fn start_empty(kind: DatabaseKind, adjust: impl FnOnce(&mut Config)) -> Self {
+        let database = TestDatabase::create(kind).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = listener.local_addr().unwrap();
         let url = format!("http://{listen}");
@@ -206,16 +108,16 @@ impl TestServer {
                 retention_days: 30,
                 delivery_timeout: std::time::Duration::from_secs(5),
             },
-            // Tests ask faster than anybody; the limit has a test of its own.
+            // Tests send more requests than the default limit allows. The limit has its own test.
             api_rate: 0,
             admin: None,
             trust_proxy: false,
-            data_dir: database.folder.path().to_owned(),
+            data_dir: database.folder().to_owned(),
             telemetry: server::telemetry::Settings::default(),
         };
         adjust(&mut config);
-        let clock = Arc::new(ShiftedClock::default());
-        let service = server::open_with(&config, clock.clone()).await.unwrap();
+        let clock = ManualClock::running();
+        let service = server::open_with(&config, clock.source()).await.unwrap();
         let cancel = CancellationToken::new();
         let task = tokio::spawn(server::serve(config, service.clone(), listener, cancel.clone()));
         let nobody = TestClient::new(&url);
@@ -253,18 +155,33 @@ impl TestServer {
         self.nobody.post("/session", json!({"username": username, "password": password}), expected).await
     }
 
-    /// A connection to the database itself, for what no request can bring about.
+    /// A direct connection to the database, for states that no request creates.
     pub async fn database(&self) -> DatabaseConnection {
-        let mut options = sea_orm::ConnectOptions::new(&self.database.url);
-        options.sqlx_logging(false);
-        Database::connect(options).await.unwrap()
+        self.database.connect().await
     }
 
-    /// Tells the server to stop, as SIGTERM does; it ends in peace.
+    /// Stops the server as SIGTERM does.
     pub async fn stop(&mut self) {
         self.cancel.cancel();
-        let task = self.task.take().expect("it is stopped once");
+        let task = self.task.take().expect("the server should be running");
         tokio::time::timeout(DEADLINE, task).await.expect("the server should stop").unwrap().unwrap();
+    }
+
+    async fn assert_drained(&mut self) {
+        let database = self.database().await;
+        let count = async |sql: &str, values: Vec<sea_orm::Value>| -> i64 {
+            let statement = Statement::from_sql_and_values(database.get_database_backend(), sql, values);
+            database.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+        };
+        if self.task.is_some() {
+            eventually("a queue without overdue deliveries", async || {
+                let now = self.now().timestamp_millis();
+                (count(OVERDUE, vec![now.into()]).await == 0).then_some(())
+            })
+            .await;
+            self.stop().await;
+        }
+        assert_eq!(count(LEASED, Vec::new()).await, 0, "the server stopped and kept leases");
     }
 
     /// The server's time.
@@ -356,17 +273,4 @@ pub fn webhook_input(url: &str, with: Value) -> Value {
         input[name] = value.clone();
     }
     input
-}
-
-/// Polls until `condition` gives something.
-pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let polling = async {
-        loop {
-            if let Some(found) = condition().await {
-                return found;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, polling).await.unwrap_or_else(|_| panic!("in vain waited for: {what}"))
 }

@@ -1,12 +1,13 @@
 //! `/api/v1/tokens`.
 
-use crate::support::{TestServer, on_both_engines, on_one_engine, time, wire};
+use crate::support::{TestServer, time, wire};
 use chrono::Duration;
 use serde_json::{Value, json};
+use test_support::on_both_databases;
 
-on_both_engines![a_token_is_shown_once,];
+on_both_databases![a_token_is_shown_once,];
 
-on_one_engine![
+on_both_databases![sqlite only:
     a_token_stops_when_it_expires,
     a_token_may_do_what_its_scopes_say,
     a_deleted_token_stops_at_once,

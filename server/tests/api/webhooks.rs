@@ -1,12 +1,12 @@
 //! `/api/v1/webhooks`: settings, secrets, Test Webhook, pausing, figures. What a receiver gets is in `requests`.
 
 use crate::client::TestClient;
-use crate::receiver::{Answer, Receiver};
-use crate::support::{TestServer, eventually, on_both_engines, on_one_engine, time, webhook_input};
+use crate::support::{TestServer, time, webhook_input};
 use chrono::Duration;
 use serde_json::{Value, json};
+use test_support::{Receiver, Response, eventually, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     a_webhook_of_each_method_is_registered_changed_and_deleted,
     a_paused_webhook_keeps_its_events_and_resumes,
     a_deleted_webhook_cancels_what_waits,
@@ -14,7 +14,7 @@ on_both_engines![
     a_test_is_sent_at_once_and_recorded_as_one,
 ];
 
-on_one_engine![
+on_both_databases![sqlite only:
     a_misspelt_setting_is_named_and_changes_nothing,
     no_secret_is_shown_a_second_time,
     what_waited_can_be_dropped,
@@ -43,14 +43,14 @@ fn api_key() -> Value {
 
 /// Answers token requests, and 200 to everything else.
 fn with_token_endpoint(receiver: &Receiver) {
-    receiver.answer(|got| {
+    receiver.respond_with(|got| {
         if got.path == "/token" {
-            return Answer::json(
+            return Response::json(
                 200,
                 json!({"access_token": "access-token-42", "token_type": "Bearer", "expires_in": 600}),
             );
         }
-        Answer::status(200)
+        Response::status(200)
     });
 }
 
@@ -197,7 +197,7 @@ async fn no_secret_is_shown_a_second_time(t: TestServer) {
         }
     }
     // They did arrive where they belong.
-    let sent = |name: &str, value: &str| receiver.got().iter().any(|got| got.header(name) == value);
+    let sent = |name: &str, value: &str| receiver.requests().iter().any(|got| got.header(name) == value);
     assert!(sent("x-api-key", "api-key-8675309") && sent("authorization", "Bearer access-token-42"));
 }
 
@@ -208,7 +208,7 @@ async fn a_change_keeps_secrets_and_what_it_does_not_name(t: TestServer) {
     let path = format!("/webhooks/{}", made.id());
     let last_key = async || {
         t.root.post(&format!("{path}/test"), Value::Null, 200).await;
-        let got = receiver.got().pop().unwrap();
+        let got = receiver.requests().pop().unwrap();
         assert!(crate::requests::is_signed(&got, &["your-secret-key"]), "the signing secret stays in every change");
         (got.header("x-api-key").to_owned(), got.header("x-key").to_owned())
     };
@@ -356,7 +356,7 @@ async fn urls_that_may_not_be_called_are_refused(t: TestServer) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn production_refuses_http_and_this_machine() {
     let t = TestServer::start_in_production().await;
     let mut urls = bad_urls();
@@ -557,11 +557,11 @@ async fn a_paused_webhook_keeps_its_events_and_resumes(t: TestServer) {
     let other = Receiver::start().await;
     t.webhook(&other, json!({})).await;
     t.booking(&t.alice, resource, 3, 4).await;
-    other.reached(1).await;
-    assert!(receiver.got().is_empty());
+    other.wait_for(1).await;
+    assert!(receiver.requests().is_empty());
     let resumed = t.root.post(&format!("{path}/resume"), Value::Null, 200).await;
     assert_eq!((&resumed.body["enabled"], &resumed.body["state"]), (&json!(true), &json!("enabled")));
-    let got = receiver.reached(3).await;
+    let got = receiver.wait_for(3).await;
     let events: Vec<&str> =
         got.iter().filter(|got| got.body["reservation_id"] == reservation.as_str()).map(|got| got.event()).collect();
     assert_eq!(events, ["reservation.created", "reservation.updated"], "in their order");
@@ -578,7 +578,7 @@ async fn what_waited_can_be_dropped(t: TestServer) {
     t.root.post(&format!("{path}/resume"), json!({"drop_pending": true}), 200).await;
     assert_eq!(t.finished("", 1).await[0]["status"], "cancelled");
     let next = t.booking(&t.alice, resource, 3, 4).await;
-    let got = receiver.reached(1).await;
+    let got = receiver.wait_for(1).await;
     assert_eq!(got[0].body["reservation_id"], next, "what came before was dropped");
 }
 
@@ -599,7 +599,7 @@ async fn a_deleted_webhook_cancels_what_waits(t: TestServer) {
     // Nothing more is made for it.
     t.booking(&t.alice, resource, 3, 4).await;
     assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 1);
-    assert!(receiver.got().is_empty());
+    assert!(receiver.requests().is_empty());
 }
 
 async fn figures_are_counted_over_each_window(t: TestServer) {
@@ -613,13 +613,13 @@ async fn figures_are_counted_over_each_window(t: TestServer) {
     t.booking(&t.alice, resource, 100, 101).await;
     t.finished("", 1).await;
     t.clock.advance(Duration::days(2));
-    receiver.answer_always(Answer::status(500));
+    receiver.respond(Response::status(500));
     t.booking(&t.alice, resource, 102, 103).await;
     t.finished("", 2).await;
     t.clock.advance(Duration::hours(2));
     t.booking(&t.alice, resource, 104, 105).await;
     t.finished("", 3).await;
-    receiver.answer_always(Answer::status(200));
+    receiver.respond(Response::status(200));
     t.booking(&t.alice, resource, 106, 107).await;
     t.booking(&t.alice, resource, 108, 109).await;
     t.finished("", 5).await;
@@ -659,20 +659,15 @@ async fn figures_are_counted_over_each_window(t: TestServer) {
 async fn a_test_is_sent_at_once_and_recorded_as_one(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
-    receiver.answer(|_| Answer {
-        status: 200,
-        headers: vec![
-            ("content-type", "application/json".into()),
-            ("x-served-by", "node-7".into()),
-            ("set-cookie", "session=1".into()),
-        ],
-        body: "{\"status\": \"success\"}".into(),
-        held: None,
-    });
+    receiver.respond(
+        Response::json(200, json!({"status": "success"}))
+            .with_header("x-served-by", "node-7")
+            .with_header("set-cookie", "session=1"),
+    );
     // A paused webhook can be tested too: that is when one tests.
     let id = t.webhook(&receiver, json!({"enabled": false})).await.id();
     let reply = t.root.post(&format!("/webhooks/{id}/test"), Value::Null, 200).await;
-    let got = &receiver.reached(1).await[0];
+    let got = &receiver.wait_for(1).await[0];
     let fields: Vec<&String> = reply.body.as_object().unwrap().keys().collect();
     let expected = [
         "delivery_id",
@@ -763,7 +758,7 @@ async fn a_test_hides_every_credential(t: TestServer) {
         let headers = reply.body["request"]["headers"].as_array().unwrap();
         assert!(headers.contains(&json!({"name": name, "value": shown})), "{headers:?}");
         assert!(!reply.text.contains(sent.trim_start_matches("Bearer ")));
-        assert_eq!(receiver.got().last().unwrap().header(name), sent);
+        assert_eq!(receiver.requests().last().unwrap().header(name), sent);
     }
 }
 
@@ -791,11 +786,7 @@ async fn a_test_says_what_is_wrong(t: TestServer) {
         (500, "server_error"),
         (503, "server_error"),
     ] {
-        receiver.answer(move |_| Answer {
-            status,
-            headers: vec![("location", "http://127.0.0.1:1/".into())],
-            ..Answer::default()
-        });
+        receiver.respond(Response::status(status).with_header("location", "http://127.0.0.1:1/"));
         let reply = t.root.post(&path, Value::Null, 200).await;
         let diagnosis = &reply.body["diagnosis"];
         assert_eq!(diagnosis["code"], code, "{status}");
@@ -804,7 +795,7 @@ async fn a_test_says_what_is_wrong(t: TestServer) {
         assert_eq!(reply.body["outcome"], if code == "ok" { "succeeded" } else { "failed" });
         assert_eq!(reply.body["status_code"], status);
         expected += 1;
-        assert_eq!(receiver.got().len(), expected, "once, without retries, without following redirects");
+        assert_eq!(receiver.requests().len(), expected, "once, without retries, without following redirects");
     }
     // Nothing came back at all.
     let webhook = t.root.post("/webhooks", webhook_input(&closed, json!({})), 201).await.id();
@@ -812,7 +803,7 @@ async fn a_test_says_what_is_wrong(t: TestServer) {
     assert_eq!(reply.body["diagnosis"]["code"], "connection_refused");
     assert_eq!((&reply.body["status_code"], &reply.body["response"]), (&Value::Null, &Value::Null));
     // Too long an answer is cut and counts as failed.
-    receiver.answer(|_| Answer { body: "x".repeat(65_537), ..Answer::status(200) });
+    receiver.respond(Response::status(200).with_body("x".repeat(65_537)));
     let reply = t.root.post(&path, Value::Null, 200).await;
     assert_eq!(
         (&reply.body["diagnosis"]["code"], &reply.body["response"]["truncated"]),
@@ -836,14 +827,14 @@ async fn every_event_can_be_tested(t: TestServer) {
         ("user.access_requested", "/api/webhook/access-request"),
     ] {
         t.root.post(&path, json!({"event_type": event}), 200).await;
-        let got = receiver.got().pop().unwrap();
+        let got = receiver.requests().pop().unwrap();
         assert_eq!((got.event(), got.path.as_str(), &got.body["event_type"]), (event, url, &json!(event)));
         crate::requests::has_the_fields_of(&got.body, event);
     }
     // Without a choice, the first that is ticked.
     for body in [Value::Null, json!({}), json!({"event_type": null})] {
         t.root.post(&path, body, 200).await;
-        assert_eq!(receiver.got().pop().unwrap().event(), "reservation.cancelled");
+        assert_eq!(receiver.requests().pop().unwrap().event(), "reservation.cancelled");
     }
     t.root.post_at_fault(&path, json!({"event_type": "reservation.exploded"}), &["event_type"]).await;
 }
@@ -851,7 +842,7 @@ async fn every_event_can_be_tested(t: TestServer) {
 async fn a_receiver_that_is_gone_disables_its_webhook(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
-    receiver.answer_always(Answer::status(410));
+    receiver.respond(Response::status(410));
     let path = format!("/webhooks/{}", t.webhook(&receiver, json!({"retry": {"waits": [1, 2, 4]}})).await.id());
     t.booking(&t.alice, resource, 1, 2).await;
     let failed = &t.finished("", 1).await[0];
@@ -868,7 +859,7 @@ async fn a_receiver_that_is_gone_disables_its_webhook(t: TestServer) {
     // Its events are kept until it is back.
     t.booking(&t.alice, resource, 3, 4).await;
     assert_eq!(t.root.get("/deliveries?status=pending", 200).await.items().len(), 1);
-    receiver.answer_always(Answer::status(200));
+    receiver.respond(Response::status(200));
     t.root.post(&format!("{path}/resume"), Value::Null, 200).await;
     assert_eq!(t.finished("", 2).await[1]["status"], "succeeded");
 }
@@ -892,7 +883,7 @@ async fn webhooks_are_for_administrators(t: TestServer) {
         client.get("/webhooks/999999", status).await;
         client.post("/webhooks/999999/test", Value::Null, status).await;
     }
-    assert!(receiver.got().is_empty());
+    assert!(receiver.requests().is_empty());
     assert_eq!(t.root.get(&path, 200).await.body["name"], "Provisioner");
 }
 

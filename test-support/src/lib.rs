@@ -1,0 +1,29 @@
+//! The tools that the tests of every crate share: one receiver, one database harness, one clock, one PostgreSQL launcher.
+//!
+//! Only tests and developer programs depend on this crate. It depends on no other crate of the workspace, so unit tests
+//! inside `domain`, `delivery` and `service` can use it without building those crates twice.
+//!
+//! - [`Receiver`]: a webhook receiver on loopback with scripted responses.
+//! - [`TestDatabase`] and [`on_both_databases!`]: a fresh database for each test, on SQLite and on PostgreSQL.
+//! - [`ManualClock`]: a clock that a test sets.
+//! - [`PostgresServer`]: a PostgreSQL server that a test starts, stops and crashes.
+
+#[cfg(feature = "harness")]
+mod clock;
+#[cfg(feature = "harness")]
+mod database;
+#[cfg(feature = "harness")]
+mod polling;
+mod postgres_server;
+#[cfg(feature = "harness")]
+mod receiver;
+
+#[cfg(feature = "harness")]
+pub use clock::ManualClock;
+#[cfg(feature = "harness")]
+pub use database::{DatabaseKind, Fixture, TestDatabase, postgres_url, run_test};
+#[cfg(feature = "harness")]
+pub use polling::{DEADLINE, eventually, eventually_within};
+pub use postgres_server::{PostgresServer, StartError, StopMode};
+#[cfg(feature = "harness")]
+pub use receiver::{RawReceiver, ReceivedRequest, Receiver, Response};
