@@ -76,8 +76,8 @@ pub fn mount() {
     let place = document().get_element_by_id("app").and_then(|place| place.dyn_into::<web_sys::HtmlElement>().ok());
     if let Some(place) = place {
         place.set_text_content(None);
-        // For the door's own script (frontend/index.html).
-        let _ = place.set_attribute("data-here", "");
+        // The script of the pre-rendered log-in form reads this attribute (frontend/index.html).
+        let _ = place.set_attribute("data-mounted", "");
         leptos::mount::mount_to(place, App).forget();
     }
 }
@@ -299,7 +299,7 @@ fn ThemeSwitch() -> impl IntoView {
         <button
             type="button"
             class="button quiet"
-            aria-label=move || if dark.get() { "Use light colours" } else { "Use dark colours" }
+            aria-label=move || if dark.get() { "Switch to light theme" } else { "Switch to dark theme" }
             on:click=flip
         >
             {move || view! { <IconView icon=if dark.get() { Icon::Sun } else { Icon::Moon } /> }.into_any()}
@@ -360,7 +360,7 @@ fn Bell() -> impl IntoView {
             {move || {
                 let all = messages.get().unwrap_or_default();
                 if all.is_empty() {
-                    return view! { <p class="muted">"Nothing yet. Berth tells you here what needs your attention."</p> }.into_any();
+                    return view! { <p class="muted">"No notifications yet."</p> }.into_any();
                 }
                 let item = |message: domain::change::Notification| {
                     let (icon, word) = match message.severity {

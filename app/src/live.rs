@@ -240,7 +240,7 @@ pub fn LiveBadge() -> impl IntoView {
     let words = move || match live.status.get() {
         LiveStatus::Connecting => ("live-badge connecting", "Connecting"),
         LiveStatus::Live => ("live-badge live", "Live"),
-        LiveStatus::Reconnecting => ("live-badge off", "Not live, reconnecting"),
+        LiveStatus::Reconnecting => ("live-badge off", "Offline, reconnecting"),
     };
     view! {
         <span class=move || words().0 role="status">

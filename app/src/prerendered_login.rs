@@ -1,13 +1,14 @@
-//! The door: the log-in form. It stands in `frontend/index.html`, where it can be used before the app is there; the app
-//! takes it over as it is, with what was typed and where the cursor stands.
+//! The log-in form that `frontend/index.html` contains.
+//!
+//! People can use the form while the app loads. The app then takes it over in place, so that typed text and the focus stay.
 
 use domain::account::Credentials;
 use leptos::prelude::document;
 use wasm_bindgen::JsCast as _;
 use web_sys::{Element, Event, HtmlElement, HtmlInputElement};
 
-/// On the root element while the door shows.
-const OPEN: &str = "data-login";
+/// The attribute of the root element that shows the form instead of the app.
+const VISIBLE: &str = "data-login";
 
 fn root() -> Option<Element> {
     document().document_element()
@@ -17,53 +18,53 @@ fn element<T: wasm_bindgen::JsCast>(id: &str) -> Option<T> {
     document().get_element_by_id(id).and_then(|element| element.dyn_into().ok())
 }
 
-fn typed(id: &str) -> String {
+fn input_text(id: &str) -> String {
     element::<HtmlInputElement>(id).map(|input| input.value()).unwrap_or_default()
 }
 
-/// Shows the door instead of the app, whose log-in it is from here on.
+/// Shows the form and disables the script in `index.html` that submits it without the app.
 pub fn open() {
     if let Some(root) = root() {
-        let _ = root.set_attribute(OPEN, "");
+        let _ = root.set_attribute(VISIBLE, "");
     }
-    if let Some(form) = element::<Element>("door-form") {
-        let _ = form.set_attribute("data-taken", "");
+    if let Some(form) = element::<Element>("login-form") {
+        let _ = form.set_attribute("data-managed", "");
     }
 }
 
-/// Shows the app; what was typed is forgotten.
+/// Shows the app and clears the password.
 pub fn close() {
     if let Some(root) = root() {
-        let _ = root.remove_attribute(OPEN);
+        let _ = root.remove_attribute(VISIBLE);
     }
-    if let Some(password) = element::<HtmlInputElement>("door-password") {
+    if let Some(password) = element::<HtmlInputElement>("login-password") {
         password.set_value("");
     }
-    say(None);
+    show_problem(None);
 }
 
-/// Whether an event is the door's.
-pub fn is_at(event: &Event) -> bool {
-    event.target().and_then(|target| target.dyn_into::<Element>().ok()).is_some_and(|form| form.id() == "door-form")
+/// Whether an event comes from the form.
+pub fn is_source_of(event: &Event) -> bool {
+    event.target().and_then(|target| target.dyn_into::<Element>().ok()).is_some_and(|form| form.id() == "login-form")
 }
 
-/// What was typed.
+/// The entered user name and password.
 pub fn credentials() -> Credentials {
-    Credentials { username: typed("door-username").trim().to_owned(), password: typed("door-password") }
+    Credentials { username: input_text("login-username").trim().to_owned(), password: input_text("login-password") }
 }
 
-/// Shows why nobody came in, or nothing.
-pub fn say(problem: Option<&str>) {
-    let Some(notice) = element::<HtmlElement>("door-problem") else { return };
+/// Shows why the log-in failed; `None` hides the message.
+pub fn show_problem(problem: Option<&str>) {
+    let Some(notice) = element::<HtmlElement>("login-problem") else { return };
     if let Ok(Some(text)) = notice.query_selector("p") {
         text.set_text_content(problem);
     }
     let _ = notice.toggle_attribute_with_force("hidden", problem.is_none());
 }
 
-/// Shows whether the log-in is under way.
+/// Shows whether a log-in is in progress.
 pub fn set_busy(busy: bool) {
-    if let Some(button) = element::<HtmlElement>("door-button") {
+    if let Some(button) = element::<HtmlElement>("login-button") {
         let _ = button.set_attribute("aria-busy", if busy { "true" } else { "false" });
     }
 }

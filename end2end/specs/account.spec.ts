@@ -31,7 +31,7 @@ test("a session that has ended leads to the log-in, and back", async ({ pageOf }
   await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
   await page.context().clearCookies();
   await page.getByLabel("Status").selectOption("cancelled");
-  await expect(page.getByRole("alert")).toContainText("Log in");
+  await expect(page.getByRole("alert")).toContainText("Session expired");
   await page.getByRole("alert").getByRole("link", { name: "Log in" }).click();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
   await logIn(page, ALICE);
@@ -74,7 +74,7 @@ test("a token is shown once, does what it may, and ends when it is revoked", asy
   expect((await script.raw("POST", "/tokens", { name: "more" })).status).toBe(403);
   expect((await script.raw("GET", "/webhooks")).status).toBe(403);
   await row.getByRole("button", { name: "Revoke nightly training" }).click();
-  await page.getByRole("dialog", { name: "Revoke this token?" }).getByRole("button", { name: "Revoke" }).click();
+  await page.getByRole("dialog", { name: "Revoke this token?" }).getByRole("button", { name: "Revoke token" }).click();
   await expect(row).toHaveCount(0);
   expect((await script.raw("GET", "/session")).status).toBe(401);
 });
@@ -92,10 +92,10 @@ test("a new password ends every session", async ({ berth, browser }) => {
   await logIn(page, carol);
   await page.getByLabel("Current password").fill("not my password");
   await page.getByLabel("New password", { exact: true }).fill("second password");
-  await page.getByLabel("New password again").fill("second passwort");
+  await page.getByLabel("Confirm new password").fill("second passwort");
   await page.getByRole("button", { name: "Change password" }).click();
-  await expect(page.getByLabel("New password again")).toHaveAccessibleDescription(/do not match/);
-  await page.getByLabel("New password again").fill("second password");
+  await expect(page.getByLabel("Confirm new password")).toHaveAccessibleDescription(/do not match/);
+  await page.getByLabel("Confirm new password").fill("second password");
   await page.getByRole("button", { name: "Change password" }).click();
   await expect(page.getByLabel("Current password")).toHaveAttribute("aria-invalid", "true");
   await page.getByLabel("Current password").fill(carol.password);
@@ -106,7 +106,7 @@ test("a new password ends every session", async ({ berth, browser }) => {
   await logIn(page, carol);
   await expect(page.getByRole("alert")).toContainText("wrong");
   await logIn(page, { ...carol, password: "second password" });
-  await expect(page.getByText("You are logged in as carol.")).toBeVisible();
+  await expect(page.getByText("Logged in as carol.")).toBeVisible();
   check();
   await context.close();
 });
@@ -134,11 +134,11 @@ test("an administrator makes an account, and disables it", async ({ berth, pageO
   await logIn(page, dave);
   await expect(page.getByRole("heading", { name: "Hello, dave" })).toBeVisible();
 
-  await row.getByRole("button", { name: "Change dave" }).click();
-  const change = admin.getByRole("dialog", { name: "Change user" });
+  await row.getByRole("button", { name: "Edit dave" }).click();
+  const change = admin.getByRole("dialog", { name: "Edit user" });
   await change.getByRole("checkbox", { name: "Disabled" }).check();
-  await change.getByRole("button", { name: "Save" }).click();
-  await expect(row).toContainText("disabled");
+  await change.getByRole("button", { name: "Save user" }).click();
+  await expect(row).toContainText("Disabled");
   await page.reload();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
   expect((await berth.api.raw("PATCH", `/users/${ADMIN.username}`, { disabled: true })).status).toBe(409);
@@ -151,7 +151,7 @@ test("the first visit sets the administrator up, once", async ({ browser }) => {
     const page = await context.newPage();
     const check = watch(page);
     await page.goto("/");
-    await expect(page.getByRole("heading", { name: "Set Berth up" })).toBeVisible();
+    await expect(page.getByRole("heading", { name: "Set up Berth" })).toBeVisible();
     const form = page.locator("#app");
     await page.getByRole("button", { name: "Create administrator" }).click();
     await expect(form.getByLabel("Username")).toHaveAttribute("aria-invalid", "true");

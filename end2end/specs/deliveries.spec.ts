@@ -50,7 +50,7 @@ test("after the last attempt it has failed; redelivering makes a new delivery of
   const failed = page.url();
   await page.getByRole("button", { name: "Redeliver" }).click();
   await expect(page).not.toHaveURL(failed);
-  await expect(page.getByText("Repeats")).toBeVisible();
+  await expect(page.getByText("Redelivery of")).toBeVisible();
   await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
   const ids = service.received.map((request) => request.headers["webhook-id"]);
   expect(new Set(ids).size).toBe(1);
@@ -67,12 +67,12 @@ test("many are redelivered at once, after a count", async ({ berth, pageOf, rece
   await page.goto(`/deliveries?webhook=${webhook.id}`);
   await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
   service.behaviour = answers(200);
-  await page.getByRole("button", { name: "Redeliver many" }).click();
-  const dialog = page.getByRole("dialog", { name: "Redeliver many" });
+  await page.getByRole("button", { name: "Redeliver failed…" }).click();
+  const dialog = page.getByRole("dialog", { name: "Redeliver failed deliveries" });
   await expect(dialog).toContainText("3 failed deliveries match");
-  await dialog.getByRole("button", { name: "Redeliver", exact: true }).click();
-  await expect(dialog).toContainText("3 deliveries were queued again");
-  await dialog.getByRole("button", { name: "Done" }).click();
+  await dialog.getByRole("button", { name: "Redeliver 3 deliveries", exact: true }).click();
+  await expect(dialog).toContainText("3 deliveries queued.");
+  await dialog.getByRole("button", { name: "View progress" }).click();
   await expect(deliveryRows(page).filter({ hasText: "Succeeded" })).toHaveCount(3);
   await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
 });
@@ -113,7 +113,7 @@ test("filters are in the address, survive a reload and hold for what comes", asy
   await berth.api.post(`/reservations/${other.id}/cancel`);
   await expect(rows.filter({ hasText: other.id })).toHaveCount(1);
   expect(await rows.count()).toBe(before + 1);
-  await page.getByRole("button", { name: "Clear" }).click();
+  await page.getByRole("button", { name: "Clear filters" }).click();
   await expect(page).toHaveURL(/\/deliveries$/);
   await expect(page.getByLabel("Event")).toHaveValue("");
 });
@@ -127,7 +127,7 @@ test("two times bound the list; a span back from now takes their place", async (
   await page.goto("/deliveries");
   const row = deliveryRows(page).filter({ hasText: reservation.id });
   await expect(row).toHaveCount(1);
-  await page.getByLabel("Time", { exact: true }).selectOption({ label: "Between …" });
+  await page.getByLabel("Time", { exact: true }).selectOption({ label: "Custom range" });
   await expect(page.getByText("Times in Europe/Berlin.")).toBeVisible();
   await page.getByLabel("From", { exact: true }).fill(local(nextHour(-3)));
   await page.getByLabel("To", { exact: true }).fill(local(nextHour(1)));
@@ -138,7 +138,7 @@ test("two times bound the list; a span back from now takes their place", async (
   await page.reload();
   await expect(page.getByLabel("From", { exact: true })).toHaveValue(local(nextHour(-3)));
   await page.getByLabel("To", { exact: true }).fill(local(nextHour(-4)));
-  await expect(page.getByLabel("To", { exact: true })).toHaveAccessibleDescription(/Must be after From/);
+  await expect(page.getByLabel("To", { exact: true })).toHaveAccessibleDescription(/To must be after From/);
   await page.getByLabel("Time", { exact: true }).selectOption({ label: "Last hour" });
   await expect(page).toHaveURL(/\/deliveries\?since=1h$/);
   await expect(page.getByLabel("From", { exact: true })).toHaveCount(0);
@@ -148,7 +148,7 @@ test("two times bound the list; a span back from now takes their place", async (
 test("a filter that matches nothing says so", async ({ pageOf }) => {
   const page = await pageOf("admin");
   await page.goto("/deliveries?reservation=rsv-00000000000000000000000000");
-  await expect(page.getByRole("heading", { name: "Nothing matches" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "No matching deliveries" })).toBeVisible();
   await page.goto("/deliveries/dlv_00000000000000000000000000");
   await expect(page.getByRole("alert")).toContainText("This delivery does not exist");
 });

@@ -26,7 +26,7 @@ async function register(page: Page, endpoint: string): Promise<string> {
   await expect(page.getByText(`POST ${endpoint}/reservation`, { exact: true }).first()).toBeVisible();
   await expect(page.getByText(`POST ${endpoint}/reservation/cancel`, { exact: true })).toBeVisible();
   await page.getByRole("button", { name: "Save Webhook" }).click();
-  await expect(page.getByRole("heading", { name: "GPU Cluster Manager is registered" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "GPU Cluster Manager created" })).toBeVisible();
   const secret = await page.getByLabel("Signing secret", { exact: true }).innerText();
   expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
   return secret;
@@ -87,7 +87,7 @@ for (const kind of kinds) {
       await page.getByRole("link", { name: "Deliveries", exact: true }).click();
       const user = await pageOf("alice");
       const id = await reserve(user, resource.id);
-      await expect(provisioning(user)).toHaveText(/ready$/);
+      await expect(provisioning(user)).toHaveText(/Ready$/);
       await expect(user.getByText(SSH, { exact: true })).toBeVisible();
       await expect(user.getByRole("button", { name: "Copy command" })).toBeVisible();
       const mine = deliveryRows(page).filter({ hasText: id });
@@ -99,14 +99,14 @@ for (const kind of kinds) {
       await modify.getByRole("button", { name: "Save changes" }).click();
       await expect(modify).toBeHidden();
       await expect(mine.filter({ hasText: "reservation.updated" })).toContainText("Succeeded");
-      await expect(provisioning(user)).toHaveText(/ready$/);
+      await expect(provisioning(user)).toHaveText(/Ready$/);
       await expect(user.getByText(SSH, { exact: true })).toBeVisible();
 
       await user.getByRole("button", { name: "Cancel reservation" }).click();
       const cancel = user.getByRole("dialog", { name: "Cancel this reservation?" });
       await cancel.getByLabel("Reason").fill("The training is over");
       await cancel.getByRole("button", { name: "Cancel reservation" }).click();
-      await expect(provisioning(user)).toHaveText(/released$/);
+      await expect(provisioning(user)).toHaveText(/Released$/);
       await expect(user.getByText(SSH, { exact: true })).toBeHidden();
       await expect(mine.filter({ hasText: "reservation.cancelled" })).toContainText("Succeeded");
       await expect(mine).toHaveCount(3);
@@ -127,7 +127,7 @@ for (const kind of kinds) {
       await admin.goto(`/reservations/${id}`);
       await expect(admin.getByText(/next attempt in \d s/)).toBeVisible();
       await expect(admin.getByText("attempt 4 of 4")).toBeVisible();
-      await expect(provisioning(user)).toHaveText(/failed$/);
+      await expect(provisioning(user)).toHaveText(/Failed$/);
       await expect(user.getByText(kind.wrongSecret.words).first()).toBeVisible();
       const [delivery] = await berth.api.deliveries(`reservation_id=${id}`);
       await expectGuideRetries(berth.api.url, berth.api.token, delivery?.id ?? "", kind.wrongSecret.code);
@@ -167,7 +167,7 @@ test("a receiver that was away gets the event by the retry", async ({ berth, pag
   await expect.poll(async () => (await berth.api.deliveries(`reservation_id=${id}`))[0]?.status).toBe("retrying");
   const service = await kind.start(port, webhook.secret);
   try {
-    await expect(provisioning(user)).toHaveText(/ready$/);
+    await expect(provisioning(user)).toHaveText(/Ready$/);
     const [delivery] = await berth.api.deliveries(`reservation_id=${id}`);
     expect(delivery?.attempts).toBeGreaterThan(1);
   } finally {

@@ -33,7 +33,7 @@ test("two clicks on the calendar mark the time; the form follows, and the slots 
   await page.goto("/reserve");
   await page.getByRole("button", { name: new RegExp(`^${resource.name} `) }).click();
   await expect(page.getByRole("heading", { name: resource.name })).toBeVisible();
-  await page.getByRole("button", { name: "Week after" }).click();
+  await page.getByRole("button", { name: "Next week" }).click();
   const start = tenOClock(7);
   await slot(page, start).click();
   await slot(page, later(start, 3)).click();
@@ -44,15 +44,15 @@ test("two clicks on the calendar mark the time; the form follows, and the slots 
   await submit(page);
   await expect(page.getByRole("heading", { name: "Marked by clicks" })).toBeVisible();
   // No webhook is told of it: nobody will make it ready, and the page does not pretend.
-  await expect(provisioning(page)).toHaveText(/waiting$/);
-  await expect(page.getByText("No service makes this resource ready by itself.")).toBeVisible();
+  await expect(provisioning(page)).toHaveText(/Waiting$/);
+  await expect(page.getByText("No webhook provisions this resource.")).toBeVisible();
 
   await page.goto(`/reserve?resource=${resource.id}`);
-  await page.getByRole("button", { name: "Week after" }).click();
-  await expect(slot(page, start)).toHaveAccessibleName(/yours: Marked by clicks$/);
+  await page.getByRole("button", { name: "Next week" }).click();
+  await expect(slot(page, start)).toHaveAccessibleName(/your booking: Marked by clicks$/);
   const other = await pageOf("bob");
   await other.goto(`/reserve?resource=${resource.id}`);
-  await other.getByRole("button", { name: "Week after" }).click();
+  await other.getByRole("button", { name: "Next week" }).click();
   await expect(slot(other, later(start, 1))).toHaveAccessibleName(/busy$/);
   await expect(other.getByText("Marked by clicks")).toHaveCount(0);
 });
@@ -61,7 +61,7 @@ test("the calendar works by keyboard", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const page = await pageOf("alice");
   await page.goto(`/reserve?resource=${resource.id}`);
-  await page.getByRole("button", { name: "Week after" }).click();
+  await page.getByRole("button", { name: "Next week" }).click();
   // One stop for the Tab key, then arrows.
   await page.locator('.slot[tabindex="0"]').focus();
   await page.keyboard.press("Home");
@@ -134,7 +134,7 @@ test("keys and times are checked, with the remedy beside them", async ({ berth, 
   await expect(end).toHaveAccessibleDescription(/must be after the start/);
   await end.fill("");
   await submit(page);
-  await expect(end).toHaveAccessibleDescription(/Enter a date and a time/);
+  await expect(end).toHaveAccessibleDescription(/Enter a date and time/);
   await end.fill(local(later(tenOClock(2), 1)));
   await submit(page);
   await expect(page).toHaveURL(/\/reservations\/rsv-/);
@@ -192,7 +192,7 @@ test("changing and cancelling", async ({ berth, pageOf }) => {
 
   await page.getByRole("button", { name: "Cancel reservation" }).click();
   const cancel = page.getByRole("dialog", { name: "Cancel this reservation?" });
-  await cancel.getByRole("button", { name: "Keep it" }).click();
+  await cancel.getByRole("button", { name: "Keep reservation" }).click();
   await expect(cancel).toBeHidden();
   await page.getByRole("button", { name: "Cancel reservation" }).click();
   await cancel.getByLabel("Reason").fill("Changed my mind");
@@ -219,16 +219,16 @@ test("access is asked for, granted, and used", async ({ berth, pageOf, receiver 
   await expect(ask.getByLabel("Reason")).toHaveAttribute("aria-invalid", "true");
   await ask.getByLabel("Reason").fill("The thesis is due");
   await ask.getByRole("button", { name: "Request access" }).click();
-  await expect(ask).toContainText("Your request waits for a decision");
+  await expect(ask).toContainText("Request sent. You will be notified.");
   await expect.poll(() => service.received.map((request) => request.path)).toEqual(["/api/webhook/access-request"]);
 
   // It comes to the administrator's page by itself.
   const row = admin.getByRole("row").filter({ hasText: resource.name });
   await expect(row).toContainText("The thesis is due");
-  await row.getByRole("button", { name: "Approve the request of bob" }).click();
+  await row.getByRole("button", { name: "Approve request from bob" }).click();
   await expect(row).toHaveCount(0);
   await page.goto("/access-requests");
-  await expect(page.getByRole("row").filter({ hasText: resource.name })).toContainText("approved");
+  await expect(page.getByRole("row").filter({ hasText: resource.name })).toContainText("Approved");
   await page.goto(`/reserve?resource=${resource.id}`);
   await submit(page);
   await expect(page).toHaveURL(/\/reservations\/rsv-/);
@@ -243,17 +243,17 @@ test("access that was granted is withdrawn; the page of whom it concerns follows
   const page = await pageOf("bob");
   await page.goto(`/reserve?resource=${resource.id}`);
   const ask = page.getByRole("region", { name: "Request access" });
-  await expect(ask).toContainText("Your request waits for a decision");
+  await expect(ask).toContainText("Request sent. You will be notified.");
   await berth.api.post(`/access-requests/${asked.id}/approve`);
   await form(page).getByLabel("Title").fill("Half filled in");
 
   const admin = await pageOf("admin");
   await admin.goto("/access-requests?status=approved");
   const row = admin.getByRole("row").filter({ hasText: resource.name });
-  await row.getByRole("button", { name: "Revoke the access of bob" }).click();
+  await row.getByRole("button", { name: "Revoke access for bob" }).click();
   const dialog = admin.getByRole("dialog", { name: "Revoke this access?" });
   await expect(dialog).toContainText(resource.name);
-  await dialog.getByRole("button", { name: "Revoke" }).click();
+  await dialog.getByRole("button", { name: "Revoke access" }).click();
   await expect(dialog).toBeHidden();
   await expect(row).toHaveCount(0);
   await expect(ask.getByRole("button", { name: "Request access" })).toBeVisible();

@@ -134,7 +134,7 @@ const SCREENS: Screen[] = [
   { name: "access-requests", who: "admin", path: () => "/access-requests", heading: "Access requests" },
   { name: "deliveries", who: "admin", path: () => "/deliveries", heading: "Deliveries" },
   { name: "deliveries-none", who: "admin", path: () => "/deliveries?event=reservation.expired", heading: "Deliveries" },
-  { name: "deliveries-many", who: "admin", path: () => "/deliveries", heading: "Deliveries", act: dialogOf("Redeliver many") },
+  { name: "deliveries-many", who: "admin", path: () => "/deliveries", heading: "Deliveries", act: dialogOf("Redeliver failed…") },
   { name: "delivery", who: "admin", path: (s) => `/deliveries/${s.delivery}`, heading: /^reservation\./ },
   { name: "webhooks", who: "admin", path: () => "/settings/webhooks", heading: "Webhook Integrations" },
   {
@@ -144,8 +144,8 @@ const SCREENS: Screen[] = [
     heading: "Add New Webhook",
     act: async (page) => {
       await choose(page, "Authentication Method", "OAuth 2.0");
-      await choose(page, "Delivery paths", "My own");
-      await page.getByText("Headers, retries, limits, answers, signatures").click();
+      await choose(page, "Delivery paths", "Custom paths");
+      await page.getByText("Advanced: headers, retries, limits, responses, signatures").click();
       await page.getByRole("button", { name: "Save Webhook" }).click();
       await expect(page.getByText(/Enter a URL/).first()).toBeVisible();
     },
@@ -166,7 +166,7 @@ const SCREENS: Screen[] = [
   { name: "webhook-rotate", who: "admin", path: (s) => `/settings/webhooks/${s.webhook}?tab=settings`, heading: "GPU Cluster Manager", act: dialogOf("Rotate secret") },
   { name: "webhook-paused", who: "admin", path: (s) => `/settings/webhooks/${s.paused}`, heading: "Access desk" },
   { name: "catalogue", who: "admin", path: () => "/settings/catalogue", heading: "Catalogue" },
-  { name: "catalogue-type", who: "admin", path: () => "/settings/catalogue", heading: "Catalogue", act: dialogOf("Change GPU cluster") },
+  { name: "catalogue-type", who: "admin", path: () => "/settings/catalogue", heading: "Catalogue", act: dialogOf("Edit GPU cluster") },
   { name: "users", who: "admin", path: () => "/settings/users", heading: "Users" },
   { name: "user-new", who: "admin", path: () => "/settings/users", heading: "Users", act: dialogOf("New user") },
   { name: "tokens", who: "admin", path: () => "/settings/tokens", heading: "API tokens" },
@@ -214,7 +214,7 @@ test("first set-up", async ({ browser }) => {
     const context = await browser.newContext({ baseURL: berth.url });
     const page = await context.newPage();
     await page.goto("/");
-    await expect(page.getByRole("heading", { name: "Set Berth up" })).toBeVisible();
+    await expect(page.getByRole("heading", { name: "Set up Berth" })).toBeVisible();
     await look(page, "setup");
     await context.close();
   } finally {

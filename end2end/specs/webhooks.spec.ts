@@ -58,16 +58,16 @@ test("every fault is named beside its field, and nothing is saved", async ({ ber
   await expect(page.getByLabel("Client ID")).toHaveAccessibleDescription(/Enter the client id/);
   await expect(page.getByLabel("Client secret")).toHaveAccessibleDescription(/Enter the client secret/);
 
-  await choose(page, "Delivery paths", "My own");
+  await choose(page, "Delivery paths", "Custom paths");
   const path = page.getByRole("group", { name: "Delivery paths" }).locator("..").getByRole("textbox", { name: "Reservation Created" });
   await path.fill("no-slash");
   await expect(path).toHaveAccessibleDescription(/begins with \//);
 
-  await choose(page, "Signing secret", "Use my own");
+  await choose(page, "Signing secret", "Use existing");
   await page.getByLabel("Secret", { exact: true }).fill("short");
   await expect(page.getByLabel("Secret", { exact: true })).toHaveAccessibleDescription(/8 to 255 bytes/);
 
-  await page.getByText("Headers, retries, limits, answers, signatures").click();
+  await page.getByText("Advanced: headers, retries, limits, responses, signatures").click();
   await page.getByRole("button", { name: "Add header" }).click();
   await page.getByLabel("Name", { exact: true }).fill("Host");
   await expect(page.getByLabel("Name", { exact: true })).toHaveAccessibleDescription(/Berth sets this header/);
@@ -86,7 +86,7 @@ test("the preview shows the URLs that will be called", async ({ pageOf }) => {
   const page = await pageOf("admin");
   await page.goto("/settings/webhooks/new");
   await fill(page, { url: "https://your-service.com/api/webhook/?key=1" });
-  const calls = page.getByText("Berth will call").locator("..").getByRole("listitem");
+  const calls = page.getByText("Requests will be sent to").locator("..").getByRole("listitem");
   const created = calls.filter({ hasText: "Reservation Created" });
   const cancelled = calls.filter({ hasText: "Reservation Cancelled" });
   await expect(created).toContainText("POST https://your-service.com/api/webhook/reservation?key=1");
@@ -94,9 +94,9 @@ test("the preview shows the URLs that will be called", async ({ pageOf }) => {
   await expect(calls).toHaveCount(4);
   await page.getByRole("checkbox", { name: "Access Requested" }).check();
   await expect(calls.filter({ hasText: "Access Requested" })).toContainText("/api/webhook/access-request?key=1");
-  await choose(page, "Delivery paths", "One URL");
+  await choose(page, "Delivery paths", "Single URL");
   await expect(created).toContainText("POST https://your-service.com/api/webhook/?key=1");
-  await choose(page, "Delivery paths", "My own");
+  await choose(page, "Delivery paths", "Custom paths");
   await page.getByRole("textbox", { name: "Reservation Created" }).fill("/v2/new");
   await expect(created).toContainText("POST https://your-service.com/api/webhook/v2/new?key=1");
 });
@@ -110,22 +110,22 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
   await page.getByLabel("Token URL").fill(service.endpoint.replace("/api/webhook", "/token"));
   await page.getByLabel("Client ID").fill("berth");
   await page.getByLabel("Client secret").fill("not-to-be-seen");
-  await choose(page, "Delivery paths", "One URL");
-  await choose(page, "Signing secret", "Use my own");
+  await choose(page, "Delivery paths", "Single URL");
+  await choose(page, "Signing secret", "Use existing");
   await page.getByLabel("Secret", { exact: true }).fill("your-secret-key");
-  await page.getByText("Headers, retries, limits, answers, signatures").click();
+  await page.getByText("Advanced: headers, retries, limits, responses, signatures").click();
   await page.getByRole("button", { name: "Add header" }).click();
   await page.getByLabel("Name", { exact: true }).fill("X-Team");
   await page.getByLabel("Value").fill("gpu");
-  await page.getByLabel("Requests a second").fill("50");
-  await page.getByRole("checkbox", { name: "Its answers drive provisioning" }).uncheck();
+  await page.getByLabel("Rate limit (per second)").fill("50");
+  await page.getByRole("checkbox", { name: "Responses update the reservation" }).uncheck();
   await page.getByRole("checkbox", { name: "Also sign with Ed25519" }).check();
   await save(page);
   await expect(page.getByLabel("Signing secret", { exact: true })).toHaveText("your-secret-key");
-  await page.getByRole("link", { name: "To the webhook" }).click();
-  await expect(page.getByText("OAuth 2.0, tokens from")).toBeVisible();
-  await expect(page.getByText("50 requests a second")).toBeVisible();
-  await expect(page.getByText("are only logged")).toBeVisible();
+  await page.getByRole("link", { name: "View webhook" }).click();
+  await expect(page.getByText("OAuth 2.0, token URL")).toBeVisible();
+  await expect(page.getByText("50 per second")).toBeVisible();
+  await expect(page.getByText("Logged only")).toBeVisible();
 
   // The secret was shown that once.
   await page.reload();
@@ -161,14 +161,14 @@ test("a new secret signs at once, beside the old one while that lasts", async ({
   const page = await pageOf("admin");
   await page.goto(`/settings/webhooks/${webhook.id}?tab=settings`);
   await page.getByRole("button", { name: "Rotate secret" }).click();
-  const dialog = page.getByRole("dialog", { name: "Rotate the signing secret" });
-  await dialog.getByLabel("The old secret signs too for").selectOption("24");
-  await dialog.getByRole("button", { name: "Rotate", exact: true }).click();
+  const dialog = page.getByRole("dialog", { name: "Rotate signing secret" });
+  await dialog.getByLabel("Keep signing with the old secret for").selectOption("24");
+  await dialog.getByRole("button", { name: "Rotate secret", exact: true }).click();
   const secret = await dialog.getByLabel("Signing secret", { exact: true }).innerText();
   expect(secret).not.toBe(webhook.secret);
-  await dialog.getByRole("button", { name: "I have copied it" }).click();
-  await expect(page.getByText("The one before signs too until")).toBeVisible();
-  await expect(page.getByText(`ends in ${secret.slice(-4)}`)).toBeVisible();
+  await dialog.getByRole("button", { name: "Done" }).click();
+  await expect(page.getByText("Previous secret also signs until")).toBeVisible();
+  await expect(page.getByText(`Current secret: …${secret.slice(-4)}`)).toBeVisible();
   await berth.api.post(`/webhooks/${webhook.id}/test`);
   expect(String(service.received.at(-1)?.headers["webhook-signature"]).split(" ")).toHaveLength(2);
 });
@@ -180,25 +180,25 @@ test("pausing keeps events; resuming delivers them or drops them", async ({ bert
   const page = await pageOf("admin");
   await page.goto("/settings/webhooks");
   const row = page.getByRole("row").filter({ hasText: "Pausing" });
-  const delivers = row.getByRole("switch", { name: "Pausing delivers" });
+  const delivers = row.getByRole("switch", { name: "Enable Pausing" });
   await expect(delivers).toBeChecked();
   await delivers.click();
   await expect(delivers).not.toBeChecked();
-  await expect(row).toContainText("paused");
+  await expect(row).toContainText("Paused");
 
   await berth.api.reserve(resource.id, 1);
   await page.goto(`/settings/webhooks/${webhook.id}`);
-  await expect(page.getByText("One delivery waits")).toBeVisible();
+  await expect(page.getByText("1 event is queued")).toBeVisible();
   expect(service.received).toEqual([]);
-  await page.getByRole("button", { name: "Resume", exact: true }).click();
+  await page.getByRole("button", { name: "Resume deliveries", exact: true }).click();
   await expect(page.getByText("This webhook is paused")).toBeHidden();
   await expect.poll(() => service.received.length).toBe(1);
 
-  await page.getByRole("switch", { name: "Pausing delivers" }).click();
+  await page.getByRole("switch", { name: "Enable Pausing" }).click();
   await expect(page.getByText("This webhook is paused")).toBeVisible();
   await berth.api.reserve(resource.id, 5);
   await page.reload();
-  await page.getByRole("button", { name: "Resume and drop what waits" }).click();
+  await page.getByRole("button", { name: "Resume and discard 1 queued event…" }).click();
   await expect(page.getByText("This webhook is paused")).toBeHidden();
   await page.getByRole("link", { name: "Deliveries" }).last().click();
   await expect(deliveryRows(page).filter({ hasText: "Cancelled" })).toHaveCount(1);
@@ -211,11 +211,11 @@ test("deleting asks first", async ({ berth, pageOf }) => {
   await page.goto(`/settings/webhooks/${webhook.id}?tab=settings`);
   const dialog = page.getByRole("dialog", { name: "Delete this webhook?" });
   await page.getByRole("button", { name: "Delete webhook" }).click();
-  await dialog.getByRole("button", { name: "Keep it" }).click();
+  await dialog.getByRole("button", { name: "Keep webhook" }).click();
   await expect(dialog).toBeHidden();
   expect((await berth.api.raw("GET", `/webhooks/${webhook.id}`)).status).toBe(200);
   await page.getByRole("button", { name: "Delete webhook" }).click();
-  await dialog.getByRole("button", { name: "Delete", exact: true }).click();
+  await dialog.getByRole("button", { name: "Delete webhook", exact: true }).click();
   await expect(page).toHaveURL(/\/settings\/webhooks$/);
   await expect(page.getByRole("heading", { name: "No webhooks yet" })).toBeVisible();
   expect((await berth.api.raw("GET", `/webhooks/${webhook.id}`)).status).toBe(404);
@@ -229,12 +229,12 @@ test("the list shows how each webhook does, and changes by itself", async ({ ber
   const page = await pageOf("admin");
   await page.goto("/settings/webhooks");
   const row = (name: string) => page.getByRole("row").filter({ hasText: name });
-  await expect(row("Good one")).toContainText("never");
+  await expect(row("Good one")).toContainText("Never");
   const resource = await berth.resource();
   await berth.api.reserve(resource.id);
-  await expect(row("Good one")).toContainText("healthy");
+  await expect(row("Good one")).toContainText("Healthy");
   await expect(row("Good one")).toContainText("100 %");
-  await expect(row("Bad one")).toContainText("failing");
+  await expect(row("Bad one")).toContainText("Failing");
   await expect(row("Bad one")).toContainText("0.0 %");
 });
 

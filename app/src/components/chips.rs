@@ -56,7 +56,14 @@ impl State for DeliveryStatus {
 
 impl State for ProvisioningStatus {
     fn word(self) -> &'static str {
-        self.as_str()
+        match self {
+            Self::Waiting => "Waiting",
+            Self::Provisioning => "Provisioning",
+            Self::Ready => "Ready",
+            Self::Failed => "Failed",
+            Self::Releasing => "Releasing",
+            Self::Released => "Released",
+        }
     }
 
     fn tone(self) -> Tone {
@@ -71,7 +78,11 @@ impl State for ProvisioningStatus {
 
 impl State for ReservationStatus {
     fn word(self) -> &'static str {
-        self.as_str()
+        match self {
+            Self::Active => "Active",
+            Self::Cancelled => "Cancelled",
+            Self::Expired => "Expired",
+        }
     }
 
     fn tone(self) -> Tone {
@@ -84,7 +95,11 @@ impl State for ReservationStatus {
 
 impl State for ResourceStatus {
     fn word(self) -> &'static str {
-        self.as_str()
+        match self {
+            Self::Available => "Available",
+            Self::Restricted => "Restricted",
+            Self::Maintenance => "Maintenance",
+        }
     }
 
     fn tone(self) -> Tone {
@@ -98,7 +113,11 @@ impl State for ResourceStatus {
 
 impl State for AccessStatus {
     fn word(self) -> &'static str {
-        self.as_str()
+        match self {
+            Self::Pending => "Pending",
+            Self::Approved => "Approved",
+            Self::Denied => "Denied",
+        }
     }
 
     fn tone(self) -> Tone {
@@ -113,9 +132,9 @@ impl State for AccessStatus {
 impl State for WebhookState {
     fn word(self) -> &'static str {
         match self {
-            Self::Enabled => "enabled",
-            Self::Paused => "paused",
-            Self::Gone => "disabled: 410 Gone",
+            Self::Enabled => "Enabled",
+            Self::Paused => "Paused",
+            Self::Gone => "Disabled",
         }
     }
 
@@ -131,10 +150,10 @@ impl State for WebhookState {
 impl State for WebhookHealth {
     fn word(self) -> &'static str {
         match self {
-            Self::Unknown => "no deliveries yet",
-            Self::Healthy => "healthy",
-            Self::Degraded => "some fail",
-            Self::Failing => "failing",
+            Self::Unknown => "No data",
+            Self::Healthy => "Healthy",
+            Self::Degraded => "Degraded",
+            Self::Failing => "Failing",
         }
     }
 

@@ -48,7 +48,7 @@ pub fn CopyButton(
     };
     let words = move || match said.get() {
         Some(true) => "Copied",
-        Some(false) => "Select it and copy",
+        Some(false) => "Select the text and copy it",
         None => label.unwrap_or("Copy"),
     };
     view! {

@@ -43,9 +43,9 @@ pub fn AccessRequestsPage() -> impl IntoView {
         }
     });
     let lead = if session.is_admin() {
-        "Who asks for a resource that they may not book. Approving lets them reserve it from then on, until you revoke it."
+        "Requests to use restricted resources. Approval lasts until you revoke it."
     } else {
-        "What you asked for, and what was decided. Ask on the Reserve page."
+        "Your access requests and their status."
     };
     view! {
         <PageHeader title="Access requests" lead=lead />
@@ -62,16 +62,16 @@ pub fn AccessRequestsPage() -> impl IntoView {
             view! {
                 <When
                     when=move || !items.with(Vec::is_empty)
-                    fallback=|| view! { <EmptyState icon=Icon::Lock title="No requests here" /> }
+                    fallback=|| view! { <EmptyState icon=Icon::Lock title="No access requests" /> }
                 >
                     <TableBox label="Access requests">
                         <table class="cards-on-phone">
                             <thead>
                                 <tr>
                                     <th>"Resource"</th>
-                                    <th>"Who"</th>
+                                    <th>"Requested by"</th>
                                     <th>"Reason"</th>
-                                    <th>"Asked"</th>
+                                    <th>"Requested"</th>
                                     <th>"Status"</th>
                                     <th><span class="visually-hidden">"Actions"</span></th>
                                 </tr>
@@ -89,14 +89,14 @@ pub fn AccessRequestsPage() -> impl IntoView {
         <Dialog open=confirm title="Revoke this access?">
             <p>
                 <strong>{move || leaving.get().map(|r| r.user_id)}</strong>
-                " can no longer reserve "
+                " will not be able to reserve "
                 <strong>{move || leaving.get().map(|r| r.resource_name)}</strong>
-                " and is told so. Reservations that stand, stand."
+                " and will be notified. Existing reservations are kept."
             </p>
             <FormProblem problem=withdrawal.problem />
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| confirm.set(false))>"Keep it"</Button>
-                <Button look=Look::Danger busy=withdrawal.busy on_click=revoke>"Revoke"</Button>
+                <Button on_click=Callback::new(move |()| confirm.set(false))>"Keep access"</Button>
+                <Button look=Look::Danger busy=withdrawal.busy on_click=revoke>"Revoke access"</Button>
             </div>
         </Dialog>
     }
@@ -121,9 +121,9 @@ fn Row(
             <td data-label="Resource">
                 <span class="wrap">{request.resource_name}<br /><span class="muted small">{request.resource_type}</span></span>
             </td>
-            <td data-label="Who">{who.clone()}</td>
+            <td data-label="Requested by">{who.clone()}</td>
             <td data-label="Reason" class="wrap">{request.reason}</td>
-            <td data-label="Asked"><Ago at=request.requested_at /></td>
+            <td data-label="Requested"><Ago at=request.requested_at /></td>
             <td data-label="Status">
                 <span>
                     <Chip state=request.status />
@@ -134,13 +134,13 @@ fn Row(
                 {match request.status {
                     AccessStatus::Pending if admin => Some(view! {
                         <div class="row">
-                            <Button on_click=approve label=format!("Approve the request of {who}")>"Approve"</Button>
-                            <Button look=Look::Danger on_click=deny label=format!("Deny the request of {who}")>"Deny"</Button>
+                            <Button on_click=approve label=format!("Approve request from {who}")>"Approve"</Button>
+                            <Button look=Look::Danger on_click=deny label=format!("Deny request from {who}")>"Deny"</Button>
                         </div>
                     }
                     .into_any()),
                     AccessStatus::Approved if admin => Some(view! {
-                        <Button look=Look::Quiet on_click=withdraw label=format!("Revoke the access of {who}")>"Revoke"</Button>
+                        <Button look=Look::Quiet on_click=withdraw label=format!("Revoke access for {who}")>"Revoke"</Button>
                     }
                     .into_any()),
                     _ => None,

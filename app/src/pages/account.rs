@@ -40,7 +40,7 @@ pub fn AccountPage() -> impl IntoView {
     let set = Callback::new(move |()| {
         let new = password.get_untracked();
         if new != again.get_untracked() {
-            return change.refuse(Problem::field("again", "The two do not match. Type the new password again."));
+            return change.refuse(Problem::field("again", "The passwords do not match. Enter the new password again."));
         }
         let patch =
             UserPatch { current_password: Some(current.get_untracked()), password: Some(new), ..Default::default() };
@@ -48,10 +48,10 @@ pub fn AccountPage() -> impl IntoView {
         change.run(accounts::patch_user(session.username(), patch), move |_| session.end());
     });
     view! {
-        <PageHeader title="Account" lead=move || format!("You are logged in as {}.", session.username()) />
+        <PageHeader title="Account" lead=move || format!("Logged in as {}.", session.username()) />
         <div class="stack narrow">
             <section class="card">
-                <h2>"About you"</h2>
+                <h2>"Profile"</h2>
                 <Form on_submit=save>
                     <FormProblem problem=write.other_than(&["email", "ssh_key"]) />
                     <TextInput label="E-mail" value=email kind="email" autocomplete="email" error=write.message("email") />
@@ -60,12 +60,12 @@ pub fn AccountPage() -> impl IntoView {
                         value=key
                         optional=true
                         mono=true
-                        hint="Offered whenever you reserve."
+                        hint="Filled in when you reserve."
                         placeholder="ssh-ed25519 AAAA… you@host"
                         error=write.message("ssh_key")
                     />
                     <div class="row">
-                        <Button look=Look::Primary submit=true busy=write.busy>"Save"</Button>
+                        <Button look=Look::Primary submit=true busy=write.busy>"Save profile"</Button>
                         <span role="status">{move || saved.get().then_some("Saved.")}</span>
                     </div>
                 </Form>
@@ -86,11 +86,11 @@ pub fn AccountPage() -> impl IntoView {
                         value=password
                         kind="password"
                         autocomplete="new-password"
-                        hint="At least 10 characters. You are logged out everywhere and log in again with it."
+                        hint="At least 10 characters. You will be logged out on every device."
                         error=change.message("password")
                     />
                     <TextInput
-                        label="New password again"
+                        label="Confirm new password"
                         value=again
                         kind="password"
                         autocomplete="new-password"

@@ -22,7 +22,7 @@ pub fn CataloguePage() -> impl IntoView {
     let types = load(rpc::list_types);
     let resources = load(|| rpc::list_resources(None));
     view! {
-        <PageHeader title="Catalogue" lead="What can be reserved: types, what each asks for, and the resources of each." />
+        <PageHeader title="Catalogue" lead="Resource types, their fields and resources." />
         <div class="stack">
             <TypesPart types=types />
             <ResourcesPart types=types resources=resources />
@@ -48,7 +48,7 @@ fn TypesPart(types: Types) -> impl IntoView {
     });
     let title = move || match what.get() {
         Editing::New => "New resource type".to_owned(),
-        Editing::Change(kind) => format!("Change {}", kind.name),
+        Editing::Change(kind) => format!("Edit {}", kind.name),
         Editing::Delete(kind) => format!("Delete {}?", kind.name),
     };
     let row = move |kind: ResourceType| {
@@ -60,11 +60,11 @@ fn TypesPart(types: Types) -> impl IntoView {
                     <span><span class="swatch" aria-hidden="true" style:background=kind.color.clone()></span>{kind.name.clone()}</span>
                 </td>
                 <td data-label="Slug"><code>{kind.slug}</code></td>
-                <td data-label="Asks for">{match fields { 0 => "nothing".to_owned(), 1 => "1 field".to_owned(), n => format!("{n} fields") }}</td>
+                <td data-label="Fields">{fields}</td>
                 <td data-label="Resources">{kind.resources}</td>
                 <td>
                     <div class="row">
-                        <Button look=Look::Quiet label=format!("Change {}", kind.name) on_click=Callback::new(move |()| act.run(Editing::Change(change.clone())))>"Change"</Button>
+                        <Button look=Look::Quiet label=format!("Edit {}", kind.name) on_click=Callback::new(move |()| act.run(Editing::Change(change.clone())))>"Edit"</Button>
                         <Button look=Look::Quiet label=format!("Delete {}", kind.name) on_click=Callback::new(move |()| act.run(Editing::Delete(delete.clone())))>"Delete"</Button>
                     </div>
                 </td>
@@ -82,7 +82,7 @@ fn TypesPart(types: Types) -> impl IntoView {
                 view! {
                     <When
                         when=move || !items.with(Vec::is_empty)
-                        fallback=|| view! { <EmptyState icon=Icon::Stack title="No types yet"><p>"A type says what its reservations ask for, and webhooks are told by type."</p></EmptyState> }
+                        fallback=|| view! { <EmptyState icon=Icon::Stack title="No resource types yet"><p>"A resource type defines the fields of its reservations. Webhooks can be limited to one type."</p></EmptyState> }
                     >
                         <TableBox label="Resource types">
                             <table class="cards-on-phone">
@@ -90,7 +90,7 @@ fn TypesPart(types: Types) -> impl IntoView {
                                     <tr>
                                         <th>"Type"</th>
                                         <th>"Slug"</th>
-                                        <th>"Asks for"</th>
+                                        <th>"Fields"</th>
                                         <th>"Resources"</th>
                                         <th><span class="visually-hidden">"Actions"</span></th>
                                     </tr>
@@ -115,7 +115,7 @@ fn TypesPart(types: Types) -> impl IntoView {
                             types.again();
                         });
                     });
-                    view! { <Confirm words="A type can be deleted only when it has no resources." write=write go=go open=open /> }.into_any()
+                    view! { <Confirm action="Delete type" words="Only a type without resources can be deleted." write=write go=go open=open /> }.into_any()
                 }
             }}
         </Dialog>
@@ -124,13 +124,13 @@ fn TypesPart(types: Types) -> impl IntoView {
 
 /// Asks before something is deleted.
 #[component]
-fn Confirm(words: &'static str, write: Write, go: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
+fn Confirm(words: &'static str, action: &'static str, write: Write, go: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
     view! {
         <p>{words}</p>
         <FormProblem problem=write.problem />
         <div class="dialog-actions">
-            <Button on_click=Callback::new(move |()| open.set(false))>"Keep it"</Button>
-            <Button look=Look::Danger busy=write.busy on_click=go>"Delete"</Button>
+            <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
+            <Button look=Look::Danger busy=write.busy on_click=go>{action}</Button>
         </div>
     }
 }
@@ -194,21 +194,21 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: Types) -> im
             <FormProblem problem=write.other_than(&["slug", "name", "color", "config_schema"]) />
             <div class="grid-2">
                 <TextInput label="Name" value=name error=write.message("name") />
-                <TextInput label="Slug" value=slug mono=true disabled=!new hint="Never changes; receivers match on it." error=write.message("slug") />
+                <TextInput label="Slug" value=slug mono=true disabled=!new hint="Cannot be changed; sent to receivers as resource_type." error=write.message("slug") />
                 <TextInput label="Colour" value=color kind="color" error=write.message("color") />
             </div>
-            <TextArea label="Config schema" value=schema mono=true rows=10 hint=format!("What a reservation asks for, as JSON Schema; {{}} for nothing. For example {EXAMPLE}") error=schema_error />
+            <TextArea label="Configuration schema" value=schema mono=true rows=10 hint=format!("JSON Schema of the fields in the reservation form; {{}} for none. Example: {EXAMPLE}") error=schema_error />
             {move || preview.get().ok().filter(|s| !s.fields.is_empty()).map(|schema| {
                 let state = ConfigState::new(schema, &Default::default());
                 view! {
                     <fieldset class="card stack tight">
-                        <legend>"People will see"</legend>
+                        <legend>"Form preview"</legend>
                         <ConfigForm state=state write=Write::new() />
                     </fieldset>
                 }.into_any()
             })}
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
+                <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
                 <Button look=Look::Primary submit=true busy=write.busy>"Save type"</Button>
             </div>
         </Form>
@@ -225,7 +225,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
     });
     let title = move || match what.get() {
         Editing::New => "New resource".to_owned(),
-        Editing::Change(resource) => format!("Change {}", resource.name),
+        Editing::Change(resource) => format!("Edit {}", resource.name),
         Editing::Delete(resource) => format!("Delete {}?", resource.name),
     };
     let changed = Callback::new(move |()| {
@@ -239,12 +239,12 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
             <tr>
                 <td data-label="Resource">{resource.name.clone()}</td>
                 <td data-label="Type" class="nowrap"><code>{resource.resource_type}</code></td>
-                <td data-label="Place">{resource.location}</td>
+                <td data-label="Location">{resource.location}</td>
                 <td data-label="Specs" class="wrap">{resource.specs}</td>
                 <td data-label="Status"><Chip state=resource.status /></td>
                 <td>
                     <div class="row">
-                        <Button look=Look::Quiet label=format!("Change {}", resource.name) on_click=Callback::new(move |()| act.run(Editing::Change(change.clone())))>"Change"</Button>
+                        <Button look=Look::Quiet label=format!("Edit {}", resource.name) on_click=Callback::new(move |()| act.run(Editing::Change(change.clone())))>"Edit"</Button>
                         <Button look=Look::Quiet label=format!("Delete {}", resource.name) on_click=Callback::new(move |()| act.run(Editing::Delete(delete.clone())))>"Delete"</Button>
                     </div>
                 </td>
@@ -263,7 +263,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
                 view! {
                     <When
                         when=move || !items.with(Vec::is_empty)
-                        fallback=|| view! { <EmptyState icon=Icon::Server title="No resources yet"><p>"Make a type first, then its resources."</p></EmptyState> }
+                        fallback=|| view! { <EmptyState icon=Icon::Server title="No resources yet"><p>"Create a resource type first, then its resources."</p></EmptyState> }
                     >
                         <TableBox label="Resources">
                             <table class="cards-on-phone">
@@ -271,7 +271,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
                                     <tr>
                                         <th>"Resource"</th>
                                         <th>"Type"</th>
-                                        <th>"Place"</th>
+                                        <th>"Location"</th>
                                         <th>"Specs"</th>
                                         <th>"Status"</th>
                                         <th><span class="visually-hidden">"Actions"</span></th>
@@ -291,7 +291,7 @@ fn ResourcesPart(types: Types, resources: Resources) -> impl IntoView {
                 Editing::Delete(resource) => {
                     let write = Write::new();
                     let go = Callback::new(move |()| write.run(rpc::delete_resource(resource.id), move |()| changed.run(())));
-                    view! { <Confirm words="A resource with reservations that stand cannot be deleted; set it to maintenance instead." write=write go=go open=open /> }.into_any()
+                    view! { <Confirm action="Delete resource" words="A resource with active or future reservations cannot be deleted. Set it to maintenance instead." write=write go=go open=open /> }.into_any()
                 }
             }}
         </Dialog>
@@ -339,19 +339,19 @@ fn ResourceForm(old: Option<Resource>, types: Types, done: Callback<()>, open: R
             <FormProblem problem=write.other_than(&["name", "resource_type", "location", "specs"]) />
             <TextInput label="Name" value=name error=write.message("name") />
             {id.is_none().then(|| view! { <Select label="Type" value=kind options=slugs error=write.message("resource_type") /> }.into_any())}
-            <TextInput label="Place" value=location optional=true error=write.message("location") />
+            <TextInput label="Location" value=location optional=true error=write.message("location") />
             <TextArea label="Specs" value=specs optional=true error=write.message("specs") />
             <RadioCards
                 legend="Status"
                 value=status
                 options=vec![
-                    ("available", "Available", "Everyone may reserve it."),
-                    ("restricted", "Restricted", "People ask for access first."),
-                    ("maintenance", "Maintenance", "Nobody may reserve it now."),
+                    ("available", "Available", "Everyone can reserve it."),
+                    ("restricted", "Restricted", "Users must request access first."),
+                    ("maintenance", "Maintenance", "New reservations are blocked."),
                 ]
             />
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
+                <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
                 <Button look=Look::Primary submit=true busy=write.busy>"Save resource"</Button>
             </div>
         </Form>

@@ -60,9 +60,9 @@ pub fn DeliveryRows(
                         <th>"Event"</th>
                         <th>"Status"</th>
                         {(!compact).then(|| view! { <th>"Webhook"</th> }.into_any())}
-                        <th>"Answer"</th>
-                        {(!compact).then(|| view! { <th>"Took"</th> }.into_any())}
-                        <th>"When"</th>
+                        <th>"Response"</th>
+                        {(!compact).then(|| view! { <th>"Duration"</th> }.into_any())}
+                        <th>"Created"</th>
                     </tr>
                 </thead>
                 <tbody>
@@ -114,7 +114,7 @@ fn DeliveryRow(delivery: Value<DeliverySummary>, compact: bool, linked: bool) ->
             <td data-label="Event">
                 <span class="wrap">
                     {heading} {now.test.then(|| view! { " " <span class="chip">"test"</span> }.into_any())}
-                    {now.redelivery_of.is_some().then(|| view! { " " <span class="chip">"again"</span> }.into_any())}
+                    {now.redelivery_of.is_some().then(|| view! { " " <span class="chip">"redelivery"</span> }.into_any())}
                     {now
                         .reservation_id
                         .filter(|_| !compact)
@@ -123,16 +123,16 @@ fn DeliveryRow(delivery: Value<DeliverySummary>, compact: bool, linked: bool) ->
             </td>
             <td data-label="Status"><DeliveryState delivery=delivery /></td>
             {(!compact).then(|| view! { <td data-label="Webhook"><a href=format!("/settings/webhooks/{}", now.webhook_id)>{now.webhook_name}</a></td> }.into_any())}
-            <td data-label="Answer">{answer}</td>
+            <td data-label="Response">{answer}</td>
             {(!compact)
                 .then(|| {
                     view! {
-                        <td data-label="Took" class="nowrap">
+                        <td data-label="Duration" class="nowrap">
                             {move || delivery.with(|d| d.duration_ms.map_or_else(|| "–".to_owned(), time::duration))}
                         </td>
                     }.into_any()
                 })}
-            <td data-label="When"><Ago at=created /></td>
+            <td data-label="Created"><Ago at=created /></td>
         </tr>
     }
 }

@@ -69,7 +69,7 @@ fn Mine() -> impl IntoView {
                         fallback=|| {
                             view! {
                                 <p class="muted card-text">
-                                    "None at the moment. " <a href="/reserve">"Pick a resource and a time"</a> " to make one."
+                                    "No active reservations. " <a href="/reserve">"Reserve a resource"</a>
                                 </p>
                             }
                         }
@@ -102,9 +102,9 @@ fn Requests() -> impl IntoView {
             <Notice kind="warning">
                 <p>
                     {move || match count() {
-                        1 => "One person asks for access to a resource. ".to_owned(),
-                        n => format!("{n} access requests wait for you. "),
-                    }} <a href="/access-requests">"Decide"</a>
+                        1 => "1 access request pending · ".to_owned(),
+                        n => format!("{n} access requests pending · "),
+                    }} <a href="/access-requests">"Review"</a>
                 </p>
             </Notice>
         </When>
@@ -129,15 +129,15 @@ fn Latest() -> impl IntoView {
     view! {
         <section class="stack tight">
             <div class="row between">
-                <h2>"Latest deliveries"</h2>
-                <a href="/deliveries">"All"</a>
+                <h2>"Recent deliveries"</h2>
+                <a href="/deliveries">"All deliveries"</a>
             </div>
             {list.show(|page| {
                 let items = Value::derive(move || page.get().items);
                 view! {
                     <When
                         when=move || !items.with(Vec::is_empty)
-                        fallback=|| view! { <p class="card muted">"None yet. They appear here as they happen."</p> }
+                        fallback=|| view! { <p class="card muted">"No deliveries yet."</p> }
                     >
                         <DeliveryRows items=items compact=true />
                     </When>
@@ -169,7 +169,7 @@ fn Webhooks() -> impl IntoView {
         <section class="stack tight">
             <div class="row between">
                 <h2>"Webhooks"</h2>
-                <a href="/settings/webhooks">"All"</a>
+                <a href="/settings/webhooks">"All webhooks"</a>
             </div>
             {list.show(move |page| {
                 view! {
@@ -179,8 +179,8 @@ fn Webhooks() -> impl IntoView {
                             if items.is_empty() {
                                 return view! {
                                     <p class="card-text">
-                                        "None yet. " <a href="/settings/webhooks/new">"Add the first webhook"</a>
-                                        " so that your service hears of reservations."
+                                        "No webhooks yet. " <a href="/settings/webhooks/new">"Add a webhook"</a>
+                                        " to notify your service when people reserve."
                                     </p>
                                 }
                                     .into_any();

@@ -1,4 +1,4 @@
-//! The doors: logging in, and the first set-up.
+//! Log-in and first setup.
 
 use crate::components::*;
 use crate::layout::use_session;
@@ -30,7 +30,7 @@ pub fn LoginPage() -> impl IntoView {
     });
     let write = Write::new();
     let submitted = window_event_listener(leptos::ev::submit, move |event| {
-        if prerendered_login::is_at(&event) {
+        if prerendered_login::is_source_of(&event) {
             event.prevent_default();
             write.run(session::log_in(prerendered_login::credentials()), move |info| who.begin(info));
         }
@@ -39,7 +39,7 @@ pub fn LoginPage() -> impl IntoView {
         move || (write.busy.get(), write.problem.get()),
         |(busy, problem)| {
             prerendered_login::set_busy(busy);
-            prerendered_login::say(problem.as_ref().map(|problem| problem.detail.as_str()));
+            prerendered_login::show_problem(problem.as_ref().map(|problem| problem.detail.as_str()));
         },
     );
     prerendered_login::open();
@@ -79,14 +79,14 @@ pub fn SetupPage() -> impl IntoView {
         write.run(session::set_up(input), move |info| who.begin(info));
     });
     view! {
-        <leptos_meta::Title text="Set Berth up · Berth" />
+        <leptos_meta::Title text="Set up Berth · Berth" />
         <main class="entrance">
             <div>
                 <div class="brand"><img src="/favicon.svg" alt="" />"Berth"</div>
                 <div class="card stack">
                     <div>
-                        <h1>"Set Berth up"</h1>
-                        <p class="muted">"Make the first administrator. It takes a minute."</p>
+                        <h1>"Set up Berth"</h1>
+                        <p class="muted">"Create the first administrator."</p>
                     </div>
                     {if may {
                         view! {
@@ -116,7 +116,7 @@ pub fn SetupPage() -> impl IntoView {
                         view! {
                             <Notice kind="warning">
                                 <p>
-                                    "Berth has no administrator yet. Open the set-up link that it printed when it started, or open this page on the machine itself."
+                                    "Berth has no administrator yet. Open the setup link from the server log, or open this page on the server itself."
                                 </p>
                             </Notice>
                         }

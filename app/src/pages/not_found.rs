@@ -8,9 +8,9 @@ use leptos::prelude::*;
 pub fn NotFound() -> impl IntoView {
     view! {
         <PageHeader title="Page not found" />
-        <EmptyState icon=Icon::Info title="There is nothing at this address">
-            <p>"It may have been deleted, or the link may be cut short."</p>
-            <a class="button primary" href="/">"Go to the start"</a>
+        <EmptyState icon=Icon::Info title="This page does not exist">
+            <p>"It may have been deleted, or the link is incomplete."</p>
+            <a class="button primary" href="/">"Go home"</a>
         </EmptyState>
     }
 }

@@ -75,7 +75,7 @@ fn Shown(reservation: Value<Reservation>, deliveries: Value<Vec<DeliverySummary>
                         <h2>"Deliveries"</h2>
                         <When
                             when=move || !deliveries.with(Vec::is_empty)
-                            fallback=|| view! { <p class="card muted">"No webhook is told of this reservation."</p> }
+                            fallback=|| view! { <p class="card muted">"No webhook receives this reservation."</p> }
                         >
                             <DeliveryRows items=deliveries compact=true linked=session.is_admin() />
                         </When>
@@ -101,7 +101,7 @@ fn Shown(reservation: Value<Reservation>, deliveries: Value<Vec<DeliverySummary>
                     <dd>{move || reservation.with(|r| time::absolute(r.end_time))}</dd>
                     <dt>"Reserved by"</dt>
                     <dd>{move || reservation.with(|r| r.user_id.clone())}</dd>
-                    <dt>"Number"</dt>
+                    <dt>"Reservation ID"</dt>
                     <dd><code>{move || reservation.with(|r| r.id.to_string())}</code></dd>
                     <dt>"SSH key"</dt>
                     <dd>
@@ -184,7 +184,7 @@ fn ProvisioningCard(reservation: Value<Reservation>, deliveries: Value<Vec<Deliv
                 view! {
                     <li class=class aria-current=(step == now).then_some("step")>
                         <IconView icon=icon />
-                        {step.as_str()}
+                        {step.word()}
                     </li>
                 }
                 .into_any()
@@ -220,27 +220,27 @@ fn ProvisioningCard(reservation: Value<Reservation>, deliveries: Value<Vec<Deliv
             {move || state.with(|p| p.access_info.clone().filter(|_| p.status == Ready && !over.get()).map(|access| view! { <Access access=access /> }.into_any()))}
             {move || (status.get() == Waiting && !over.get()).then(|| if told.get() {
                 view! {
-                    <p class="muted">"The team that owns this resource has been told. This page changes by itself when their service answers."</p>
+                    <p class="muted">"The owning team has been notified. This page updates when their service responds."</p>
                 }
                 .into_any()
             } else if session.is_admin() {
                 view! {
                     <p class="muted">
-                        "No service makes this resource ready by itself. "
-                        <a href="/settings/webhooks/new">"Add a webhook for it"</a>"."
+                        "No webhook provisions this resource. "
+                        <a href="/settings/webhooks/new">"Add a webhook"</a>"."
                     </p>
                 }
                 .into_any()
             } else {
-                view! { <p class="muted">"No service makes this resource ready by itself. Ask an administrator how to get it."</p> }.into_any()
+                view! { <p class="muted">"No webhook provisions this resource. Ask an administrator for access details."</p> }.into_any()
             })}
             {move || state.with(|p| (!p.details.is_empty()).then(|| view! {
                 <details>
-                    <summary>"What the service told"</summary>
+                    <summary>"Details from the service"</summary>
                     <Details state=p.clone() />
                 </details>
             }.into_any()))}
-            <p class="muted small">"Changed "<Ago at=changed /></p>
+            <p class="muted small">"Updated "<Ago at=changed /></p>
         </section>
     }
 }
@@ -258,7 +258,7 @@ fn Access(access: AccessInfo) -> impl IntoView {
     let facts = [
         ("Address", access.ip_address),
         ("Port", access.port.map(|port| port.to_string())),
-        ("Account", access.username),
+        ("Username", access.username),
     ];
     view! {
         {command
@@ -291,12 +291,12 @@ fn Cancel(reservation: Reservation, open: RwSignal<bool>) -> impl IntoView {
     view! {
         <Form on_submit=go>
             <p>
-                "The resource is released and may be reserved by others at once. What runs on it may be lost."
+                "The resource is released at once and others can reserve it. Running work may be lost."
             </p>
             <FormProblem problem=write.other_than(&["reason"]) />
-            <TextInput label="Reason" value=reason optional=true error=write.message("reason") hint="The owning team's service is told." />
+            <TextInput label="Reason" value=reason optional=true error=write.message("reason") hint="Sent to the owning team's service." />
             <div class="dialog-actions">
-                <Button on_click=keep>"Keep it"</Button>
+                <Button on_click=keep>"Keep reservation"</Button>
                 <Button look=Look::Danger submit=true busy=write.busy>"Cancel reservation"</Button>
             </div>
         </Form>
@@ -334,7 +334,7 @@ fn ModifyForm(reservation: Reservation, schema: ConfigSchema, open: RwSignal<boo
     let go = Callback::new(move |()| {
         let (Some(from), Some(to)) = (moved(start, reservation.start_time), moved(end, reservation.end_time)) else {
             let field = if moved(start, reservation.start_time).is_none() { "start_time" } else { "end_time" };
-            return write.refuse(domain::Problem::field(field, "Enter a date and a time."));
+            return write.refuse(domain::Problem::field(field, "Enter a date and time."));
         };
         let patch = ReservationPatch {
             title: Some(title.get_untracked()),
@@ -360,7 +360,7 @@ fn ModifyForm(reservation: Reservation, schema: ConfigSchema, open: RwSignal<boo
             <ConfigForm state=config write=write />
             <TextArea label="SSH public key" value=key optional=true mono=true error=write.message("user_ssh_key") />
             <div class="dialog-actions">
-                <Button on_click=keep>"Back"</Button>
+                <Button on_click=keep>"Cancel"</Button>
                 <Button look=Look::Primary submit=true busy=write.busy>"Save changes"</Button>
             </div>
         </Form>

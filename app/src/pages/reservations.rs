@@ -79,12 +79,12 @@ pub fn ReservationsPage() -> impl IntoView {
     let next = Callback::new(move |()| read_more(list, more, |page| rpc::list_reservations(untrack(filter), page)));
     let everyone = move || whose.get() != "mine";
     view! {
-        <PageHeader title="Reservations" lead="What is reserved, and how provisioning stands.">
+        <PageHeader title="Reservations" lead="Upcoming and past reservations.">
             <a class="button primary" href="/reserve"><IconView icon=Icon::Plus />"Reserve"</a>
         </PageHeader>
         <div class="toolbar">
             <When when=move || session.is_admin()>
-                <Select label="Whose" value=whose options=words([("mine", "Mine"), ("all", "Everyone's")]) />
+                <Select label="Owner" value=whose options=words([("mine", "Me"), ("all", "Everyone")]) />
             </When>
             <Select
                 label="Status"
@@ -99,8 +99,8 @@ pub fn ReservationsPage() -> impl IntoView {
                     when=move || !items.with(Vec::is_empty)
                     fallback=|| {
                         view! {
-                            <EmptyState icon=Icon::Calendar title="No reservations here">
-                                <p>"Pick a resource and a time; you can follow it here until it is ready."</p>
+                            <EmptyState icon=Icon::Calendar title="No reservations found">
+                                <p>"Reserve a resource and follow its provisioning here."</p>
                                 <a class="button primary" href="/reserve">"Reserve"</a>
                             </EmptyState>
                         }

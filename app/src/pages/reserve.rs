@@ -32,7 +32,7 @@ pub fn ReservePage() -> impl IntoView {
         }
     });
     view! {
-        <PageHeader title="Reserve" lead="Pick a resource, mark the time on the calendar, and reserve." />
+        <PageHeader title="Reserve" lead="Choose a resource and a time." />
         {resources.show(move |page| {
             let resources = Value::memo(move || page.get().items);
             types.show(move |page| {
@@ -51,11 +51,11 @@ pub fn ReservePage() -> impl IntoView {
 fn NothingYet() -> impl IntoView {
     let session = use_session();
     view! {
-        <EmptyState icon=Icon::Server title="There is nothing to reserve yet">
+        <EmptyState icon=Icon::Server title="No resources yet">
             {if session.is_admin() {
                 view! { <a class="button primary" href="/settings/catalogue">"Add resources"</a> }.into_any()
             } else {
-                view! { <p>"An administrator adds resources under Settings → Catalogue."</p> }.into_any()
+                view! { <p>"An administrator can add resources in Settings → Catalogue."</p> }.into_any()
             }}
         </EmptyState>
     }
@@ -126,13 +126,13 @@ fn Picker(resources: Value<Vec<Resource>>, types: Value<Vec<ResourceType>>) -> i
     view! {
         <div class="reserve">
             <section class="stack" aria-label="Resources">
-                <TextInput label="Find a resource" value=find kind="search" placeholder="Name, place or specs" />
+                <TextInput label="Find a resource" value=find kind="search" placeholder="Name, location or specs" />
                 <Select label="Type" value=kind options=options />
                 <ul class="resource-list">
                     {move || {
                         let listed = listed();
                         if listed.is_empty() {
-                            view! { <li class="muted">"No resource matches."</li> }.into_any()
+                            view! { <li class="muted">"No matching resources."</li> }.into_any()
                         } else {
                             listed.into_iter().map(choice).collect_view().into_any()
                         }
@@ -142,7 +142,7 @@ fn Picker(resources: Value<Vec<Resource>>, types: Value<Vec<ResourceType>>) -> i
             {move || {
                 let first = shown.get().and_then(|_| resource.get_untracked());
                 match first {
-                    None => view! { <EmptyState icon=Icon::Server title="There is no such resource" /> }.into_any(),
+                    None => view! { <EmptyState icon=Icon::Server title="This resource does not exist" /> }.into_any(),
                     Some(first) => {
                         let id = first.id;
                         let resource = Value::following(move |last: Option<&Resource>| {
@@ -199,7 +199,7 @@ fn Booking(resource: Value<Resource>, types: Value<Vec<ResourceType>>) -> impl I
                 Below::Form(schema) => view! { <ReserveForm id=id schema=schema chosen=chosen /> }.into_any(),
                 Below::Maintenance => view! {
                     <Notice kind="warning">
-                        <p>"This resource is in maintenance. Reservations that stand, stand; new ones are not taken."</p>
+                        <p>"This resource is in maintenance. Existing reservations are kept; new ones are blocked."</p>
                     </Notice>
                 }
                 .into_any(),
@@ -254,7 +254,7 @@ fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: Cell<Option<Span>>)
         let (Some(from), Some(to)) = (time::from_input(&start.get_untracked()), time::from_input(&end.get_untracked()))
         else {
             let field = if time::from_input(&start.get_untracked()).is_none() { "start_time" } else { "end_time" };
-            return write.refuse(Problem::field(field, "Enter a date and a time."));
+            return write.refuse(Problem::field(field, "Enter a date and time."));
         };
         let input = ReservationInput {
             resource_id: id,
@@ -285,14 +285,14 @@ fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: Cell<Option<Span>>)
                 <p class="muted small">
                     {move || length().map(|length| format!("{length}. "))} "Times in "{time::zone()}"."
                 </p>
-                <TextInput label="Title" value=title optional=true hint="So that you find it again." error=write.message("title") />
+                <TextInput label="Title" value=title optional=true hint="Shown in lists and the calendar." error=write.message("title") />
                 {has_config.then(|| view! { <ConfigForm state=config write=write /> }.into_any())}
                 <TextArea
                     label="SSH public key"
                     value=key
                     optional=true
                     mono=true
-                    hint="The line of your .pub file; the service lets it in. Keep one for good under Settings → Account."
+                    hint="Paste your .pub line. Save a default in Settings → Account."
                     placeholder="ssh-ed25519 AAAA… you@host"
                     error=write.message("user_ssh_key")
                 />
@@ -329,8 +329,8 @@ fn RequestAccess(id: ResourceId) -> impl IntoView {
     view! {
         <section class="card stack" aria-label="Request access">
             <div>
-                <h2>"You need access to reserve this"</h2>
-                <p class="muted">"Its owners decide who may. Tell them what you need it for."</p>
+                <h2>"Access required"</h2>
+                <p class="muted">"Access is approved by the owner. Describe what you need it for."</p>
             </div>
             <When
                 when=move || waits.get()
@@ -347,8 +347,8 @@ fn RequestAccess(id: ResourceId) -> impl IntoView {
                 }
             >
                 <Notice kind="success">
-                    <p>"Your request waits for a decision. You are told here as soon as there is one."</p>
-                    <a href="/access-requests">"Your requests"</a>
+                    <p>"Request sent. You will be notified."</p>
+                    <a href="/access-requests">"View access requests"</a>
                 </Notice>
             </When>
         </section>

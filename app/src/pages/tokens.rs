@@ -32,7 +32,7 @@ pub fn TokensPage() -> impl IntoView {
         confirm.set(true);
     });
     view! {
-        <PageHeader title="API tokens" lead="For scripts: send one as Authorization: Bearer …. The API is described at /api/docs.">
+        <PageHeader title="API tokens" lead="Credentials for scripts. Send as Authorization: Bearer <token>.">
             <a class="button" href="/api/docs" rel="external">"API documentation"</a>
             <Button look=Look::Primary on_click=make><IconView icon=Icon::Plus />"New token"</Button>
         </PageHeader>
@@ -43,7 +43,7 @@ pub fn TokensPage() -> impl IntoView {
                     fallback=|| {
                         view! {
                             <EmptyState icon=Icon::Key title="No tokens yet">
-                                <p>"A token lets a script reserve, or manage webhooks, on your behalf."</p>
+                                <p>"A token lets a script reserve or manage webhooks on your behalf."</p>
                             </EmptyState>
                         }
                     }
@@ -53,10 +53,10 @@ pub fn TokensPage() -> impl IntoView {
                             <thead>
                                 <tr>
                                     <th>"Name"</th>
-                                    <th>"May"</th>
-                                    <th>"Made"</th>
+                                    <th>"Scope"</th>
+                                    <th>"Created"</th>
                                     <th>"Last used"</th>
-                                    <th>"Ends"</th>
+                                    <th>"Expires"</th>
                                     <th><span class="visually-hidden">"Actions"</span></th>
                                 </tr>
                             </thead>
@@ -74,12 +74,12 @@ pub fn TokensPage() -> impl IntoView {
         <Dialog open=confirm title="Revoke this token?">
             <p>
                 "Scripts that use "
-                <strong>{move || leaving.get().map(|t| t.name).unwrap_or_default()}</strong> " stop working at once."
+                <strong>{move || leaving.get().map(|t| t.name).unwrap_or_default()}</strong> " will stop working at once."
             </p>
             <FormProblem problem=write.problem />
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| confirm.set(false))>"Keep it"</Button>
-                <Button look=Look::Danger busy=write.busy on_click=revoke>"Revoke"</Button>
+                <Button on_click=Callback::new(move |()| confirm.set(false))>"Keep token"</Button>
+                <Button look=Look::Danger busy=write.busy on_click=revoke>"Revoke token"</Button>
             </div>
         </Dialog>
     }
@@ -93,18 +93,18 @@ fn Row(token: ApiToken, revoke: Callback<ApiToken>) -> impl IntoView {
     view! {
         <tr>
             <td data-label="Name" class="wrap">{token.name.clone()}</td>
-            <td data-label="May">{scopes}</td>
-            <td data-label="Made"><Ago at=token.created_at /></td>
+            <td data-label="Scope">{scopes}</td>
+            <td data-label="Created"><Ago at=token.created_at /></td>
             <td data-label="Last used">
                 {match token.last_used_at {
                     Some(at) => view! { <Ago at=at /> }.into_any(),
-                    None => view! { <span class="muted">"never"</span> }.into_any(),
+                    None => view! { <span class="muted">"Never"</span> }.into_any(),
                 }}
             </td>
-            <td data-label="Ends">
+            <td data-label="Expires">
                 {match token.expires_at {
                     Some(at) => view! { <Ago at=at /> }.into_any(),
-                    None => view! { <span class="muted">"never"</span> }.into_any(),
+                    None => view! { <span class="muted">"Never"</span> }.into_any(),
                 }}
             </td>
             <td>
@@ -139,7 +139,7 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
         match token.get() {
         Some(new) => view! {
             <Notice kind="success">
-                <p>"Copy it now: it is not shown again."</p>
+                <p>"Copy the token now. It is not shown again."</p>
             </Notice>
             <CodeBlock text=new.token label="Token" />
             <div class="dialog-actions">
@@ -150,24 +150,24 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
         None => view! {
             <Form on_submit=submit>
                 <FormProblem problem=write.other_than(&["name", "expires_at"]) />
-                <TextInput label="Name" value=name hint="What it is for, e.g. nightly training." error=write.message("name") />
+                <TextInput label="Name" value=name hint="For example: nightly training" error=write.message("name") />
                 <RadioCards
-                    legend="It may"
+                    legend="Scope"
                     value=scope
                     options=vec![
-                        ("read", "Read", "See what you see."),
-                        ("reserve", "Reserve", "Also make, change and cancel reservations."),
-                        ("admin", "Everything", "All that you may do."),
+                        ("read", "Read", "View everything you can view."),
+                        ("reserve", "Reserve", "Also create, modify and cancel reservations."),
+                        ("admin", "Full access", "Everything you can do."),
                     ]
                 />
                 <Select
-                    label="Ends after"
+                    label="Expires"
                     value=days
-                    options=words([("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "never")])
+                    options=words([("30", "In 30 days"), ("90", "In 90 days"), ("365", "In 1 year"), ("", "Never")])
                     error=write.message("expires_at")
                 />
                 <div class="dialog-actions">
-                    <Button on_click=close>"Back"</Button>
+                    <Button on_click=close>"Cancel"</Button>
                     <Button look=Look::Primary submit=true busy=write.busy>"Create token"</Button>
                 </div>
             </Form>

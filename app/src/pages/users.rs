@@ -23,7 +23,7 @@ pub fn UsersPage() -> impl IntoView {
     });
     let done = Callback::new(move |()| list.again());
     view! {
-        <PageHeader title="Users" lead="Who may log in, and as what.">
+        <PageHeader title="Users" lead="People with access.">
             <Button look=Look::Primary on_click=make><IconView icon=Icon::Plus />"New user"</Button>
         </PageHeader>
         {list.show(move |users| {
@@ -35,7 +35,7 @@ pub fn UsersPage() -> impl IntoView {
                                 <th>"Username"</th>
                                 <th>"E-mail"</th>
                                 <th>"Role"</th>
-                                <th>"Since"</th>
+                                <th>"Created"</th>
                                 <th><span class="visually-hidden">"Actions"</span></th>
                             </tr>
                         </thead>
@@ -47,7 +47,7 @@ pub fn UsersPage() -> impl IntoView {
         <Dialog open=making title="New user">
             <Make open=making done=done />
         </Dialog>
-        <Dialog open=edit_open title="Change user">
+        <Dialog open=edit_open title="Edit user">
             {move || editing.get().map(|user| view! { <Edit user=user open=edit_open done=done /> }.into_any())}
         </Dialog>
     }
@@ -62,11 +62,11 @@ fn Row(user: User, edit: Callback<User>) -> impl IntoView {
             <td data-label="Username">{user.username.clone()}</td>
             <td data-label="E-mail" class="wrap">{user.email}</td>
             <td data-label="Role">
-                <span class="row">{user.role.as_str()} {user.disabled.then(|| view! { <span class="chip bad">"disabled"</span> }.into_any())}</span>
+                <span class="row">{role_word(user.role)} {user.disabled.then(|| view! { <span class="chip bad">"Disabled"</span> }.into_any())}</span>
             </td>
-            <td data-label="Since"><Ago at=user.created_at /></td>
+            <td data-label="Created"><Ago at=user.created_at /></td>
             <td>
-                <Button look=Look::Quiet on_click=ask label=format!("Change {}", user.username)>"Change"</Button>
+                <Button look=Look::Quiet on_click=ask label=format!("Edit {}", user.username)>"Edit"</Button>
             </td>
         </tr>
     }
@@ -74,9 +74,17 @@ fn Row(user: User, edit: Callback<User>) -> impl IntoView {
 
 fn roles() -> Vec<(&'static str, &'static str, &'static str)> {
     vec![
-        ("user", "User", "Reserves; sees their own reservations."),
-        ("administrator", "Administrator", "Runs catalogue, webhooks and accounts; sees everything."),
+        ("user", "User", "Reserves resources and sees their own reservations."),
+        ("administrator", "Administrator", "Manages catalogue, webhooks and users; sees everything."),
     ]
+}
+
+/// A role's word.
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::User => "User",
+        Role::Administrator => "Administrator",
+    }
 }
 
 fn role_of(text: &str) -> Role {
@@ -108,7 +116,7 @@ fn Make(open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
             <TextInput
                 label="Username"
                 value=username
-                hint="Never changes; receivers make accounts of it."
+                hint="Cannot be changed; used as the account name on resources."
                 error=write.message("username")
             />
             <TextInput label="E-mail" value=email kind="email" error=write.message("email") />
@@ -117,12 +125,12 @@ fn Make(open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
                 value=password
                 kind="password"
                 autocomplete="new-password"
-                hint="At least 10 characters; they can change it."
+                hint="At least 10 characters. The user can change it."
                 error=write.message("password")
             />
             <RadioCards legend="Role" value=role options=roles() />
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
+                <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
                 <Button look=Look::Primary submit=true busy=write.busy>"Create user"</Button>
             </div>
         </Form>
@@ -159,7 +167,7 @@ fn Edit(user: User, open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
             <FormProblem problem=write.other_than(&["email", "password"]) />
             <TextInput label="E-mail" value=email kind="email" error=write.message("email") />
             {if own {
-                view! { <p><a href="/settings/account">"Change your password under Account"</a></p> }.into_any()
+                view! { <p><a href="/settings/account">"Change your password in Account"</a></p> }.into_any()
             } else {
                 view! {
                     <TextInput
@@ -168,17 +176,17 @@ fn Edit(user: User, open: RwSignal<bool>, done: Callback<()>) -> impl IntoView {
                         kind="password"
                         optional=true
                         autocomplete="new-password"
-                        hint="Logs them out everywhere and deletes their API tokens."
+                        hint="Ends every session and deletes the user's API tokens."
                         error=write.message("password")
                     />
                     <RadioCards legend="Role" value=role options=roles() />
-                    <Checkbox label="Disabled" value=disabled hint="They cannot log in and their tokens do not work." />
+                    <Checkbox label="Disabled" value=disabled hint="Blocks log-in and API tokens." />
                 }
                     .into_any()
             }}
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| open.set(false))>"Back"</Button>
-                <Button look=Look::Primary submit=true busy=write.busy>"Save"</Button>
+                <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
+                <Button look=Look::Primary submit=true busy=write.busy>"Save user"</Button>
             </div>
         </Form>
     }

@@ -22,7 +22,7 @@ use leptos_router::hooks::{use_navigate, use_params_map, use_query_map};
 
 /// What a webhook is told, in a word.
 fn about(webhook: &Webhook) -> String {
-    webhook.resource_type.clone().unwrap_or_else(|| "every type".to_owned())
+    webhook.resource_type.clone().unwrap_or_else(|| "All types".to_owned())
 }
 
 /// The chip that says most: why it does not deliver, or how it does.
@@ -107,7 +107,7 @@ pub fn WebhookPage() -> impl IntoView {
 fn PauseSwitch(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView {
     let write = Write::new();
     let on = Signal::derive(move || webhook.with(|w| w.enabled));
-    let label = move || webhook.with(|w| format!("{} delivers", w.name));
+    let label = move || webhook.with(|w| format!("Enable {}", w.name));
     let flip = Callback::new(move |enable: bool| {
         let id = webhook.with_untracked(|w| w.id);
         if enable {
@@ -119,7 +119,7 @@ fn PauseSwitch(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView
     view! {
         <span class="row">
             <Switch label=label on=on busy=write.busy change=flip />
-            <span class="small muted">{move || if on.get() { "Enabled" } else { "Off" }}</span>
+            <span class="small muted">{move || webhook.with(|w| w.state.word())}</span>
         </span>
         <FormProblem problem=write.problem />
     }
@@ -137,16 +137,16 @@ fn StateNotice(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView
     move || {
         let (state, waiting, health) = state.get();
         let kept = match waiting {
-            0 => "Events are kept until it is resumed.".to_owned(),
-            1 => "One delivery waits; it is kept until you resume.".to_owned(),
-            n => format!("{n} deliveries wait; they are kept until you resume."),
+            0 => "Events are queued until you resume it.".to_owned(),
+            1 => "1 event is queued until you resume it.".to_owned(),
+            n => format!("{n} events are queued until you resume it."),
         };
         let text = match state {
             WebhookState::Enabled if health == WebhookHealth::Failing => {
                 return Some(
                     view! {
                         <Notice kind="warning">
-                            <p>"Most of the latest deliveries failed. Open one under Deliveries to see what the endpoint answered and what helps."</p>
+                            <p>"Most recent deliveries failed. Open one in Deliveries to see the response and how to fix it."</p>
                         </Notice>
                     }
                     .into_any(),
@@ -154,19 +154,19 @@ fn StateNotice(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView
             }
             WebhookState::Enabled => return None,
             WebhookState::Paused => format!("This webhook is paused. {kept}"),
-            WebhookState::Gone => format!("The endpoint answered 410 Gone, so Berth stopped calling it. {kept}"),
+            WebhookState::Gone => format!("Disabled because the endpoint responded with 410 Gone. {kept}"),
         };
         Some(
             view! {
                 <Notice kind="warning">
                     <p>{text}</p>
                     <div class="row">
-                        <Button busy=write.busy on_click=Callback::new(move |()| resume(false))>"Resume"</Button>
+                        <Button busy=write.busy on_click=Callback::new(move |()| resume(false))>"Resume deliveries"</Button>
                         {(waiting > 0)
                             .then(|| {
                                 view! {
                                     <Button look=Look::Quiet busy=write.busy on_click=Callback::new(move |()| resume(true))>
-                                        "Resume and drop what waits"
+                                        {match waiting { 1 => "Resume and discard 1 queued event…".to_owned(), n => format!("Resume and discard {n} queued events…") }}
                                     </Button>
                                 }.into_any()
                             })}
@@ -200,16 +200,16 @@ fn SettingsTab(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView
             <secret::RotateCard webhook=webhook changed=changed />
             <section class="card stack tight">
                 <h2>"Delete"</h2>
-                <p class="muted">"Nothing more is sent; what waits is cancelled. The log of what was sent stays."</p>
+                <p class="muted">"Stops all deliveries and cancels queued ones. History is kept."</p>
                 <div><Button look=Look::Danger on_click=Callback::new(move |()| asking.set(true))><IconView icon=Icon::Trash />"Delete webhook"</Button></div>
             </section>
         </div>
         <Dialog open=asking title="Delete this webhook?">
-            <p>"The service behind "<strong>{name.clone()}</strong>" is no longer told of reservations. This cannot be undone."</p>
+            <p><strong>{name.clone()}</strong>" will stop receiving events. This cannot be undone."</p>
             <FormProblem problem=write.problem />
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| asking.set(false))>"Keep it"</Button>
-                <Button look=Look::Danger busy=write.busy on_click=delete>"Delete"</Button>
+                <Button on_click=Callback::new(move |()| asking.set(false))>"Keep webhook"</Button>
+                <Button look=Look::Danger busy=write.busy on_click=delete>"Delete webhook"</Button>
             </div>
         </Dialog>
     }

@@ -1,4 +1,4 @@
-//! Server functions: the page's private door to the same use cases as the public API. Each calls one use case.
+//! Server functions: the private API of the page. Each function calls one use case.
 #![allow(
     missing_docs,
     reason = "the macro makes a structure of each function's arguments, whose fields cannot be documented"
@@ -69,11 +69,11 @@ where
 fn unreadable() -> RpcError {
     RpcError(Problem::new(
         ProblemKind::Unavailable,
-        "Berth's answer could not be read. It may be restarting; try again in a moment.",
+        "The response cannot be read; Berth may be restarting. Try again in a moment.",
     ))
 }
 
-/// A [`Problem`] through the page's door.
+/// A [`Problem`] as the error of a server function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RpcError(pub Problem);
 
@@ -116,7 +116,7 @@ impl FromServerFnError for RpcError {
         Self(match error {
             ServerFnErrorErr::Request(_) => Problem::new(
                 ProblemKind::Unavailable,
-                "Berth cannot be reached. Check your connection; the page tries again when you do.",
+                "Berth cannot be reached. Check your connection. Retrying automatically…",
             ),
             ServerFnErrorErr::Args(text) | ServerFnErrorErr::MissingArg(text) => Problem::malformed(text),
             _ => Problem::internal(),

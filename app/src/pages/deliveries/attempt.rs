@@ -33,10 +33,10 @@ fn steps(timings: &Timings) -> Vec<(&'static str, f64, f64)> {
     let mut at = 0.0;
     let mut steps = Vec::new();
     let parts = [
-        ("DNS look-up", timings.dns_ms),
+        ("DNS lookup", timings.dns_ms),
         ("TCP connect", timings.connect_ms),
         ("TLS handshake", timings.tls_ms),
-        ("First byte", timings.first_byte_ms),
+        ("Waiting (TTFB)", timings.first_byte_ms),
     ];
     for (name, part) in parts {
         if let Some(lasts) = part {
@@ -45,7 +45,7 @@ fn steps(timings: &Timings) -> Vec<(&'static str, f64, f64)> {
         }
     }
     if timings.first_byte_ms.is_some() && timings.total_ms > at {
-        steps.push(("Rest of the answer", at, timings.total_ms - at));
+        steps.push(("Download", at, timings.total_ms - at));
     }
     steps
 }
@@ -73,7 +73,7 @@ fn Waterfall(timings: Timings) -> impl IntoView {
             {steps(&timings).into_iter().map(row).collect_view()}
             <li class="total">
                 <span>"Total"</span>
-                <span class="small muted">{timings.reused.then_some("over a connection that was open already")}</span>
+                <span class="small muted">{timings.reused.then_some("connection reused")}</span>
                 <span class="mono">{time::duration(timings.total_ms)}</span>
             </li>
         </ul>
@@ -119,7 +119,7 @@ pub fn AttemptView(attempt: Attempt) -> impl IntoView {
                 <section class="stack tight" aria-label="Response">
                     <h3>"Response"</h3>
                     {match response {
-                        None => view! { <p class="muted">"Nothing came back."</p> }.into_any(),
+                        None => view! { <p class="muted">"No response."</p> }.into_any(),
                         Some(response) => {
                             view! {
                                 <p class="mono">
@@ -127,11 +127,11 @@ pub fn AttemptView(attempt: Attempt) -> impl IntoView {
                                 </p>
                                 <CodeBlock text=lines(&response.headers) label="Response headers" />
                                 {if response.body.is_empty() {
-                                    view! { <p class="muted">"The body is empty."</p> }.into_any()
+                                    view! { <p class="muted">"Empty body."</p> }.into_any()
                                 } else {
                                     view! { <CodeBlock text=pretty(&response.body) label="Response body" /> }.into_any()
                                 }}
-                                {response.truncated.then(|| view! { <p class="muted small">"More came than Berth keeps (64 KiB)."</p> }.into_any())}
+                                {response.truncated.then(|| view! { <p class="muted small">"Truncated at 64 KiB."</p> }.into_any())}
                             }
                                 .into_any()
                         }

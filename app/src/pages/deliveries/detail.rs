@@ -85,16 +85,16 @@ fn Shown(delivery: Value<DeliverySummary>, attempts: Value<Vec<Attempt>>, body: 
                             {move || delivery.with(|d| d.webhook_name.clone())}
                         </a>
                     </dd>
-                    <dt>"About"</dt>
+                    <dt>"Reservation"</dt>
                     <dd>{move || about().unwrap_or_else(|| view! { <span class="muted">"–"</span> }.into_any())}</dd>
-                    <dt>"Happened"</dt>
+                    <dt>"Event time"</dt>
                     <dd>{move || delivery.with(|d| time::exact(d.created_at))}</dd>
-                    <dt>"Event"</dt>
+                    <dt>"Event ID"</dt>
                     <dd><code>{move || delivery.with(|d| d.event_id.to_string())}</code></dd>
-                    <dt>"Delivery"</dt>
+                    <dt>"Delivery ID"</dt>
                     <dd><code>{move || delivery.with(|d| d.id.to_string())}</code></dd>
                     {move || original().map(|id| view! {
-                        <dt>"Repeats"</dt>
+                        <dt>"Redelivery of"</dt>
                         <dd><a href=format!("/deliveries/{id}")><code>{id.to_string()}</code></a></dd>
                     }.into_any())}
                 </dl>
@@ -105,8 +105,8 @@ fn Shown(delivery: Value<DeliverySummary>, attempts: Value<Vec<Attempt>>, body: 
                     when=move || !keys.with(Vec::is_empty)
                     fallback=move || {
                         view! {
-                            <p class="card muted">"No attempt has ended yet."</p>
-                            <CodeBlock text=Signal::derive(move || pretty(&body.get())) label="The body that will be sent" />
+                            <p class="card muted">"No attempts yet."</p>
+                            <CodeBlock text=Signal::derive(move || pretty(&body.get())) label="Request body" />
                         }
                     }
                 >
@@ -132,7 +132,7 @@ fn Entry(attempt: Attempt, open: bool) -> impl IntoView {
     let chip = if good { "chip good" } else { "chip bad" };
     let word = match attempt.status_code {
         Some(code) => code.to_string(),
-        None => "no answer".to_owned(),
+        None => "No response".to_owned(),
     };
     let unfolded = RwSignal::new(open);
     let number = attempt.attempt;

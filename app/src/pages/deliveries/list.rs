@@ -84,7 +84,7 @@ fn time_span(since: RwSignal<String>, until: RwSignal<String>) -> RwSignal<Strin
 #[component]
 pub fn DeliveriesPage() -> impl IntoView {
     view! {
-        <PageHeader title="Deliveries" lead="Every event to every webhook: what was sent, what came back, what comes next." />
+        <PageHeader title="Deliveries" lead="Requests to your webhooks, with responses and retries." />
         <DeliveryList />
     }
 }
@@ -147,14 +147,15 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
         span.set(String::new());
     });
     let mut spans = words(PRESETS);
-    spans.push((BETWEEN.to_owned(), "Between …".to_owned()));
+    spans.push((BETWEEN.to_owned(), "Custom range".to_owned()));
     let between = Memo::new(move |_| span.get() == BETWEEN);
     let backwards = Signal::derive(move || {
         let times = (moment(&since.get()), moment(&until.get()));
         let wrong = matches!(times, (Some(from), Some(to)) if from >= to);
-        wrong.then(|| "Must be after From.".to_owned())
+        wrong.then(|| "To must be after From.".to_owned())
     });
     let replaying = RwSignal::new(false);
+    let replayed = Value::memo(move || replayed_status(&filter.get()));
     let again = Callback::new(move |()| list.again());
     view! {
         <div class="toolbar filters">
@@ -169,9 +170,9 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
             <TextInput label="Reservation" value=input("reservation") placeholder="rsv-…" mono=true />
             <div class="row">
                 <When when=filtered>
-                    <Button look=Look::Quiet on_click=clear>"Clear"</Button>
+                    <Button look=Look::Quiet on_click=clear>"Clear filters"</Button>
                 </When>
-                <Button on_click=Callback::new(move |()| replaying.set(true))><IconView icon=Icon::Retry />"Redeliver many"</Button>
+                <Button on_click=Callback::new(move |()| replaying.set(true))><IconView icon=Icon::Retry />{move || format!("Redeliver {}…", replayed.get().word().to_lowercase())}</Button>
             </div>
         </div>
         <When when=move || between.get()>
@@ -184,8 +185,8 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
                     when=move || !items.with(Vec::is_empty)
                     fallback=move || {
                         view! {
-                            <EmptyState icon=Icon::Send title=if untrack(filtered) { "Nothing matches" } else { "No deliveries yet" }>
-                                <p>"They appear here by themselves, the moment something is reserved."</p>
+                            <EmptyState icon=Icon::Send title=if untrack(filtered) { "No matching deliveries" } else { "No deliveries yet" }>
+                                <p>"Deliveries appear here when someone reserves a resource."</p>
                             </EmptyState>
                         }
                     }
@@ -196,16 +197,21 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
                 <FormProblem problem=more.problem />
             }
         })}
-        <Dialog open=replaying title="Redeliver many">
+        <Dialog open=replaying title=move || format!("Redeliver {} deliveries", replayed.get().word().to_lowercase())>
             <Replay filter=filter.get_untracked() open=replaying redelivered=again />
         </Dialog>
     }
 }
 
+/// The status of the deliveries that a replay repeats: the filter's, or failed.
+fn replayed_status(filter: &DeliveryFilter) -> DeliveryStatus {
+    filter.status.unwrap_or(DeliveryStatus::Failed)
+}
+
 /// Redelivers everything that matches the filters; counts before it does.
 #[component]
 fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, redelivered: Callback<()>) -> impl IntoView {
-    let status = filter.status.unwrap_or(DeliveryStatus::Failed);
+    let status = replayed_status(&filter);
     let filter = DeliveryFilter { status: Some(status), ..filter };
     let counting = filter.clone();
     let count = load(move || rpc::replay(ReplayInput { filter: counting.clone(), dry_run: true }));
@@ -220,27 +226,29 @@ fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, redelivered: Callback<()
     let close = Callback::new(move |()| open.set(false));
     count.show(move |count| {
         let matched = count.get_untracked().matched;
-        let word = status.word().to_ascii_lowercase();
+        let word = status.word().to_lowercase();
         view! {
             {move || match done.get() {
                 Some(n) => view! {
-                    <Notice kind="success"><p>{format!("{n} deliveries were queued again. Watch them in the list.")}</p></Notice>
-                    <div class="dialog-actions"><Button look=Look::Primary on_click=close>"Done"</Button></div>
+                    <Notice kind="success"><p>{match n { 1 => "1 delivery queued.".to_owned(), n => format!("{n} deliveries queued.") }}</p></Notice>
+                    <div class="dialog-actions"><Button look=Look::Primary on_click=close>"View progress"</Button></div>
                 }
                 .into_any(),
                 None => view! {
                     <p>
                         {if matched == 1 {
-                            format!("One {word} delivery matches the filters.")
+                            format!("1 {word} delivery matches the filters.")
                         } else {
                             format!("{matched} {word} deliveries match the filters.")
-                        }} " Each is sent again as a new delivery of the same event; receivers recognise it by its webhook-id."
+                        }} " Each event is sent again as a new delivery with the same webhook-id."
                     </p>
-                    {(matched > 10_000).then(|| view! { <p class="muted">"At most 10,000 are redelivered at once."</p> }.into_any())}
+                    {(matched > 10_000).then(|| view! { <p class="muted">"At most 10,000 are redelivered at a time."</p> }.into_any())}
                     <FormProblem problem=write.problem />
                     <div class="dialog-actions">
-                        <Button on_click=close>"Back"</Button>
-                        <Button look=Look::Primary busy=write.busy disabled={matched == 0} on_click=go>"Redeliver"</Button>
+                        <Button on_click=close>"Cancel"</Button>
+                        <Button look=Look::Primary busy=write.busy disabled={matched == 0} on_click=go>
+                            {if matched == 1 { "Redeliver 1 delivery".to_owned() } else { format!("Redeliver {matched} deliveries") }}
+                        </Button>
                     </div>
                 }
                 .into_any(),

@@ -194,12 +194,12 @@ pub fn Calendar(
         let when = format!("{} {} {} {h:02}:00", time::weekday(&day), day.day(), time::month(&day));
         let label = move || {
             let words = match state.get() {
-                Slot::Free if marked.get() => "chosen".to_owned(),
+                Slot::Free if marked.get() => "selected".to_owned(),
                 Slot::Free => "free".to_owned(),
                 Slot::Past => "past".to_owned(),
                 Slot::Busy { words, .. } if words == "Busy" => "busy".to_owned(),
                 Slot::Busy { words, .. } => format!("busy: {words}"),
-                Slot::Mine { words, .. } => format!("yours: {words}"),
+                Slot::Mine { words, .. } => format!("your booking: {words}"),
             };
             format!("{when}, {words}")
         };
@@ -247,11 +247,11 @@ pub fn Calendar(
         <div class="calendar" on:pointerup=release on:pointercancel=release on:pointerleave=release>
             <div class="calendar-tools">
                 <div class="row">
-                    <button type="button" class="button small back" aria-label="Week before" on:click=move |_| step(-7)>
+                    <button type="button" class="button small back" aria-label="Previous week" on:click=move |_| step(-7)>
                         <IconView icon=Icon::Chevron />
                     </button>
                     <button type="button" class="button small" on:click=move |_| week.set(monday(today))>"Today"</button>
-                    <button type="button" class="button small" aria-label="Week after" on:click=move |_| step(7)>
+                    <button type="button" class="button small" aria-label="Next week" on:click=move |_| step(7)>
                         <IconView icon=Icon::Chevron />
                     </button>
                 </div>
@@ -259,7 +259,7 @@ pub fn Calendar(
             </div>
             <div class="calendar-scroll" node_ref=body tabindex="-1">
                 <table>
-                    <caption class="visually-hidden">"Free and busy hours. Arrow keys move, Enter marks the first and the last hour."</caption>
+                    <caption class="visually-hidden">"Free and busy hours. Move with the arrow keys; press Enter on a start and an end hour."</caption>
                     <thead>
                         <tr>
                             <th scope="col"><span class="visually-hidden">"Hour"</span></th>
@@ -272,9 +272,9 @@ pub fn Calendar(
             <div class="legend">
                 <span><i></i>"free"</span>
                 <span><i class="busy"></i>"busy"</span>
-                <span><i class="mine"></i>"yours"</span>
-                <span><i class="chosen"></i>"chosen"</span>
-                <span>"Click the first hour, then the last; or drag."</span>
+                <span><i class="mine"></i>"your booking"</span>
+                <span><i class="chosen"></i>"selected"</span>
+                <span>"Click a start and end hour, or drag."</span>
             </div>
         </div>
     }

@@ -26,7 +26,7 @@ pub fn WebhookNewPage() -> impl IntoView {
     move || {
         match made.get() {
         None => view! {
-            <PageHeader title="Add New Webhook" lead="Tell your service of reservations, so that it makes the resource ready." />
+            <PageHeader title="Add New Webhook" lead="Notify your service when people reserve, so it can provision the resource." />
             <div class="narrow">
                 <NewForm made=made />
             </div>
@@ -42,17 +42,17 @@ pub fn WebhookNewPage() -> impl IntoView {
 fn Made(made: WebhookWithSecret) -> impl IntoView {
     let id = made.webhook.id;
     view! {
-        <PageHeader title=format!("{} is registered", made.webhook.name) />
+        <PageHeader title=format!("{} created", made.webhook.name) />
         <div class="stack narrow">
             <SecretShown secret=made.secret />
             <p>
-                "Give it to your service, e.g. as "<code>"WEBHOOK_SECRET"</code>
-                ". If the service posts status updates, it also needs the number of the webhook, "<strong>{id}</strong>", as "
+                "Set it in your service, e.g. "<code>"WEBHOOK_SECRET"</code>
+                ". To post status updates, the service also sends the webhook ID, "<strong>{id}</strong>", as "
                 <code>"X-Webhook-Id"</code>"."
             </p>
             <div class="row">
                 <a class="button primary" href=format!("/settings/webhooks/{id}?tab=test")><IconView icon=Icon::Send />"Test Webhook"</a>
-                <a class="button" href=format!("/settings/webhooks/{id}")>"To the webhook"</a>
+                <a class="button" href=format!("/settings/webhooks/{id}")>"View webhook"</a>
             </div>
         </div>
     }
@@ -250,7 +250,7 @@ impl State {
                 match parts.map(str::parse).collect::<Result<Vec<u32>, _>>() {
                     Ok(waits) => RetryPolicy { delays: waits },
                     Err(_) => {
-                        fault("retry.waits", "Write whole seconds, separated by commas, e.g. 1, 2, 4.");
+                        fault("retry.waits", "Enter whole seconds separated by commas, e.g. 1, 2, 4.");
                         RetryPolicy::default()
                     }
                 }
@@ -259,7 +259,7 @@ impl State {
         };
         let mut number = |signal: RwSignal<String>, field: &str| match text(signal) {
             text if text.is_empty() => None,
-            text => text.parse::<u32>().map_err(|_| fault(field, "Write a whole number.")).ok(),
+            text => text.parse::<u32>().map_err(|_| fault(field, "Enter a whole number.")).ok(),
         };
         let max_in_flight = number(self.in_flight, "max_in_flight");
         let rate_limit = number(self.rate, "rate_limit");
@@ -355,7 +355,7 @@ fn NewForm(made: Cell<Option<WebhookWithSecret>>) -> impl IntoView {
                     <FormProblem problem=write.general() />
                     <div class="row">
                         <Button look=Look::Primary submit=true busy=write.busy>"Save Webhook"</Button>
-                        <a class="button quiet" href="/settings/webhooks">"Back"</a>
+                        <a class="button quiet" href="/settings/webhooks">"Cancel"</a>
                     </div>
                 </Form>
             }
@@ -435,7 +435,7 @@ fn method_of(auth: &AuthView) -> &'static str {
 
 #[component]
 fn Fields(state: State, faults: Faults, types: Vec<ResourceType>, old: Option<AuthView>) -> impl IntoView {
-    let mut options = vec![(String::new(), "Every type".to_owned())];
+    let mut options = vec![(String::new(), "All types".to_owned())];
     options.extend(
         types
             .into_iter()
@@ -456,7 +456,7 @@ fn Fields(state: State, faults: Faults, types: Vec<ResourceType>, old: Option<Au
             label="Resource Type"
             value=state.resource_type
             options=options
-            hint="It is told of reservations of this type."
+            hint="Only reservations of this type are sent."
             error=faults.of("resource_type")
         />
         <AuthFields state=state faults=faults old=old />
@@ -468,16 +468,16 @@ fn Fields(state: State, faults: Faults, types: Vec<ResourceType>, old: Option<Au
 #[component]
 fn AuthFields(state: State, faults: Faults, old: Option<AuthView>) -> impl IntoView {
     let had = old.as_ref().map_or("", method_of);
-    let keep = move |method: &str| if had == method { "Leave it empty to keep the present one." } else { "" };
+    let keep = move |method: &str| if had == method { "Leave empty to keep the current value." } else { "" };
     view! {
         <div class="stack tight">
             <RadioCards
                 legend="Authentication Method"
                 value=state.method
                 options=vec![
-                    ("none", "None", "The signature alone proves that it is Berth."),
-                    ("api_key", "API Key", "A header with a key that your service expects."),
-                    ("oauth2", "OAuth 2.0", "Client credentials: a bearer token from your token service."),
+                    ("none", "None", "No extra credentials; requests are signed."),
+                    ("api_key", "API Key", "Sends a key in a request header."),
+                    ("oauth2", "OAuth 2.0", "Client credentials; sends a bearer token."),
                 ]
             />
             {move || match state.method.get().as_str() {
@@ -494,7 +494,7 @@ fn AuthFields(state: State, faults: Faults, old: Option<AuthView>) -> impl IntoV
                             on_blur=faults.leave("auth.key")
                         />
                     </div>
-                    <p class="hint">"With the header Authorization, write the key as Bearer …."</p>
+                    <p class="hint">"For "<code>"Authorization"</code>", include the scheme: "<code>"Bearer <key>"</code>"."</p>
                 }
                 .into_any(),
                 "oauth2" => view! {
@@ -563,9 +563,9 @@ fn PathFields(state: State, faults: Faults) -> impl IntoView {
                 legend="Delivery paths"
                 value=state.layout
                 options=vec![
-                    ("guide", "By event", "/reservation, /reservation/cancel, /access-request under the endpoint."),
-                    ("single", "One URL", "Everything to the endpoint itself."),
-                    ("custom", "My own", "A path for each event."),
+                    ("guide", "Path per event", "Appends /reservation, /reservation/cancel or /access-request."),
+                    ("single", "Single URL", "Sends every event to the endpoint URL."),
+                    ("custom", "Custom paths", "Set a path for each event."),
                 ]
             />
             <When when=move || state.layout.get() == "custom">
@@ -590,7 +590,7 @@ fn PathFields(state: State, faults: Faults) -> impl IntoView {
                 </div>
             </When>
             <div class="preview" aria-live="polite">
-                <p class="label">"Berth will call"</p>
+                <p class="label">"Requests will be sent to"</p>
                 <ul class="destinations">{preview}</ul>
             </div>
         </div>
@@ -605,8 +605,8 @@ fn SecretFields(state: State, faults: Faults) -> impl IntoView {
                 legend="Signing secret"
                 value=state.secret
                 options=vec![
-                    ("generate", "Generate one", "Berth makes a strong one and shows it once."),
-                    ("own", "Use my own", "Paste the one your service has already."),
+                    ("generate", "Generate", "Creates a strong secret and shows it once."),
+                    ("own", "Use existing", "Paste the secret that your service already has."),
                 ]
             />
             <When when=move || state.secret.get() == "own">
@@ -616,7 +616,7 @@ fn SecretFields(state: State, faults: Faults) -> impl IntoView {
                     kind="password"
                     autocomplete="new-password"
                     mono=true
-                    hint="8 to 255 bytes; whsec_… or any text."
+                    hint="8 to 255 bytes; any text or whsec_…."
                     error=faults.of("secret")
                     on_blur=faults.leave("secret")
                 />
@@ -651,10 +651,10 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
     let patient = RetryPolicy::extended().delays.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", ");
     view! {
         <details class="advanced" open=move || faulty.get()>
-            <summary>"Headers, retries, limits, answers, signatures"</summary>
+            <summary>"Advanced: headers, retries, limits, responses, signatures"</summary>
             <div class="stack">
                 <fieldset class="stack tight">
-                    <legend>"Own headers"</legend>
+                    <legend>"Custom headers"</legend>
                     {rows(
                         move || state.headers.get(),
                         |row| row.key.to_string(),
@@ -680,24 +680,24 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
                     label="Retries"
                     value=state.retry
                     options=vec![
-                        ("guide".to_owned(), "3, after 1, 2 and 4 s".to_owned()),
-                        ("patient".to_owned(), format!("9, after {patient}")),
-                        ("custom".to_owned(), "My own waits".to_owned()),
+                        ("guide".to_owned(), "3 retries: 1 s, 2 s, 4 s".to_owned()),
+                        ("patient".to_owned(), format!("9 retries: {patient}")),
+                        ("custom".to_owned(), "Custom delays".to_owned()),
                     ]
                 />
                 <When when=move || state.retry.get() == "custom">
                     <TextInput
-                        label="Waits"
+                        label="Retry delays"
                         value=state.waits
                         mono=true
-                        hint="Seconds before each retry, at most 12; empty for no retry."
+                        hint="Seconds before each retry, up to 12; empty for no retries."
                         error=faults.of("retry.waits")
                         on_blur=faults.leave("retry.waits")
                     />
                 </When>
                 <div class="grid-2">
                     <TextInput
-                        label="Requests at once"
+                        label="Concurrent requests"
                         value=state.in_flight
                         numeric=true
                         hint="1 to 2000."
@@ -705,7 +705,7 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
                         on_blur=faults.leave("max_in_flight")
                     />
                     <TextInput
-                        label="Requests a second"
+                        label="Rate limit (per second)"
                         value=state.rate
                         numeric=true
                         optional=true
@@ -715,16 +715,16 @@ fn Advanced(state: State, faults: Faults) -> impl IntoView {
                     />
                 </div>
                 <fieldset class="stack tight">
-                    <legend>"Answers and signatures"</legend>
+                    <legend>"Responses and signatures"</legend>
                     <Checkbox
-                        label="Its answers drive provisioning"
+                        label="Responses update the reservation"
                         value=state.provisions
-                        hint="Untick for a service that only listens, such as an inventory or a chat: what it answers, and that it fails, then says nothing about the resource."
+                        hint="Clear this for services that do not provision, such as an inventory or a chat. Responses are then logged only."
                     />
                     <Checkbox
                         label="Also sign with Ed25519"
                         value=state.ed25519
-                        hint="webhook-signature carries a v1a signature too. Your service verifies it with a public key and needs to keep no secret."
+                        hint="Adds a v1a signature to webhook-signature. Your service verifies it with a public key instead of a secret."
                     />
                 </fieldset>
             </div>

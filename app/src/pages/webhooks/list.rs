@@ -31,7 +31,7 @@ pub fn WebhooksPage() -> impl IntoView {
     });
     let title = move || testing.get().map_or_else(String::new, |w| format!("Test {}", w.name));
     view! {
-        <PageHeader title="Webhook Integrations" lead="Services that are told of reservations and make resources ready.">
+        <PageHeader title="Webhook Integrations" lead="Send reservation events to your services.">
             <a class="button primary" href="/settings/webhooks/new"><IconView icon=Icon::Plus />"Add New Webhook"</a>
         </PageHeader>
         {list.show(move |page| {
@@ -42,12 +42,12 @@ pub fn WebhooksPage() -> impl IntoView {
                         <table class="cards-on-phone">
                             <thead>
                                 <tr>
-                                    <th>"On"</th>
+                                    <th>"Enabled"</th>
                                     <th>"Webhook"</th>
-                                    <th>"Told of"</th>
+                                    <th>"Receives"</th>
                                     <th>"Health"</th>
-                                    <th title="Of the last 24 hours">"Success"</th>
-                                    <th title="Of the last 24 hours">"p95"</th>
+                                    <th title="Last 24 hours">"Success rate"</th>
+                                    <th title="Last 24 hours">"p95"</th>
                                     <th>"Last delivery"</th>
                                     <th><span class="visually-hidden">"Actions"</span></th>
                                 </tr>
@@ -75,8 +75,8 @@ pub fn WebhooksPage() -> impl IntoView {
 fn FirstSteps() -> impl IntoView {
     view! {
         <EmptyState icon=Icon::Webhook title="No webhooks yet">
-            <p>"A webhook tells your service of a reservation the moment it is made. Your service provisions the resource and reports back; people see it here, live."</p>
-            <a class="button primary" href="/settings/webhooks/new">"Add the first one"</a>
+            <p>"A webhook sends each reservation to your service. The service provisions the resource and reports its status."</p>
+            <a class="button primary" href="/settings/webhooks/new">"Add a webhook"</a>
         </EmptyState>
     }
 }
@@ -85,7 +85,7 @@ fn FirstSteps() -> impl IntoView {
 fn told(events: &[EventType]) -> (String, String) {
     let names = events.iter().map(|e| e.label()).collect::<Vec<_>>().join(", ");
     let short = if events.len() == EventType::ALL.len() {
-        "all events".to_owned()
+        "All events".to_owned()
     } else if events.len() == 1 {
         names.clone()
     } else {
@@ -126,7 +126,7 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
         let last = Value::memo(move || webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
         view! {
             <tr>
-                <td data-label="On"><Switch label=move || format!("{} delivers", name()) on=on busy=write.busy change=flip /></td>
+                <td data-label="Enabled"><Switch label=move || format!("Enable {}", name()) on=on busy=write.busy change=flip /></td>
                 <td data-label="Webhook" class="endpoint">
                     <span class="wrap">
                         <a href=format!("/settings/webhooks/{id}")>{name}</a>
@@ -135,21 +135,21 @@ fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, tes
                         {move || write.problem.get().map(|p| view! { <br /><span class="error" role="alert">{p.detail}</span> }.into_any())}
                     </span>
                 </td>
-                <td data-label="Told of">
+                <td data-label="Receives">
                     <span class="nowrap">{move || webhook.with(about)}<br />{events}</span>
                 </td>
                 <td data-label="Health">
                     <span>
                         <Standing webhook=webhook />
-                        {move || webhook.with(|w| (w.summary.waiting > 0).then(|| view! { <br /><span class="small muted">{format!("{} waiting", w.summary.waiting)}</span> }.into_any()))}
+                        {move || webhook.with(|w| (w.summary.waiting > 0).then(|| view! { <br /><span class="small muted">{format!("{} queued", w.summary.waiting)}</span> }.into_any()))}
                     </span>
                 </td>
-                <td data-label="Success">{move || webhook.with(|w| overview_rate(w.summary.success_rate))}</td>
+                <td data-label="Success rate">{move || webhook.with(|w| overview_rate(w.summary.success_rate))}</td>
                 <td data-label="p95" class="nowrap">{move || webhook.with(|w| w.summary.p95_ms.map_or_else(|| "–".to_owned(), time::duration))}</td>
                 <td data-label="Last delivery">
                     {move || match last.get() {
                         (Some(at), status) => view! { <span><Ago at=at />{status.map(|s| view! { <br /><Chip state=s /> }.into_any())}</span> }.into_any(),
-                        _ => view! { <span class="muted">"never"</span> }.into_any(),
+                        _ => view! { <span class="muted">"Never"</span> }.into_any(),
                     }}
                 </td>
                 <td>

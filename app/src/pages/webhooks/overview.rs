@@ -60,8 +60,8 @@ fn Figures(stats: Value<WebhookStats>, waiting: Signal<u64>) -> impl IntoView {
         <dl class="figures">
             {figure("Succeeded", Signal::derive(move || stats.with(|s| s.succeeded.to_string())))}
             {figure("Failed", Signal::derive(move || stats.with(|s| s.failed.to_string())))}
-            {figure("Waiting", Signal::derive(move || waiting.get().to_string()))}
-            {figure("Success", Signal::derive(move || stats.with(|s| overview_rate(s.error_rate.map(|e| 1.0 - e)))))}
+            {figure("Queued", Signal::derive(move || waiting.get().to_string()))}
+            {figure("Success rate", Signal::derive(move || stats.with(|s| overview_rate(s.error_rate.map(|e| 1.0 - e)))))}
             {figure("p50", Signal::derive(move || stats.with(|s| ms(s.p50_ms))))}
             {figure("p95", Signal::derive(move || stats.with(|s| ms(s.p95_ms))))}
             {figure("p99", Signal::derive(move || stats.with(|s| ms(s.p99_ms))))}
@@ -113,7 +113,7 @@ fn Chart(stats: Value<WebhookStats>) -> impl IntoView {
 fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
     view! {
         <section class="card">
-            <h2>"Where events go"</h2>
+            <h2>"Endpoints"</h2>
             <ul class="destinations">
                 {move || {
                     webhook
@@ -140,16 +140,19 @@ fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
 fn Facts(webhook: Value<Webhook>) -> impl IntoView {
     let auth = move || {
         webhook.with(|w| match &w.auth {
-            AuthView::None => "signature only".to_owned(),
+            AuthView::None => "Signature only".to_owned(),
             AuthView::ApiKey { header } => format!("API key in {header}"),
-            AuthView::Oauth2 { token_url, .. } => format!("OAuth 2.0, tokens from {token_url}"),
+            AuthView::Oauth2 { token_url, .. } => format!("OAuth 2.0, token URL {token_url}"),
         })
     };
     let retries = move || {
         webhook.with(|w| match w.retry.delays.as_slice() {
-            [] => "none".to_owned(),
+            [] => "None".to_owned(),
             waits => {
-                format!("{}, after {}", waits.len(), waits.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", "))
+                {
+                let noun = if waits.len() == 1 { "retry" } else { "retries" };
+                format!("{} {noun}: {}", waits.len(), waits.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", "))
+            }
             }
         })
     };
@@ -157,27 +160,27 @@ fn Facts(webhook: Value<Webhook>) -> impl IntoView {
     let changed = Signal::derive(move || webhook.with(|w| w.updated_at));
     view! {
         <section class="card">
-            <h2>"Facts"</h2>
+            <h2>"Details"</h2>
             <dl class="facts">
-                <dt>"Number"</dt>
+                <dt>"Webhook ID"</dt>
                 <dd><code>{move || webhook.with(|w| w.id)}</code></dd>
-                <dt>"Told of"</dt>
+                <dt>"Receives"</dt>
                 <dd>{move || webhook.with(super::about)}</dd>
-                <dt>"Its answers"</dt>
-                <dd>{move || webhook.with(|w| if w.provisions { "drive provisioning" } else { "are only logged" })}</dd>
+                <dt>"Responses"</dt>
+                <dd>{move || webhook.with(|w| if w.provisions { "Update the reservation" } else { "Logged only" })}</dd>
                 <dt>"Authentication"</dt>
                 <dd>{auth}</dd>
-                <dt>"Secret"</dt>
+                <dt>"Signing secret"</dt>
                 <dd><code>{move || webhook.with(|w| format!("…{}", w.secret_hint))}</code></dd>
                 <dt>"Retries"</dt>
                 <dd>{retries}</dd>
-                <dt>"At once"</dt>
+                <dt>"Concurrent requests"</dt>
                 <dd>{move || webhook.with(|w| w.max_in_flight)}</dd>
                 <dt>"Rate limit"</dt>
-                <dd>{move || webhook.with(|w| w.rate_limit.map_or_else(|| "none".to_owned(), |n| format!("{n} requests a second")))}</dd>
-                <dt>"Made"</dt>
+                <dd>{move || webhook.with(|w| w.rate_limit.map_or_else(|| "None".to_owned(), |n| format!("{n} per second")))}</dd>
+                <dt>"Created"</dt>
                 <dd><Ago at=made /></dd>
-                <dt>"Changed"</dt>
+                <dt>"Updated"</dt>
                 <dd><Ago at=changed /></dd>
             </dl>
         </section>

@@ -14,9 +14,9 @@ pub fn SecretShown(secret: String) -> impl IntoView {
     view! {
         <Notice kind="warning">
             <p>
-                <strong>"Copy the secret now: it is not shown again."</strong>
+                <strong>"Copy the secret now. It is not shown again."</strong>
             </p>
-            <p>"Your service verifies every request with it. Lost secrets are replaced, not shown."</p>
+            <p>"Your service verifies requests with it. If you lose it, rotate it."</p>
         </Notice>
         <CodeBlock text=secret label="Signing secret" />
     }
@@ -49,37 +49,37 @@ pub fn RotateCard(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoV
     view! {
         <section class="card stack tight">
             <h2>"Signing secret"</h2>
-            <p>"The present one ends in "<code>{move || webhook.with(|w| w.secret_hint.clone())}</code>"."</p>
-            {move || until().map(|until| view! { <p class="muted">{format!("The one before signs too until {}.", time::absolute(until))}</p> }.into_any())}
+            <p>"Current secret: "<code>"…"{move || webhook.with(|w| w.secret_hint.clone())}</code></p>
+            {move || until().map(|until| view! { <p class="muted">{format!("Previous secret also signs until {}.", time::absolute(until))}</p> }.into_any())}
             {move || webhook.with(|w| w.public_key.clone()).map(|key| view! {
-                <p>"Requests also carry a "<code>"v1a"</code>" signature. Your service verifies it with this public key, which is no secret."</p>
+                <p>"Requests also carry a "<code>"v1a"</code>" signature. Verify it with this public key."</p>
                 <CodeBlock text=key label="Ed25519 public key" />
             }.into_any())}
             <div><Button on_click=start><IconView icon=Icon::Key />"Rotate secret"</Button></div>
         </section>
-        <Dialog open=open title="Rotate the signing secret">
+        <Dialog open=open title="Rotate signing secret">
             {move || match made.get() {
                 Some(secret) => view! {
                     <SecretShown secret=secret />
-                    <div class="dialog-actions"><Button look=Look::Primary on_click=close>"I have copied it"</Button></div>
+                    <div class="dialog-actions"><Button look=Look::Primary on_click=close>"Done"</Button></div>
                 }
                 .into_any(),
                 None => view! {
                     <Form on_submit=rotate>
                         <FormProblem problem=write.other_than(&["secret", "overlap_hours"]) />
-                        <p>"Requests carry a signature of each secret in "<code>"webhook-signature"</code>" during the overlap; "<code>"X-Webhook-Signature"</code>" changes at once."
-                            {webhook.with_untracked(|w| w.public_key.is_some()).then_some(" The Ed25519 key is renewed too; copy the new public key afterwards.")}
+                        <p>"During the overlap, "<code>"webhook-signature"</code>" contains a signature by each secret. "<code>"X-Webhook-Signature"</code>" changes at once."
+                            {webhook.with_untracked(|w| w.public_key.is_some()).then_some(" The Ed25519 key is replaced too; copy the new public key afterwards.")}
                         </p>
                         <Select
-                            label="The old secret signs too for"
+                            label="Keep signing with the old secret for"
                             value=overlap
-                            options=words([("0", "no time: it may be known to others"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")])
+                            options=words([("0", "Revoke now (compromised)"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")])
                             error=write.message("overlap_hours")
                         />
-                        <TextInput label="New secret" value=own optional=true mono=true hint="Leave it empty and Berth makes one." error=write.message("secret") />
+                        <TextInput label="New secret" value=own optional=true mono=true hint="Leave empty to generate one." error=write.message("secret") />
                         <div class="dialog-actions">
-                            <Button on_click=close>"Back"</Button>
-                            <Button look=Look::Primary submit=true busy=write.busy>"Rotate"</Button>
+                            <Button on_click=close>"Cancel"</Button>
+                            <Button look=Look::Primary submit=true busy=write.busy>"Rotate secret"</Button>
                         </div>
                     </Form>
                 }

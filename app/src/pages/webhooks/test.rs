@@ -31,7 +31,7 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] at_once: bool) -> impl Into
     let options: Vec<(String, String)> = EventType::ALL
         .into_iter()
         .map(|e| {
-            let ticked = if webhook.events.contains(&e) { "" } else { " (not ticked)" };
+            let ticked = if webhook.events.contains(&e) { "" } else { " (not selected)" };
             (e.as_str().to_owned(), format!("{}{ticked}", e.label()))
         })
         .collect();
@@ -46,14 +46,14 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] at_once: bool) -> impl Into
                     <Button look=Look::Primary busy=write.busy on_click=send><IconView icon=Icon::Send />"Send Test Event"</Button>
                 </div>
                 <p class="small muted wrap">
-                    "It goes to "<code>{target}</code>", signed like every event, with "<code>"\"test\": true"</code>
-                    " and the header "<code>"X-Webhook-Test: true"</code>". It changes no reservation and is not retried."
+                    "Sent to "<code>{target}</code>" with "<code>"\"test\": true"</code>
+                    " and the header "<code>"X-Webhook-Test: true"</code>". Test events change no reservation and are not retried."
                 </p>
             </section>
             <FormProblem problem=write.problem />
             <div aria-live="polite">
                 <When when=move || write.busy.get()>
-                    <p class="muted row"><span class="spinner" aria-hidden="true"></span>"Waiting for the answer …"</p>
+                    <p class="muted row"><span class="spinner" aria-hidden="true"></span>"Waiting for the response…"</p>
                 </When>
                 {move || attempt.get().map(|attempt| view! { <h2 class="visually-hidden">"Result"</h2><AttemptView attempt=attempt /> }.into_any())}
             </div>
