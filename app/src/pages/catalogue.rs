@@ -124,7 +124,13 @@ fn TypesPart(types: Types) -> impl IntoView {
 
 /// Asks before something is deleted.
 #[component]
-fn Confirm(words: &'static str, action: &'static str, write: Write, go: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
+fn Confirm(
+    words: &'static str,
+    action: &'static str,
+    write: Write,
+    go: Callback<()>,
+    open: RwSignal<bool>,
+) -> impl IntoView {
     view! {
         <p>{words}</p>
         <FormProblem problem=write.problem />

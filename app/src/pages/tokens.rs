@@ -135,8 +135,7 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
         });
     });
     let close = Callback::new(move |()| open.set(false));
-    move || {
-        match token.get() {
+    move || match token.get() {
         Some(new) => view! {
             <Notice kind="success">
                 <p>"Copy the token now. It is not shown again."</p>
@@ -173,6 +172,5 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
             </Form>
         }
         .into_any(),
-    }
     }
 }

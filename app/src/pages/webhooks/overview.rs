@@ -149,10 +149,8 @@ fn Facts(webhook: Value<Webhook>) -> impl IntoView {
         webhook.with(|w| match w.retry.delays.as_slice() {
             [] => "None".to_owned(),
             waits => {
-                {
                 let noun = if waits.len() == 1 { "retry" } else { "retries" };
                 format!("{} {noun}: {}", waits.len(), waits.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", "))
-            }
             }
         })
     };
