@@ -122,7 +122,7 @@ pub struct ApiTokenInput {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// The answer to [`ApiTokenInput`]: the only time the token is shown.
+/// The response to a new token. Only this response contains the token itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewApiToken {

@@ -159,7 +159,7 @@ pub struct ReservationBody {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccessRequestBody {
-    /// Always [`EventType::AccessRequested`].
+    /// Always `user.access_requested`.
     pub event_type: EventType,
     /// The event's id.
     pub event_id: EventId,

@@ -131,8 +131,9 @@ fn log_layer<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<d
 }
 
 fn export_layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S> {
-    // Only Berth's own spans: spans of the HTTP client would make each export cause another export.
-    let targets = ["server", "service", "delivery", "app"].map(|target| (target, LevelFilter::INFO));
+    // Only Berth's own spans: spans of the HTTP client would make each export cause another export. The delivery engine
+    // uses the levels debug and trace, which cost nothing while no exporter is installed.
+    let targets = ["server", "service", "delivery", "app"].map(|target| (target, LevelFilter::TRACE));
     let filter = Targets::new().with_targets(targets).with_target("sqlx::query", LevelFilter::WARN);
     tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE_NAME)).with_filter(filter)
 }

@@ -1,9 +1,9 @@
-//! The public API and the process, whole: the server runs in this process on a port of its own, on a fresh database of
-//! either engine, and is asked over HTTP as a script, a browser or a receiver would ask it (docs/contract.md §§1, 4, 5, 6).
+//! Tests of the public API. The server runs in the test process on a free port, with a fresh SQLite or PostgreSQL database.
+//! Tests send HTTP requests as a script, a browser or a receiver does (docs/contract.md §§1, 4, 5, 6).
 //!
-//! PostgreSQL is found at `BERTH_TEST_POSTGRES` (a URL without a database); `off` leaves its tests out.
-//! `BERTH_BLESS=1` writes `docs/openapi.json` anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+//! `BERTH_TEST_POSTGRES` is the URL of a PostgreSQL server; `off` skips its tests.
+//! `BERTH_BLESS=1` rewrites `docs/openapi.json`.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "api/access.rs"]
 mod access;

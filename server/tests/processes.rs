@@ -1,11 +1,11 @@
-//! The product as real processes: killed at random moments, cut off from its database, out of disk, told to stop, several
-//! on one database. Afterwards what was committed is compared with what a real receiver got.
+//! Tests of real processes: `kill -9` at random moments, database outages, full disks, SIGTERM, and several processes on one
+//! database. Each test then compares the committed deliveries with the requests that a real receiver got.
 //!
-//! PostgreSQL is found at `BERTH_TEST_POSTGRES` (a URL without a database); `off` leaves its tests out. A server that a test
-//! stops is its own, and one may bring its own file system; where there are no programs or no rights for that, it says so and
-//! is left out. Random moments come from a seed that every test prints; `BERTH_TEST_SEED` sets it.
+//! `BERTH_TEST_POSTGRES` is the URL of a PostgreSQL server; `off` skips its tests. Some tests start their own PostgreSQL
+//! server or mount a file system; without the programs or rights they print a message and pass. Every test prints the seed
+//! of its random delays; `BERTH_TEST_SEED` sets it.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "processes/cluster.rs"]
 mod cluster;
@@ -15,8 +15,8 @@ mod database;
 mod full_disk;
 #[path = "processes/kill.rs"]
 mod kill;
-#[path = "processes/ledger.rs"]
-mod ledger;
+#[path = "processes/guarantees.rs"]
+mod guarantees;
 #[path = "processes/load.rs"]
 mod load;
 #[path = "processes/outage.rs"]
@@ -27,19 +27,21 @@ mod process;
 mod receiver;
 #[path = "processes/replicas.rs"]
 mod replicas;
-#[path = "processes/site.rs"]
-mod site;
+#[path = "processes/scenario.rs"]
+mod scenario;
 #[path = "processes/stop.rs"]
 mod stop;
+#[path = "processes/telemetry.rs"]
+mod telemetry;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::time::Duration;
 
-/// The longest that anything awaited may take; far above what it takes.
+/// Upper bound for every wait, far above the expected duration.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Polls until `condition` gives something.
+/// Polls until `condition` returns a value.
 async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let polling = async {
         loop {
@@ -49,13 +51,13 @@ async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, polling).await.unwrap_or_else(|_| panic!("in vain waited for: {what}"))
+    tokio::time::timeout(DEADLINE, polling).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
-/// The source of a test's random moments; its seed is printed.
+/// The random generator of a test; prints its seed.
 fn random(test: &str) -> StdRng {
     let seed = match std::env::var("BERTH_TEST_SEED") {
-        Ok(seed) => seed.parse().expect("BERTH_TEST_SEED is a number"),
+        Ok(seed) => seed.parse().expect("BERTH_TEST_SEED must be a number"),
         Err(_) => rand::random(),
     };
     eprintln!("{test}: BERTH_TEST_SEED={seed}");

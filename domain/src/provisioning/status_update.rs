@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The body of `POST /api/v1/reservations/{id}/status` (docs/contract.md §4); parse it with [`StatusUpdate::parse`].
+/// The body of `POST /api/v1/reservations/{id}/status` (docs/contract.md §4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusUpdate {

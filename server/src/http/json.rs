@@ -118,6 +118,9 @@ pub fn field_error(path: &str, text: &str, root: &str) -> Problem {
     if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return Problem::field(child(field), "This field is required.");
     }
+    if let Some(field) = text.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
+        return Problem::field(child(field), "This field occurs twice.");
+    }
     if let Some((field, rest)) = text.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, ")) {
         // The path ends with the unknown field itself, except at the top level.
         let is_in_path = path == field || path.ends_with(&format!(".{field}"));
@@ -207,7 +210,6 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Color {
-        #[expect(dead_code, reason = "only its name matters")]
         Red,
     }
 

@@ -4,13 +4,13 @@ use crate::support::{TestServer, time};
 use serde_json::{Value, json};
 use test_support::{Receiver, on_both_databases};
 
-on_both_databases![a_request_is_told_to_the_receiver_and_approved, what_was_approved_is_withdrawn,];
+on_both_databases![access_request_is_delivered_and_approved, access_grant_can_be_withdrawn,];
 
-on_both_databases![sqlite only: a_request_is_denied, requests_at_fault_are_named, people_see_their_own_requests,];
+on_both_databases![sqlite only: access_request_is_denied, invalid_access_request_fields_are_named, users_see_only_their_own_access_requests,];
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
 
-async fn a_request_is_told_to_the_receiver_and_approved(t: TestServer) {
+async fn access_request_is_delivered_and_approved(t: TestServer) {
     let resource = t.resource("node-1", "restricted").await;
     let receiver = Receiver::start().await;
     let webhook = t.webhook(&receiver, json!({})).await.id();
@@ -35,12 +35,12 @@ async fn a_request_is_told_to_the_receiver_and_approved(t: TestServer) {
     assert_eq!(got.body, event);
     let delivery = &t.finished("event_type=user.access_requested", 1).await[0];
     assert_eq!((&delivery["status"], &delivery["reservation_id"]), (&json!("succeeded"), &Value::Null));
-    // Asked is not granted, and once is enough.
+    // A request grants nothing yet, and a second one is a conflict.
     t.alice.post("/reservations", t.span(resource, 1, 2), 403).await;
     t.alice.post("/access-requests", json!({"resource_id": resource, "reason": "Please!"}), 409).await;
     let path = format!("/access-requests/{}/approve", made.text("id"));
     t.alice.post(&path, Value::Null, 403).await;
-    t.nobody.post(&path, Value::Null, 401).await;
+    t.anonymous.post(&path, Value::Null, 401).await;
     let approved = t.root.post(&path, Value::Null, 200).await;
     assert_eq!((&approved.body["status"], &approved.body["decided_by"]), (&json!("approved"), &json!("root")));
     assert!(time(&approved.body["decided_at"]) >= time(&made.body["requested_at"]));
@@ -50,7 +50,7 @@ async fn a_request_is_told_to_the_receiver_and_approved(t: TestServer) {
     t.root.post(&path, Value::Null, 409).await;
 }
 
-async fn what_was_approved_is_withdrawn(t: TestServer) {
+async fn access_grant_can_be_withdrawn(t: TestServer) {
     let resource = t.resource("node-1", "restricted").await;
     let input = json!({"resource_id": resource, "reason": "A paper is due."});
     let made = t.alice.post("/access-requests", input.clone(), 201).await;
@@ -65,21 +65,21 @@ async fn what_was_approved_is_withdrawn(t: TestServer) {
     t.alice.post("/reservations", t.span(resource, 3, 4), 403).await;
     assert_eq!(t.alice.get(&format!("/resources/{resource}"), 200).await.body["bookable"], false);
     let notifications = t.alice.get("/notifications", 200).await;
-    let told = &notifications.items()[0];
-    assert_eq!(told["message"], "Your access to node-1 was withdrawn.");
-    assert_eq!(told["link"], json!(format!("/reserve?resource={resource}")));
-    // What was reserved before stays.
+    let notification = &notifications.items()[0];
+    assert_eq!(notification["message"], "Your access to node-1 was withdrawn.");
+    assert_eq!(notification["link"], json!(format!("/reserve?resource={resource}")));
+    // Existing reservations are kept.
     let kept = t.alice.get(&format!("/reservations/{booked}"), 200).await;
     assert_eq!(kept.body["status"], "active");
     t.root.post(&deny, Value::Null, 409).await;
     t.root.post(&approve, Value::Null, 409).await;
-    // One may ask again.
+    // A new request is possible.
     let again = t.alice.post("/access-requests", input, 201).await;
     t.root.post(&format!("/access-requests/{}/approve", again.text("id")), Value::Null, 200).await;
     t.booking(&t.alice, resource, 3, 4).await;
 }
 
-async fn a_request_is_denied(t: TestServer) {
+async fn access_request_is_denied(t: TestServer) {
     let resource = t.resource("node-1", "restricted").await;
     let input = json!({"resource_id": resource, "reason": "A paper is due."});
     let made = t.alice.post("/access-requests", input.clone(), 201).await;
@@ -91,20 +91,20 @@ async fn a_request_is_denied(t: TestServer) {
     assert!(t.alice.get("/notifications", 200).await.items()[0]["message"].as_str().unwrap().contains("denied"));
     t.root.post(&path, Value::Null, 409).await;
     t.root.post("/access-requests/acr_nothing/approve", Value::Null, 404).await;
-    // After a refusal one may ask again.
+    // A new request is possible after a denial.
     t.alice.post("/access-requests", input, 201).await;
 }
 
-async fn requests_at_fault_are_named(t: TestServer) {
+async fn invalid_access_request_fields_are_named(t: TestServer) {
     let resource = t.resource("node-1", "restricted").await;
-    for (input, faults) in [
+    for (input, invalid_fields) in [
         (json!({"resource_id": resource, "reason": " "}), &["reason"][..]),
         (json!({"resource_id": resource, "reason": "x".repeat(1_001)}), &["reason"]),
         (json!({"resource_id": resource, "reason": "a\0"}), &["reason"]),
         (json!({"resource_id": "x", "reason": "x"}), &["resource_id"]),
         (json!({"resource_id": resource}), &["reason"]),
     ] {
-        t.alice.post_at_fault("/access-requests", input, faults).await;
+        t.alice.post_invalid("/access-requests", input, invalid_fields).await;
     }
     t.alice.post("/access-requests", json!({"resource_id": 999_999, "reason": "x"}), 404).await;
     t.root.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 409).await;
@@ -112,11 +112,11 @@ async fn requests_at_fault_are_named(t: TestServer) {
     t.alice.post("/access-requests", json!({"resource_id": free, "reason": "x"}), 409).await;
     let closed = t.resource("node-3", "maintenance").await;
     t.alice.post("/access-requests", json!({"resource_id": closed, "reason": "x"}), 409).await;
-    t.nobody.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 401).await;
+    t.anonymous.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 401).await;
     assert!(t.root.get("/access-requests", 200).await.items().is_empty());
 }
 
-async fn people_see_their_own_requests(t: TestServer) {
+async fn users_see_only_their_own_access_requests(t: TestServer) {
     let first = t.resource("node-1", "restricted").await;
     let second = t.resource("node-2", "restricted").await;
     let ask = async |client: &crate::client::TestClient, resource: i64| {
@@ -135,5 +135,5 @@ async fn people_see_their_own_requests(t: TestServer) {
     assert_eq!(ids(&t.root, "status=approved").await, std::slice::from_ref(&b));
     assert_eq!(ids(&t.alice, "").await, [c, a]);
     assert_eq!(ids(&t.bob, "").await, [b]);
-    assert_eq!(t.root.get("/access-requests?status=open", 422).await.faults(), ["status"]);
+    assert_eq!(t.root.get("/access-requests?status=open", 422).await.invalid_fields(), ["status"]);
 }

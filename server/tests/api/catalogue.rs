@@ -4,11 +4,11 @@ use crate::support::{TestServer, gpu_cluster};
 use serde_json::{Value, json};
 use test_support::{Receiver, on_both_databases};
 
-on_both_databases![resources_are_made_read_changed_and_deleted, lists_go_page_by_page, resources_at_fault_are_named,];
+on_both_databases![resource_crud, catalogue_lists_are_paginated, invalid_resource_fields_are_named,];
 
-on_both_databases![sqlite only: types_are_made_read_changed_and_deleted, types_at_fault_are_named, users_read_and_do_not_write,];
+on_both_databases![sqlite only: resource_type_crud, invalid_resource_type_fields_are_named, catalogue_is_read_only_for_users,];
 
-async fn types_are_made_read_changed_and_deleted(t: TestServer) {
+async fn resource_type_crud(t: TestServer) {
     let made = t.root.post("/resource-types", gpu_cluster(), 201).await;
     let expected = json!({
         "id": "gpu-cluster", "slug": "gpu-cluster", "name": "GPU cluster", "color": "#00aa88",
@@ -24,7 +24,7 @@ async fn types_are_made_read_changed_and_deleted(t: TestServer) {
     let changed = t.root.patch("/resource-types/gpu-cluster", json!({"name": "GPUs"}), 200).await;
     let mut renamed = expected;
     renamed["name"] = json!("GPUs");
-    assert_eq!(changed.body, renamed, "what is absent stays");
+    assert_eq!(changed.body, renamed, "omitted fields are kept");
     let changed =
         t.root.patch("/resource-types/gpu-cluster", json!({"color": "#000000", "config_schema": {}}), 200).await;
     assert_eq!((&changed.body["name"], &changed.body["config_schema"]), (&json!("GPUs"), &json!({})));
@@ -32,7 +32,7 @@ async fn types_are_made_read_changed_and_deleted(t: TestServer) {
     t.root.get("/resource-types/vm", 404).await;
     t.root.patch("/resource-types/vm", json!({"name": "x"}), 404).await;
     t.root.delete("/resource-types/vm", 404).await;
-    // What is in use stays: by a resource, by a webhook.
+    // A type in use by a resource or webhook cannot be deleted.
     let resource = t.resource("node-1", "available").await;
     assert_eq!(t.root.get("/resource-types/gpu-cluster", 200).await.body["resources"], 1);
     t.root.delete("/resource-types/gpu-cluster", 409).await;
@@ -43,7 +43,7 @@ async fn types_are_made_read_changed_and_deleted(t: TestServer) {
     t.root.delete("/resource-types/gpu-cluster", 204).await;
 }
 
-async fn resources_are_made_read_changed_and_deleted(t: TestServer) {
+async fn resource_crud(t: TestServer) {
     t.root.post("/resource-types", gpu_cluster(), 201).await;
     t.root.post("/resource-types", json!({"slug": "vm", "name": "VM"}), 201).await;
     let input = json!({"name": "node-1", "resource_type": "gpu-cluster", "location": "Rack 7", "specs": "8 × A100\n1 TiB", "status": "restricted"});
@@ -51,10 +51,10 @@ async fn resources_are_made_read_changed_and_deleted(t: TestServer) {
     let mut expected = input.clone();
     expected["id"] = json!(made.id());
     expected["bookable"] = json!(true);
-    assert_eq!(made.body, expected, "an administrator may book a restricted one");
+    assert_eq!(made.body, expected, "administrators may book a restricted resource");
     let path = format!("/resources/{}", made.id());
     expected["bookable"] = json!(false);
-    assert_eq!(t.alice.get(&path, 200).await.body, expected, "a user may not");
+    assert_eq!(t.alice.get(&path, 200).await.body, expected, "users may not");
     t.root.post("/resources", input, 409).await;
     let vm = t.root.post("/resources", json!({"name": "node-1", "resource_type": "vm"}), 201).await;
     assert_eq!(vm.body["status"], "available");
@@ -73,14 +73,14 @@ async fn resources_are_made_read_changed_and_deleted(t: TestServer) {
     for id in ["0", "-1", "9999999999999999999", "abc", "1.5", "%00"] {
         t.root.get(&format!("/resources/{id}"), 404).await;
     }
-    // One that was reserved stays in the records.
+    // A resource with reservations cannot be deleted.
     let reservation = t.booking(&t.alice, other, 1, 2).await;
     t.root.delete(&format!("/resources/{other}"), 409).await;
     t.alice.post(&format!("/reservations/{reservation}/cancel"), Value::Null, 200).await;
     t.root.delete(&format!("/resources/{other}"), 409).await;
 }
 
-async fn lists_go_page_by_page(t: TestServer) {
+async fn catalogue_lists_are_paginated(t: TestServer) {
     for n in 0..7 {
         t.root.post("/resource-types", json!({"slug": format!("type-{n}"), "name": "x"}), 201).await;
         t.root.post("/resources", json!({"name": format!("node-{n}"), "resource_type": "type-0"}), 201).await;
@@ -98,14 +98,14 @@ async fn lists_go_page_by_page(t: TestServer) {
             [("limit=0", "limit"), ("limit=201", "limit"), ("limit=ten", "limit"), ("cursor=%21", "cursor")]
         {
             let reply = t.root.get(&format!("{path}?{query}"), 422).await;
-            assert_eq!(reply.faults(), [field], "{path}?{query}");
+            assert_eq!(reply.invalid_fields(), [field], "{path}?{query}");
         }
     }
 }
 
-async fn types_at_fault_are_named(t: TestServer) {
+async fn invalid_resource_type_fields_are_named(t: TestServer) {
     let long = "x".repeat(101);
-    for (input, faults) in [
+    for (input, invalid_fields) in [
         (json!({"slug": "GPU", "name": " ", "color": "red"}), &["slug", "name", "color"][..]),
         (json!({"slug": "", "name": "x"}), &["slug"]),
         (json!({"slug": "-gpu", "name": "x"}), &["slug"]),
@@ -123,19 +123,19 @@ async fn types_at_fault_are_named(t: TestServer) {
             &["config_schema.properties.a.default"],
         ),
     ] {
-        t.root.post_at_fault("/resource-types", input, faults).await;
+        t.root.post_invalid("/resource-types", input, invalid_fields).await;
     }
     assert!(t.root.get("/resource-types", 200).await.items().is_empty());
     t.root.post("/resource-types", gpu_cluster(), 201).await;
     t.root
-        .patch_at_fault("/resource-types/gpu-cluster", json!({"name": "", "color": "#12345"}), &["name", "color"])
+        .patch_invalid("/resource-types/gpu-cluster", json!({"name": "", "color": "#12345"}), &["name", "color"])
         .await;
 }
 
-async fn resources_at_fault_are_named(t: TestServer) {
+async fn invalid_resource_fields_are_named(t: TestServer) {
     t.root.post("/resource-types", gpu_cluster(), 201).await;
     let (place, specs) = ("x".repeat(201), "x".repeat(2_001));
-    for (input, faults) in [
+    for (input, invalid_fields) in [
         (
             json!({"name": "", "resource_type": "", "location": place, "specs": specs}),
             &["name", "resource_type", "location", "specs"][..],
@@ -146,14 +146,14 @@ async fn resources_at_fault_are_named(t: TestServer) {
         (json!({"name": "node", "resource_type": "gpu-cluster", "status": "broken"}), &["status"]),
         (json!({"resource_type": "gpu-cluster"}), &["name"]),
     ] {
-        t.root.post_at_fault("/resources", input, faults).await;
+        t.root.post_invalid("/resources", input, invalid_fields).await;
     }
     assert!(t.root.get("/resources", 200).await.items().is_empty());
     let id = t.resource("node-1", "available").await;
-    t.root.patch_at_fault(&format!("/resources/{id}"), json!({"name": "\n", "specs": specs}), &["name", "specs"]).await;
+    t.root.patch_invalid(&format!("/resources/{id}"), json!({"name": "\n", "specs": specs}), &["name", "specs"]).await;
 }
 
-async fn users_read_and_do_not_write(t: TestServer) {
+async fn catalogue_is_read_only_for_users(t: TestServer) {
     let id = t.resource("node-1", "available").await;
     for client in [&t.alice, &t.browser("alice").await] {
         client.get("/resource-types", 200).await;
@@ -167,7 +167,7 @@ async fn users_read_and_do_not_write(t: TestServer) {
         client.delete(&format!("/resources/{id}"), 403).await;
     }
     for path in ["/resource-types", "/resource-types/gpu-cluster", "/resources"] {
-        t.nobody.get(path, 401).await;
+        t.anonymous.get(path, 401).await;
     }
-    t.nobody.post("/resources", json!({"name": "x", "resource_type": "gpu-cluster"}), 401).await;
+    t.anonymous.post("/resources", json!({"name": "x", "resource_type": "gpu-cluster"}), 401).await;
 }

@@ -1,17 +1,16 @@
-//! A client of the API whose every call states the status it expects. What holds for every answer is checked in every
-//! call, so that no area has to repeat it.
+//! An API client. Every call states the status that it expects, and checks the properties that every response must have.
 
 use crate::openapi::documented;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// How a client says who it is.
+/// Credential of a client.
 #[derive(Clone)]
 enum Credential {
-    Nobody,
+    None,
     Token(String),
-    /// The session cookie, with the `Origin` that a browser on our own page sends along.
+    /// The session cookie, with the `Origin` header that a browser sends from Berth's own page.
     Session(String),
 }
 
@@ -23,12 +22,12 @@ pub struct TestClient {
     credential: Credential,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub headers: reqwest::header::HeaderMap,
     pub text: String,
-    /// The body as JSON; null where it is not.
+    /// The body as JSON; null for other bodies.
     pub body: Value,
 }
 
@@ -37,14 +36,23 @@ impl Reply {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// A field of the body that must be text.
+    /// A string field of the body.
     pub fn text(&self, field: &str) -> &str {
-        self.body[field].as_str().unwrap_or_else(|| panic!("{field} should be text in {}", self.text))
+        self.body[field].as_str().unwrap_or_else(|| panic!("{field} should be a string in {}", self.text))
     }
 
-    /// `id` of the body, where it is a number.
+    /// The numeric `id` of the body.
     pub fn id(&self) -> i64 {
         self.body["id"].as_i64().unwrap_or_else(|| panic!("id should be a number in {}", self.text))
+    }
+
+    /// The body without the request id, which differs in every response.
+    pub fn without_request_id(&self) -> Value {
+        let mut body = self.body.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.remove("request_id");
+        }
+        body
     }
 
     /// The items of a list.
@@ -52,13 +60,13 @@ impl Reply {
         self.body["items"].as_array().unwrap_or_else(|| panic!("not a list: {}", self.text))
     }
 
-    /// The fields at fault, in their order.
-    pub fn faults(&self) -> Vec<&str> {
+    /// Names of the invalid fields, in order.
+    pub fn invalid_fields(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
     }
 
-    /// The value of the session cookie that was set.
+    /// The session token from `Set-Cookie`.
     pub fn session(&self) -> String {
         let cookie = self.header("set-cookie");
         let value = cookie.strip_prefix("berth_session=").and_then(|rest| rest.split(';').next());
@@ -66,7 +74,7 @@ impl Reply {
     }
 }
 
-/// A client without proxies; TLS is set up for it although nothing here speaks it.
+/// An HTTP client without proxies. The build has no default TLS provider, so one is configured although it is not used.
 fn http() -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -79,9 +87,9 @@ fn http() -> reqwest::Client {
 }
 
 impl TestClient {
-    /// A client that is nobody.
+    /// A client without credential.
     pub fn new(server: &str) -> Self {
-        Self { http: http(), server: server.to_owned(), credential: Credential::Nobody }
+        Self { http: http(), server: server.to_owned(), credential: Credential::None }
     }
 
     /// The same client with an API token.
@@ -94,7 +102,7 @@ impl TestClient {
         Self { credential: Credential::Session(session.to_owned()), ..self.clone() }
     }
 
-    /// A request as it leaves, with the credential; `path` is below `/api/v1` unless it begins with `//`.
+    /// A request with the credential. `path` is relative to `/api/v1`, unless it begins with `//`.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = match path.strip_prefix('/') {
             Some(outside) if outside.starts_with('/') => format!("{}{outside}", self.server),
@@ -102,7 +110,7 @@ impl TestClient {
         };
         let request = self.http.request(method, url);
         match &self.credential {
-            Credential::Nobody => request,
+            Credential::None => request,
             Credential::Token(token) => request.bearer_auth(token),
             Credential::Session(session) => {
                 request.header("cookie", format!("berth_session={session}")).header("origin", &self.server)
@@ -110,7 +118,7 @@ impl TestClient {
         }
     }
 
-    /// Sends what `with` makes of a request and checks what holds for every answer.
+    /// Sends the request after `with` has changed it, and checks the response.
     pub async fn send(
         &self,
         method: Method,
@@ -143,7 +151,7 @@ impl TestClient {
         self.send(Method::GET, path, expected, |request| request).await
     }
 
-    /// A POST with a JSON body; null = none.
+    /// A POST with a JSON body; null sends none.
     pub async fn post(&self, path: &str, body: Value, expected: u16) -> Reply {
         self.send(Method::POST, path, expected, |request| if body.is_null() { request } else { request.json(&body) })
             .await
@@ -157,34 +165,34 @@ impl TestClient {
         self.send(Method::DELETE, path, expected, |request| request).await
     }
 
-    /// A POST that must be refused with 422, naming exactly these fields.
-    pub async fn post_at_fault(&self, path: &str, body: Value, faults: &[&str]) -> Reply {
+    /// A POST that must be rejected with 422 and exactly these invalid fields.
+    pub async fn post_invalid(&self, path: &str, body: Value, invalid_fields: &[&str]) -> Reply {
         let shown = body.to_string();
         let reply = self.post(path, body, 422).await;
-        assert_eq!(reply.faults(), faults, "POST {path} {}: {}", &shown[..shown.len().min(400)], reply.text);
+        assert_eq!(reply.invalid_fields(), invalid_fields, "POST {path} {}: {}", &shown[..shown.len().min(400)], reply.text);
         reply
     }
 
-    /// The same with PATCH.
-    pub async fn patch_at_fault(&self, path: &str, body: Value, faults: &[&str]) -> Reply {
+    /// Like `post_invalid`, with PATCH.
+    pub async fn patch_invalid(&self, path: &str, body: Value, invalid_fields: &[&str]) -> Reply {
         let shown = body.to_string();
         let reply = self.patch(path, body, 422).await;
-        assert_eq!(reply.faults(), faults, "PATCH {path} {}: {}", &shown[..shown.len().min(400)], reply.text);
+        assert_eq!(reply.invalid_fields(), invalid_fields, "PATCH {path} {}: {}", &shown[..shown.len().min(400)], reply.text);
         reply
     }
 
-    /// Every item of a list, page by page of `limit`, in order.
+    /// All items of a list, read in pages of `limit`.
     pub async fn pages(&self, path: &str, limit: usize) -> Vec<Value> {
         let join = if path.contains('?') { '&' } else { '?' };
         let mut all = Vec::new();
         let mut cursor = String::new();
         loop {
             let page = self.get(&format!("{path}{join}limit={limit}&cursor={cursor}"), 200).await;
-            assert!(page.items().len() <= limit, "a page holds at most what was asked for");
+            assert!(page.items().len() <= limit, "a page has at most `limit` items");
             all.extend_from_slice(page.items());
             match page.body["next_cursor"].as_str() {
                 Some(next) => {
-                    assert_eq!(page.items().len(), limit, "only the last page is short");
+                    assert_eq!(page.items().len(), limit, "only the last page may be shorter");
                     cursor = next.to_owned();
                 }
                 None => return all,
@@ -193,7 +201,7 @@ impl TestClient {
     }
 }
 
-/// RFC 9457, with what docs/contract.md §6 promises of it.
+/// Checks a problem response (RFC 9457, docs/contract.md §6).
 pub fn is_problem(reply: &Reply, status: u16) {
     let text = &reply.text;
     assert_eq!(reply.header("content-type"), "application/problem+json", "{text}");
@@ -201,16 +209,18 @@ pub fn is_problem(reply: &Reply, status: u16) {
     assert_eq!(reply.body["status"], status, "{text}");
     assert!(reply.text("type").starts_with("/problems/"), "{text}");
     assert!(!reply.text("title").is_empty() && !reply.text("detail").is_empty(), "{text}");
-    let known = ["type", "title", "status", "detail", "errors"];
+    let known = ["type", "title", "status", "detail", "errors", "request_id"];
     assert!(fields.keys().all(|name| known.contains(&name.as_str())), "{text}");
+    assert!(!reply.header("x-request-id").is_empty());
+    assert_eq!(reply.text("request_id"), reply.header("x-request-id"), "{text}");
     match status {
         401 => assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"berth\""),
-        405 => assert!(!reply.header("allow").is_empty(), "405 says what is allowed"),
+        405 => assert!(!reply.header("allow").is_empty(), "405 needs Allow"),
         429 | 503 => assert!(reply.header("retry-after").parse::<u64>().unwrap() > 0),
         _ => {}
     }
     if status == 422 {
-        let errors = reply.body["errors"].as_array().unwrap_or_else(|| panic!("422 names fields: {text}"));
+        let errors = reply.body["errors"].as_array().unwrap_or_else(|| panic!("422 must name fields: {text}"));
         assert!(!errors.is_empty(), "{text}");
         for error in errors {
             assert!(!error["field"].as_str().unwrap().is_empty() && !error["message"].as_str().unwrap().is_empty());

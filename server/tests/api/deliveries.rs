@@ -5,21 +5,21 @@ use chrono::Duration;
 use serde_json::{Value, json};
 use test_support::{Receiver, Response, eventually, on_both_databases};
 
-on_both_databases![the_log_is_filtered, a_redelivery_is_a_new_delivery_of_the_same_event, what_failed_is_replayed,];
+on_both_databases![delivery_list_filters, redelivery_creates_a_new_delivery_of_the_same_event, failed_deliveries_are_replayed,];
 
 on_both_databases![sqlite only:
-    the_log_visits_every_delivery_once,
-    a_delivery_shows_its_attempts,
-    a_delivery_under_way_is_not_made_again,
-    the_log_is_for_administrators,
-    filters_at_fault_are_named,
+    delivery_pages_contain_every_item_once,
+    delivery_shows_its_attempts,
+    delivery_in_progress_cannot_be_redelivered,
+    delivery_log_is_limited_to_administrators,
+    invalid_delivery_filters_are_named,
 ];
 
 fn ids(items: &[Value]) -> Vec<String> {
     items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn the_log_is_filtered(t: TestServer) {
+async fn delivery_list_filters(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let [good, bad] = [Receiver::start().await, Receiver::start().await];
     bad.respond(Response::status(500));
@@ -45,7 +45,7 @@ async fn the_log_is_filtered(t: TestServer) {
     t.finished(&format!("webhook_id={good_id}"), 4).await;
     let all = t.root.get("/deliveries", 200).await;
     assert_eq!(all.items().len(), 9, "{}", all.text);
-    // Each filter against the log itself: what it gives is what has the property, newest first.
+    // Each filter returns exactly the matching deliveries, newest first.
     let expects = async |query: &str, count: usize, has: &dyn Fn(&Value) -> bool| {
         let reply = t.root.get(&format!("/deliveries?{query}"), 200).await;
         let expected: Vec<Value> = all.items().iter().filter(|item| has(item)).cloned().collect();
@@ -75,7 +75,7 @@ async fn the_log_is_filtered(t: TestServer) {
         d["webhook_id"] == bad_id && d["status"] == "failed" && time(&d["created_at"]) >= time(&json!(between))
     })
     .await;
-    // How each of them reads.
+    // The statuses of the deliveries.
     let failed = t.root.get(&format!("/deliveries?status=failed&reservation_id={first}"), 200).await;
     let failed = &failed.items()[0];
     assert_eq!((&failed["webhook_name"], &failed["status_code"]), (&json!("Broken"), &json!(500)));
@@ -83,10 +83,10 @@ async fn the_log_is_filtered(t: TestServer) {
     assert_eq!((&failed["attempts"], &failed["max_attempts"]), (&json!(1), &json!(1)));
     let waits = t.root.get("/deliveries?status=retrying", 200).await;
     let due = time(&waits.items()[0]["next_attempt_at"]) - t.now();
-    assert!(due > Duration::hours(23) && due < Duration::hours(27), "a tenth of jitter at most: {due}");
+    assert!(due > Duration::hours(23) && due < Duration::hours(27), "jitter is at most 10 %: {due}");
 }
 
-async fn the_log_visits_every_delivery_once(t: TestServer) {
+async fn delivery_pages_contain_every_item_once(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     t.webhook(&Receiver::start().await, json!({})).await;
     for n in 0..13 {
@@ -101,7 +101,7 @@ async fn the_log_visits_every_delivery_once(t: TestServer) {
     assert_eq!(ids(&succeeded), made);
 }
 
-async fn a_delivery_shows_its_attempts(t: TestServer) {
+async fn delivery_shows_its_attempts(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let mut answers =
@@ -143,7 +143,7 @@ async fn a_delivery_shows_its_attempts(t: TestServer) {
     t.root.get("/deliveries/dlv_nothing", 404).await;
 }
 
-async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestServer) {
+async fn redelivery_creates_a_new_delivery_of_the_same_event(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     receiver.respond(Response::status(500));
@@ -158,20 +158,20 @@ async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestServer) {
     assert_eq!((&new.body["status"], &new.body["attempts"]), (&json!("pending"), &json!(0)));
     let got = receiver.wait_for(2).await;
     assert_eq!(got[0].raw, got[1].raw);
-    assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"), "a receiver dedupes on it");
+    assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"), "receivers deduplicate on webhook-id");
     assert_eq!(got[1].header("x-webhook-delivery"), new.text("id"));
     assert_eq!(got[1].header("x-webhook-attempt"), "1");
     assert!(crate::requests::is_signed(&got[1], &[made.text("secret")]));
     let both = t.finished("", 2).await;
-    assert_eq!((&both[0], &both[1]["status"]), (&old, &json!("succeeded")), "the old one stays as it was");
-    // What succeeded can be sent again too, and a redelivery as well.
+    assert_eq!((&both[0], &both[1]["status"]), (&old, &json!("succeeded")), "the original delivery is unchanged");
+    // Succeeded deliveries and redeliveries can be redelivered too.
     let again = t.root.post(&format!("/deliveries/{}/redeliver", new.text("id")), Value::Null, 202).await;
     assert_eq!(again.body["redelivery_of"], new.body["id"]);
     t.finished("", 3).await;
     t.root.post("/deliveries/dlv_nothing/redeliver", Value::Null, 404).await;
 }
 
-async fn a_delivery_under_way_is_not_made_again(t: TestServer) {
+async fn delivery_in_progress_cannot_be_redelivered(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     receiver.hold();
@@ -187,7 +187,7 @@ async fn a_delivery_under_way_is_not_made_again(t: TestServer) {
     t.finished("", 2).await;
 }
 
-async fn what_failed_is_replayed(t: TestServer) {
+async fn failed_deliveries_are_replayed(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let [first, second] = [Receiver::start().await, Receiver::start().await];
     first.respond(Response::status(500));
@@ -211,7 +211,7 @@ async fn what_failed_is_replayed(t: TestServer) {
     assert_eq!(replay(json!({"filter": {"since": t.hours(1)}, "dry_run": true})).await, counted(0));
     assert_eq!(replay(json!({"filter": {"until": t.hours(1)}, "dry_run": true})).await, counted(5));
     assert_eq!(replay(json!({"filter": {"status": "succeeded"}, "dry_run": true})).await, counted(0));
-    assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 5, "a dry run makes nothing");
+    assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 5, "a dry run creates nothing");
     let done = replay(json!({"filter": {"webhook_id": first_id}})).await;
     assert_eq!(done, json!({"matched": 4, "redelivered": 4}));
     let all = t.finished("", 9).await;
@@ -220,7 +220,7 @@ async fn what_failed_is_replayed(t: TestServer) {
     let repeated: Vec<Value> = all[5..].iter().map(|d| d["redelivery_of"].clone()).collect();
     let failed: Vec<Value> = all[..5].iter().filter(|d| d["webhook_id"] == first_id).map(|d| d["id"].clone()).collect();
     assert_eq!(repeated, failed, "oldest first");
-    // Created and cancelled of one reservation come in their order again.
+    // Events of one reservation are replayed in order.
     let of_first: Vec<String> = first.requests()[4..]
         .iter()
         .filter(|got| got.body["reservation_id"] == reservations[0].as_str())
@@ -234,7 +234,7 @@ async fn what_failed_is_replayed(t: TestServer) {
     t.finished("", 10).await;
 }
 
-async fn filters_at_fault_are_named(t: TestServer) {
+async fn invalid_delivery_filters_are_named(t: TestServer) {
     for (query, field) in [
         ("webhook_id=x", "webhook_id"),
         ("event_type=reservation.exploded", "event_type"),
@@ -244,9 +244,9 @@ async fn filters_at_fault_are_named(t: TestServer) {
         ("limit=-1", "limit"),
         ("cursor=x", "cursor"),
     ] {
-        assert_eq!(t.root.get(&format!("/deliveries?{query}"), 422).await.faults(), [field], "{query}");
+        assert_eq!(t.root.get(&format!("/deliveries?{query}"), 422).await.invalid_fields(), [field], "{query}");
     }
-    for (input, faults) in [
+    for (input, invalid_fields) in [
         (json!({}), &["filter"][..]),
         (json!({"filter": {"status": "pending"}}), &["filter.status"]),
         (json!({"filter": {"status": "sending"}}), &["filter.status"]),
@@ -254,20 +254,20 @@ async fn filters_at_fault_are_named(t: TestServer) {
         (json!({"filter": {"status": "done"}}), &["filter.status"]),
         (json!({"filter": {"since": "yesterday"}}), &["filter.since"]),
         (json!({"filter": {}, "dry_run": "yes"}), &["dry_run"]),
-        // Ignoring a misspelt name would replay everything.
+        // Ignoring a misspelt filter would replay everything.
         (json!({"filter": {"webhook": 1}}), &["filter.webhook"]),
         (json!({"filter": {}, "dryrun": true}), &["dryrun"]),
     ] {
-        t.root.post_at_fault("/deliveries/replay", input, faults).await;
+        t.root.post_invalid("/deliveries/replay", input, invalid_fields).await;
     }
 }
 
-async fn the_log_is_for_administrators(t: TestServer) {
+async fn delivery_log_is_limited_to_administrators(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     t.webhook(&Receiver::start().await, json!({})).await;
     t.booking(&t.alice, resource, 1, 2).await;
     let id = t.finished("", 1).await[0]["id"].as_str().unwrap().to_owned();
-    for (client, status) in [(&t.alice, 403), (&t.nobody, 401)] {
+    for (client, status) in [(&t.alice, 403), (&t.anonymous, 401)] {
         client.get("/deliveries", status).await;
         client.get(&format!("/deliveries/{id}"), status).await;
         client.get("/deliveries/dlv_nothing", status).await;

@@ -1,4 +1,4 @@
-//! The OpenAPI document, and that everything the page calls is there.
+//! The OpenAPI document, and the registration of the page's server functions.
 
 use crate::support::TestServer;
 use reqwest::Method;
@@ -9,24 +9,24 @@ use std::sync::LazyLock;
 use test_support::on_both_databases;
 
 on_both_databases![sqlite only:
-    the_document_in_the_repository_is_the_one_served,
+    openapi_document_matches_the_repository,
     every_path_of_the_contract_is_documented,
     every_operation_says_what_it_answers,
     every_server_function_is_registered,
 ];
 
-/// The document, as the router makes it.
+/// The document that the router generates.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(server::http::v1::router().1).unwrap());
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// Whether the document says that a path, as called, can answer this to a method.
+/// Whether the document lists this response for a method and path.
 pub fn documented(method: &Method, path: &str, status: u16) -> bool {
     let path = path.trim_start_matches("//api/v1").split('?').next().unwrap();
     if path == "/openapi.json" {
-        // The document does not describe itself.
+        // The document itself is not an operation.
         return true;
     }
     let parts: Vec<&str> = path.split('/').collect();
@@ -39,8 +39,8 @@ pub fn documented(method: &Method, path: &str, status: u16) -> bool {
     paths.iter().any(|(template, item)| fits(template) && item[&method]["responses"].get(status.to_string()).is_some())
 }
 
-async fn the_document_in_the_repository_is_the_one_served(t: TestServer) {
-    let served = t.nobody.get("/openapi.json", 200).await;
+async fn openapi_document_matches_the_repository(t: TestServer) {
+    let served = t.anonymous.get("/openapi.json", 200).await;
     assert_eq!(served.body, *DOCUMENT);
     let pretty = format!("{}\n", serde_json::to_string_pretty(&served.body).unwrap());
     let file = repository("docs/openapi.json");
@@ -85,7 +85,7 @@ async fn every_operation_says_what_it_answers(_: TestServer) {
             let name = format!("{method} {path}");
             assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{name} says what it does");
             assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{name} has its place");
-            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{name} has a name of its own");
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{name} needs a unique operation id");
             let responses = operation["responses"].as_object().unwrap();
             let success: Vec<&String> = responses.keys().filter(|status| status.starts_with('2')).collect();
             assert_eq!(success.len(), 1, "{name} has one success");
@@ -102,7 +102,7 @@ async fn every_operation_says_what_it_answers(_: TestServer) {
             }
         }
     }
-    // Every reference leads somewhere.
+    // Every reference resolves.
     let text = DOCUMENT.to_string();
     for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap())
     {
@@ -110,7 +110,24 @@ async fn every_operation_says_what_it_answers(_: TestServer) {
     }
 }
 
-/// A function that the linker left out would be found only by clicking.
+/// Descriptions come from doc comments, whose links readers of the document cannot follow.
+#[test]
+fn openapi_document_contains_no_rustdoc_links() {
+    fn check(value: &Value, path: &str) {
+        match value {
+            Value::String(text) => {
+                let is_link = text.contains("[`") || text.contains("](") || text.contains("::");
+                assert!(!is_link, "{path} contains a rustdoc link or path: {text}");
+            }
+            Value::Array(items) => items.iter().for_each(|item| check(item, path)),
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| check(value, &format!("{path}/{name}"))),
+            _ => {}
+        }
+    }
+    check(&DOCUMENT, "");
+}
+
+/// The linker can drop unreferenced server functions; without this test only a click would show it.
 async fn every_server_function_is_registered(t: TestServer) {
     let mut declared = BTreeSet::new();
     for file in std::fs::read_dir(repository("app/src/rpc")).unwrap() {
@@ -118,18 +135,18 @@ async fn every_server_function_is_registered(t: TestServer) {
         let attributes = source.matches("#[server(").count();
         let endpoints: Vec<&str> =
             source.split("endpoint = \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-        assert_eq!(endpoints.len(), attributes, "every server function names its endpoint");
+        assert_eq!(endpoints.len(), attributes, "every server function must name its endpoint");
         for endpoint in endpoints {
-            assert!(declared.insert(format!("/rpc/{endpoint}")), "{endpoint} is there twice");
+            assert!(declared.insert(format!("/rpc/{endpoint}")), "{endpoint} is declared twice");
         }
     }
-    assert!(declared.len() > 20, "the sources were found");
+    assert!(declared.len() > 20, "the sources should be found");
     let registered: BTreeSet<String> =
         leptos::server_fn::axum::server_fn_paths().map(|(path, _)| path.to_owned()).collect();
     assert_eq!(registered, declared);
-    // And each of them is reached: without a session it answers in its own words, not with 404.
+    // Each is routed: without a session it responds with its own error, not with 404.
     for path in &declared {
-        let request = t.nobody.request(Method::POST, &format!("/{path}")).header("origin", &t.url);
+        let request = t.anonymous.request(Method::POST, &format!("/{path}")).header("origin", &t.url);
         let status = request.json(&serde_json::json!({})).send().await.unwrap().status();
         assert!(status != 404 && status != 405, "{path}: {status}");
     }

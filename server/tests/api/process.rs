@@ -1,4 +1,4 @@
-//! The process itself: health, metrics, errors, protection against other sites, limits, the page's headers.
+//! Health, metrics, errors, CSRF protection, limits, security headers and shutdown.
 
 use crate::client::{Reply, is_problem};
 use crate::support::{PASSWORD, TestServer};
@@ -6,38 +6,39 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use test_support::{DatabaseKind, Fixture as _, Receiver, eventually, on_both_databases};
 
-on_both_databases![it_says_that_it_lives_and_is_ready];
+on_both_databases![liveness_and_readiness_respond_ok];
 
 on_both_databases![sqlite only:
-    metrics_count_what_happened,
-    methods_that_are_made_up_share_one_count,
-    unknown_paths_are_problems_too,
-    a_method_that_a_path_does_not_take_names_those_it_does,
-    a_body_that_is_not_json_is_refused_where_it_breaks,
-    a_body_of_another_type_is_refused,
-    a_body_has_at_most_256_kib,
-    another_site_cannot_use_a_session,
-    reading_changes_nothing,
-    the_pages_own_door_takes_json_of_its_own_page_alone,
-    the_page_comes_with_its_policy,
-    the_documentation_can_be_browsed,
-    answers_are_compressed_when_asked_for,
+    metrics_count_deliveries_and_requests,
+    unknown_methods_share_one_metric_label,
+    request_id_is_returned_and_taken_from_valid_requests,
+    unknown_paths_return_problems,
+    method_not_allowed_lists_allowed_methods,
+    invalid_json_is_rejected_with_its_position,
+    other_content_types_are_rejected,
+    request_body_is_limited_to_256_kib,
+    csrf_cross_site_requests_cannot_use_a_session,
+    safe_methods_change_nothing,
+    rpc_accepts_only_json_from_the_own_origin,
+    page_has_a_content_security_policy,
+    api_docs_page_loads_under_its_policy,
+    responses_are_compressed_by_accept_encoding,
 ];
 
-async fn it_says_that_it_lives_and_is_ready(t: TestServer) {
-    assert_eq!(t.nobody.get("//healthz", 200).await.text, "ok\n");
-    let ready = t.nobody.get("//readyz", 200).await;
+async fn liveness_and_readiness_respond_ok(t: TestServer) {
+    assert_eq!(t.anonymous.get("//healthz", 200).await.text, "ok\n");
+    let ready = t.anonymous.get("//readyz", 200).await;
     assert_eq!(ready.body, json!({"status": "ready", "database": "ok", "dispatcher": "ok", "stopping": false}));
 }
 
-async fn metrics_count_what_happened(t: TestServer) {
+async fn metrics_count_deliveries_and_requests(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     t.webhook(&Receiver::start().await, json!({})).await;
     t.booking(&t.alice, resource, 1, 2).await;
     t.finished("", 1).await;
-    let reply = t.nobody.get("//metrics", 200).await;
+    let reply = t.anonymous.get("//metrics", 200).await;
     assert!(reply.header("content-type").starts_with("text/plain"), "{}", reply.header("content-type"));
-    // Other servers of this process count along, so that only "at least one" can be said.
+    // Other test servers in this process share the metrics, so only lower bounds can be asserted.
     let value = |name: &str| -> f64 {
         let lines = reply.text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
@@ -51,7 +52,7 @@ async fn metrics_count_what_happened(t: TestServer) {
     ] {
         assert!(value(name) >= 1.0, "{name} in {}", reply.text);
     }
-    // What has not happened is there too, so that its first time is seen.
+    // Counters exist before their first increase.
     for name in [
         "berth_attempts_total{outcome=\"failed\"}",
         "berth_leases_lapsed_total",
@@ -63,28 +64,48 @@ async fn metrics_count_what_happened(t: TestServer) {
     ] {
         assert!(reply.text.lines().any(|line| line.starts_with(name)), "{name} in {}", reply.text);
     }
-    // A path with an id counts under its route: ids would fill the memory.
+    // Paths with ids are counted by route: a label per id would grow without bound.
     assert!(!reply.text.contains("rsv-"));
 }
 
-/// Anybody may send any method, and each label would stay in memory.
-async fn methods_that_are_made_up_share_one_count(t: TestServer) {
+/// A client can send any method, and a label per method would grow without bound.
+async fn unknown_methods_share_one_metric_label(t: TestServer) {
     let long = "X".repeat(1_000);
     for method in ["PROPFIND", "BERTHTEST", &long] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         for path in ["//healthz", "/session", "//nowhere"] {
-            let status = t.nobody.request(method.clone(), path).send().await.unwrap().status();
+            let status = t.anonymous.request(method.clone(), path).send().await.unwrap().status();
             assert!(status.is_client_error(), "{method} {path}: {status}");
         }
     }
-    let text = t.nobody.get("//metrics", 200).await.text;
+    let text = t.anonymous.get("//metrics", 200).await.text;
     assert!(text.contains("method=\"other\""));
     for method in ["PROPFIND", "BERTHTEST", &long] {
         assert!(!text.contains(method), "{method}");
     }
 }
 
-async fn unknown_paths_are_problems_too(t: TestServer) {
+/// [`is_problem`] checks in every test that the problem contains the id of the header.
+async fn request_id_is_returned_and_taken_from_valid_requests(t: TestServer) {
+    let request_id = async |path: &str, sent: &[&str], status: u16| {
+        let with = |request: reqwest::RequestBuilder| {
+            sent.iter().fold(request, |request, id| request.header("x-request-id", *id))
+        };
+        t.anonymous.send(Method::GET, path, status, with).await.header("x-request-id").to_owned()
+    };
+    for (path, status) in [("//healthz", 200), ("/session", 401), ("//api/nothing", 404)] {
+        let (first, second) = (request_id(path, &[], status).await, request_id(path, &[], status).await);
+        assert!(first.starts_with("req_") && second.starts_with("req_") && first != second, "{first} {second}");
+        for valid in ["7", "client-4711", "1-67891233-abcdef012345678912345678", &"x".repeat(128)] {
+            assert_eq!(request_id(path, &[valid], status).await, valid);
+        }
+        for invalid in [&["two words"][..], &["<script>"], &["a\"b"], &[""], &[&"x".repeat(129)], &["one", "two"]] {
+            assert!(request_id(path, invalid, status).await.starts_with("req_"), "{invalid:?}");
+        }
+    }
+}
+
+async fn unknown_paths_return_problems(t: TestServer) {
     for path in [
         "//api",
         "//api/",
@@ -95,17 +116,17 @@ async fn unknown_paths_are_problems_too(t: TestServer) {
         "//api/v1/session/x",
         "//api/v1/resources/1/x",
     ] {
-        for client in [&t.nobody, &t.root] {
+        for client in [&t.anonymous, &t.root] {
             let reply = client.send(Method::GET, path, 404, |request| request).await;
             is_problem(&reply, 404);
-            assert!(reply.text("detail").contains("/api/docs"), "the answer says where the API is described");
+            assert!(reply.text("detail").contains("/api/docs"), "the problem should point to the documentation");
             is_problem(&client.send(Method::POST, path, 404, |request| request.json(&json!({}))).await, 404);
         }
     }
-    is_problem(&t.nobody.send(Method::POST, "//reservations", 405, |r| r.json(&json!({})).header("x", "y")).await, 405);
+    is_problem(&t.anonymous.send(Method::POST, "//reservations", 405, |r| r.json(&json!({})).header("x", "y")).await, 405);
 }
 
-async fn a_method_that_a_path_does_not_take_names_those_it_does(t: TestServer) {
+async fn method_not_allowed_lists_allowed_methods(t: TestServer) {
     for (method, path, allowed) in [
         (Method::PUT, "/session", &["DELETE", "GET", "HEAD", "POST"][..]),
         (Method::PATCH, "/tokens", &["GET", "HEAD", "POST"]),
@@ -135,7 +156,7 @@ async fn raw(t: &TestServer, body: &[u8], content_type: Option<&str>, status: u1
         .await
 }
 
-async fn a_body_that_is_not_json_is_refused_where_it_breaks(t: TestServer) {
+async fn invalid_json_is_rejected_with_its_position(t: TestServer) {
     let json = Some("application/json");
     for (body, place) in [
         (&b""[..], "line 1, column 0"),
@@ -152,17 +173,17 @@ async fn a_body_that_is_not_json_is_refused_where_it_breaks(t: TestServer) {
     let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
     let body = [&b"{\"slug\": \"vm\", \"name\": \"VM\", \"config_schema\": "[..], &deep, b"}"].concat();
     raw(&t, &body, json, 400).await;
-    // Another shape is 422: it is JSON.
+    // Valid JSON of another type is 422.
     for (body, field) in
         [("null", "body"), ("7", "body"), ("\"x\"", "body"), ("{\"slug\": {}}", "slug"), ("{\"name\": \"x\"}", "slug")]
     {
-        assert_eq!(raw(&t, body.as_bytes(), json, 422).await.faults(), [field], "{body}");
+        assert_eq!(raw(&t, body.as_bytes(), json, 422).await.invalid_fields(), [field], "{body}");
     }
     let same = raw(&t, b"{\"slug\": \"a\", \"slug\": \"b\", \"name\": \"x\"}", json, 422).await;
     assert!(same.text("detail").contains("slug"), "{}", same.text);
 }
 
-async fn a_body_of_another_type_is_refused(t: TestServer) {
+async fn other_content_types_are_rejected(t: TestServer) {
     let body = br#"{"slug": "vm", "name": "VM"}"#;
     for content_type in [
         None,
@@ -178,7 +199,7 @@ async fn a_body_of_another_type_is_refused(t: TestServer) {
     raw(&t, body, Some("Application/JSON; charset=utf-8"), 201).await;
 }
 
-async fn a_body_has_at_most_256_kib(t: TestServer) {
+async fn request_body_is_limited_to_256_kib(t: TestServer) {
     const MOST: usize = 256 * 1_024;
     let of_size = |size: usize| {
         let empty = r#"{"slug": "vm", "name": ""}"#;
@@ -186,9 +207,9 @@ async fn a_body_has_at_most_256_kib(t: TestServer) {
     };
     assert_eq!(of_size(MOST).len(), MOST);
     let json = Some("application/json");
-    assert_eq!(raw(&t, of_size(MOST).as_bytes(), json, 422).await.faults(), ["name"], "read, and found too long");
+    assert_eq!(raw(&t, of_size(MOST).as_bytes(), json, 422).await.invalid_fields(), ["name"], "within the size limit, so validated");
     assert_eq!(raw(&t, of_size(MOST + 1).as_bytes(), json, 413).await.text("type"), "/problems/too-large");
-    // Without a length the body is counted as it comes. The page's own door has the same limit.
+    // A chunked body is counted while it is read. Server functions have the same limit.
     let chunks = || {
         let chunk = bytes::Bytes::from(vec![b' '; 64 * 1_024]);
         reqwest::Body::wrap_stream(futures::stream::iter((0..5).map(move |_| Ok::<_, std::io::Error>(chunk.clone()))))
@@ -196,11 +217,11 @@ async fn a_body_has_at_most_256_kib(t: TestServer) {
     let request = |r: reqwest::RequestBuilder| r.header("content-type", "application/json").body(chunks());
     t.root.send(Method::POST, "/resource-types", 413, request).await;
     let origin = t.url.clone();
-    let reply = t.nobody.send(Method::POST, "//rpc/log-in", 413, |r| request(r).header("origin", origin)).await;
+    let reply = t.anonymous.send(Method::POST, "//rpc/log-in", 413, |r| request(r).header("origin", origin)).await;
     is_problem(&reply, 413);
 }
 
-async fn another_site_cannot_use_a_session(t: TestServer) {
+async fn csrf_cross_site_requests_cannot_use_a_session(t: TestServer) {
     let session = t.log_in("root", PASSWORD, 200).await.session();
     let cookie = format!("berth_session={session}");
     let body = json!({"slug": "vm", "name": "VM"});
@@ -213,7 +234,7 @@ async fn another_site_cannot_use_a_session(t: TestServer) {
         &[("sec-fetch-site", "cross-site")],
         &[("sec-fetch-site", "same-site")],
         &[("sec-fetch-site", "none")],
-        // What Origin says outweighs the rest.
+        // Origin takes precedence.
         &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
     ];
     for headers in foreign {
@@ -231,7 +252,7 @@ async fn another_site_cannot_use_a_session(t: TestServer) {
             (Method::POST, "/webhooks/1/test"),
             (Method::POST, "/deliveries/replay"),
         ] {
-            let reply = t.nobody.send(method.clone(), path, 403, with).await;
+            let reply = t.anonymous.send(method.clone(), path, 403, with).await;
             assert_eq!(reply.text("type"), "/problems/foreign-origin", "{method} {path} {headers:?}");
         }
     }
@@ -239,23 +260,23 @@ async fn another_site_cannot_use_a_session(t: TestServer) {
     for (name, value) in ours {
         let slug = format!("vm-{}", name.len());
         let body = json!({"slug": slug, "name": "VM"});
-        t.nobody
+        t.anonymous
             .send(Method::POST, "/resource-types", 201, |r| r.header("cookie", &cookie).header(name, value).json(&body))
             .await;
     }
-    // A token is not sent by a browser of itself: where it comes from does not matter.
+    // Browsers do not send tokens by themselves, so the origin does not matter.
     let reply = t
         .root
         .send(Method::POST, "/resource-types", 201, |r| r.header("origin", "https://evil.example").json(&body))
         .await;
-    // And nobody else's page may read an answer.
+    // CORS stays closed: other pages cannot read responses.
     assert_eq!(reply.header("access-control-allow-origin"), "");
-    let preflight = t.nobody.request(Method::OPTIONS, "/resource-types").header("origin", "https://evil.example");
+    let preflight = t.anonymous.request(Method::OPTIONS, "/resource-types").header("origin", "https://evil.example");
     let preflight = preflight.header("access-control-request-method", "POST").send().await.unwrap();
     assert!(!preflight.headers().contains_key("access-control-allow-origin"));
 }
 
-async fn reading_changes_nothing(t: TestServer) {
+async fn safe_methods_change_nothing(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let webhook = t.webhook(&Receiver::start().await, json!({})).await.id();
     let reservation = t.booking(&t.alice, resource, 1, 2).await;
@@ -293,51 +314,51 @@ async fn reading_changes_nothing(t: TestServer) {
     t.root.get("/deliveries/replay", 405).await;
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         let origin = t.url.clone();
-        is_problem(&t.nobody.send(method, "//rpc/log-out", 405, |r| r.header("origin", origin)).await, 405);
+        is_problem(&t.anonymous.send(method, "//rpc/log-out", 405, |r| r.header("origin", origin)).await, 405);
     }
-    // A browser's GET may come from anywhere: a link is no attack.
+    // Safe methods are accepted from any origin.
     let session = t.log_in("root", PASSWORD, 200).await.session();
     let cookie = format!("berth_session={session}");
-    t.nobody
+    t.anonymous
         .send(Method::GET, "/webhooks", 200, |r| r.header("cookie", cookie).header("origin", "https://evil.example"))
         .await;
     assert_eq!(everything().await, before);
 }
 
-async fn the_pages_own_door_takes_json_of_its_own_page_alone(t: TestServer) {
+async fn rpc_accepts_only_json_from_the_own_origin(t: TestServer) {
     let body = json!({"credentials": {"username": "alice", "password": PASSWORD}});
-    let reply = t.nobody.send(Method::POST, "//rpc/log-in", 403, |r| r.json(&body)).await;
+    let reply = t.anonymous.send(Method::POST, "//rpc/log-in", 403, |r| r.json(&body)).await;
     assert_eq!(reply.text("type"), "/problems/foreign-origin");
-    t.nobody.send(Method::POST, "//rpc/log-in", 403, |r| r.json(&body).header("origin", "https://evil.example")).await;
+    t.anonymous.send(Method::POST, "//rpc/log-in", 403, |r| r.json(&body).header("origin", "https://evil.example")).await;
     let ours = |r: reqwest::RequestBuilder| r.header("origin", &t.url);
     let form = [("credentials[username]", "alice"), ("credentials[password]", PASSWORD)];
-    is_problem(&t.nobody.send(Method::POST, "//rpc/log-in", 415, |r| ours(r).form(&form)).await, 415);
-    let reply = t.nobody.send(Method::POST, "//rpc/log-in", 200, |r| ours(r).json(&body)).await;
+    is_problem(&t.anonymous.send(Method::POST, "//rpc/log-in", 415, |r| ours(r).form(&form)).await, 415);
+    let reply = t.anonymous.send(Method::POST, "//rpc/log-in", 200, |r| ours(r).json(&body)).await;
     assert_eq!(reply.body["user"]["username"], "alice");
     let attributes: Vec<&str> = reply.header("set-cookie").split("; ").skip(1).collect();
-    assert_eq!(attributes, ["Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=604800"], "the same cookie as the API's");
+    assert_eq!(attributes, ["Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=604800"], "same cookie as the API");
     assert_eq!(reply.header("cache-control"), "no-store");
-    let browser = t.nobody.with_session(&reply.session());
+    let browser = t.anonymous.with_session(&reply.session());
     let visit = browser.send(Method::POST, "//rpc/visit", 200, |r| r.json(&json!({}))).await;
     assert_eq!(visit.body["session"]["user"]["username"], "alice");
-    // The same rules behind both doors.
+    // The API and server functions apply the same rules.
     let denied = browser.send(Method::POST, "//rpc/list-webhooks", 403, |r| r.json(&json!({}))).await;
     assert_eq!(denied.body["kind"], "forbidden");
-    let denied = t.nobody.send(Method::POST, "//rpc/list-tokens", 401, |r| ours(r).json(&json!({}))).await;
+    let denied = t.anonymous.send(Method::POST, "//rpc/list-tokens", 401, |r| ours(r).json(&json!({}))).await;
     assert_eq!(denied.body["kind"], "unauthenticated");
     let unknown = browser.send(Method::POST, "//rpc/format-disk", 404, |r| r.json(&json!({}))).await;
     is_problem(&unknown, 404);
-    // An API token opens the API, not the page's door.
+    // Server functions do not accept API tokens.
     let token = t.alice.send(Method::POST, "//rpc/list-tokens", 401, |r| ours(r).json(&json!({}))).await;
     assert_eq!(token.body["kind"], "unauthenticated");
 }
 
-/// What the browser is told about every page; the page itself may not have been built where this runs.
-async fn the_page_comes_with_its_policy(t: TestServer) {
+/// Headers of every page. The page itself may not be built where this test runs.
+async fn page_has_a_content_security_policy(t: TestServer) {
     let dist = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist");
     let built = dist.join("index.html").exists();
     for path in ["//", "//reservations", "//settings/webhooks/3", "//index.html", "//setup?code=x"] {
-        let reply = t.nobody.get(path, if built { 200 } else { 503 }).await;
+        let reply = t.anonymous.get(path, if built { 200 } else { 503 }).await;
         assert!(reply.header("content-type").starts_with("text/html"), "{path}");
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
@@ -363,32 +384,32 @@ async fn the_page_comes_with_its_policy(t: TestServer) {
         }
     }
     for path in ["//nothing.js", "//assets/nothing.css", "//../Cargo.toml", "//%2e%2e/Cargo.toml", "//.env"] {
-        let reply = t.nobody.get(path, 404).await;
+        let reply = t.anonymous.get(path, 404).await;
         assert!(!reply.text.contains("<html") && !reply.text.contains("[package]"), "{path}: {}", reply.text);
     }
-    let policy = t.nobody.get("/setup", 200).await.header("content-security-policy").to_owned();
-    assert!(policy.contains("default-src 'none'"), "an answer of the API is no page: {policy}");
+    let policy = t.anonymous.get("/setup", 200).await.header("content-security-policy").to_owned();
+    assert!(policy.contains("default-src 'none'"), "API responses have no active content: {policy}");
 }
 
-async fn the_documentation_can_be_browsed(t: TestServer) {
+async fn api_docs_page_loads_under_its_policy(t: TestServer) {
     let mut path = "//api/docs".to_owned();
-    let mut reply = t.nobody.request(Method::GET, &path).send().await.unwrap();
+    let mut reply = t.anonymous.request(Method::GET, &path).send().await.unwrap();
     if reply.status().is_redirection() {
         path = format!("/{}", reply.headers()["location"].to_str().unwrap());
-        reply = t.nobody.request(Method::GET, &path).send().await.unwrap();
+        reply = t.anonymous.request(Method::GET, &path).send().await.unwrap();
     }
     assert_eq!(reply.status(), 200, "{path}");
     assert!(reply.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let policy = reply.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert!(reply.text().await.unwrap().contains("swagger-ui"));
-    let script = t.nobody.request(Method::GET, "//api/docs/swagger-initializer.js").send().await.unwrap();
-    assert!(script.text().await.unwrap().contains("/api/v1/openapi.json"), "it shows our document and no other");
+    let script = t.anonymous.request(Method::GET, "//api/docs/swagger-initializer.js").send().await.unwrap();
+    assert!(script.text().await.unwrap().contains("/api/v1/openapi.json"), "it should show this server's document");
 }
 
-async fn answers_are_compressed_when_asked_for(t: TestServer) {
+async fn responses_are_compressed_by_accept_encoding(t: TestServer) {
     for (accept, encoding) in [("gzip, br", "br"), ("gzip", "gzip"), ("identity", "")] {
-        let request = t.nobody.request(Method::GET, "/openapi.json").header("accept-encoding", accept);
+        let request = t.anonymous.request(Method::GET, "/openapi.json").header("accept-encoding", accept);
         let reply = request.send().await.unwrap();
         let sent = reply.headers().get("content-encoding").map_or("", |value| value.to_str().unwrap());
         assert_eq!(sent, encoding, "{accept}");
@@ -396,9 +417,9 @@ async fn answers_are_compressed_when_asked_for(t: TestServer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_asks_too_often_has_to_wait() {
+async fn rate_limit_rejects_with_retry_after() {
     let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.api_rate = 5).await;
-    // Five a second, ten at once; the eleventh comes too soon whatever the machine does in between.
+    // Five per second with bursts of ten: some of these requests must exceed the limit on any machine.
     let mut refused: Option<Reply> = None;
     for _ in 0..200 {
         let response = t.alice.request(Method::GET, "/session").send().await.unwrap();
@@ -414,11 +435,11 @@ async fn whoever_asks_too_often_has_to_wait() {
     is_problem(&refused, 429);
     assert_eq!(refused.text("type"), "/problems/rate-limited");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 2);
-    // Another token, and whoever comes without one, has a limit of their own; health has none.
+    // Other tokens and anonymous clients have their own budgets; health endpoints have no limit.
     t.bob.get("/session", 200).await;
-    t.nobody.get("/session", 401).await;
+    t.anonymous.get("/session", 401).await;
     for _ in 0..20 {
-        t.nobody.get("//healthz", 200).await;
+        t.anonymous.get("//healthz", 200).await;
     }
     eventually("room for the next request", async || {
         (t.alice.request(Method::GET, "/session").send().await.unwrap().status() == 200).then_some(())
@@ -427,11 +448,11 @@ async fn whoever_asks_too_often_has_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_that_are_made_up_share_the_limit_of_their_address() {
+async fn invalid_tokens_share_the_rate_limit_of_their_address() {
     let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.api_rate = 5).await;
     let mut statuses = Vec::new();
     for n in 0..200 {
-        let made_up = t.nobody.with_token(&format!("made-up-{n}"));
+        let made_up = t.anonymous.with_token(&format!("made-up-{n}"));
         statuses.push(made_up.request(Method::GET, "/session").send().await.unwrap().status().as_u16());
         if statuses.ends_with(&[429]) {
             break;
@@ -441,16 +462,16 @@ async fn tokens_that_are_made_up_share_the_limit_of_their_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_production_browsers_are_told_to_come_by_https_alone() {
+async fn production_sends_hsts() {
     let t = TestServer::start_in_production().await;
     for path in ["//healthz", "/session"] {
-        let reply = t.nobody.get(path, if path == "/session" { 401 } else { 200 }).await;
+        let reply = t.anonymous.get(path, if path == "/session" { 401 } else { 200 }).await;
         assert_eq!(reply.header("strict-transport-security"), "max-age=63072000; includeSubDomains");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_stops_in_peace_when_told_to() {
+async fn shutdown_records_attempts_in_flight() {
     let mut t = TestServer::start(DatabaseKind::Sqlite).await;
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
@@ -465,7 +486,7 @@ async fn it_stops_in_peace_when_told_to() {
         scopes: domain::authorization::Scope::ALL.to_vec(),
     };
     tokio::join!(t.stop(), async { receiver.release() });
-    // What was under way has been recorded, not thrown away.
+    // The attempt in flight was recorded.
     let detail = service.get_reservation(&actor, &reservation.as_str().into()).await.unwrap();
     let shown = serde_json::to_value(&detail.deliveries).unwrap();
     assert_eq!((&shown[0]["status"], &shown[1]), (&json!("succeeded"), &Value::Null));

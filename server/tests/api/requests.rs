@@ -1,4 +1,4 @@
-//! What a receiver gets, header by header and field by field (docs/contract.md §1).
+//! Requests to receivers, header by header and field by field (docs/contract.md §1).
 
 use crate::support::{TestServer, time, wire};
 use base64::Engine as _;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use test_support::{ReceivedRequest, Receiver, Response, on_both_databases};
 
-on_both_databases![every_event_has_its_body];
+on_both_databases![every_event_type_has_its_body];
 
 on_both_databases![sqlite only:
-    a_retry_is_the_same_delivery_signed_anew,
-    a_request_has_the_headers_of_the_contract,
-    each_layout_calls_its_urls,
-    a_rotated_secret_signs_beside_the_old_one,
-    the_reference_library_verifies_what_is_sent,
-    an_ed25519_signature_is_verified_with_the_public_key,
-    oauth_fetches_a_token_and_renews_it,
-    a_webhook_hears_only_what_it_asked_for,
+    retry_keeps_delivery_id_and_renews_timestamp_and_signature,
+    webhook_request_has_the_headers_of_the_contract,
+    delivery_paths_of_each_layout,
+    rotation_signs_with_current_and_previous_secret,
+    standard_webhooks_library_verifies_requests,
+    ed25519_signature_verifies_with_the_public_key,
+    oauth_token_is_fetched_and_renewed,
+    webhook_receives_only_its_events_and_resource_type,
 ];
 
 fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
@@ -28,12 +28,12 @@ fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// The key of `webhook-signature`: the decoded bytes of a `whsec_` secret; the bytes of another.
+/// The key of `webhook-signature`: the decoded bytes of a `whsec_` secret, or the bytes of any other secret.
 fn standard_key(secret: &str) -> Vec<u8> {
     secret.strip_prefix("whsec_").map_or_else(|| secret.as_bytes().to_vec(), |encoded| BASE64.decode(encoded).unwrap())
 }
 
-/// Whether both signatures are those of these secrets, the current one first, and of no other.
+/// Whether the signatures match exactly these secrets, the current one first.
 pub fn is_signed(got: &ReceivedRequest, secrets: &[&str]) -> bool {
     let hex = format!("sha256={}", hex::encode(mac(secrets[0].as_bytes(), &got.raw)));
     let message =
@@ -44,7 +44,7 @@ pub fn is_signed(got: &ReceivedRequest, secrets: &[&str]) -> bool {
     got.header("x-webhook-signature") == hex && sent == standard
 }
 
-/// The fields of a body, in the contract's order, and their kinds.
+/// The fields of a body in the order of the contract.
 pub fn has_the_fields_of(body: &Value, event: &str) {
     let mut fields = vec!["event_type", "event_id", "timestamp", "webhook_id", "test"];
     if event == "user.access_requested" {
@@ -74,7 +74,7 @@ pub fn has_the_fields_of(body: &Value, event: &str) {
             "webhook_id" | "resource_id" => value.is_i64(),
             "test" => value.is_boolean(),
             "additional_config" | "previous" => value.is_object(),
-            // Never null where the guide's receiver needs a string.
+            // Absent strings are "", because receivers expect a string.
             _ => value.is_string(),
         };
         assert!(right, "{event}: {name} is {value}");
@@ -88,7 +88,7 @@ fn is_ulid(text: &str) -> bool {
     text.len() == 26 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-async fn a_request_has_the_headers_of_the_contract(t: TestServer) {
+async fn webhook_request_has_the_headers_of_the_contract(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let auth = json!({"method": "api_key", "header": "X-API-Key", "key": "abc"});
@@ -137,7 +137,7 @@ async fn a_request_has_the_headers_of_the_contract(t: TestServer) {
         "x-webhook-event",
         "x-webhook-signature",
     ];
-    assert_eq!(got.header_names(), names, "these and no other");
+    assert_eq!(got.header_names(), names, "exactly these headers");
     assert_eq!(got.method, "POST");
     assert!(is_signed(&got, &["your-secret-key"]), "{got:#?}");
     let event = got.header("webhook-id").strip_prefix("evt_").unwrap();
@@ -148,7 +148,7 @@ async fn a_request_has_the_headers_of_the_contract(t: TestServer) {
     assert_eq!(got.body["webhook_id"], made.id());
 }
 
-async fn every_event_has_its_body(t: TestServer) {
+async fn every_event_type_has_its_body(t: TestServer) {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
@@ -191,7 +191,7 @@ async fn every_event_has_its_body(t: TestServer) {
     cancelled["reason"] = json!("Power cut");
     assert_eq!((&got[2].body, got[2].path.as_str()), (&cancelled, "/api/webhook/reservation/cancel"));
 
-    // Without a reason it is "", and without key and configuration they are "" and {}.
+    // Absent reason and key are "", an absent configuration is {}.
     t.root.patch("/resource-types/gpu-cluster", json!({"config_schema": {}}), 200).await;
     let plain = t.booking(&t.alice, resource, 5, 6).await;
     t.alice.post(&format!("/reservations/{plain}/cancel"), Value::Null, 200).await;
@@ -202,7 +202,7 @@ async fn every_event_has_its_body(t: TestServer) {
     );
     assert_eq!((&got[4].body["cancelled_by"], &got[4].body["reason"]), (&json!("alice"), &json!("")));
 
-    // Its time is over.
+    // The reservation expires.
     let short = t.booking(&t.alice, resource, 0, 1).await;
     t.clock.advance(Duration::hours(1));
     let got = receiver.wait_for(7).await;
@@ -213,11 +213,11 @@ async fn every_event_has_its_body(t: TestServer) {
     assert_eq!(t.alice.get(&format!("/reservations/{short}"), 200).await.body["status"], "expired");
     for got in &got {
         has_the_fields_of(&got.body, got.event());
-        assert!(!got.headers.contains_key("x-webhook-test"), "only tests say so");
+        assert!(!got.headers.contains_key("x-webhook-test"), "only test events have X-Webhook-Test");
     }
 }
 
-async fn a_retry_is_the_same_delivery_signed_anew(t: TestServer) {
+async fn retry_keeps_delivery_id_and_renews_timestamp_and_signature(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let mut answers = vec![Response::status(200), Response::status(503)];
@@ -231,7 +231,7 @@ async fn a_retry_is_the_same_delivery_signed_anew(t: TestServer) {
     assert_eq!(got[0].raw, got[1].raw);
     assert_eq!((got[0].header("x-webhook-attempt"), got[1].header("x-webhook-attempt")), ("1", "2"));
     let at = |got: &ReceivedRequest| got.header("webhook-timestamp").parse::<i64>().unwrap();
-    assert!(at(&got[1]) > at(&got[0]), "the timestamp is that of the attempt");
+    assert!(at(&got[1]) > at(&got[0]), "each attempt has its own timestamp");
     assert_ne!(got[0].header("webhook-signature"), got[1].header("webhook-signature"));
     assert!(got.iter().all(|got| is_signed(got, &[made.text("secret")])));
     let done = &t.finished("", 1).await[0];
@@ -241,7 +241,7 @@ async fn a_retry_is_the_same_delivery_signed_anew(t: TestServer) {
     );
 }
 
-async fn each_layout_calls_its_urls(t: TestServer) {
+async fn delivery_paths_of_each_layout(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let custom =
         json!({"layout": "custom", "paths": {"reservation.created": "/new?x=1", "reservation.updated": "/same/"}});
@@ -275,7 +275,7 @@ async fn each_layout_calls_its_urls(t: TestServer) {
     }
 }
 
-async fn a_rotated_secret_signs_beside_the_old_one(t: TestServer) {
+async fn rotation_signs_with_current_and_previous_secret(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let made = t.webhook(&receiver, json!({"secret": "your-secret-key"})).await;
@@ -291,28 +291,28 @@ async fn a_rotated_secret_signs_beside_the_old_one(t: TestServer) {
     let second = t.root.post(&rotate, json!({"overlap_hours": 1}), 200).await.text("secret").to_owned();
     let got = next().await;
     assert!(is_signed(&got, &[&second, "your-secret-key"]), "{}", got.header("webhook-signature"));
-    // Whoever knows either verifies, with the library of Standard Webhooks too.
+    // Each of the two secrets verifies the request, also with the Standard Webhooks library.
     standardwebhooks::Webhook::new(&second).unwrap().verify(&got.raw, &got.headers).unwrap();
     let old = standardwebhooks::Webhook::from_bytes(b"your-secret-key".to_vec()).unwrap();
     old.verify(&got.raw, &got.headers).unwrap();
-    // A test signs likewise.
+    // Test events are signed the same way.
     t.root.post(&format!("/webhooks/{}/test", made.id()), Value::Null, 200).await;
     assert!(is_signed(receiver.requests().last().unwrap(), &[&second, "your-secret-key"]));
     count += 1;
-    // The overlap is over.
+    // The overlap has ended.
     t.clock.advance(Duration::hours(1));
     count += 1;
     t.booking(&t.alice, resource, 50, 51).await;
     let got = receiver.wait_for(count).await.pop().unwrap();
     assert!(is_signed(&got, &[&second]), "{}", got.header("webhook-signature"));
-    // Without an overlap only the new one signs, at once.
+    // Without an overlap only the new secret signs.
     let third = t.root.post(&rotate, json!({"overlap_hours": 0}), 200).await.text("secret").to_owned();
     count += 1;
     t.booking(&t.alice, resource, 52, 53).await;
     assert!(is_signed(&receiver.wait_for(count).await.pop().unwrap(), &[&third]));
 }
 
-async fn the_reference_library_verifies_what_is_sent(t: TestServer) {
+async fn standard_webhooks_library_verifies_requests(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let made = t.webhook(&receiver, json!({})).await;
@@ -327,7 +327,7 @@ async fn the_reference_library_verifies_what_is_sent(t: TestServer) {
     assert_eq!(got.body["title"], "Ünïcödé 🚀 \"quoted\" \\ /");
 }
 
-/// Whether the `v1a` signatures are those of these public keys, the current one first, and of no other.
+/// Whether the `v1a` signatures match exactly these public keys, the current one first.
 fn is_signed_for(got: &ReceivedRequest, public_keys: &[&str]) -> bool {
     use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
     let head = format!("{}.{}.", got.header("webhook-id"), got.header("webhook-timestamp"));
@@ -343,7 +343,7 @@ fn is_signed_for(got: &ReceivedRequest, public_keys: &[&str]) -> bool {
     sent.len() == public_keys.len() && sent.iter().zip(public_keys).all(verifies)
 }
 
-async fn an_ed25519_signature_is_verified_with_the_public_key(t: TestServer) {
+async fn ed25519_signature_verifies_with_the_public_key(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let made = t.webhook(&receiver, json!({"ed25519": true})).await;
@@ -356,7 +356,7 @@ async fn an_ed25519_signature_is_verified_with_the_public_key(t: TestServer) {
     };
     let got = test().await;
     assert!(is_signed(&got, &[&secret]) && is_signed_for(&got, &[&first]), "{}", got.header("webhook-signature"));
-    // A rotation changes the key too; during the overlap both sign.
+    // A rotation also renews the key; both sign during the overlap.
     let rotated = t.root.post(&format!("{path}/rotate-secret"), json!({"overlap_hours": 1}), 200).await;
     let second = rotated.text("public_key").to_owned();
     assert_ne!(first, second);
@@ -366,14 +366,14 @@ async fn an_ed25519_signature_is_verified_with_the_public_key(t: TestServer) {
     t.clock.advance(Duration::hours(1));
     let got = test().await;
     assert!(is_signed(&got, &[&secret]) && is_signed_for(&got, &[&second]));
-    // The public key is no secret; it stays until it is turned off, and another comes when it is turned on again.
+    // The public key is always visible. Turning Ed25519 off and on again creates another key.
     assert_eq!(t.root.patch(&path, json!({"name": "Renamed", "ed25519": true}), 200).await.text("public_key"), second);
     assert_eq!(t.root.patch(&path, json!({"ed25519": false}), 200).await.body["public_key"], Value::Null);
     assert!(is_signed_for(&test().await, &[]));
     assert_ne!(t.root.patch(&path, json!({"ed25519": true}), 200).await.text("public_key"), second);
 }
 
-async fn oauth_fetches_a_token_and_renews_it(t: TestServer) {
+async fn oauth_token_is_fetched_and_renewed(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let mut issued = 0;
@@ -385,7 +385,7 @@ async fn oauth_fetches_a_token_and_renews_it(t: TestServer) {
                 json!({"access_token": format!("token-{issued}"), "token_type": "Bearer", "expires_in": 3_600}),
             );
         }
-        // The first token has been revoked by the time of the second delivery.
+        // The first token is revoked before the second delivery.
         let stale = got.header("authorization") == "Bearer token-1" && got.body["title"] == "second";
         Response::status(if stale { 401 } else { 200 })
     });
@@ -423,10 +423,10 @@ async fn oauth_fetches_a_token_and_renews_it(t: TestServer) {
         ("audience", "https://cluster.example.com"),
     ];
     assert_eq!(form, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    assert!(t.finished("", 3).await.iter().all(|delivery| delivery["attempts"] == 1), "a renewal is no retry");
+    assert!(t.finished("", 3).await.iter().all(|delivery| delivery["attempts"] == 1), "a token renewal is not a retry");
 }
 
-async fn a_webhook_hears_only_what_it_asked_for(t: TestServer) {
+async fn webhook_receives_only_its_events_and_resource_type(t: TestServer) {
     let gpu = t.resource("node-1", "available").await;
     t.root.post("/resource-types", json!({"slug": "vm", "name": "VM"}), 201).await;
     let vm = t.root.post("/resources", json!({"name": "vm-1", "resource_type": "vm"}), 201).await.id();

@@ -1,4 +1,4 @@
-//! `/api/v1/reservations` and `/api/v1/calendar`, but for receivers' status updates.
+//! `/api/v1/reservations` and `/api/v1/calendar`, without status updates.
 
 use crate::support::{TestServer, time, wire};
 use chrono::Duration;
@@ -9,31 +9,31 @@ use std::collections::HashSet;
 use test_support::{DatabaseKind, Fixture as _, Receiver, Response, eventually, on_both_databases, postgres_url};
 
 on_both_databases![
-    what_overlaps_is_refused,
-    of_twenty_identical_requests_at_once_one_wins,
-    reservations_at_fault_are_named,
-    an_idempotency_key_used_at_once_makes_one_reservation,
-    a_change_takes_no_time_that_could_not_be_reserved,
-    the_list_visits_every_reservation_once,
-    a_reservation_shows_its_provisioning_and_deliveries,
+    overlapping_reservations_are_rejected,
+    one_of_twenty_concurrent_identical_reservations_succeeds,
+    invalid_reservation_fields_are_named,
+    concurrent_use_of_an_idempotency_key_creates_one_reservation,
+    reservation_patch_obeys_the_rules_of_creation,
+    reservation_pages_contain_every_item_once,
+    reservation_shows_provisioning_and_deliveries,
 ];
 
 on_both_databases![sqlite only:
-    a_reservation_is_answered_whole,
-    a_change_keeps_what_it_does_not_name,
-    a_cancelled_reservation_frees_its_time,
-    an_idempotency_key_makes_one_reservation,
-    a_token_that_may_do_less_is_not_shown_what_another_was_answered,
-    other_peoples_reservations_do_not_exist,
-    the_list_is_filtered,
-    the_calendar_shows_when_and_not_who,
-    what_may_be_booked_is_checked,
-    a_reservation_that_began_keeps_its_start,
+    created_reservation_is_returned_in_full,
+    reservation_patch_keeps_omitted_fields,
+    cancelled_reservation_frees_its_time,
+    idempotency_key_creates_one_reservation,
+    idempotent_replay_is_denied_to_a_token_with_fewer_scopes,
+    reservations_of_other_users_are_not_found,
+    reservation_list_filters,
+    calendar_hides_owners_from_other_users,
+    unbookable_resources_are_rejected,
+    started_reservation_keeps_its_start_time,
 ];
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
 
-async fn a_reservation_is_answered_whole(t: TestServer) {
+async fn created_reservation_is_returned_in_full(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let (start, end) = (t.hours(1), t.hours(3));
     let input = json!({
@@ -53,7 +53,7 @@ async fn a_reservation_is_answered_whole(t: TestServer) {
         "cancel_reason": "", "created_at": at, "updated_at": at,
         "provisioning": {"status": "waiting", "message": "", "progress": null, "estimated_ready_time": null, "access_info": null, "details": {}, "updated_at": at},
     });
-    // A whole second is written without a fraction.
+    // Whole seconds are written without a fraction.
     for field in ["start_time", "end_time"] {
         assert_eq!(time(&made.body[field]), time(&expected[field]));
         expected[field] = made.body[field].clone();
@@ -61,14 +61,14 @@ async fn a_reservation_is_answered_whole(t: TestServer) {
     assert_eq!(made.body, expected);
     expected["deliveries"] = json!([]);
     assert_eq!(t.alice.get(&format!("/reservations/{id}"), 200).await.body, expected);
-    // What is optional may be absent or null.
+    // Optional fields may be absent or null.
     let plain = json!({"resource_id": resource, "start_time": end, "end_time": t.hours(4), "title": null, "user_ssh_key": null, "additional_config": null});
     let made = t.alice.post("/reservations", plain, 201).await;
     assert_eq!((&made.body["title"], &made.body["user_ssh_key"]), (&json!(""), &json!("")));
-    assert_eq!(made.body["additional_config"], json!({"gpu_type": "nvidia-a100", "gpu_count": 4}), "defaults fill in");
+    assert_eq!(made.body["additional_config"], json!({"gpu_type": "nvidia-a100", "gpu_count": 4}), "defaults of the schema apply");
 }
 
-async fn what_overlaps_is_refused(t: TestServer) {
+async fn overlapping_reservations_are_rejected(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let other = t.resource("node-2", "available").await;
     let at = |hours: i64| wire(t.now() + Duration::hours(hours));
@@ -79,15 +79,15 @@ async fn what_overlaps_is_refused(t: TestServer) {
     for (start, end) in [(&two, &four), (&at(1), &at(3)), (&at(3), &at(5)), (&at(1), &at(5)), (&at(3), &four)] {
         let reply = t.bob.post("/reservations", span(resource, start, end), 409).await;
         assert!(reply.text("detail").contains("already reserved"), "{}", reply.text);
-        assert!(!reply.text.contains("alice"), "the answer does not say by whom");
+        assert!(!reply.text.contains("alice"), "the owner is not revealed");
     }
-    // Spans are half open: what ends when another begins does not overlap.
+    // Intervals are half-open: adjacent reservations do not overlap.
     t.bob.post("/reservations", span(resource, &at(1), &two), 201).await;
     t.bob.post("/reservations", span(resource, &four, &at(5)), 201).await;
     t.bob.post("/reservations", span(other, &two, &four), 201).await;
 }
 
-async fn of_twenty_identical_requests_at_once_one_wins(t: TestServer) {
+async fn one_of_twenty_concurrent_identical_reservations_succeeds(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let body = t.span(resource, 1, 2);
     let requests = (0..20).map(|n| {
@@ -100,7 +100,7 @@ async fn of_twenty_identical_requests_at_once_one_wins(t: TestServer) {
     assert_eq!(t.root.get("/reservations", 200).await.items().len(), 1);
 }
 
-async fn reservations_at_fault_are_named(t: TestServer) {
+async fn invalid_reservation_fields_are_named(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let with = |changes: Value| {
         let mut input = t.span(resource, 1, 2);
@@ -111,7 +111,7 @@ async fn reservations_at_fault_are_named(t: TestServer) {
     };
     let now = t.now();
     let long = "x".repeat(201);
-    for (changes, faults) in [
+    for (changes, invalid_fields) in [
         (json!({"end_time": t.hours(1), "start_time": t.hours(2)}), &["end_time"][..]),
         (json!({"end_time": t.hours(1), "start_time": t.hours(1)}), &["end_time"]),
         (json!({"start_time": wire(now - Duration::minutes(6))}), &["start_time"]),
@@ -152,15 +152,15 @@ async fn reservations_at_fault_are_named(t: TestServer) {
             &["end_time", "title", "additional_config.gpu_count"],
         ),
     ] {
-        t.alice.post_at_fault("/reservations", with(changes), faults).await;
+        t.alice.post_invalid("/reservations", with(changes), invalid_fields).await;
     }
-    t.alice.post_at_fault("/reservations", json!({}), &["resource_id"]).await;
-    t.alice.post_at_fault("/reservations", json!([]), &["body"]).await;
-    assert!(t.root.get("/reservations", 200).await.items().is_empty(), "nothing came of them");
+    t.alice.post_invalid("/reservations", json!({}), &["resource_id"]).await;
+    t.alice.post_invalid("/reservations", json!([]), &["body"]).await;
+    assert!(t.root.get("/reservations", 200).await.items().is_empty(), "rejected requests have no effect");
 }
 
-/// 404 and not 403: that they exist is not everybody's to know.
-async fn other_peoples_reservations_do_not_exist(t: TestServer) {
+/// 404 instead of 403, so that their existence is not revealed.
+async fn reservations_of_other_users_are_not_found(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let id = t.booking(&t.alice, resource, 1, 2).await;
     let path = format!("/reservations/{id}");
@@ -171,12 +171,12 @@ async fn other_peoples_reservations_do_not_exist(t: TestServer) {
             client.patch(path, json!({"title": "mine"}), 404).await,
             client.post(&format!("{path}/cancel"), Value::Null, 404).await,
         ];
-        assert!(answers.iter().all(|reply| reply.text == answers[0].text), "the answers do not tell them apart");
+        assert!(answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()), "responses must be indistinguishable");
     }
     assert!(t.bob.get("/reservations", 200).await.items().is_empty());
     assert!(t.bob.get("/reservations?mine=false", 200).await.items().is_empty());
-    t.nobody.get(&path, 401).await;
-    // An administrator sees and changes everybody's.
+    t.anonymous.get(&path, 401).await;
+    // Administrators can see and change every reservation.
     t.root.get(&path, 200).await;
     t.root.patch(&path, json!({"title": "Planned"}), 200).await;
     let cancelled = t.root.post(&format!("{path}/cancel"), json!({"reason": "Maintenance"}), 200).await;
@@ -184,7 +184,7 @@ async fn other_peoples_reservations_do_not_exist(t: TestServer) {
     assert_eq!(t.alice.get(&path, 200).await.body["cancel_reason"], "Maintenance");
 }
 
-async fn a_change_keeps_what_it_does_not_name(t: TestServer) {
+async fn reservation_patch_keeps_omitted_fields(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let mut input = t.span(resource, 1, 2);
     let start = input["start_time"].clone();
@@ -199,7 +199,7 @@ async fn a_change_keeps_what_it_does_not_name(t: TestServer) {
     expected["title"] = json!("After");
     expected["updated_at"] = changed.body["updated_at"].clone();
     assert_eq!(changed.body, expected);
-    assert_eq!(t.alice.patch(&path, json!({}), 200).await.body, expected, "nothing named, nothing changed");
+    assert_eq!(t.alice.patch(&path, json!({}), 200).await.body, expected, "an empty patch changes nothing");
     let end = t.hours(3);
     let moved = t
         .alice
@@ -208,7 +208,7 @@ async fn a_change_keeps_what_it_does_not_name(t: TestServer) {
     assert_eq!(time(&moved.body["end_time"]), end.parse::<chrono::DateTime<chrono::Utc>>().unwrap());
     assert_eq!((&moved.body["user_ssh_key"], &moved.body["additional_config"]["gpu_count"]), (&json!(""), &json!(1)));
     t.alice.patch(&path, json!({"end_time": t.hours(5)}), 409).await;
-    for (patch, faults) in [
+    for (patch, invalid_fields) in [
         (json!({"end_time": start}), &["end_time"][..]),
         (json!({"start_time": t.hours(-1), "title": "a\0"}), &["start_time", "title"]),
         (json!({"end_time": t.hours(24 * 400)}), &["end_time"]),
@@ -218,41 +218,41 @@ async fn a_change_keeps_what_it_does_not_name(t: TestServer) {
         ),
         (json!({"start_time": "soon"}), &["start_time"]),
     ] {
-        t.alice.patch_at_fault(&path, patch, faults).await;
+        t.alice.patch_invalid(&path, patch, invalid_fields).await;
     }
-    let stands = t.alice.get(&path, 200).await;
-    assert_eq!(stands.body["end_time"], moved.body["end_time"], "a refused change changes nothing");
-    assert_eq!(stands.body["title"], "After");
+    let unchanged = t.alice.get(&path, 200).await;
+    assert_eq!(unchanged.body["end_time"], moved.body["end_time"], "a rejected change has no effect");
+    assert_eq!(unchanged.body["title"], "After");
 }
 
-async fn a_reservation_that_began_keeps_its_start(t: TestServer) {
+async fn started_reservation_keeps_its_start_time(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let id = t.booking(&t.alice, resource, 0, 2).await;
     let path = format!("/reservations/{id}");
-    t.alice.patch_at_fault(&path, json!({"start_time": t.hours(1)}), &["start_time"]).await;
-    t.alice.patch_at_fault(&path, json!({"end_time": t.hours(-1)}), &["end_time"]).await;
+    t.alice.patch_invalid(&path, json!({"start_time": t.hours(1)}), &["start_time"]).await;
+    t.alice.patch_invalid(&path, json!({"end_time": t.hours(-1)}), &["end_time"]).await;
     t.alice.patch(&path, json!({"end_time": t.hours(3)}), 200).await;
 }
 
-async fn a_cancelled_reservation_frees_its_time(t: TestServer) {
+async fn cancelled_reservation_frees_its_time(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let body = t.span(resource, 1, 2);
     let id = t.alice.post("/reservations", body.clone(), 201).await.text("id").to_owned();
     let path = format!("/reservations/{id}");
     t.bob.post("/reservations", body.clone(), 409).await;
-    t.alice.post_at_fault(&format!("{path}/cancel"), json!({"reason": "x".repeat(501)}), &["reason"]).await;
-    t.alice.post_at_fault(&format!("{path}/cancel"), json!({"reason": "a\0"}), &["reason"]).await;
-    t.alice.post_at_fault(&format!("{path}/cancel"), json!({"reason": 5}), &["reason"]).await;
+    t.alice.post_invalid(&format!("{path}/cancel"), json!({"reason": "x".repeat(501)}), &["reason"]).await;
+    t.alice.post_invalid(&format!("{path}/cancel"), json!({"reason": "a\0"}), &["reason"]).await;
+    t.alice.post_invalid(&format!("{path}/cancel"), json!({"reason": 5}), &["reason"]).await;
     let cancelled = t.alice.post(&format!("{path}/cancel"), json!({"reason": "No longer needed"}), 200).await;
     assert_eq!((&cancelled.body["status"], &cancelled.body["cancelled_by"]), (&json!("cancelled"), &json!("alice")));
     assert_eq!(cancelled.body["cancel_reason"], "No longer needed");
-    assert_eq!(cancelled.body["provisioning"]["status"], "released", "nobody has to release it");
+    assert_eq!(cancelled.body["provisioning"]["status"], "released", "no webhook has to release it");
     t.alice.post(&format!("{path}/cancel"), Value::Null, 409).await;
     t.alice.patch(&path, json!({"title": "x"}), 409).await;
     t.bob.post("/reservations", body, 201).await;
 }
 
-async fn an_idempotency_key_makes_one_reservation(t: TestServer) {
+async fn idempotency_key_creates_one_reservation(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let body = t.span(resource, 1, 2);
     let keyed = async |client: &crate::client::TestClient, body: &Value, key: &str, status: u16| {
@@ -263,48 +263,48 @@ async fn an_idempotency_key_makes_one_reservation(t: TestServer) {
     let again = keyed(&t.alice, &body, "order-1", 201).await;
     assert_eq!((&again.text, again.header("idempotency-replayed")), (&first.text, "true"));
     assert_eq!(again.header("content-type"), "application/json");
-    // The same key with another request is a mistake of the script.
+    // The same key with another request is an error.
     let reply = keyed(&t.alice, &t.span(resource, 3, 4), "order-1", 422).await;
-    assert_eq!(reply.faults(), ["Idempotency-Key"]);
+    assert_eq!(reply.invalid_fields(), ["Idempotency-Key"]);
     let request = json!({"resource_id": resource, "reason": "x"});
     let reply = t
         .alice
         .send(Method::POST, "/access-requests", 422, |r| r.json(&request).header("idempotency-key", "order-1"))
         .await;
-    assert_eq!(reply.faults(), ["Idempotency-Key"]);
-    // Keys are each person's own: Bob's request is made, and clashes.
+    assert_eq!(reply.invalid_fields(), ["Idempotency-Key"]);
+    // Keys are per user: Bob's request runs and conflicts.
     keyed(&t.bob, &body, "order-1", 409).await;
-    // A request that failed leaves its key free for the next try.
+    // A failed request releases its key.
     keyed(&t.bob, &t.span(resource, 3, 4), "order-1", 201).await;
     for bad in ["", "a b", &"x".repeat(256)] {
-        assert_eq!(keyed(&t.alice, &body, bad, 422).await.faults(), ["Idempotency-Key"], "{bad:?}");
+        assert_eq!(keyed(&t.alice, &body, bad, 422).await.invalid_fields(), ["Idempotency-Key"], "{bad:?}");
     }
     assert_eq!(t.root.get("/reservations", 200).await.items().len(), 2);
-    // After a day the key is forgotten.
+    // Keys expire after a day.
     t.clock.advance(Duration::hours(24) + Duration::seconds(1));
     keyed(&t.alice, &t.span(resource, 1, 2), "order-1", 201).await;
 }
 
-/// The answer can hold a secret, which only a credential that may ask for it may see.
-async fn a_token_that_may_do_less_is_not_shown_what_another_was_answered(t: TestServer) {
+/// The stored response can contain a secret, so a credential with fewer permissions must not receive it.
+async fn idempotent_replay_is_denied_to_a_token_with_fewer_scopes(t: TestServer) {
     let made = t.root.post("/tokens", json!({"name": "reads", "scopes": ["read"]}), 201).await;
-    let reads = t.nobody.with_token(made.text("token"));
+    let reads = t.anonymous.with_token(made.text("token"));
     let input = json!({"name": "CI"});
     let keyed = async |client: &crate::client::TestClient, status: u16| {
         client.send(Method::POST, "/tokens", status, |r| r.json(&input).header("idempotency-key", "ci")).await
     };
     let first = keyed(&t.root, 201).await;
-    assert_eq!(keyed(&reads, 422).await.faults(), ["Idempotency-Key"]);
+    assert_eq!(keyed(&reads, 422).await.invalid_fields(), ["Idempotency-Key"]);
     assert_eq!(keyed(&t.root, 201).await.text, first.text);
-    // Nor one whose account may do less by now.
+    // The same applies after the account's role was reduced.
     t.root.patch("/users/alice", json!({"role": "administrator"}), 200).await;
     t.root.patch("/users/root", json!({"role": "user"}), 200).await;
-    assert_eq!(keyed(&t.root, 422).await.faults(), ["Idempotency-Key"]);
+    assert_eq!(keyed(&t.root, 422).await.invalid_fields(), ["Idempotency-Key"]);
 }
 
-/// On PostgreSQL, where a lock holds the work up for as long as the test likes.
+/// On PostgreSQL, where a lock can delay the request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_goes_away_leaves_its_key_finished() {
+async fn idempotency_key_is_finished_after_client_disconnects() {
     if postgres_url().is_none() {
         return;
     }
@@ -323,10 +323,10 @@ async fn a_client_that_goes_away_leaves_its_key_finished() {
     })
     .await;
     going.abort();
-    assert!(going.await.unwrap_err().is_cancelled(), "its connection is closed");
-    // The server finds out, for it answers others meanwhile.
+    assert!(going.await.unwrap_err().is_cancelled(), "the client's connection should be closed");
+    // The server notices the disconnect while it handles other requests.
     for _ in 0..5 {
-        t.nobody.get("//healthz", 200).await;
+        t.anonymous.get("//healthz", 200).await;
         t.bob.get("/reservations", 200).await;
     }
     holding.rollback().await.unwrap();
@@ -342,7 +342,7 @@ async fn a_client_that_goes_away_leaves_its_key_finished() {
     assert_eq!((list.items().len(), &list.items()[0]["id"]), (1, &json!(id)));
 }
 
-async fn an_idempotency_key_used_at_once_makes_one_reservation(t: TestServer) {
+async fn concurrent_use_of_an_idempotency_key_creates_one_reservation(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let body = t.span(resource, 1, 2);
     let requests = (0..10).map(|_| {
@@ -363,7 +363,7 @@ async fn an_idempotency_key_used_at_once_makes_one_reservation(t: TestServer) {
     assert_eq!(t.root.get("/reservations", 200).await.items().len(), 1);
 }
 
-async fn the_list_visits_every_reservation_once(t: TestServer) {
+async fn reservation_pages_contain_every_item_once(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let mut made = Vec::new();
     for n in 0..23 {
@@ -379,17 +379,17 @@ async fn the_list_visits_every_reservation_once(t: TestServer) {
     let mine = ids(t.bob.pages("/reservations", 3).await);
     assert_eq!(mine.len(), 8);
     assert!(mine.iter().all(|id| made.contains(id)));
-    // One that is made meanwhile moves nothing that is still to come.
+    // A reservation created between two pages does not shift later pages.
     let first = t.root.get("/reservations?limit=10", 200).await;
     t.booking(&t.alice, resource, 100, 101).await;
     let cursor = first.text("next_cursor");
     let second = t.root.get(&format!("/reservations?limit=10&cursor={cursor}"), 200).await;
     assert_eq!(ids(second.items().to_vec()), made[10..20]);
-    // Without a limit a page has fifty.
+    // The default page size is 50.
     assert_eq!(t.root.get("/reservations", 200).await.items().len(), 24);
 }
 
-async fn the_list_is_filtered(t: TestServer) {
+async fn reservation_list_filters(t: TestServer) {
     let first = t.resource("node-1", "available").await;
     let second = t.resource("node-2", "available").await;
     let a = t.booking(&t.alice, first, 1, 2).await;
@@ -407,7 +407,7 @@ async fn the_list_is_filtered(t: TestServer) {
         (format!("to={two}"), vec![&a]),
         (format!("from={two}&to={four}"), vec![&b]),
         (format!("resource_id={second}&status=active"), vec![&c]),
-        // A form sends what was not filled in as empty.
+        // Forms send empty values for empty fields.
         ("status=&resource_id=".into(), vec![&c, &b, &a]),
     ] {
         let reply = t.root.get(&format!("/reservations?{query}"), 200).await;
@@ -417,11 +417,11 @@ async fn the_list_is_filtered(t: TestServer) {
     for (query, field) in
         [("status=open", "status"), ("resource_id=x", "resource_id"), ("mine=perhaps", "mine"), ("from=now", "from")]
     {
-        assert_eq!(t.root.get(&format!("/reservations?{query}"), 422).await.faults(), [field]);
+        assert_eq!(t.root.get(&format!("/reservations?{query}"), 422).await.invalid_fields(), [field]);
     }
 }
 
-async fn the_calendar_shows_when_and_not_who(t: TestServer) {
+async fn calendar_hides_owners_from_other_users(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let id = t.booking(&t.alice, resource, 1, 2).await;
     let (from, to) = (t.hours(0), t.hours(24));
@@ -437,23 +437,23 @@ async fn the_calendar_shows_when_and_not_who(t: TestServer) {
     assert!(t.bob.get(&format!("{path}&resource_type=vm"), 200).await.items().is_empty());
     t.bob.get(&format!("/calendar?from={to}&to={from}"), 422).await;
     t.bob.get(&format!("/calendar?from={from}&to={}", t.hours(24 * 63)), 422).await;
-    assert_eq!(t.bob.get("/calendar", 422).await.faults(), ["from"]);
-    t.nobody.get(&path, 401).await;
+    assert_eq!(t.bob.get("/calendar", 422).await.invalid_fields(), ["from"]);
+    t.anonymous.get(&path, 401).await;
 }
 
-async fn what_may_be_booked_is_checked(t: TestServer) {
+async fn unbookable_resources_are_rejected(t: TestServer) {
     let restricted = t.resource("node-1", "restricted").await;
     let closed = t.resource("node-2", "maintenance").await;
     t.alice.post("/reservations", t.span(restricted, 1, 2), 403).await;
     t.booking(&t.root, restricted, 1, 2).await;
     t.alice.post("/reservations", t.span(closed, 1, 2), 409).await;
     t.root.post("/reservations", t.span(closed, 1, 2), 409).await;
-    t.nobody.post("/reservations", t.span(restricted, 1, 2), 401).await;
+    t.anonymous.post("/reservations", t.span(restricted, 1, 2), 401).await;
     t.root.patch(&format!("/resources/{closed}"), json!({"status": "available"}), 200).await;
     t.booking(&t.alice, closed, 1, 2).await;
 }
 
-async fn a_change_takes_no_time_that_could_not_be_reserved(t: TestServer) {
+async fn reservation_patch_obeys_the_rules_of_creation(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let path = format!("/reservations/{}", t.booking(&t.alice, resource, 4, 8).await);
     let taken = |patch: &str| match patch {
@@ -472,20 +472,20 @@ async fn a_change_takes_no_time_that_could_not_be_reserved(t: TestServer) {
             assert_eq!(reply.text("detail"), reserving.text("detail"), "{now}, {patch}");
         }
     }
-    // What takes no time goes on as before.
+    // Changes without new times are still accepted.
     t.alice.patch(&path, json!({"title": "Renamed", "additional_config": {"gpu_count": 2}}), 200).await;
     t.alice.patch(&path, json!({"start_time": t.hours(5)}), 200).await;
     t.alice.patch(&path, json!({"end_time": t.hours(7)}), 200).await;
     t.root.patch(&path, taken("longer"), 409).await;
     status("restricted").await;
     t.root.patch(&path, json!({"end_time": t.hours(8)}), 200).await;
-    // Whoever has been granted access may again.
+    // Users with a grant may book again.
     let ask = t.alice.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 201).await;
     t.root.post(&format!("/access-requests/{}/approve", ask.text("id")), Value::Null, 200).await;
     t.alice.patch(&path, taken("longer"), 200).await;
 }
 
-async fn a_reservation_shows_its_provisioning_and_deliveries(t: TestServer) {
+async fn reservation_shows_provisioning_and_deliveries(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let answer = json!({"status": "success", "message": "Provisioned", "details": {
@@ -508,12 +508,12 @@ async fn a_reservation_shows_its_provisioning_and_deliveries(t: TestServer) {
         (&json!("reservation.created"), &json!("succeeded"))
     );
     assert_eq!((&deliveries[0]["attempts"], &deliveries[0]["status_code"]), (&json!(1), &json!(200)));
-    // A delivery that failed for good is a provisioning that failed, with the reason.
+    // A failed delivery sets provisioning to failed, with the reason.
     receiver.respond(Response::status(500));
     let id = t.booking(&t.alice, resource, 3, 4).await;
     let state = t.provisioning(&id, "failed").await;
     assert!(state["message"].as_str().unwrap().contains("500"), "{state}");
-    // A receiver that has only begun says so by 202; on cancelling its success means released.
+    // 202 means provisioning; a success on cancelling means released.
     receiver.respond(Response::status(202));
     let id = t.booking(&t.alice, resource, 5, 6).await;
     t.provisioning(&id, "provisioning").await;

@@ -1,4 +1,4 @@
-//! Status updates of receivers (docs/contract.md §4). The test signs for itself, as a receiver must.
+//! Status updates of receivers (docs/contract.md §4). The tests compute signatures independently, as a receiver does.
 
 use crate::client::Reply;
 use crate::support::{TestServer, time, wire};
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use test_support::{Receiver, Response, on_both_databases};
 
-on_both_databases![an_exact_repeat_changes_nothing, updates_at_fault_are_named,];
+on_both_databases![repeated_status_update_is_idempotent, invalid_status_update_fields_are_named,];
 
 on_both_databases![sqlite only:
-    a_signed_update_is_answered_with_the_state,
-    what_cannot_follow_is_refused,
-    whoever_has_not_signed_gets_one_message,
-    a_webhook_speaks_for_its_own_type_alone,
-    an_unknown_reservation_is_not_found,
-    a_timestamp_that_is_off_is_refused,
-    an_update_has_at_most_64_kib,
-    both_secrets_count_during_a_rotation,
-    an_update_may_come_while_our_request_is_open,
-    no_session_and_no_token_stands_in_for_a_signature,
+    signed_status_update_returns_the_provisioning_state,
+    invalid_status_transition_is_rejected,
+    invalid_signatures_get_one_message,
+    webhook_updates_only_its_resource_type,
+    status_update_of_unknown_reservation_is_not_found,
+    status_update_timestamp_off_by_more_than_5_minutes_is_rejected,
+    status_update_is_limited_to_64_kib,
+    status_update_accepts_both_secrets_during_rotation,
+    late_202_does_not_override_newer_status_update,
+    session_or_token_does_not_replace_a_signature,
 ];
 
 /// `X-Webhook-Signature` as docs/contract.md §1 defines it.
@@ -32,28 +32,28 @@ fn sign(secret: &str, body: &[u8]) -> String {
 }
 
 /// A webhook, its secret and a reservation that it serves.
-struct Stage {
+struct Fixture {
     webhook: i64,
     secret: String,
     reservation: String,
     resource: i64,
 }
 
-/// The webhook wants nothing but `reservation.expired`, so that only updates move the reservation.
-async fn stage(t: &TestServer) -> Stage {
+/// The webhook receives only `reservation.expired`, so that only status updates change provisioning.
+async fn fixture(t: &TestServer) -> Fixture {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let made = t.webhook(&receiver, json!({"events": ["reservation.expired"]})).await;
     let reservation = t.booking(&t.alice, resource, 1, 2).await;
-    Stage { webhook: made.id(), secret: made.text("secret").to_owned(), reservation, resource }
+    Fixture { webhook: made.id(), secret: made.text("secret").to_owned(), reservation, resource }
 }
 
-impl Stage {
+impl Fixture {
     fn path(&self) -> String {
         format!("/reservations/{}/status", self.reservation)
     }
 
-    /// Sends these bytes, signed as they should be.
+    /// Sends a body with a valid signature.
     async fn send(&self, t: &TestServer, body: impl Into<Vec<u8>>, expected: u16) -> Reply {
         let body = body.into();
         let signature = sign(&self.secret, &body);
@@ -61,7 +61,7 @@ impl Stage {
     }
 
     async fn send_with(&self, t: &TestServer, body: Vec<u8>, webhook: &str, signature: &str, expected: u16) -> Reply {
-        t.nobody
+        t.anonymous
             .send(Method::POST, &self.path(), expected, |request| {
                 request
                     .header("content-type", "application/json")
@@ -72,7 +72,7 @@ impl Stage {
             .await
     }
 
-    /// The same update, with the present time, for a status.
+    /// An update with a status and the current time.
     fn update(t: &TestServer, status: &str) -> Value {
         json!({"status": status, "timestamp": wire(t.now())})
     }
@@ -82,8 +82,8 @@ impl Stage {
     }
 }
 
-async fn a_signed_update_is_answered_with_the_state(t: TestServer) {
-    let s = stage(&t).await;
+async fn signed_status_update_returns_the_provisioning_state(t: TestServer) {
+    let s = fixture(&t).await;
     let body = json!({
         "status": "provisioning", "timestamp": wire(t.now()), "progress": 40, "message": "Installing drivers …",
         "details": {"step": 2, "estimated_ready_time": "3 minutes"},
@@ -96,15 +96,15 @@ async fn a_signed_update_is_answered_with_the_state(t: TestServer) {
     expected["updated_at"] = reply.body["updated_at"].clone();
     assert!((t.now() - time(&reply.body["updated_at"])).num_seconds() < 60);
     assert_eq!(reply.body, expected);
-    assert_eq!(s.state(&t).await, reply.body, "the reservation shows what the receiver was told");
+    assert_eq!(s.state(&t).await, reply.body, "the reservation shows the returned state");
     let access = json!({"ip_address": "10.0.0.7", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@10.0.0.7"});
     let body = json!({"status": "ready", "timestamp": wire(t.now()), "details": {"access_info": access}});
     let reply = s.send(&t, body.to_string(), 200).await;
     assert_eq!((&reply.body["status"], &reply.body["access_info"]), (&json!("ready"), &access));
-    assert_eq!(reply.body["progress"], Value::Null, "progress is that of this update");
-    assert_eq!(reply.body["message"], "", "what was said of provisioning is not true of ready");
-    assert_eq!(reply.body["estimated_ready_time"], "3 minutes", "what is not said stays");
-    // `sha256=` with white space around it, as a careless client sends it.
+    assert_eq!(reply.body["progress"], Value::Null, "progress of an earlier update is cleared");
+    assert_eq!(reply.body["message"], "", "the message of an earlier status is cleared");
+    assert_eq!(reply.body["estimated_ready_time"], "3 minutes", "omitted fields are kept");
+    // Surrounding white space of the signature is ignored.
     let body =
         json!({"status": "failed", "timestamp": wire(t.now()), "message": "Out of GPUs"}).to_string().into_bytes();
     let signature = format!(" {} ", sign(&s.secret, &body));
@@ -112,49 +112,49 @@ async fn a_signed_update_is_answered_with_the_state(t: TestServer) {
     assert_eq!(reply.body["message"], "Out of GPUs");
 }
 
-async fn an_exact_repeat_changes_nothing(t: TestServer) {
-    let s = stage(&t).await;
+async fn repeated_status_update_is_idempotent(t: TestServer) {
+    let s = fixture(&t).await;
     let first = json!({"status": "provisioning", "timestamp": wire(t.now()), "progress": 10}).to_string();
     let second = json!({"status": "ready", "timestamp": wire(t.now())}).to_string();
     s.send(&t, first.clone(), 200).await;
     let ready = s.send(&t, second.clone(), 200).await;
     for repeat in [&second, &first, &first] {
         let reply = s.send(&t, repeat.clone(), 200).await;
-        assert_eq!(reply.body, ready.body, "an old update that comes again does not undo a newer one");
+        assert_eq!(reply.body, ready.body, "a repeated old update does not override a newer one");
     }
     assert_eq!(s.state(&t).await, ready.body);
-    // The same words at another time are another update.
+    // The same status with another timestamp is a new update.
     let again = s
         .send(&t, json!({"status": "provisioning", "timestamp": wire(t.now()), "progress": 10}).to_string(), 200)
         .await;
     assert_eq!(again.body["status"], "provisioning");
-    // Ten at once count once.
+    // Concurrent repeats apply once.
     let body = json!({"status": "ready", "timestamp": wire(t.now()), "message": "at last"}).to_string();
     let replies = futures::future::join_all((0..10).map(|_| s.send(&t, body.clone(), 200))).await;
     assert!(replies.iter().all(|reply| reply.body["updated_at"] == replies[0].body["updated_at"]));
 }
 
-async fn what_cannot_follow_is_refused(t: TestServer) {
-    let s = stage(&t).await;
+async fn invalid_status_transition_is_rejected(t: TestServer) {
+    let s = fixture(&t).await;
     for status in ["provisioning", "ready", "provisioning", "failed", "ready", "releasing", "releasing"] {
-        s.send(&t, Stage::update(&t, status).to_string(), 200).await;
+        s.send(&t, Fixture::update(&t, status).to_string(), 200).await;
     }
     for status in ["provisioning", "ready"] {
-        let reply = s.send(&t, Stage::update(&t, status).to_string(), 409).await;
+        let reply = s.send(&t, Fixture::update(&t, status).to_string(), 409).await;
         assert!(reply.text("detail").contains(status) && reply.text("detail").contains("releasing"), "{}", reply.text);
     }
     assert_eq!(s.state(&t).await["status"], "releasing");
-    s.send(&t, Stage::update(&t, "released").to_string(), 200).await;
+    s.send(&t, Fixture::update(&t, "released").to_string(), 200).await;
     for status in ["provisioning", "ready", "failed", "releasing"] {
-        s.send(&t, Stage::update(&t, status).to_string(), 409).await;
+        s.send(&t, Fixture::update(&t, status).to_string(), 409).await;
     }
-    s.send(&t, Stage::update(&t, "released").to_string(), 200).await;
+    s.send(&t, Fixture::update(&t, "released").to_string(), 200).await;
 }
 
-async fn updates_at_fault_are_named(t: TestServer) {
-    let s = stage(&t).await;
+async fn invalid_status_update_fields_are_named(t: TestServer) {
+    let s = fixture(&t).await;
     let now = wire(t.now());
-    for (body, faults) in [
+    for (body, invalid_fields) in [
         (json!({}), &["status", "timestamp"][..]),
         (json!({"status": "waiting", "timestamp": now}), &["status"]),
         (json!({"status": "done", "timestamp": now}), &["status"]),
@@ -175,27 +175,27 @@ async fn updates_at_fault_are_named(t: TestServer) {
         ),
     ] {
         let reply = s.send(&t, body.to_string(), 422).await;
-        assert_eq!(reply.faults(), faults, "{body}");
+        assert_eq!(reply.invalid_fields(), invalid_fields, "{body}");
     }
     for body in ["", "{", "ready", "[]", "null", "\"ready\"", "{} {}", "status=ready", "\u{feff}{}"] {
         s.send(&t, body, 400).await;
     }
     s.send(&t, b"{\"status\": \"\xff\"}".to_vec(), 400).await;
-    assert_eq!(s.state(&t).await["status"], "waiting", "nothing came of them");
-    // Strange details are kept for display, NUL and all, and unknown fields do no harm.
+    assert_eq!(s.state(&t).await["status"], "waiting", "rejected requests have no effect");
+    // Unusual details, NUL included, are kept for display, and unknown fields are ignored.
     let body = json!({"status": "ready", "timestamp": wire(t.now()), "details": {"a\0": ["\0", {"b": null}]}, "more": 1, "message": "x".repeat(500), "progress": null});
     let reply = s.send(&t, body.to_string(), 200).await;
     assert_eq!(reply.body["details"], json!({"a␀": ["␀", {"b": null}]}));
     assert_eq!(s.state(&t).await, reply.body);
 }
 
-async fn whoever_has_not_signed_gets_one_message(t: TestServer) {
-    let s = stage(&t).await;
+async fn invalid_signatures_get_one_message(t: TestServer) {
+    let s = fixture(&t).await;
     let other = t.webhook(&Receiver::start().await, json!({})).await;
     let paused = t.webhook(&Receiver::start().await, json!({"enabled": false})).await;
     let deleted = t.webhook(&Receiver::start().await, json!({})).await;
     t.root.delete(&format!("/webhooks/{}", deleted.id()), 204).await;
-    let body = Stage::update(&t, "ready").to_string().into_bytes();
+    let body = Fixture::update(&t, "ready").to_string().into_bytes();
     let right = sign(&s.secret, &body);
     let mine = s.webhook.to_string();
     let with_last_changed = {
@@ -235,23 +235,23 @@ async fn whoever_has_not_signed_gets_one_message(t: TestServer) {
             }
             request.body(body.clone())
         };
-        answers.push(t.nobody.send(Method::POST, &s.path(), 401, with).await);
+        answers.push(t.anonymous.send(Method::POST, &s.path(), 401, with).await);
     }
-    // Nor does the answer tell whether the reservation exists, or what is wrong with the body.
+    // The response reveals neither whether the reservation exists nor errors in the body.
     let nothing = "/reservations/rsv-00000000000000000000000000/status";
-    answers.push(t.nobody.send(Method::POST, nothing, 401, |r| r.body("{")).await);
-    assert!(answers.iter().all(|reply| reply.text == answers[0].text), "one message for all of them");
+    answers.push(t.anonymous.send(Method::POST, nothing, 401, |r| r.body("{")).await);
+    assert!(answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()), "one message for all of them");
     assert_eq!(s.state(&t).await["status"], "waiting");
     s.send_with(&t, body, &mine, &right, 200).await;
 }
 
-async fn a_webhook_speaks_for_its_own_type_alone(t: TestServer) {
-    let s = stage(&t).await;
+async fn webhook_updates_only_its_resource_type(t: TestServer) {
+    let s = fixture(&t).await;
     t.root.post("/resource-types", json!({"slug": "vm", "name": "VM"}), 201).await;
     let receiver = Receiver::start().await;
     let stranger = t.webhook(&receiver, json!({"resource_type": "vm"})).await;
     let every = t.webhook(&receiver, json!({"resource_type": null, "events": ["user.access_requested"]})).await;
-    let body = Stage::update(&t, "ready").to_string().into_bytes();
+    let body = Fixture::update(&t, "ready").to_string().into_bytes();
     let signature = sign(stranger.text("secret"), &body);
     s.send_with(&t, body.clone(), &stranger.id().to_string(), &signature, 403).await;
     assert_eq!(s.state(&t).await["status"], "waiting");
@@ -259,32 +259,32 @@ async fn a_webhook_speaks_for_its_own_type_alone(t: TestServer) {
     s.send_with(&t, body, &every.id().to_string(), &signature, 200).await;
 }
 
-async fn an_unknown_reservation_is_not_found(t: TestServer) {
-    let mut s = stage(&t).await;
+async fn status_update_of_unknown_reservation_is_not_found(t: TestServer) {
+    let mut s = fixture(&t).await;
     for id in ["rsv-00000000000000000000000000", "nonsense", "test-01arz3ndektsv4rrffq69g5fav"] {
         s.reservation = id.into();
-        s.send(&t, Stage::update(&t, "ready").to_string(), 404).await;
+        s.send(&t, Fixture::update(&t, "ready").to_string(), 404).await;
     }
 }
 
-async fn a_timestamp_that_is_off_is_refused(t: TestServer) {
-    let s = stage(&t).await;
+async fn status_update_timestamp_off_by_more_than_5_minutes_is_rejected(t: TestServer) {
+    let s = fixture(&t).await;
     let update = |off: Duration| json!({"status": "ready", "timestamp": wire(t.now() + off)}).to_string();
     for off in [Duration::seconds(301), Duration::seconds(-301), Duration::days(400)] {
         let reply = s.send(&t, update(off), 401).await;
-        assert!(reply.text("detail").contains("5 minutes"), "whoever has signed learns what to mend");
+        assert!(reply.text("detail").contains("5 minutes"), "a signed request gets the reason");
     }
     assert_eq!(s.state(&t).await["status"], "waiting");
     for off in [Duration::seconds(290), Duration::seconds(-290)] {
         s.send(&t, update(off), 200).await;
     }
-    // Any offset of RFC 3339 names the same moment.
+    // Any RFC 3339 offset is accepted.
     let there = t.now().with_timezone(&chrono::FixedOffset::east_opt(5 * 3_600 + 1_800).unwrap());
     s.send(&t, json!({"status": "ready", "timestamp": there.to_rfc3339()}).to_string(), 200).await;
 }
 
-async fn an_update_has_at_most_64_kib(t: TestServer) {
-    let s = stage(&t).await;
+async fn status_update_is_limited_to_64_kib(t: TestServer) {
+    let s = fixture(&t).await;
     let of_size = |size: usize| {
         let body = json!({"status": "ready", "timestamp": wire(t.now()), "details": {"log": ""}}).to_string();
         body.replace("\"log\":\"\"", &format!("\"log\":\"{}\"", "x".repeat(size - body.len())))
@@ -295,40 +295,40 @@ async fn an_update_has_at_most_64_kib(t: TestServer) {
     s.send(&t, of_size(300 * 1_024), 413).await;
 }
 
-async fn both_secrets_count_during_a_rotation(t: TestServer) {
-    let s = stage(&t).await;
+async fn status_update_accepts_both_secrets_during_rotation(t: TestServer) {
+    let s = fixture(&t).await;
     let path = format!("/webhooks/{}/rotate-secret", s.webhook);
     let rotated = t.root.post(&path, json!({"overlap_hours": 2}), 200).await;
     let mine = s.webhook.to_string();
-    s.send(&t, Stage::update(&t, "provisioning").to_string(), 200).await;
-    let body = Stage::update(&t, "ready").to_string().into_bytes();
+    s.send(&t, Fixture::update(&t, "provisioning").to_string(), 200).await;
+    let body = Fixture::update(&t, "ready").to_string().into_bytes();
     let signature = sign(rotated.text("secret"), &body);
     s.send_with(&t, body, &mine, &signature, 200).await;
     t.clock.advance(Duration::hours(2));
-    s.send(&t, Stage::update(&t, "failed").to_string(), 401).await;
-    let body = Stage::update(&t, "failed").to_string().into_bytes();
+    s.send(&t, Fixture::update(&t, "failed").to_string(), 401).await;
+    let body = Fixture::update(&t, "failed").to_string().into_bytes();
     let signature = sign(rotated.text("secret"), &body);
     s.send_with(&t, body, &mine, &signature, 200).await;
 }
 
-async fn an_update_may_come_while_our_request_is_open(t: TestServer) {
-    let s = stage(&t).await;
+async fn late_202_does_not_override_newer_status_update(t: TestServer) {
+    let s = fixture(&t).await;
     let receiver = Receiver::start().await;
     receiver.hold();
     t.webhook(&receiver, json!({"events": ["reservation.created"]})).await;
-    let s = Stage { reservation: t.booking(&t.alice, s.resource, 3, 4).await, ..s };
+    let s = Fixture { reservation: t.booking(&t.alice, s.resource, 3, 4).await, ..s };
     receiver.wait_for(1).await;
-    s.send(&t, Stage::update(&t, "ready").to_string(), 200).await;
-    // The answer that comes afterwards has only begun; that does not take back that it is ready.
+    s.send(&t, Fixture::update(&t, "ready").to_string(), 200).await;
+    // The later 202 response does not override the status `ready`.
     receiver.respond(Response::status(202));
     receiver.release();
     t.finished("", 1).await;
     assert_eq!(s.state(&t).await["status"], "ready");
 }
 
-async fn no_session_and_no_token_stands_in_for_a_signature(t: TestServer) {
-    let s = stage(&t).await;
-    let body = Stage::update(&t, "ready");
+async fn session_or_token_does_not_replace_a_signature(t: TestServer) {
+    let s = fixture(&t).await;
+    let body = Fixture::update(&t, "ready");
     t.root.post(&s.path(), body.clone(), 401).await;
     t.browser("root").await.post(&s.path(), body, 401).await;
 }

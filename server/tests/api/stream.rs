@@ -10,14 +10,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use test_support::{DEADLINE, Receiver, eventually, on_both_databases};
 
-on_both_databases![changes_come_as_they_commit];
+on_both_databases![live_feed_sends_changes_as_they_commit];
 
 on_both_databases![sqlite only:
-    nobody_sees_what_is_not_theirs,
-    a_feed_needs_somebody,
-    one_person_has_at_most_twenty_feeds,
-    a_feed_ends_with_the_server,
-    a_feed_ends_before_it_shows_what_is_no_longer_ones_to_see,
+    live_feed_hides_changes_of_other_users,
+    live_feed_requires_authentication,
+    live_feeds_are_limited_to_twenty_per_user,
+    live_feed_ends_at_shutdown,
+    live_feed_ends_after_role_change_or_revocation,
 ];
 
 /// One event.
@@ -35,27 +35,27 @@ struct Feed {
 }
 
 impl Feed {
-    /// Opens it; what happens from now on comes.
+    /// Opens a feed that receives all changes from now on.
     async fn open(client: &TestClient) -> Self {
         let response = client.request(Method::GET, "/stream").send().await.unwrap();
         assert_eq!(response.status(), 200);
         let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!(header("cache-control"), "no-store");
-        assert_eq!(header("content-encoding"), "", "a compressed feed would be held back");
+        assert_eq!(header("content-encoding"), "", "compression would delay events");
         let mut feed = Self { stream: response.bytes_stream().boxed(), read: String::new(), seen: Vec::new() };
         assert_eq!(feed.next().await.expect("a first event").name, "hello");
         feed
     }
 
-    /// The next event; none when the feed has ended.
+    /// The next event; `None` at the end of the feed.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((event, rest)) = self.read.split_once("\n\n") {
                 let field = |name: &str| {
                     event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
                 };
-                // Comments keep the connection alive and say nothing.
+                // Comments only keep the connection alive.
                 let event = (!field("event").is_empty()).then(|| Event {
                     name: field("event").to_owned(),
                     data: serde_json::from_str(field("data")).unwrap(),
@@ -72,11 +72,11 @@ impl Feed {
         }
     }
 
-    /// The first event from here on that is meant.
+    /// The next event with this name that meets the condition.
     async fn until(&mut self, name: &str, meant: impl Fn(&Value) -> bool) -> Value {
         loop {
             let event = self.next().await.expect("the feed should go on");
-            assert_ne!(event.name, "resync", "nothing was missed");
+            assert_ne!(event.name, "resync", "no change may be missed");
             if event.name == name && meant(&event.data) {
                 return event.data;
             }
@@ -84,7 +84,7 @@ impl Feed {
     }
 }
 
-async fn changes_come_as_they_commit(t: TestServer) {
+async fn live_feed_sends_changes_as_they_commit(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let mut feed = Feed::open(&t.root).await;
@@ -93,7 +93,7 @@ async fn changes_come_as_they_commit(t: TestServer) {
     receiver.hold();
     let made = t.alice.post("/reservations", t.span(resource, 1, 2), 201).await.body;
     let id = made["id"].as_str().unwrap();
-    assert_eq!(feed.until("reservation", |_| true).await, made, "as the API answers it");
+    assert_eq!(feed.until("reservation", |_| true).await, made, "same as the API response");
     let sending = feed.until("delivery", |_| true).await;
     assert_eq!(
         (&sending["status"], &sending["reservation_id"], &sending["attempts"]),
@@ -101,14 +101,14 @@ async fn changes_come_as_they_commit(t: TestServer) {
     );
     let delivery = sending["id"].clone();
     receiver.release();
-    // Reservation and delivery are told of together, when the answer has been recorded.
+    // Reservation and delivery are sent together when the result is recorded.
     let ready = feed.until("reservation", |r| r["provisioning"]["status"] == "ready").await;
     assert_eq!(ready["id"], id);
     let done = feed.until("delivery", |d| d["id"] == delivery && d["status"] == "succeeded").await;
     assert_eq!(
         done,
         t.root.get(&format!("/deliveries?reservation_id={id}"), 200).await.items()[0],
-        "as the log has it"
+        "same as in the log"
     );
     t.alice.post(&format!("/reservations/{id}/cancel"), Value::Null, 200).await;
     let cancelled = feed.until("reservation", |r| r["status"] == "cancelled").await;
@@ -118,13 +118,13 @@ async fn changes_come_as_they_commit(t: TestServer) {
     feed.until("delivery", |d| d["test"] == true).await;
     let restricted = t.resource("node-2", "restricted").await;
     t.alice.post("/access-requests", json!({"resource_id": restricted, "reason": "x"}), 201).await;
-    let told = feed.until("notification", |_| true).await;
-    assert_eq!((&told["severity"], &told["read"]), (&json!("info"), &json!(false)));
+    let notification = feed.until("notification", |_| true).await;
+    assert_eq!((&notification["severity"], &notification["read"]), (&json!("info"), &json!(false)));
     t.root.delete(&format!("/webhooks/{webhook}"), 204).await;
     feed.until("webhook", |w| *w == json!({"id": webhook, "deleted": true})).await;
 }
 
-async fn nobody_sees_what_is_not_theirs(t: TestServer) {
+async fn live_feed_hides_changes_of_other_users(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let restricted = t.resource("node-2", "restricted").await;
     let receiver = Receiver::start().await;
@@ -139,7 +139,7 @@ async fn nobody_sees_what_is_not_theirs(t: TestServer) {
     t.finished(&format!("webhook_id={webhook}"), 4).await;
     let ask = t.alice.post("/access-requests", json!({"resource_id": restricted, "reason": "x"}), 201).await;
     t.root.post(&format!("/access-requests/{}/deny", ask.text("id")), Value::Null, 200).await;
-    // Everything before it has come when this has: a feed is in order.
+    // A feed is ordered, so all earlier events have arrived.
     for feed in [&mut of_alice, &mut of_browser] {
         feed.until("notification", |n| n["username"] == "alice").await;
         let seen: Vec<&Event> = feed.seen.iter().filter(|event| event.name != "hello").collect();
@@ -163,19 +163,19 @@ async fn nobody_sees_what_is_not_theirs(t: TestServer) {
             && saw("notification", "bob")
             && saw("webhook", "id")
     );
-    assert!(!of_root.seen.iter().any(|event| event.data["username"] == "alice"), "what is for Alice is not for Root");
+    assert!(!of_root.seen.iter().any(|event| event.data["username"] == "alice"), "notifications go only to their recipient");
 }
 
-async fn a_feed_needs_somebody(t: TestServer) {
-    t.nobody.get("/stream", 401).await;
-    t.nobody.with_token("berth_nonsense").get("/stream", 401).await;
-    t.nobody.with_session("nonsense").get("/stream", 401).await;
+async fn live_feed_requires_authentication(t: TestServer) {
+    t.anonymous.get("/stream", 401).await;
+    t.anonymous.with_token("berth_nonsense").get("/stream", 401).await;
+    t.anonymous.with_session("nonsense").get("/stream", 401).await;
     let session = t.log_in("alice", crate::support::PASSWORD, 200).await.session();
     t.clock.advance(Duration::days(8));
-    t.nobody.with_session(&session).get("/stream", 401).await;
+    t.anonymous.with_session(&session).get("/stream", 401).await;
 }
 
-async fn one_person_has_at_most_twenty_feeds(t: TestServer) {
+async fn live_feeds_are_limited_to_twenty_per_user(t: TestServer) {
     let mut feeds = Vec::new();
     for _ in 0..20 {
         feeds.push(Feed::open(&t.alice).await);
@@ -183,7 +183,7 @@ async fn one_person_has_at_most_twenty_feeds(t: TestServer) {
     let reply = t.alice.get("/stream", 429).await;
     is_problem(&reply, 429);
     Feed::open(&t.bob).await;
-    // One that is closed makes room for another.
+    // Closing a feed allows another one.
     feeds.pop();
     eventually("room for another feed", async || {
         let response = t.alice.request(Method::GET, "/stream").send().await.unwrap();
@@ -192,13 +192,13 @@ async fn one_person_has_at_most_twenty_feeds(t: TestServer) {
     .await;
 }
 
-async fn a_feed_ends_with_the_server(mut t: TestServer) {
+async fn live_feed_ends_at_shutdown(mut t: TestServer) {
     let mut feed = Feed::open(&t.alice).await;
     t.stop().await;
     assert!(feed.next().await.is_none());
 }
 
-async fn a_feed_ends_before_it_shows_what_is_no_longer_ones_to_see(t: TestServer) {
+async fn live_feed_ends_after_role_change_or_revocation(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     t.root.patch("/users/alice", json!({"role": "administrator"}), 200).await;
     let browser = t.browser("alice").await;
@@ -214,12 +214,12 @@ async fn a_feed_ends_before_it_shows_what_is_no_longer_ones_to_see(t: TestServer
         assert!(feed.next().await.is_none(), "{:?}", feed.seen.last());
     }
     of_root.until("reservation", |r| r["id"] == after.as_str()).await;
-    // Opened again it is a user's.
+    // A new feed has the permissions of the new role.
     let mut feed = Feed::open(&browser).await;
     t.booking(&t.bob, resource, 5, 6).await;
     let mine = t.booking(&t.alice, resource, 7, 8).await;
     assert_eq!(feed.until("reservation", |_| true).await["id"], mine.as_str());
-    // A credential that is gone ends its feed likewise; another of the same person goes on.
+    // Logging out ends the session's feed; the token's feed of the same user continues.
     let mut of_token = Feed::open(&t.alice).await;
     browser.delete("/session", 204).await;
     let last = t.booking(&t.alice, resource, 9, 10).await;

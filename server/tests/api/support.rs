@@ -26,10 +26,10 @@ pub struct TestServer {
     /// The use cases, for operations that only the command line offers.
     pub service: Service,
     /// A client without credentials.
-    pub nobody: TestClient,
-    /// The administrator, by API token.
+    pub anonymous: TestClient,
+    /// The administrator, with an API token.
     pub root: TestClient,
-    /// A user, by API token.
+    /// A user, with an API token.
     pub alice: TestClient,
     /// Another user, by API token.
     pub bob: TestClient,
@@ -120,39 +120,39 @@ impl TestServer {
         let service = server::open_with(&config, clock.source()).await.unwrap();
         let cancel = CancellationToken::new();
         let task = tokio::spawn(server::serve(config, service.clone(), listener, cancel.clone()));
-        let nobody = TestClient::new(&url);
+        let anonymous = TestClient::new(&url);
         Self {
             url,
             clock,
             service,
-            root: nobody.clone(),
-            alice: nobody.clone(),
-            bob: nobody.clone(),
-            nobody,
+            root: anonymous.clone(),
+            alice: anonymous.clone(),
+            bob: anonymous.clone(),
+            anonymous,
             cancel,
             task: Some(task),
             database,
         }
     }
 
-    /// A new account, with a client that has an API token of all scopes.
+    /// Creates an account; returns a client with an API token of all scopes.
     pub async fn person(&self, username: &str, role: Role) -> TestClient {
         let email = format!("{username}@example.com");
         let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
         self.service.create_user_as_operator(input).await.unwrap();
         let input = ApiTokenInput { name: "test".into(), scopes: None, expires_at: None };
         let made = self.service.create_token_as_operator(username, input).await.unwrap();
-        self.nobody.with_token(&made.token)
+        self.anonymous.with_token(&made.token)
     }
 
-    /// A person's client as a browser that logged in.
+    /// A client with a session of the user, like a browser.
     pub async fn browser(&self, username: &str) -> TestClient {
         let reply = self.log_in(username, PASSWORD, 200).await;
-        self.nobody.with_session(&reply.session())
+        self.anonymous.with_session(&reply.session())
     }
 
     pub async fn log_in(&self, username: &str, password: &str, expected: u16) -> Reply {
-        self.nobody.post("/session", json!({"username": username, "password": password}), expected).await
+        self.anonymous.post("/session", json!({"username": username, "password": password}), expected).await
     }
 
     /// A direct connection to the database, for states that no request creates.
@@ -189,12 +189,12 @@ impl TestServer {
         self.service.now()
     }
 
-    /// So many hours from now, on the wire.
+    /// The time `hours` from now in the API's format.
     pub fn hours(&self, hours: i64) -> String {
         wire(self.now() + Duration::hours(hours))
     }
 
-    /// A resource of the type `gpu-cluster`, which is made when there is none.
+    /// Creates a resource of the type `gpu-cluster`, and the type if needed.
     pub async fn resource(&self, name: &str, status: &str) -> i64 {
         if self.root.get("/resource-types", 200).await.items().is_empty() {
             self.root.post("/resource-types", gpu_cluster(), 201).await;
@@ -203,22 +203,22 @@ impl TestServer {
         self.root.post("/resources", input, 201).await.id()
     }
 
-    /// The input of a reservation from one hour to another, counted from now.
+    /// Input of a reservation; `from` and `to` are hours from now.
     pub fn span(&self, resource: i64, from: i64, to: i64) -> Value {
         json!({"resource_id": resource, "start_time": self.hours(from), "end_time": self.hours(to)})
     }
 
-    /// A reservation that must come about; its id.
+    /// Creates a reservation; returns its id.
     pub async fn booking(&self, who: &TestClient, resource: i64, from: i64, to: i64) -> String {
         who.post("/reservations", self.span(resource, from, to), 201).await.text("id").to_owned()
     }
 
-    /// A webhook of every event to a receiver, with the changes of `with`; what its creation answered.
+    /// Creates a webhook for every event, changed by `with`; returns the response.
     pub async fn webhook(&self, receiver: &Receiver, with: Value) -> Reply {
         self.root.post("/webhooks", webhook_input(&receiver.url, with), 201).await
     }
 
-    /// Waits until the log holds `count` deliveries of this filter and all of them are finished; oldest first.
+    /// Waits for exactly `count` deliveries that match a filter, all of them final; oldest first.
     pub async fn finished(&self, filter: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} finished deliveries of {filter:?}"), async || {
             let reply = self.root.get(&format!("/deliveries?limit=200&{filter}"), 200).await;
@@ -230,7 +230,7 @@ impl TestServer {
         .await
     }
 
-    /// Waits until a reservation's provisioning has this status; all of it.
+    /// Waits for a provisioning status; returns the provisioning state.
     pub async fn provisioning(&self, reservation: &str, status: &str) -> Value {
         eventually(&format!("provisioning {status}"), async || {
             let reply = self.root.get(&format!("/reservations/{reservation}"), 200).await;
@@ -241,12 +241,12 @@ impl TestServer {
     }
 }
 
-/// A time as the API writes it.
+/// A time in the API's format.
 pub fn wire(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The time that the API wrote.
+/// Parses a time of the API.
 pub fn time(value: &Value) -> DateTime<Utc> {
     let text = value.as_str().unwrap_or_else(|| panic!("{value} should be a time"));
     assert!(text.ends_with('Z'), "{text} should be in UTC");
@@ -261,8 +261,8 @@ pub fn gpu_cluster() -> Value {
     }}})
 }
 
-/// The input of a webhook of every event, in the guide's layout, which fails for good at its first failure; with the
-/// fields of `with` on top.
+/// Input of a webhook for every event in the default layout without retries, changed by the
+/// fields of `with`.
 pub fn webhook_input(url: &str, with: Value) -> Value {
     let mut input = json!({
         "name": "Provisioner", "endpoint_url": format!("{url}/api/webhook"), "resource_type": "gpu-cluster",

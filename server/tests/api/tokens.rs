@@ -5,54 +5,54 @@ use chrono::Duration;
 use serde_json::{Value, json};
 use test_support::on_both_databases;
 
-on_both_databases![a_token_is_shown_once,];
+on_both_databases![token_is_shown_only_once,];
 
 on_both_databases![sqlite only:
-    a_token_stops_when_it_expires,
-    a_token_may_do_what_its_scopes_say,
-    a_deleted_token_stops_at_once,
-    tokens_at_fault_are_named,
-    a_scope_gives_no_role,
+    expired_token_is_rejected,
+    token_scopes_limit_permissions,
+    deleted_token_is_rejected_at_once,
+    invalid_token_fields_are_named,
+    admin_scope_does_not_grant_the_administrator_role,
 ];
 
-async fn a_token_is_shown_once(t: TestServer) {
+async fn token_is_shown_only_once(t: TestServer) {
     let made = t.alice.post("/tokens", json!({"name": "CI"}), 201).await;
     let mut names: Vec<&String> = made.body.as_object().unwrap().keys().collect();
     names.sort();
     assert_eq!(names, ["id", "name", "token"]);
     assert!(made.text("id").starts_with("tok_") && made.body["name"] == "CI");
     let token = made.text("token").to_owned();
-    assert_eq!(t.nobody.with_token(&token).get("/session", 200).await.body["user"]["username"], "alice");
+    assert_eq!(t.anonymous.with_token(&token).get("/session", 200).await.body["user"]["username"], "alice");
     let list = t.alice.get("/tokens", 200).await;
     let secret = token.strip_prefix("berth_").unwrap();
     assert!(!list.text.contains(secret), "the list never shows a token");
-    assert_eq!(list.items().len(), 2, "this one and the client's own");
+    assert_eq!(list.items().len(), 2, "the new token and the client's own");
     let item = &list.items()[0];
     assert_eq!(item["id"], made.body["id"]);
     assert_eq!(item["name"], "CI");
     assert_eq!(item["scopes"], json!(["read", "reserve", "admin"]));
     assert_eq!(item["expires_at"], Value::Null);
     assert!((t.now() - time(&item["created_at"])).num_seconds() < 60);
-    assert!((t.now() - time(&item["last_used_at"])).num_seconds() < 120, "its use was noted");
-    assert_eq!(t.bob.get("/tokens", 200).await.items().len(), 1, "everybody sees their own");
+    assert!((t.now() - time(&item["last_used_at"])).num_seconds() < 120, "its last use is recorded");
+    assert_eq!(t.bob.get("/tokens", 200).await.items().len(), 1, "users see only their own tokens");
 }
 
-async fn a_token_stops_when_it_expires(t: TestServer) {
+async fn expired_token_is_rejected(t: TestServer) {
     let until = t.now() + Duration::hours(1);
     let made = t.alice.post("/tokens", json!({"name": "short", "expires_at": wire(until)}), 201).await;
-    let client = t.nobody.with_token(made.text("token"));
+    let client = t.anonymous.with_token(made.text("token"));
     let who = client.get("/session", 200).await;
     assert_eq!(time(&who.body["expires_at"]), until);
     t.clock.advance(Duration::hours(1));
     client.get("/session", 401).await;
-    assert_eq!(t.alice.get("/tokens", 200).await.items().len(), 2, "an expired one is still listed");
+    assert_eq!(t.alice.get("/tokens", 200).await.items().len(), 2, "an expired token is still listed");
 }
 
-async fn a_token_may_do_what_its_scopes_say(t: TestServer) {
+async fn token_scopes_limit_permissions(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let scoped = async |scopes: &[&str]| {
         let made = t.root.post("/tokens", json!({"name": "scoped", "scopes": scopes}), 201).await;
-        t.nobody.with_token(made.text("token"))
+        t.anonymous.with_token(made.text("token"))
     };
     let resource_type = json!({"slug": "vm", "name": "VM"});
 
@@ -61,7 +61,7 @@ async fn a_token_may_do_what_its_scopes_say(t: TestServer) {
     reads.get("/resources", 200).await;
     reads.get("/webhooks", 200).await;
     let reply = reads.post("/reservations", t.span(resource, 1, 2), 403).await;
-    assert!(reply.text("detail").contains("\"reserve\""), "the answer names the scope that is missing");
+    assert!(reply.text("detail").contains("\"reserve\""), "the problem names the missing scope");
     reads.post("/resource-types", resource_type.clone(), 403).await;
     reads.post("/tokens", json!({"name": "more"}), 403).await;
     reads.get("/tokens", 403).await;
@@ -72,16 +72,16 @@ async fn a_token_may_do_what_its_scopes_say(t: TestServer) {
     reserves.post("/resource-types", resource_type.clone(), 403).await;
     reserves.get("/users", 403).await;
 
-    // "admin" is everything, so such a token can also hand out less.
+    // The scope `admin` includes all others.
     let administers = scoped(&["admin"]).await;
     administers.post("/resource-types", resource_type, 201).await;
     t.booking(&administers, resource, 3, 4).await;
     administers.post("/tokens", json!({"name": "less", "scopes": ["read"]}), 201).await;
 }
 
-async fn a_deleted_token_stops_at_once(t: TestServer) {
+async fn deleted_token_is_rejected_at_once(t: TestServer) {
     let made = t.alice.post("/tokens", json!({"name": "old"}), 201).await;
-    let (path, client) = (format!("/tokens/{}", made.text("id")), t.nobody.with_token(made.text("token")));
+    let (path, client) = (format!("/tokens/{}", made.text("id")), t.anonymous.with_token(made.text("token")));
     client.get("/session", 200).await;
     t.bob.delete(&path, 404).await;
     t.root.delete(&path, 404).await;
@@ -92,8 +92,8 @@ async fn a_deleted_token_stops_at_once(t: TestServer) {
     t.alice.delete("/tokens/tok_nothing", 404).await;
 }
 
-async fn tokens_at_fault_are_named(t: TestServer) {
-    for (input, faults) in [
+async fn invalid_token_fields_are_named(t: TestServer) {
+    for (input, invalid_fields) in [
         (json!({"name": "", "scopes": []}), &["name", "scopes"][..]),
         (json!({"name": "x".repeat(101)}), &["name"]),
         (json!({"name": "a\0b"}), &["name"]),
@@ -103,12 +103,12 @@ async fn tokens_at_fault_are_named(t: TestServer) {
         (json!({"name": "x", "scopes": "read"}), &["scopes"]),
         (json!({}), &["name"]),
     ] {
-        t.alice.post_at_fault("/tokens", input, faults).await;
+        t.alice.post_invalid("/tokens", input, invalid_fields).await;
     }
     assert_eq!(t.alice.get("/tokens", 200).await.items().len(), 1);
 }
 
-async fn a_scope_gives_no_role(t: TestServer) {
+async fn admin_scope_does_not_grant_the_administrator_role(t: TestServer) {
     assert_eq!(t.alice.get("/session", 200).await.body["scopes"], json!(["read", "reserve", "admin"]));
     t.alice.get("/webhooks", 403).await;
     t.alice.get("/deliveries", 403).await;

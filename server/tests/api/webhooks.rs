@@ -1,4 +1,4 @@
-//! `/api/v1/webhooks`: settings, secrets, Test Webhook, pausing, figures. What a receiver gets is in `requests`.
+//! `/api/v1/webhooks`: settings, secrets, test events, pausing, statistics. `requests` tests the requests to receivers.
 
 use crate::client::TestClient;
 use crate::support::{TestServer, time, webhook_input};
@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 use test_support::{Receiver, Response, eventually, on_both_databases};
 
 on_both_databases![
-    a_webhook_of_each_method_is_registered_changed_and_deleted,
-    a_paused_webhook_keeps_its_events_and_resumes,
-    a_deleted_webhook_cancels_what_waits,
-    figures_are_counted_over_each_window,
-    a_test_is_sent_at_once_and_recorded_as_one,
+    webhook_crud_with_each_auth_method,
+    paused_webhook_keeps_events_until_resumed,
+    deleting_a_webhook_cancels_queued_deliveries,
+    webhook_stats_count_each_window,
+    test_event_is_sent_at_once_and_logged_as_test,
 ];
 
 on_both_databases![sqlite only:
-    a_misspelt_setting_is_named_and_changes_nothing,
-    no_secret_is_shown_a_second_time,
-    what_waited_can_be_dropped,
-    a_change_keeps_secrets_and_what_it_does_not_name,
-    urls_that_may_not_be_called_are_refused,
-    settings_at_fault_are_named,
-    overlap_and_secret_of_a_rotation_are_checked,
-    a_test_hides_every_credential,
-    a_test_says_what_is_wrong,
-    every_event_can_be_tested,
-    a_receiver_that_is_gone_disables_its_webhook,
-    webhooks_are_for_administrators,
-    the_list_goes_page_by_page,
+    unknown_webhook_field_is_named_and_changes_nothing,
+    secrets_are_shown_only_once,
+    resume_can_discard_queued_events,
+    webhook_patch_keeps_secrets_and_omitted_fields,
+    blocked_endpoint_urls_are_rejected,
+    invalid_webhook_fields_are_named,
+    rotation_validates_overlap_and_secret,
+    test_event_response_redacts_credentials,
+    test_event_returns_a_diagnosis,
+    every_event_type_can_be_tested,
+    status_410_disables_the_webhook,
+    webhooks_are_limited_to_administrators,
+    webhook_list_is_paginated,
 ];
 
 fn oauth2(url: &str) -> Value {
@@ -41,7 +41,7 @@ fn api_key() -> Value {
     json!({"method": "api_key", "header": "X-API-Key", "key": "api-key-8675309"})
 }
 
-/// Answers token requests, and 200 to everything else.
+/// Responds to token requests, and with 200 to all others.
 fn with_token_endpoint(receiver: &Receiver) {
     receiver.respond_with(|got| {
         if got.path == "/token" {
@@ -54,19 +54,19 @@ fn with_token_endpoint(receiver: &Receiver) {
     });
 }
 
-async fn a_misspelt_setting_is_named_and_changes_nothing(t: TestServer) {
+async fn unknown_webhook_field_is_named_and_changes_nothing(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let id = t.webhook(&Receiver::start().await, json!({})).await.id();
     let before = t.root.get(&format!("/webhooks/{id}"), 200).await.body;
     t.root
-        .patch_at_fault(&format!("/webhooks/{id}"), json!({"name": "New", "max_inflight": 3}), &["max_inflight"])
+        .patch_invalid(&format!("/webhooks/{id}"), json!({"name": "New", "max_inflight": 3}), &["max_inflight"])
         .await;
     assert_eq!(t.root.get(&format!("/webhooks/{id}"), 200).await.body, before);
     let input = json!({"resource_id": resource, "start": "2030-01-01T00:00:00Z"});
-    t.alice.post_at_fault("/reservations", input, &["start"]).await;
+    t.alice.post_invalid("/reservations", input, &["start"]).await;
 }
 
-async fn a_webhook_of_each_method_is_registered_changed_and_deleted(t: TestServer) {
+async fn webhook_crud_with_each_auth_method(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let shown_oauth2 = {
@@ -117,7 +117,7 @@ async fn a_webhook_of_each_method_is_registered_changed_and_deleted(t: TestServe
             assert!(name == "secret" || made.body[name] == *value, "{name}: {} and not {value}", made.body[name]);
         }
         assert_eq!(made.body["state"], if more["enabled"] == false { "paused" } else { "enabled" });
-        assert!(secret.ends_with(made.text("secret_hint")), "the hint tells secrets apart");
+        assert!(secret.ends_with(made.text("secret_hint")), "the hint identifies the secret");
         let path = format!("/webhooks/{}", made.id());
         let read = t.root.get(&path, 200).await;
         let mut without = made.body.clone();
@@ -139,7 +139,7 @@ async fn a_webhook_of_each_method_is_registered_changed_and_deleted(t: TestServe
     }
 }
 
-/// Everything that can be read of a webhook, as raw text.
+/// Every response that shows a webhook, as raw text.
 async fn everything(t: &TestServer, webhook: i64) -> String {
     let mut all = String::new();
     let mut paths =
@@ -170,7 +170,7 @@ async fn everything(t: &TestServer, webhook: i64) -> String {
     all
 }
 
-async fn no_secret_is_shown_a_second_time(t: TestServer) {
+async fn secrets_are_shown_only_once(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     with_token_endpoint(&receiver);
@@ -180,28 +180,28 @@ async fn no_secret_is_shown_a_second_time(t: TestServer) {
     secrets.extend(["api-key-8675309", "client-secret-5309", "access-token-42"].map(str::to_owned));
     for made in [&by_key, &by_token] {
         let count = secrets.iter().filter(|secret| made.text.contains(secret.as_str())).count();
-        assert_eq!(count, 1, "the answer to the creation shows the signing secret and nothing else");
+        assert_eq!(count, 1, "the creation response shows only the signing secret");
     }
     t.booking(&t.alice, resource, 1, 2).await;
     t.finished("", 2).await;
     let rotated = t.root.post(&format!("/webhooks/{}/rotate-secret", by_key.id()), Value::Null, 200).await;
-    assert!(!secrets.iter().any(|secret| rotated.text.contains(secret.as_str())), "only the new one is shown");
+    assert!(!secrets.iter().any(|secret| rotated.text.contains(secret.as_str())), "only the new secret is shown");
     secrets.push(rotated.text("secret").to_owned());
     for webhook in [by_key.id(), by_token.id()] {
         let all = everything(&t, webhook).await;
         for secret in &secrets {
-            // Base64 is written with its `/` and `+` as they are.
+            // JSON does not escape `/` and `+` of Base64.
             assert!(!all.contains(secret.as_str()), "{secret} is shown again");
             let bare = secret.strip_prefix("whsec_").unwrap_or(secret);
             assert!(!all.contains(bare), "{bare} is shown again");
         }
     }
-    // They did arrive where they belong.
+    // The receiver got the credentials.
     let sent = |name: &str, value: &str| receiver.requests().iter().any(|got| got.header(name) == value);
     assert!(sent("x-api-key", "api-key-8675309") && sent("authorization", "Bearer access-token-42"));
 }
 
-async fn a_change_keeps_secrets_and_what_it_does_not_name(t: TestServer) {
+async fn webhook_patch_keeps_secrets_and_omitted_fields(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let made = t.webhook(&receiver, json!({"auth": api_key(), "rate_limit": 50, "secret": "your-secret-key"})).await;
@@ -209,7 +209,7 @@ async fn a_change_keeps_secrets_and_what_it_does_not_name(t: TestServer) {
     let last_key = async || {
         t.root.post(&format!("{path}/test"), Value::Null, 200).await;
         let got = receiver.requests().pop().unwrap();
-        assert!(crate::requests::is_signed(&got, &["your-secret-key"]), "the signing secret stays in every change");
+        assert!(crate::requests::is_signed(&got, &["your-secret-key"]), "every change keeps the signing secret");
         (got.header("x-api-key").to_owned(), got.header("x-key").to_owned())
     };
     assert_eq!(last_key().await, ("api-key-8675309".into(), String::new()));
@@ -229,7 +229,7 @@ async fn a_change_keeps_secrets_and_what_it_does_not_name(t: TestServer) {
         ),
         (json!({"delivery_paths": {"layout": "single"}}), json!({"delivery_paths": {"layout": "single"}})),
         (json!({"retry": {"waits": [5]}}), json!({"retry": {"waits": [5]}})),
-        // Without a key the stored one stays, under another header too.
+        // Without a key the stored one is kept, also for another header.
         (
             json!({"auth": {"method": "api_key", "header": "X-Key"}}),
             json!({"auth": {"method": "api_key", "header": "X-Key"}}),
@@ -251,29 +251,29 @@ async fn a_change_keeps_secrets_and_what_it_does_not_name(t: TestServer) {
     assert_eq!(last_key().await, (String::new(), "api-key-8675309".into()));
     t.root.patch(&path, json!({"auth": {"method": "api_key", "header": "X-Key", "key": "another"}}), 200).await;
     assert_eq!(last_key().await, (String::new(), "another".into()));
-    // Another method needs a secret of its own: an API key is no client secret.
+    // Another method needs its own secret: an API key is not a client secret.
     let mut without = oauth2(&receiver.url);
     without["client_secret"] = json!("");
-    t.root.patch_at_fault(&path, json!({"auth": without}), &["auth.client_secret"]).await;
-    assert_eq!(last_key().await, (String::new(), "another".into()), "a refused change changes nothing");
+    t.root.patch_invalid(&path, json!({"auth": without}), &["auth.client_secret"]).await;
+    assert_eq!(last_key().await, (String::new(), "another".into()), "a rejected change has no effect");
     t.root.patch(&path, json!({"auth": {"method": "none"}}), 200).await;
     assert_eq!(last_key().await, (String::new(), String::new()));
-    t.root.patch_at_fault(&path, json!({"auth": {"method": "api_key"}}), &["auth.key"]).await;
+    t.root.patch_invalid(&path, json!({"auth": {"method": "api_key"}}), &["auth.key"]).await;
 }
 
-/// What production refuses (docs/contract.md §5), and development too unless it says otherwise.
+/// URLs that production rejects (docs/contract.md §5), and development too unless a network is allowed.
 async fn refuses_urls(client: &TestClient, urls: &[String]) {
     for url in urls {
         let input = webhook_input("https://example.com", json!({"endpoint_url": url, "resource_type": null}));
-        client.post_at_fault("/webhooks", input, &["endpoint_url"]).await;
+        client.post_invalid("/webhooks", input, &["endpoint_url"]).await;
         let auth = json!({"method": "oauth2", "token_url": url, "client_id": "x", "client_secret": "y"});
         let input = webhook_input("https://example.com", json!({"auth": auth, "resource_type": null}));
-        client.post_at_fault("/webhooks", input, &["auth.token_url"]).await;
+        client.post_invalid("/webhooks", input, &["auth.token_url"]).await;
     }
-    assert!(client.get("/webhooks", 200).await.items().is_empty(), "nothing was registered");
+    assert!(client.get("/webhooks", 200).await.items().is_empty(), "a rejected webhook is not created");
 }
 
-/// Refused everywhere.
+/// Rejected in every environment.
 fn bad_urls() -> Vec<String> {
     let mut urls: Vec<String> = [
         "",
@@ -332,15 +332,15 @@ fn bad_urls() -> Vec<String> {
     urls
 }
 
-async fn urls_that_may_not_be_called_are_refused(t: TestServer) {
+async fn blocked_endpoint_urls_are_rejected(t: TestServer) {
     refuses_urls(&t.root, &bad_urls()).await;
-    // The longest that fits, path and all.
+    // The longest accepted URL.
     let longest = format!("https://example.com/{}", "x".repeat(2_028));
     let single = json!({"endpoint_url": longest, "resource_type": null, "delivery_paths": {"layout": "single"}});
     t.root.post("/webhooks", webhook_input("", single), 201).await;
     let guide = json!({"endpoint_url": longest, "resource_type": null});
-    t.root.post_at_fault("/webhooks", webhook_input("", guide), &["endpoint_url"]).await;
-    // Development may call this machine, and over http.
+    t.root.post_invalid("/webhooks", webhook_input("", guide), &["endpoint_url"]).await;
+    // Development allows loopback and http.
     for url in [
         "http://127.0.0.1:9/api",
         "http://localhost:9/",
@@ -351,13 +351,13 @@ async fn urls_that_may_not_be_called_are_refused(t: TestServer) {
         let input = webhook_input("", json!({"endpoint_url": url, "resource_type": null}));
         let made = t.root.post("/webhooks", input, 201).await;
         let path = format!("/webhooks/{}", made.id());
-        t.root.patch_at_fault(&path, json!({"endpoint_url": "file:///etc/passwd"}), &["endpoint_url"]).await;
-        assert_eq!(t.root.get(&path, 200).await.body["endpoint_url"], url, "kept as it was written");
+        t.root.patch_invalid(&path, json!({"endpoint_url": "file:///etc/passwd"}), &["endpoint_url"]).await;
+        assert_eq!(t.root.get(&path, 200).await.body["endpoint_url"], url, "the URL is stored unchanged");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn production_refuses_http_and_this_machine() {
+async fn production_rejects_http_and_loopback_endpoints() {
     let t = TestServer::start_in_production().await;
     let mut urls = bad_urls();
     urls.extend(
@@ -400,7 +400,7 @@ async fn production_refuses_http_and_this_machine() {
     }
 }
 
-async fn settings_at_fault_are_named(t: TestServer) {
+async fn invalid_webhook_fields_are_named(t: TestServer) {
     t.resource("node-1", "available").await;
     let url = "http://127.0.0.1:9";
     let header = |name: &str, value: &str| json!({"headers": [{"name": "X-Fine", "value": "1"}, {"name": name, "value": value}]});
@@ -480,7 +480,7 @@ async fn settings_at_fault_are_named(t: TestServer) {
             vec!["name", "endpoint_url", "events", "secret", "rate_limit", "resource_type"],
         ),
     ];
-    // Whatever Berth sets itself nobody may set beside it (docs/contract.md §1), in any case of letters.
+    // Headers that Berth sets cannot be overridden, in any letter case (docs/contract.md §1).
     for reserved in [
         "X-Webhook-Signature",
         "x-webhook-event",
@@ -503,12 +503,12 @@ async fn settings_at_fault_are_named(t: TestServer) {
             table.push((key(reserved, "abc"), vec!["auth.header"]));
         }
     }
-    for (with, faults) in table {
-        t.root.post_at_fault("/webhooks", webhook_input(url, with), &faults).await;
+    for (with, invalid_fields) in table {
+        t.root.post_invalid("/webhooks", webhook_input(url, with), &invalid_fields).await;
     }
-    t.root.post_at_fault("/webhooks", json!({}), &["name"]).await;
-    assert!(t.root.get("/webhooks", 200).await.items().is_empty(), "nothing was registered");
-    // The bounds themselves are fine.
+    t.root.post_invalid("/webhooks", json!({}), &["name"]).await;
+    assert!(t.root.get("/webhooks", 200).await.items().is_empty(), "a rejected webhook is not created");
+    // Values at the limits are accepted.
     let with = json!({"secret": "12345678", "max_in_flight": 2_000, "rate_limit": 10_000, "retry": {"waits": vec![86_400; 12]}});
     t.root.post("/webhooks", webhook_input(url, with), 201).await;
     t.root
@@ -520,20 +520,20 @@ async fn settings_at_fault_are_named(t: TestServer) {
         .await;
 }
 
-async fn overlap_and_secret_of_a_rotation_are_checked(t: TestServer) {
+async fn rotation_validates_overlap_and_secret(t: TestServer) {
     t.resource("node-1", "available").await;
     let made = t.webhook(&Receiver::start().await, json!({})).await;
     let path = format!("/webhooks/{}/rotate-secret", made.id());
-    for (input, faults) in [
+    for (input, invalid_fields) in [
         (json!({"overlap_hours": 169}), &["overlap_hours"][..]),
         (json!({"overlap_hours": -1}), &["overlap_hours"]),
         (json!({"secret": "short"}), &["secret"]),
     ] {
-        t.root.post_at_fault(&path, input, faults).await;
+        t.root.post_invalid(&path, input, invalid_fields).await;
     }
     let hint = |reply: &crate::client::Reply| reply.body["secret_hint"].clone();
     let read = t.root.get(&format!("/webhooks/{}", made.id()), 200).await;
-    assert_eq!((hint(&read), &read.body["previous_secret_until"]), (hint(&made), &Value::Null), "nothing was rotated");
+    assert_eq!((hint(&read), &read.body["previous_secret_until"]), (hint(&made), &Value::Null), "a rejected rotation has no effect");
     let rotated = t.root.post(&path, Value::Null, 200).await;
     let until = time(&rotated.body["previous_secret_until"]);
     assert!((until - t.now() - Duration::hours(24)).num_seconds().abs() < 60, "24 h when nothing is said");
@@ -542,7 +542,7 @@ async fn overlap_and_secret_of_a_rotation_are_checked(t: TestServer) {
     assert_eq!((pasted.text("secret"), &pasted.body["previous_secret_until"]), ("a-pasted-secret", &Value::Null));
 }
 
-async fn a_paused_webhook_keeps_its_events_and_resumes(t: TestServer) {
+async fn paused_webhook_keeps_events_until_resumed(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let path = format!("/webhooks/{}", t.webhook(&receiver, json!({})).await.id());
@@ -553,7 +553,7 @@ async fn a_paused_webhook_keeps_its_events_and_resumes(t: TestServer) {
     let waiting = t.root.get("/deliveries?status=pending", 200).await;
     assert_eq!(waiting.items().len(), 2);
     assert_eq!(t.root.get(&path, 200).await.body["summary"]["waiting"], 2);
-    // Another webhook's request goes out meanwhile; the paused one's does not.
+    // Other webhooks receive events in the meantime; the paused one does not.
     let other = Receiver::start().await;
     t.webhook(&other, json!({})).await;
     t.booking(&t.alice, resource, 3, 4).await;
@@ -564,12 +564,12 @@ async fn a_paused_webhook_keeps_its_events_and_resumes(t: TestServer) {
     let got = receiver.wait_for(3).await;
     let events: Vec<&str> =
         got.iter().filter(|got| got.body["reservation_id"] == reservation.as_str()).map(|got| got.event()).collect();
-    assert_eq!(events, ["reservation.created", "reservation.updated"], "in their order");
+    assert_eq!(events, ["reservation.created", "reservation.updated"], "in order");
     t.finished("", 4).await;
     assert_eq!(t.root.get(&path, 200).await.body["summary"]["waiting"], 0);
 }
 
-async fn what_waited_can_be_dropped(t: TestServer) {
+async fn resume_can_discard_queued_events(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let path = format!("/webhooks/{}", t.webhook(&receiver, json!({})).await.id());
@@ -579,10 +579,10 @@ async fn what_waited_can_be_dropped(t: TestServer) {
     assert_eq!(t.finished("", 1).await[0]["status"], "cancelled");
     let next = t.booking(&t.alice, resource, 3, 4).await;
     let got = receiver.wait_for(1).await;
-    assert_eq!(got[0].body["reservation_id"], next, "what came before was dropped");
+    assert_eq!(got[0].body["reservation_id"], next, "earlier events were discarded");
 }
 
-async fn a_deleted_webhook_cancels_what_waits(t: TestServer) {
+async fn deleting_a_webhook_cancels_queued_deliveries(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let id = t.webhook(&receiver, json!({})).await.id();
@@ -596,20 +596,20 @@ async fn a_deleted_webhook_cancels_what_waits(t: TestServer) {
     t.root.post(&format!("/deliveries/{delivery}/redeliver"), Value::Null, 409).await;
     let all = json!({"filter": {"status": "cancelled"}});
     assert_eq!(t.root.post("/deliveries/replay", all, 200).await.body, json!({"matched": 0, "redelivered": 0}));
-    // Nothing more is made for it.
+    // No further delivery is created for it.
     t.booking(&t.alice, resource, 3, 4).await;
     assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 1);
     assert!(receiver.requests().is_empty());
 }
 
-async fn figures_are_counted_over_each_window(t: TestServer) {
+async fn webhook_stats_count_each_window(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let id = t.webhook(&receiver, json!({})).await.id();
     let stats = async |window: &str| t.root.get(&format!("/webhooks/{id}/stats?window={window}"), 200).await.body;
     let empty = stats("1h").await;
     assert_eq!((&empty["attempts"], &empty["error_rate"], &empty["p50_ms"]), (&json!(0), &Value::Null, &Value::Null));
-    // Two days ago one succeeded, two hours ago one failed, now two succeed and one fails.
+    // One success two days ago, one failure two hours ago, two successes and one failure now.
     t.booking(&t.alice, resource, 100, 101).await;
     t.finished("", 1).await;
     t.clock.advance(Duration::days(2));
@@ -623,7 +623,7 @@ async fn figures_are_counted_over_each_window(t: TestServer) {
     t.booking(&t.alice, resource, 106, 107).await;
     t.booking(&t.alice, resource, 108, 109).await;
     t.finished("", 5).await;
-    // A test does not count.
+    // Test events are not counted.
     t.root.post(&format!("/webhooks/{id}/test"), Value::Null, 200).await;
     for (window, points, step, succeeded, failed) in
         [("1h", 60, 60, 2, 1), ("24h", 48, 1_800, 2, 2), ("7d", 56, 10_800, 3, 2)]
@@ -643,20 +643,20 @@ async fn figures_are_counted_over_each_window(t: TestServer) {
             assert_eq!((time(&pair[1]["at"]) - time(&pair[0]["at"])).num_seconds(), step);
         }
         let last = time(&series[points - 1]["at"]);
-        assert!(last <= t.now() && t.now() < last + Duration::seconds(step), "the last step is the present one");
+        assert!(last <= t.now() && t.now() < last + Duration::seconds(step), "the last step contains the current time");
         for point in series {
             let quiet = point["succeeded"] == 0 && point["failed"] == 0;
             assert_eq!(point["p95_ms"].is_null(), quiet, "{point}");
         }
     }
     assert_eq!(t.root.get(&format!("/webhooks/{id}/stats"), 200).await.body["window"], "24h");
-    assert_eq!(t.root.get(&format!("/webhooks/{id}/stats?window=1y"), 422).await.faults(), ["window"]);
+    assert_eq!(t.root.get(&format!("/webhooks/{id}/stats?window=1y"), 422).await.invalid_fields(), ["window"]);
     let summary = t.root.get(&format!("/webhooks/{id}"), 200).await.body["summary"].clone();
     assert_eq!((&summary["deliveries"], &summary["success_rate"]), (&json!(4), &json!(0.5)));
     assert_eq!((&summary["health"], &summary["last_status"]), (&json!("degraded"), &json!("succeeded")));
 }
 
-async fn a_test_is_sent_at_once_and_recorded_as_one(t: TestServer) {
+async fn test_event_is_sent_at_once_and_logged_as_test(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     receiver.respond(
@@ -664,7 +664,7 @@ async fn a_test_is_sent_at_once_and_recorded_as_one(t: TestServer) {
             .with_header("x-served-by", "node-7")
             .with_header("set-cookie", "session=1"),
     );
-    // A paused webhook can be tested too: that is when one tests.
+    // A paused webhook can be tested too.
     let id = t.webhook(&receiver, json!({"enabled": false})).await.id();
     let reply = t.root.post(&format!("/webhooks/{id}/test"), Value::Null, 200).await;
     let got = &receiver.wait_for(1).await[0];
@@ -739,7 +739,7 @@ async fn a_test_is_sent_at_once_and_recorded_as_one(t: TestServer) {
     assert!(t.root.get("/reservations", 200).await.items().is_empty(), "a test reserves nothing");
 }
 
-async fn a_test_hides_every_credential(t: TestServer) {
+async fn test_event_response_redacts_credentials(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     with_token_endpoint(&receiver);
@@ -762,7 +762,7 @@ async fn a_test_hides_every_credential(t: TestServer) {
     }
 }
 
-async fn a_test_says_what_is_wrong(t: TestServer) {
+async fn test_event_returns_a_diagnosis(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let path = format!("/webhooks/{}/test", t.webhook(&receiver, json!({})).await.id());
@@ -791,18 +791,18 @@ async fn a_test_says_what_is_wrong(t: TestServer) {
         let diagnosis = &reply.body["diagnosis"];
         assert_eq!(diagnosis["code"], code, "{status}");
         assert!(!diagnosis["message"].as_str().unwrap().is_empty());
-        assert_eq!(diagnosis["hint"].as_str().unwrap().is_empty(), code == "ok", "a failure has a remedy");
+        assert_eq!(diagnosis["hint"].as_str().unwrap().is_empty(), code == "ok", "every failure needs a hint");
         assert_eq!(reply.body["outcome"], if code == "ok" { "succeeded" } else { "failed" });
         assert_eq!(reply.body["status_code"], status);
         expected += 1;
-        assert_eq!(receiver.requests().len(), expected, "once, without retries, without following redirects");
+        assert_eq!(receiver.requests().len(), expected, "exactly one request: no retries, no redirects");
     }
-    // Nothing came back at all.
+    // The connection was refused.
     let webhook = t.root.post("/webhooks", webhook_input(&closed, json!({})), 201).await.id();
     let reply = t.root.post(&format!("/webhooks/{webhook}/test"), Value::Null, 200).await;
     assert_eq!(reply.body["diagnosis"]["code"], "connection_refused");
     assert_eq!((&reply.body["status_code"], &reply.body["response"]), (&Value::Null, &Value::Null));
-    // Too long an answer is cut and counts as failed.
+    // An oversized response is truncated and counts as failed.
     receiver.respond(Response::status(200).with_body("x".repeat(65_537)));
     let reply = t.root.post(&path, Value::Null, 200).await;
     assert_eq!(
@@ -810,11 +810,11 @@ async fn a_test_says_what_is_wrong(t: TestServer) {
         (&json!("response_too_large"), &json!(true))
     );
     assert_eq!(reply.body["response"]["body"].as_str().unwrap().len(), 65_536);
-    // The webhook still stands, whatever its tests said (410 among it).
+    // Test results, 410 included, do not change the webhook.
     assert_eq!(t.root.get(path.trim_end_matches("/test"), 200).await.body["state"], "enabled");
 }
 
-async fn every_event_can_be_tested(t: TestServer) {
+async fn every_event_type_can_be_tested(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let id = t.webhook(&receiver, json!({"events": ["reservation.cancelled", "user.access_requested"]})).await.id();
@@ -831,15 +831,15 @@ async fn every_event_can_be_tested(t: TestServer) {
         assert_eq!((got.event(), got.path.as_str(), &got.body["event_type"]), (event, url, &json!(event)));
         crate::requests::has_the_fields_of(&got.body, event);
     }
-    // Without a choice, the first that is ticked.
+    // The default is the first subscribed event type.
     for body in [Value::Null, json!({}), json!({"event_type": null})] {
         t.root.post(&path, body, 200).await;
         assert_eq!(receiver.requests().pop().unwrap().event(), "reservation.cancelled");
     }
-    t.root.post_at_fault(&path, json!({"event_type": "reservation.exploded"}), &["event_type"]).await;
+    t.root.post_invalid(&path, json!({"event_type": "reservation.exploded"}), &["event_type"]).await;
 }
 
-async fn a_receiver_that_is_gone_disables_its_webhook(t: TestServer) {
+async fn status_410_disables_the_webhook(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     receiver.respond(Response::status(410));
@@ -853,10 +853,10 @@ async fn a_receiver_that_is_gone_disables_its_webhook(t: TestServer) {
     })
     .await;
     assert_eq!(webhook["enabled"], false);
-    let told = t.root.get("/notifications", 200).await;
-    assert!(told.items()[0]["message"].as_str().unwrap().contains("410"), "its administrators are told");
-    assert_eq!(told.items()[0]["severity"], "error");
-    // Its events are kept until it is back.
+    let notifications = t.root.get("/notifications", 200).await;
+    assert!(notifications.items()[0]["message"].as_str().unwrap().contains("410"), "administrators are notified");
+    assert_eq!(notifications.items()[0]["severity"], "error");
+    // Its events are kept until it is enabled again.
     t.booking(&t.alice, resource, 3, 4).await;
     assert_eq!(t.root.get("/deliveries?status=pending", 200).await.items().len(), 1);
     receiver.respond(Response::status(200));
@@ -864,12 +864,12 @@ async fn a_receiver_that_is_gone_disables_its_webhook(t: TestServer) {
     assert_eq!(t.finished("", 2).await[1]["status"], "succeeded");
 }
 
-async fn webhooks_are_for_administrators(t: TestServer) {
+async fn webhooks_are_limited_to_administrators(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let id = t.webhook(&receiver, json!({})).await.id();
     let path = format!("/webhooks/{id}");
-    for (client, status) in [(&t.alice, 403), (&t.nobody, 401)] {
+    for (client, status) in [(&t.alice, 403), (&t.anonymous, 401)] {
         client.get("/webhooks", status).await;
         client.post("/webhooks", webhook_input(&receiver.url, json!({})), status).await;
         client.get(&path, status).await;
@@ -879,7 +879,7 @@ async fn webhooks_are_for_administrators(t: TestServer) {
         for action in ["test", "rotate-secret", "pause", "resume"] {
             client.post(&format!("{path}/{action}"), Value::Null, status).await;
         }
-        // Nor does it show which exist.
+        // The response does not reveal which ids exist.
         client.get("/webhooks/999999", status).await;
         client.post("/webhooks/999999/test", Value::Null, status).await;
     }
@@ -887,7 +887,7 @@ async fn webhooks_are_for_administrators(t: TestServer) {
     assert_eq!(t.root.get(&path, 200).await.body["name"], "Provisioner");
 }
 
-async fn the_list_goes_page_by_page(t: TestServer) {
+async fn webhook_list_is_paginated(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let mut made = Vec::new();

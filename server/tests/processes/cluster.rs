@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, which the test stops and starts.
+//! A PostgreSQL server that one test starts and stops.
 
 use super::database::TestDatabase;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,34 +6,34 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tokio::net::TcpSocket;
 
-/// Where a server listens so that Berth finds it.
-const EVERYBODY: &str = "127.0.0.1";
-/// Nowhere: it is only found through its socket.
-const DUMMY_HASH: &str = "''";
+/// `listen_addresses` that Berth can reach.
+const TCP: &str = "127.0.0.1";
+/// `listen_addresses` for connections through the Unix socket only.
+const UNIX_SOCKET_ONLY: &str = "''";
 
-/// A server with its data; both go when it is dropped.
+/// A server with its data; both are removed on drop.
 pub struct Cluster {
     pg_ctl: PathBuf,
     folder: tempfile::TempDir,
-    /// Whom it runs as where this is root, as whom PostgreSQL refuses to run.
+    /// User to run as when the test runs as root: PostgreSQL refuses to run as root.
     user: Option<&'static str>,
     port: u16,
-    /// Keeps the port while the server is stopped: a listener or connection of another test would be given it otherwise.
-    /// Nobody listens on it, so that who connects then is refused. Linux lets both bind, other systems do not.
+    /// Reserves the port while the server is stopped, so that no other test gets it. It does not listen, so connections are
+    /// refused. Only Linux lets two sockets bind the port.
     _port: Option<TcpSocket>,
 }
 
 impl Cluster {
-    /// Made and started; `None` where there are no programs to do so, or the tests of PostgreSQL are left out.
+    /// Creates and starts a server; `None` without PostgreSQL programs, or when PostgreSQL tests are skipped.
     pub async fn start() -> Option<Self> {
         if std::env::var("BERTH_TEST_POSTGRES").is_ok_and(|server| server == "off") {
             return None;
         }
         let Some(programs) = programs() else {
-            eprintln!("left out: no initdb, pg_ctl and postgres were found to start a server of its own");
+            eprintln!("skipped: initdb, pg_ctl and postgres were not found");
             return None;
         };
-        // Where another user gets to as well.
+        // Another user must be able to enter the folder.
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut user = None;
         if std::fs::metadata(folder.path()).unwrap().uid() == 0 {
@@ -42,14 +42,14 @@ impl Cluster {
                 is_known.is_ok_and(|output| output.status.success())
             });
             let Some(user) = user else {
-                eprintln!("left out: PostgreSQL does not run as root, and root can run nothing as postgres or nobody");
+                eprintln!("skipped: PostgreSQL does not run as root, and runuser cannot run it as postgres or nobody");
                 return None;
             };
             let given = Command::new("chown").arg(user).arg(folder.path()).status().unwrap();
             assert!(given.success());
         }
         let socket = TcpSocket::new_v4().unwrap();
-        // So that the server, which does the same, may bind the port beside it.
+        // The server sets the same option, so both can bind the port.
         socket.set_reuseaddr(true).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = socket.local_addr().unwrap().port();
@@ -58,30 +58,30 @@ impl Cluster {
         let mut initdb = cluster.command(&programs.join("initdb"));
         initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C"]);
         cluster.run(initdb).await;
-        cluster.listen(EVERYBODY).await;
+        cluster.listen(TCP).await;
         Some(cluster)
     }
 
-    /// Its database.
+    /// The database of the server.
     pub fn database(&self) -> TestDatabase {
         TestDatabase::of_cluster(format!("postgres://postgres@127.0.0.1:{}/postgres", self.port))
     }
 
-    /// Stops it: `fast` is how an operator does, `immediate` is a crash, after which it has to recover.
+    /// Stops the server: `fast` is an ordinary stop, `immediate` a crash that needs recovery.
     pub async fn stop(&self, mode: &str) {
         let mut stop = self.command(&self.pg_ctl);
         stop.args(["-m", mode, "stop"]);
         self.run(stop).await;
     }
 
-    /// Starts it where it was; after a crash, once it has recovered.
+    /// Starts the server again; after a crash, waits for the recovery.
     pub async fn restart(&self) {
-        self.listen(EVERYBODY).await;
+        self.listen(TCP).await;
     }
 
-    /// Starts it so that this test finds it and Berth does not.
-    pub async fn start_aside(&self) -> TestDatabase {
-        self.listen(DUMMY_HASH).await;
+    /// Starts the server so that the test can connect and Berth cannot.
+    pub async fn start_on_unix_socket(&self) -> TestDatabase {
+        self.listen(UNIX_SOCKET_ONLY).await;
         let folder = self.folder.path().display();
         TestDatabase::of_cluster(format!("postgres://postgres@localhost:{}/postgres?host={folder}", self.port))
     }
@@ -102,7 +102,7 @@ impl Cluster {
         self.folder.path().join("log")
     }
 
-    /// A program of PostgreSQL, at work on this cluster's data.
+    /// A command of PostgreSQL for this server's data.
     fn command(&self, program: &Path) -> Command {
         let mut command = match self.user {
             Some(user) => {
@@ -112,7 +112,7 @@ impl Cluster {
             }
             None => Command::new(program),
         };
-        // Its user may have no way into the folder where the test stands.
+        // The user may have no access to the current folder.
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.arg("-D").arg(self.folder.path().join("data"));
         command
@@ -128,16 +128,16 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A test that failed may have left it stopped.
+        // It is already stopped if the test failed while it was down.
         let _ = self.command(&self.pg_ctl).args(["-m", "immediate", "stop"]).output();
     }
 }
 
-/// Where the server's programs are: in PATH, where `pg_config` says, or the newest where Debian puts them.
+/// The folder of the server programs: in `PATH`, from `pg_config`, or Debian's folder of the newest version.
 fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let told = Command::new("pg_config").arg("--bindir").output().ok();
-    let told = told.and_then(|output| String::from_utf8(output.stdout).ok());
+    let record = Command::new("pg_config").arg("--bindir").output().ok();
+    let record = record.and_then(|output| String::from_utf8(output.stdout).ok());
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -146,7 +146,7 @@ fn programs() -> Option<PathBuf> {
         .collect();
     versions.sort_unstable();
     std::env::split_paths(&path)
-        .chain(told.map(|folder| PathBuf::from(folder.trim())))
+        .chain(record.map(|folder| PathBuf::from(folder.trim())))
         .chain(versions.into_iter().rev().map(|(_, folder)| folder))
         .find(|folder| ["initdb", "pg_ctl", "postgres"].iter().all(|program| folder.join(program).exists()))
 }

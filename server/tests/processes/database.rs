@@ -1,4 +1,4 @@
-//! The database under test, seen from beside the processes that use it.
+//! The database under test, read independently of the processes that use it.
 
 use super::eventually;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
@@ -19,11 +19,11 @@ pub struct Delivery {
     pub status: String,
 }
 
-/// A fresh database with a folder for the processes that use it; both go when it is dropped.
+/// A fresh database with a data folder; both are deleted on drop.
 pub struct TestDatabase {
     pub url: String,
     folder: tempfile::TempDir,
-    /// PostgreSQL: its server and name, unless that server is the test's own.
+    /// PostgreSQL: server and name, if the database must be deleted.
     server: Option<(String, String)>,
 }
 
@@ -32,14 +32,14 @@ impl TestDatabase {
         Self::sqlite_on(&std::env::temp_dir())
     }
 
-    /// With its folder on the file system of `place`.
+    /// A SQLite database in a folder on the file system of `place`.
     pub fn sqlite_on(place: &Path) -> Self {
         let folder = tempfile::tempdir_in(place).unwrap();
         let url = format!("sqlite://{}?mode=rwc", folder.path().join("berth.db").display());
         Self { url, folder, server: None }
     }
 
-    /// `None` when the tests of PostgreSQL are left out.
+    /// A database on the shared server; `None` when PostgreSQL tests are skipped.
     pub async fn postgres() -> Option<Self> {
         let server =
             std::env::var("BERTH_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432".into());
@@ -55,7 +55,7 @@ impl TestDatabase {
         Some(Self { url: format!("{server}/{name}"), folder, server: Some((server, name)) })
     }
 
-    /// PostgreSQL: the one of a server that ends with its test.
+    /// A database on a server that the test itself started.
     pub fn of_cluster(url: String) -> Self {
         Self { url, folder: tempfile::tempdir().unwrap(), server: None }
     }
@@ -70,8 +70,8 @@ impl TestDatabase {
         format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
     }
 
-    /// PostgreSQL: the URL by which a process reaches it at another port of this machine.
-    pub fn url_by_way_of(&self, port: u16) -> String {
+    /// PostgreSQL: the URL through a proxy on a local port.
+    pub fn url_through(&self, port: u16) -> String {
         let mut url = url::Url::parse(&self.url).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(port)).unwrap();
@@ -86,7 +86,7 @@ impl TestDatabase {
         self.rows(sql).await[0].try_get_by_index(0).unwrap()
     }
 
-    /// All deliveries in the order of the outbox.
+    /// All deliveries in outbox order.
     pub async fn deliveries(&self) -> Vec<Delivery> {
         let sql = "SELECT d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, COALESCE(a.delivery_status, d.status) AS status FROM deliveries d LEFT JOIN attempts a ON a.delivery_seq = d.seq AND a.delivery_status = 'succeeded' WHERE NOT d.test ORDER BY d.seq";
         let rows = self.rows(sql).await;
@@ -102,12 +102,12 @@ impl TestDatabase {
             .collect()
     }
 
-    /// The attempts that the database knows as under way.
-    pub async fn under_way(&self) -> HashSet<Attempt> {
-        under_way(&self.url, "").await
+    /// Attempts with a lease.
+    pub async fn in_flight(&self) -> HashSet<Attempt> {
+        in_flight(&self.url, "").await
     }
 
-    /// The attempts that come next, of what waits.
+    /// The next attempts of queued deliveries.
     pub async fn waiting(&self) -> HashSet<Attempt> {
         attempts(
             &self.url,
@@ -116,16 +116,16 @@ impl TestDatabase {
         .await
     }
 
-    /// The attempts that one dispatcher has under way.
-    pub async fn under_way_of(&self, owner: &str) -> HashSet<Attempt> {
-        under_way(&self.url, &format!(" AND o.lease_owner LIKE '{owner}/%'")).await
+    /// Attempts with a lease of one dispatcher.
+    pub async fn in_flight_of(&self, owner: &str) -> HashSet<Attempt> {
+        in_flight(&self.url, &format!(" AND o.lease_owner LIKE '{owner}/%'")).await
     }
 
-    /// The attempts that a process which was killed had under way. A SQLite file is read as a copy: whoever opened the
-    /// file itself would mend it before the next process can.
+    /// Attempts that a killed process had in flight. A SQLite database is read from a copy: opening the file itself would
+    /// run its recovery before the next process does.
     pub async fn interrupted(&self) -> HashSet<Attempt> {
         if !is_sqlite(&self.url) {
-            return self.under_way().await;
+            return self.in_flight().await;
         }
         let copy = tempfile::tempdir().unwrap();
         for name in ["berth.db", "berth.db-wal"] {
@@ -134,22 +134,22 @@ impl TestDatabase {
                 std::fs::copy(file, copy.path().join(name)).unwrap();
             }
         }
-        under_way(&format!("sqlite://{}?mode=rw", copy.path().join("berth.db").display()), "").await
+        in_flight(&format!("sqlite://{}?mode=rw", copy.path().join("berth.db").display()), "").await
     }
 
-    /// The dispatchers that have anything under way.
+    /// Dispatchers with a lease.
     pub async fn owners(&self) -> HashSet<String> {
         let rows = self.rows("SELECT DISTINCT lease_owner FROM outbox WHERE lease_owner IS NOT NULL").await;
         rows.iter().map(|row| owner(&row.try_get::<String>("", "lease_owner").unwrap())).collect()
     }
 
-    /// Waits until nothing waits and nothing is under way.
-    pub async fn drained(&self) {
+    /// Waits until the outbox is empty.
+    pub async fn drain(&self) {
         let open = "SELECT COUNT(*) FROM outbox";
         eventually("an empty outbox", async || (self.number(open).await == 0).then_some(())).await;
     }
 
-    /// PostgreSQL: ends the connections of everybody else to this database; how many.
+    /// PostgreSQL: terminates all other connections to this database; returns their number.
     pub async fn terminate_connections(&self) -> i64 {
         self.number(
             "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
@@ -157,7 +157,7 @@ impl TestDatabase {
         .await
     }
 
-    /// PostgreSQL: connections of everybody else to this database.
+    /// PostgreSQL: the number of other connections to this database.
     pub async fn connections(&self) -> i64 {
         self.number(
             "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
@@ -166,12 +166,12 @@ impl TestDatabase {
     }
 }
 
-/// The dispatcher of a lease's token.
+/// The dispatcher id in a lease token.
 pub fn owner(token: &str) -> String {
     token.split('/').next().unwrap().to_owned()
 }
 
-async fn under_way(url: &str, condition: &str) -> HashSet<Attempt> {
+async fn in_flight(url: &str, condition: &str) -> HashSet<Attempt> {
     let sql = format!(
         "SELECT d.id, o.attempts FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE o.lease_owner IS NOT NULL{condition}"
     );
@@ -193,13 +193,13 @@ async fn connect(url: &str) -> DatabaseConnection {
     options.max_connections(1).sqlx_logging(false);
     Database::connect(options).await.unwrap_or_else(|error| {
         panic!(
-            "The database does not answer at {url}: {error}. Start PostgreSQL, name another in BERTH_TEST_POSTGRES, or \
-             set BERTH_TEST_POSTGRES=off to leave its tests out."
+            "Cannot connect to {url}: {error}. Start PostgreSQL, set BERTH_TEST_POSTGRES to another server, or set it to \
+             off to skip these tests."
         )
     })
 }
 
-/// A connection for one query: no connection of the test stays open while a process is killed.
+/// Runs one query on its own connection, so that no connection of the test is open while a process is killed.
 async fn rows(url: &str, sql: &str) -> Vec<QueryResult> {
     let connection = connect(url).await;
     let backend = if is_sqlite(url) { DbBackend::Sqlite } else { DbBackend::Postgres };
@@ -211,7 +211,7 @@ async fn rows(url: &str, sql: &str) -> Vec<QueryResult> {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let Some((server, name)) = self.server.take() else { return };
-        // On a runtime of its own: this one may be ending.
+        // On a separate runtime, because the current one may be shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {

@@ -1,37 +1,37 @@
-//! A disk without room under SQLite: a bound on the size of a process's files, and a small file system that is full.
+//! A full disk under SQLite: a limit on the size of the process's files, and a small file system without space.
 #![cfg(target_os = "linux")]
 
 use super::database::TestDatabase;
 use super::eventually;
 use super::load::is_unavailable;
-use super::process::{Berth, Setting};
-use super::site::Site;
+use super::process::{Berth, Settings};
+use super::scenario::Scenario;
 use reqwest::Method;
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
-/// How the disk comes to be full; SQLite takes the two for different failures.
+/// How the disk becomes full; SQLite reports the two as different errors.
 enum Disk {
-    /// No file of the process may grow beyond a bound (EFBIG, an I/O error to SQLite).
+    /// A limit on the file size of the process (EFBIG, an I/O error in SQLite).
     Bounded,
-    /// This file takes all that is free (ENOSPC, a full disk to SQLite).
+    /// This file takes all free space (ENOSPC, a full disk in SQLite).
     Filled(PathBuf),
 }
 
 impl Disk {
-    async fn serve(&self, setting: &Setting) -> Berth {
+    async fn serve(&self, settings: &Settings) -> Berth {
         match self {
-            Self::Bounded => setting.serve_within_file_limits().await,
-            Self::Filled(_) => setting.serve().await,
+            Self::Bounded => settings.serve_within_file_limits().await,
+            Self::Filled(_) => settings.serve().await,
         }
     }
 
-    /// From now on there is no room for the process.
+    /// Makes the disk full.
     async fn fill(&self, berth: &Berth) {
         match self {
-            // What is beyond it already cannot be written either.
+            // Writes beyond the limit fail even in files that are already larger.
             Self::Bounded => bound(berth, "65536").await,
             Self::Filled(file) => {
                 let mut file = std::fs::File::create(file).unwrap();
@@ -41,7 +41,7 @@ impl Disk {
         }
     }
 
-    /// There is room again, for a process that goes on if there is one. The bound of one that ended went with it.
+    /// Frees space for a running process. The limit of a process ends with it.
     async fn empty(&self, berth: Option<&Berth>) {
         match (self, berth) {
             (Self::Bounded, Some(berth)) => bound(berth, "unlimited").await,
@@ -50,7 +50,7 @@ impl Disk {
         }
     }
 
-    /// What SQLite calls it.
+    /// SQLite's error message.
     fn failure(&self) -> &'static str {
         match self {
             Self::Bounded => "disk I/O error",
@@ -59,63 +59,63 @@ impl Disk {
     }
 }
 
-/// No file of the process may grow beyond this from now on.
+/// Sets the file size limit of a process.
 async fn bound(berth: &Berth, bytes: &str) {
     let limit = format!("--fsize={bytes}:");
     let status = Command::new("prlimit").args(["--pid", &berth.pid().to_string(), &limit]).status().await.unwrap();
     assert!(status.success());
 }
 
-/// Fills the disk and waits until it shows.
-async fn fill(disk: &Disk, site: &mut Site) {
-    disk.fill(&site.berth).await;
-    let refused = eventually("a write that is refused", async || {
-        let reply = site.reserve().await;
+/// Fills the disk and waits for the error.
+async fn fill(disk: &Disk, scenario: &mut Scenario) {
+    disk.fill(&scenario.berth).await;
+    let refused = eventually("a rejected write", async || {
+        let reply = scenario.reserve().await;
         (reply.status != 201).then_some(reply)
     })
     .await;
     assert!(is_unavailable(&refused), "{refused:?}");
-    let list = site.api.call(&site.berth.url, Method::GET, "/reservations", Value::Null).await.unwrap();
-    assert_eq!(list.status, 200, "what is there can be read: {}", list.body);
-    assert_eq!(site.status_of("/healthz").await, 200);
-    eventually(disk.failure(), async || site.berth.logged(disk.failure()).then_some(())).await;
+    let list = scenario.api.call(&scenario.berth.url, Method::GET, "/reservations", Value::Null).await.unwrap();
+    assert_eq!(list.status, 200, "reads still work: {}", list.body);
+    assert_eq!(scenario.status_of("/healthz").await, 200);
+    eventually(disk.failure(), async || scenario.berth.logged(disk.failure()).then_some(())).await;
 }
 
 async fn loses_nothing(test: &str, database: TestDatabase, disk: Disk) {
-    let setting = Setting { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
-    let mut site = Site::open(&setting, disk.serve(&setting).await).await;
+    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
+    let mut scenario = Scenario::open(&settings, disk.serve(&settings).await).await;
 
-    // Room again: the same process goes on by itself.
-    fill(&disk, &mut site).await;
-    assert!(site.load.told.lock().acknowledged.len() >= 20);
-    let mut interrupted = database.under_way().await;
-    disk.empty(Some(&site.berth)).await;
-    site.load.progress(40).await;
+    // With free space the same process recovers by itself.
+    fill(&disk, &mut scenario).await;
+    assert!(scenario.load.record.lock().acknowledged.len() >= 20);
+    let mut interrupted = database.in_flight().await;
+    disk.empty(Some(&scenario.berth)).await;
+    scenario.load.progress(40).await;
 
-    // It ends while the disk is full; the next one finds room.
-    fill(&disk, &mut site).await;
-    site.berth.kill().await;
+    // The process ends while the disk is full; the next one starts with free space.
+    fill(&disk, &mut scenario).await;
+    scenario.berth.kill().await;
     interrupted.extend(database.interrupted().await);
     disk.empty(None).await;
-    site.berth = setting.serve().await;
-    site.load.aim(&[&site.berth]);
-    site.load.progress(40).await;
-    assert!(site.close(test, &database, &interrupted).await > 0);
+    scenario.berth = settings.serve().await;
+    scenario.load.aim(&[&scenario.berth]);
+    scenario.load.progress(40).await;
+    assert!(scenario.close(test, &database, &interrupted).await > 0);
     let sound: String = database.rows("PRAGMA integrity_check").await[0].try_get_by_index(0).unwrap();
     assert_eq!(sound, "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_under_sqlite_loses_nothing() {
+async fn full_disk_under_sqlite_loses_nothing() {
     loses_nothing("full disk", TestDatabase::sqlite(), Disk::Bounded).await;
 }
 
-/// The name of the test below.
-const ON_A_SMALL_FILE_SYSTEM: &str = "full_disk::a_full_file_system_under_sqlite_loses_nothing";
-/// Where the small file system is, for a process of that test which sees one.
-const PLACE: &str = "BERTH_TEST_SMALL_FILE_SYSTEM";
+/// Name of the test below.
+const ON_A_SMALL_FILE_SYSTEM: &str = "full_disk::full_file_system_under_sqlite_loses_nothing";
+/// Environment variable with the mount point, set in the process that runs in the namespace.
+const MOUNT_POINT: &str = "BERTH_TEST_SMALL_FILE_SYSTEM";
 
-/// Runs what is appended in a mount namespace of its own, with a small file system at `place` that nobody else sees.
+/// Runs a command in its own mount namespace, with a small file system at `place`.
 fn with_a_small_file_system(namespace: &[&str], place: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(namespace).args(["--mount", "--propagation", "private", "sh", "-c"]);
@@ -123,17 +123,17 @@ fn with_a_small_file_system(namespace: &[&str], place: &Path) -> Command {
     command
 }
 
-/// The test runs once more as a process inside the namespace: SQLite, which follows every link of a path, would not find
-/// the database through `/proc/PID/root`.
+/// The test runs itself as a process inside the namespace: SQLite resolves every link of a path, so it could not open the
+/// database through `/proc/PID/root`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_file_system_under_sqlite_loses_nothing() {
-    if let Some(place) = std::env::var_os(PLACE) {
+async fn full_file_system_under_sqlite_loses_nothing() {
+    if let Some(place) = std::env::var_os(MOUNT_POINT) {
         let place = PathBuf::from(place);
         loses_nothing("full file system", TestDatabase::sqlite_on(&place), Disk::Filled(place.join("filler"))).await;
         return;
     }
     let place = tempfile::tempdir().unwrap();
-    // Root may mount as it is; others as root of a namespace of users.
+    // Root can mount directly, other users as root of a user namespace.
     let namespaces: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
     let mut refusals = Vec::new();
     for namespace in namespaces {
@@ -145,15 +145,15 @@ async fn a_full_file_system_under_sqlite_loses_nothing() {
         let ran = with_a_small_file_system(namespace, place.path())
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", ON_A_SMALL_FILE_SYSTEM, "--nocapture"])
-            .env(PLACE, place.path())
+            .env(MOUNT_POINT, place.path())
             .output()
             .await
             .unwrap();
         let (out, log) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         eprintln!("{log}");
-        // A name that no test has would be a success as well.
+        // A wrong test name would also exit with success.
         assert!(ran.status.success() && out.contains("1 passed"), "{}\n{out}", ran.status);
         return;
     }
-    eprintln!("left out: no file system may be mounted here: {refusals:?}");
+    eprintln!("skipped: no file system can be mounted: {refusals:?}");
 }

@@ -1,7 +1,7 @@
-//! People at work: clients that reserve, change and cancel through the API, and remember what was promised to them.
+//! Clients that reserve, change and cancel through the API and record every acknowledged change.
 
 use super::eventually;
-use super::process::{ADMINISTRATOR, Berth, Setting};
+use super::process::{ADMINISTRATOR, Berth, Settings};
 use super::receiver::Receiver;
 use chrono::{DateTime, Duration as Span, Utc};
 use parking_lot::Mutex;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Clients at once.
+/// Concurrent clients.
 const CLIENTS: usize = 4;
-/// What a client does between two requests: nothing.
+/// Pause of a client between two requests.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A client without proxies.
@@ -27,10 +27,10 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
 }
 
-/// Whatever happens, everything is answered within this time.
-const ANSWER: Duration = Duration::from_secs(60);
+/// Every request gets a response within this time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the API answered.
+/// A response of the API.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -39,7 +39,7 @@ pub struct Reply {
     pub body: Value,
 }
 
-/// The API, as a script uses it.
+/// An API client with a token.
 #[derive(Clone)]
 pub struct Api {
     pub http: reqwest::Client,
@@ -47,14 +47,14 @@ pub struct Api {
 }
 
 impl Api {
-    pub async fn of(setting: &Setting) -> Self {
-        let token = setting.run(&["token", "create", "--user", ADMINISTRATOR, "--name", "test"]).await;
+    pub async fn of(settings: &Settings) -> Self {
+        let token = settings.run(&["token", "create", "--user", ADMINISTRATOR, "--name", "test"]).await;
         Self { http: client(), token }
     }
 
     pub async fn call(&self, base: &str, method: Method, path: &str, body: Value) -> reqwest::Result<Reply> {
         let mut request =
-            self.http.request(method, format!("{base}/api/v1{path}")).bearer_auth(&self.token).timeout(ANSWER);
+            self.http.request(method, format!("{base}/api/v1{path}")).bearer_auth(&self.token).timeout(REQUEST_TIMEOUT);
         if !body.is_null() {
             request = request.json(&body);
         }
@@ -66,30 +66,30 @@ impl Api {
         Ok(Reply { status, content_type, retry_after, body })
     }
 
-    /// A POST that must create something.
+    /// Sends a POST that must respond 201.
     pub async fn create(&self, base: &str, path: &str, body: Value) -> Value {
         let reply = self.call(base, Method::POST, path, body).await.unwrap();
         assert_eq!(reply.status, 201, "{path}: {}", reply.body);
         reply.body
     }
 
-    /// A resource of the type `gpu-cluster`.
+    /// Creates a resource of the type `gpu-cluster`.
     pub async fn resource(&self, base: &str, name: &str) -> i64 {
         let input = json!({"name": name, "resource_type": "gpu-cluster", "status": "available"});
         self.create(base, "/resources", input).await["id"].as_i64().unwrap()
     }
 
-    /// The type `gpu-cluster`.
+    /// Creates the type `gpu-cluster`.
     pub async fn resource_type(&self, base: &str) {
         self.create(base, "/resource-types", json!({"slug": "gpu-cluster", "name": "GPU cluster"})).await;
     }
 
-    /// A webhook for every event of reservations, with at most `at_once` requests at once.
-    pub async fn webhook(&self, base: &str, receiver: &Receiver, at_once: u32) -> i64 {
+    /// Creates a webhook for all reservation events with a concurrency limit.
+    pub async fn webhook(&self, base: &str, receiver: &Receiver, max_in_flight: u32) -> i64 {
         let events = ["reservation.created", "reservation.updated", "reservation.cancelled", "reservation.expired"];
         let input = json!({
             "name": "Provisioner", "endpoint_url": format!("{}/hook", receiver.url), "resource_type": "gpu-cluster",
-            "events": events, "auth": {"method": "none"}, "max_in_flight": at_once,
+            "events": events, "auth": {"method": "none"}, "max_in_flight": max_in_flight,
         });
         self.create(base, "/webhooks", input).await["id"].as_i64().unwrap()
     }
@@ -100,28 +100,29 @@ impl Api {
     }
 }
 
-fn slot_of(resource: i64, slot: i64) -> Value {
-    // Far ahead, so that nothing expires during a test.
+/// Input of a reservation for the `slot`th hour of a resource.
+pub fn slot_of(resource: i64, slot: i64) -> Value {
+    // Far in the future, so that no reservation expires during a test.
     let start: DateTime<Utc> = Utc::now() + Span::days(30) + Span::hours(2 * slot);
     json!({"resource_id": resource, "title": "Training", "start_time": start, "end_time": start + Span::hours(1)})
 }
 
-/// What clients have been told.
+/// The responses that clients got.
 #[derive(Default)]
-pub struct Told {
-    /// Reservation and event type of every change that was answered with success.
+pub struct ClientRecord {
+    /// Reservation and event type of every acknowledged change.
     pub acknowledged: Vec<(String, &'static str)>,
-    /// Answers that say that the service is not available, as they should be.
+    /// Well-formed 503 responses.
     pub unavailable: usize,
-    /// Requests without an answer.
+    /// Requests whose connection broke.
     pub broken: usize,
-    /// Answers that nobody should get.
-    pub odd: Vec<String>,
+    /// Any other response.
+    pub unexpected: Vec<String>,
 }
 
-/// Clients at work until [`Load::end`].
+/// Clients that run until [`Load::end`].
 pub struct Load {
-    pub told: Arc<Mutex<Told>>,
+    pub record: Arc<Mutex<ClientRecord>>,
     targets: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -129,10 +130,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Clients of a fresh Berth at `base`, each on a resource of its own.
+    /// Starts clients of a fresh server at `base`, each with its own resource.
     pub async fn start(api: &Api, base: &str) -> Self {
         let mut load = Self {
-            told: Arc::default(),
+            record: Arc::default(),
             targets: Arc::new(Mutex::new(vec![base.to_owned()])),
             stop: Arc::default(),
             acknowledged: Arc::default(),
@@ -144,7 +145,7 @@ impl Load {
                 api: api.clone(),
                 number,
                 resource,
-                told: load.told.clone(),
+                record: load.record.clone(),
                 targets: load.targets.clone(),
                 stop: load.stop.clone(),
                 acknowledged: load.acknowledged.clone(),
@@ -154,27 +155,27 @@ impl Load {
         load
     }
 
-    /// From now on the clients ask these processes.
+    /// Directs the clients to these processes.
     pub fn aim(&self, berths: &[&Berth]) {
         *self.targets.lock() = berths.iter().map(|berth| berth.url.clone()).collect();
     }
 
-    /// Waits until so many more changes were acknowledged.
+    /// Waits until `more` further changes are acknowledged.
     pub async fn progress(&self, more: usize) {
         let goal = self.acknowledged.load(Ordering::Relaxed) + more;
         eventually("acknowledged changes", async || (self.acknowledged.load(Ordering::Relaxed) >= goal).then_some(()))
             .await;
     }
 
-    /// Lets every client finish its request and go; what they were told.
-    pub async fn end(self) -> Told {
+    /// Stops the clients after their current request and returns their record.
+    pub async fn end(self) -> ClientRecord {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();
         }
-        let told = std::mem::take(&mut *self.told.lock());
-        assert_eq!(told.odd, Vec::<String>::new(), "answers that nobody should get");
-        told
+        let record = std::mem::take(&mut *self.record.lock());
+        assert_eq!(record.unexpected, Vec::<String>::new(), "unexpected responses");
+        record
     }
 }
 
@@ -182,7 +183,7 @@ struct Client {
     api: Api,
     number: usize,
     resource: i64,
-    told: Arc<Mutex<Told>>,
+    record: Arc<Mutex<ClientRecord>>,
     targets: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -192,30 +193,30 @@ impl Client {
     async fn work(self) {
         let mut slot = 0;
         while !self.stop.load(Ordering::Relaxed) {
-            // Never the same hour again: what got no answer may have been reserved all the same.
+            // Each hour is used once: a request without a response may have succeeded.
             slot += 1;
             let input = slot_of(self.resource, slot);
-            let Some(reservation) = self.ask(Method::POST, "/reservations", input, 201).await else { continue };
+            let Some(reservation) = self.request(Method::POST, "/reservations", input, 201).await else { continue };
             let id = reservation["id"].as_str().unwrap().to_owned();
-            self.keep(&id, "reservation.created");
+            self.acknowledge(&id, "reservation.created");
             let path = format!("/reservations/{id}");
             for title in ["Changed", "Changed again"] {
-                if self.ask(Method::PATCH, &path, json!({"title": title}), 200).await.is_some() {
-                    self.keep(&id, "reservation.updated");
+                if self.request(Method::PATCH, &path, json!({"title": title}), 200).await.is_some() {
+                    self.acknowledge(&id, "reservation.updated");
                 }
             }
-            if slot % 2 == 0 && self.ask(Method::POST, &format!("{path}/cancel"), json!({}), 200).await.is_some() {
-                self.keep(&id, "reservation.cancelled");
+            if slot % 2 == 0 && self.request(Method::POST, &format!("{path}/cancel"), json!({}), 200).await.is_some() {
+                self.acknowledge(&id, "reservation.cancelled");
             }
         }
     }
 
-    fn keep(&self, id: &str, event: &'static str) {
-        self.told.lock().acknowledged.push((id.to_owned(), event));
+    fn acknowledge(&self, id: &str, event: &'static str) {
+        self.record.lock().acknowledged.push((id.to_owned(), event));
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Value, expected: u16) -> Option<Value> {
+    async fn request(&self, method: Method, path: &str, body: Value, expected: u16) -> Option<Value> {
         tokio::time::sleep(PAUSE).await;
         let target = {
             let targets = self.targets.lock();
@@ -223,19 +224,19 @@ impl Client {
         };
         let what = format!("{method} {path}");
         let reply = self.api.call(&target, method, path, body).await;
-        let mut told = self.told.lock();
+        let mut record = self.record.lock();
         match reply {
             Ok(reply) if reply.status == expected => return Some(reply.body),
-            Ok(reply) if is_unavailable(&reply) => told.unavailable += 1,
-            Ok(reply) => told.odd.push(format!("{what}: {} {}", reply.status, reply.body)),
-            Err(error) if error.is_timeout() => told.odd.push(format!("{what}: no answer of {target}")),
-            Err(_) => told.broken += 1,
+            Ok(reply) if is_unavailable(&reply) => record.unavailable += 1,
+            Ok(reply) => record.unexpected.push(format!("{what}: {} {}", reply.status, reply.body)),
+            Err(error) if error.is_timeout() => record.unexpected.push(format!("{what}: no response from {target}")),
+            Err(_) => record.broken += 1,
         }
         None
     }
 }
 
-/// Whether an answer says, as it should, that the service is not available right now.
+/// Whether a response is a well-formed 503 problem.
 pub fn is_unavailable(reply: &Reply) -> bool {
     reply.status == 503
         && reply.content_type == "application/problem+json"
@@ -244,7 +245,7 @@ pub fn is_unavailable(reply: &Reply) -> bool {
         && reply.retry_after.is_some()
 }
 
-/// The live feed of one process, read as it comes.
+/// The live feed of one process, read continuously.
 pub struct Feed {
     events: Arc<Mutex<Vec<(String, Value)>>>,
     reading: tokio::task::JoinHandle<()>,
@@ -269,7 +270,7 @@ impl Feed {
             }
         });
         let feed = Self { events, reading };
-        eventually("a greeting", async || feed.has("hello", |_| true).then_some(())).await;
+        eventually("the hello event", async || feed.has("hello", |_| true).then_some(())).await;
         feed
     }
 
@@ -277,7 +278,7 @@ impl Feed {
         self.events.lock().iter().any(|(name, data)| name == event && meets(data))
     }
 
-    /// Returns when the server has ended it.
+    /// Waits until the server ends the feed.
     pub async fn ended(self) {
         self.reading.await.unwrap();
     }

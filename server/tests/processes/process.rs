@@ -13,17 +13,17 @@ use tokio::sync::oneshot;
 /// The first administrator of every database under test.
 pub const ADMINISTRATOR: &str = "root";
 
-/// What a process is started with.
+/// Settings of a process.
 #[derive(Clone)]
-pub struct Setting {
+pub struct Settings {
     pub database_url: String,
     /// The data folder and working directory.
     pub folder: PathBuf,
-    /// Seconds for one exchange. A lease lasts 15 s more.
+    /// Time-out of one attempt in seconds. A lease lasts 15 s longer.
     pub timeout: f64,
 }
 
-impl Setting {
+impl Settings {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -47,28 +47,33 @@ impl Setting {
         command
     }
 
-    /// `berth serve` on a port of its own, ready.
+    /// Starts `berth serve` on a free port and waits until it is ready.
     pub async fn serve(&self) -> Berth {
+        self.serve_with(&[]).await
+    }
+
+    /// Like [`Settings::serve`], with additional environment variables.
+    pub async fn serve_with(&self, env: &[(&str, &str)]) -> Berth {
         let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
-        command.arg("serve");
+        command.arg("serve").envs(env.iter().copied());
         Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
     }
 
-    /// [`Setting::serve`], ignoring the signal that a file over its limit raises, so that the write fails instead.
+    /// Like [`Settings::serve`], but ignores SIGXFSZ, so that a write over the file size limit fails.
     pub async fn serve_within_file_limits(&self) -> Berth {
         let mut command = self.command("sh");
         command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_berth"), "serve"]);
         Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
     }
 
-    /// `berth worker`, running.
+    /// Starts `berth worker` and waits until it is ready.
     pub async fn worker(&self) -> Berth {
         let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
         command.arg("worker").env("BERTH_WORKER_LISTEN", "127.0.0.1:0");
         Berth::ready(Berth::spawn(command, "worker started, serving health on ").await).await
     }
 
-    /// A command that ends; what it printed.
+    /// Runs a command to its end and returns its output.
     pub async fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(env!("CARGO_BIN_EXE_berth")).args(arguments).output().await.unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -76,9 +81,9 @@ impl Setting {
     }
 }
 
-/// A running process. When its test fails it shows the end of its log.
+/// A running process. A failed test prints the end of its log.
 pub struct Berth {
-    /// Its address.
+    /// Base URL.
     pub url: String,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -86,26 +91,27 @@ pub struct Berth {
 }
 
 impl Berth {
-    /// Starts a process and waits for the line of its log that holds `sign`.
-    async fn spawn(mut command: Command, sign: &'static str) -> Self {
+    /// Starts a process and waits for a log line with `marker`; the base URL follows it.
+    async fn spawn(mut command: Command, marker: &'static str) -> Self {
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (seen, sign_seen) = oneshot::channel();
+        let (seen, marker_seen) = oneshot::channel();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let kept = log.clone();
         let reading = tokio::spawn(async move {
             let mut seen = Some(seen);
             while let Ok(Some(line)) = lines.next_line().await {
-                if let Some((_, rest)) = line.split_once(sign)
+                if let Some((_, rest)) = line.split_once(marker)
                     && let Some(seen) = seen.take()
                 {
-                    let _ = seen.send(rest.trim().to_owned());
+                    // In JSON logs a quotation mark follows the URL.
+                    let _ = seen.send(rest.split(['"', ' ']).next().unwrap_or_default().to_owned());
                 }
                 kept.lock().push(line);
             }
         });
         let mut berth = Self { url: String::new(), child, log, reading };
-        berth.url = match tokio::time::timeout(DEADLINE, sign_seen).await {
+        berth.url = match tokio::time::timeout(DEADLINE, marker_seen).await {
             Ok(Ok(rest)) => rest,
             _ => panic!("the process did not start"),
         };
@@ -124,7 +130,7 @@ impl Berth {
         self.child.id().expect("the process should still run")
     }
 
-    /// What it counts under a name, over all labels.
+    /// The sum of a metric over all labels.
     pub async fn metric(&self, name: &str) -> f64 {
         let page = super::load::client().get(format!("{}/metrics", self.url)).send().await.unwrap();
         let page = page.error_for_status().unwrap().text().await.unwrap();
@@ -133,24 +139,29 @@ impl Berth {
         lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
-    /// Whether its log says something.
+    /// Whether the log contains a text.
     pub fn logged(&self, words: &str) -> bool {
         self.log.lock().iter().any(|line| line.contains(words))
     }
 
-    /// Reads its log no more: what it writes from here on fails.
-    pub async fn deafen(&mut self) {
+    /// All log lines so far.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.log.lock().clone()
+    }
+
+    /// Closes the reading end of standard error, so that writes of the process fail.
+    pub async fn close_stderr(&mut self) {
         self.reading.abort();
         assert!((&mut self.reading).await.unwrap_err().is_cancelled());
     }
 
-    /// `kill -9`, now.
+    /// Sends SIGKILL and waits for the end.
     pub async fn kill(mut self) {
         self.child.start_kill().unwrap();
         self.child.wait().await.unwrap();
     }
 
-    /// SIGTERM; how it ended and how long that took. It may take at most `bound`.
+    /// Sends SIGTERM; returns the exit status and the duration, which is at most `bound`.
     pub async fn stop(mut self, bound: Duration) -> (ExitStatus, Duration) {
         let started = Instant::now();
         signal(self.pid(), "TERM").await;
@@ -165,7 +176,7 @@ impl Drop for Berth {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log.lock();
-            eprintln!("--- the end of the log of {} ---", self.url);
+            eprintln!("--- end of the log of {} ---", self.url);
             for line in log.iter().skip(log.len().saturating_sub(60)) {
                 eprintln!("{line}");
             }

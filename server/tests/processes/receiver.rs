@@ -1,4 +1,4 @@
-//! A real receiver that keeps, in order of arrival, what it got and what it answered.
+//! A real receiver that records its requests and responses in order of arrival.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -10,32 +10,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// One request. Its place in [`Receiver::arrivals`] is the order of arrival.
+/// One request. [`Receiver::received`] returns them in order of arrival.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub struct ReceivedRequest {
     pub webhook: i64,
     pub event: String,
     pub delivery: String,
     pub attempt: u32,
     pub reservation: String,
-    /// What it will be answered.
+    /// Status of the response.
     pub status: u16,
 }
 
-/// How a request is answered.
+/// The response to a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub after: Duration,
 }
 
-type Script = dyn Fn(&Arrival) -> Answer + Send + Sync;
+type Script = dyn Fn(&ReceivedRequest) -> Response + Send + Sync;
 
 #[derive(Clone)]
 struct Shared {
-    arrivals: Arc<Mutex<Vec<Arrival>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
     script: Arc<Script>,
-    /// Nothing is answered while this is closed.
+    /// Responses wait while this is false.
     open: watch::Sender<bool>,
 }
 
@@ -45,38 +45,38 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub async fn start(script: impl Fn(&Arrival) -> Answer + Send + Sync + 'static) -> Self {
+    pub async fn start(script: impl Fn(&ReceivedRequest) -> Response + Send + Sync + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared = Shared { arrivals: Arc::default(), script: Arc::new(script), open: watch::Sender::new(true) };
+        let shared = Shared { received: Arc::default(), script: Arc::new(script), open: watch::Sender::new(true) };
         let router = Router::new().fallback(take).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, shared }
     }
 
-    /// From now on answers nothing, until [`Receiver::release`].
+    /// Holds all responses until [`Receiver::release`].
     pub fn hold(&self) {
         self.shared.open.send_replace(false);
     }
 
-    /// Answers what it held back and all that comes.
+    /// Sends the held responses and stops holding.
     pub fn release(&self) {
         self.shared.open.send_replace(true);
     }
 
-    pub fn arrivals(&self) -> Vec<Arrival> {
-        self.shared.arrivals.lock().clone()
+    pub fn received(&self) -> Vec<ReceivedRequest> {
+        self.shared.received.lock().clone()
     }
 
     pub fn count(&self) -> usize {
-        self.shared.arrivals.lock().len()
+        self.shared.received.lock().len()
     }
 }
 
 async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let body: Value = serde_json::from_slice(&body).expect("a JSON body");
-    let mut arrival = Arrival {
+    let mut request = ReceivedRequest {
         webhook: body["webhook_id"].as_i64().expect("a webhook"),
         event: header("webhook-id"),
         delivery: header("x-webhook-delivery"),
@@ -84,12 +84,12 @@ async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
         reservation: body["reservation_id"].as_str().expect("a reservation").to_owned(),
         status: 0,
     };
-    let answer = (shared.script)(&arrival);
-    arrival.status = answer.status;
-    shared.arrivals.lock().push(arrival);
+    let answer = (shared.script)(&request);
+    request.status = answer.status;
+    shared.received.lock().push(request);
     tokio::time::sleep(answer.after).await;
     let mut open = shared.open.subscribe();
-    // The sender lives as long as this handler's own copy of it.
+    // An error is impossible: this handler owns a sender.
     let _ = open.wait_for(|open| *open).await;
     StatusCode::from_u16(answer.status).unwrap()
 }

@@ -1,18 +1,18 @@
-//! Three processes on one PostgreSQL: they share the work, one is killed, the others are replaced one by one.
+//! Three processes on one PostgreSQL database: they share the work, one is killed, the others are replaced one by one.
 
 use super::database::{TestDatabase, owner};
-use super::kill::moody;
-use super::ledger::compare;
+use super::kill::flaky;
+use super::guarantees::assert_guarantees;
 use super::load::{Api, Feed, Load};
-use super::process::{Berth, Setting};
+use super::process::{Berth, Settings};
 use super::receiver::Receiver;
-use super::stop::BOUND;
+use super::stop::STOP_TIMEOUT;
 use super::{eventually, random};
 use rand::Rng as _;
 use std::time::Duration;
 
-/// The dispatcher of a `berth serve` that has room: a new reservation's events leave by the process that took it. The
-/// receiver must hold its answers.
+/// The dispatcher of a `berth serve` process with free capacity: it sends the events of its own reservations. The receiver
+/// must hold its responses.
 async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: &TestDatabase) -> String {
     let reply = api.reserve(&berth.url, resource, slot).await.unwrap();
     assert_eq!(reply.status, 201);
@@ -22,26 +22,26 @@ async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: 
     );
     let owners: Vec<String> =
         database.rows(&sql).await.iter().map(|row| owner(&row.try_get::<String>("", "lease_owner").unwrap())).collect();
-    assert_eq!(owners.len(), 2, "both webhooks have room");
+    assert_eq!(owners.len(), 2, "both webhooks have free capacity");
     assert_eq!(owners[0], owners[1]);
     owners.into_iter().next().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_processes_share_the_work_and_replace_each_other() {
+async fn three_processes_share_work_and_replace_each_other() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let mut random = random("three processes");
-    let setting = Setting { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
-    let receiver = Receiver::start(moody).await;
-    let (first, second, worker) = (setting.serve().await, setting.serve().await, setting.worker().await);
-    let api = Api::of(&setting).await;
+    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
+    let receiver = Receiver::start(flaky).await;
+    let (first, second, worker) = (settings.serve().await, settings.serve().await, settings.worker().await);
+    let api = Api::of(&settings).await;
     api.resource_type(&first.url).await;
-    // Little room in each process, so that none can do all of it alone.
+    // Low concurrency limits, so that no process can send everything alone.
     api.webhook(&first.url, &receiver, 4).await;
     api.webhook(&first.url, &receiver, 2).await;
     let resource = api.resource(&first.url, "node-x").await;
 
-    // What one process delivers is seen live at another.
+    // The live feed of one process shows deliveries of another.
     let feed = Feed::open(&api, &first.url).await;
     let mut slot = 0;
     let seen = eventually("a delivery by the second process in the feed of the first", async || {
@@ -49,7 +49,7 @@ async fn three_processes_share_the_work_and_replace_each_other() {
         let reply = api.reserve(&second.url, resource, slot).await.unwrap();
         assert_eq!(reply.status, 201);
         let id = reply.body["id"].as_str().unwrap().to_owned();
-        // The first may not know yet that the second listens: then the next reservation tells.
+        // The processes may not have discovered each other yet; then the next reservation shows it.
         for _ in 0..50 {
             let ended =
                 feed.has("delivery", |data| data["reservation_id"] == id.as_str() && data["status"] == "succeeded");
@@ -61,8 +61,8 @@ async fn three_processes_share_the_work_and_replace_each_other() {
         None
     })
     .await;
-    assert!(receiver.arrivals().iter().any(|arrival| arrival.reservation == seen));
-    database.drained().await;
+    assert!(receiver.received().iter().any(|request| request.reservation == seen));
+    database.drain().await;
     receiver.hold();
     slot += 1;
     let first_owner = owner_of(&first, &api, resource, slot, &database).await;
@@ -73,7 +73,7 @@ async fn three_processes_share_the_work_and_replace_each_other() {
     let load = Load::start(&api, &first.url).await;
     load.aim(&[&first, &second]);
     let mut owners = std::collections::HashSet::new();
-    eventually("work of all three", async || {
+    eventually("leases of all three processes", async || {
         owners.extend(database.owners().await);
         (owners.len() == 3).then_some(())
     })
@@ -83,32 +83,32 @@ async fn three_processes_share_the_work_and_replace_each_other() {
     load.progress(20).await;
     tokio::time::sleep(Duration::from_millis(random.random_range(0..500))).await;
     second.kill().await;
-    let mut interrupted = database.under_way_of(&second_owner).await;
+    let mut interrupted = database.in_flight_of(&second_owner).await;
     load.aim(&[&first]);
     load.progress(20).await;
 
-    // A rolling restart under load: the next is there before the last one goes.
-    let third = setting.serve().await;
+    // A rolling restart under load: each new process starts before the old one stops.
+    let third = settings.serve().await;
     load.aim(&[&first, &third]);
     load.progress(20).await;
     load.aim(&[&third]);
-    let (status, took) = first.stop(BOUND).await;
+    let (status, took) = first.stop(STOP_TIMEOUT).await;
     assert!(status.success(), "{status}");
     eprintln!("three processes: the first ended after {took:?}");
     load.progress(20).await;
-    let next_worker = setting.worker().await;
-    let (status, took) = worker.stop(BOUND).await;
+    let next_worker = settings.worker().await;
+    let (status, took) = worker.stop(STOP_TIMEOUT).await;
     assert!(status.success(), "{status}");
     eprintln!("three processes: the worker ended after {took:?}");
     load.progress(20).await;
-    let told = load.end().await;
+    let record = load.end().await;
 
-    // Another one is killed with requests under way: the worker, alone now, takes everything up when the leases lapse.
+    // Another process is killed with attempts in flight. The remaining worker takes over when the leases expire.
     let behind = format!(
         "EXISTS (SELECT 1 FROM outbox e WHERE e.lease_owner LIKE '{second_owner}/%' AND e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key)"
     );
     let rest = format!("SELECT COUNT(*) FROM outbox o WHERE NOT {behind}");
-    eventually("nothing but what the killed one left behind", async || {
+    eventually("only deliveries blocked by the killed process", async || {
         (database.number(&rest).await == 0).then_some(())
     })
     .await;
@@ -116,14 +116,14 @@ async fn three_processes_share_the_work_and_replace_each_other() {
     slot += 1;
     let third_owner = owner_of(&third, &api, resource, slot, &database).await;
     third.kill().await;
-    let held = database.under_way_of(&third_owner).await;
+    let held = database.in_flight_of(&third_owner).await;
     assert!(!held.is_empty());
     interrupted.extend(held);
     receiver.release();
-    database.drained().await;
-    compare("three processes", &database, &receiver, &told, &interrupted).await;
-    assert!(next_worker.metric("berth_leases_lapsed_total").await >= 1.0, "who takes over says so");
+    database.drain().await;
+    assert_guarantees("three processes", &database, &receiver, &record, &interrupted).await;
+    assert!(next_worker.metric("berth_leases_lapsed_total").await >= 1.0, "takeovers are counted");
     assert!(next_worker.metric("berth_deliveries_total").await >= 1.0);
-    let (status, _) = next_worker.stop(BOUND).await;
+    let (status, _) = next_worker.stop(STOP_TIMEOUT).await;
     assert!(status.success(), "{status}");
 }

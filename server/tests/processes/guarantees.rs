@@ -1,38 +1,38 @@
-//! The comparison of what was committed with what arrived.
+//! Comparison of the committed deliveries with the received requests.
 
 use super::database::{Attempt, TestDatabase};
-use super::load::Told;
-use super::receiver::{Arrival, Receiver};
+use super::load::ClientRecord;
+use super::receiver::{ReceivedRequest, Receiver};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Compares, once everything has been delivered. `interrupted` are the attempts that a process was at when it ended, or
-/// whose result it could not record: only they may have been made twice.
-pub async fn compare(
+/// Checks the delivery guarantees after the queue is drained. `interrupted` are the attempts in flight when a process ended,
+/// and those whose result could not be recorded: only these may arrive twice.
+pub async fn assert_guarantees(
     test: &str,
     database: &TestDatabase,
     receiver: &Receiver,
-    told: &Told,
+    record: &ClientRecord,
     interrupted: &HashSet<Attempt>,
 ) {
     let deliveries = database.deliveries().await;
-    let arrivals = receiver.arrivals();
+    let received = receiver.received();
     assert!(!deliveries.is_empty());
 
-    // At least once, and nothing that was not committed.
+    // At-least-once delivery, and no request without a committed delivery.
     let committed: HashSet<&str> = deliveries.iter().map(|delivery| delivery.id.as_str()).collect();
-    let mut arrived: HashMap<&str, Vec<(usize, &Arrival)>> = HashMap::new();
-    for (place, arrival) in arrivals.iter().enumerate() {
-        assert!(committed.contains(arrival.delivery.as_str()), "sent, but not committed: {arrival:?}");
-        arrived.entry(&arrival.delivery).or_default().push((place, arrival));
+    let mut arrived: HashMap<&str, Vec<(usize, &ReceivedRequest)>> = HashMap::new();
+    for (place, request) in received.iter().enumerate() {
+        assert!(committed.contains(request.delivery.as_str()), "sent but not committed: {request:?}");
+        arrived.entry(&request.delivery).or_default().push((place, request));
     }
     for delivery in &deliveries {
         let got = arrived.get(delivery.id.as_str()).unwrap_or_else(|| panic!("lost: {delivery:?}"));
         assert!(got.iter().all(|(_, a)| a.event == delivery.event && a.webhook == delivery.webhook), "{delivery:?}");
         assert_eq!(delivery.status, "succeeded", "{delivery:?}");
-        assert!(got.iter().any(|(_, a)| a.status == 200), "recorded as a success that never was: {delivery:?}");
+        assert!(got.iter().any(|(_, a)| a.status == 200), "recorded as a success without a 200 response: {delivery:?}");
     }
 
-    // In order: a later event of a reservation comes only when the earlier one has been accepted.
+    // Order: a later event of a reservation is sent only after the receiver accepted the earlier one.
     let mut lines: BTreeMap<(i64, &str), (usize, &str)> = BTreeMap::new();
     for delivery in &deliveries {
         let got = &arrived[delivery.id.as_str()];
@@ -45,7 +45,7 @@ pub async fn compare(
         }
     }
 
-    // Every webhook gets every event, and what was acknowledged is there.
+    // Every webhook gets every event, and every acknowledged change is committed.
     let mut events: BTreeMap<i64, BTreeSet<&str>> = BTreeMap::new();
     let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
     for delivery in &deliveries {
@@ -57,33 +57,33 @@ pub async fn compare(
     let first = sets.next().unwrap();
     assert!(sets.all(|set| set == first), "an event was committed for one webhook and not for another");
     let mut acknowledged: HashMap<(&str, &str), usize> = HashMap::new();
-    for (reservation, event) in &told.acknowledged {
+    for (reservation, event) in &record.acknowledged {
         *acknowledged.entry((reservation, event)).or_default() += webhooks;
     }
     for (change, count) in &acknowledged {
         let committed = counts.get(change).copied().unwrap_or_default();
-        assert!(committed >= *count, "acknowledged but gone: {change:?}: {committed} of {count}");
+        assert!(committed >= *count, "acknowledged but missing: {change:?}: {committed} of {count}");
     }
 
-    // Twice only what was interrupted.
+    // Duplicates only of interrupted attempts.
     let mut made: HashMap<Attempt, usize> = HashMap::new();
-    for arrival in &arrivals {
-        *made.entry((arrival.delivery.clone(), arrival.attempt)).or_default() += 1;
+    for request in &received {
+        *made.entry((request.delivery.clone(), request.attempt)).or_default() += 1;
     }
     let twice: Vec<_> = made.iter().filter(|(_, count)| **count > 1).collect();
     for (attempt, count) in &twice {
-        assert!(interrupted.contains(*attempt), "made {count} times though nothing interrupted it: {attempt:?}");
+        assert!(interrupted.contains(*attempt), "sent {count} times without an interruption: {attempt:?}");
     }
     let duplicates: usize = twice.iter().map(|(_, count)| **count - 1).sum();
     eprintln!(
-        "{test}: {} deliveries of {} events committed, {} requests arrived, {} attempts interrupted, {duplicates} made again \
-         although they had arrived; clients: {} changes acknowledged, {} answers 503, {} requests without an answer",
+        "{test}: {} deliveries of {} events committed, {} requests received, {} attempts interrupted, \
+         {duplicates} duplicates; clients: {} changes acknowledged, {} responses 503, {} broken connections",
         deliveries.len(),
         first.len(),
-        arrivals.len(),
+        received.len(),
         interrupted.len(),
-        told.acknowledged.len(),
-        told.unavailable,
-        told.broken,
+        record.acknowledged.len(),
+        record.unavailable,
+        record.broken,
     );
 }

@@ -1,15 +1,15 @@
-//! A Berth at work, and those who use it, while something befalls it.
+//! A running server with clients and webhooks, for tests that disturb it.
 
 use super::database::{Attempt, TestDatabase};
-use super::kill::moody;
-use super::ledger::compare;
+use super::kill::flaky;
+use super::guarantees::assert_guarantees;
 use super::load::{Api, Load, Reply};
-use super::process::{Berth, Setting};
+use super::process::{Berth, Settings};
 use super::receiver::Receiver;
 use std::collections::HashSet;
 
-/// A running Berth under load, with two webhooks, one of them with little room.
-pub struct Site {
+/// A running server under load with two webhooks, one of them with a low concurrency limit.
+pub struct Scenario {
     pub berth: Berth,
     pub api: Api,
     pub receiver: Receiver,
@@ -18,11 +18,11 @@ pub struct Site {
     slot: i64,
 }
 
-impl Site {
-    /// With a Berth that has just started.
-    pub async fn open(setting: &Setting, berth: Berth) -> Self {
-        let receiver = Receiver::start(moody).await;
-        let api = Api::of(setting).await;
+impl Scenario {
+    /// Starts the load on a fresh server.
+    pub async fn open(settings: &Settings, berth: Berth) -> Self {
+        let receiver = Receiver::start(flaky).await;
+        let api = Api::of(settings).await;
         api.resource_type(&berth.url).await;
         api.webhook(&berth.url, &receiver, 64).await;
         api.webhook(&berth.url, &receiver, 2).await;
@@ -32,7 +32,7 @@ impl Site {
         Self { berth, api, receiver, load, resource, slot: 0 }
     }
 
-    /// Another hour of a resource that no client of the load asks for.
+    /// Reserves the next free hour of a resource that the load does not use.
     pub async fn reserve(&mut self) -> Reply {
         self.slot += 1;
         self.api.reserve(&self.berth.url, self.resource, self.slot).await.unwrap()
@@ -42,11 +42,11 @@ impl Site {
         self.api.http.get(format!("{}{path}", self.berth.url)).send().await.unwrap().status().as_u16()
     }
 
-    /// Ends the work and compares; how often clients were told that the database is away.
+    /// Ends the load and checks the guarantees; returns the number of 503 responses.
     pub async fn close(self, test: &str, database: &TestDatabase, interrupted: &HashSet<Attempt>) -> usize {
-        let told = self.load.end().await;
-        database.drained().await;
-        compare(test, database, &self.receiver, &told, interrupted).await;
-        told.unavailable
+        let record = self.load.end().await;
+        database.drain().await;
+        assert_guarantees(test, database, &self.receiver, &record, interrupted).await;
+        record.unavailable
     }
 }
