@@ -13,10 +13,10 @@ mod cluster;
 mod database;
 #[path = "processes/full_disk.rs"]
 mod full_disk;
-#[path = "processes/kill.rs"]
-mod kill;
 #[path = "processes/guarantees.rs"]
 mod guarantees;
+#[path = "processes/kill.rs"]
+mod kill;
 #[path = "processes/load.rs"]
 mod load;
 #[path = "processes/outage.rs"]

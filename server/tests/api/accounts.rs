@@ -64,7 +64,11 @@ async fn own_password_change_requires_the_current_password(t: TestServer) {
             who.patch_invalid(path, patch, &["current_password"]).await;
         }
         who.patch_invalid(path, json!({"password": "short"}), &["password", "current_password"]).await;
-        assert_ne!(who.get("/session", 200).await.body["user"]["email"], "taken@example.com", "a rejected change has no effect");
+        assert_ne!(
+            who.get("/session", 200).await.body["user"]["email"],
+            "taken@example.com",
+            "a rejected change has no effect"
+        );
         // Other changes do not need the password.
         who.patch(path, json!({"email": "other@example.com"}), 200).await;
     }
@@ -146,7 +150,10 @@ async fn notifications_are_visible_only_to_their_recipients(t: TestServer) {
     let all = t.root.get("/notifications", 200).await;
     assert_eq!(all.items().len(), 1);
     let notification = &all.items()[0];
-    assert_eq!((&notification["username"], &notification["severity"], &notification["read"]), (&Value::Null, &json!("info"), &json!(false)));
+    assert_eq!(
+        (&notification["username"], &notification["severity"], &notification["read"]),
+        (&Value::Null, &json!("info"), &json!(false))
+    );
     assert!(notification["message"].as_str().unwrap().contains("alice"));
     assert!(t.alice.get("/notifications", 200).await.items().is_empty());
     // Users cannot mark notifications of others.

@@ -169,7 +169,13 @@ impl TestClient {
     pub async fn post_invalid(&self, path: &str, body: Value, invalid_fields: &[&str]) -> Reply {
         let shown = body.to_string();
         let reply = self.post(path, body, 422).await;
-        assert_eq!(reply.invalid_fields(), invalid_fields, "POST {path} {}: {}", &shown[..shown.len().min(400)], reply.text);
+        assert_eq!(
+            reply.invalid_fields(),
+            invalid_fields,
+            "POST {path} {}: {}",
+            &shown[..shown.len().min(400)],
+            reply.text
+        );
         reply
     }
 
@@ -177,7 +183,13 @@ impl TestClient {
     pub async fn patch_invalid(&self, path: &str, body: Value, invalid_fields: &[&str]) -> Reply {
         let shown = body.to_string();
         let reply = self.patch(path, body, 422).await;
-        assert_eq!(reply.invalid_fields(), invalid_fields, "PATCH {path} {}: {}", &shown[..shown.len().min(400)], reply.text);
+        assert_eq!(
+            reply.invalid_fields(),
+            invalid_fields,
+            "PATCH {path} {}: {}",
+            &shown[..shown.len().min(400)],
+            reply.text
+        );
         reply
     }
 

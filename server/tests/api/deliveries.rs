@@ -5,7 +5,11 @@ use chrono::Duration;
 use serde_json::{Value, json};
 use test_support::{Receiver, Response, eventually, on_both_databases};
 
-on_both_databases![delivery_list_filters, redelivery_creates_a_new_delivery_of_the_same_event, failed_deliveries_are_replayed,];
+on_both_databases![
+    delivery_list_filters,
+    redelivery_creates_a_new_delivery_of_the_same_event,
+    failed_deliveries_are_replayed,
+];
 
 on_both_databases![sqlite only:
     delivery_pages_contain_every_item_once,

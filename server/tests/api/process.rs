@@ -123,7 +123,10 @@ async fn unknown_paths_return_problems(t: TestServer) {
             is_problem(&client.send(Method::POST, path, 404, |request| request.json(&json!({}))).await, 404);
         }
     }
-    is_problem(&t.anonymous.send(Method::POST, "//reservations", 405, |r| r.json(&json!({})).header("x", "y")).await, 405);
+    is_problem(
+        &t.anonymous.send(Method::POST, "//reservations", 405, |r| r.json(&json!({})).header("x", "y")).await,
+        405,
+    );
 }
 
 async fn method_not_allowed_lists_allowed_methods(t: TestServer) {
@@ -207,7 +210,11 @@ async fn request_body_is_limited_to_256_kib(t: TestServer) {
     };
     assert_eq!(of_size(MOST).len(), MOST);
     let json = Some("application/json");
-    assert_eq!(raw(&t, of_size(MOST).as_bytes(), json, 422).await.invalid_fields(), ["name"], "within the size limit, so validated");
+    assert_eq!(
+        raw(&t, of_size(MOST).as_bytes(), json, 422).await.invalid_fields(),
+        ["name"],
+        "within the size limit, so validated"
+    );
     assert_eq!(raw(&t, of_size(MOST + 1).as_bytes(), json, 413).await.text("type"), "/problems/too-large");
     // A chunked body is counted while it is read. Server functions have the same limit.
     let chunks = || {
@@ -329,7 +336,9 @@ async fn rpc_accepts_only_json_from_the_own_origin(t: TestServer) {
     let body = json!({"credentials": {"username": "alice", "password": PASSWORD}});
     let reply = t.anonymous.send(Method::POST, "//rpc/log-in", 403, |r| r.json(&body)).await;
     assert_eq!(reply.text("type"), "/problems/foreign-origin");
-    t.anonymous.send(Method::POST, "//rpc/log-in", 403, |r| r.json(&body).header("origin", "https://evil.example")).await;
+    t.anonymous
+        .send(Method::POST, "//rpc/log-in", 403, |r| r.json(&body).header("origin", "https://evil.example"))
+        .await;
     let ours = |r: reqwest::RequestBuilder| r.header("origin", &t.url);
     let form = [("credentials[username]", "alice"), ("credentials[password]", PASSWORD)];
     is_problem(&t.anonymous.send(Method::POST, "//rpc/log-in", 415, |r| ours(r).form(&form)).await, 415);

@@ -65,7 +65,11 @@ async fn created_reservation_is_returned_in_full(t: TestServer) {
     let plain = json!({"resource_id": resource, "start_time": end, "end_time": t.hours(4), "title": null, "user_ssh_key": null, "additional_config": null});
     let made = t.alice.post("/reservations", plain, 201).await;
     assert_eq!((&made.body["title"], &made.body["user_ssh_key"]), (&json!(""), &json!("")));
-    assert_eq!(made.body["additional_config"], json!({"gpu_type": "nvidia-a100", "gpu_count": 4}), "defaults of the schema apply");
+    assert_eq!(
+        made.body["additional_config"],
+        json!({"gpu_type": "nvidia-a100", "gpu_count": 4}),
+        "defaults of the schema apply"
+    );
 }
 
 async fn overlapping_reservations_are_rejected(t: TestServer) {
@@ -171,7 +175,10 @@ async fn reservations_of_other_users_are_not_found(t: TestServer) {
             client.patch(path, json!({"title": "mine"}), 404).await,
             client.post(&format!("{path}/cancel"), Value::Null, 404).await,
         ];
-        assert!(answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()), "responses must be indistinguishable");
+        assert!(
+            answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()),
+            "responses must be indistinguishable"
+        );
     }
     assert!(t.bob.get("/reservations", 200).await.items().is_empty());
     assert!(t.bob.get("/reservations?mine=false", 200).await.items().is_empty());

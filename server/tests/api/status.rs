@@ -240,7 +240,10 @@ async fn invalid_signatures_get_one_message(t: TestServer) {
     // The response reveals neither whether the reservation exists nor errors in the body.
     let nothing = "/reservations/rsv-00000000000000000000000000/status";
     answers.push(t.anonymous.send(Method::POST, nothing, 401, |r| r.body("{")).await);
-    assert!(answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()), "one message for all of them");
+    assert!(
+        answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()),
+        "one message for all of them"
+    );
     assert_eq!(s.state(&t).await["status"], "waiting");
     s.send_with(&t, body, &mine, &right, 200).await;
 }

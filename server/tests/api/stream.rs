@@ -163,7 +163,10 @@ async fn live_feed_hides_changes_of_other_users(t: TestServer) {
             && saw("notification", "bob")
             && saw("webhook", "id")
     );
-    assert!(!of_root.seen.iter().any(|event| event.data["username"] == "alice"), "notifications go only to their recipient");
+    assert!(
+        !of_root.seen.iter().any(|event| event.data["username"] == "alice"),
+        "notifications go only to their recipient"
+    );
 }
 
 async fn live_feed_requires_authentication(t: TestServer) {

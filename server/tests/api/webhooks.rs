@@ -533,7 +533,11 @@ async fn rotation_validates_overlap_and_secret(t: TestServer) {
     }
     let hint = |reply: &crate::client::Reply| reply.body["secret_hint"].clone();
     let read = t.root.get(&format!("/webhooks/{}", made.id()), 200).await;
-    assert_eq!((hint(&read), &read.body["previous_secret_until"]), (hint(&made), &Value::Null), "a rejected rotation has no effect");
+    assert_eq!(
+        (hint(&read), &read.body["previous_secret_until"]),
+        (hint(&made), &Value::Null),
+        "a rejected rotation has no effect"
+    );
     let rotated = t.root.post(&path, Value::Null, 200).await;
     let until = time(&rotated.body["previous_secret_until"]);
     assert!((until - t.now() - Duration::hours(24)).num_seconds().abs() < 60, "24 h when nothing is said");

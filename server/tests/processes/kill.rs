@@ -5,7 +5,7 @@ use super::guarantees::assert_guarantees;
 use super::load::{Api, Load};
 use super::process::Settings;
 use super::random;
-use super::receiver::{Response, ReceivedRequest, Receiver};
+use super::receiver::{ReceivedRequest, Receiver, Response};
 use rand::Rng as _;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -5,7 +5,7 @@ use super::database::{Attempt, TestDatabase};
 use super::eventually;
 use super::load::{Api, is_unavailable};
 use super::process::Settings;
-use super::receiver::{Response, ReceivedRequest, Receiver};
+use super::receiver::{ReceivedRequest, Receiver, Response};
 use super::scenario::Scenario;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

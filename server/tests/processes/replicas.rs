@@ -1,8 +1,8 @@
 //! Three processes on one PostgreSQL database: they share the work, one is killed, the others are replaced one by one.
 
 use super::database::{TestDatabase, owner};
-use super::kill::flaky;
 use super::guarantees::assert_guarantees;
+use super::kill::flaky;
 use super::load::{Api, Feed, Load};
 use super::process::{Berth, Settings};
 use super::receiver::Receiver;

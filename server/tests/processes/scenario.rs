@@ -1,8 +1,8 @@
 //! A running server with clients and webhooks, for tests that disturb it.
 
 use super::database::{Attempt, TestDatabase};
-use super::kill::flaky;
 use super::guarantees::assert_guarantees;
+use super::kill::flaky;
 use super::load::{Api, Load, Reply};
 use super::process::{Berth, Settings};
 use super::receiver::Receiver;

@@ -3,7 +3,7 @@
 use super::database::TestDatabase;
 use super::load::{Api, Feed};
 use super::process::Settings;
-use super::receiver::{Response, Receiver};
+use super::receiver::{Receiver, Response};
 use super::{DEADLINE, eventually};
 use std::time::Duration;
 
