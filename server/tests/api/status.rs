@@ -317,13 +317,13 @@ async fn status_update_accepts_both_secrets_during_rotation(t: TestServer) {
 async fn late_202_does_not_override_newer_status_update(t: TestServer) {
     let s = fixture(&t).await;
     let receiver = Receiver::start().await;
+    receiver.respond(Response::status(202));
     receiver.hold();
     t.webhook(&receiver, json!({"events": ["reservation.created"]})).await;
     let s = Fixture { reservation: t.booking(&t.alice, s.resource, 3, 4).await, ..s };
     receiver.wait_for(1).await;
     s.send(&t, Fixture::update(&t, "ready").to_string(), 200).await;
     // The later 202 response does not override the status `ready`.
-    receiver.respond(Response::status(202));
     receiver.release();
     t.finished("", 1).await;
     assert_eq!(s.state(&t).await["status"], "ready");
