@@ -44,6 +44,7 @@ fn clock(time: &impl Timelike) -> String {
 }
 
 /// Now.
+#[expect(clippy::disallowed_methods, reason = "the clock of the page")]
 pub fn now() -> DateTime<Utc> {
     Utc::now()
 }

@@ -2,6 +2,8 @@
 //!
 //! The receiver and the load generator run as separate processes of this binary, so that their CPU time is separate.
 
+#![expect(clippy::disallowed_methods, reason = "benchmarks measure against the machine's clock")]
+
 mod baseline;
 mod berth;
 mod cpu;

@@ -8,10 +8,11 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Counters of one path since the last reset.
@@ -122,7 +123,7 @@ async fn receive(
     let arrived = now_us();
     let _open = Open::begin(&memory);
     {
-        let mut lanes = memory.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = memory.lanes.lock();
         let lane = lanes.entry(lane).or_default();
         lane.count += 1;
         if let Some(sent) = sent_us(&body) {
@@ -142,7 +143,7 @@ async fn receive(
 }
 
 async fn report(State(memory): State<Arc<Memory>>, Path(prefix): Path<String>) -> axum::Json<Report> {
-    let lanes = memory.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    let lanes = memory.lanes.lock();
     let mut all: Option<Histogram<u64>> = None;
     let mut report = Report { peak_in_flight: memory.peak.load(Ordering::Relaxed), ..Report::default() };
     for (_, lane) in lanes.iter().filter(|(name, _)| name.starts_with(&prefix)) {
@@ -166,7 +167,7 @@ async fn report(State(memory): State<Arc<Memory>>, Path(prefix): Path<String>) -
 }
 
 async fn reset(State(memory): State<Arc<Memory>>) -> StatusCode {
-    memory.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    memory.lanes.lock().clear();
     memory.peak.store(0, Ordering::Relaxed);
     StatusCode::NO_CONTENT
 }

@@ -59,6 +59,7 @@ impl ManualClock {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the default time of the test clock")]
 fn machine_time() -> DateTime<Utc> {
     Utc::now()
 }

@@ -10,7 +10,7 @@ use crate::rpc::{catalogue, reservations};
 use crate::time;
 use crate::values::{Cell, Value, effect};
 use calendar::{Calendar, Span};
-use chrono::{Duration, Timelike as _, Utc};
+use chrono::{Duration, Timelike as _};
 use domain::Problem;
 use domain::id::ResourceId;
 use domain::reservation::{ReservationInput, check_input};
@@ -214,11 +214,8 @@ fn ReserveForm(id: ResourceId, schema: ConfigSchema, chosen: Cell<Option<Span>>)
     let session = use_session();
     let navigate = use_navigate();
     // Unless a time is marked, the next full hour.
-    let next = time::now()
-        .with_minute(0)
-        .and_then(|t| t.with_second(0))
-        .and_then(|t| t.with_nanosecond(0))
-        .unwrap_or_else(Utc::now)
+    let now = time::now();
+    let next = now.with_minute(0).and_then(|t| t.with_second(0)).and_then(|t| t.with_nanosecond(0)).unwrap_or(now)
         + Duration::hours(1);
     let start = RwSignal::new(time::to_input(next));
     let end = RwSignal::new(time::to_input(next + Duration::hours(2)));

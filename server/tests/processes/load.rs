@@ -103,6 +103,7 @@ impl Api {
 /// Input of a reservation for the `slot`th hour of a resource.
 pub fn slot_of(resource: i64, slot: i64) -> Value {
     // Far in the future, so that no reservation expires during a test.
+    #[expect(clippy::disallowed_methods, reason = "the processes under test use the machine's clock")]
     let start: DateTime<Utc> = Utc::now() + Span::days(30) + Span::hours(2 * slot);
     json!({"resource_id": resource, "title": "Training", "start_time": start, "end_time": start + Span::hours(1)})
 }

@@ -257,6 +257,7 @@ mod tests {
     #[tokio::test]
     async fn retries_come_due_by_webhook_and_by_the_wall_clock() {
         let due = RetryTimers::default();
+        #[expect(clippy::disallowed_methods, reason = "the timers under test compare with the wall clock")]
         let begun = Utc::now();
         let at = |ms| begun + chrono::Duration::milliseconds(ms);
         for (ms, webhook) in [(0, 1), (3, 2), (3, 1), (2, 3), (4_000_000, 4)] {

@@ -19,7 +19,7 @@ pub fn check() -> anyhow::Result<()> {
     let mut cycles = Vec::new();
     for name in CRATES {
         let graph = read_crate(&Path::new(name).join("src")).with_context(|| format!("crate {name}"))?;
-        cycles.extend(find_cycles(&graph).into_iter().map(|cycle| format!("{name}: {}", cycle.join(" ↔ "))));
+        cycles.extend(find_cycles(&graph).iter().map(|cycle| format!("{name}: {}", describe(&graph, cycle))));
     }
     if !cycles.is_empty() {
         bail!("modules depend on each other in a circle:\n    {}", cycles.join("\n    "));
@@ -160,6 +160,15 @@ fn find_cycles(graph: &Graph) -> Vec<Vec<String>> {
         }
     }
     groups.into_iter().collect()
+}
+
+/// The dependencies inside a cycle: `a → b, c; b → a; c → a`.
+fn describe(graph: &Graph, cycle: &[String]) -> String {
+    let modules = cycle.iter().map(|module| {
+        let uses = graph.get(module).into_iter().flatten().filter(|target| cycle.contains(target));
+        format!("{module} → {}", uses.cloned().collect::<Vec<_>>().join(", "))
+    });
+    modules.collect::<Vec<_>>().join("; ")
 }
 
 fn reach<'a>(graph: &'a Graph, start: &'a String) -> BTreeSet<&'a String> {
