@@ -1,4 +1,5 @@
-//! The schema, for SQLite and PostgreSQL. See `README.md` for how it changes (expand/contract).
+//! Migrations of the schema for SQLite and PostgreSQL. `README.md` describes the schema and how it changes
+//! (expand/contract).
 
 mod m0001_start;
 mod m0002_webhook_options;
@@ -12,7 +13,7 @@ use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
 
-/// The migrations in order.
+/// All migrations, in order.
 pub struct Migrator;
 
 #[async_trait::async_trait]
@@ -28,13 +29,13 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Brings the schema up to date. Several processes may start at once: one migrates while the others wait.
+/// Applies pending migrations. If several processes start at the same time, one of them migrates and the others wait.
 ///
 /// # Errors
-/// When a statement fails; what was applied before stays.
+/// If a statement fails. On PostgreSQL, migrations before the failed one stay applied; on SQLite, none does.
 pub async fn up(database: &DatabaseConnection) -> Result<(), DbErr> {
     if database.get_database_backend() != DatabaseBackend::Postgres {
-        // All or nothing, under SQLite's write lock: a step that is interrupted leaves no half of itself behind.
+        // One transaction under SQLite's write lock, so that an interrupted migration is rolled back.
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
@@ -43,7 +44,7 @@ pub async fn up(database: &DatabaseConnection) -> Result<(), DbErr> {
         Migrator::up(&transaction, None).await?;
         return transaction.commit().await;
     }
-    // A transaction-scoped lock: it goes by itself when the connection does.
+    // A transaction-scoped lock: PostgreSQL releases it if the connection breaks.
     let lock = database.begin().await?;
     lock.execute_unprepared("SELECT pg_advisory_xact_lock(4242701)").await?;
     let result = Migrator::up(database, None).await;
@@ -51,10 +52,10 @@ pub async fn up(database: &DatabaseConnection) -> Result<(), DbErr> {
     result
 }
 
-/// The names of migrations that are not applied yet.
+/// The names of pending migrations.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database is unavailable.
 pub async fn pending(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     Ok(Migrator::get_pending_migrations(database).await?.iter().map(|m| m.name().to_owned()).collect())
 }

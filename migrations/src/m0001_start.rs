@@ -1,13 +1,13 @@
-//! The first schema: the tables of `ARCHITECTURE.md`.
+//! The first schema.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
-/// See the module.
+/// See the module documentation.
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Statements for both databases; `{id}`, `{bool}` and `{double}` differ between them.
+/// Statements for both databases. `{id}`, `{bool}` and `{double}` stand for types that differ.
 const TABLES: &str = "
 CREATE TABLE users (username TEXT PRIMARY KEY, email TEXT NOT NULL, password_hash TEXT NOT NULL, role TEXT NOT NULL,
   disabled {bool} NOT NULL, ssh_key TEXT NOT NULL, created_at BIGINT NOT NULL);
@@ -68,7 +68,7 @@ CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at)";
 const SQLITE: &str =
     "CREATE INDEX reservations_span ON reservations (resource_id, end_at, start_at) WHERE status = 'active'";
 
-/// PostgreSQL refuses overlaps itself; rows that change often leave room for HOT updates.
+/// An exclusion constraint against overlapping reservations, and free space on pages for HOT updates.
 const POSTGRES: &str = "
 CREATE EXTENSION IF NOT EXISTS btree_gist;
 ALTER TABLE reservations ADD CONSTRAINT reservations_overlap EXCLUDE USING gist

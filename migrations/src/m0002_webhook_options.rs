@@ -1,9 +1,10 @@
-//! Keys for `v1a` signatures, whether a webhook's answers drive provisioning, and finding a delivery's redelivery. Expand
-//! only: a process of the version before works beside it.
+//! Keys for `v1a` signatures, a column for whether responses drive provisioning, and an index on redeliveries.
+//!
+//! Expand only: processes of the previous version keep working.
 
 use sea_orm_migration::prelude::*;
 
-/// See the module.
+/// See the module documentation.
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 

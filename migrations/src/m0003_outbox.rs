@@ -1,19 +1,22 @@
-//! The queue in a table of its own. A delivery's row has many indexes and a body; what a claim and a lease change is
-//! small. Apart from each other, a claim touches a narrow row, and a delivery's row is written when it is made and when an
-//! attempt ends. No index names what claims, leases and ends change: on PostgreSQL they touch none (HOT). Lapsed leases are
-//! found by reading through the queue, which is short, or else nobody waits for a claim.
+//! Moves the queue into a table of its own.
 //!
-//! Not expand/contract: it came before the first release. Processes of the version before must be stopped; one that
-//! still runs is refused by the database (its columns are gone) and loses nothing.
+//! A row of `deliveries` has many indexes and a body, while claims and leases change only a few columns. With the split, a
+//! claim updates a narrow row in `outbox`. The row in `deliveries` is written at creation and at the end of an attempt.
+//!
+//! No index contains the columns that claims, leases and results change, so PostgreSQL can use HOT updates. Expired leases are
+//! found by a scan of the queue. The queue is short, or else a claim does not wait for that scan.
+//!
+//! Not expand/contract, because it precedes the first release. Stop processes of the previous version first. If one still runs,
+//! its statements fail on the missing columns; nothing is lost.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
-/// See the module.
+/// See the module documentation.
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Statements for both databases; `{seq}` differs between them.
+/// Statements for both databases. `{seq}` stands for a type that differs.
 const STEPS: &str = "
 CREATE TABLE outbox (seq {seq} PRIMARY KEY, webhook_id BIGINT NOT NULL, ordering_key TEXT NOT NULL, due_at BIGINT NOT NULL,
   attempts INTEGER NOT NULL, lease_owner TEXT, lease_until BIGINT, updated_at BIGINT NOT NULL);
@@ -35,8 +38,8 @@ ALTER TABLE deliveries ADD COLUMN failed_at BIGINT;
 UPDATE deliveries SET failed_at = ended_at WHERE status = 'failed';
 CREATE INDEX deliveries_failed ON deliveries (seq) WHERE failed_at IS NOT NULL";
 
-/// Bodies stay out of the rows, and pages half empty, so that new versions of rows fit beside the old ones. The queue's rows come and go: what they
-/// leave is cleared away by their number, not by their share of the table.
+/// Bodies are stored outside the rows and pages are filled by half, so that new row versions fit on the same page. Rows of
+/// the queue are short-lived: autovacuum starts at a fixed number of dead rows, not at a share of the table.
 const POSTGRES: &str = "
 ALTER TABLE deliveries ALTER COLUMN body SET STORAGE EXTERNAL;
 ALTER TABLE deliveries SET (fillfactor = 50, toast_tuple_target = 640);

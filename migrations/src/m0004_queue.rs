@@ -1,14 +1,15 @@
-//! Whether an entry of the queue was the first of its ordering key when it was made, as a new reservation's is. Nothing can
-//! come before it later, so that a claim need not look for what does. Expand only: a process of the version before makes
-//! entries that are looked after as ever.
+//! Adds `outbox.fresh`: whether a row was the first of its ordering key when it was inserted.
 //!
-//! From this version on a success is not written into the log's row, so that its pages need no room for a second version of
-//! each row. Until it is replaced, a process of the version before shows what succeeded meanwhile as pending.
+//! No earlier row can follow, so a claim needs no order check for it. Expand only: rows from processes of the previous version
+//! get the default and are checked as before.
+//!
+//! From this version on, a success no longer updates the row in `deliveries`, so its pages need no space for a second version of
+//! each row. Until processes of the previous version are replaced, they show these deliveries as pending.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
-/// See the module.
+/// See the module documentation.
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 

@@ -1,15 +1,16 @@
-//! What was said of a reservation, in a table of its own: the first answer is written without reading the reservation's row,
-//! which is larger and lies far from those written last. A reservation without a row here waits, is active, and nothing was said of
-//! it; its `provisioning` says how it began.
+//! Moves the provisioning state into a table of its own.
 //!
-//! Expand: on PostgreSQL, what a process of the version before writes of a reservation comes here too, by a trigger that
-//! the next version drops. What is written here does not come to it: until it is replaced it shows, as after going back,
-//! what was answered meanwhile as waiting. Allowed before the first release only.
+//! The first response is then written without a read of the reservation's row, which is larger and often on another page. A
+//! reservation without a row in `provisioning` is active and has had no response; its column `provisioning` has the initial
+//! state.
+//!
+//! Expand: on PostgreSQL, a trigger copies what processes of the previous version write; the next version drops it. There is no
+//! copy in the other direction: such processes show later responses as waiting. Allowed only before the first release.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
-/// See the module.
+/// See the module documentation.
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -18,8 +19,8 @@ const TABLE: &str = "CREATE TABLE provisioning (reservation_id TEXT PRIMARY KEY 
 const ROWS: &str = r#"INSERT INTO provisioning (reservation_id, state) SELECT id, provisioning FROM reservations
    WHERE status <> 'active' OR provisioning NOT LIKE '{"status":"waiting","message":"","%'"#;
 
-/// What changes often has room on its page for the next version; what changes seldom needs none. The trigger comes before
-/// the rows: it lets nobody write in between.
+/// Free space on pages goes to the table whose rows change often. The trigger is created before the rows are copied, because
+/// its lock blocks concurrent writes.
 const POSTGRES: [&str; 4] = [
     "ALTER TABLE provisioning SET (fillfactor = 70)",
     "ALTER TABLE reservations RESET (fillfactor)",
