@@ -7,7 +7,7 @@ test("log in, be brought where one wanted to go, log out", async ({ page }) => {
   await page.goto("/settings/account");
   await expect(page).toHaveURL(/\/login\?to=%2Fsettings%2Faccount$/);
   await logIn(page, { ...ALICE, password: "wrong password" });
-  await expect(page.getByRole("alert")).toContainText("The user name or the password is wrong.");
+  await expect(page.getByRole("alert")).toContainText("The username or the password is wrong. Check both and try again.");
   await logIn(page, ALICE);
   await expect(page.getByRole("heading", { name: "Account", level: 1 })).toBeVisible();
   expect(new URL(page.url()).pathname).toBe("/settings/account");

@@ -21,7 +21,7 @@ test("people can log in before the app is there", async ({ page }) => {
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
   await expect(page).toHaveTitle("Log in · Berth");
   await logIn(page, { ...ALICE, password: "not the password" });
-  await expect(page.getByRole("alert")).toHaveText("The user name or the password is wrong.");
+  await expect(page.getByRole("alert")).toHaveText("The username or the password is wrong. Check both and try again.");
   await expect(page.getByLabel("Username")).toHaveValue(ALICE.username);
   await page.getByLabel("Password").fill(ALICE.password);
   await page.getByRole("button", { name: "Log in" }).click();
@@ -77,7 +77,7 @@ test("the app takes the log-in over without touching what is typed", async ({ pa
   // From here on it is the app that logs in: the page is not loaded anew.
   await page.evaluate(() => Object.assign(globalThis, { same: true }));
   await page.getByRole("button", { name: "Log in" }).click();
-  await expect(page.getByRole("alert")).toHaveText("The user name or the password is wrong.");
+  await expect(page.getByRole("alert")).toHaveText("The username or the password is wrong. Check both and try again.");
   await page.getByLabel("Password").fill(ALICE.password);
   await page.keyboard.press("Enter");
   await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();

@@ -228,7 +228,7 @@ async fn create_token(config: &Config, user: &str, name: String, scopes: Vec<Sco
     let service = crate::open(config).await?;
     let scopes: Vec<Scope> = scopes.into_iter().map(Scope::from).collect();
     let input = ApiTokenInput { name, scopes: (!scopes.is_empty()).then_some(scopes), expires_at: None };
-    let created = service.create_token_as_operator(user, input).await.map_err(format_problem)?;
+    let created = service.accounts().create_token_as_operator(user, input).await.map_err(format_problem)?;
     print(&created.token);
     Ok(())
 }
@@ -241,7 +241,7 @@ async fn create_user(config: &Config, username: String, email: String, admin: bo
     let role = if admin { Role::Administrator } else { Role::User };
     let service = crate::open(config).await?;
     let input = UserInput { username, email, password, role };
-    let user = service.create_user_as_operator(input).await.map_err(format_problem)?;
+    let user = service.accounts().create_user_as_operator(input).await.map_err(format_problem)?;
     print(&format!("Created the account {}.", user.username));
     Ok(())
 }
@@ -254,7 +254,7 @@ fn read_line() -> std::io::Result<String> {
 
 async fn back_up(config: &Config, file: &Path) -> Result<(), String> {
     let service = crate::open(config).await?;
-    service.backup(file).await.map_err(format_problem)?;
+    service.maintenance().backup(file).await.map_err(format_problem)?;
     print(&format!(
         "Wrote {}. Store the master key with it: secrets in the backup cannot be decrypted without it.",
         file.display()

@@ -176,7 +176,7 @@ impl Args {
             service: service::Settings {
                 database_url,
                 public_url: public_url.clone(),
-                master_key,
+                master_key: master_key.into(),
                 url_policy,
                 retention_days,
                 delivery_timeout: Duration::from_secs_f64(seconds),

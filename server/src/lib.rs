@@ -67,7 +67,7 @@ pub async fn serve(
         service.reap_expired_leases(true).await.map_err(|problem| problem.detail)?;
     }
     let setup_code: Arc<str> = hex::encode(service::secrets::random::<16>()).into();
-    if service.needs_setup().await.map_err(|problem| problem.detail)? {
+    if service.accounts().needs_setup().await.map_err(|problem| problem.detail)? {
         let url = format!("{}/setup?code={setup_code}", config.public_url);
         tracing::info!("Berth has no administrator yet. Open this one-time link to create one: {url}");
     }
@@ -146,7 +146,7 @@ fn spawn_health_server(tasks: &mut JoinSet<()>, listener: TcpListener, probes: P
 /// Creates the administrator of the settings, if no account exists yet.
 async fn create_first_administrator(service: &Service, config: &Config) -> Result<(), String> {
     let Some((username, password)) = &config.admin else { return Ok(()) };
-    if !service.needs_setup().await.map_err(|problem| problem.detail)? {
+    if !service.accounts().needs_setup().await.map_err(|problem| problem.detail)? {
         return Ok(());
     }
     let input = UserInput {
@@ -155,7 +155,7 @@ async fn create_first_administrator(service: &Service, config: &Config) -> Resul
         password: password.clone(),
         role: Role::Administrator,
     };
-    service.create_user_as_operator(input).await.map(drop).map_err(|problem| {
+    service.accounts().create_user_as_operator(input).await.map(drop).map_err(|problem| {
         format!(
             "The account of BERTH_ADMIN_USERNAME and BERTH_ADMIN_PASSWORD cannot be created. {}",
             cli::format_problem(problem)

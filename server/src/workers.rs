@@ -53,7 +53,7 @@ async fn expire(service: &Service) -> Result<Duration, Problem> {
 /// Deletes what is past its retention, a small batch at a time.
 async fn retention(service: Service) {
     loop {
-        let wait = match service.retention_batch().await {
+        let wait = match service.maintenance().retention_batch().await {
             Ok(0) => Duration::from_secs(600),
             // A pause between batches leaves the database to those who wait for it.
             Ok(_) => Duration::from_millis(200),

@@ -5,3 +5,5 @@ pub(crate) mod codec;
 pub(crate) mod column;
 pub(crate) mod connect;
 pub(crate) mod entity;
+pub(crate) mod table_lock;
+pub(crate) mod vacuum;

@@ -36,6 +36,16 @@ impl Error {
     pub fn into_problem(self) -> Problem {
         self.into()
     }
+
+    /// A database error, or `problem` if it is a unique violation.
+    pub(crate) fn on_unique_violation(error: DbErr, problem: impl FnOnce() -> Problem) -> Self {
+        if is_unique_violation(&error) { problem().into() } else { error.into() }
+    }
+
+    /// A database error, or `problem` if it is a foreign key violation.
+    pub(crate) fn on_foreign_key_violation(error: DbErr, problem: impl FnOnce() -> Problem) -> Self {
+        if is_foreign_key_violation(&error) { problem().into() } else { error.into() }
+    }
 }
 
 /// The answer when the database is away.

@@ -1,85 +1,143 @@
-//! `Idempotency-Key` on creating POSTs (docs/contract.md §6): kept 24 h per person.
+//! Idempotency keys: a repeated `POST` with the same `Idempotency-Key` returns the first response (docs/contract.md §6).
 
-use crate::Service;
-use crate::db::codec::get;
-use crate::error::{db_problem, is_unique_violation};
+use crate::context::Context;
+use crate::db::entity::idempotency_keys as keys;
+use crate::error::is_unique_violation;
+use crate::secrets::Cipher;
+use crate::{Error, Result};
+use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::authorization::Actor;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{Condition, EntityTrait as _, QueryFilter as _, Set};
+use tracing::instrument;
 
-/// A first request that has not answered for this long died; its key is free again.
-const ABANDONED_MS: i64 = 60_000;
+/// How long a key and its response are kept.
+pub(crate) const KEY_LIFETIME: Duration = Duration::hours(24);
+/// After this time, a first request without a response counts as crashed, and its key can be used again.
+const ABANDONED_AFTER: Duration = Duration::minutes(1);
+/// Binds encrypted responses to this use.
+const PURPOSE: &str = "idempotency";
 
-/// What a key means for a request.
+/// What the caller must do with a request.
 pub enum Idempotent {
-    /// Not seen: do the work, then call [`Service::idempotency_finish`] (or `_abandon` on an error).
+    /// The key is new: run the request, then call [`Idempotency::finish`], or [`Idempotency::abandon`] if it fails.
     New,
-    /// Done before: answer this status and body again.
+    /// The request was run before: return this status and body.
     Replay(u16, String),
 }
 
-impl Service {
-    /// Takes a key (1 to 255 visible ASCII characters).
+/// Idempotency keys of all users.
+#[derive(Clone)]
+pub struct Idempotency {
+    context: Context,
+    cipher: Cipher,
+}
+
+impl Idempotency {
+    pub(crate) fn new(context: Context, cipher: Cipher) -> Self {
+        Self { context, cipher }
+    }
+
+    /// Takes a key of 1 to 255 visible ASCII characters. `fingerprint` is the digest of method, path and body.
     ///
     /// # Errors
-    /// 409 while the first request runs, 422 when the key came with another request (`fingerprint` = digest of method,
-    /// path and body).
-    pub async fn idempotency_begin(&self, actor: &Actor, key: &str, fingerprint: &str) -> Result<Idempotent, Problem> {
+    /// 409 while the first request runs; 422 for an invalid key, or if the key belongs to another request.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn begin(&self, actor: &Actor, key: &str, fingerprint: &str) -> Result<Idempotent, Problem> {
         if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(Problem::field("Idempotency-Key", "Use 1 to 255 visible ASCII characters."));
         }
-        let now = self.now().timestamp_millis();
-        let sql = "DELETE FROM idempotency_keys WHERE username = $1 AND key = $2 AND (created_at < $3 OR (status IS NULL AND created_at < $4))";
-        let values =
-            [actor.username.as_str().into(), key.into(), (now - 86_400_000).into(), (now - ABANDONED_MS).into()];
-        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        let sql = "INSERT INTO idempotency_keys (username, key, fingerprint, created_at) VALUES ($1, $2, $3, $4)";
-        let values = [actor.username.as_str().into(), key.into(), fingerprint.into(), now.into()];
-        match self.inner.context.db.write.execute_raw(self.sql(sql, values)).await {
-            Ok(_) => return Ok(Idempotent::New),
-            Err(error) if is_unique_violation(&error) => {}
-            Err(error) => return Err(db_problem(error)),
+        let now = self.context.now();
+        self.delete_expired(actor, key, now).await?;
+        if self.insert(actor, key, fingerprint, now).await? {
+            return Ok(Idempotent::New);
         }
-        let sql = "SELECT fingerprint, status, body FROM idempotency_keys WHERE username = $1 AND key = $2";
-        let rows = self.rows(sql, [actor.username.as_str().into(), key.into()]).await?;
-        let running = || {
-            Problem::conflict("The first request with this Idempotency-Key is still running. Try again in a moment.")
-        };
-        let row = rows.first().ok_or_else(running)?;
-        if get::<String>(row, "fingerprint")? != fingerprint {
+        let Some(stored) = self.find(actor, key).await? else { return Err(still_running()) };
+        if stored.fingerprint != fingerprint {
             return Err(Problem::field(
                 "Idempotency-Key",
-                "This key came with another request before. Use a new key for a new request.",
+                "This key belongs to another request. Use a new key for each request.",
             ));
         }
-        match (get::<Option<i32>>(row, "status")?, get::<Option<String>>(row, "body")?) {
-            (Some(status), Some(body)) => {
-                Ok(Idempotent::Replay(status as u16, self.inner.cipher.decrypt("idempotency", &body)?))
-            }
-            _ => Err(running()),
+        match (stored.status.and_then(|status| u16::try_from(status).ok()), stored.body) {
+            (Some(status), Some(body)) => Ok(Idempotent::Replay(status, self.cipher.decrypt(PURPOSE, &body)?)),
+            _ => Err(still_running()),
         }
     }
 
-    /// Keeps the answer. Secrets in it are encrypted at rest.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn idempotency_finish(&self, actor: &Actor, key: &str, status: u16, body: &str) -> Result<(), Problem> {
-        let sql = "UPDATE idempotency_keys SET status = $1, body = $2 WHERE username = $3 AND key = $4";
-        let body = self.inner.cipher.encrypt("idempotency", body)?;
-        let values = [i32::from(status).into(), body.into(), actor.username.as_str().into(), key.into()];
-        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+    /// Deletes the key if it is expired or abandoned.
+    async fn delete_expired(&self, actor: &Actor, key: &str, now: DateTime<Utc>) -> Result<()> {
+        let older_than = |age: Duration| keys::COLUMN.created_at.lt((now - age).timestamp_millis());
+        let abandoned = Condition::all().add(keys::COLUMN.status.is_null()).add(older_than(ABANDONED_AFTER));
+        keys::Entity::delete_by_id((actor.username.clone(), key.to_owned()))
+            .filter(Condition::any().add(older_than(KEY_LIFETIME)).add(abandoned))
+            .exec(&self.context.db.write)
+            .await?;
         Ok(())
     }
 
-    /// Frees the key after a failed request.
+    /// Inserts the key; false if it exists.
+    async fn insert(&self, actor: &Actor, key: &str, fingerprint: &str, now: DateTime<Utc>) -> Result<bool> {
+        let row = keys::ActiveModel {
+            username: Set(actor.username.clone()),
+            key: Set(key.to_owned()),
+            fingerprint: Set(fingerprint.to_owned()),
+            status: Set(None),
+            body: Set(None),
+            created_at: Set(now.timestamp_millis()),
+        };
+        match keys::Entity::insert(row).exec_without_returning(&self.context.db.write).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_unique_violation(&error) => Ok(false),
+            Err(error) => Err(Error::from(error)),
+        }
+    }
+
+    async fn find(&self, actor: &Actor, key: &str) -> Result<Option<keys::Model>> {
+        let id = (actor.username.clone(), key.to_owned());
+        Ok(keys::Entity::find_by_id(id).one(&self.context.db.read).await?)
+    }
+
+    /// Stores the response. The body may contain a secret, so it is encrypted.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn idempotency_abandon(&self, actor: &Actor, key: &str) -> Result<(), Problem> {
-        let sql = "DELETE FROM idempotency_keys WHERE username = $1 AND key = $2 AND status IS NULL";
-        let values = [actor.username.as_str().into(), key.into()];
-        self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
+    /// 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn finish(&self, actor: &Actor, key: &str, status: u16, body: &str) -> Result<(), Problem> {
+        let body = self.cipher.encrypt(PURPOSE, body)?;
+        Ok(self.store(actor, key, status, body).await?)
+    }
+
+    async fn store(&self, actor: &Actor, key: &str, status: u16, body: String) -> Result<()> {
+        let response =
+            keys::ActiveModel { status: Set(Some(status.into())), body: Set(Some(body)), ..Default::default() };
+        keys::Entity::update_many()
+            .set(response)
+            .filter(keys::COLUMN.username.eq(actor.username.as_str()))
+            .filter(keys::COLUMN.key.eq(key))
+            .exec(&self.context.db.write)
+            .await?;
         Ok(())
     }
+
+    /// Releases the key of a failed request. A stored response is kept.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn abandon(&self, actor: &Actor, key: &str) -> Result<(), Problem> {
+        Ok(self.delete_unfinished(actor, key).await?)
+    }
+
+    async fn delete_unfinished(&self, actor: &Actor, key: &str) -> Result<()> {
+        keys::Entity::delete_by_id((actor.username.clone(), key.to_owned()))
+            .filter(keys::COLUMN.status.is_null())
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(())
+    }
+}
+
+fn still_running() -> Problem {
+    Problem::conflict("The first request with this Idempotency-Key is still running. Try again in a moment.")
 }

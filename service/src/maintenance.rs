@@ -1,120 +1,219 @@
-//! Retention and back-ups.
+//! Retention and backups.
 
-use crate::Service;
-use crate::db::codec::get;
-use crate::error::db_problem;
+use crate::Result;
+use crate::context::Context;
+use crate::db::entity::{attempts, deliveries, idempotency_keys, notifications, outbox, sessions, status_updates};
+use crate::db::vacuum::vacuum_into;
+use crate::idempotency::KEY_LIFETIME;
+use chrono::Duration;
 use domain::{Problem, ProblemKind};
-use sea_orm::{ConnectionTrait as _, Value};
-use std::sync::atomic::Ordering;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, Iterable as _, PrimaryKeyToColumn as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+};
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tracing::instrument;
 
-/// Rows of each kind that one batch deletes at most: small enough that nothing else waits for it.
-const BATCH: i64 = 500;
+/// Rows of each kind in one batch. Small batches do not block other writers.
+const BATCH: u64 = 500;
+/// How long digests of status updates are kept, to detect repeats.
+const STATUS_UPDATE_LIFETIME: Duration = Duration::hours(1);
 
-impl Service {
-    /// Deletes one small batch of what is past its retention (deliveries with attempts, counted from their end, sessions, keys); returns how many
-    /// rows went, 0 when there is nothing left to do.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn retention_batch(&self) -> Result<u64, Problem> {
-        let now = self.now().timestamp_millis();
-        let until = now - i64::from(self.inner.context.settings.retention_days) * 86_400_000;
-        let seqs = self.past_retention(until).await?;
-        let tx = self.write_tx().await?;
-        let mut gone = 0;
-        if !seqs.is_empty() {
-            let list = seqs.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-            tx.execute_unprepared(&format!("DELETE FROM attempts WHERE delivery_seq IN ({list})"))
-                .await
-                .map_err(db_problem)?;
-            gone = tx
-                .execute_unprepared(&format!("DELETE FROM deliveries WHERE seq IN ({list})"))
-                .await
-                .map_err(db_problem)?
-                .rows_affected();
-            metrics::counter!("berth_retention_deleted_total", "kind" => "delivery").increment(gone);
-        }
-        for (kind, table, key, at, limit) in [
-            ("session", "sessions", "token_hash", "expires_at", now),
-            ("idempotency_key", "idempotency_keys", "username, key", "created_at", now - 86_400_000),
-            ("status_update", "status_updates", "reservation_id, digest", "received_at", now - 3_600_000),
-            ("notification", "notifications", "id", "at", until),
-        ] {
-            let sql =
-                format!("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {at} < $1 LIMIT $2)");
-            let values = [Value::from(limit), BATCH.into()];
-            let deleted = tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
-            metrics::counter!("berth_retention_deleted_total", "kind" => kind).increment(deleted);
-            gone += deleted;
-        }
-        tx.commit().await.map_err(db_problem)?;
-        Ok(gone)
+/// Retention and backups.
+#[derive(Clone)]
+pub struct Maintenance {
+    context: Context,
+    /// The last delivery that retention has checked in this pass; 0 at the start of a pass.
+    retention_cursor: Arc<AtomicI64>,
+}
+
+/// A delivery that has left the queue.
+#[derive(FromQueryResult)]
+struct FinishedDelivery {
+    seq: i64,
+    created_at: i64,
+    ended_at: i64,
+}
+
+impl Maintenance {
+    pub(crate) fn new(context: Context) -> Self {
+        Self { context, retention_cursor: Arc::default() }
     }
 
-    /// The next finished deliveries that ended before `until`, about a batch of them; none when there are no more.
-    async fn past_retention(&self, until: i64) -> Result<Vec<i64>, Problem> {
-        // In order of seq, which is about that of creation: the oldest rows are the first of the primary key. What was made long ago
-        // may have ended lately, after a pause: that stays, and is passed over by the next batch. A success ended with its last attempt.
-        let sql = "SELECT d.seq, d.created_at, COALESCE(d.ended_at, (SELECT MAX(a.started_at) FROM attempts a WHERE a.delivery_seq = d.seq), d.updated_at) AS ended_at FROM deliveries d WHERE d.seq > $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = d.seq) ORDER BY d.seq LIMIT $2";
-        let passed = &self.inner.retention_cursor;
+    /// Deletes one batch of rows past their retention, and returns their number; 0 if none are left.
+    ///
+    /// Deliveries with their attempts expire counted from their end. Sessions, idempotency keys, digests of status updates and
+    /// notifications expire too.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn retention_batch(&self) -> Result<u64, Problem> {
+        Ok(self.delete_batch().await?)
+    }
+
+    async fn delete_batch(&self) -> Result<u64> {
+        let now = self.context.now();
+        let before = |age: Duration| (now - age).timestamp_millis();
+        let until = before(Duration::days(self.context.settings.retention_days.into()));
+        let expired = self.expired_deliveries(until).await?;
+        let tx = self.context.db.begin_write().await?;
+        let counts = [
+            ("delivery", delete_deliveries(&tx, &expired).await?),
+            (
+                "session",
+                delete_older(&tx, sessions::Entity, sessions::Column::ExpiresAt, before(Duration::zero())).await?,
+            ),
+            (
+                "idempotency_key",
+                delete_older(&tx, idempotency_keys::Entity, idempotency_keys::Column::CreatedAt, before(KEY_LIFETIME))
+                    .await?,
+            ),
+            (
+                "status_update",
+                delete_older(
+                    &tx,
+                    status_updates::Entity,
+                    status_updates::Column::ReceivedAt,
+                    before(STATUS_UPDATE_LIFETIME),
+                )
+                .await?,
+            ),
+            ("notification", delete_older(&tx, notifications::Entity, notifications::Column::At, until).await?),
+        ];
+        tx.commit().await?;
+        for (kind, count) in counts {
+            metrics::counter!("berth_retention_deleted_total", "kind" => kind).increment(count);
+        }
+        Ok(counts.iter().map(|(_, count)| count).sum())
+    }
+
+    /// The next finished deliveries that ended before `until`, about one batch; empty at the end of a pass.
+    async fn expired_deliveries(&self, until: i64) -> Result<Vec<i64>> {
         loop {
-            let mut after = passed.load(Ordering::Relaxed);
-            let rows = self.rows(sql, [after.into(), BATCH.into()]).await?;
-            let mut more = rows.len() as i64 == BATCH;
-            let mut seqs = Vec::new();
-            for row in &rows {
-                if get::<i64>(row, "created_at")? >= until {
-                    more = false;
+            let mut cursor = self.retention_cursor.load(Ordering::Relaxed);
+            let finished = self.finished_deliveries(cursor).await?;
+            let mut has_more = finished.len() as u64 == BATCH;
+            let mut expired = Vec::new();
+            for delivery in finished {
+                // Ordered by `seq`, which is roughly the order of creation: the rest is younger.
+                if delivery.created_at >= until {
+                    has_more = false;
                     break;
                 }
-                after = get(row, "seq")?;
-                if get::<i64>(row, "ended_at")? < until {
-                    seqs.push(after);
+                cursor = delivery.seq;
+                // An old delivery can have ended recently, e.g. after a pause. It is kept, and the cursor moves past it.
+                if delivery.ended_at < until {
+                    expired.push(delivery.seq);
                 }
             }
-            passed.store(if more { after } else { 0 }, Ordering::Relaxed);
-            if !more || !seqs.is_empty() {
-                return Ok(seqs);
+            self.retention_cursor.store(if has_more { cursor } else { 0 }, Ordering::Relaxed);
+            if !has_more || !expired.is_empty() {
+                return Ok(expired);
             }
         }
     }
 
-    /// Writes a consistent copy of the SQLite database to `file` (`VACUUM INTO`), while Berth runs.
+    /// The first batch after `cursor` of deliveries that have left the queue, along the primary key.
+    async fn finished_deliveries(&self, cursor: i64) -> Result<Vec<FinishedDelivery>, DbErr> {
+        let queued = outbox::Entity::find().filter(same(outbox::Column::Seq, deliveries::Column::Seq));
+        // A success does not update the row in `deliveries`; it ended with its last attempt.
+        let last_attempt = attempts::Entity::find()
+            .select_only()
+            .expr(attempts::Column::StartedAt.max())
+            .filter(same(attempts::Column::DeliverySeq, deliveries::Column::Seq));
+        let ended_at = Func::coalesce([
+            Expr::col(deliveries::Column::EndedAt.as_column_ref()),
+            last_attempt.into_query().into(),
+            Expr::col(deliveries::Column::UpdatedAt.as_column_ref()),
+        ]);
+        deliveries::Entity::find()
+            .select_only()
+            .columns([deliveries::Column::Seq, deliveries::Column::CreatedAt])
+            .expr_as(ended_at, "ended_at")
+            .filter(deliveries::COLUMN.seq.gt(cursor))
+            .filter(Expr::exists(queued.into_query()).not())
+            .order_by_asc(deliveries::Column::Seq)
+            .limit(BATCH)
+            .into_model()
+            .all(&self.context.db.read)
+            .await
+    }
+
+    /// Writes a consistent copy of the SQLite database to `file`, while Berth runs.
     ///
     /// # Errors
-    /// 409 when the file exists; on PostgreSQL, a problem that names `pg_dump`.
-    pub async fn backup(&self, file: &std::path::Path) -> Result<(), Problem> {
-        if self.is_postgres() {
+    /// 409 if the file exists, or on PostgreSQL, which has its own tools.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn backup(&self, file: &Path) -> Result<(), Problem> {
+        if self.context.db.is_postgres() {
             return Err(Problem::conflict(
-                "On PostgreSQL use its own tools, e.g. pg_dump --format=custom, or continuous archiving.",
+                "This command copies SQLite databases. Use PostgreSQL's tools instead, e.g. pg_dump --format=custom.",
             ));
         }
-        let failed = |error: &dyn std::fmt::Display| {
-            tracing::error!(%error, "the back-up failed");
-            Problem::new(
-                ProblemKind::Internal,
-                format!(
-                    "The back-up could not be written to {}. Is the folder there, and is there room?",
-                    file.display()
-                ),
-            )
-        };
-        // An empty file of one's own first: it takes the name for good, and nobody else may read what goes into it.
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Problem::conflict(format!("{} exists already. Name a new file.", file.display()))
-            }
-            _ => failed(&error),
-        })?;
-        let sql = self.sql("VACUUM INTO $1", [file.to_string_lossy().into_owned().into()]);
-        if let Err(error) = self.inner.context.db.read.execute_raw(sql).await {
+        reserve_file(file)?;
+        vacuum_into(&self.context.db.read, file).await.map_err(|error| {
+            // Without this, a second try would find the incomplete file and fail.
             let _ = std::fs::remove_file(file);
-            return Err(failed(&error));
-        }
-        Ok(())
+            backup_failed(file, &error)
+        })
     }
+}
+
+/// Creates an empty file that only this user may read, because the copy contains password hashes. Fails if it exists.
+fn reserve_file(file: &Path) -> Result<(), Problem> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(file) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(Problem::conflict(format!("{} already exists. Choose another file.", file.display())))
+        }
+        Err(error) => Err(backup_failed(file, &error)),
+    }
+}
+
+fn backup_failed(file: &Path, error: &dyn Display) -> Problem {
+    tracing::error!(%error, "the backup failed");
+    let file = file.display();
+    Problem::new(
+        ProblemKind::Internal,
+        format!("The backup cannot be written to {file}. Check that the folder exists and the disk has space."),
+    )
+}
+
+/// Deletes deliveries with their attempts.
+async fn delete_deliveries(tx: &DatabaseTransaction, seqs: &[i64]) -> Result<u64, DbErr> {
+    if seqs.is_empty() {
+        return Ok(0);
+    }
+    let seqs = seqs.iter().copied();
+    attempts::Entity::delete_many().filter(attempts::COLUMN.delivery_seq.is_in(seqs.clone())).exec(tx).await?;
+    let deleted = deliveries::Entity::delete_many().filter(deliveries::COLUMN.seq.is_in(seqs)).exec(tx).await?;
+    Ok(deleted.rows_affected)
+}
+
+/// Deletes one batch of rows of `E` whose `column` is less than `until`.
+async fn delete_older<E: EntityTrait>(
+    tx: &DatabaseTransaction,
+    _: E,
+    column: E::Column,
+    until: i64,
+) -> Result<u64, DbErr> {
+    let key = || E::PrimaryKey::iter().map(|key| key.into_column());
+    let expired = E::find().select_only().columns(key()).filter(column.lt(until)).limit(BATCH);
+    let key = Expr::tuple(key().map(|column| Expr::col(column.as_column_ref())));
+    let deleted = E::delete_many().filter(key.in_subquery(expired.into_query())).exec(tx).await?;
+    Ok(deleted.rows_affected)
+}
+
+/// Joins a subquery to the outer query by equal columns.
+fn same(inner: impl ColumnTrait, outer: impl ColumnTrait) -> Expr {
+    Expr::col(inner.as_column_ref()).equals(outer.as_column_ref())
 }

@@ -147,17 +147,18 @@ impl Service {
         let now = self.now();
         input.start_time = input.start_time.trunc_subsecs(3);
         input.end_time = input.end_time.trunc_subsecs(3);
-        let Some(resource) = self.bookable(input.resource_id).await? else {
+        let Some(resource) = self.catalogue().bookable(input.resource_id).await? else {
             return Err(Problem::field(
                 "resource_id",
                 "There is no such resource. Choose one of GET /api/v1/resources.",
             ));
         };
-        let granted = needs_grant(actor, resource.status) && self.is_granted(resource.id, &actor.username).await?;
+        let granted =
+            needs_grant(actor, resource.status) && self.catalogue().is_granted(resource.id, &actor.username).await?;
         check_bookable(actor, &resource.name, resource.status, granted)?;
         let config = check_input(&input, &resource.schema, now)?;
         check_horizon(input.end_time, now)?;
-        let email = self.user_cached(&actor.username).await?.email;
+        let email = self.accounts().user_cached(&actor.username).await?.email;
         let id = ReservationId::from_ulid(self.new_ulid());
         let reservation = Reservation {
             id,

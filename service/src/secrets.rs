@@ -1,15 +1,19 @@
-//! Secrets at rest: XChaCha20-Poly1305 under the master key; and digests of tokens.
+//! Encryption of secrets at rest with the master key, and digests of tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use domain::Problem;
+use secrecy::{ExposeSecret as _, SecretBox};
 use sha2::{Digest as _, Sha256};
 
-/// Marks the format, so that a later one can be told from it.
+/// Prefix of encrypted texts. A later format gets another one.
 const VERSION: &str = "v1.";
+/// Length of an XChaCha20 nonce in bytes.
+const NONCE_LEN: usize = 24;
 
-/// `N` unpredictable bytes, from a cryptographic generator that the operating system seeds.
+/// `N` random bytes from a cryptographic generator that the operating system seeds.
 pub fn random<const N: usize>() -> [u8; N] {
     use rand::RngCore as _;
     let mut bytes = [0; N];
@@ -17,48 +21,65 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A new token: 32 random bytes as URL-safe text.
+/// A new token: 32 random bytes in URL-safe base64.
 pub(crate) fn new_token() -> String {
     URL_SAFE_NO_PAD.encode(random::<32>())
 }
 
-/// The SHA-256 of a text in hex. Tokens are kept as this: they are random and long, so no slow hash is needed.
+/// The SHA-256 of a text in hex. Tokens are stored in this form. They are long and random, so no slow hash is needed.
 pub fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
-/// Encrypts and decrypts under the master key.
+/// The key that encrypts secrets at rest. It is never printed, and its memory is overwritten when it is dropped.
+#[derive(Debug)]
+pub struct MasterKey(SecretBox<[u8; 32]>);
+
+impl From<[u8; 32]> for MasterKey {
+    fn from(key: [u8; 32]) -> Self {
+        Self(SecretBox::new(Box::new(key)))
+    }
+}
+
+impl Clone for MasterKey {
+    fn clone(&self) -> Self {
+        Self::from(*self.0.expose_secret())
+    }
+}
+
+/// Encrypts and decrypts with the master key: XChaCha20-Poly1305 with random nonces.
 #[derive(Clone)]
 pub(crate) struct Cipher(XChaCha20Poly1305);
 
 impl Cipher {
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        Self(XChaCha20Poly1305::new(key.into()))
+    pub(crate) fn new(key: &MasterKey) -> Self {
+        Self(XChaCha20Poly1305::new(key.0.expose_secret().into()))
     }
 
-    /// Encrypts `text` for one `purpose`; it can only be decrypted for the same.
-    pub(crate) fn encrypt(&self, purpose: &str, text: &str) -> Result<String, domain::Problem> {
-        let nonce = random::<24>();
+    /// Encrypts `text`. It can be decrypted for the same `purpose` only.
+    pub(crate) fn encrypt(&self, purpose: &str, text: &str) -> Result<String, Problem> {
+        let nonce = random::<NONCE_LEN>();
         let payload = Payload { msg: text.as_bytes(), aad: purpose.as_bytes() };
-        let sealed = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| {
-            tracing::error!("a secret could not be encrypted");
-            domain::Problem::internal()
+        let encrypted = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| {
+            tracing::error!(purpose, "a secret cannot be encrypted");
+            Problem::internal()
         })?;
-        Ok(format!("{VERSION}{}", STANDARD.encode([nonce.as_slice(), &sealed].concat())))
+        Ok(format!("{VERSION}{}", STANDARD.encode([nonce.as_slice(), &encrypted].concat())))
     }
 
-    /// Decrypts; fails when the master key is another or the text was tampered with.
-    pub(crate) fn decrypt(&self, purpose: &str, sealed: &str) -> Result<String, domain::Problem> {
-        let open = || {
-            let bytes = STANDARD.decode(sealed.strip_prefix(VERSION)?).ok()?;
-            let (nonce, sealed) = bytes.split_at_checked(24)?;
-            let payload = Payload { msg: sealed, aad: purpose.as_bytes() };
-            String::from_utf8(self.0.decrypt(XNonce::from_slice(nonce), payload).ok()?).ok()
-        };
-        open().ok_or_else(|| {
-            tracing::error!(purpose, "a stored secret cannot be decrypted: was BERTH_MASTER_KEY changed?");
-            domain::Problem::internal()
+    /// Decrypts a text. Fails if the master key or the purpose is another one, or the text was modified.
+    pub(crate) fn decrypt(&self, purpose: &str, encrypted: &str) -> Result<String, Problem> {
+        self.try_decrypt(purpose, encrypted).ok_or_else(|| {
+            tracing::error!(purpose, "a stored secret cannot be decrypted: has BERTH_MASTER_KEY changed?");
+            Problem::internal()
         })
+    }
+
+    fn try_decrypt(&self, purpose: &str, encrypted: &str) -> Option<String> {
+        let bytes = STANDARD.decode(encrypted.strip_prefix(VERSION)?).ok()?;
+        let (nonce, encrypted) = bytes.split_at_checked(NONCE_LEN)?;
+        let payload = Payload { msg: encrypted, aad: purpose.as_bytes() };
+        String::from_utf8(self.0.decrypt(XNonce::from_slice(nonce), payload).ok()?).ok()
     }
 }
 
@@ -67,14 +88,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_open_only_with_their_key_and_purpose() {
-        let cipher = Cipher::new(&[1; 32]);
-        let sealed = cipher.encrypt("webhook", "whsec_abc").unwrap();
-        assert!(!sealed.contains("whsec"));
-        assert_eq!(cipher.decrypt("webhook", &sealed).unwrap(), "whsec_abc");
-        assert!(cipher.decrypt("auth", &sealed).is_err());
-        assert!(Cipher::new(&[2; 32]).decrypt("webhook", &sealed).is_err());
-        assert!(cipher.decrypt("webhook", "nonsense").is_err());
-        assert_ne!(sealed, cipher.encrypt("webhook", "whsec_abc").unwrap());
+    fn decryption_requires_same_key_and_purpose() {
+        let cipher = Cipher::new(&[1; 32].into());
+        let encrypted = cipher.encrypt("webhook", "whsec_abc").unwrap();
+        assert!(!encrypted.contains("whsec"));
+        assert_eq!(cipher.decrypt("webhook", &encrypted).unwrap(), "whsec_abc");
+        cipher.decrypt("auth", &encrypted).unwrap_err();
+        Cipher::new(&[2; 32].into()).decrypt("webhook", &encrypted).unwrap_err();
+        cipher.decrypt("webhook", "nonsense").unwrap_err();
+        assert_ne!(encrypted, cipher.encrypt("webhook", "whsec_abc").unwrap(), "nonces differ");
+    }
+
+    #[test]
+    fn master_key_is_not_printed() {
+        let key = MasterKey::from([171; 32]);
+        assert!(!format!("{key:?}").contains("171"));
     }
 }

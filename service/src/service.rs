@@ -1,12 +1,17 @@
 //! The open service: database, keys, clock and change feed.
 
 use crate::Clock;
+use crate::accounts::Accounts;
+use crate::catalogue::{AccessRequests, Catalogue};
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::connect::{Database, connect};
 use crate::error::{OpenError, db_problem, unavailable};
+use crate::idempotency::Idempotency;
+use crate::maintenance::Maintenance;
+use crate::notifications::Notifications;
 use crate::outbox::Outbox;
-use crate::secrets::Cipher;
+use crate::secrets::{Cipher, MasterKey};
 use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::endpoint::UrlPolicy;
@@ -23,7 +28,7 @@ pub struct Settings {
     /// Where people and receivers reach this Berth, without a trailing slash; `status_url` is made of it.
     pub public_url: String,
     /// Encrypts secrets at rest.
-    pub master_key: [u8; 32],
+    pub master_key: MasterKey,
     /// What endpoints may be registered and called.
     pub url_policy: UrlPolicy,
     /// Days that deliveries with payloads and attempts are kept.
@@ -44,11 +49,12 @@ pub(crate) struct Inner {
     pub(crate) sender: delivery::Sender,
     pub(crate) feed: ChangeFeed,
     pub(crate) outbox: Outbox,
-    pub(crate) accounts: crate::accounts::Memory,
-    pub(crate) catalogue: crate::catalogue::Memory,
+    accounts: Accounts,
+    catalogue: Catalogue,
+    notifications: Notifications,
+    idempotency: Idempotency,
+    maintenance: Maintenance,
     pub(crate) reservations: crate::reservations::Writer,
-    /// The last delivery that retention looked at in this round.
-    pub(crate) retention_cursor: std::sync::atomic::AtomicI64,
     /// Ends the background tasks with the service.
     _tasks: DropGuard,
 }
@@ -82,16 +88,20 @@ impl Service {
         let outbox = Outbox::default();
         let feed = ChangeFeed::start(postgres, cancel.clone());
         let (reservations, queue) = crate::reservations::Writer::new();
+        let cipher = Cipher::new(&settings.master_key);
+        let context = Context::new(database, settings, clock);
         let inner = Inner {
-            cipher: Cipher::new(&settings.master_key),
-            context: Context::new(database, settings, clock),
+            accounts: Accounts::new(context.clone(), feed.clone()),
+            catalogue: Catalogue::new(context.clone(), feed.clone()),
+            notifications: Notifications::new(context.clone()),
+            idempotency: Idempotency::new(context.clone(), cipher.clone()),
+            maintenance: Maintenance::new(context.clone()),
+            cipher,
+            context,
             sender,
             feed,
             outbox,
-            accounts: crate::accounts::Memory::default(),
-            catalogue: crate::catalogue::Memory::default(),
             reservations,
-            retention_cursor: std::sync::atomic::AtomicI64::new(0),
             _tasks: cancel.drop_guard(),
         };
         let service = Self { inner: Arc::new(inner) };
@@ -152,6 +162,39 @@ impl Service {
     }
 }
 
+/// The handles: the use cases by area.
+impl Service {
+    /// Users, sessions and API tokens.
+    pub fn accounts(&self) -> &Accounts {
+        &self.inner.accounts
+    }
+
+    /// Resource types and resources.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.inner.catalogue
+    }
+
+    /// Requests for access to restricted resources.
+    pub fn access_requests(&self) -> AccessRequests {
+        AccessRequests::new(self.clone())
+    }
+
+    /// Messages to users.
+    pub fn notifications(&self) -> &Notifications {
+        &self.inner.notifications
+    }
+
+    /// Keys of repeatable requests.
+    pub fn idempotency(&self) -> &Idempotency {
+        &self.inner.idempotency
+    }
+
+    /// Retention and backups.
+    pub fn maintenance(&self) -> &Maintenance {
+        &self.inner.maintenance
+    }
+}
+
 /// Shorthands for the areas that have no handle of their own yet.
 impl Service {
     /// The change feed of this process.
@@ -169,9 +212,5 @@ impl Service {
 
     pub(crate) fn wake_dispatchers(&self, webhooks: crate::wake::WebhookSet) {
         self.inner.feed.wake_dispatchers(webhooks);
-    }
-
-    pub(crate) fn broadcast_invalidation(&self) {
-        self.inner.feed.broadcast_invalidation();
     }
 }

@@ -571,7 +571,7 @@ impl Service {
             }
             None => ("sample".to_owned(), ConfigSchema::default(), None, None),
         };
-        let user = self.user_cached(&actor.username).await?;
+        let user = self.accounts().user_cached(&actor.username).await?;
         let ulid = self.new_ulid();
         let resource_id = resource_id.unwrap_or(1);
         let resource_name = resource_name.unwrap_or_else(|| "Sample resource".to_owned());

@@ -1,4 +1,4 @@
-//! Notifications, idempotency keys, retention, back-ups.
+//! Notifications, idempotency keys, retention and backups.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -17,19 +17,23 @@ use service::secrets::digest;
 use support::{Engine, PASSWORD, TestService, on_both_engines, open, refused};
 
 on_both_engines![
-    notifications_reach_whom_they_concern,
-    a_key_replays_its_answer,
-    a_key_runs_once_at_a_time,
-    keys_lapse,
-    kept_answers_are_sealed,
-    retention_deletes_old_final_deliveries_in_small_batches,
-    retention_counts_from_the_end,
-    retention_clears_what_has_lapsed,
+    notifications_are_visible_to_their_recipient_only,
+    idempotency_key_replays_the_response,
+    concurrent_requests_with_one_idempotency_key_run_once,
+    idempotency_keys_expire,
+    stored_responses_are_encrypted,
+    retention_deletes_finished_deliveries_in_batches,
+    retention_counts_from_the_end_of_a_delivery,
+    retention_deletes_expired_sessions_keys_and_notifications,
 ];
 
 async fn ask_for_access(t: &TestService, actor: &Actor, root: &Actor, resource: &str) -> AccessRequestId {
     let resource_id = t.resource(root, resource, ResourceStatus::Restricted).await;
-    t.request_access(actor, AccessRequestInput { resource_id, reason: "A paper is due.".into() }).await.unwrap().id
+    t.access_requests()
+        .create(actor, AccessRequestInput { resource_id, reason: "A paper is due.".into() })
+        .await
+        .unwrap()
+        .id
 }
 
 async fn count(database: &DatabaseConnection, sql: &str) -> i64 {
@@ -37,90 +41,93 @@ async fn count(database: &DatabaseConnection, sql: &str) -> i64 {
     database.query_one_raw(statement).await.unwrap().unwrap().try_get("", "n").unwrap()
 }
 
-async fn notifications_reach_whom_they_concern(t: TestService) {
+async fn notifications_are_visible_to_their_recipient_only(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     let bob = t.person("bob", Role::User).await;
     let first = ask_for_access(&t, &alice, &root, "node-1").await;
     ask_for_access(&t, &bob, &root, "node-2").await;
-    t.decide_access(&root, &first, true).await.unwrap();
+    t.access_requests().approve(&root, &first).await.unwrap();
 
-    let to_root = t.list_notifications(&root).await.unwrap();
+    let to_root = t.notifications().list(&root).await.unwrap();
     assert_eq!(to_root.len(), 2);
     assert!(to_root[0].message.contains("bob") && to_root[1].message.contains("alice"), "newest first: {to_root:?}");
-    let to_alice = t.list_notifications(&alice).await.unwrap();
+    let to_alice = t.notifications().list(&alice).await.unwrap();
     assert_eq!((to_alice.len(), to_alice[0].read), (1, false));
-    assert!(t.list_notifications(&bob).await.unwrap().is_empty());
+    assert!(t.notifications().list(&bob).await.unwrap().is_empty());
 
-    // Nobody marks another's.
-    t.mark_notifications_read(&bob, i64::MAX).await.unwrap();
-    assert!(!t.list_notifications(&alice).await.unwrap()[0].read);
-    t.mark_notifications_read(&root, to_root[1].id).await.unwrap();
-    let read: Vec<bool> = t.list_notifications(&root).await.unwrap().iter().map(|n| n.read).collect();
-    assert_eq!(read, [false, true], "up to the one named");
-    t.mark_notifications_read(&alice, to_alice[0].id).await.unwrap();
-    assert!(t.list_notifications(&alice).await.unwrap()[0].read);
+    // A user cannot mark the notifications of others.
+    t.notifications().mark_read(&bob, i64::MAX).await.unwrap();
+    assert!(!t.notifications().list(&alice).await.unwrap()[0].read);
+    t.notifications().mark_read(&root, to_root[1].id).await.unwrap();
+    let read: Vec<bool> = t.notifications().list(&root).await.unwrap().iter().map(|n| n.read).collect();
+    assert_eq!(read, [false, true], "up to the given id");
+    t.notifications().mark_read(&alice, to_alice[0].id).await.unwrap();
+    assert!(t.notifications().list(&alice).await.unwrap()[0].read);
 }
 
-async fn a_key_replays_its_answer(t: TestService) {
+async fn idempotency_key_replays_the_response(t: TestService) {
     let (alice, bob) = (t.person("alice", Role::User).await, t.person("bob", Role::User).await);
-    assert!(matches!(t.idempotency_begin(&alice, "key-1", "print").await.unwrap(), Idempotent::New));
-    refused(t.idempotency_begin(&alice, "key-1", "print").await, Conflict);
-    t.idempotency_finish(&alice, "key-1", 201, "{\"id\": 1}").await.unwrap();
-    match t.idempotency_begin(&alice, "key-1", "print").await.unwrap() {
+    assert!(matches!(t.idempotency().begin(&alice, "key-1", "print").await.unwrap(), Idempotent::New));
+    refused(t.idempotency().begin(&alice, "key-1", "print").await, Conflict);
+    t.idempotency().finish(&alice, "key-1", 201, "{\"id\": 1}").await.unwrap();
+    match t.idempotency().begin(&alice, "key-1", "print").await.unwrap() {
         Idempotent::Replay(status, body) => {
             assert_eq!((status, body.as_str()), (201, "{\"id\": 1}"))
         }
-        Idempotent::New => panic!("done before"),
+        Idempotent::New => panic!("the request was run before"),
     }
-    refused(t.idempotency_begin(&alice, "key-1", "another request").await, Invalid);
-    assert!(matches!(t.idempotency_begin(&bob, "key-1", "print").await.unwrap(), Idempotent::New), "keys are personal");
+    refused(t.idempotency().begin(&alice, "key-1", "another request").await, Invalid);
+    assert!(
+        matches!(t.idempotency().begin(&bob, "key-1", "print").await.unwrap(), Idempotent::New),
+        "each user has their own keys"
+    );
 
-    assert!(matches!(t.idempotency_begin(&alice, "key-2", "print").await.unwrap(), Idempotent::New));
-    t.idempotency_abandon(&alice, "key-2").await.unwrap();
-    assert!(matches!(t.idempotency_begin(&alice, "key-2", "corrected").await.unwrap(), Idempotent::New));
-    // What is finished is not given up any more.
-    t.idempotency_abandon(&alice, "key-1").await.unwrap();
-    assert!(matches!(t.idempotency_begin(&alice, "key-1", "print").await.unwrap(), Idempotent::Replay(201, _)));
+    assert!(matches!(t.idempotency().begin(&alice, "key-2", "print").await.unwrap(), Idempotent::New));
+    t.idempotency().abandon(&alice, "key-2").await.unwrap();
+    assert!(matches!(t.idempotency().begin(&alice, "key-2", "corrected").await.unwrap(), Idempotent::New));
+    // A finished request cannot be abandoned.
+    t.idempotency().abandon(&alice, "key-1").await.unwrap();
+    assert!(matches!(t.idempotency().begin(&alice, "key-1", "print").await.unwrap(), Idempotent::Replay(201, _)));
 
     for wrong in ["", "two words", "nul\0", "ü", &"x".repeat(256)] {
-        refused(t.idempotency_begin(&alice, wrong, "print").await, Invalid);
+        refused(t.idempotency().begin(&alice, wrong, "print").await, Invalid);
     }
 }
 
-async fn a_key_runs_once_at_a_time(t: TestService) {
+async fn concurrent_requests_with_one_idempotency_key_run_once(t: TestService) {
     let alice = t.person("alice", Role::User).await;
     t.ready_to_race().await;
-    let answers = futures::future::join_all((0..8).map(|_| t.idempotency_begin(&alice, "key", "print"))).await;
-    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Idempotent::New))).count(), 1);
-    assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(|problem| problem.kind == Conflict));
+    let results = futures::future::join_all((0..8).map(|_| t.idempotency().begin(&alice, "key", "print"))).await;
+    assert_eq!(results.iter().filter(|result| matches!(result, Ok(Idempotent::New))).count(), 1);
+    assert!(results.iter().filter_map(|result| result.as_ref().err()).all(|problem| problem.kind == Conflict));
 }
 
-async fn keys_lapse(t: TestService) {
+async fn idempotency_keys_expire(t: TestService) {
     let alice = t.person("alice", Role::User).await;
-    t.idempotency_begin(&alice, "died", "print").await.unwrap();
+    t.idempotency().begin(&alice, "died", "print").await.unwrap();
     t.clock.advance(Duration::seconds(61));
-    assert!(matches!(t.idempotency_begin(&alice, "died", "print").await.unwrap(), Idempotent::New));
-    t.idempotency_finish(&alice, "died", 200, "").await.unwrap();
+    assert!(matches!(t.idempotency().begin(&alice, "died", "print").await.unwrap(), Idempotent::New));
+    t.idempotency().finish(&alice, "died", 200, "").await.unwrap();
     t.clock.advance(Duration::hours(23));
-    assert!(matches!(t.idempotency_begin(&alice, "died", "print").await.unwrap(), Idempotent::Replay(200, _)));
+    assert!(matches!(t.idempotency().begin(&alice, "died", "print").await.unwrap(), Idempotent::Replay(200, _)));
     t.clock.advance(Duration::hours(1) + Duration::milliseconds(1));
-    assert!(matches!(t.idempotency_begin(&alice, "died", "print").await.unwrap(), Idempotent::New));
+    assert!(matches!(t.idempotency().begin(&alice, "died", "print").await.unwrap(), Idempotent::New));
 }
 
-async fn kept_answers_are_sealed(t: TestService) {
+async fn stored_responses_are_encrypted(t: TestService) {
     let alice = t.person("alice", Role::User).await;
-    t.idempotency_begin(&alice, "key", &digest("POST /api/v1/webhooks {}")).await.unwrap();
-    t.idempotency_finish(&alice, "key", 201, "{\"secret\": \"whsec_abc\"}").await.unwrap();
+    t.idempotency().begin(&alice, "key", &digest("POST /api/v1/webhooks {}")).await.unwrap();
+    t.idempotency().finish(&alice, "key", 201, "{\"secret\": \"whsec_abc\"}").await.unwrap();
     let database = t.database().await;
     assert_eq!(count(&database, "idempotency_keys WHERE body IS NOT NULL").await, 1);
     assert_eq!(count(&database, "idempotency_keys WHERE body LIKE '%whsec%'").await, 0);
 }
 
-/// `n` deliveries with an attempt each, made `age` ago, as the engine leaves them.
+/// Inserts `n` deliveries of the given `age` with one attempt each, as the dispatcher leaves them.
 async fn deliveries(t: &TestService, database: &DatabaseConnection, status: &str, n: u32, age: Duration) {
     let at = (t.now() - age).timestamp_millis();
-    // Of a success the log's row says nothing.
+    // A success does not update the row in `deliveries`.
     let logged = if status == "succeeded" { "pending" } else { status };
     let values: Vec<String> = (0..n)
         .map(|i| format!("('dlv_{status}_{at}_{i}', 'evt_x', 'reservation.created', 1, 'rsv-{i}', '{{}}', '{logged}', false, 1, 4, {at}, {at})"))
@@ -142,7 +149,7 @@ async fn deliveries(t: &TestService, database: &DatabaseConnection, status: &str
     }
 }
 
-async fn retention_deletes_old_final_deliveries_in_small_batches(t: TestService) {
+async fn retention_deletes_finished_deliveries_in_batches(t: TestService) {
     let database = t.database().await;
     let old = Duration::days(30) + Duration::milliseconds(1);
     deliveries(&t, &database, "pending", 3, old).await;
@@ -153,26 +160,26 @@ async fn retention_deletes_old_final_deliveries_in_small_batches(t: TestService)
     deliveries(&t, &database, "succeeded", 5, Duration::days(30)).await;
     let mut batches = Vec::new();
     loop {
-        match t.retention_batch().await.unwrap() {
+        match t.maintenance().retention_batch().await.unwrap() {
             0 => break,
             n => batches.push(n),
         }
     }
     assert_eq!(batches, [500, 500, 200]);
-    assert_eq!(count(&database, "deliveries").await, 10, "what is open or young stays");
+    assert_eq!(count(&database, "deliveries").await, 10, "open and recent deliveries are kept");
     assert_eq!(count(&database, "attempts").await, 10);
     assert_eq!(count(&database, "deliveries d JOIN outbox o ON o.seq = d.seq").await, 5);
 }
 
-/// What waited long, behind a pause, is kept as long as anything else that has just ended.
-async fn retention_counts_from_the_end(t: TestService) {
+/// A delivery that was queued for long, e.g. during a pause, is kept as long as any other that ended at the same time.
+async fn retention_counts_from_the_end_of_a_delivery(t: TestService) {
     let database = t.database().await;
     let old = Duration::days(60);
     let set = async |sql: &str| {
         let at = (t.now() - Duration::days(30)).timestamp_millis();
         database.execute_unprepared(&sql.replace("$at", &at.to_string())).await.unwrap();
     };
-    // More than a batch of them, before others that are past their time.
+    // More than one batch of them comes before expired deliveries.
     deliveries(&t, &database, "succeeded", 1_100, old).await;
     set("UPDATE attempts SET started_at = $at").await;
     deliveries(&t, &database, "failed", 3, old - Duration::days(1)).await;
@@ -180,83 +187,94 @@ async fn retention_counts_from_the_end(t: TestService) {
     deliveries(&t, &database, "succeeded", 600, old - Duration::days(2)).await;
     let mut gone = 0;
     loop {
-        match t.retention_batch().await.unwrap() {
+        match t.maintenance().retention_batch().await.unwrap() {
             0 => break,
             n => gone += n,
         }
     }
     assert_eq!((gone, count(&database, "deliveries").await), (600, 1_103));
     t.clock.advance(Duration::milliseconds(1));
-    while t.retention_batch().await.unwrap() > 0 {}
+    while t.maintenance().retention_batch().await.unwrap() > 0 {}
     assert_eq!(count(&database, "deliveries").await, 0);
 }
 
-async fn retention_clears_what_has_lapsed(t: TestService) {
+async fn retention_deletes_expired_sessions_keys_and_notifications(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     let database = t.database().await;
-    let log_in = || t.log_in(Credentials { username: "alice".into(), password: PASSWORD.into() }, "192.0.2.1");
+    let log_in =
+        || t.accounts().log_in(Credentials { username: "alice".into(), password: PASSWORD.into() }, "192.0.2.1");
     log_in().await.unwrap();
-    t.idempotency_begin(&alice, "old", "print").await.unwrap();
+    t.idempotency().begin(&alice, "old", "print").await.unwrap();
     ask_for_access(&t, &alice, &root, "node-1").await;
     t.clock.advance(Duration::days(31));
     let kept = log_in().await.unwrap().token;
-    t.idempotency_begin(&alice, "new", "print").await.unwrap();
+    t.idempotency().begin(&alice, "new", "print").await.unwrap();
     ask_for_access(&t, &alice, &root, "node-2").await;
 
-    while t.retention_batch().await.unwrap() > 0 {}
+    while t.maintenance().retention_batch().await.unwrap() > 0 {}
     for (table, left) in [("sessions", 1), ("idempotency_keys", 1), ("notifications", 1), ("access_requests", 2)] {
         assert_eq!(count(&database, table).await, left, "{table}");
     }
-    t.actor_of_session(&kept).await.unwrap();
+    t.accounts().authenticate_session(&kept).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_backup_is_a_whole_database() {
+async fn backup_is_a_consistent_copy() {
     let t = open(Engine::Sqlite).await;
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     ask_for_access(&t, &alice, &root, "node-1").await;
     let file = t.folder().join("copy.db");
 
-    // Taken while others write.
+    // The backup runs during writes.
     let writing = async {
         for i in 0..20 {
             ask_for_access(&t, &alice, &root, &format!("more-{i}")).await;
         }
     };
-    let (backup, ()) = tokio::join!(t.backup(&file), writing);
+    let (backup, ()) = tokio::join!(t.maintenance().backup(&file), writing);
     backup.unwrap();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it holds password hashes");
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "it contains password hashes"
+        );
     }
-    refused(t.backup(&file).await, Conflict);
-    let nowhere = refused(t.backup(&t.folder().join("no/such/folder/copy.db")).await, Internal);
+    refused(t.maintenance().backup(&file).await, Conflict);
+    let nowhere = refused(t.maintenance().backup(&t.folder().join("no/such/folder/copy.db")).await, Internal);
     assert!(nowhere.detail.contains("no/such/folder"));
 
     let settings = service::Settings { database_url: format!("sqlite://{}", file.display()), ..t.settings.clone() };
     let copy = service::Service::open(settings, t.clock.clone()).await.unwrap();
     let requests = copy
-        .list_access_requests(&root, None, &PageQuery { limit: Some(200), cursor: None })
+        .access_requests()
+        .list(&root, None, &PageQuery { limit: Some(200), cursor: None })
         .await
         .unwrap()
         .items
         .len();
     assert!((1..=21).contains(&requests));
-    assert_eq!(copy.list_notifications(&root).await.unwrap().len(), requests, "no transaction is half in it");
-    copy.log_in(Credentials { username: "alice".into(), password: PASSWORD.into() }, "192.0.2.1").await.unwrap();
+    assert_eq!(copy.notifications().list(&root).await.unwrap().len(), requests, "no transaction is included in part");
+    copy.accounts()
+        .log_in(Credentials { username: "alice".into(), password: PASSWORD.into() }, "192.0.2.1")
+        .await
+        .unwrap();
     assert!(
         copy.list_deliveries(&root, &DeliveryFilter::default(), &PageQuery::default()).await.unwrap().items.is_empty()
     );
 }
 
 #[tokio::test]
-async fn postgresql_is_backed_up_with_its_own_tools() {
+async fn backup_on_postgres_names_pg_dump() {
     if support::postgres().is_none() {
         return;
     }
     let t = open(Engine::Postgres).await;
-    assert!(refused(t.backup(std::path::Path::new("copy.db")).await, Conflict).detail.contains("pg_dump"));
+    assert!(
+        refused(t.maintenance().backup(std::path::Path::new("copy.db")).await, Conflict).detail.contains("pg_dump")
+    );
 }

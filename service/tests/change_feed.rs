@@ -26,7 +26,11 @@ async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) 
     let resource_id = t.resource(root, name, ResourceStatus::Restricted).await;
     let alice =
         Actor { username: "alice".into(), role: Role::User, scopes: domain::authorization::Scope::ALL.to_vec() };
-    service.request_access(&alice, AccessRequestInput { resource_id, reason: "A paper is due.".into() }).await.unwrap();
+    service
+        .access_requests()
+        .create(&alice, AccessRequestInput { resource_id, reason: "A paper is due.".into() })
+        .await
+        .unwrap();
 }
 
 /// The next update; a test that waits for one that never comes fails instead of hanging.
@@ -52,7 +56,7 @@ async fn what_commits_is_announced(t: TestService) {
     assert!(notification(&mut one).await.contains("node-1"));
     assert!(notification(&mut two).await.contains("node-1"));
     // The announcement comes after the commit: what it names can be read.
-    assert_eq!(t.list_notifications(&root).await.unwrap().len(), 1);
+    assert_eq!(t.notifications().list(&root).await.unwrap().len(), 1);
 }
 
 async fn what_is_refused_is_not_announced(t: TestService) {
@@ -60,7 +64,10 @@ async fn what_is_refused_is_not_announced(t: TestService) {
     let alice = t.person("alice", Role::User).await;
     let resource_id = t.resource(&root, "node-1", ResourceStatus::Available).await;
     let mut feed = t.change_feed().subscribe();
-    refused(t.request_access(&alice, AccessRequestInput { resource_id, reason: "Please.".into() }).await, Conflict);
+    refused(
+        t.access_requests().create(&alice, AccessRequestInput { resource_id, reason: "Please.".into() }).await,
+        Conflict,
+    );
     assert!(feed.try_recv().is_err());
 }
 
@@ -144,7 +151,7 @@ async fn a_change_too_large_to_tell_makes_replicas_look_again() {
     let resource_id = t.resource(&root, "large", ResourceStatus::Available).await;
     let schema = serde_json::json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}, "c": {"type": "string"}}});
     let patch = domain::resource::ResourceTypePatch { config_schema: Some(schema), ..Default::default() };
-    t.patch_type(&root, "gpu-cluster", patch).await.unwrap();
+    t.catalogue().update_type(&root, "gpu-cluster", patch).await.unwrap();
     let text = serde_json::Value::String("x".repeat(3_000));
     let config = ["a", "b", "c"].map(|field| (field.to_owned(), text.clone()));
     let input = domain::reservation::ReservationInput {
@@ -198,18 +205,18 @@ async fn replicas_forget_what_was_revoked_or_changed_elsewhere() {
         return;
     };
     let input = ApiTokenInput { name: "ci".into(), scopes: None, expires_at: None };
-    let made = t.create_token(&root, input).await.unwrap();
-    replica.actor_of_token(&made.token).await.unwrap();
-    t.revoke_token(&root, &made.id).await.unwrap();
+    let made = t.accounts().create_token(&root, input).await.unwrap();
+    replica.accounts().authenticate_token(&made.token).await.unwrap();
+    t.accounts().revoke_token(&root, &made.id).await.unwrap();
     // Long before what is remembered lapses by itself (3 s).
     let told = std::time::Instant::now();
-    while replica.actor_of_token(&made.token).await.is_ok() {
+    while replica.accounts().authenticate_token(&made.token).await.is_ok() {
         assert!(told.elapsed() < Duration::from_secs(2), "the replica still takes the revoked token");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
     let id = t.resource(&root, "node-1", ResourceStatus::Available).await;
     let patch = ResourcePatch { status: Some(ResourceStatus::Maintenance), ..Default::default() };
-    t.patch_resource(&root, id, patch).await.unwrap();
-    assert_eq!(replica.get_resource(&root, id).await.unwrap().status, ResourceStatus::Maintenance);
+    t.catalogue().update_resource(&root, id, patch).await.unwrap();
+    assert_eq!(replica.catalogue().get_resource(&root, id).await.unwrap().status, ResourceStatus::Maintenance);
 }

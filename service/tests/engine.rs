@@ -376,11 +376,11 @@ async fn gone_disables_the_webhook(t: TestService) {
     assert_eq!((delivery.status, delivery.attempts), (Failed, 1), "it is not tried again");
     let webhook = t.get_webhook(&s.root, s.webhook).await.unwrap();
     assert_eq!((webhook.state, webhook.enabled), (WebhookState::Gone, false));
-    let told = t.list_notifications(&s.root).await.unwrap();
+    let told = t.notifications().list(&s.root).await.unwrap();
     assert_eq!(told.len(), 1);
     assert!(told[0].message.contains("410"), "{}", told[0].message);
     assert_eq!(told[0].link.as_deref(), Some(format!("/settings/webhooks/{}", s.webhook).as_str()));
-    assert!(t.list_notifications(&s.alice).await.unwrap().is_empty());
+    assert!(t.notifications().list(&s.alice).await.unwrap().is_empty());
     t.booking(&s.alice, s.resource, 5, 6).await;
     settle(&t).await;
     assert_eq!(s.receiver.count(), 1, "its events are kept");
@@ -400,7 +400,7 @@ async fn administrators_hear_of_a_bad_spell_once_and_of_its_end(t: TestService) 
         settle(&t).await;
     }
     let messages = async || -> Vec<String> {
-        t.list_notifications(&s.root).await.unwrap().into_iter().map(|n| n.message).collect()
+        t.notifications().list(&s.root).await.unwrap().into_iter().map(|n| n.message).collect()
     };
     assert_eq!(messages().await.len(), 1, "once for all failures");
     assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.health, WebhookHealth::Failing);
@@ -1270,7 +1270,7 @@ async fn events_wait_for_a_webhook_whose_secrets_cannot_be_opened(t: TestService
     let s = stage(&t).await;
     // A process with another master key, such as a replica that was started without it.
     let mut settings = t.settings.clone();
-    settings.master_key = [8; 32];
+    settings.master_key = [8; 32].into();
     let stranger = Service::open(settings, t.clock.clone()).await.unwrap();
     let reservation = stranger.reserve(&s.alice, t.span(s.resource, 1, 2)).await.unwrap();
     let owner = stranger.new_owner();

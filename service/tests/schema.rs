@@ -1,4 +1,4 @@
-//! The schema: made once, whole, and by one process at a time.
+//! Migrations: applied once, atomically, and by one process at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -7,18 +7,18 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use service::connect;
 use support::{Engine, TestDatabase, TestService, on_both_engines, open};
 
-on_both_engines![migrating_again_changes_nothing];
+on_both_engines![migrations_are_idempotent];
 
-async fn migrating_again_changes_nothing(t: TestService) {
+async fn migrations_are_idempotent(t: TestService) {
     t.administrator().await;
     let database = t.database().await;
     assert!(migrations::pending(&database).await.unwrap().is_empty());
     migrations::up(&database).await.unwrap();
-    assert!(!t.needs_setup().await.unwrap());
+    assert!(!t.accounts().needs_setup().await.unwrap());
 }
 
-/// Several processes start on an empty database at once.
-async fn together(engine: Engine) {
+/// Four processes start on an empty database at the same time.
+async fn concurrent_processes_migrate_once(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let mut connections: Vec<DatabaseConnection> = Vec::new();
     for _ in 0..4 {
@@ -32,19 +32,19 @@ async fn together(engine: Engine) {
 }
 
 #[tokio::test]
-async fn processes_that_start_together_migrate_once_on_sqlite() {
-    together(Engine::Sqlite).await;
+async fn concurrent_processes_migrate_once_on_sqlite() {
+    concurrent_processes_migrate_once(Engine::Sqlite).await;
 }
 
 #[tokio::test]
-async fn processes_that_start_together_migrate_once_on_postgres() {
+async fn concurrent_processes_migrate_once_on_postgres() {
     if support::postgres().is_some() {
-        together(Engine::Postgres).await;
+        concurrent_processes_migrate_once(Engine::Postgres).await;
     }
 }
 
-/// A database of the version whose queue was part of the log: what is open goes on, what is under way is under way.
-async fn the_queue_is_taken_out_of_the_log(engine: Engine) {
+/// In early versions the queue was part of the log. Open deliveries keep their state and their leases.
+async fn migration_moves_the_queue_into_the_outbox(engine: Engine) {
     use migrations::MigratorTrait as _;
     let database = TestDatabase::new(engine).await;
     let connection = connect(&database.url).await.unwrap().writer().clone();
@@ -106,29 +106,29 @@ async fn the_queue_is_taken_out_of_the_log(engine: Engine) {
 }
 
 #[tokio::test]
-async fn the_queue_is_taken_out_of_the_log_on_sqlite() {
-    the_queue_is_taken_out_of_the_log(Engine::Sqlite).await;
+async fn migration_moves_the_queue_into_the_outbox_on_sqlite() {
+    migration_moves_the_queue_into_the_outbox(Engine::Sqlite).await;
 }
 
 #[tokio::test]
-async fn the_queue_is_taken_out_of_the_log_on_postgres() {
+async fn migration_moves_the_queue_into_the_outbox_on_postgres() {
     if support::postgres().is_some() {
-        the_queue_is_taken_out_of_the_log(Engine::Postgres).await;
+        migration_moves_the_queue_into_the_outbox(Engine::Postgres).await;
     }
 }
 
-/// A database of the version that kept what was said in the reservation's row; and such a process that still runs.
-async fn what_was_said_is_taken_out_of_the_reservation(engine: Engine) {
+/// In early versions the provisioning state was part of the reservation. A process of such a version may still run.
+async fn migration_moves_provisioning_into_its_table(engine: Engine) {
     use migrations::MigratorTrait as _;
     let database = TestDatabase::new(engine).await;
     let connection = connect(&database.url).await.unwrap().writer().clone();
     migrations::Migrator::up(&connection, Some(4)).await.unwrap();
     let untouched = r#"{"status":"waiting","message":"","progress":null}"#;
-    let told = r#"{"status":"waiting","message":"The change is on its way.","progress":null}"#;
+    let updated = r#"{"status":"waiting","message":"The change is on its way.","progress":null}"#;
     let (ready, releasing) = (r#"{"status":"ready"}"#, r#"{"status":"releasing"}"#);
     let rows = [
         ("rsv-1", "active", untouched),
-        ("rsv-2", "active", told),
+        ("rsv-2", "active", updated),
         ("rsv-3", "active", ready),
         ("rsv-4", "cancelled", releasing),
         ("rsv-5", "active", untouched),
@@ -159,11 +159,11 @@ async fn what_was_said_is_taken_out_of_the_reservation(engine: Engine) {
     let expected = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(id, state)| ((*id).to_owned(), (*state).to_owned())).collect::<Vec<_>>()
     };
-    assert_eq!(states().await, expected(&[("rsv-2", told), ("rsv-3", ready), ("rsv-4", releasing)]));
+    assert_eq!(states().await, expected(&[("rsv-2", updated), ("rsv-3", ready), ("rsv-4", releasing)]));
     if engine == Engine::Sqlite {
         return;
     }
-    // As the version before writes an answer and a cancellation.
+    // Writes of the previous version: a response and a cancellation.
     let sql = format!(
         "UPDATE reservations SET provisioning = '{ready}' WHERE id = 'rsv-1';
          UPDATE reservations SET status = 'cancelled', provisioning = '{releasing}' WHERE id = 'rsv-3'"
@@ -171,27 +171,27 @@ async fn what_was_said_is_taken_out_of_the_reservation(engine: Engine) {
     connection.execute_unprepared(&sql).await.unwrap();
     assert_eq!(
         states().await,
-        expected(&[("rsv-1", ready), ("rsv-2", told), ("rsv-3", releasing), ("rsv-4", releasing)])
+        expected(&[("rsv-1", ready), ("rsv-2", updated), ("rsv-3", releasing), ("rsv-4", releasing)])
     );
 }
 
 #[tokio::test]
-async fn what_was_said_is_taken_out_of_the_reservation_on_sqlite() {
-    what_was_said_is_taken_out_of_the_reservation(Engine::Sqlite).await;
+async fn migration_moves_provisioning_into_its_table_on_sqlite() {
+    migration_moves_provisioning_into_its_table(Engine::Sqlite).await;
 }
 
 #[tokio::test]
-async fn what_was_said_is_taken_out_of_the_reservation_on_postgres() {
+async fn migration_moves_provisioning_into_its_table_on_postgres() {
     if support::postgres().is_some() {
-        what_was_said_is_taken_out_of_the_reservation(Engine::Postgres).await;
+        migration_moves_provisioning_into_its_table(Engine::Postgres).await;
     }
 }
 
 #[tokio::test]
-async fn an_interrupted_migration_leaves_nothing_behind() {
+async fn failed_migration_is_rolled_back() {
     let database = TestDatabase::new(Engine::Sqlite).await;
     let connection = connect(&database.url).await.unwrap().writer().clone();
-    // In the way of the last table, so that the step fails half way.
+    // Conflicts with the last table, so that the migration fails half way.
     connection.execute_unprepared("CREATE TABLE idempotency_keys (x)").await.unwrap();
     migrations::up(&connection).await.unwrap_err();
     connection.execute_unprepared("DROP TABLE idempotency_keys").await.unwrap();
@@ -199,7 +199,7 @@ async fn an_interrupted_migration_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn postgresql_refuses_overlaps_itself() {
+async fn postgres_constraint_rejects_overlaps() {
     if support::postgres().is_none() {
         return;
     }
@@ -215,6 +215,6 @@ async fn postgresql_refuses_overlaps_itself() {
     };
     insert("a", 1_000, 2_000, "active").await.unwrap();
     insert("b", 1_999, 3_000, "active").await.unwrap_err();
-    insert("c", 2_000, 3_000, "active").await.expect("one may begin when another ends");
-    insert("d", 1_000, 3_000, "cancelled").await.expect("only active ones are in the way");
+    insert("c", 2_000, 3_000, "active").await.expect("adjacent reservations do not overlap");
+    insert("d", 1_000, 3_000, "cancelled").await.expect("only active reservations conflict");
 }

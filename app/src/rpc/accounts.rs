@@ -1,4 +1,4 @@
-//! Accounts, API tokens, notifications.
+//! Server functions for accounts, API tokens and notifications.
 
 use super::{Rpc, RpcError};
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
@@ -6,20 +6,20 @@ use domain::change::Notification;
 use domain::id::TokenId;
 use leptos::prelude::*;
 
-/// One's own API tokens.
+/// Lists the user's API tokens.
 #[server(prefix = "/rpc", endpoint = "list-tokens", protocol = Rpc)]
 pub async fn list_tokens() -> Result<Vec<ApiToken>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.list_tokens(actor).await?)
+    Ok(cx.service.accounts().list_tokens(actor).await?)
 }
 
-/// A new API token, shown once.
+/// Creates an API token. The result is the only place that contains it.
 #[server(prefix = "/rpc", endpoint = "create-token", protocol = Rpc)]
 pub async fn create_token(input: ApiTokenInput) -> Result<NewApiToken, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.create_token(actor, input).await?)
+    Ok(cx.service.accounts().create_token(actor, input).await?)
 }
 
 /// Revokes an API token.
@@ -27,23 +27,23 @@ pub async fn create_token(input: ApiTokenInput) -> Result<NewApiToken, RpcError>
 pub async fn revoke_token(id: TokenId) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.revoke_token(actor, &id).await?)
+    Ok(cx.service.accounts().revoke_token(actor, &id).await?)
 }
 
-/// All accounts.
+/// Lists all accounts.
 #[server(prefix = "/rpc", endpoint = "list-users", protocol = Rpc)]
 pub async fn list_users() -> Result<Vec<User>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.list_users(actor).await?)
+    Ok(cx.service.accounts().list_users(actor).await?)
 }
 
-/// A new account.
+/// Creates an account.
 #[server(prefix = "/rpc", endpoint = "create-user", protocol = Rpc)]
 pub async fn create_user(input: UserInput) -> Result<User, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.create_user(actor, input).await?)
+    Ok(cx.service.accounts().create_user(actor, input).await?)
 }
 
 /// Changes an account.
@@ -51,21 +51,21 @@ pub async fn create_user(input: UserInput) -> Result<User, RpcError> {
 pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.patch_user(actor, &username, patch).await?)
+    Ok(cx.service.accounts().update_user(actor, &username, patch).await?)
 }
 
-/// The newest messages.
+/// Lists the newest notifications.
 #[server(prefix = "/rpc", endpoint = "list-notifications", protocol = Rpc)]
 pub async fn list_notifications() -> Result<Vec<Notification>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.list_notifications(actor).await?)
+    Ok(cx.service.notifications().list(actor).await?)
 }
 
-/// Marks messages up to this one read.
+/// Marks notifications up to this one as read.
 #[server(prefix = "/rpc", endpoint = "mark-read", protocol = Rpc)]
 pub async fn mark_read(id: i64) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.mark_notifications_read(actor, id).await?)
+    Ok(cx.service.notifications().mark_read(actor, id).await?)
 }

@@ -1,4 +1,4 @@
-//! Resource types, resources, access requests.
+//! Server functions for resource types, resources and access requests.
 
 use super::{Rpc, RpcError};
 use domain::id::{AccessRequestId, ResourceId};
@@ -9,21 +9,21 @@ use domain::resource::{
 };
 use leptos::prelude::*;
 
-/// Resource types.
+/// Lists all resource types.
 #[server(prefix = "/rpc", endpoint = "list-types", protocol = Rpc)]
 pub async fn list_types() -> Result<Page<ResourceType>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { service.list_types(actor, &page).await }).await?)
+    Ok(super::context::whole(|page| async move { service.catalogue().list_types(actor, &page).await }).await?)
 }
 
-/// A new resource type.
+/// Creates a resource type.
 #[server(prefix = "/rpc", endpoint = "create-type", protocol = Rpc)]
 pub async fn create_type(input: ResourceTypeInput) -> Result<ResourceType, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.create_type(actor, input).await?)
+    Ok(cx.service.catalogue().create_type(actor, input).await?)
 }
 
 /// Changes a resource type.
@@ -31,7 +31,7 @@ pub async fn create_type(input: ResourceTypeInput) -> Result<ResourceType, RpcEr
 pub async fn patch_type(slug: String, patch: ResourceTypePatch) -> Result<ResourceType, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.patch_type(actor, &slug, patch).await?)
+    Ok(cx.service.catalogue().update_type(actor, &slug, patch).await?)
 }
 
 /// Deletes a resource type.
@@ -39,24 +39,27 @@ pub async fn patch_type(slug: String, patch: ResourceTypePatch) -> Result<Resour
 pub async fn delete_type(slug: String) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.delete_type(actor, &slug).await?)
+    Ok(cx.service.catalogue().delete_type(actor, &slug).await?)
 }
 
-/// Resources, of one type or all.
+/// Lists the resources of one type, or all.
 #[server(prefix = "/rpc", endpoint = "list-resources", protocol = Rpc)]
 pub async fn list_resources(resource_type: Option<String>) -> Result<Page<Resource>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let (service, resource_type) = (&cx.service, resource_type.as_deref());
-    Ok(super::context::whole(|page| async move { service.list_resources(actor, resource_type, &page).await }).await?)
+    Ok(super::context::whole(
+        |page| async move { service.catalogue().list_resources(actor, resource_type, &page).await },
+    )
+    .await?)
 }
 
-/// A new resource.
+/// Creates a resource.
 #[server(prefix = "/rpc", endpoint = "create-resource", protocol = Rpc)]
 pub async fn create_resource(input: ResourceInput) -> Result<Resource, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.create_resource(actor, input).await?)
+    Ok(cx.service.catalogue().create_resource(actor, input).await?)
 }
 
 /// Changes a resource.
@@ -64,7 +67,7 @@ pub async fn create_resource(input: ResourceInput) -> Result<Resource, RpcError>
 pub async fn patch_resource(id: ResourceId, patch: ResourcePatch) -> Result<Resource, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.patch_resource(actor, id, patch).await?)
+    Ok(cx.service.catalogue().update_resource(actor, id, patch).await?)
 }
 
 /// Deletes a resource.
@@ -72,24 +75,24 @@ pub async fn patch_resource(id: ResourceId, patch: ResourcePatch) -> Result<Reso
 pub async fn delete_resource(id: ResourceId) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.delete_resource(actor, id).await?)
+    Ok(cx.service.catalogue().delete_resource(actor, id).await?)
 }
 
-/// Asks for access to a resource.
+/// Requests access to a resource.
 #[server(prefix = "/rpc", endpoint = "request-access", protocol = Rpc)]
 pub async fn request_access(input: AccessRequestInput) -> Result<AccessRequest, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.request_access(actor, input).await?)
+    Ok(cx.service.access_requests().create(actor, input).await?)
 }
 
-/// Access requests.
+/// Lists access requests.
 #[server(prefix = "/rpc", endpoint = "list-access-requests", protocol = Rpc)]
 pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<AccessRequest>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { service.list_access_requests(actor, status, &page).await }).await?)
+    Ok(super::context::whole(|page| async move { service.access_requests().list(actor, status, &page).await }).await?)
 }
 
 /// Approves or denies an access request; denying an approved one withdraws the access.
@@ -97,5 +100,6 @@ pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<A
 pub async fn decide_access(id: AccessRequestId, approve: bool) -> Result<AccessRequest, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.decide_access(actor, &id, approve).await?)
+    let requests = cx.service.access_requests();
+    Ok(if approve { requests.approve(actor, &id).await? } else { requests.deny(actor, &id).await? })
 }

@@ -1,5 +1,6 @@
 //! What the server gives every server function.
 
+use super::session_cookie::{removed_session_cookie, session_cookie};
 use domain::Problem;
 use domain::account::SessionInfo;
 use domain::authorization::Actor;
@@ -73,14 +74,20 @@ pub(super) fn set_status(problem: &Problem) {
     }
 }
 
-/// Sets or, with an empty token, removes the session cookie.
+/// Starts a session in the browser.
 pub(super) fn set_session_cookie(context: &RequestContext, token: &str) -> Result<(), Problem> {
+    set_cookie(&session_cookie(token, context.secure_cookies))
+}
+
+/// Ends the session in the browser.
+pub(super) fn remove_session_cookie(context: &RequestContext) -> Result<(), Problem> {
+    set_cookie(&removed_session_cookie(context.secure_cookies))
+}
+
+fn set_cookie(cookie: &str) -> Result<(), Problem> {
     use leptos::server_fn::axum_export::http::{HeaderValue, header};
     let options = leptos::prelude::use_context::<leptos_axum::ResponseOptions>().ok_or_else(Problem::internal)?;
-    let secure = if context.secure_cookies { "; Secure" } else { "" };
-    let age = if token.is_empty() { 0 } else { 7 * 86_400 };
-    let cookie = format!("berth_session={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}");
-    let value = HeaderValue::from_str(&cookie).map_err(|_| Problem::internal())?;
+    let value = HeaderValue::from_str(cookie).map_err(|_| Problem::internal())?;
     options.insert_header(header::SET_COOKIE, value);
     Ok(())
 }

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "ssr")]
 pub mod context;
+#[cfg(feature = "ssr")]
+pub mod session_cookie;
 
 pub mod accounts;
 pub mod catalogue;

@@ -1,26 +1,26 @@
-//! Who is here.
+//! Server functions for log-in, log-out and the first set-up.
 
 use super::{Rpc, RpcError};
 use domain::account::{Credentials, SessionInfo, SetupInput};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What the page needs to know first.
+/// What the page needs at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visit {
-    /// Who is logged in.
+    /// The session; none if nobody is logged in.
     pub session: Option<SessionInfo>,
-    /// Whether Berth waits for its first administrator.
+    /// Whether no account exists yet.
     pub needs_setup: bool,
-    /// Whether the visit comes from the machine itself and may set Berth up without a code.
+    /// Whether the request comes from the machine itself, so that set-up needs no code.
     pub local: bool,
 }
 
-/// Who is here, and whether Berth has been set up.
+/// Reads the session and the state of set-up.
 #[server(name = ReadVisit, prefix = "/rpc", endpoint = "visit", protocol = Rpc)]
 pub async fn visit() -> Result<Visit, RpcError> {
     let cx = super::context::context()?;
-    let needs_setup = cx.session.is_none() && cx.service.needs_setup().await?;
+    let needs_setup = cx.session.is_none() && cx.service.accounts().needs_setup().await?;
     Ok(Visit { session: cx.session, needs_setup, local: cx.local })
 }
 
@@ -28,7 +28,7 @@ pub async fn visit() -> Result<Visit, RpcError> {
 #[server(prefix = "/rpc", endpoint = "log-in", protocol = Rpc)]
 pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
-    let done = cx.service.log_in(credentials, &cx.source).await?;
+    let done = cx.service.accounts().log_in(credentials, &cx.source).await?;
     super::context::set_session_cookie(&cx, &done.token)?;
     Ok(done.info)
 }
@@ -38,17 +38,17 @@ pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
 pub async fn log_out() -> Result<(), RpcError> {
     let cx = super::context::context()?;
     if let Some(token) = &cx.session_token {
-        cx.service.log_out(token).await?;
+        cx.service.accounts().log_out(token).await?;
     }
-    super::context::set_session_cookie(&cx, "")?;
+    super::context::remove_session_cookie(&cx)?;
     Ok(())
 }
 
-/// Makes the first administrator.
+/// Creates the first administrator and logs in.
 #[server(prefix = "/rpc", endpoint = "set-up", protocol = Rpc)]
 pub async fn set_up(input: SetupInput) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
-    let done = cx.service.set_up(input, cx.local, cx.setup_code.as_deref().unwrap_or_default()).await?;
+    let done = cx.service.accounts().set_up(input, cx.local, cx.setup_code.as_deref().unwrap_or_default()).await?;
     super::context::set_session_cookie(&cx, &done.token)?;
     Ok(done.info)
 }

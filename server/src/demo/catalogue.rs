@@ -45,7 +45,7 @@ pub(super) async fn create(service: &Service, actor: &Actor) -> Result<(), Strin
             color: Some(color.into()),
             config_schema: Some(schema),
         };
-        ignore_conflict(service.create_type(actor, input).await)?;
+        ignore_conflict(service.catalogue().create_type(actor, input).await)?;
     }
     for (name, kind, location, specs, status) in RESOURCES {
         let input = ResourceInput {
@@ -55,7 +55,7 @@ pub(super) async fn create(service: &Service, actor: &Actor) -> Result<(), Strin
             specs: Some(specs.into()),
             status: Some(status),
         };
-        ignore_conflict(service.create_resource(actor, input).await)?;
+        ignore_conflict(service.catalogue().create_resource(actor, input).await)?;
     }
     Ok(())
 }

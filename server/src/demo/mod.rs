@@ -35,7 +35,7 @@ pub async fn set_up(service: &Service, cancel: &CancellationToken) -> Result<(),
             password: password.into(),
             role,
         };
-        ignore_conflict(service.create_user_as_operator(input).await)?;
+        ignore_conflict(service.accounts().create_user_as_operator(input).await)?;
     }
     let actor = Actor { username: ADMIN.0.into(), role: Role::Administrator, scopes: Scope::ALL.to_vec() };
     catalogue::create(service, &actor).await?;

@@ -6,6 +6,7 @@ use super::AppState;
 use super::json::{field_error, field_path};
 use super::middleware::csrf::same_origin;
 use super::problem::ApiError;
+use app::rpc::session_cookie::SESSION_COOKIE;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -15,9 +16,6 @@ use domain::authorization::Actor;
 use domain::{Problem, ProblemKind};
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
-
-/// Name of the session cookie.
-pub const SESSION_COOKIE: &str = "berth_session";
 
 /// The user of a request, authenticated by session cookie or `Authorization: Bearer`.
 pub struct AuthenticatedUser {
@@ -46,7 +44,7 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
         if parts.headers.contains_key(header::AUTHORIZATION) {
             let token = bearer(&parts.headers)
                 .ok_or_else(|| Problem::unauthenticated("Send the API token as: Authorization: Bearer <token>."))?;
-            let known = app.service.actor_of_token(token).await;
+            let known = app.service.accounts().authenticate_token(token).await;
             app.rate_limits.record_token(token, known.is_ok());
             let (actor, info) = known?;
             return Ok(Self { actor, info });
@@ -60,7 +58,7 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
         if !parts.method.is_safe() {
             same_origin(&parts.headers, &app.config.public_url)?;
         }
-        let (actor, info) = app.service.actor_of_session(&token).await?;
+        let (actor, info) = app.service.accounts().authenticate_session(&token).await?;
         Ok(Self { actor, info })
     }
 }

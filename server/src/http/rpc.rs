@@ -51,7 +51,7 @@ async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Proble
     }
     let token = session(headers);
     let known = match &token {
-        Some(token) => match app.service.actor_of_session(token).await {
+        Some(token) => match app.service.accounts().authenticate_session(token).await {
             Ok(known) => Some(known),
             Err(problem) if problem.kind == ProblemKind::Unauthenticated => None,
             Err(problem) => return Err(problem),

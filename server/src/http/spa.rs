@@ -39,8 +39,9 @@ pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Resp
         }
     }
     // The set-up page comes first while no account exists.
-    let shows_login =
-        path != "setup" && session(request.headers()).is_none() && !app.service.needs_setup().await.unwrap_or_default();
+    let shows_login = path != "setup"
+        && session(request.headers()).is_none()
+        && !app.service.accounts().needs_setup().await.unwrap_or_default();
     index(shows_login)
 }
 

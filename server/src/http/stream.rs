@@ -163,14 +163,14 @@ impl Feed {
 
     /// Checks the credential when any account has changed since the last check, or when the interval has passed.
     async fn is_still_authorized(&mut self, interval_passed: bool) -> bool {
-        let generation = Some(self.app.service.credential_generation());
+        let generation = Some(self.app.service.accounts().credential_generation());
         if !interval_passed && generation == self.checked_generation {
             return true;
         }
         self.recheck_at = Instant::now() + RECHECK_INTERVAL;
         let known = match (&self.credential.token, &self.credential.session) {
-            (Some(token), _) => self.app.service.actor_of_token(token).await,
-            (None, Some(session)) => self.app.service.actor_of_session(session).await,
+            (Some(token), _) => self.app.service.accounts().authenticate_token(token).await,
+            (None, Some(session)) => self.app.service.accounts().authenticate_session(session).await,
             (None, None) => return false,
         };
         match known {

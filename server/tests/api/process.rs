@@ -345,7 +345,7 @@ async fn rpc_accepts_only_json_from_the_own_origin(t: TestServer) {
     let reply = t.anonymous.send(Method::POST, "//rpc/log-in", 200, |r| ours(r).json(&body)).await;
     assert_eq!(reply.body["user"]["username"], "alice");
     let attributes: Vec<&str> = reply.header("set-cookie").split("; ").skip(1).collect();
-    assert_eq!(attributes, ["Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=604800"], "same cookie as the API");
+    assert_eq!(attributes, ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"], "same cookie as the API");
     assert_eq!(reply.header("cache-control"), "no-store");
     let browser = t.anonymous.with_session(&reply.session());
     let visit = browser.send(Method::POST, "//rpc/visit", 200, |r| r.json(&json!({}))).await;

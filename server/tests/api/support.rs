@@ -103,7 +103,7 @@ impl TestServer {
             service: service::Settings {
                 database_url: database.url.clone(),
                 public_url: url.clone(),
-                master_key: [7; 32],
+                master_key: [7; 32].into(),
                 url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
                 retention_days: 30,
                 delivery_timeout: std::time::Duration::from_secs(5),
@@ -139,9 +139,9 @@ impl TestServer {
     pub async fn person(&self, username: &str, role: Role) -> TestClient {
         let email = format!("{username}@example.com");
         let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
-        self.service.create_user_as_operator(input).await.unwrap();
+        self.service.accounts().create_user_as_operator(input).await.unwrap();
         let input = ApiTokenInput { name: "test".into(), scopes: None, expires_at: None };
-        let made = self.service.create_token_as_operator(username, input).await.unwrap();
+        let made = self.service.accounts().create_token_as_operator(username, input).await.unwrap();
         self.anonymous.with_token(&made.token)
     }
 

@@ -6,6 +6,7 @@ use crate::db::bulk::{BulkValues, MAX_ROWS, OnConflict};
 use crate::db::codec::{get, time, to_json};
 use crate::deliveries::succeeded_at;
 use crate::error::db_problem;
+use crate::notifications::Recipient;
 use crate::reservations::stored_reservation;
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
@@ -494,7 +495,9 @@ impl Service {
                         config.name
                     );
                     changes.push(Change::Notification(
-                        self.notify(tx, None, Severity::Error, &message, Some(&link)).await?,
+                        self.notifications()
+                            .create(tx, Recipient::Administrators, Severity::Error, &message, Some(&link))
+                            .await?,
                     ));
                     changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
                 }
@@ -506,7 +509,9 @@ impl Service {
                 if tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected() > 0 {
                     let message = format!("Deliveries to {} fail: {}", config.name, finished.diagnosis.message);
                     changes.push(Change::Notification(
-                        self.notify(tx, None, Severity::Error, &message, Some(&link)).await?,
+                        self.notifications()
+                            .create(tx, Recipient::Administrators, Severity::Error, &message, Some(&link))
+                            .await?,
                     ));
                     changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
                 }
@@ -515,7 +520,9 @@ impl Service {
                 if tx.execute_raw(self.sql(sql, [id.into()])).await.map_err(db_problem)?.rows_affected() > 0 {
                     let message = format!("Deliveries to {} succeed again.", config.name);
                     changes.push(Change::Notification(
-                        self.notify(tx, None, Severity::Info, &message, Some(&link)).await?,
+                        self.notifications()
+                            .create(tx, Recipient::Administrators, Severity::Info, &message, Some(&link))
+                            .await?,
                     ));
                     changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
                 }

@@ -172,7 +172,7 @@ pub async fn open(engine: Engine) -> TestService {
     let settings = Settings {
         database_url: database.url.clone(),
         public_url: "https://berth.example.com".into(),
-        master_key: [7; 32],
+        master_key: [7; 32].into(),
         url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
         retention_days: 30,
         delivery_timeout: std::time::Duration::from_secs(2),
@@ -208,7 +208,7 @@ impl TestService {
     pub async fn person(&self, username: &str, role: Role) -> Actor {
         let email = format!("{username}@example.com");
         let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
-        self.create_user_as_operator(input).await.unwrap();
+        self.accounts().create_user_as_operator(input).await.unwrap();
         Actor { username: username.into(), role, scopes: Scope::ALL.to_vec() }
     }
 
@@ -220,9 +220,9 @@ impl TestService {
     /// A resource of the type `gpu-cluster`, which is made when there is none.
     pub async fn resource(&self, administrator: &Actor, name: &str, status: ResourceStatus) -> ResourceId {
         let slug = "gpu-cluster";
-        if self.get_type(administrator, slug).await.is_err() {
+        if self.catalogue().get_type(administrator, slug).await.is_err() {
             let input = ResourceTypeInput { slug: slug.into(), name: "GPU cluster".into(), ..Default::default() };
-            self.create_type(administrator, input).await.unwrap();
+            self.catalogue().create_type(administrator, input).await.unwrap();
         }
         let input = ResourceInput {
             name: name.into(),
@@ -231,7 +231,7 @@ impl TestService {
             specs: None,
             status: Some(status),
         };
-        self.create_resource(administrator, input).await.unwrap().id
+        self.catalogue().create_resource(administrator, input).await.unwrap().id
     }
 }
 

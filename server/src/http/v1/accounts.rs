@@ -1,4 +1,4 @@
-//! API tokens and user accounts.
+//! API tokens and user accounts (docs/contract.md §6).
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, Path};
@@ -18,19 +18,23 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(revoke_token))
         .routes(routes!(list_users, create_user))
-        .routes(routes!(patch_user))
+        .routes(routes!(update_user))
 }
 
-/// One's own API tokens.
+/// List your API tokens
+///
+/// Newest first, without the secret part.
 #[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = 200, body = Page<ApiToken>)))]
 async fn list_tokens(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
 ) -> Result<axum::Json<Page<ApiToken>>, ApiError> {
-    Ok(axum::Json(Page { items: app.service.list_tokens(&caller.actor).await?, next_cursor: None }))
+    Ok(axum::Json(Page { items: app.service.accounts().list_tokens(&caller.actor).await?, next_cursor: None }))
 }
 
-/// A new API token, shown once.
+/// Create an API token
+///
+/// The response is the only one that contains the token. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = ApiTokenInput,
     responses((status = 201, body = NewApiToken), (status = 422, body = ProblemBody)))]
 async fn create_token(
@@ -40,32 +44,36 @@ async fn create_token(
     body: Json<ApiTokenInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/tokens", &body.digest, async move |service, actor| {
-        service.create_token(&actor, body.value).await
+        service.accounts().create_token(&actor, body.value).await
     })
     .await
 }
 
-/// Revoke a token.
+/// Revoke one of your API tokens
 #[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
 async fn revoke_token(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    app.service.revoke_token(&caller.actor, &TokenId(id)).await?;
+    app.service.accounts().revoke_token(&caller.actor, &TokenId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// All accounts (administrators).
+/// List all accounts
+///
+/// For administrators.
 #[utoipa::path(get, path = "/users", tag = "users", responses((status = 200, body = Page<User>), (status = 403, body = ProblemBody)))]
 async fn list_users(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
 ) -> Result<axum::Json<Page<User>>, ApiError> {
-    Ok(axum::Json(Page { items: app.service.list_users(&caller.actor).await?, next_cursor: None }))
+    Ok(axum::Json(Page { items: app.service.accounts().list_users(&caller.actor).await?, next_cursor: None }))
 }
 
-/// A new account (administrators).
+/// Create an account
+///
+/// For administrators. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/users", tag = "users", request_body = UserInput,
     responses((status = 201, body = User), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_user(
@@ -75,19 +83,22 @@ async fn create_user(
     body: Json<UserInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/users", &body.digest, async move |service, actor| {
-        service.create_user(&actor, body.value).await
+        service.accounts().create_user(&actor, body.value).await
     })
     .await
 }
 
-/// Change an account: administrators any, people their own e-mail, password (with `current_password`) and key.
+/// Change an account
+///
+/// Administrators may change every account. Other users may change their own e-mail address, password and SSH key. To change
+/// your own password, send `current_password` too.
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
     responses((status = 200, body = User), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
-async fn patch_user(
+async fn update_user(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(username): Path<String>,
     body: Json<UserPatch>,
 ) -> Result<axum::Json<User>, ApiError> {
-    Ok(axum::Json(app.service.patch_user(&caller.actor, &username, body.value).await?))
+    Ok(axum::Json(app.service.accounts().update_user(&caller.actor, &username, body.value).await?))
 }

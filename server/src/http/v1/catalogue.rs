@@ -1,4 +1,4 @@
-//! Resource types, resources and access requests.
+//! Resource types, resources and access requests (docs/contract.md §6).
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, Path, Query};
@@ -7,9 +7,10 @@ use super::create;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use domain::access_request::{AccessRequest, AccessRequestInput, AccessStatus};
 use domain::id::{AccessRequestId, ResourceId};
 use domain::pagination::{Page, PageQuery};
-use domain::resource::*;
+use domain::resource::{Resource, ResourceInput, ResourcePatch, ResourceType, ResourceTypeInput, ResourceTypePatch};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,25 +18,29 @@ use utoipa_axum::routes;
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_types, create_type))
-        .routes(routes!(get_type, patch_type, delete_type))
+        .routes(routes!(get_type, update_type, delete_type))
         .routes(routes!(list_resources, create_resource))
-        .routes(routes!(get_resource, patch_resource, delete_resource))
-        .routes(routes!(list_access_requests, request_access))
-        .routes(routes!(approve))
-        .routes(routes!(deny))
+        .routes(routes!(get_resource, update_resource, delete_resource))
+        .routes(routes!(list_access_requests, create_access_request))
+        .routes(routes!(approve_access_request))
+        .routes(routes!(deny_access_request))
 }
 
-/// Resource types by slug.
+/// List resource types
+///
+/// Ordered by slug.
 #[utoipa::path(get, path = "/resource-types", tag = "catalogue", params(PageQuery), responses((status = 200, body = Page<ResourceType>)))]
 async fn list_types(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<ResourceType>>, ApiError> {
-    Ok(axum::Json(app.service.list_types(&caller.actor, &page).await?))
+    Ok(axum::Json(app.service.catalogue().list_types(&caller.actor, &page).await?))
 }
 
-/// A new resource type (administrators).
+/// Create a resource type
+///
+/// For administrators. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/resource-types", tag = "catalogue", request_body = ResourceTypeInput,
     responses((status = 201, body = ResourceType), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_type(
@@ -45,12 +50,12 @@ async fn create_type(
     body: Json<ResourceTypeInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/resource-types", &body.digest, async move |service, actor| {
-        service.create_type(&actor, body.value).await
+        service.catalogue().create_type(&actor, body.value).await
     })
     .await
 }
 
-/// One resource type.
+/// Show a resource type
 #[utoipa::path(get, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path, description = "The slug")),
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody)))]
 async fn get_type(
@@ -58,22 +63,26 @@ async fn get_type(
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<ResourceType>, ApiError> {
-    Ok(axum::Json(app.service.get_type(&caller.actor, &id).await?))
+    Ok(axum::Json(app.service.catalogue().get_type(&caller.actor, &id).await?))
 }
 
-/// Change a resource type (administrators).
+/// Change a resource type
+///
+/// For administrators.
 #[utoipa::path(patch, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)), request_body = ResourceTypePatch,
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn patch_type(
+async fn update_type(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<String>,
     body: Json<ResourceTypePatch>,
 ) -> Result<axum::Json<ResourceType>, ApiError> {
-    Ok(axum::Json(app.service.patch_type(&caller.actor, &id, body.value).await?))
+    Ok(axum::Json(app.service.catalogue().update_type(&caller.actor, &id, body.value).await?))
 }
 
-/// Delete a resource type that nothing uses (administrators).
+/// Delete a resource type
+///
+/// For administrators. 409 while resources or webhooks use it.
 #[utoipa::path(delete, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn delete_type(
@@ -81,22 +90,24 @@ async fn delete_type(
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    app.service.delete_type(&caller.actor, &id).await?;
+    app.service.catalogue().delete_type(&caller.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Filters of the resource list.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct ResourceFilter {
-    /// Only of this type.
+    /// Slug of a resource type.
     resource_type: Option<String>,
     /// 1 to 200 items; 50 when absent.
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// Resources, oldest first.
+/// List resources
+///
+/// Oldest first.
 #[utoipa::path(get, path = "/resources", tag = "catalogue", params(ResourceFilter), responses((status = 200, body = Page<Resource>)))]
 async fn list_resources(
     State(app): State<AppState>,
@@ -104,10 +115,12 @@ async fn list_resources(
     Query(filter): Query<ResourceFilter>,
 ) -> Result<axum::Json<Page<Resource>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
-    Ok(axum::Json(app.service.list_resources(&caller.actor, filter.resource_type.as_deref(), &page).await?))
+    Ok(axum::Json(app.service.catalogue().list_resources(&caller.actor, filter.resource_type.as_deref(), &page).await?))
 }
 
-/// A new resource (administrators).
+/// Create a resource
+///
+/// For administrators. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/resources", tag = "catalogue", request_body = ResourceInput,
     responses((status = 201, body = Resource), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_resource(
@@ -117,34 +130,38 @@ async fn create_resource(
     body: Json<ResourceInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/resources", &body.digest, async move |service, actor| {
-        service.create_resource(&actor, body.value).await
+        service.catalogue().create_resource(&actor, body.value).await
     })
     .await
 }
 
-/// One resource.
+/// Show a resource
 #[utoipa::path(get, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), responses((status = 200, body = Resource), (status = 404, body = ProblemBody)))]
 async fn get_resource(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<ResourceId>,
 ) -> Result<axum::Json<Resource>, ApiError> {
-    Ok(axum::Json(app.service.get_resource(&caller.actor, id).await?))
+    Ok(axum::Json(app.service.catalogue().get_resource(&caller.actor, id).await?))
 }
 
-/// Change a resource (administrators).
+/// Change a resource
+///
+/// For administrators.
 #[utoipa::path(patch, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), request_body = ResourcePatch,
     responses((status = 200, body = Resource), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn patch_resource(
+async fn update_resource(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<ResourceId>,
     body: Json<ResourcePatch>,
 ) -> Result<axum::Json<Resource>, ApiError> {
-    Ok(axum::Json(app.service.patch_resource(&caller.actor, id, body.value).await?))
+    Ok(axum::Json(app.service.catalogue().update_resource(&caller.actor, id, body.value).await?))
 }
 
-/// Delete a resource that was never reserved (administrators).
+/// Delete a resource
+///
+/// For administrators. 409 if it was ever reserved; set it to maintenance instead.
 #[utoipa::path(delete, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn delete_resource(
@@ -152,22 +169,24 @@ async fn delete_resource(
     caller: AuthenticatedUser,
     Path(id): Path<ResourceId>,
 ) -> Result<StatusCode, ApiError> {
-    app.service.delete_resource(&caller.actor, id).await?;
+    app.service.catalogue().delete_resource(&caller.actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Filters of the access requests.
+/// Filters of the access request list.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct AccessFilter {
-    /// Only with this status.
+    /// Status of the request.
     status: Option<AccessStatus>,
     /// 1 to 200 items; 50 when absent.
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// Access requests, newest first: all for administrators, one's own for others.
+/// List access requests
+///
+/// Newest first. Administrators see all requests, other users their own.
 #[utoipa::path(get, path = "/access-requests", tag = "catalogue", params(AccessFilter), responses((status = 200, body = Page<AccessRequest>)))]
 async fn list_access_requests(
     State(app): State<AppState>,
@@ -175,42 +194,48 @@ async fn list_access_requests(
     Query(filter): Query<AccessFilter>,
 ) -> Result<axum::Json<Page<AccessRequest>>, ApiError> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
-    Ok(axum::Json(app.service.list_access_requests(&caller.actor, filter.status, &page).await?))
+    Ok(axum::Json(app.service.access_requests().list(&caller.actor, filter.status, &page).await?))
 }
 
-/// Ask for access to a resource; publishes `user.access_requested`.
+/// Request access to a restricted resource
+///
+/// Publishes the event `user.access_requested`. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/access-requests", tag = "catalogue", request_body = AccessRequestInput,
     responses((status = 201, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn request_access(
+async fn create_access_request(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     headers: HeaderMap,
     body: Json<AccessRequestInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/access-requests", &body.digest, async move |service, actor| {
-        service.request_access(&actor, body.value).await
+        service.access_requests().create(&actor, body.value).await
     })
     .await
 }
 
-/// Grant the access asked for (administrators).
+/// Approve an access request
+///
+/// For administrators. Grants the access.
 #[utoipa::path(post, path = "/access-requests/{id}/approve", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn approve(
+async fn approve_access_request(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<AccessRequest>, ApiError> {
-    Ok(axum::Json(app.service.decide_access(&caller.actor, &AccessRequestId(id), true).await?))
+    Ok(axum::Json(app.service.access_requests().approve(&caller.actor, &AccessRequestId(id)).await?))
 }
 
-/// Deny the access asked for, or withdraw what was approved: reservations that stand, stand (administrators).
+/// Deny an access request
+///
+/// For administrators. Denying an approved request withdraws the access; existing reservations are kept.
 #[utoipa::path(post, path = "/access-requests/{id}/deny", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-async fn deny(
+async fn deny_access_request(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<AccessRequest>, ApiError> {
-    Ok(axum::Json(app.service.decide_access(&caller.actor, &AccessRequestId(id), false).await?))
+    Ok(axum::Json(app.service.access_requests().deny(&caller.actor, &AccessRequestId(id)).await?))
 }

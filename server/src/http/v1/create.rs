@@ -62,18 +62,18 @@ async fn run_once<T: Serialize + Send>(
     work: impl Future<Output = Result<T, Problem>>,
 ) -> Result<Response, ApiError> {
     let json = (header::CONTENT_TYPE, "application/json");
-    if let Idempotent::Replay(status, body) = service.idempotency_begin(&actor, &key, &fingerprint).await? {
+    if let Idempotent::Replay(status, body) = service.idempotency().begin(&actor, &key, &fingerprint).await? {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED);
         return Ok((status, [json, (REPLAYED, "true")], body).into_response());
     }
     match work.await {
         Ok(created) => {
             let body = serde_json::to_string(&created).map_err(|_| Problem::internal())?;
-            service.idempotency_finish(&actor, &key, 201, &body).await?;
+            service.idempotency().finish(&actor, &key, 201, &body).await?;
             Ok((StatusCode::CREATED, [json], body).into_response())
         }
         Err(problem) => {
-            service.idempotency_abandon(&actor, &key).await?;
+            service.idempotency().abandon(&actor, &key).await?;
             Err(problem.into())
         }
     }

@@ -1,4 +1,4 @@
-//! Messages to people.
+//! Notifications.
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json};
@@ -12,32 +12,34 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(read))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(mark_read))
 }
 
-/// The newest 100 messages.
+/// List your newest 100 notifications
 #[utoipa::path(get, path = "/notifications", tag = "notifications", responses((status = 200, body = Page<Notification>)))]
 async fn list(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
 ) -> Result<axum::Json<Page<Notification>>, ApiError> {
-    Ok(axum::Json(Page { items: app.service.list_notifications(&caller.actor).await?, next_cursor: None }))
+    Ok(axum::Json(Page { items: app.service.notifications().list(&caller.actor).await?, next_cursor: None }))
 }
 
-/// Up to which message all were read.
+/// Input of `POST /notifications/read`.
 #[derive(Deserialize, utoipa::ToSchema)]
 struct ReadInput {
-    /// The newest message that was seen.
+    /// The id of the newest notification that was seen.
     id: i64,
 }
 
-/// Mark messages read.
+/// Mark notifications as read
+///
+/// Marks every notification up to `id`.
 #[utoipa::path(post, path = "/notifications/read", tag = "notifications", request_body = ReadInput, responses((status = 204)))]
-async fn read(
+async fn mark_read(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     body: Json<ReadInput>,
 ) -> Result<StatusCode, ApiError> {
-    app.service.mark_notifications_read(&caller.actor, body.value.id).await?;
+    app.service.notifications().mark_read(&caller.actor, body.value.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,8 @@
 //! The OpenAPI document of the API and the page that shows it.
 
 use super::super::AppState;
-use super::super::extract::SESSION_COOKIE;
 use super::super::problem::ProblemBody;
+use app::rpc::session_cookie::SESSION_COOKIE;
 use axum::Router;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};

@@ -1,11 +1,12 @@
-//! Logging in and out, and the first set-up.
+//! Log-in, log-out and the first set-up (docs/contract.md §6).
 
 use super::super::AppState;
-use super::super::extract::{AuthenticatedUser, Json, SESSION_COOKIE, session};
+use super::super::extract::{AuthenticatedUser, Json, session};
 use super::super::middleware::csrf::same_origin;
 use super::super::middleware::rate_limit::client_source;
 use super::super::problem::{ApiError, ProblemBody};
 use crate::config::Environment;
+use app::rpc::session_cookie::{removed_session_cookie, session_cookie};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -18,29 +19,30 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(who, log_in, log_out)).routes(routes!(setup_state, set_up))
+    OpenApiRouter::new().routes(routes!(get_session, log_in, log_out)).routes(routes!(get_setup, set_up))
 }
 
-/// The `Set-Cookie` of a session; an empty token removes it.
-pub fn cookie(token: &str, env: Environment) -> String {
-    let secure = if env == Environment::Production { "; Secure" } else { "" };
-    let age = if token.is_empty() { 0 } else { 7 * 86_400 };
-    format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}")
+/// Whether cookies are sent over TLS only.
+fn secure_cookies(app: &AppState) -> bool {
+    app.config.env == Environment::Production
 }
 
-/// A browser says where a request comes from; a script that says nothing has no ambient authority to abuse.
-fn not_foreign(headers: &HeaderMap, app: &AppState) -> Result<(), Problem> {
+/// Rejects a request that a browser sends for another site. A script sends neither header; it has no cookie to abuse.
+fn reject_foreign_origin(headers: &HeaderMap, app: &AppState) -> Result<(), Problem> {
     if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         same_origin(headers, &app.config.public_url)?;
     }
     Ok(())
 }
 
-fn logged_in(app: &AppState, done: LoggedIn) -> Response {
-    ([(header::SET_COOKIE, cookie(&done.token, app.config.env))], axum::Json(done.info)).into_response()
+fn start_session(app: &AppState, session: LoggedIn) -> Response {
+    let cookie = session_cookie(&session.token, secure_cookies(app));
+    ([(header::SET_COOKIE, cookie)], axum::Json(session.info)).into_response()
 }
 
-/// Log in.
+/// Log in
+///
+/// Sets the session cookie. A session lasts 7 days. Failed log-ins are throttled: 429 with `Retry-After`.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = Credentials, security(()),
     responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn log_in(
@@ -49,39 +51,45 @@ async fn log_in(
     headers: HeaderMap,
     body: Json<Credentials>,
 ) -> Result<Response, ApiError> {
-    not_foreign(&headers, &app)?;
+    reject_foreign_origin(&headers, &app)?;
     let source = client_source(&headers, Some(peer), app.config.trust_proxy);
-    let done = app.service.log_in(body.value, &source).await?;
-    Ok(logged_in(&app, done))
+    let session = app.service.accounts().log_in(body.value, &source).await?;
+    Ok(start_session(&app, session))
 }
 
-/// Who am I.
+/// Show the current session
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody)))]
-async fn who(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
+async fn get_session(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
     axum::Json(caller.info)
 }
 
-/// Log out.
+/// Log out
+///
+/// Ends the session and removes the cookie.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204)))]
 async fn log_out(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     if let Some(token) = session(&headers) {
         same_origin(&headers, &app.config.public_url)?;
-        app.service.log_out(&token).await?;
+        app.service.accounts().log_out(&token).await?;
     }
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", app.config.env))]).into_response())
+    let cookie = removed_session_cookie(secure_cookies(&app));
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
-/// Whether Berth waits for its first administrator.
+/// The state of the first set-up.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct SetupState {
     /// True while no account exists.
     needs_setup: bool,
-    /// True when this visit comes from the machine itself and needs no code.
+    /// True if the request comes from the machine itself, so that set-up needs no code.
     local: bool,
 }
 
-/// Whether a visit comes from this machine: from its own address; to its own name, for a foreign page in a browser on it asks
-/// under the page's name (DNS rebinding); and not through a proxy on it, which there is when people reach Berth elsewhere.
+/// Whether a request comes from this machine. All of these must hold:
+///
+/// - Its source is a loopback address.
+/// - Its `Host` is a name of this machine. A foreign page in a local browser sends another one (DNS rebinding).
+/// - No proxy forwarded it, and the public URL names this machine. A local proxy would forward remote users.
 pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = match host.rfind(':') {
@@ -89,7 +97,7 @@ pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool
         _ => host,
     };
     let public = url::Url::parse(public_url).ok();
-    let at_home = match public.as_ref().and_then(url::Url::host) {
+    let is_public_url_local = match public.as_ref().and_then(url::Url::host) {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
@@ -101,24 +109,26 @@ pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool
     });
     peer.ip().to_canonical().is_loopback()
         && ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own))
-        && at_home
+        && is_public_url_local
         && !proxied
 }
 
-/// Whether Berth has to be set up.
+/// Show whether set-up is needed
 #[utoipa::path(get, path = "/setup", tag = "session", security(()), responses((status = 200, body = SetupState)))]
-async fn setup_state(
+async fn get_setup(
     State(app): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<axum::Json<SetupState>, ApiError> {
     Ok(axum::Json(SetupState {
-        needs_setup: app.service.needs_setup().await?,
+        needs_setup: app.service.accounts().needs_setup().await?,
         local: is_local(&headers, peer, &app.config.public_url),
     }))
 }
 
-/// Make the first administrator.
+/// Create the first administrator
+///
+/// Needs the one-time code printed at start, unless the request comes from the machine itself. Logs in on success.
 #[utoipa::path(post, path = "/setup", tag = "session", request_body = SetupInput, security(()),
     responses((status = 200, body = SessionInfo), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn set_up(
@@ -127,10 +137,10 @@ async fn set_up(
     headers: HeaderMap,
     body: Json<SetupInput>,
 ) -> Result<Response, ApiError> {
-    not_foreign(&headers, &app)?;
-    let done =
-        app.service.set_up(body.value, is_local(&headers, peer, &app.config.public_url), &app.setup_code).await?;
-    Ok(logged_in(&app, done))
+    reject_foreign_origin(&headers, &app)?;
+    let local = is_local(&headers, peer, &app.config.public_url);
+    let session = app.service.accounts().set_up(body.value, local, &app.setup_code).await?;
+    Ok(start_session(&app, session))
 }
 
 #[cfg(test)]
@@ -146,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_is_local_only_from_this_machine_under_its_own_name_and_directly() {
+    fn is_local_requires_loopback_source_local_host_and_no_proxy() {
         let home = "http://127.0.0.1:3000";
         for host in ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.0.0.1:3000", "[::1]", "[::1]:3000"] {
             assert!(local(&[("host", host)], "127.0.0.1", home), "{host}");
@@ -159,7 +169,7 @@ mod tests {
         {
             assert!(!local(&[("host", host)], "127.0.0.1", home), "{host}");
         }
-        assert!(!local(&[], "127.0.0.1", home), "no Host says nothing");
+        assert!(!local(&[], "127.0.0.1", home), "without Host");
         assert!(!local(&[("host", "localhost")], "192.0.2.1", home));
         for public_url in ["https://berth.example.com", "http://0.0.0.0:3000", "http://192.0.2.1:3000"] {
             assert!(!local(&[("host", "localhost:3000")], "127.0.0.1", public_url), "{public_url}");

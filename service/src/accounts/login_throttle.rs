@@ -1,0 +1,147 @@
+//! Limits on failed log-ins, and on concurrent ones.
+
+use chrono::{DateTime, Duration, Utc};
+use domain::{Problem, ProblemKind};
+use std::collections::HashMap;
+
+/// Failed log-ins with one username from one source before further ones are throttled.
+const THROTTLE_AFTER: u32 = 10;
+/// Failed log-ins with any username from one source before further ones are throttled.
+const THROTTLE_SOURCE_AFTER: u32 = 30;
+/// Minimum interval between throttled log-ins.
+const THROTTLE_INTERVAL: Duration = Duration::seconds(30);
+/// How long failures count.
+const FAILURE_WINDOW: Duration = Duration::minutes(15);
+/// Concurrent log-ins: 4 compute a hash and 16 wait. Further ones are rejected with 429.
+pub(super) const MAX_CONCURRENT_LOG_INS: usize = super::passwords::MAX_CONCURRENT_HASHES + 16;
+/// Counters are pruned when their number exceeds this.
+const MAX_COUNTERS: usize = 10_000;
+
+/// What a counter counts.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// Log-ins from a source with any username.
+    Source { source: String },
+    /// Log-ins from a source with one username.
+    Account { source: String, username: String },
+}
+
+impl Key {
+    /// The keys that a log-in counts for.
+    fn of(username: &str, source: &str) -> [Self; 2] {
+        let source = source.to_owned();
+        [Self::Source { source: source.clone() }, Self::Account { source, username: username.to_owned() }]
+    }
+
+    fn limit(&self) -> u32 {
+        match self {
+            Self::Source { .. } => THROTTLE_SOURCE_AFTER,
+            Self::Account { .. } => THROTTLE_AFTER,
+        }
+    }
+
+    /// Whether the failures no longer count. Those of an account expire after the last one. Those of a source expire after
+    /// the first one, because a whole office can share one address.
+    fn expired(&self, failures: &Failures, now: DateTime<Utc>) -> bool {
+        let since = match self {
+            Self::Source { .. } => failures.first,
+            Self::Account { .. } => failures.last,
+        };
+        now - since >= FAILURE_WINDOW
+    }
+
+    fn subject(&self) -> &'static str {
+        match self {
+            Self::Source { .. } => "from your address",
+            Self::Account { .. } => "for this account",
+        }
+    }
+}
+
+/// Failed log-ins of one key.
+#[derive(Clone, Copy)]
+struct Failures {
+    count: u32,
+    first: DateTime<Utc>,
+    last: DateTime<Utc>,
+}
+
+/// Counters of failed log-ins.
+#[derive(Default)]
+pub(super) struct LoginThrottle(HashMap<Key, Failures>);
+
+impl LoginThrottle {
+    /// Counts a log-in as failed until [`Self::record_success`], so that concurrent log-ins count too.
+    ///
+    /// # Errors
+    /// 429 if it is throttled; it is not counted then.
+    pub(super) fn record_attempt(&mut self, username: &str, source: &str, now: DateTime<Utc>) -> Result<(), Problem> {
+        if self.0.len() > MAX_COUNTERS {
+            self.0.retain(|key, failures| !key.expired(failures, now));
+        }
+        let keys = Key::of(username, source);
+        for key in &keys {
+            let Some(failures) = self.0.get(key).filter(|failures| !key.expired(failures, now)) else { continue };
+            let elapsed = now - failures.last;
+            if failures.count >= key.limit() && elapsed < THROTTLE_INTERVAL {
+                let seconds = (THROTTLE_INTERVAL - elapsed).num_seconds().max(1);
+                let subject = key.subject();
+                let detail = format!("Too many failed log-ins {subject}. Try again in {seconds} seconds.");
+                return Err(too_many_requests(detail, seconds.unsigned_abs()));
+            }
+        }
+        for key in keys {
+            let counted = self.0.get(&key).copied().filter(|failures| !key.expired(failures, now));
+            let Failures { count, first, .. } = counted.unwrap_or(Failures { count: 0, first: now, last: now });
+            self.0.insert(key, Failures { count: count + 1, first, last: now });
+        }
+        Ok(())
+    }
+
+    /// Takes back a counted log-in whose password could not be checked.
+    pub(super) fn undo_attempt(&mut self, username: &str, source: &str) {
+        for key in Key::of(username, source) {
+            self.decrement(&key);
+        }
+    }
+
+    /// Resets the account's failures. The source's failures stay: otherwise an attacker with one account could reset the limit
+    /// for guesses at other accounts.
+    pub(super) fn record_success(&mut self, username: &str, source: &str) {
+        let [source, account] = Key::of(username, source);
+        self.0.remove(&account);
+        self.decrement(&source);
+    }
+
+    fn decrement(&mut self, key: &Key) {
+        if let Some(failures) = self.0.get_mut(key) {
+            failures.count = failures.count.saturating_sub(1);
+        }
+    }
+}
+
+/// A 429 with the seconds to wait.
+pub(super) fn too_many_requests(detail: impl Into<String>, seconds: u64) -> Problem {
+    let mut problem = Problem::new(ProblemKind::RateLimited, detail);
+    problem.retry_after = Some(seconds);
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undone_attempts_do_not_count_as_failures() {
+        let mut throttle = LoginThrottle::default();
+        let now = DateTime::UNIX_EPOCH;
+        for _ in 0..100 {
+            throttle.record_attempt("alice", "192.0.2.1", now).unwrap();
+            throttle.undo_attempt("alice", "192.0.2.1");
+        }
+        for _ in 0..THROTTLE_AFTER {
+            throttle.record_attempt("alice", "192.0.2.1", now).unwrap();
+        }
+        throttle.record_attempt("alice", "192.0.2.1", now).unwrap_err();
+    }
+}

@@ -1,0 +1,88 @@
+//! Accounts: users, log-in sessions and API tokens.
+//!
+//! | File | Content |
+//! |---|---|
+//! | `users` | accounts, the first set-up |
+//! | `sessions` | log-in, log-out, the session lifetime |
+//! | `tokens` | API tokens |
+//! | `passwords` | Argon2 hashes |
+//! | `login_throttle` | limits on failed log-ins |
+//! | `credential_cache` | checked credentials, for 3 s |
+
+mod credential_cache;
+mod login_throttle;
+mod passwords;
+mod sessions;
+mod tokens;
+mod users;
+
+pub use sessions::{LoggedIn, SESSION_LIFETIME};
+
+use crate::change_feed::ChangeFeed;
+use crate::context::Context;
+use credential_cache::CredentialCache;
+use domain::account::SessionInfo;
+use domain::authorization::Actor;
+use login_throttle::LoginThrottle;
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Use cases of users, sessions and API tokens.
+#[derive(Clone)]
+pub struct Accounts {
+    context: Context,
+    feed: ChangeFeed,
+    state: Arc<AuthState>,
+}
+
+/// Authentication state of this process; replicas do not share it.
+struct AuthState {
+    credentials: Mutex<CredentialCache>,
+    throttle: Mutex<LoginThrottle>,
+    /// Permits for concurrent log-ins.
+    log_ins: Semaphore,
+}
+
+impl Accounts {
+    pub(crate) fn new(context: Context, feed: ChangeFeed) -> Self {
+        let state = AuthState {
+            credentials: Mutex::default(),
+            throttle: Mutex::default(),
+            log_ins: Semaphore::new(login_throttle::MAX_CONCURRENT_LOG_INS),
+        };
+        Self { context, feed, state: Arc::new(state) }
+    }
+
+    /// A number that differs from an earlier one if accounts or credentials may have changed since, on any replica.
+    pub fn credential_generation(&self) -> u64 {
+        self.feed.cache_generation()
+    }
+
+    /// Invalidates cached credentials on every replica, after a committed change.
+    fn invalidate_credentials(&self) {
+        // Advancing comes first: a concurrent reader of the old state then finds another number in `cache_credential`.
+        self.feed.advance_cache_generation();
+        self.state.credentials.lock().clear();
+        self.feed.broadcast_invalidation();
+    }
+
+    /// The cached holder of a credential, if it is fresh and the credential has not expired.
+    fn cached_credential(&self, credential: &str) -> Option<(Actor, SessionInfo)> {
+        let mut cache = self.state.credentials.lock();
+        cache.clear_if_outdated(self.feed.cache_generation());
+        cache.get(credential, self.context.now())
+    }
+
+    /// Caches a credential that was read at `generation`, unless accounts have changed since: the read may be stale.
+    fn cache_credential(&self, credential: String, generation: u64, holder: &(Actor, SessionInfo)) {
+        let mut cache = self.state.credentials.lock();
+        if generation == self.feed.cache_generation() {
+            cache.put(credential, holder);
+        }
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, LoginThrottle> {
+        self.state.throttle.lock()
+    }
+}

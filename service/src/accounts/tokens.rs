@@ -1,0 +1,185 @@
+//! API tokens: creation, revocation and the check of bearer tokens.
+
+use super::Accounts;
+use super::users::to_user;
+use crate::Result;
+use crate::db::codec::time;
+use crate::db::column::JsonText;
+use crate::db::entity::{api_tokens, users};
+use crate::secrets::{digest, new_token};
+use chrono::Duration;
+use domain::account::{ApiToken, ApiTokenInput, NewApiToken, SessionInfo};
+use domain::authorization::{Action, Actor, Scope, authorize};
+use domain::id::TokenId;
+use domain::problem::Validator;
+use domain::{Problem, validation};
+use sea_orm::sea_query::Expr;
+use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, Set};
+use tracing::instrument;
+
+/// The recorded last use is at most this much older than the actual one.
+const LAST_USE_PRECISION: Duration = Duration::minutes(1);
+
+impl Accounts {
+    /// The user of an API token.
+    ///
+    /// # Errors
+    /// 401 if the token is unknown, expired or revoked, or the account is disabled.
+    pub async fn authenticate_token(&self, bearer: &str) -> Result<(Actor, SessionInfo), Problem> {
+        let hash = digest(bearer);
+        let credential = format!("token {hash}");
+        let generation = self.credential_generation();
+        if let Some(holder) = self.cached_credential(&credential) {
+            return Ok(holder);
+        }
+        let now = self.context.now();
+        let found = self.find_token(&hash).await?;
+        let Some((token, user)) = found.filter(|(token, _)| token.expires_at.is_none_or(|at| time(at) > now)) else {
+            return Err(Problem::unauthenticated(
+                "This API token is unknown, revoked or expired. Create one under Settings → API tokens.",
+            ));
+        };
+        if token.last_used_at.is_none_or(|at| now - time(at) > LAST_USE_PRECISION) {
+            // Not fatal: with a full disk the database can still be read, so reads must go on.
+            if let Err(error) = self.record_token_use(&token.id).await {
+                tracing::warn!(%error, "the last use of an API token was not recorded");
+            }
+        }
+        let (user, scopes) = (to_user(user), token.scopes.0);
+        let actor = Actor { username: user.username.clone(), role: user.role, scopes: scopes.clone() };
+        let holder = (actor, SessionInfo { user, scopes, expires_at: token.expires_at.map(time) });
+        self.cache_credential(credential, generation, &holder);
+        Ok(holder)
+    }
+
+    /// A token with its enabled account.
+    async fn find_token(&self, hash: &str) -> Result<Option<(api_tokens::Model, users::Model)>> {
+        let found = api_tokens::Entity::find()
+            .filter(api_tokens::COLUMN.token_hash.eq(hash))
+            .filter(users::COLUMN.disabled.eq(false))
+            .find_also_related(users::Entity)
+            .one(&self.context.db.read)
+            .await?;
+        Ok(found.and_then(|(token, user)| Some((token, user?))))
+    }
+
+    async fn record_token_use(&self, id: &str) -> Result<()> {
+        api_tokens::Entity::update_many()
+            .col_expr(api_tokens::Column::LastUsedAt, Expr::value(self.context.now().timestamp_millis()))
+            .filter(api_tokens::COLUMN.id.eq(id))
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Lists the actor's tokens, newest first.
+    ///
+    /// # Errors
+    /// 403 if the credential may not manage tokens.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_tokens(&self, actor: &Actor) -> Result<Vec<ApiToken>, Problem> {
+        authorize(actor, Action::ManageOwnTokens)?;
+        Ok(self.tokens_of(&actor.username).await?)
+    }
+
+    async fn tokens_of(&self, username: &str) -> Result<Vec<ApiToken>> {
+        let tokens = api_tokens::Entity::find()
+            .filter(api_tokens::COLUMN.username.eq(username))
+            .order_by_desc(api_tokens::Column::Id)
+            .all(&self.context.db.read)
+            .await?;
+        Ok(tokens.into_iter().map(to_api_token).collect())
+    }
+
+    /// Creates a token for the actor. The result is the only place that contains it.
+    ///
+    /// # Errors
+    /// 403 if the credential may not manage tokens or lacks a requested scope; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create_token(&self, actor: &Actor, mut input: ApiTokenInput) -> Result<NewApiToken, Problem> {
+        authorize(actor, Action::ManageOwnTokens)?;
+        let requested = input.scopes.get_or_insert_with(|| actor.scopes.clone());
+        // `admin` includes every other scope.
+        let holds = |scope: &Scope| actor.scopes.contains(scope) || actor.scopes.contains(&Scope::Admin);
+        if let Some(missing) = requested.iter().find(|scope| !holds(scope)) {
+            let missing = missing.as_str();
+            return Err(Problem::forbidden(format!(
+                "Your credential lacks the scope \"{missing}\", so a new token cannot have it. Choose other scopes."
+            )));
+        }
+        self.create_token_as_operator(&actor.username, input).await
+    }
+
+    /// Creates a token for any user. For the command line, where access to the machine is the authorisation.
+    ///
+    /// # Errors
+    /// 404 for an unknown user; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create_token_as_operator(&self, username: &str, input: ApiTokenInput) -> Result<NewApiToken, Problem> {
+        let mut validator = Validator::new();
+        validator.check("name", validation::name(&input.name));
+        let mut scopes = input.scopes.unwrap_or_else(|| Scope::ALL.to_vec());
+        scopes.sort_unstable();
+        scopes.dedup();
+        if scopes.is_empty() {
+            validator.error("scopes", "Choose at least one of read, reserve, admin.");
+        }
+        if input.expires_at.is_some_and(|at| at <= self.context.now()) {
+            validator.error("expires_at", "This time is in the past. Choose a future time, or none.");
+        }
+        validator.finish()?;
+        self.get_user(username).await?;
+        let id = TokenId::from_ulid(self.context.new_ulid());
+        let token = format!("berth_{}", new_token());
+        self.insert_token(api_tokens::ActiveModel {
+            id: Set(id.0.clone()),
+            username: Set(username.to_owned()),
+            name: Set(input.name.clone()),
+            token_hash: Set(digest(&token)),
+            scopes: Set(JsonText(scopes)),
+            created_at: Set(self.context.now().timestamp_millis()),
+            expires_at: Set(input.expires_at.map(|at| at.timestamp_millis())),
+            last_used_at: Set(None),
+        })
+        .await?;
+        Ok(NewApiToken { id, name: input.name, token })
+    }
+
+    async fn insert_token(&self, token: api_tokens::ActiveModel) -> Result<()> {
+        api_tokens::Entity::insert(token).exec_without_returning(&self.context.db.write).await?;
+        Ok(())
+    }
+
+    /// Revokes one of the actor's tokens.
+    ///
+    /// # Errors
+    /// 404 if the actor has no such token.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn revoke_token(&self, actor: &Actor, id: &TokenId) -> Result<(), Problem> {
+        authorize(actor, Action::ManageOwnTokens)?;
+        if !self.delete_token(&actor.username, id).await? {
+            return Err(Problem::not_found("API token"));
+        }
+        self.invalidate_credentials();
+        Ok(())
+    }
+
+    async fn delete_token(&self, username: &str, id: &TokenId) -> Result<bool> {
+        let deleted = api_tokens::Entity::delete_by_id(id.as_str())
+            .filter(api_tokens::COLUMN.username.eq(username))
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(deleted.rows_affected > 0)
+    }
+}
+
+fn to_api_token(token: api_tokens::Model) -> ApiToken {
+    ApiToken {
+        id: TokenId(token.id),
+        name: token.name,
+        scopes: token.scopes.0,
+        created_at: time(token.created_at),
+        expires_at: token.expires_at.map(time),
+        last_used_at: token.last_used_at.map(time),
+    }
+}

@@ -1,0 +1,317 @@
+//! User accounts and the first set-up.
+
+use super::{Accounts, LoggedIn, passwords};
+use crate::db::codec::time;
+use crate::db::column::Text;
+use crate::db::entity::{api_tokens, sessions, users};
+use crate::db::table_lock::lock_users;
+use crate::{Error, Result};
+use domain::account::{SetupInput, User, UserInput, UserPatch};
+use domain::authorization::{Action, Actor, Role, authorize};
+use domain::problem::Validator;
+use domain::{Problem, validation};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, NotSet, QueryFilter as _,
+    QueryOrder as _, SelectExt as _, Set,
+};
+use secrecy::SecretString;
+use subtle::ConstantTimeEq as _;
+use tracing::instrument;
+
+impl Accounts {
+    /// Whether no account exists yet.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn needs_setup(&self) -> Result<bool, Problem> {
+        Ok(!any_user(&self.context.db.read).await.map_err(Error::from)?)
+    }
+
+    /// Creates the first administrator and logs in. A visit from this machine (`local`) needs no code; any other needs the
+    /// one-time code that was printed at start (`expected`).
+    ///
+    /// # Errors
+    /// 403 without the code; 409 if an account exists; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn set_up(&self, input: SetupInput, local: bool, expected: &str) -> Result<LoggedIn, Problem> {
+        let code = input.code.unwrap_or_default();
+        let code_matches: bool = code.as_bytes().ct_eq(expected.as_bytes()).into();
+        if !local && (expected.is_empty() || !code_matches) {
+            return Err(Problem::forbidden(
+                "The set-up code is missing or wrong. Open the link that Berth printed at start, or use a browser on the \
+                 machine itself.",
+            ));
+        }
+        let user = UserInput {
+            username: input.username,
+            email: input.email,
+            password: input.password,
+            role: Role::Administrator,
+        };
+        validate_new(&user)?;
+        if !self.needs_setup().await? {
+            return Err(already_set_up());
+        }
+        let username = user.username.clone();
+        let account = self.new_account(user).await?;
+        self.insert_first_user(account).await?;
+        self.open_session(&username).await
+    }
+
+    /// Inserts the first account, unless a concurrent set-up was faster.
+    async fn insert_first_user(&self, account: users::ActiveModel) -> Result<()> {
+        let tx = self.context.db.begin_write().await?;
+        lock_users(&tx).await?;
+        if any_user(&tx).await? {
+            return Err(already_set_up().into());
+        }
+        users::Entity::insert(account).exec_without_returning(&tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Lists all accounts by username (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_users(&self, actor: &Actor) -> Result<Vec<User>, Problem> {
+        authorize(actor, Action::ManageUsers)?;
+        Ok(self.all_users().await?)
+    }
+
+    async fn all_users(&self) -> Result<Vec<User>> {
+        let users = users::Entity::find().order_by_asc(users::Column::Username).all(&self.context.db.read).await?;
+        Ok(users.into_iter().map(to_user).collect())
+    }
+
+    /// Creates an account (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 409 if the username is taken; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create_user(&self, actor: &Actor, input: UserInput) -> Result<User, Problem> {
+        authorize(actor, Action::ManageUsers)?;
+        self.create_user_as_operator(input).await
+    }
+
+    /// Creates an account without an actor. For the command line and the demo, where access to the machine is the
+    /// authorisation.
+    ///
+    /// # Errors
+    /// 409 if the username is taken; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create_user_as_operator(&self, input: UserInput) -> Result<User, Problem> {
+        validate_new(&input)?;
+        let username = input.username.clone();
+        let account = self.new_account(input).await?;
+        self.insert_user(account, &username).await?;
+        self.get_user(&username).await
+    }
+
+    async fn insert_user(&self, account: users::ActiveModel, username: &str) -> Result<()> {
+        let inserted = users::Entity::insert(account).exec_without_returning(&self.context.db.write).await;
+        inserted.map_err(|error| {
+            Error::on_unique_violation(error, || {
+                Problem::conflict(format!("The username {username} is taken. Choose another one."))
+            })
+        })?;
+        Ok(())
+    }
+
+    /// The row of a new account, with the password hashed.
+    async fn new_account(&self, input: UserInput) -> Result<users::ActiveModel, Problem> {
+        Ok(users::ActiveModel {
+            username: Set(input.username),
+            email: Set(input.email),
+            password_hash: Set(passwords::hash(input.password.into()).await?),
+            role: Set(Text(input.role)),
+            disabled: Set(false),
+            ssh_key: Set(String::new()),
+            created_at: Set(self.context.now().timestamp_millis()),
+        })
+    }
+
+    /// An account by username.
+    ///
+    /// # Errors
+    /// 404 if there is none.
+    pub(crate) async fn get_user(&self, username: &str) -> Result<User, Problem> {
+        Ok(to_user(self.find_user(username).await?))
+    }
+
+    /// The row of an account; 404 if there is none.
+    async fn find_user(&self, username: &str) -> Result<users::Model> {
+        let user = users::Entity::find_by_id(username).one(&self.context.db.read).await?;
+        Ok(user.ok_or_else(|| Problem::not_found("user"))?)
+    }
+
+    /// An account by username, from the credential cache if possible: each reservation asks for it.
+    pub(crate) async fn user_cached(&self, username: &str) -> Result<User, Problem> {
+        let cached = self.state.credentials.lock().user(username);
+        match cached {
+            Some(user) => Ok(user),
+            None => self.get_user(username).await,
+        }
+    }
+
+    /// Changes an account. Administrators may change every account, other users their own e-mail address, password and key.
+    ///
+    /// To change their own password, users must send the current one. If an administrator sets the password of another
+    /// account, that account's API tokens are deleted.
+    ///
+    /// # Errors
+    /// 403 for other users; 404 for an unknown account; 409 for the last enabled administrator; 422 that names invalid fields;
+    /// 429 after too many wrong passwords.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn update_user(&self, actor: &Actor, username: &str, patch: UserPatch) -> Result<User, Problem> {
+        let is_own = actor.username == username;
+        let needs_administrator = !is_own || patch.role.is_some() || patch.disabled.is_some();
+        authorize(actor, if needs_administrator { Action::ManageUsers } else { Action::ManageOwnTokens })?;
+        self.get_user(username).await?;
+        validate_patch(&patch, is_own)?;
+        let mut change = UserChange {
+            email: patch.email,
+            role: patch.role,
+            disabled: patch.disabled,
+            ssh_key: patch.ssh_key.map(|key| key.trim().to_owned()),
+            password_hash: None,
+            delete_tokens: false,
+        };
+        if let Some(password) = patch.password {
+            if is_own {
+                self.check_current_password(username, patch.current_password.unwrap_or_default().into()).await?;
+            }
+            change.password_hash = Some(passwords::hash(password.into()).await?);
+            // Somebody else may know the old password and may have created tokens to keep access.
+            change.delete_tokens = !is_own;
+        }
+        self.apply(username, change).await?;
+        self.invalidate_credentials();
+        self.get_user(username).await
+    }
+
+    async fn apply(&self, username: &str, change: UserChange) -> Result<()> {
+        let disables = change.disabled == Some(true);
+        let ends_sessions = disables || change.password_hash.is_some();
+        let delete_tokens = change.delete_tokens;
+        let tx = self.context.db.begin_write().await?;
+        if disables || change.role == Some(Role::User) {
+            require_other_administrator(&tx, username).await?;
+        }
+        // Absent fields are not written, so that concurrent changes of other fields are kept.
+        users::Entity::update_many()
+            .set(change.into_active_model())
+            .filter(users::COLUMN.username.eq(username))
+            .exec(&tx)
+            .await?;
+        if ends_sessions {
+            sessions::Entity::delete_many().filter(sessions::COLUMN.username.eq(username)).exec(&tx).await?;
+        }
+        if delete_tokens {
+            api_tokens::Entity::delete_many().filter(api_tokens::COLUMN.username.eq(username)).exec(&tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Checks the current password before a change. Guesses are throttled like log-ins, because a stolen session must not make
+    /// guessing easier.
+    async fn check_current_password(&self, username: &str, password: SecretString) -> Result<(), Problem> {
+        let source = format!("password change of {username}");
+        self.throttle().record_attempt(username, &source, self.context.now())?;
+        let stored = self.find_user(username).await?.password_hash;
+        if !passwords::verify(password, stored).await {
+            return Err(Problem::field("current_password", "This is not your current password. Enter it again."));
+        }
+        self.throttle().record_success(username, &source);
+        Ok(())
+    }
+}
+
+/// New values of an account; absent ones are kept.
+struct UserChange {
+    email: Option<String>,
+    role: Option<Role>,
+    disabled: Option<bool>,
+    ssh_key: Option<String>,
+    password_hash: Option<String>,
+    delete_tokens: bool,
+}
+
+impl UserChange {
+    fn into_active_model(self) -> users::ActiveModel {
+        users::ActiveModel {
+            email: self.email.map_or(NotSet, Set),
+            role: self.role.map(Text).map_or(NotSet, Set),
+            disabled: self.disabled.map_or(NotSet, Set),
+            ssh_key: self.ssh_key.map_or(NotSet, Set),
+            password_hash: self.password_hash.map_or(NotSet, Set),
+            ..Default::default()
+        }
+    }
+}
+
+pub(super) fn to_user(user: users::Model) -> User {
+    User {
+        username: user.username,
+        email: user.email,
+        role: user.role.0,
+        disabled: user.disabled,
+        ssh_key: user.ssh_key,
+        created_at: time(user.created_at),
+    }
+}
+
+async fn any_user(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    users::Entity::find().exists(connection).await
+}
+
+/// Fails with 409 unless another enabled administrator exists. Holds a lock until the end of the transaction, so that two
+/// administrators cannot disable each other at the same time.
+async fn require_other_administrator(tx: &DatabaseTransaction, username: &str) -> Result<()> {
+    lock_users(tx).await?;
+    let exists = users::Entity::find()
+        .filter(users::COLUMN.role.eq(Text(Role::Administrator)))
+        .filter(users::COLUMN.disabled.eq(false))
+        .filter(users::COLUMN.username.ne(username))
+        .exists(tx)
+        .await?;
+    if !exists {
+        return Err(Problem::conflict(
+            "This is the last enabled administrator. Make another user an administrator first.",
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn already_set_up() -> Problem {
+    Problem::conflict("Berth is already set up. Log in instead.")
+}
+
+fn validate_new(input: &UserInput) -> Result<(), Problem> {
+    let mut validator = Validator::new();
+    validator.check("username", validation::username(&input.username));
+    validator.check("email", validation::email(&input.email));
+    validator.check("password", validation::password(&input.password));
+    validator.finish()
+}
+
+fn validate_patch(patch: &UserPatch, is_own: bool) -> Result<(), Problem> {
+    let mut validator = Validator::new();
+    if let Some(email) = &patch.email {
+        validator.check("email", validation::email(email));
+    }
+    if let Some(password) = &patch.password {
+        validator.check("password", validation::password(password));
+        if is_own && patch.current_password.as_deref().unwrap_or_default().is_empty() {
+            validator.error("current_password", "Enter your current password too.");
+        }
+    }
+    if let Some(key) = patch.ssh_key.as_deref().filter(|key| !key.trim().is_empty()) {
+        validator.check("ssh_key", validation::ssh_key(key));
+    }
+    validator.finish()
+}

@@ -1,0 +1,307 @@
+//! Requests for access to restricted resources, and their decision.
+
+use crate::db::codec::time;
+use crate::db::column::Text;
+use crate::db::entity::{access_grants, access_requests, resources};
+use crate::notifications::Recipient;
+use crate::pagination::{decode_cursor, page_of};
+use crate::{Error, Result, Service};
+use domain::access_request::{AccessRequest, AccessRequestInput, AccessStatus};
+use domain::account::User;
+use domain::authorization::{Action, Actor, Role, authorize};
+use domain::change::{Change, Notification, Severity};
+use domain::event::{AccessRequestBody, EventBody, EventType};
+use domain::id::{AccessRequestId, EventId, ResourceId};
+use domain::pagination::{Page, PageQuery};
+use domain::problem::Validator;
+use domain::resource::{Resource, ResourceStatus};
+use domain::{Problem, validation};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DerivePartialModel, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Set,
+};
+use tracing::instrument;
+
+/// Use cases of access requests.
+#[derive(Clone)]
+pub struct AccessRequests {
+    service: Service,
+}
+
+/// An access request with the name and type of its resource.
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "access_requests::Entity")]
+struct AccessRequestRow {
+    id: String,
+    username: String,
+    reason: String,
+    status: Text<AccessStatus>,
+    requested_at: i64,
+    decided_by: Option<String>,
+    decided_at: Option<i64>,
+    #[sea_orm(nested)]
+    resource: ResourceColumns,
+}
+
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "resources::Entity")]
+struct ResourceColumns {
+    id: ResourceId,
+    name: String,
+    resource_type: String,
+}
+
+impl From<AccessRequestRow> for AccessRequest {
+    fn from(row: AccessRequestRow) -> Self {
+        Self {
+            id: AccessRequestId(row.id),
+            user_id: row.username,
+            resource_id: row.resource.id,
+            resource_name: row.resource.name,
+            resource_type: row.resource.resource_type,
+            reason: row.reason,
+            status: row.status.0,
+            requested_at: time(row.requested_at),
+            decided_by: row.decided_by,
+            decided_at: row.decided_at.map(time),
+        }
+    }
+}
+
+/// The effect of a decision.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// A pending request is approved: the access is granted.
+    Granted,
+    /// A pending request is denied.
+    Denied,
+    /// An approved request is denied: the access is withdrawn.
+    Withdrawn,
+}
+
+impl AccessRequests {
+    pub(crate) fn new(service: Service) -> Self {
+        Self { service }
+    }
+
+    /// Requests access to a restricted resource; publishes `user.access_requested` and notifies the administrators.
+    ///
+    /// # Errors
+    /// 404 for an unknown resource; 409 if the actor may reserve it already, it is in maintenance, or a request is pending; 422
+    /// for an invalid reason.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create(&self, actor: &Actor, input: AccessRequestInput) -> Result<AccessRequest, Problem> {
+        authorize(actor, Action::RequestAccess)?;
+        validate(&input)?;
+        let resource = self.service.catalogue().get_resource(actor, input.resource_id).await?;
+        if resource.bookable {
+            return Err(Problem::conflict("You may reserve this resource already. Reserve it without a request."));
+        }
+        if resource.status == ResourceStatus::Maintenance {
+            return Err(Problem::conflict("This resource is in maintenance and cannot be reserved. Try again later."));
+        }
+        let user = self.service.accounts().get_user(&actor.username).await?;
+        let id = AccessRequestId::from_ulid(self.service.new_ulid());
+        self.insert(&id, &user, &resource, input.reason).await?;
+        Ok(self.read(&id).await?)
+    }
+
+    /// Inserts the request, its event and the notification in one transaction, and announces them.
+    async fn insert(&self, id: &AccessRequestId, user: &User, resource: &Resource, reason: String) -> Result<()> {
+        let now = self.service.now();
+        let tx = self.service.inner.context.db.begin_write().await?;
+        let row = access_requests::ActiveModel {
+            id: Set(id.0.clone()),
+            username: Set(user.username.clone()),
+            resource_id: Set(resource.id),
+            reason: Set(reason.clone()),
+            status: Set(Text(AccessStatus::Pending)),
+            requested_at: Set(now.timestamp_millis()),
+            decided_by: Set(None),
+            decided_at: Set(None),
+        };
+        access_requests::Entity::insert(row).exec_without_returning(&tx).await.map_err(|error| {
+            Error::on_unique_violation(error, || {
+                Problem::conflict("Your earlier request is still pending. Wait for an administrator's decision.")
+            })
+        })?;
+        let event = EventBody::AccessRequest(Box::new(AccessRequestBody {
+            event_type: EventType::AccessRequested,
+            event_id: EventId::from_ulid(self.service.new_ulid()),
+            timestamp: now,
+            webhook_id: 0,
+            test: false,
+            access_request_id: id.clone(),
+            user_id: user.username.clone(),
+            user_email: user.email.clone(),
+            resource_type: resource.resource_type.clone(),
+            resource_id: resource.id,
+            resource_name: resource.name.clone(),
+            reason,
+            requested_at: now,
+            user_ssh_key: user.ssh_key.clone(),
+        }));
+        let enqueued = self.service.enqueue(&tx, vec![(resource.resource_type.clone(), event)], true).await?;
+        let message = format!("{} requests access to {}.", user.username, resource.name);
+        let notifications = self.service.notifications();
+        let notification = notifications
+            .create(&tx, Recipient::Administrators, Severity::Info, &message, Some("/access-requests"))
+            .await?;
+        tx.commit().await?;
+        self.service.publish(enqueued, vec![Change::Notification(notification)]);
+        Ok(())
+    }
+
+    async fn read(&self, id: &AccessRequestId) -> Result<AccessRequest> {
+        let row = select()
+            .filter(access_requests::COLUMN.id.eq(id.as_str()))
+            .into_partial_model::<AccessRequestRow>()
+            .one(&self.service.inner.context.db.read)
+            .await?;
+        Ok(row.map(AccessRequest::from).ok_or_else(|| Problem::not_found("access request"))?)
+    }
+
+    /// Lists access requests, newest first: all for administrators, their own for other users.
+    ///
+    /// # Errors
+    /// 422 for an invalid limit or cursor.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list(
+        &self,
+        actor: &Actor,
+        status: Option<AccessStatus>,
+        page: &PageQuery,
+    ) -> Result<Page<AccessRequest>, Problem> {
+        authorize(actor, Action::ReadCatalogue)?;
+        let limit = page.limit()?;
+        let own = (actor.role != Role::Administrator).then_some(actor.username.as_str());
+        let query = select()
+            .apply_if(decode_cursor(page.cursor.as_deref())?, |query, id| {
+                query.filter(access_requests::COLUMN.id.lt(id))
+            })
+            .apply_if(status, |query, status| query.filter(access_requests::COLUMN.status.eq(Text(status))))
+            .apply_if(own, |query, username| query.filter(access_requests::COLUMN.username.eq(username)))
+            .order_by_desc(access_requests::Column::Id)
+            .limit(limit + 1);
+        let requests = self.read_all(query).await?;
+        Ok(page_of(requests, limit, |request| request.id.0.clone()))
+    }
+
+    async fn read_all(&self, query: Select<access_requests::Entity>) -> Result<Vec<AccessRequest>> {
+        let rows = query.into_partial_model::<AccessRequestRow>().all(&self.service.inner.context.db.read).await?;
+        Ok(rows.into_iter().map(AccessRequest::from).collect())
+    }
+
+    /// Approves a pending request (administrators): grants the access and notifies the user.
+    ///
+    /// # Errors
+    /// 403 for other users; 404 if there is no such request; 409 if it is decided already.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn approve(&self, actor: &Actor, id: &AccessRequestId) -> Result<AccessRequest, Problem> {
+        self.decide(actor, id, &[(AccessStatus::Pending, Effect::Granted)]).await
+    }
+
+    /// Denies a request (administrators) and notifies the user. Denying an approved request withdraws the access; existing
+    /// reservations are kept.
+    ///
+    /// # Errors
+    /// 403 for other users; 404 if there is no such request; 409 if it is denied already.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn deny(&self, actor: &Actor, id: &AccessRequestId) -> Result<AccessRequest, Problem> {
+        let effects = [(AccessStatus::Pending, Effect::Denied), (AccessStatus::Approved, Effect::Withdrawn)];
+        self.decide(actor, id, &effects).await
+    }
+
+    /// Decides a request. `effects` lists the statuses from which the decision is possible.
+    async fn decide(
+        &self,
+        actor: &Actor,
+        id: &AccessRequestId,
+        effects: &[(AccessStatus, Effect)],
+    ) -> Result<AccessRequest, Problem> {
+        authorize(actor, Action::DecideAccess)?;
+        let request = self.read(id).await?;
+        let notification = self.apply(actor, &request, effects).await?;
+        self.service.announce(vec![Change::Notification(notification)]);
+        Ok(self.read(id).await?)
+    }
+
+    async fn apply(
+        &self,
+        actor: &Actor,
+        request: &AccessRequest,
+        effects: &[(AccessStatus, Effect)],
+    ) -> Result<Notification> {
+        let tx = self.service.inner.context.db.begin_write().await?;
+        let effect = self.update_status(&tx, actor, request, effects).await?;
+        let grant = access_grants::Model { resource_id: request.resource_id, username: request.user_id.clone() };
+        match effect {
+            Effect::Granted => {
+                let grant = grant.into_active_model().reset_all();
+                access_grants::Entity::insert(grant).on_conflict_do_nothing().exec_without_returning(&tx).await?;
+            }
+            Effect::Withdrawn => {
+                access_grants::Entity::delete_by_id((grant.resource_id, grant.username)).exec(&tx).await?;
+            }
+            Effect::Denied => {}
+        }
+        let name = &request.resource_name;
+        let (message, severity) = match effect {
+            Effect::Granted => (format!("You may now reserve {name}."), Severity::Info),
+            Effect::Denied => (format!("Your request for {name} was denied."), Severity::Warning),
+            Effect::Withdrawn => (format!("Your access to {name} was withdrawn."), Severity::Warning),
+        };
+        let link = format!("/reserve?resource={}", request.resource_id);
+        let recipient = Recipient::User(&request.user_id);
+        let notification = self.service.notifications().create(&tx, recipient, severity, &message, Some(&link)).await?;
+        tx.commit().await?;
+        Ok(notification)
+    }
+
+    /// Sets the new status if the current one allows it, and returns the effect.
+    async fn update_status(
+        &self,
+        tx: &DatabaseTransaction,
+        actor: &Actor,
+        request: &AccessRequest,
+        effects: &[(AccessStatus, Effect)],
+    ) -> Result<Effect> {
+        for (current, effect) in effects {
+            let status = match effect {
+                Effect::Granted => AccessStatus::Approved,
+                Effect::Denied | Effect::Withdrawn => AccessStatus::Denied,
+            };
+            let change = access_requests::ActiveModel {
+                status: Set(Text(status)),
+                decided_by: Set(Some(actor.username.clone())),
+                decided_at: Set(Some(self.service.now().timestamp_millis())),
+                ..Default::default()
+            };
+            // The current status is part of the condition, because two administrators may decide at the same time.
+            let updated = access_requests::Entity::update_many()
+                .set(change)
+                .filter(access_requests::COLUMN.id.eq(request.id.as_str()))
+                .filter(access_requests::COLUMN.status.eq(Text(*current)))
+                .exec(tx)
+                .await?;
+            if updated.rows_affected > 0 {
+                return Ok(*effect);
+            }
+        }
+        Err(Problem::conflict("This request is decided already. Refresh the list.").into())
+    }
+}
+
+/// Access requests with their resources.
+fn select() -> Select<access_requests::Entity> {
+    access_requests::Entity::find().inner_join(resources::Entity)
+}
+
+fn validate(input: &AccessRequestInput) -> Result<(), Problem> {
+    let mut validator = Validator::new();
+    if input.reason.trim().is_empty() {
+        validator.error("reason", "Enter the reason for your request.");
+    }
+    validator.check("reason", validation::text(&input.reason, 1_000));
+    validator.finish()
+}

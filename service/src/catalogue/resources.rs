@@ -1,0 +1,209 @@
+//! Resources.
+
+use super::Catalogue;
+use super::types::none_of;
+use crate::db::column::Text;
+use crate::db::entity::{access_grants, reservations, resources};
+use crate::pagination::{decode_number_cursor, page_of};
+use crate::{Error, Result};
+use domain::Problem;
+use domain::authorization::{Action, Actor, Role, authorize};
+use domain::id::ResourceId;
+use domain::pagination::{Page, PageQuery};
+use domain::resource::{Resource, ResourceInput, ResourcePatch, ResourceStatus, check_resource};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, FromQueryResult, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, Select, Set,
+};
+use tracing::instrument;
+
+/// A resource, and whether the actor has a grant for it.
+#[derive(FromQueryResult)]
+struct ResourceRow {
+    id: ResourceId,
+    name: String,
+    resource_type: String,
+    location: String,
+    specs: String,
+    status: Text<ResourceStatus>,
+    granted: bool,
+}
+
+impl ResourceRow {
+    fn for_actor(self, actor: &Actor) -> Resource {
+        let status = self.status.0;
+        Resource {
+            id: self.id,
+            name: self.name,
+            resource_type: self.resource_type,
+            location: self.location,
+            specs: self.specs,
+            status,
+            bookable: match status {
+                ResourceStatus::Available => true,
+                ResourceStatus::Restricted => self.granted || actor.role == Role::Administrator,
+                ResourceStatus::Maintenance => false,
+            },
+        }
+    }
+}
+
+/// Adds the column `granted` to a query of resources.
+fn with_grant(query: Select<resources::Entity>, actor: &Actor) -> Select<resources::Entity> {
+    let grants = access_grants::Entity::find()
+        .filter(
+            Expr::col(access_grants::Column::ResourceId.as_column_ref()).equals(resources::Column::Id.as_column_ref()),
+        )
+        .filter(access_grants::COLUMN.username.eq(actor.username.as_str()));
+    query.expr_as(Expr::exists(grants.into_query()), "granted")
+}
+
+impl Catalogue {
+    /// Lists resources by id. `bookable` is the answer for the actor.
+    ///
+    /// # Errors
+    /// 422 for an invalid limit or cursor.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_resources(
+        &self,
+        actor: &Actor,
+        resource_type: Option<&str>,
+        page: &PageQuery,
+    ) -> Result<Page<Resource>, Problem> {
+        authorize(actor, Action::ReadCatalogue)?;
+        let limit = page.limit()?;
+        let after = decode_number_cursor(page.cursor.as_deref())?.unwrap_or(0);
+        let query = resources::Entity::find()
+            .filter(resources::COLUMN.id.gt(after))
+            .apply_if(resource_type, |query, slug| query.filter(resources::COLUMN.resource_type.eq(slug)))
+            .order_by_asc(resources::Column::Id)
+            .limit(limit + 1);
+        let resources = self.read_resources(query, actor).await?;
+        Ok(page_of(resources, limit, |resource| resource.id.to_string()))
+    }
+
+    /// A resource by id.
+    ///
+    /// # Errors
+    /// 404 if there is none.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn get_resource(&self, actor: &Actor, id: ResourceId) -> Result<Resource, Problem> {
+        authorize(actor, Action::ReadCatalogue)?;
+        let resources = self.read_resources(resources::Entity::find_by_id(id), actor).await?;
+        resources.into_iter().next().ok_or_else(|| Problem::not_found("resource"))
+    }
+
+    async fn read_resources(&self, query: Select<resources::Entity>, actor: &Actor) -> Result<Vec<Resource>> {
+        let rows = with_grant(query, actor).into_model::<ResourceRow>().all(&self.context.db.read).await?;
+        Ok(rows.into_iter().map(|row| row.for_actor(actor)).collect())
+    }
+
+    /// Creates a resource (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 409 if the name is taken within the type; 422 that names invalid fields or an unknown type.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create_resource(&self, actor: &Actor, input: ResourceInput) -> Result<Resource, Problem> {
+        authorize(actor, Action::WriteCatalogue)?;
+        check_resource(&input)?;
+        let id = self.insert_resource(input).await?;
+        self.get_resource(actor, id).await
+    }
+
+    async fn insert_resource(&self, input: ResourceInput) -> Result<ResourceId> {
+        let row = resources::ActiveModel {
+            id: NotSet,
+            name: Set(input.name.clone()),
+            resource_type: Set(input.resource_type.clone()),
+            location: Set(input.location.unwrap_or_default()),
+            specs: Set(input.specs.unwrap_or_default()),
+            status: Set(Text(input.status.unwrap_or(ResourceStatus::Available))),
+            created_at: Set(self.context.now().timestamp_millis()),
+        };
+        match resources::Entity::insert(row).exec(&self.context.db.write).await {
+            Ok(inserted) => Ok(inserted.last_insert_id),
+            Err(error) if crate::error::is_foreign_key_violation(&error) => Err(Problem::field(
+                "resource_type",
+                format!("There is no resource type {}. Create it first, or choose another one.", input.resource_type),
+            )
+            .into()),
+            Err(error) => Err(Error::on_unique_violation(error, || name_taken(&input.resource_type, &input.name))),
+        }
+    }
+
+    /// Changes a resource (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 404 if there is none; 409 if the name is taken; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn update_resource(
+        &self,
+        actor: &Actor,
+        id: ResourceId,
+        patch: ResourcePatch,
+    ) -> Result<Resource, Problem> {
+        authorize(actor, Action::WriteCatalogue)?;
+        let before = self.get_resource(actor, id).await?;
+        let input = ResourceInput {
+            name: patch.name.unwrap_or(before.name),
+            resource_type: before.resource_type,
+            location: Some(patch.location.unwrap_or(before.location)),
+            specs: Some(patch.specs.unwrap_or(before.specs)),
+            status: Some(patch.status.unwrap_or(before.status)),
+        };
+        check_resource(&input)?;
+        self.write_resource(id, input).await?;
+        self.invalidate_resources();
+        self.get_resource(actor, id).await
+    }
+
+    async fn write_resource(&self, id: ResourceId, input: ResourceInput) -> Result<()> {
+        let change = resources::ActiveModel {
+            name: Set(input.name.clone()),
+            location: input.location.map_or(NotSet, Set),
+            specs: input.specs.map_or(NotSet, Set),
+            status: input.status.map(Text).map_or(NotSet, Set),
+            ..Default::default()
+        };
+        resources::Entity::update_many()
+            .set(change)
+            .filter(resources::COLUMN.id.eq(id))
+            .exec(&self.context.db.write)
+            .await
+            .map_err(|error| Error::on_unique_violation(error, || name_taken(&input.resource_type, &input.name)))?;
+        Ok(())
+    }
+
+    /// Deletes a resource that was never reserved (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 404 if there is none; 409 if it has reservations, including past ones.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn delete_resource(&self, actor: &Actor, id: ResourceId) -> Result<(), Problem> {
+        authorize(actor, Action::WriteCatalogue)?;
+        self.get_resource(actor, id).await?;
+        self.delete_unreserved_resource(id).await?;
+        self.invalidate_resources();
+        Ok(())
+    }
+
+    async fn delete_unreserved_resource(&self, id: ResourceId) -> Result<()> {
+        let reserved =
+            || Problem::conflict("This resource has reservations, so it is kept. Set it to maintenance instead.");
+        let reservations = reservations::Entity::find().filter(reservations::COLUMN.resource_id.eq(id));
+        let deleted = resources::Entity::delete_by_id(id)
+            .filter(none_of(reservations.into_query()))
+            .exec(&self.context.db.write)
+            .await
+            .map_err(|error| Error::on_foreign_key_violation(error, reserved))?;
+        if deleted.rows_affected == 0 {
+            return Err(reserved().into());
+        }
+        Ok(())
+    }
+}
+
+fn name_taken(resource_type: &str, name: &str) -> Problem {
+    Problem::conflict(format!("Another {resource_type} is named {name}. Choose another name."))
+}

@@ -1,0 +1,213 @@
+//! Resource types.
+
+use super::Catalogue;
+use crate::db::column::JsonText;
+use crate::db::entity::{resource_types, resources, webhooks};
+use crate::pagination::{decode_cursor, page_of};
+use crate::{Error, Result};
+use domain::Problem;
+use domain::authorization::{Action, Actor, authorize};
+use domain::pagination::{Page, PageQuery};
+use domain::resource::{ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
+use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
+use sea_orm::{
+    ColumnTrait as _, DerivePartialModel, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Set,
+};
+use serde_json::{Value, json};
+use tracing::instrument;
+
+/// The colour of a type without one.
+const DEFAULT_COLOR: &str = "#4f46e5";
+
+/// A resource type with the number of its resources.
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "resource_types::Entity")]
+struct TypeRow {
+    slug: String,
+    name: String,
+    color: String,
+    config_schema: JsonText<Value>,
+    #[sea_orm(from_expr = "resource_count()")]
+    resources: i64,
+}
+
+/// Counts the resources of the type in the outer query.
+fn resource_count() -> Expr {
+    let count = resources::Entity::find()
+        .select_only()
+        .expr(resources::Column::Id.count())
+        .filter(
+            Expr::col(resources::Column::ResourceType.as_column_ref())
+                .equals(resource_types::Column::Slug.as_column_ref()),
+        )
+        .into_query();
+    count.into()
+}
+
+impl From<TypeRow> for ResourceType {
+    fn from(row: TypeRow) -> Self {
+        Self {
+            id: row.slug.clone(),
+            slug: row.slug,
+            name: row.name,
+            color: row.color,
+            config_schema: row.config_schema.0,
+            resources: row.resources.unsigned_abs(),
+        }
+    }
+}
+
+impl Catalogue {
+    /// Lists resource types by slug.
+    ///
+    /// # Errors
+    /// 422 for an invalid limit or cursor.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_types(&self, actor: &Actor, page: &PageQuery) -> Result<Page<ResourceType>, Problem> {
+        authorize(actor, Action::ReadCatalogue)?;
+        let limit = page.limit()?;
+        let after = decode_cursor(page.cursor.as_deref())?.unwrap_or_default();
+        let types = self.types_after(&after, limit + 1).await?;
+        Ok(page_of(types, limit, |resource_type| resource_type.slug.clone()))
+    }
+
+    async fn types_after(&self, slug: &str, limit: u64) -> Result<Vec<ResourceType>> {
+        let rows = resource_types::Entity::find()
+            .filter(resource_types::COLUMN.slug.gt(slug))
+            .order_by_asc(resource_types::Column::Slug)
+            .limit(limit)
+            .into_partial_model::<TypeRow>()
+            .all(&self.context.db.read)
+            .await?;
+        Ok(rows.into_iter().map(ResourceType::from).collect())
+    }
+
+    /// A resource type by slug.
+    ///
+    /// # Errors
+    /// 404 if there is none.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn get_type(&self, actor: &Actor, slug: &str) -> Result<ResourceType, Problem> {
+        authorize(actor, Action::ReadCatalogue)?;
+        Ok(self.read_type(slug).await?)
+    }
+
+    async fn read_type(&self, slug: &str) -> Result<ResourceType> {
+        let row =
+            resource_types::Entity::find_by_id(slug).into_partial_model::<TypeRow>().one(&self.context.db.read).await?;
+        Ok(row.map(ResourceType::from).ok_or_else(|| Problem::not_found("resource type"))?)
+    }
+
+    /// Creates a resource type (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 409 if the slug is taken; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create_type(&self, actor: &Actor, input: ResourceTypeInput) -> Result<ResourceType, Problem> {
+        authorize(actor, Action::WriteCatalogue)?;
+        check_type(&input)?;
+        let slug = input.slug.clone();
+        self.insert_type(input).await?;
+        Ok(self.read_type(&slug).await?)
+    }
+
+    async fn insert_type(&self, input: ResourceTypeInput) -> Result<()> {
+        let schema = input.config_schema.filter(|schema| !schema.is_null()).unwrap_or_else(|| json!({}));
+        let slug = input.slug.clone();
+        let row = resource_types::ActiveModel {
+            slug: Set(input.slug),
+            name: Set(input.name),
+            color: Set(input.color.unwrap_or_else(|| DEFAULT_COLOR.to_owned())),
+            config_schema: Set(JsonText(schema)),
+            created_at: Set(self.context.now().timestamp_millis()),
+        };
+        let inserted = resource_types::Entity::insert(row).exec_without_returning(&self.context.db.write).await;
+        inserted.map_err(|error| {
+            Error::on_unique_violation(error, || {
+                Problem::conflict(format!("The slug {slug} belongs to another resource type. Choose another one."))
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Changes a resource type (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 404 if there is none; 422 that names invalid fields.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn update_type(
+        &self,
+        actor: &Actor,
+        slug: &str,
+        patch: ResourceTypePatch,
+    ) -> Result<ResourceType, Problem> {
+        authorize(actor, Action::WriteCatalogue)?;
+        let before = self.read_type(slug).await?;
+        let schema = patch.config_schema.unwrap_or(before.config_schema);
+        let input = ResourceTypeInput {
+            slug: slug.to_owned(),
+            name: patch.name.unwrap_or(before.name),
+            color: Some(patch.color.unwrap_or(before.color)),
+            config_schema: Some(schema),
+        };
+        check_type(&input)?;
+        self.write_type(slug, input).await?;
+        self.invalidate_resources();
+        Ok(self.read_type(slug).await?)
+    }
+
+    async fn write_type(&self, slug: &str, input: ResourceTypeInput) -> Result<()> {
+        let change = resource_types::ActiveModel {
+            name: Set(input.name),
+            color: input.color.map_or(NotSet, Set),
+            config_schema: input.config_schema.map(JsonText).map_or(NotSet, Set),
+            ..Default::default()
+        };
+        resource_types::Entity::update_many()
+            .set(change)
+            .filter(resource_types::COLUMN.slug.eq(slug))
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes a resource type that nothing uses (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 404 if there is none; 409 while resources or webhooks use it.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn delete_type(&self, actor: &Actor, slug: &str) -> Result<(), Problem> {
+        authorize(actor, Action::WriteCatalogue)?;
+        self.read_type(slug).await?;
+        self.delete_unused_type(slug).await?;
+        self.invalidate_resources();
+        Ok(())
+    }
+
+    async fn delete_unused_type(&self, slug: &str) -> Result<()> {
+        let in_use = || {
+            Problem::conflict("Resources or webhooks use this resource type. Delete them or change their type first.")
+        };
+        let resources = resources::Entity::find().filter(resources::COLUMN.resource_type.eq(slug));
+        let webhooks = webhooks::Entity::find()
+            .filter(webhooks::COLUMN.resource_type.eq(slug))
+            .filter(webhooks::COLUMN.deleted_at.is_null());
+        // The conditions are part of the statement, so that a concurrent insert cannot come between check and delete.
+        let deleted = resource_types::Entity::delete_by_id(slug)
+            .filter(none_of(resources.into_query()))
+            .filter(none_of(webhooks.into_query()))
+            .exec(&self.context.db.write)
+            .await
+            .map_err(|error| Error::on_foreign_key_violation(error, in_use))?;
+        if deleted.rows_affected == 0 {
+            return Err(in_use().into());
+        }
+        Ok(())
+    }
+}
+
+/// `NOT EXISTS (query)`.
+pub(super) fn none_of(query: SelectStatement) -> Expr {
+    Expr::exists(query).not()
+}

@@ -1,0 +1,12 @@
+//! `VACUUM INTO`, which SeaORM cannot express.
+
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, Statement};
+
+/// Writes a consistent copy of a SQLite database to `file`, while others read and write. The copy is compact and contains no
+/// transaction in part.
+pub(crate) async fn vacuum_into(connection: &DatabaseConnection, file: &std::path::Path) -> Result<(), DbErr> {
+    let file = file.to_string_lossy().into_owned();
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), "VACUUM INTO $1", [file.into()]);
+    connection.execute_raw(statement).await?;
+    Ok(())
+}
