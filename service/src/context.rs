@@ -1,4 +1,4 @@
-//! What every area of the service needs: the database, the time, identifiers and the settings.
+//! The dependencies of every area: the database, the clock, identifiers and the settings.
 
 use crate::Clock;
 use crate::db::connect::Database;

@@ -3,7 +3,7 @@
 use domain::{Problem, ProblemKind};
 use sea_orm::DbErr;
 
-/// Why the service cannot be opened, as a sentence for the operator.
+/// The reason why the service cannot be opened: a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct OpenError(pub String);
@@ -11,7 +11,7 @@ pub struct OpenError(pub String);
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The caller's mistake, or a conflict with the present state: shown to the caller as it is.
+    /// An invalid request or a conflict with the current state. Callers see it unchanged.
     #[error("{}", .0.detail)]
     Problem(#[from] Problem),
     /// The database failed. Callers see a generic problem; the log contains the cause.
@@ -48,34 +48,33 @@ impl Error {
     }
 }
 
-/// The answer when the database is away.
+/// The problem that a caller sees while the database is unavailable.
 pub(crate) fn unavailable() -> Problem {
-    let mut problem =
-        Problem::new(ProblemKind::Unavailable, "The database does not answer right now. Please try again in a moment.");
+    let mut problem = Problem::new(ProblemKind::Unavailable, "The database is unavailable. Try again in a moment.");
     problem.retry_after = Some(5);
     problem
 }
 
-/// Whether an error says that the database is away or cannot write: the same call can succeed later.
+/// Whether the database is unavailable or cannot write, so that the same call can succeed later.
 pub(crate) fn is_away(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || connection_lost(error)
 }
 
-/// What a caller learns of a database error; the log gets the rest.
+/// The problem that a caller sees for a database error. The log contains the error itself.
 pub(crate) fn db_problem(error: DbErr) -> Problem {
     if is_away(&error) {
-        tracing::warn!(%error, "the database does not answer");
+        tracing::warn!(%error, "the database is unavailable");
         return unavailable();
     }
-    // PostgreSQL keeps no NUL in texts; one can still come in a path or a filter, where no rule for a field looks.
+    // PostgreSQL cannot store NUL in text. Fields are validated; a path or a filter can still contain one.
     if sql_state(&error).is_some_and(|code| code == "22021") {
-        return Problem::malformed("The request holds a NUL character. Remove it.");
+        return Problem::malformed("The request contains a NUL character. Remove it.");
     }
     tracing::error!(%error, "a database statement failed");
     Problem::internal()
 }
 
-/// The database's own code of an error.
+/// The database's code of an error: SQLSTATE, or SQLite's result code.
 fn sql_state(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) =
         error
@@ -96,7 +95,7 @@ fn connection_lost(error: &DbErr) -> bool {
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
             match database.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
-                // The low byte of SQLite's code is its kind: busy, locked, out of memory, I/O error, full.
+                // The low byte is the primary result code: busy, locked, out of memory, I/O error, full.
                 Some(_) => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 10 | 13)),
                 // 57P0x: the server is shutting down or starting; 53xxx: out of connections, memory or disk.
                 None => code.starts_with("57P") || code.starts_with("53"),
@@ -111,7 +110,12 @@ pub(crate) fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }
 
-/// Whether an error is a foreign key violation: what a row names is gone, or what is to go is still named.
+/// Whether an error is a foreign key violation: a referenced row is missing, or a row to delete is still referenced.
 pub(crate) fn is_foreign_key_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)))
+}
+
+/// Whether PostgreSQL's exclusion constraint rejected an overlap (SQLSTATE 23P01).
+pub(crate) fn is_exclusion_violation(error: &DbErr) -> bool {
+    sql_state(error).is_some_and(|code| code == "23P01")
 }
