@@ -93,8 +93,7 @@ pub async fn connect(database_url: &str) -> Result<Database, OpenError> {
     } else {
         return Err(OpenError("BERTH_DATABASE_URL must begin with sqlite: or postgres:".into()));
     };
-    connected
-        .map_err(|error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url))))
+    connected.map_err(|error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url))))
 }
 
 async fn connect_postgres(database_url: &str) -> Result<Database, sqlx::Error> {
