@@ -64,7 +64,7 @@ pub async fn serve(
     create_first_administrator(&service, &config).await?;
     let lock = try_dispatcher_lock(&config);
     if lock.is_some() {
-        service.reap_expired_leases(true).await.map_err(|problem| problem.detail)?;
+        service.dispatcher().reap_expired_leases(true).await.map_err(|error| error.into_problem().detail)?;
     }
     let setup_code: Arc<str> = hex::encode(service::secrets::random::<16>()).into();
     if service.accounts().needs_setup().await.map_err(|problem| problem.detail)? {

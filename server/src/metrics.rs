@@ -86,8 +86,8 @@ impl Metrics {
         let mut read_at = self.queue_read_at.lock().await;
         if read_at.is_none_or(|at| at.elapsed() >= QUEUE_STATS_TTL) {
             // `/readyz` reports an unavailable database.
-            if let Ok(queue) = service.queue().await {
-                metrics::gauge!("berth_deliveries_waiting").set(queue.waiting as f64);
+            if let Ok(queue) = service.outbox().stats().await {
+                metrics::gauge!("berth_deliveries_waiting").set(queue.queued as f64);
                 metrics::gauge!("berth_delivery_lag_seconds").set(queue.lag.as_secs_f64());
                 *read_at = Some(Instant::now());
             }

@@ -2,7 +2,7 @@
 
 use domain::Problem;
 use service::Service;
-use service::dispatcher::{self, Heartbeat};
+use service::dispatcher::Heartbeat;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -14,8 +14,9 @@ const POLL: Duration = Duration::from_secs(5);
 /// Starts every worker; they end when `cancel` is. The pulse tells whether the dispatcher lives.
 pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc<Heartbeat>) {
     let mut tasks = JoinSet::new();
-    let pulse = Arc::new(Heartbeat::default());
-    tasks.spawn(dispatcher::run(service.clone(), cancel.clone(), pulse.clone()));
+    let dispatcher = service.dispatcher();
+    let pulse = dispatcher.heartbeat();
+    tasks.spawn(dispatcher.run(cancel.clone()));
     tasks.spawn(until(cancel.clone(), expiry(service.clone())));
     tasks.spawn(until(cancel.clone(), retention(service.clone())));
     (tasks, pulse)

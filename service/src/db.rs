@@ -1,9 +1,17 @@
 //! Persistence: connections, entities, and the hand-written statements of the queue.
 
+pub(crate) mod attempts;
 pub(crate) mod bulk;
 pub(crate) mod codec;
 pub(crate) mod column;
 pub(crate) mod connect;
 pub(crate) mod entity;
+pub(crate) mod provisioning;
+pub(crate) mod queue_cancel;
+pub(crate) mod queue_claim;
+pub(crate) mod queue_enqueue;
+pub(crate) mod queue_leases;
+pub(crate) mod queue_record;
+pub(crate) mod queue_stats;
 pub(crate) mod table_lock;
 pub(crate) mod vacuum;

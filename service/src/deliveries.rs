@@ -1,9 +1,11 @@
 //! The delivery log.
 
 use crate::Service;
+use crate::db::bulk::{BulkValues, MAX_ROWS};
 use crate::db::codec::{get, json, time};
+use crate::db::queue_enqueue::INSERT_OUTBOX;
 use crate::error::db_problem;
-use crate::outbox::{BulkValues, INSERT_OUTBOX, MAX_ROWS, WebhookSet};
+use crate::outbox::WebhookSet;
 use crate::pagination::page_of;
 use crate::pagination::{self as cursor};
 use chrono::{DateTime, Utc};

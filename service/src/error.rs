@@ -32,6 +32,14 @@ impl From<Error> for Problem {
 }
 
 impl Error {
+    /// Whether the database is unavailable now, so that the same call can succeed later.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Problem(problem) => problem.kind == ProblemKind::Unavailable,
+            Self::Database(error) => is_away(error),
+        }
+    }
+
     /// The problem that a caller sees; logs a database error.
     pub fn into_problem(self) -> Problem {
         self.into()

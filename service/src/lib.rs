@@ -17,6 +17,7 @@ pub mod maintenance;
 pub mod notifications;
 pub mod outbox;
 mod pagination;
+mod provisioning;
 pub mod reservations;
 pub mod secrets;
 mod service;

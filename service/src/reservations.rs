@@ -5,11 +5,15 @@ mod group_commit;
 pub(crate) use group_commit::Writer;
 
 use crate::Service;
+use crate::change_feed::ChangeFeed;
+use crate::db::bulk::{BulkValues, MAX_ROWS};
 use crate::db::codec::{get, json, time, to_json};
+use crate::db::connect::Database;
 use crate::error::db_problem;
 use crate::outbox::Enqueued;
 use crate::pagination::page_of;
 use crate::pagination::{self as cursor};
+use crate::provisioning;
 use crate::secrets::digest;
 use chrono::{DateTime, Duration, SubsecRound as _, Utc};
 use domain::authorization::{Action, Actor, Role, authorize};
@@ -62,6 +66,26 @@ pub(crate) fn stored_reservation(row: &QueryResult) -> Result<Reservation, Probl
         created_at: time(get(row, "created_at")?),
         updated_at: time(get(row, "updated_at")?),
     })
+}
+
+/// Reservations as changes to announce, read in the transaction that changed them. Without a subscriber nothing is read.
+pub(crate) async fn changes_of(
+    db: &Database,
+    feed: &ChangeFeed,
+    tx: &DatabaseTransaction,
+    ids: &[String],
+) -> crate::Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    if feed.has_subscribers() {
+        for chunk in ids.chunks(MAX_ROWS) {
+            let (source, values) = BulkValues::default().text_column("k", chunk.iter().map(String::as_str)).to_sql(db);
+            let sql = format!("{SELECT} JOIN {source} ON v.id = r.k");
+            for row in &tx.query_all_raw(db.statement(sql, values)).await? {
+                changes.push(Change::Reservation(Box::new(stored_reservation(row)?)));
+            }
+        }
+    }
+    Ok(changes)
 }
 
 /// What the year is too far to be stored or shown for is too far to be reserved.
@@ -260,28 +284,6 @@ impl Service {
         Ok(ReservationDetail { reservation, deliveries })
     }
 
-    /// Gives reservations a row of what was said of them, those of a query of ids and states. The first answer to one without
-    /// makes that row itself, and asks nothing: who would change a reservation makes it beforehand, or waits here for whoever
-    /// is making it.
-    pub(crate) async fn ensure_provisioning_rows(
-        &self,
-        tx: &DatabaseTransaction,
-        of: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<(), Problem> {
-        let sql = format!("INSERT INTO provisioning (reservation_id, state) {of} ON CONFLICT DO NOTHING");
-        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        Ok(())
-    }
-
-    /// Writes how a reservation's provisioning stands, one that is [`locked`](Self::locked).
-    async fn write_provisioning(&self, tx: &DatabaseTransaction, reservation: &Reservation) -> Result<(), Problem> {
-        let sql = "UPDATE provisioning SET state = $1 WHERE reservation_id = $2";
-        let values = [to_json(&reservation.provisioning)?.into(), reservation.id.as_str().into()];
-        tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        Ok(())
-    }
-
     /// A reservation under its rows' locks, for the actor to change.
     async fn locked(
         &self,
@@ -289,8 +291,7 @@ impl Service {
         actor: Option<&Actor>,
         id: &ReservationId,
     ) -> Result<Reservation, Problem> {
-        let this = "SELECT v.id, v.provisioning FROM reservations v WHERE v.id = $1";
-        self.ensure_provisioning_rows(tx, this, [id.as_str().into()]).await?;
+        provisioning::ensure_row(&self.inner.context.db, tx, id.as_str()).await?;
         let lock = if self.is_postgres() { " FOR UPDATE OF v, p" } else { "" };
         let sql = format!("{} WHERE v.id = $1{lock}", select!("INNER"));
         let row = tx
@@ -358,9 +359,11 @@ impl Service {
         let mut body = self.reservation_event(EventType::ReservationUpdated, &next, &email, now);
         body.previous = Some(previous);
         let enqueued = self
+            .inner
+            .outbox
             .enqueue(&tx, vec![(next.resource_type.clone(), EventBody::Reservation(Box::new(body)))], false)
             .await?;
-        if enqueued.tells_provisioner {
+        if enqueued.notifies_provisioner {
             next.provisioning.message = "The change is on its way to the service.".into();
             next.provisioning.updated_at = now;
         }
@@ -381,9 +384,9 @@ impl Service {
             }
             return Err(db_problem(error));
         }
-        self.write_provisioning(&tx, &next).await?;
+        provisioning::write(&self.inner.context.db, &tx, &next).await?;
         tx.commit().await.map_err(db_problem)?;
-        self.publish(enqueued, vec![Change::Reservation(Box::new(next.clone()))]);
+        self.inner.outbox.publish(enqueued, vec![Change::Reservation(Box::new(next.clone()))]);
         Ok(next)
     }
 
@@ -434,7 +437,7 @@ impl Service {
         body.reason = Some(reason);
         let enqueued = self.end(&tx, &mut reservation, body, now).await?;
         tx.commit().await.map_err(db_problem)?;
-        self.publish(enqueued, vec![Change::Reservation(Box::new(reservation.clone()))]);
+        self.inner.outbox.publish(enqueued, vec![Change::Reservation(Box::new(reservation.clone()))]);
         Ok(reservation)
     }
 
@@ -447,8 +450,7 @@ impl Service {
         now: DateTime<Utc>,
     ) -> Result<Enqueued, Problem> {
         let event = EventBody::Reservation(Box::new(body));
-        let enqueued = self.enqueue(tx, vec![(reservation.resource_type.clone(), event)], false).await?;
-        reservation.provisioning = reservation.provisioning.on_release(enqueued.tells_provisioner, now);
+        let enqueued = self.inner.outbox.enqueue(tx, vec![(reservation.resource_type.clone(), event)], false).await?;
         reservation.updated_at = now;
         let values = [
             reservation.status.as_str().into(),
@@ -460,7 +462,8 @@ impl Service {
         let sql =
             "UPDATE reservations SET status = $1, cancelled_by = $2, cancel_reason = $3, updated_at = $4 WHERE id = $5";
         tx.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?;
-        self.write_provisioning(tx, reservation).await?;
+        provisioning::begin_release(&self.inner.context.db, tx, reservation, enqueued.notifies_provisioner, now)
+            .await?;
         Ok(enqueued)
     }
 
@@ -537,7 +540,7 @@ impl Service {
         let body = self.reservation_event(EventType::ReservationExpired, &reservation, &email, now);
         let enqueued = self.end(&tx, &mut reservation, body, now).await?;
         tx.commit().await.map_err(db_problem)?;
-        self.publish(enqueued, vec![Change::Reservation(Box::new(reservation))]);
+        self.inner.outbox.publish(enqueued, vec![Change::Reservation(Box::new(reservation))]);
         Ok(true)
     }
 
@@ -573,7 +576,7 @@ impl Service {
         let now = self.now();
         let webhook_id: WebhookId = webhook_id.and_then(|id| id.trim().parse().ok()).ok_or_else(refused)?;
         let signature = signature.ok_or_else(refused)?;
-        let configs = self.configs(&self.inner.context.db.read).await?;
+        let configs = self.inner.outbox.configs().load(&self.inner.context.db.read).await?;
         let config = configs.get(webhook_id).ok_or_else(refused)?;
         let signed =
             config.target(now).secrets.iter().any(|secret| signature::verify_body(secret, body, signature.trim()));
@@ -606,8 +609,7 @@ impl Service {
         if !first {
             return Ok(reservation.provisioning);
         }
-        reservation.provisioning = reservation.provisioning.after_update(&update, now)?;
-        self.write_provisioning(&tx, &reservation).await?;
+        provisioning::apply_status_update(&self.inner.context.db, &tx, &mut reservation, &update, now).await?;
         tx.commit().await.map_err(db_problem)?;
         let provisioning = reservation.provisioning.clone();
         self.announce(vec![Change::Reservation(Box::new(reservation))]);

@@ -6,6 +6,7 @@ use crate::catalogue::{AccessRequests, Catalogue};
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::connect::{Database, connect};
+use crate::dispatcher::Dispatcher;
 use crate::error::{OpenError, db_problem, unavailable};
 use crate::idempotency::Idempotency;
 use crate::maintenance::Maintenance;
@@ -85,11 +86,11 @@ impl Service {
         .map_err(OpenError)?;
         let cancel = CancellationToken::new();
         let postgres = database.is_postgres().then(|| settings.database_url.clone());
-        let outbox = Outbox::default();
         let feed = ChangeFeed::start(postgres, cancel.clone());
         let (reservations, queue) = crate::reservations::Writer::new();
         let cipher = Cipher::new(&settings.master_key);
         let context = Context::new(database, settings, clock);
+        let outbox = Outbox::new(context.clone(), feed.clone(), cipher.clone());
         let inner = Inner {
             accounts: Accounts::new(context.clone(), feed.clone()),
             catalogue: Catalogue::new(context.clone(), feed.clone()),
@@ -138,11 +139,6 @@ impl Service {
     /// Begins a transaction that changes data.
     pub(crate) async fn write_tx(&self) -> Result<DatabaseTransaction, Problem> {
         self.inner.context.db.begin_write().await.map_err(db_problem)
-    }
-
-    /// Begins a transaction that records results of attempts.
-    pub(crate) async fn record_tx(&self) -> Result<DatabaseTransaction, Problem> {
-        self.inner.context.db.begin_record().await.map_err(db_problem)
     }
 
     pub(crate) fn new_ulid(&self) -> ulid::Ulid {
@@ -195,11 +191,30 @@ impl Service {
     }
 }
 
+/// The delivery engine.
+impl Service {
+    /// The outbox of this process.
+    pub fn outbox(&self) -> &Outbox {
+        &self.inner.outbox
+    }
+
+    /// A new dispatcher. A process runs one; tests step several.
+    pub fn dispatcher(&self) -> Dispatcher {
+        let inner = &self.inner;
+        let (outbox, feed, sender) = (inner.outbox.clone(), inner.feed.clone(), inner.sender.clone());
+        Dispatcher::new(inner.context.clone(), outbox, feed, inner.notifications.clone(), sender)
+    }
+}
+
 /// Shorthands for the areas that have no handle of their own yet.
 impl Service {
     /// The change feed of this process.
     pub fn change_feed(&self) -> &ChangeFeed {
         &self.inner.feed
+    }
+
+    pub(crate) fn bulk_source(&self, values: crate::db::bulk::BulkValues) -> (String, Vec<Value>) {
+        values.to_sql(&self.inner.context.db)
     }
 
     pub(crate) fn announce(&self, changes: Vec<domain::change::Change>) {

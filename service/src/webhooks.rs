@@ -1,11 +1,18 @@
 //! Webhooks: registering, testing, rotating, pausing, measuring.
 
+pub(crate) mod health;
+
 use crate::Service;
+use crate::db::attempts::{AttemptRow, OnConflict, insert_attempts};
+use crate::db::bulk::BulkValues;
 use crate::db::codec::{get, json, time, to_json};
+use crate::db::queue_cancel::Queued;
 use crate::error::db_problem;
-use crate::outbox::{AttemptRow, BulkValues, DELETED, OnConflict};
+use crate::outbox::WEBHOOK_DELETED;
 use crate::pagination::page_of;
 use crate::pagination::{self as cursor};
+use crate::provisioning;
+use crate::reservations::changes_of;
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::authorization::{Action, Actor, authorize};
@@ -386,12 +393,24 @@ impl Service {
         let sql = "UPDATE webhooks SET deleted_at = $1, state = 'paused', revision = revision + 1, secret = '', auth_secret = NULL, previous_secret = NULL, signing_key = NULL, public_key = NULL, previous_signing_key = NULL WHERE id = $2 AND deleted_at IS NULL";
         tx.execute_raw(self.sql(sql, [now.into(), id.into()])).await.map_err(db_problem)?;
         // A request under way runs to its end.
-        let changes = self.cancel_waiting(&tx, "o.webhook_id = $1", &[id.into()], DELETED).await?;
+        let changes = self.cancel_queued(&tx, id, WEBHOOK_DELETED).await?;
         tx.commit().await.map_err(db_problem)?;
         self.announce(changes);
         self.announce_cancelled(id, now).await;
         self.webhook_changed(id, true);
         Ok(())
+    }
+
+    /// Cancels a webhook's queued deliveries. Returns the changes to announce after the commit.
+    async fn cancel_queued(
+        &self,
+        tx: &sea_orm::DatabaseTransaction,
+        id: WebhookId,
+        reason: &str,
+    ) -> crate::Result<Vec<Change>> {
+        let context = &self.inner.context;
+        let changed = provisioning::cancel_queued(context, tx, Queued::OfWebhook(id), reason).await?;
+        changes_of(&context.db, &self.inner.feed, tx, &changed).await
     }
 
     /// Pauses: events are kept.
@@ -422,7 +441,7 @@ impl Service {
         let mut changes = Vec::new();
         if input.drop_pending {
             let reason = "The service was not told: an administrator dropped what waited for it.";
-            changes = self.cancel_waiting(&tx, "o.webhook_id = $1", &[id.into()], reason).await?;
+            changes = self.cancel_queued(&tx, id, reason).await?;
         }
         tx.commit().await.map_err(db_problem)?;
         if input.drop_pending {
@@ -524,7 +543,7 @@ impl Service {
         let row = tx.query_one_raw(self.sql(sql, values)).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
         let record = attempted.transcript.clone();
         let row = AttemptRow::new(get(&row, "seq")?, id, "test", &attempted, record);
-        self.insert_attempts(&tx, vec![row], OnConflict::Keep).await?;
+        insert_attempts(&self.inner.context.db, &tx, vec![row], OnConflict::Keep).await?;
         tx.commit().await.map_err(db_problem)?;
         attempt.request.body = body_text;
         self.announce(vec![Change::Delivery(Box::new(DeliverySummary {

@@ -10,7 +10,7 @@ use domain::authorization::{Actor, Role};
 use domain::delivery::{DeliveryFilter, DeliveryStatus};
 use domain::reservation::{Reservation, ReservationPatch};
 use domain::resource::ResourceStatus;
-use receiver::{Answer, Receiver, attempt, round, settle};
+use receiver::{Answer, Receiver, drain, step};
 use service::Service;
 use service::outbox::{ClaimedDelivery, WebhookSet};
 use std::collections::HashMap;
@@ -50,25 +50,25 @@ async fn stage(t: &TestService) -> Stage {
     let receiver = Receiver::start().await;
     t.webhook(&root, &receiver).await;
     // As a dispatcher does when it starts.
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0);
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 0);
     let book = async |slot: i64| t.booking(&alice, resource, AHEAD + slot, AHEAD + slot + 1).await;
 
     let orphaned = book(0).await;
-    assert_eq!(t.claim(&t.new_owner(), &WebhookSet::All, 1).await.unwrap().items.len(), 1);
+    assert_eq!(t.dispatcher().claim_once(&WebhookSet::All, 1).await.unwrap().items.len(), 1);
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
     t.patch_reservation(&alice, &orphaned.id, patch).await.unwrap();
 
-    let living = t.new_owner();
+    let living = t.dispatcher();
     receiver.answer_status(500);
     let retrying = book(1).await;
-    assert_eq!(round(t, &living).await, 1);
+    assert_eq!(step(&living).await, 1);
     receiver.answer(|_| Answer::Full { status: 503, headers: vec![("retry-after", "600".into())], body: Vec::new() });
     let patient = book(2).await;
-    assert_eq!(round(t, &living).await, 1);
+    assert_eq!(step(&living).await, 1);
     receiver.answer_status(200);
 
     let reservation = book(3).await;
-    let claims = t.claim(&living, &WebhookSet::All, 1).await.unwrap().items;
+    let claims = living.claim_once(&WebhookSet::All, 1).await.unwrap().items;
     assert_eq!(claims.len(), 1);
     let waiting = book(4).await;
     Stage { root, alice, receiver, orphaned, under_way: (living, claims, reservation), retrying, patient, waiting }
@@ -102,8 +102,8 @@ async fn a_day_ahead_in_mid_flight(t: TestService) {
     let mut s = stage(&t).await;
     let start = t.now();
     t.clock.advance(Duration::days(1));
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 2, "every lease seems to have lapsed");
-    settle(&t).await;
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 2, "every lease seems to have lapsed");
+    drain(&t).await;
     assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
     assert_eq!(s.got(&s.retrying), [CREATED, CREATED]);
     assert_eq!(s.got(&s.patient), [CREATED, CREATED]);
@@ -111,8 +111,8 @@ async fn a_day_ahead_in_mid_flight(t: TestService) {
     assert_eq!(s.got(&s.under_way.2), [CREATED]);
     // The one that was under way ends after all; it was taken for lost, so that its receiver sees it twice.
     let claims = std::mem::take(&mut s.under_way.1);
-    let finished = attempt(&t, claims).await;
-    t.record(&finished).await.unwrap();
+    let finished = t.dispatcher().send_claimed(claims).await;
+    t.dispatcher().record_once(&finished).await.unwrap();
     assert_eq!(s.got(&s.under_way.2), [CREATED, CREATED]);
     s.all_succeeded(&t).await;
 
@@ -120,35 +120,43 @@ async fn a_day_ahead_in_mid_flight(t: TestService) {
     t.clock.set(start + Duration::seconds(5));
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
     t.patch_reservation(&s.alice, &s.waiting.id, patch).await.unwrap();
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.got(&s.waiting), [CREATED, UPDATED]);
 }
 
 /// What waits goes on after a jump back as if the clock had stood still for a moment.
 async fn back(t: &TestService, mut s: Stage, service: &Service) {
     t.clock.advance(Duration::hours(-1));
-    assert_eq!(service.reap_expired_leases(false).await.unwrap(), 0, "a lease lasts as long as it would have");
-    settle(service).await;
+    assert_eq!(
+        service.dispatcher().reap_expired_leases(false).await.unwrap(),
+        0,
+        "a lease lasts as long as it would have"
+    );
+    drain(service).await;
     assert_eq!(s.got(&s.waiting), [CREATED], "what was due is due");
     let claims = std::mem::take(&mut s.under_way.1);
-    let finished = attempt(t, claims).await;
-    t.record(&finished).await.unwrap();
+    let finished = t.dispatcher().send_claimed(claims).await;
+    t.dispatcher().record_once(&finished).await.unwrap();
     assert_eq!(s.got(&s.under_way.2), [CREATED], "what was under way has ended");
     t.clock.advance(Duration::milliseconds(999));
-    settle(service).await;
+    drain(service).await;
     assert_eq!(s.got(&s.retrying), [CREATED]);
     t.clock.advance(Duration::milliseconds(1));
-    settle(service).await;
+    drain(service).await;
     assert_eq!(s.got(&s.retrying), [CREATED, CREATED], "a retry comes after its second");
     t.clock.advance(Duration::seconds(17));
-    assert_eq!(service.reap_expired_leases(false).await.unwrap(), 1, "the lease of the one that is gone lapses");
-    settle(service).await;
+    assert_eq!(
+        service.dispatcher().reap_expired_leases(false).await.unwrap(),
+        1,
+        "the lease of the one that is gone lapses"
+    );
+    drain(service).await;
     assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
     t.clock.advance(Duration::seconds(600 - 18) - Duration::milliseconds(1));
-    settle(service).await;
+    drain(service).await;
     assert_eq!(s.got(&s.patient), [CREATED], "a wish to wait is still heard");
     t.clock.advance(Duration::milliseconds(1));
-    settle(service).await;
+    drain(service).await;
     assert_eq!(s.got(&s.patient), [CREATED, CREATED]);
     s.all_succeeded(t).await;
 }
@@ -168,20 +176,20 @@ async fn an_hour_back_before_the_start(t: TestService) {
 /// Clocks of replicas differ by a little, and looking for lapsed leases brings no retry forward.
 async fn a_clock_that_runs_mends_nothing(t: TestService) {
     let s = stage(&t).await;
-    settle(&t).await;
+    drain(&t).await;
     for _ in 0..3 {
         t.clock.advance(Duration::milliseconds(300));
-        t.reap_expired_leases(false).await.unwrap();
-        assert_eq!(round(&t, &t.new_owner()).await, 0);
+        t.dispatcher().reap_expired_leases(false).await.unwrap();
+        assert_eq!(step(&t.dispatcher()).await, 0);
     }
     t.clock.advance(Duration::seconds(-3));
     let behind = t.replica().await;
-    behind.reap_expired_leases(false).await.unwrap();
+    behind.dispatcher().reap_expired_leases(false).await.unwrap();
     t.clock.advance(Duration::seconds(3));
-    t.reap_expired_leases(false).await.unwrap();
-    assert_eq!(round(&t, &t.new_owner()).await, 0);
+    t.dispatcher().reap_expired_leases(false).await.unwrap();
+    assert_eq!(step(&t.dispatcher()).await, 0);
     assert_eq!((s.got(&s.retrying).len(), s.got(&s.patient).len()), (1, 1));
     t.clock.advance(Duration::milliseconds(100));
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!((s.got(&s.retrying).len(), s.got(&s.patient).len()), (2, 1));
 }

@@ -16,7 +16,7 @@ use domain::reservation::{ReservationPatch, ReservationStatus};
 use domain::resource::ResourceStatus;
 use domain::webhook::{ResumeInput, WebhookHealth, WebhookPatch, WebhookState};
 use parking_lot::Mutex;
-use receiver::{Answer, Receiver, attempt, round, settle, webhook_input};
+use receiver::{Answer, Receiver, drain, step, webhook_input};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use service::Service;
@@ -107,7 +107,7 @@ async fn an_event_is_published_with_its_change(t: TestService) {
     let waiting = t.deliveries(&s.root, all()).await;
     assert_eq!(waiting.len(), 1);
     assert_eq!((waiting[0].status, waiting[0].attempts, waiting[0].max_attempts), (Pending, 0, 4));
-    settle(&t).await;
+    drain(&t).await;
     let got = s.receiver.last();
     assert_eq!(s.receiver.count(), 1);
     assert_eq!(got.path, "/api/webhook/reservation");
@@ -169,7 +169,7 @@ async fn a_webhook_may_sign_with_ed25519_too_and_a_rotation_renews_its_key(t: Te
     let mut send = async || {
         t.booking(&s.alice, s.resource, hour, hour + 1).await;
         hour += 1;
-        settle(&t).await;
+        drain(&t).await;
         s.receiver.last()
     };
     assert!(!send().await.header("webhook-signature").contains("v1a,"));
@@ -218,8 +218,8 @@ async fn retries_come_after_1_2_and_4_seconds_and_then_it_has_failed(t: TestServ
     s.receiver.answer_status(500);
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let id = t.deliveries(&s.root, all()).await[0].id.clone();
-    let owner = t.new_owner();
-    assert_eq!(round(&t, &owner).await, 1);
+    let owner = t.dispatcher();
+    assert_eq!(step(&owner).await, 1);
     for (attempts, wait) in [(1, 1_000), (2, 2_000), (3, 4_000)] {
         let delivery = t.delivery(&s.root, &id).await.delivery;
         assert_eq!((delivery.status, delivery.attempts, delivery.status_code), (Retrying, attempts, Some(500)));
@@ -227,9 +227,9 @@ async fn retries_come_after_1_2_and_4_seconds_and_then_it_has_failed(t: TestServ
         let still_waiting = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
         assert_eq!(still_waiting.status, ProvisioningStatus::Waiting);
         t.clock.advance(Duration::milliseconds(wait - 1));
-        assert_eq!(round(&t, &owner).await, 0, "nothing is sent before it is due");
+        assert_eq!(step(&owner).await, 0, "nothing is sent before it is due");
         t.clock.advance(Duration::milliseconds(1));
-        assert_eq!(round(&t, &owner).await, 1);
+        assert_eq!(step(&owner).await, 1);
     }
     let detail = t.delivery(&s.root, &id).await;
     assert_eq!((detail.delivery.status, detail.delivery.attempts), (Failed, 4));
@@ -237,7 +237,7 @@ async fn retries_come_after_1_2_and_4_seconds_and_then_it_has_failed(t: TestServ
     assert!(detail.delivery.problem.unwrap().contains("500"));
     assert_eq!(detail.attempt_log.iter().map(|a| a.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
     t.clock.advance(Duration::days(1));
-    assert_eq!(round(&t, &owner).await, 0);
+    assert_eq!(step(&owner).await, 0);
     let got = s.receiver.got();
     assert_eq!(got.iter().map(|g| g.header("x-webhook-attempt")).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
     for name in ["webhook-id", "x-webhook-delivery"] {
@@ -255,7 +255,7 @@ async fn a_receiver_may_ask_to_wait_longer(t: TestService) {
         let wait = wait.to_owned();
         move |_: &receiver::Got| Answer::Full { status, headers: vec![("retry-after", wait.clone())], body: Vec::new() }
     };
-    let owner = t.new_owner();
+    let owner = t.dispatcher();
     for (n, (status, wait, expected)) in
         [(429, "60", 60), (503, "999999999999", 3_600), (503, "0", 1), (500, "60", 1), (429, "soon", 1)]
             .into_iter()
@@ -263,7 +263,7 @@ async fn a_receiver_may_ask_to_wait_longer(t: TestService) {
     {
         s.receiver.answer(asks(status, wait));
         let reservation = t.booking(&s.alice, s.resource, 10 + n as i64, 11 + n as i64).await;
-        assert_eq!(round(&t, &owner).await, 1);
+        assert_eq!(step(&owner).await, 1);
         let filter = DeliveryFilter { reservation_id: Some(reservation.id.0), ..Default::default() };
         let next = t.deliveries(&s.root, filter).await[0].next_attempt_at;
         assert_eq!(next, Some(t.now() + Duration::seconds(expected)), "{status} with Retry-After {wait}");
@@ -275,29 +275,29 @@ async fn the_events_of_one_reservation_come_in_order_and_others_overtake(t: Test
     let first = t.booking(&s.alice, s.resource, 1, 3).await;
     let troubled = first.id.0.clone();
     s.receiver.answer(move |got| Answer::Status(if got.text("reservation_id") == troubled { 500 } else { 200 }));
-    let owner = t.new_owner();
-    assert_eq!(round(&t, &owner).await, 1);
+    let owner = t.dispatcher();
+    assert_eq!(step(&owner).await, 1);
     t.patch_reservation(&s.alice, &first.id, title("Changed")).await.unwrap();
     t.cancel_reservation(&s.alice, &first.id, None).await.unwrap();
     t.booking(&s.alice, s.resource, 5, 6).await;
-    assert_eq!(round(&t, &owner).await, 1, "only the other reservation's event may go");
+    assert_eq!(step(&owner).await, 1, "only the other reservation's event may go");
     assert_ne!(s.receiver.last().text("reservation_id"), first.id.as_str());
-    assert_eq!(round(&t, &owner).await, 0);
+    assert_eq!(step(&owner).await, 0);
     // `created` fails for good after 1 + 2 + 4 s; only then `updated` goes, whose first attempt succeeds.
     for wait in [1, 2, 4] {
         t.clock.advance(Duration::seconds(wait));
-        assert_eq!(round(&t, &owner).await, 1);
+        assert_eq!(step(&owner).await, 1);
         assert_eq!(s.receiver.last().event(), "reservation.created");
     }
     s.receiver.answer_status(200);
-    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(step(&owner).await, 1);
     assert_eq!(s.receiver.last().event(), "reservation.updated");
     assert_eq!(s.receiver.last().body["previous"], json!({"title": "Training"}));
-    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(step(&owner).await, 1);
     let last = s.receiver.last();
     assert_eq!((last.event(), last.path.as_str()), ("reservation.cancelled", "/api/webhook/reservation/cancel"));
     assert_eq!(last.text("cancelled_by"), "alice");
-    assert_eq!(round(&t, &owner).await, 0);
+    assert_eq!(step(&owner).await, 0);
 }
 
 async fn events_of_a_paused_webhook_are_kept(t: TestService) {
@@ -305,18 +305,18 @@ async fn events_of_a_paused_webhook_are_kept(t: TestService) {
     let paused = t.pause_webhook(&s.root, s.webhook).await.unwrap();
     assert_eq!((paused.state, paused.enabled), (WebhookState::Paused, false));
     // The direct lane is closed to it too.
-    let mut lane = t.open_fast_path(&t.new_owner());
+    let mut lane = t.dispatcher().open_fast_path();
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
     assert!(lane.try_recv().is_err());
-    t.close_fast_path();
+    t.dispatcher().close_fast_path();
     t.clock.advance(Duration::days(1));
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.count(), 0);
     assert!(t.deliveries(&s.root, all()).await.iter().all(|d| d.status == Pending));
     assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.waiting, 2);
     t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: false }).await.unwrap();
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(
         s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
         ["reservation.created", "reservation.updated"]
@@ -336,7 +336,7 @@ async fn what_waited_can_be_dropped_on_resuming(t: TestService) {
         .any(|update| matches!(update, service::change_feed::Update::Change(change) if matches!(&*change, domain::change::Change::Delivery(d) if d.id == dropped.id && d.status == Cancelled)));
     assert!(announced, "the screens are told that it was dropped");
     t.booking(&s.alice, s.resource, 5, 6).await;
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.count(), 1, "what comes after is delivered");
 }
 
@@ -345,20 +345,20 @@ async fn deleting_a_webhook_cancels_what_waits(t: TestService) {
     s.receiver.answer_status(500);
     let first = t.booking(&s.alice, s.resource, 1, 3).await;
     t.patch_reservation(&s.alice, &first.id, title("Changed")).await.unwrap();
-    let owner = t.new_owner();
-    let under_way = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
+    let owner = t.dispatcher();
+    let under_way = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(under_way.len(), 1);
     t.delete_webhook(&s.root, s.webhook).await.unwrap();
     refused(t.get_webhook(&s.root, s.webhook).await, NotFound);
-    let finished = attempt(&t, under_way).await;
-    t.record(&finished).await.unwrap();
+    let finished = t.dispatcher().send_claimed(under_way).await;
+    t.dispatcher().record_once(&finished).await.unwrap();
     drop(finished);
     // What was under way has failed and would be tried again, but there is nobody to try it with.
-    t.reap_expired_leases(false).await.unwrap();
+    t.dispatcher().reap_expired_leases(false).await.unwrap();
     let statuses: Vec<_> = t.deliveries(&s.root, all()).await.iter().map(|d| d.status).collect();
     assert_eq!(statuses, [Cancelled, Cancelled]);
     t.clock.advance(Duration::hours(1));
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.count(), 1);
     t.booking(&s.alice, s.resource, 5, 6).await;
     let log = t.deliveries(&s.root, all()).await;
@@ -371,7 +371,7 @@ async fn gone_disables_the_webhook(t: TestService) {
     let s = stage(&t).await;
     s.receiver.answer_status(410);
     t.booking(&s.alice, s.resource, 1, 3).await;
-    settle(&t).await;
+    drain(&t).await;
     let delivery = &t.deliveries(&s.root, all()).await[0];
     assert_eq!((delivery.status, delivery.attempts), (Failed, 1), "it is not tried again");
     let webhook = t.get_webhook(&s.root, s.webhook).await.unwrap();
@@ -382,11 +382,11 @@ async fn gone_disables_the_webhook(t: TestService) {
     assert_eq!(told[0].link.as_deref(), Some(format!("/settings/webhooks/{}", s.webhook).as_str()));
     assert!(t.notifications().list(&s.alice).await.unwrap().is_empty());
     t.booking(&s.alice, s.resource, 5, 6).await;
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.count(), 1, "its events are kept");
     s.receiver.answer_status(200);
     t.resume_webhook(&s.root, s.webhook, ResumeInput::default()).await.unwrap();
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.count(), 2);
 }
 
@@ -397,7 +397,7 @@ async fn administrators_hear_of_a_bad_spell_once_and_of_its_end(t: TestService) 
     s.receiver.answer_status(500);
     for hour in 0..3 {
         t.booking(&s.alice, s.resource, 1 + hour, 2 + hour).await;
-        settle(&t).await;
+        drain(&t).await;
     }
     let messages = async || -> Vec<String> {
         t.notifications().list(&s.root).await.unwrap().into_iter().map(|n| n.message).collect()
@@ -406,70 +406,70 @@ async fn administrators_hear_of_a_bad_spell_once_and_of_its_end(t: TestService) 
     assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.health, WebhookHealth::Failing);
     s.receiver.answer_status(200);
     t.booking(&s.alice, s.resource, 8, 9).await;
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(messages().await.len(), 2);
     assert!(messages().await[0].contains("succeed again"));
     // Success and failure by turns make no flood.
     for hour in 10..20 {
         s.receiver.answer_status(if hour % 2 == 0 { 500 } else { 200 });
         t.booking(&s.alice, s.resource, hour, hour + 1).await;
-        settle(&t).await;
+        drain(&t).await;
     }
     assert_eq!(messages().await.len(), 2);
     t.clock.advance(Duration::minutes(2));
     s.receiver.answer_status(500);
     t.booking(&s.alice, s.resource, 30, 31).await;
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(messages().await.len(), 3, "a new spell is told of");
 }
 
 async fn a_lapsed_lease_is_taken_up_by_another(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
-    let dead = t.new_owner();
-    let lost = t.claim(&dead, &WebhookSet::All, 10).await.unwrap().items;
+    let dead = t.dispatcher();
+    let lost = dead.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(lost.len(), 1);
     let sending = t.deliveries(&s.root, all()).await.remove(0);
     assert_eq!((sending.status, sending.attempts), (Sending, 1));
     // Its process ends here. The lease is the time-out (2 s in tests) and 15 s.
     drop(lost);
-    let heir = t.new_owner();
+    let heir = t.dispatcher();
     t.clock.advance(Duration::seconds(17));
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0);
-    assert_eq!(round(&t, &heir).await, 0);
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 0);
+    assert_eq!(step(&heir).await, 0);
     t.clock.advance(Duration::milliseconds(1));
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1);
-    assert_eq!(round(&t, &heir).await, 1);
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 1);
+    assert_eq!(step(&heir).await, 1);
     assert_eq!(s.receiver.last().header("x-webhook-attempt"), "1", "an attempt without a result does not count");
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Succeeded);
     // After a crash, the only process of a database need not wait for its own leases.
     t.booking(&s.alice, s.resource, 5, 6).await;
-    drop(t.claim(&dead, &WebhookSet::All, 10).await.unwrap());
-    assert_eq!(t.reap_expired_leases(true).await.unwrap(), 1);
-    assert_eq!(round(&t, &heir).await, 1);
+    drop(dead.claim_once(&WebhookSet::All, 10).await.unwrap());
+    assert_eq!(t.dispatcher().reap_expired_leases(true).await.unwrap(), 1);
+    assert_eq!(step(&heir).await, 1);
 }
 
 async fn a_late_result_moves_nothing(t: TestService) {
     let s = stage(&t).await;
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
-    let (slow, heir) = (t.new_owner(), t.new_owner());
+    let (slow, heir) = (t.dispatcher(), t.dispatcher());
     s.receiver.answer_status(500);
-    let late = t.claim(&slow, &WebhookSet::All, 10).await.unwrap().items;
-    let late = attempt(&t, late).await;
+    let late = slow.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+    let late = t.dispatcher().send_claimed(late).await;
     t.clock.advance(Duration::seconds(18));
-    t.reap_expired_leases(false).await.unwrap();
-    let taken_up = t.claim(&heir, &WebhookSet::All, 10).await.unwrap().items;
+    t.dispatcher().reap_expired_leases(false).await.unwrap();
+    let taken_up = heir.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(taken_up.len(), 1);
     // The first process was only slow: its result comes while the second is at it.
-    assert!(t.record(&late).await.unwrap().due.is_empty());
+    assert!(t.dispatcher().record_once(&late).await.unwrap().due.is_empty());
     let delivery = t.deliveries(&s.root, all()).await.remove(0);
     assert_eq!(delivery.status, Sending);
     s.receiver.answer_status(200);
-    let finished = attempt(&t, taken_up).await;
-    t.record(&finished).await.unwrap();
+    let finished = t.dispatcher().send_claimed(taken_up).await;
+    t.dispatcher().record_once(&finished).await.unwrap();
     // And once more, as after a commit whose answer was lost.
-    t.record(&late).await.unwrap();
-    t.record(&finished).await.unwrap();
+    t.dispatcher().record_once(&late).await.unwrap();
+    t.dispatcher().record_once(&finished).await.unwrap();
     let detail = t.delivery(&s.root, &delivery.id).await;
     assert_eq!((detail.delivery.status, detail.delivery.attempts), (Succeeded, 1));
     assert_eq!(detail.attempt_log.len(), 1);
@@ -484,20 +484,20 @@ async fn a_late_result_moves_nothing(t: TestService) {
 async fn a_late_result_is_not_taken_for_that_of_a_later_claim(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
-    let owner = t.new_owner();
+    let owner = t.dispatcher();
     s.receiver.answer_status(410);
-    let first = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
-    let first = attempt(&t, first).await;
+    let first = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+    let first = t.dispatcher().send_claimed(first).await;
     t.clock.advance(Duration::seconds(18));
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1);
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 1);
     s.receiver.answer_status(200);
-    let second = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
-    assert_eq!((second.len(), second[0].job.attempt), (1, 1));
-    t.record(&first).await.unwrap();
+    let second = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+    assert_eq!((second.len(), second[0].request.attempt), (1, 1));
+    t.dispatcher().record_once(&first).await.unwrap();
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Sending, "the second request is still under way");
     assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().state, WebhookState::Enabled);
-    let second = attempt(&t, second).await;
-    t.record(&second).await.unwrap();
+    let second = t.dispatcher().send_claimed(second).await;
+    t.dispatcher().record_once(&second).await.unwrap();
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Succeeded);
 }
 
@@ -507,30 +507,30 @@ async fn room_is_free_when_a_request_ends_and_not_when_it_is_recorded(t: TestSer
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
-    let owner = t.new_owner();
-    let first = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
-    assert_eq!((first.len(), t.in_flight(), t.unrecorded()), (1, 1, 0));
-    assert!(t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items.is_empty());
-    let first = attempt(&t, first).await;
-    assert_eq!((t.in_flight(), t.unrecorded()), (0, 1));
-    let second = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
+    let owner = t.dispatcher();
+    let first = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+    assert_eq!((first.len(), t.outbox().in_flight(), t.outbox().unrecorded()), (1, 1, 0));
+    assert!(owner.claim_once(&WebhookSet::All, 10).await.unwrap().items.is_empty());
+    let first = t.dispatcher().send_claimed(first).await;
+    assert_eq!((t.outbox().in_flight(), t.outbox().unrecorded()), (0, 1));
+    let second = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(second.len(), 1);
-    t.record(&first).await.unwrap();
+    t.dispatcher().record_once(&first).await.unwrap();
     drop(first);
-    assert_eq!((t.in_flight(), t.unrecorded()), (1, 0));
+    assert_eq!((t.outbox().in_flight(), t.outbox().unrecorded()), (1, 0));
 }
 
 async fn what_is_open_is_found_by_its_status(t: TestService) {
     let s = stage(&t).await;
-    let owner = t.new_owner();
+    let owner = t.dispatcher();
     let mut made = Vec::new();
     t.booking(&s.alice, s.resource, 0, 1).await;
-    settle(&t).await;
+    drain(&t).await;
     s.receiver.answer_status(500);
     made.push(t.booking(&s.alice, s.resource, 1, 2).await);
-    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(step(&owner).await, 1);
     made.push(t.booking(&s.alice, s.resource, 2, 3).await);
-    let under_way = t.claim(&owner, &WebhookSet::All, 1).await.unwrap().items;
+    let under_way = owner.claim_once(&WebhookSet::All, 1).await.unwrap().items;
     assert_eq!(under_way.len(), 1);
     made.push(t.booking(&s.alice, s.resource, 3, 4).await);
     for (status, reservation) in [Retrying, Sending, Pending].into_iter().zip(&made) {
@@ -547,24 +547,24 @@ async fn what_is_open_is_found_by_its_status(t: TestService) {
 /// Nothing is written into the log's row for a success: the log says what the attempt does.
 async fn a_success_is_told_of_its_attempt(t: TestService) {
     let s = stage(&t).await;
-    let owner = t.new_owner();
+    let owner = t.dispatcher();
     t.booking(&s.alice, s.resource, 0, 1).await;
-    settle(&t).await;
+    drain(&t).await;
     s.receiver.answer_status(500);
     let late = t.booking(&s.alice, s.resource, 1, 2).await;
-    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(step(&owner).await, 1);
     t.clock.advance(Duration::seconds(1));
     s.receiver.answer_status(202);
     let sent = t.now();
-    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(step(&owner).await, 1);
     let by = |status| DeliveryFilter { status: Some(status), ..all() };
     // Recorded long after it was answered: the feed and the log say the same of it.
     t.booking(&s.alice, s.resource, 4, 5).await;
-    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
+    let claims = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let mut feed = t.change_feed().subscribe();
-    let finished = attempt(&t, claims).await;
+    let finished = t.dispatcher().send_claimed(claims).await;
     t.clock.advance(Duration::seconds(5));
-    t.record(&finished).await.unwrap();
+    t.dispatcher().record_once(&finished).await.unwrap();
     let announced = std::iter::from_fn(|| feed.try_recv().ok()).find_map(|update| match update {
         service::change_feed::Update::Change(change) => match &*change {
             domain::change::Change::Delivery(delivery) => Some((**delivery).clone()),
@@ -575,7 +575,7 @@ async fn a_success_is_told_of_its_attempt(t: TestService) {
     assert_eq!(announced.as_ref(), t.deliveries(&s.root, by(Succeeded)).await.last());
     s.receiver.answer_status(410);
     t.booking(&s.alice, s.resource, 2, 3).await;
-    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(step(&owner).await, 1);
     let succeeded = t.deliveries(&s.root, by(Succeeded)).await;
     assert_eq!(
         succeeded.iter().map(|d| (d.attempts, d.status_code)).collect::<Vec<_>>(),
@@ -609,7 +609,7 @@ async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
     for n in 0..60 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
-    let owner = t.new_owner();
+    let owner = t.dispatcher();
     let database = t.database().await;
     // As another process does that hands its claims back.
     let requeue = async |leases: &[Lease]| {
@@ -621,7 +621,7 @@ async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
     };
     let mut open = Vec::new();
     let mut claim = async |limit: u32| {
-        let claim = t.claim(&owner, &WebhookSet::All, limit).await.unwrap();
+        let claim = owner.claim_once(&WebhookSet::All, limit).await.unwrap();
         let leases: Vec<Lease> = claim.items.iter().map(|claimed| claimed.lease.clone()).collect();
         open.extend(claim.items);
         leases
@@ -651,35 +651,35 @@ async fn what_comes_to_stand_before_a_mark_is_claimed(t: TestService) {
 async fn a_renewed_lease_holds(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
-    let owner = t.new_owner();
-    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
+    let owner = t.dispatcher();
+    let claims = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     for _ in 0..5 {
         t.clock.advance(Duration::seconds(10));
-        t.renew(&[claims[0].lease.clone()]).await.unwrap();
-        assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0);
+        t.outbox().renew(&[claims[0].lease.clone()]).await.unwrap();
+        assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 0);
     }
     let anothers = Lease { token: "another/0".into(), ..claims[0].lease.clone() };
-    t.renew(&[anothers]).await.unwrap();
+    t.outbox().renew(&[anothers]).await.unwrap();
     t.clock.advance(Duration::seconds(18));
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1, "nobody renews another's lease");
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 1, "nobody renews another's lease");
 }
 
 async fn what_is_handed_back_was_not_an_attempt(t: TestService) {
     let s = stage(&t).await;
     s.receiver.answer_status(500);
     t.booking(&s.alice, s.resource, 1, 3).await;
-    let owner = t.new_owner();
-    round(&t, &owner).await;
+    let owner = t.dispatcher();
+    step(&owner).await;
     t.clock.advance(Duration::seconds(1));
-    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
+    let claims = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|c| c.lease.clone()).collect();
     let anothers: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
-    t.release(&anothers).await.unwrap();
+    t.outbox().release(&anothers).await.unwrap();
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Sending, "nobody hands back what another holds");
-    t.release(&leases).await.unwrap();
+    t.outbox().release(&leases).await.unwrap();
     let delivery = &t.deliveries(&s.root, all()).await[0];
     assert_eq!((delivery.status, delivery.attempts), (Retrying, 1));
-    round(&t, &t.new_owner()).await;
+    step(&t.dispatcher()).await;
     assert_eq!(s.receiver.last().header("x-webhook-attempt"), "2");
 }
 
@@ -694,14 +694,14 @@ async fn two_dispatchers_never_send_the_same(t: TestService) {
     // On PostgreSQL two processes, on SQLite two dispatchers of one.
     let other = if t.is_postgres() { t.replica().await } else { t.service.clone() };
     let work = async |service: &service::Service| {
-        let owner = service.new_owner();
+        let owner = service.dispatcher();
         let mut idle = 0;
         while idle < 3 {
-            let claims = service.claim(&owner, &WebhookSet::All, 7).await.unwrap().items;
+            let claims = owner.claim_once(&WebhookSet::All, 7).await.unwrap().items;
             idle = if claims.is_empty() { idle + 1 } else { 0 };
-            let finished = attempt(service, claims).await;
+            let finished = service.dispatcher().send_claimed(claims).await;
             if !finished.is_empty() {
-                service.record(&finished).await.unwrap();
+                service.dispatcher().record_once(&finished).await.unwrap();
             }
         }
     };
@@ -732,19 +732,19 @@ async fn no_webhook_waits_for_anothers_backlog(t: TestService) {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
     for _ in 0..3 {
-        let owner = t.new_owner();
-        let claim = t.claim(&owner, &WebhookSet::All, 12).await.unwrap();
+        let owner = t.dispatcher();
+        let claim = owner.claim_once(&WebhookSet::All, 12).await.unwrap();
         let mut share: HashMap<i64, usize> = HashMap::new();
         for item in &claim.items {
             *share.entry(item.webhook_id()).or_default() += 1;
         }
         assert_eq!(share, HashMap::from([(s.webhook, 4), (modest, 4), (last, 4)]));
-        assert_eq!(claim.awaited, WebhookSet::All);
+        assert_eq!(claim.blocked, WebhookSet::All);
     }
     // Fewer places than webhooks: each gets its turn within as many claims as there are webhooks.
     let mut served = HashSet::new();
     for _ in 0..3 {
-        let claim = t.claim(&t.new_owner(), &WebhookSet::All, 1).await.unwrap();
+        let claim = t.dispatcher().claim_once(&WebhookSet::All, 1).await.unwrap();
         assert_eq!(claim.items.len(), 1);
         served.insert(claim.items[0].webhook_id());
     }
@@ -798,20 +798,20 @@ async fn a_webhook_gets_no_more_at_once_than_it_may(t: TestService) {
     for n in 0..8 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
-    let owner = t.new_owner();
-    let mut first = t.claim(&owner, &WebhookSet::All, 100).await.unwrap();
-    assert_eq!((first.items.len(), first.awaited), (3, s.webhook.into()));
-    let second = t.claim(&owner, &WebhookSet::All, 100).await.unwrap();
-    assert_eq!((second.items.len(), second.awaited), (0, s.webhook.into()));
+    let owner = t.dispatcher();
+    let mut first = owner.claim_once(&WebhookSet::All, 100).await.unwrap();
+    assert_eq!((first.items.len(), first.blocked), (3, s.webhook.into()));
+    let second = owner.claim_once(&WebhookSet::All, 100).await.unwrap();
+    assert_eq!((second.items.len(), second.blocked), (0, s.webhook.into()));
     first.items.pop();
     assert_eq!(
-        t.claim(&owner, &WebhookSet::All, 100).await.unwrap().items.len(),
+        owner.claim_once(&WebhookSet::All, 100).await.unwrap().items.len(),
         1,
         "a place that is given back is taken again"
     );
     // The direct lane has no more room than the queue.
-    let rest = t.claim(&owner, &WebhookSet::All, 100).await.unwrap();
-    let mut lane = t.open_fast_path(&owner);
+    let rest = owner.claim_once(&WebhookSet::All, 100).await.unwrap();
+    let mut lane = owner.open_fast_path();
     t.booking(&s.alice, s.resource, 20, 21).await;
     t.booking(&s.alice, s.resource, 21, 22).await;
     let direct: usize = std::iter::from_fn(|| lane.try_recv().ok()).map(|claims| claims.len()).sum();
@@ -838,27 +838,27 @@ async fn only_the_queues_with_work_are_looked_at(t: TestService) {
         reservations.push(t.booking(&s.alice, s.resource, n, n + 1).await);
     }
     assert_eq!(wait_for_wakeup(&t).await, both);
-    let owner = t.new_owner();
-    let claim = t.claim(&owner, &s.webhook.into(), 10).await.unwrap();
+    let owner = t.dispatcher();
+    let claim = owner.claim_once(&s.webhook.into(), 10).await.unwrap();
     assert!(claim.items.len() == 2 && claim.items.iter().all(|item| item.webhook_id() == s.webhook));
-    assert_eq!(claim.awaited, s.webhook.into(), "the third waits for the end of one of these");
-    let again = t.claim(&owner, &s.webhook.into(), 10).await.unwrap();
-    assert_eq!((again.items.len(), again.awaited), (0, s.webhook.into()));
-    let others = t.claim(&owner, &other.into(), 10).await.unwrap();
+    assert_eq!(claim.blocked, s.webhook.into(), "the third waits for the end of one of these");
+    let again = owner.claim_once(&s.webhook.into(), 10).await.unwrap();
+    assert_eq!((again.items.len(), again.blocked), (0, s.webhook.into()));
+    let others = owner.claim_once(&other.into(), 10).await.unwrap();
     assert!(others.items.len() == 3 && others.items.iter().all(|item| item.webhook_id() == other));
-    assert_eq!(others.awaited, WebhookSet::empty());
+    assert_eq!(others.blocked, WebhookSet::empty());
     // The end of an event tells whose next one may go.
     t.cancel_reservation(&s.alice, &reservations[0].id, None).await.unwrap();
     assert_eq!(wait_for_wakeup(&t).await, both);
-    let mut finished = attempt(&t, others.items).await;
+    let mut finished = t.dispatcher().send_claimed(others.items).await;
     finished.sort_by_key(|finished| finished.lease().seq);
-    t.record(&finished).await.unwrap();
+    t.dispatcher().record_once(&finished).await.unwrap();
     assert_eq!(wait_for_wakeup(&t).await, other.into());
-    let next = t.claim(&owner, &other.into(), 10).await.unwrap().items;
+    let next = owner.claim_once(&other.into(), 10).await.unwrap().items;
     assert_eq!(next.len(), 1);
     // A retry tells whose it is.
     s.receiver.answer_status(500);
-    let recorded = t.record(&attempt(&t, next).await).await.unwrap();
+    let recorded = t.dispatcher().record_once(&t.dispatcher().send_claimed(next).await).await.unwrap();
     assert_eq!(recorded.due.iter().map(|(_, webhook)| *webhook).collect::<Vec<_>>(), [other]);
 }
 
@@ -874,13 +874,13 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     let patch = WebhookPatch { max_in_flight: Some(1), ..Default::default() };
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     wait_for_wakeup(&t).await;
-    let first_claim = t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap();
+    let first_claim = t.dispatcher().claim_once(&WebhookSet::All, 10).await.unwrap();
     assert_eq!(
-        (first_claim.items.len(), first_claim.awaited),
+        (first_claim.items.len(), first_claim.blocked),
         (0, WebhookSet::empty()),
         "it is no reason to look again"
     );
-    let claim = t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap();
+    let claim = t.dispatcher().claim_once(&WebhookSet::All, 10).await.unwrap();
     assert_eq!(claim.items.len(), 1, "it stands in nobody's way");
     let told = tokio::time::timeout(std::time::Duration::ZERO, t.change_feed().wait_for_wakeup()).await;
     assert!(told.is_err(), "who is told claims it again at once: {told:?}");
@@ -893,7 +893,7 @@ async fn a_delivery_of_an_unknown_event_waits_and_keeps_nobody_busy(t: TestServi
     let known = unknown.replace("reservation.moved", "reservation.created");
     database.execute_unprepared(&known).await.unwrap();
     t.clock.advance(Duration::minutes(1));
-    assert_eq!(t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap().items.len(), 1);
+    assert_eq!(t.dispatcher().claim_once(&WebhookSet::All, 10).await.unwrap().items.len(), 1);
 }
 
 /// Retries that another process recorded.
@@ -902,22 +902,22 @@ async fn what_comes_due_soon_is_known(t: TestService) {
     s.receiver.answer_status(500);
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
-    assert_eq!(round(&t, &t.new_owner()).await, 2);
-    let soon = async |seconds| t.due_within(std::time::Duration::from_secs(seconds)).await.unwrap();
+    assert_eq!(step(&t.dispatcher()).await, 2);
+    let soon = async |seconds| t.outbox().due_within(std::time::Duration::from_secs(seconds)).await.unwrap();
     let due = t.now() + Duration::seconds(1);
     assert_eq!(soon(5).await, [(due, s.webhook)]);
     t.clock.advance(Duration::milliseconds(500));
     assert_eq!(soon(5).await, [(due, s.webhook)]);
     assert_eq!(soon(0).await, []);
-    let queue = t.queue().await.unwrap();
-    assert_eq!((queue.waiting, queue.lag), (2, std::time::Duration::ZERO));
+    let queue = t.outbox().stats().await.unwrap();
+    assert_eq!((queue.queued, queue.lag), (2, std::time::Duration::ZERO));
     t.clock.advance(Duration::seconds(2));
     assert_eq!(soon(5).await, [], "it is due already");
-    let queue = t.queue().await.unwrap();
-    assert_eq!((queue.waiting, queue.lag), (2, std::time::Duration::from_millis(1_500)));
+    let queue = t.outbox().stats().await.unwrap();
+    assert_eq!((queue.queued, queue.lag), (2, std::time::Duration::from_millis(1_500)));
     t.patch_webhook(&s.root, s.webhook, WebhookPatch { enabled: Some(false), ..Default::default() }).await.unwrap();
-    let queue = t.queue().await.unwrap();
-    assert_eq!((queue.waiting, queue.lag), (2, std::time::Duration::ZERO), "nobody is late for a paused webhook");
+    let queue = t.outbox().stats().await.unwrap();
+    assert_eq!((queue.queued, queue.lag), (2, std::time::Duration::ZERO), "nobody is late for a paused webhook");
 }
 
 async fn a_silent_receiver_is_probed_one_request_at_a_time(t: TestService) {
@@ -932,14 +932,14 @@ async fn a_silent_receiver_is_probed_one_request_at_a_time(t: TestService) {
     for n in 0..30 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
-    let owner = t.new_owner();
-    assert_eq!(round(&t, &owner).await, 30, "the first requests go together");
+    let owner = t.dispatcher();
+    assert_eq!(step(&owner).await, 30, "the first requests go together");
     t.clock.advance(Duration::seconds(1));
-    assert_eq!(round(&t, &owner).await, 1);
-    assert_eq!(round(&t, &owner).await, 1, "one at a time, but it goes on");
+    assert_eq!(step(&owner).await, 1);
+    assert_eq!(step(&owner).await, 1, "one at a time, but it goes on");
     t.patch_webhook(&s.root, s.webhook, patch(&s.receiver.url)).await.unwrap();
-    assert_eq!(round(&t, &owner).await, 1);
-    assert_eq!(round(&t, &owner).await, 27, "an answer closes the breaker");
+    assert_eq!(step(&owner).await, 1);
+    assert_eq!(step(&owner).await, 27, "an answer closes the breaker");
 }
 
 async fn a_rate_limit_is_kept(t: TestService) {
@@ -949,15 +949,15 @@ async fn a_rate_limit_is_kept(t: TestService) {
     for n in 0..14 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
-    let owner = t.new_owner();
-    assert_eq!(round(&t, &owner).await, 5);
-    let claim = t.claim(&owner, &WebhookSet::All, 10).await.unwrap();
-    assert!(claim.awaited.contains(s.webhook), "it is to be asked again soon");
-    assert_eq!(round(&t, &owner).await, 0);
+    let owner = t.dispatcher();
+    assert_eq!(step(&owner).await, 5);
+    let claim = owner.claim_once(&WebhookSet::All, 10).await.unwrap();
+    assert!(claim.blocked.contains(s.webhook), "it is to be asked again soon");
+    assert_eq!(step(&owner).await, 0);
     t.clock.advance(Duration::milliseconds(400));
-    assert_eq!(round(&t, &owner).await, 2);
+    assert_eq!(step(&owner).await, 2);
     t.clock.advance(Duration::hours(1));
-    assert_eq!(round(&t, &owner).await, 5, "what was not used is not saved up");
+    assert_eq!(step(&owner).await, 5, "what was not used is not saved up");
 }
 
 async fn odd_answers_are_recorded(t: TestService) {
@@ -981,8 +981,8 @@ async fn odd_answers_are_recorded(t: TestService) {
         let n = n as i64;
         s.receiver.answer(move |_| Answer::Full { status, headers: Vec::new(), body: body.clone() });
         let reservation = t.booking(&s.alice, s.resource, n, n + 1).await;
-        let owner = t.new_owner();
-        assert_eq!(round(&t, &owner).await, 1, "{what}");
+        let owner = t.dispatcher();
+        assert_eq!(step(&owner).await, 1, "{what}");
         let filter = DeliveryFilter { reservation_id: Some(reservation.id.0.clone()), ..Default::default() };
         let delivery = t.deliveries(&s.root, filter).await.remove(0);
         let expected = if what == "too long" || status == 500 { Retrying } else { Succeeded };
@@ -1001,17 +1001,17 @@ async fn odd_answers_are_recorded(t: TestService) {
 
 async fn the_direct_lane_needs_no_claim(t: TestService) {
     let s = stage(&t).await;
-    let owner = t.new_owner();
-    let mut lane = t.open_fast_path(&owner);
+    let owner = t.dispatcher();
+    let mut lane = owner.open_fast_path();
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let sending = t.deliveries(&s.root, all()).await.remove(0);
     assert_eq!((sending.status, sending.attempts), (Sending, 1), "it is on its way when the reservation is answered");
     t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
-    assert_eq!(round(&t, &owner).await, 0, "what comes after it waits for it");
+    assert_eq!(step(&owner).await, 0, "what comes after it waits for it");
     let direct = lane.try_recv().unwrap();
-    let finished = attempt(&t, direct).await;
-    t.record(&finished).await.unwrap();
-    assert_eq!(round(&t, &owner).await, 1);
+    let finished = t.dispatcher().send_claimed(direct).await;
+    t.dispatcher().record_once(&finished).await.unwrap();
+    assert_eq!(step(&owner).await, 1);
     assert_eq!(
         s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
         ["reservation.created", "reservation.updated"]
@@ -1020,15 +1020,15 @@ async fn the_direct_lane_needs_no_claim(t: TestService) {
     t.booking(&s.alice, s.resource, 5, 6).await;
     drop(lane);
     t.clock.advance(Duration::seconds(18));
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 1);
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 1);
 }
 
 async fn a_closed_lane_loses_nothing(t: TestService) {
     let s = stage(&t).await;
-    drop(t.open_fast_path(&t.new_owner()));
+    drop(t.dispatcher().open_fast_path());
     t.booking(&s.alice, s.resource, 1, 3).await;
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Pending);
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.count(), 1);
 }
 
@@ -1040,7 +1040,7 @@ async fn answers_drive_provisioning(t: TestService) {
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Waiting);
     let mut feed = t.change_feed().subscribe();
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Provisioning);
     assert_eq!(state(&reservation.id).await.message, "At work");
     let announced: Vec<_> = std::iter::from_fn(|| feed.try_recv().ok())
@@ -1060,14 +1060,14 @@ async fn answers_drive_provisioning(t: TestService) {
             "access_info": {"ip_address": "192.0.2.1", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.0.2.1"}}}),
     );
     t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
-    settle(&t).await;
+    drain(&t).await;
     let ready = state(&reservation.id).await;
     assert_eq!(ready.status, ProvisioningStatus::Ready);
     assert_eq!(ready.access_info.unwrap().connection_command.as_deref(), Some("ssh user-alice@192.0.2.1"));
     assert_eq!(ready.estimated_ready_time.as_deref(), Some("5 minutes"));
     let cancelled = t.cancel_reservation(&s.alice, &reservation.id, Some("No need".into())).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.last().text("reason"), "No need");
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Released);
     // With nobody to tell, there is nothing to wait for.
@@ -1081,13 +1081,13 @@ async fn answers_of_one_batch_count_in_their_order(t: TestService) {
     let s = stage(&t).await;
     let other = Receiver::start().await;
     t.webhook(&s.root, &other).await;
-    let owner = t.new_owner();
+    let owner = t.dispatcher();
     let deliver = async || {
-        let mut claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
+        let mut claims = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
         // Events of one transaction are numbered in no order of their webhooks.
         claims.sort_by_key(|claim| claim.webhook_id());
-        let finished = attempt(&t, claims).await;
-        t.record(&finished).await.unwrap();
+        let finished = t.dispatcher().send_claimed(claims).await;
+        t.dispatcher().record_once(&finished).await.unwrap();
         finished.len()
     };
     let state = async |id: &domain::id::ReservationId| {
@@ -1127,7 +1127,7 @@ async fn who_only_listens_drives_nothing(t: TestService) {
     let status = async |id| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning.status;
     s.receiver.answer_status(410);
     let failing = t.booking(&s.alice, s.resource, 1, 2).await;
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Failed);
     assert_eq!(status(&failing.id).await, ProvisioningStatus::Waiting);
     // Nobody provisions, so nobody has to release.
@@ -1141,7 +1141,7 @@ async fn who_only_listens_drives_nothing(t: TestService) {
     s.receiver.answer_status(200);
     other.answer_status(202);
     let reservation = t.booking(&s.alice, s.resource, 3, 4).await;
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!((s.receiver.last().event(), other.last().event()), ("reservation.created", "reservation.created"));
     assert_eq!(status(&reservation.id).await, ProvisioningStatus::Provisioning);
     let body = json!({"status": "ready", "timestamp": t.now()}).to_string();
@@ -1157,13 +1157,15 @@ async fn who_only_listens_drives_nothing(t: TestService) {
 async fn a_first_answer_and_a_cancellation_at_once_end_in_the_release(t: TestService) {
     let s = stage(&t).await;
     let reservations = futures::future::join_all((0..60).map(|n| t.booking(&s.alice, s.resource, n, n + 1))).await;
-    let claims = t.claim(&t.new_owner(), &WebhookSet::All, 100).await.unwrap().items;
-    let mut finished = attempt(&t, claims).await;
+    let claims = t.dispatcher().claim_once(&WebhookSet::All, 100).await.unwrap().items;
+    let mut finished = t.dispatcher().send_claimed(claims).await;
     // Two batches at once, as they are recorded on PostgreSQL.
     let later = finished.split_off(30);
     let cancellations =
         futures::future::join_all(reservations.iter().step_by(2).map(|r| t.cancel_reservation(&s.alice, &r.id, None)));
-    let (first, second, cancelled) = futures::join!(t.record(&finished), t.record(&later), cancellations);
+    let recorder = t.dispatcher();
+    let (first, second, cancelled) =
+        futures::join!(recorder.record_once(&finished), recorder.record_once(&later), cancellations);
     first.unwrap();
     second.unwrap();
     assert!(cancelled.iter().all(Result::is_ok));
@@ -1177,18 +1179,18 @@ async fn a_first_answer_and_a_cancellation_at_once_end_in_the_release(t: TestSer
 async fn a_late_answer_to_created_does_not_undo_the_release(t: TestService) {
     let s = stage(&t).await;
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
-    let owner = t.new_owner();
-    let claims = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
+    let owner = t.dispatcher();
+    let claims = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let cancelled = t.cancel_reservation(&s.alice, &reservation.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
-    let finished = attempt(&t, claims).await;
-    t.record(&finished).await.unwrap();
+    let finished = t.dispatcher().send_claimed(claims).await;
+    t.dispatcher().record_once(&finished).await.unwrap();
     let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
     assert_eq!(
         (after.status, after.provisioning.status),
         (ReservationStatus::Cancelled, ProvisioningStatus::Releasing)
     );
-    settle(&t).await;
+    drain(&t).await;
     let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
     assert_eq!(after.provisioning.status, ProvisioningStatus::Released);
 }
@@ -1198,13 +1200,13 @@ async fn a_redelivery_is_a_new_delivery_of_the_same_event(t: TestService) {
     t.booking(&s.alice, s.resource, 1, 3).await;
     let first = t.deliveries(&s.root, all()).await.remove(0);
     refused(t.redeliver(&s.root, &first.id).await, Conflict);
-    settle(&t).await;
+    drain(&t).await;
     refused(t.redeliver(&s.alice, &first.id).await, Forbidden);
     refused(t.redeliver(&s.root, &"dlv_none".into()).await, NotFound);
     let again = t.redeliver(&s.root, &first.id).await.unwrap();
     assert_eq!((again.status, again.redelivery_of.as_ref()), (Pending, Some(&first.id)));
     assert_eq!(again.event_id, first.event_id);
-    settle(&t).await;
+    drain(&t).await;
     let got = s.receiver.got();
     assert_eq!(got.len(), 2);
     assert_eq!(got[0].raw, got[1].raw);
@@ -1218,12 +1220,12 @@ async fn failed_deliveries_can_be_replayed_in_bulk(t: TestService) {
     t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
     s.receiver.answer_status(500);
     let troubled = t.booking(&s.alice, s.resource, 1, 2).await;
-    settle(&t).await;
+    drain(&t).await;
     t.patch_reservation(&s.alice, &troubled.id, title("Changed")).await.unwrap();
-    settle(&t).await;
+    drain(&t).await;
     s.receiver.answer_status(200);
     t.booking(&s.alice, s.resource, 3, 4).await;
-    settle(&t).await;
+    drain(&t).await;
     let replay = async |filter: DeliveryFilter, dry_run: bool| {
         let result = t.replay(&s.root, &ReplayInput { filter, dry_run }).await.unwrap();
         (result.matched, result.redelivered)
@@ -1235,7 +1237,7 @@ async fn failed_deliveries_can_be_replayed_in_bulk(t: TestService) {
     assert_eq!(replay(all(), true).await, (2, 0));
     assert_eq!(s.receiver.count(), 3);
     assert_eq!(replay(all(), false).await, (2, 2));
-    settle(&t).await;
+    drain(&t).await;
     let events: Vec<_> = s.receiver.got()[3..].iter().map(|g| g.event().to_owned()).collect();
     assert_eq!(events, ["reservation.created", "reservation.updated"], "in the order in which they happened");
     assert_eq!(replay(all(), false).await, (0, 0), "asking twice sends nothing twice");
@@ -1245,7 +1247,7 @@ async fn what_is_cancelled_leaves_no_reservation_waiting(t: TestService) {
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 2).await;
     let ready = t.booking(&s.alice, s.resource, 3, 4).await;
-    settle(&t).await;
+    drain(&t).await;
     t.pause_webhook(&s.root, s.webhook).await.unwrap();
     let provisioning = async |id| {
         let state = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
@@ -1273,10 +1275,10 @@ async fn events_wait_for_a_webhook_whose_secrets_cannot_be_opened(t: TestService
     settings.master_key = [8; 32].into();
     let stranger = Service::open(settings, t.clock.clone()).await.unwrap();
     let reservation = stranger.reserve(&s.alice, t.span(s.resource, 1, 2)).await.unwrap();
-    let owner = stranger.new_owner();
-    assert_eq!(round(&stranger, &owner).await, 0, "it cannot sign, so it does not send");
+    let owner = stranger.dispatcher();
+    assert_eq!(step(&owner).await, 0, "it cannot sign, so it does not send");
     assert_eq!(t.deliveries(&s.root, all()).await[0].status, Pending);
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!(s.receiver.last().text("reservation_id"), reservation.id.as_str());
 }
 
@@ -1292,11 +1294,11 @@ async fn a_late_word_of_beginning_undoes_no_status_update(t: TestService) {
         t.status_update(&reservation.id, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes()).await.unwrap()
     };
     // The service has failed and said so before its 202 is recorded.
-    let owner = t.new_owner();
-    let finished = attempt(&t, t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items).await;
+    let owner = t.dispatcher();
+    let finished = t.dispatcher().send_claimed(owner.claim_once(&WebhookSet::All, 10).await.unwrap().items).await;
     t.clock.advance(Duration::milliseconds(1));
     update("failed").await;
-    t.record(&finished).await.unwrap();
+    t.dispatcher().record_once(&finished).await.unwrap();
     assert_eq!(
         (state().await.status, state().await.message.as_str()),
         (ProvisioningStatus::Failed, "said by the service")
@@ -1305,7 +1307,7 @@ async fn a_late_word_of_beginning_undoes_no_status_update(t: TestService) {
     // A change that is taken up later shows as such.
     t.clock.advance(Duration::seconds(1));
     t.patch_reservation(&s.alice, &reservation.id, title("Changed")).await.unwrap();
-    settle(&t).await;
+    drain(&t).await;
     assert_eq!((state().await.status, state().await.message.as_str()), (ProvisioningStatus::Provisioning, ""));
 }
 
@@ -1361,7 +1363,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
     });
     let send_at_last = async |service: &Service, since: DateTime<Utc>, claims: Vec<ClaimedDelivery>| {
         let before = arrivals.lock().len();
-        let finished = attempt(service, claims).await;
+        let finished = service.dispatcher().send_claimed(claims).await;
         // A lease is the time-out (2 s in tests) and 15 s; here nobody renews it.
         let late = t.now() - since > Duration::seconds(17);
         arrivals.lock()[before..].iter_mut().for_each(|arrival| arrival.late = late);
@@ -1373,20 +1375,21 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
     };
     let mut random = StdRng::seed_from_u64(seed);
     let other = if t.is_postgres() { t.replica().await } else { t.service.clone() };
-    let owners = [t.new_owner(), t.new_owner()];
+    let dispatchers = [&t.service, &other].map(|service| [service.dispatcher(), service.dispatcher()]);
+    let services = [&t.service, &other];
     // Each with what happened to it.
     let mut reservations: Vec<(ReservationId, Vec<EventType>)> = Vec::new();
     let mut unsent: Vec<(Service, DateTime<Utc>, Vec<ClaimedDelivery>)> = Vec::new();
     let mut unrecorded = Vec::new();
-    for step in 0..180 {
-        let service = if random.random_bool(0.5) { &t.service } else { &other };
-        let owner = &owners[random.random_range(0..2)];
+    for turn in 0..180 {
+        let replica = random.random_range(0..2);
+        let (service, owner) = (services[replica], &dispatchers[replica][random.random_range(0..2)]);
         let webhook = webhooks[random.random_range(0..2)];
         match random.random_range(0..18) {
             0 | 1 if reservations.len() < 8 => {
-                let mut lane = t.open_fast_path(owner);
+                let mut lane = owner.open_fast_path();
                 if random.random_bool(0.4) {
-                    t.close_fast_path();
+                    t.dispatcher().close_fast_path();
                 }
                 let n = reservations.len() as i64;
                 let made = t.booking(&s.alice, s.resource, 1 + n, 2 + n).await;
@@ -1395,7 +1398,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
                     trouble.direct += claims.len();
                     unsent.push((t.service.clone(), t.now(), claims));
                 }
-                t.close_fast_path();
+                t.dispatcher().close_fast_path();
             }
             what @ 2..=5 if !reservations.is_empty() => {
                 let n = random.random_range(0..reservations.len());
@@ -1404,7 +1407,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
                     continue;
                 }
                 if what < 5 {
-                    service.patch_reservation(&s.alice, id, title(&format!("Step {step}"))).await.unwrap();
+                    service.patch_reservation(&s.alice, id, title(&format!("Step {turn}"))).await.unwrap();
                     happened.push(EventType::ReservationUpdated);
                 } else if random.random_bool(0.3) {
                     service.cancel_reservation(&s.alice, id, None).await.unwrap();
@@ -1414,10 +1417,10 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
             6 if random.random_bool(0.3) => drop(t.pause_webhook(&s.root, webhook).await.unwrap()),
             6 => drop(t.resume_webhook(&s.root, webhook, ResumeInput::default()).await.unwrap()),
             // A process that claims and ends.
-            7 => drop(service.claim(&t.new_owner(), &WebhookSet::All, 2).await.unwrap()),
+            7 => drop(service.dispatcher().claim_once(&WebhookSet::All, 2).await.unwrap()),
             // One that stalls before it sends.
             8 => {
-                let claims = service.claim(owner, &WebhookSet::All, 2).await.unwrap().items;
+                let claims = owner.claim_once(&WebhookSet::All, 2).await.unwrap().items;
                 unsent.push((service.clone(), t.now(), claims));
             }
             9 if !unsent.is_empty() => {
@@ -1427,12 +1430,12 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
             }
             // One that is slow to record.
             10 => {
-                let claims = service.claim(owner, &WebhookSet::All, 3).await.unwrap().items;
-                unrecorded.push((service.clone(), attempt(service, claims).await));
+                let claims = owner.claim_once(&WebhookSet::All, 3).await.unwrap().items;
+                unrecorded.push((service.clone(), service.dispatcher().send_claimed(claims).await));
             }
             11 if !unrecorded.is_empty() => {
                 let (service, finished) = unrecorded.swap_remove(random.random_range(0..unrecorded.len()));
-                service.record(&finished).await.unwrap();
+                service.dispatcher().record_once(&finished).await.unwrap();
             }
             12 if !reservations.is_empty() => {
                 let (id, _) = &reservations[random.random_range(0..reservations.len())];
@@ -1448,8 +1451,8 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
             }
             _ => {
                 t.clock.advance(Duration::milliseconds(random.random_range(0..6_000)));
-                service.reap_expired_leases(false).await.unwrap();
-                round(service, owner).await;
+                service.dispatcher().reap_expired_leases(false).await.unwrap();
+                step(owner).await;
             }
         }
     }
@@ -1458,7 +1461,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
         unrecorded.push((service, finished));
     }
     for (service, finished) in unrecorded {
-        service.record(&finished).await.unwrap();
+        service.dispatcher().record_once(&finished).await.unwrap();
     }
     for webhook in webhooks {
         t.resume_webhook(&s.root, webhook, ResumeInput::default()).await.unwrap();
@@ -1467,8 +1470,8 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
     // No retry waits longer than one of these steps, and no lease lasts longer than four.
     while idle < 5 {
         t.clock.advance(Duration::seconds(5));
-        t.reap_expired_leases(false).await.unwrap();
-        idle = if round(&t, &owners[0]).await == 0 { idle + 1 } else { 0 };
+        t.dispatcher().reap_expired_leases(false).await.unwrap();
+        idle = if step(&dispatchers[0][0]).await == 0 { idle + 1 } else { 0 };
     }
 
     let arrivals = std::mem::take(&mut *arrivals.lock());
@@ -1564,10 +1567,10 @@ async fn a_locked_row_is_passed_over_on_postgres() {
     let database = t.database().await;
     let lock = sea_orm::TransactionTrait::begin(&database).await.unwrap();
     lock.execute_unprepared("SELECT seq FROM outbox ORDER BY seq LIMIT 1 FOR UPDATE").await.unwrap();
-    let owner = t.new_owner();
-    assert_eq!(round(&t, &owner).await, 1);
+    let owner = t.dispatcher();
+    assert_eq!(step(&owner).await, 1);
     lock.rollback().await.unwrap();
-    assert_eq!(round(&t, &owner).await, 1);
+    assert_eq!(step(&owner).await, 1);
 }
 
 /// The database expects little of a table that grew since it was counted; to collect all of a day's attempts and sort them
@@ -1614,17 +1617,17 @@ async fn renewing_passes_over_what_is_being_recorded_on_postgres() {
     let Some((t, s)) = stage_on_postgres().await else { return };
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
-    let claims = t.claim(&t.new_owner(), &WebhookSet::All, 10).await.unwrap().items;
+    let claims = t.dispatcher().claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|claim| claim.lease.clone()).collect();
     let database = t.database().await;
     let recording = sea_orm::TransactionTrait::begin(&database).await.unwrap();
     recording.execute_unprepared("DELETE FROM outbox WHERE seq = (SELECT MIN(seq) FROM outbox)").await.unwrap();
     t.clock.advance(Duration::seconds(10));
     // It would wait for ever here.
-    t.renew(&leases).await.unwrap();
+    t.outbox().renew(&leases).await.unwrap();
     recording.commit().await.unwrap();
     t.clock.advance(Duration::seconds(10));
-    assert_eq!(t.reap_expired_leases(false).await.unwrap(), 0, "the other one was renewed");
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 0, "the other one was renewed");
     assert_eq!(t.deliveries(&s.root, all()).await.iter().filter(|delivery| delivery.status == Sending).count(), 1);
 }
 
@@ -1641,15 +1644,19 @@ async fn what_is_cancelled_during_a_claim_is_not_taken_on_sqlite() {
     let first = "(SELECT MIN(seq) FROM outbox)";
     cancelling.execute_unprepared(&format!("DELETE FROM outbox WHERE seq = {first}")).await.unwrap();
     cancelling.execute_unprepared(&format!("UPDATE outbox SET attempts = 1 WHERE seq = {first}")).await.unwrap();
-    let owner = t.new_owner();
-    let mut claim = std::pin::pin!(t.claim(&owner, &WebhookSet::All, 10));
+    let owner = t.dispatcher();
+    let mut claim = std::pin::pin!(owner.claim_once(&WebhookSet::All, 10));
     // The one writer is taken, so that the claim can have read, but not written.
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), claim.as_mut()).await.is_err());
     cancelling.commit().await.unwrap();
     let claims = claim.await.unwrap().items;
-    assert_eq!(claims.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [1]);
-    let again = t.claim(&owner, &WebhookSet::All, 10).await.unwrap().items;
-    assert_eq!(again.iter().map(|claim| claim.job.attempt).collect::<Vec<_>>(), [2], "read once more, it is as it is");
+    assert_eq!(claims.iter().map(|claim| claim.request.attempt).collect::<Vec<_>>(), [1]);
+    let again = owner.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+    assert_eq!(
+        again.iter().map(|claim| claim.request.attempt).collect::<Vec<_>>(),
+        [2],
+        "read once more, it is as it is"
+    );
 }
 
 /// What was recorded before there were transcripts is shown as before.
@@ -1658,7 +1665,7 @@ async fn a_record_of_before_is_shown() {
     let t = open(Engine::Sqlite).await;
     let s = stage(&t).await;
     t.booking(&s.alice, s.resource, 1, 2).await;
-    settle(&t).await;
+    drain(&t).await;
     let id = t.deliveries(&s.root, all()).await[0].id.clone();
     let shown = t.delivery(&s.root, &id).await;
     let database = t.database().await;
@@ -1683,17 +1690,17 @@ async fn a_slow_receiver_delays_only_itself() {
     for n in 0..100 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
-    let owner = t.new_owner();
+    let owner = t.dispatcher();
     let mut stuck = Vec::new();
     loop {
-        let claims = t.claim(&owner, &WebhookSet::All, 256).await.unwrap().items;
+        let claims = owner.claim_once(&WebhookSet::All, 256).await.unwrap().items;
         if claims.is_empty() {
             break;
         }
         let (slow, healthy): (Vec<_>, Vec<_>) = claims.into_iter().partition(|c| c.webhook_id() == slow_webhook);
         stuck.extend(slow);
-        let finished = attempt(&t, healthy).await;
-        t.record(&finished).await.unwrap();
+        let finished = t.dispatcher().send_claimed(healthy).await;
+        t.dispatcher().record_once(&finished).await.unwrap();
     }
     assert_eq!(s.receiver.count(), 100, "the healthy one got everything");
     assert_eq!(stuck.len(), 64, "the slow one holds its own places");

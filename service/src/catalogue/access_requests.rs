@@ -141,14 +141,14 @@ impl AccessRequests {
             requested_at: now,
             user_ssh_key: user.ssh_key.clone(),
         }));
-        let enqueued = self.service.enqueue(&tx, vec![(resource.resource_type.clone(), event)], true).await?;
+        let enqueued = self.service.outbox().enqueue(&tx, vec![(resource.resource_type.clone(), event)], true).await?;
         let message = format!("{} requests access to {}.", user.username, resource.name);
         let notifications = self.service.notifications();
         let notification = notifications
             .create(&tx, Recipient::Administrators, Severity::Info, &message, Some("/access-requests"))
             .await?;
         tx.commit().await?;
-        self.service.publish(enqueued, vec![Change::Notification(notification)]);
+        self.service.outbox().publish(enqueued, vec![Change::Notification(notification)]);
         Ok(())
     }
 

@@ -1,8 +1,8 @@
-//! When the dispatcher looks at whose queues: when room that was awaited has come, when retries are due, and now and then although
-//! nothing says that there is work.
+//! When the claimer polls which queues: when a webhook gets capacity that it was waiting for, when retries are due, and from time to
+//! time without any signal.
 
-use super::POLL;
-use crate::outbox::{Wake, WebhookSet};
+use super::POLL_INTERVAL;
+use crate::wake::{Wake, WebhookSet};
 use chrono::{DateTime, Utc};
 use domain::id::WebhookId;
 use parking_lot::Mutex;
@@ -10,121 +10,127 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Where more was due than had room, it is looked for when requests end, and after this long although none did.
+/// Webhooks at a limit are polled when their requests end, and at this interval in any case.
 pub(super) const CAPACITY_POLL: Duration = Duration::from_millis(250);
 
-/// Whose room is awaited, and whose has come.
+/// The webhooks that wait for capacity, and those that got some.
 #[derive(Default)]
 pub(super) struct CapacityWatch {
-    /// Whose requests make room that something waits for, when they end. A webhook whose receiver is silent lacks room for
-    /// long: to look for its work whenever another's request ends would be most of what there is to do.
-    awaited: Mutex<WebhookSet>,
-    /// Those of the awaited whose requests ended.
-    ended: Wake,
+    /// Webhooks whose requests free capacity that a delivery waits for. A webhook whose receiver is down stays at its limit for long:
+    /// polling its queue whenever another webhook's request ends would dominate the cost.
+    blocked: Mutex<WebhookSet>,
+    /// The blocked webhooks whose requests have ended.
+    freed: Wake,
 }
 
 impl CapacityWatch {
     fn with<T>(&self, act: impl FnOnce(&mut WebhookSet) -> T) -> T {
-        act(&mut self.awaited.lock())
+        act(&mut self.blocked.lock())
     }
 
-    /// Whose room is awaited.
-    pub(super) fn awaited(&self) -> WebhookSet {
-        self.with(|awaited| awaited.clone())
+    /// The webhooks that wait for capacity.
+    pub(super) fn blocked(&self) -> WebhookSet {
+        self.with(|blocked| blocked.clone())
     }
 
-    /// Whose requests have ended of those, as soon as one has.
-    pub(super) async fn next(&self) -> WebhookSet {
-        self.ended.next().await
+    /// Waits until a blocked webhook's request has ended, and returns those webhooks.
+    pub(super) async fn freed(&self) -> WebhookSet {
+        self.freed.next().await
     }
 
-    /// Whose requests have ended of those by now.
-    pub(super) fn ended(&self) -> WebhookSet {
-        self.ended.take()
+    /// The blocked webhooks whose requests have ended by now.
+    pub(super) fn take_freed(&self) -> WebhookSet {
+        self.freed.take()
     }
 
-    /// A request of a webhook has ended, or, without one, a batch was recorded.
-    pub(super) fn end(&self, webhook: Option<WebhookId>) {
-        let (one, all) =
-            self.with(|awaited| (webhook.filter(|one| awaited.contains(*one)), *awaited == WebhookSet::All));
-        match (one, all) {
-            (_, true) => self.ended.notify(WebhookSet::All),
-            // Nearly always the one before has said so already.
-            (Some(one), false) if !self.ended.with(|ended| ended.contains(one)) => self.ended.notify(one.into()),
-            _ => {}
+    /// A request of a webhook has ended.
+    pub(super) fn request_ended(&self, webhook: WebhookId) {
+        let (is_blocked, all) = self.with(|blocked| (blocked.contains(webhook), *blocked == WebhookSet::All));
+        if all {
+            self.freed.notify(WebhookSet::All);
+        } else if is_blocked && !self.freed.with(|freed| freed.contains(webhook)) {
+            // The check avoids a wake-up for each request: nearly always an earlier one has notified already.
+            self.freed.notify(webhook.into());
         }
     }
 
-    /// The queues of these are about to be looked at. CapacityWatch that comes to them from here on may have been looked for already.
-    pub(super) fn begin_poll(&self, whose: &WebhookSet) {
-        self.with(|awaited| awaited.union(whose.clone()));
+    /// A batch was recorded, which frees capacity of this process.
+    pub(super) fn batch_recorded(&self) {
+        if self.with(|blocked| *blocked == WebhookSet::All) {
+            self.freed.notify(WebhookSet::All);
+        }
     }
 
-    /// Their queues have been looked at, and room of `short` is awaited.
-    pub(super) fn finish_poll(&self, whose: &WebhookSet, short: WebhookSet) {
-        let all = short == WebhookSet::All;
-        let news = self.with(|awaited| {
-            let before = *awaited == WebhookSet::All;
-            awaited.subtract(whose);
-            awaited.union(short);
-            self.ended.with(|ended| ended.intersect(awaited));
+    /// A poll of these webhooks begins. Capacity that is freed from now on may come too late for it.
+    pub(super) fn begin_poll(&self, webhooks: &WebhookSet) {
+        self.with(|blocked| blocked.union(webhooks.clone()));
+    }
+
+    /// The poll of these webhooks has ended, and `still_blocked` wait for capacity.
+    pub(super) fn finish_poll(&self, webhooks: &WebhookSet, still_blocked: WebhookSet) {
+        let all = still_blocked == WebhookSet::All;
+        let newly_all = self.with(|blocked| {
+            let before = *blocked == WebhookSet::All;
+            blocked.subtract(webhooks);
+            blocked.union(still_blocked);
+            self.freed.with(|freed| freed.intersect(blocked));
             all && !before
         });
-        // Anybody's counts from now on, and some may have ended since the look.
-        if news {
-            self.ended.notify(WebhookSet::All);
+        // From now on every request counts, and some may have ended during the poll.
+        if newly_all {
+            self.freed.notify(WebhookSet::All);
         }
     }
 }
 
-/// Looks that are made by the clock, however many others are made.
+/// Polls that are made by the clock, however many others are made.
 pub(super) struct PollSchedule {
-    /// When to look at all.
-    poll: Instant,
-    /// When to look at those whose room is awaited, for room comes with time too (rate limits).
-    again: Instant,
-    /// Whose look was postponed, and until when.
-    owed: (Instant, WebhookSet),
+    /// When all webhooks are polled.
+    poll_all: Instant,
+    /// When blocked webhooks are polled: time frees capacity too, because of rate limits.
+    poll_blocked: Instant,
+    /// The webhooks whose poll was postponed, and until when.
+    postponed: (Instant, WebhookSet),
 }
 
 impl PollSchedule {
-    /// One that begins with a look at all.
+    /// A schedule that begins with a poll of all webhooks.
     pub(super) fn new(now: Instant) -> Self {
-        Self { poll: now, again: now, owed: (now, WebhookSet::empty()) }
+        Self { poll_all: now, poll_blocked: now, postponed: (now, WebhookSet::empty()) }
     }
 
-    /// When the next look is to be made, while the room of these is awaited.
-    pub(super) fn next(&self, awaited: &WebhookSet) -> Instant {
-        let again = (!awaited.is_empty()).then_some(self.again);
-        let owed = (!self.owed.1.is_empty()).then_some(self.owed.0);
-        [again, owed].into_iter().flatten().fold(self.poll, Instant::min)
+    /// When the next poll is due, while these webhooks are blocked.
+    pub(super) fn next(&self, blocked: &WebhookSet) -> Instant {
+        let poll_blocked = (!blocked.is_empty()).then_some(self.poll_blocked);
+        let postponed = (!self.postponed.1.is_empty()).then_some(self.postponed.0);
+        [poll_blocked, postponed].into_iter().flatten().fold(self.poll_all, Instant::min)
     }
 
-    /// A look is made: adds those whose time has come to those that it is made for. `awaited` is whose room was awaited.
-    pub(super) fn begin_poll(&mut self, now: Instant, awaited: WebhookSet, whose: &mut WebhookSet) {
-        if awaited.is_empty() || now >= self.again {
-            whose.union(awaited);
-            self.again = now + CAPACITY_POLL;
+    /// A poll begins: adds the webhooks whose time has come to the polled ones. `blocked` are the webhooks that wait for capacity.
+    pub(super) fn begin_poll(&mut self, now: Instant, blocked: WebhookSet, webhooks: &mut WebhookSet) {
+        if blocked.is_empty() || now >= self.poll_blocked {
+            webhooks.union(blocked);
+            self.poll_blocked = now + CAPACITY_POLL;
         }
-        if now >= self.owed.0 {
-            whose.union(std::mem::take(&mut self.owed.1));
+        if now >= self.postponed.0 {
+            webhooks.union(std::mem::take(&mut self.postponed.1));
         }
-        if now >= self.poll {
-            *whose = WebhookSet::All;
+        if now >= self.poll_all {
+            *webhooks = WebhookSet::All;
         }
-        if *whose == WebhookSet::All {
-            self.poll = now + POLL;
+        if *webhooks == WebhookSet::All {
+            self.poll_all = now + POLL_INTERVAL;
         }
     }
 
-    /// The look at these could not be made, and is made at `until`.
-    pub(super) fn postpone(&mut self, until: Instant, whose: WebhookSet) {
-        self.owed.0 = until;
-        self.owed.1.union(whose);
+    /// Postpones the poll of these webhooks until `until`.
+    pub(super) fn postpone(&mut self, until: Instant, webhooks: WebhookSet) {
+        self.postponed.0 = until;
+        self.postponed.1.union(webhooks);
     }
 }
 
-/// When the retries of this process are due, by the wall clock, as it stands in the queue.
+/// When retries are due, by the wall clock, as the queue stores it.
 #[derive(Default)]
 pub(super) struct RetryTimers {
     at: Mutex<BTreeSet<(DateTime<Utc>, WebhookId)>>,
@@ -143,8 +149,8 @@ impl RetryTimers {
         }
     }
 
-    /// Whose are due by `now`; they are told once.
-    pub(super) fn now(&self, now: DateTime<Utc>) -> WebhookSet {
+    /// The webhooks with retries due by `now`. Each timer is returned once.
+    pub(super) fn take_due(&self, now: DateTime<Utc>) -> WebhookSet {
         let due = self.with(|due| {
             let later = due.split_off(&(now + chrono::Duration::milliseconds(1), WebhookId::MIN));
             std::mem::replace(due, later)
@@ -152,16 +158,17 @@ impl RetryTimers {
         due.into_iter().map(|(_, webhook)| webhook).collect()
     }
 
-    /// Returns whose next is due, when it is by the clock `now`, which may be set meanwhile.
+    /// Waits until a retry is due by the clock `now`, which may be set while it waits. Returns the webhooks with due retries.
     pub(super) async fn next(&self, now: impl Fn() -> DateTime<Utc>) -> WebhookSet {
         loop {
             let at = now();
-            let due = self.now(at);
+            let due = self.take_due(at);
             if !due.is_empty() {
                 return due;
             }
             let first = self.with(|due| due.first().map(|(at, _)| *at));
-            let left = first.map_or(POLL, |first| (first - at).to_std().unwrap_or_default().min(POLL));
+            let left =
+                first.map_or(POLL_INTERVAL, |first| (first - at).to_std().unwrap_or_default().min(POLL_INTERVAL));
             tokio::select! {
                 () = tokio::time::sleep(left) => {}
                 () = self.changed.notified() => {}
@@ -174,97 +181,97 @@ impl RetryTimers {
 mod tests {
     use super::*;
 
-    /// Whose queues are to be looked at after the end of requests of these.
-    fn ended(room: &CapacityWatch, webhooks: &[WebhookId]) -> WebhookSet {
-        webhooks.iter().for_each(|webhook| room.end(Some(*webhook)));
-        room.ended()
+    /// The webhooks to poll after requests of these webhooks have ended.
+    fn freed_by(watch: &CapacityWatch, webhooks: &[WebhookId]) -> WebhookSet {
+        webhooks.iter().for_each(|webhook| watch.request_ended(*webhook));
+        watch.take_freed()
     }
 
     #[test]
-    fn a_webhook_without_room_has_nobody_elses_requests_awaited() {
-        let room = CapacityWatch::default();
-        assert_eq!(ended(&room, &[1, 2]), WebhookSet::empty(), "nothing waits");
-        room.begin_poll(&WebhookSet::All);
-        room.finish_poll(&WebhookSet::All, 1.into());
-        assert_eq!(ended(&room, &[1, 2]), 1.into());
-        room.end(None);
-        assert_eq!(room.ended(), WebhookSet::empty());
-        room.begin_poll(&2.into());
-        room.finish_poll(&2.into(), 2.into());
-        assert_eq!(ended(&room, &[1, 2, 3]), [1, 2].into_iter().collect());
-        room.begin_poll(&1.into());
-        room.finish_poll(&1.into(), WebhookSet::empty());
-        assert_eq!(ended(&room, &[1, 2, 3]), 2.into(), "looking at one queue says nothing of another");
-        room.begin_poll(&3.into());
-        room.finish_poll(&3.into(), WebhookSet::All);
-        assert_eq!(room.ended(), WebhookSet::All, "what ended during the look was not awaited");
-        assert_eq!(ended(&room, &[3]), WebhookSet::All, "more is due of others");
-        room.end(None);
-        assert_eq!(room.ended(), WebhookSet::All);
+    fn blocked_webhook_is_freed_only_by_its_own_requests() {
+        let watch = CapacityWatch::default();
+        assert_eq!(freed_by(&watch, &[1, 2]), WebhookSet::empty(), "no webhook is blocked");
+        watch.begin_poll(&WebhookSet::All);
+        watch.finish_poll(&WebhookSet::All, 1.into());
+        assert_eq!(freed_by(&watch, &[1, 2]), 1.into());
+        watch.batch_recorded();
+        assert_eq!(watch.take_freed(), WebhookSet::empty());
+        watch.begin_poll(&2.into());
+        watch.finish_poll(&2.into(), 2.into());
+        assert_eq!(freed_by(&watch, &[1, 2, 3]), [1, 2].into_iter().collect());
+        watch.begin_poll(&1.into());
+        watch.finish_poll(&1.into(), WebhookSet::empty());
+        assert_eq!(freed_by(&watch, &[1, 2, 3]), 2.into(), "polling one webhook does not unblock another");
+        watch.begin_poll(&3.into());
+        watch.finish_poll(&3.into(), WebhookSet::All);
+        assert_eq!(watch.take_freed(), WebhookSet::All, "requests may have ended during the poll");
+        assert_eq!(freed_by(&watch, &[3]), WebhookSet::All, "every request counts");
+        watch.batch_recorded();
+        assert_eq!(watch.take_freed(), WebhookSet::All);
     }
 
     #[test]
-    fn what_ends_during_a_look_counts_where_room_was_short() {
-        let room = CapacityWatch::default();
-        room.begin_poll(&WebhookSet::All);
-        room.end(Some(1));
-        room.end(Some(2));
-        room.finish_poll(&WebhookSet::All, 1.into());
-        assert_eq!(room.ended(), 1.into());
-        room.begin_poll(&2.into());
-        assert_eq!(ended(&room, &[1, 2, 3]), [1, 2].into_iter().collect());
+    fn request_that_ends_during_a_poll_frees_a_webhook_that_stays_blocked() {
+        let watch = CapacityWatch::default();
+        watch.begin_poll(&WebhookSet::All);
+        watch.request_ended(1);
+        watch.request_ended(2);
+        watch.finish_poll(&WebhookSet::All, 1.into());
+        assert_eq!(watch.take_freed(), 1.into());
+        watch.begin_poll(&2.into());
+        assert_eq!(freed_by(&watch, &[1, 2, 3]), [1, 2].into_iter().collect());
     }
 
     #[test]
-    fn looks_for_others_put_none_off() {
-        let begun = Instant::now();
-        let mut timetable = PollSchedule::new(begun);
-        let mut whose = WebhookSet::empty();
-        timetable.begin_poll(begun, WebhookSet::empty(), &mut whose);
-        assert_eq!(whose, WebhookSet::All);
-        // One webhook waits for room, and another has work all the time.
-        let mut looks = Vec::new();
+    fn frequent_polls_do_not_delay_scheduled_ones() {
+        let start = Instant::now();
+        let mut schedule = PollSchedule::new(start);
+        let mut webhooks = WebhookSet::empty();
+        schedule.begin_poll(start, WebhookSet::empty(), &mut webhooks);
+        assert_eq!(webhooks, WebhookSet::All);
+        // One webhook is blocked, and another has work all the time.
+        let mut polls = Vec::new();
         for ms in (10..=6_000).step_by(10) {
-            let mut whose = 1.into();
-            timetable.begin_poll(begun + Duration::from_millis(ms), 2.into(), &mut whose);
-            if whose != 1.into() {
-                looks.push((ms, whose == WebhookSet::All));
+            let mut webhooks = 1.into();
+            schedule.begin_poll(start + Duration::from_millis(ms), 2.into(), &mut webhooks);
+            if webhooks != 1.into() {
+                polls.push((ms, webhooks == WebhookSet::All));
             }
         }
         let expected: Vec<_> = (1..=24).map(|n| (250 * n, n == 20)).collect();
-        assert_eq!(looks, expected, "every 250 ms at those, every 5 s at all");
+        assert_eq!(polls, expected, "blocked webhooks every 250 ms, all webhooks every 5 s");
     }
 
     #[test]
-    fn a_look_that_was_postponed_is_made() {
-        let begun = Instant::now();
-        let at = |ms| begun + Duration::from_millis(ms);
-        let mut timetable = PollSchedule::new(begun);
-        let looked = |timetable: &mut PollSchedule, ms, mut whose: WebhookSet| {
-            timetable.begin_poll(at(ms), WebhookSet::empty(), &mut whose);
-            whose
+    fn postponed_poll_is_made() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut schedule = PollSchedule::new(start);
+        let polled = |schedule: &mut PollSchedule, ms, mut webhooks: WebhookSet| {
+            schedule.begin_poll(at(ms), WebhookSet::empty(), &mut webhooks);
+            webhooks
         };
-        assert_eq!(looked(&mut timetable, 0, WebhookSet::empty()), WebhookSet::All);
-        assert_eq!(timetable.next(&WebhookSet::empty()), begun + POLL);
-        assert_eq!(timetable.next(&1.into()), at(250));
-        timetable.postpone(at(1_000), 1.into());
-        assert_eq!(timetable.next(&WebhookSet::empty()), at(1_000));
-        assert_eq!(looked(&mut timetable, 500, 2.into()), 2.into());
-        assert_eq!(looked(&mut timetable, 1_000, WebhookSet::empty()), 1.into());
-        assert_eq!(timetable.next(&WebhookSet::empty()), begun + POLL);
+        assert_eq!(polled(&mut schedule, 0, WebhookSet::empty()), WebhookSet::All);
+        assert_eq!(schedule.next(&WebhookSet::empty()), start + POLL_INTERVAL);
+        assert_eq!(schedule.next(&1.into()), at(250));
+        schedule.postpone(at(1_000), 1.into());
+        assert_eq!(schedule.next(&WebhookSet::empty()), at(1_000));
+        assert_eq!(polled(&mut schedule, 500, 2.into()), 2.into());
+        assert_eq!(polled(&mut schedule, 1_000, WebhookSet::empty()), 1.into());
+        assert_eq!(schedule.next(&WebhookSet::empty()), start + POLL_INTERVAL);
     }
 
     #[tokio::test]
-    async fn retries_come_due_by_webhook_and_by_the_wall_clock() {
+    async fn retry_timers_follow_the_wall_clock() {
         let due = RetryTimers::default();
         #[expect(clippy::disallowed_methods, reason = "the timers under test compare with the wall clock")]
-        let begun = Utc::now();
-        let at = |ms| begun + chrono::Duration::milliseconds(ms);
+        let start = Utc::now();
+        let at = |ms| start + chrono::Duration::milliseconds(ms);
         for (ms, webhook) in [(0, 1), (3, 2), (3, 1), (2, 3), (4_000_000, 4)] {
             due.add(at(ms), webhook);
         }
         assert_eq!(due.next(|| at(3)).await, [1, 2, 3].into_iter().collect());
-        // What comes to be the first wakes who waits; what is not due by the clock, which was set back, is not told.
+        // A new first timer ends the wait; a timer that is not due by the clock, which was set back, is not returned.
         let clock = std::cell::Cell::new(1);
         let ahead = async {
             tokio::task::yield_now().await;
@@ -273,9 +280,9 @@ mod tests {
             clock.set(3_000_000);
             due.add(at(2), 6);
         };
-        let told = tokio::time::timeout(POLL / 2, due.next(|| at(clock.get())));
-        let (told, ()) = tokio::join!(told, ahead);
-        assert_eq!(told, Ok([5, 6].into_iter().collect()));
+        let result = tokio::time::timeout(POLL_INTERVAL / 2, due.next(|| at(clock.get())));
+        let (result, ()) = tokio::join!(result, ahead);
+        assert_eq!(result, Ok([5, 6].into_iter().collect()));
         assert_eq!(due.with(|due| due.len()), 1);
     }
 }

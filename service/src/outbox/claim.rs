@@ -1,320 +1,294 @@
-//! Claims: what is due, for each webhook what it has room for.
+//! Claims: leases due deliveries, for each webhook as many as its limits allow.
 
-use super::scan_cursor::QueuePosition;
-use super::{ClaimedDelivery, Lease, UNLEASED, WebhookSet, body_bytes};
-use crate::Service;
-use crate::db::codec::{get, time, to_json};
-use crate::error::db_problem;
-use chrono::Duration;
-use domain::Problem;
+use super::{Configs, Lease, Outbox, Permit, WebhookConfig, WebhookSet, body_bytes};
+use crate::db::codec::time;
+use crate::db::queue_claim::{self, ClaimBudget, ClaimRequest, ClaimedRow, QueuePosition};
+use crate::error::Result;
+use chrono::{DateTime, Duration, Utc};
 use domain::change::Change;
-use domain::delivery::DeliveryStatus;
+use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
-use sea_orm::{ConnectionTrait as _, QueryResult, TryGetableMany as _};
-use serde_json::json;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// What a claim found.
+/// A delivery of an event that this version does not know, as after a downgrade, is retried after this long.
+const UNKNOWN_EVENT_DELAY: Duration = Duration::minutes(1);
+
+/// The result of a claim.
 pub struct Claim {
     /// To be sent now.
     pub items: Vec<ClaimedDelivery>,
-    /// Webhooks that had no room, or of which more may be due than was claimed: claim again when requests of theirs end, and
-    /// now and then, for those with a rate limit.
-    pub awaited: WebhookSet,
+    /// Webhooks at a limit, or with more due deliveries than were claimed. Claim again when their requests end, and from time to time,
+    /// because rate limits allow more requests as time passes.
+    pub blocked: WebhookSet,
 }
 
-/// What a claim reads, in this order: by place, for a look by name costs more than the value.
-const COLUMNS: &str = "o.seq, o.attempts, o.ordering_key, o.due_at, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id, d.body, d.created_at, d.redelivery_of";
-type Row = (i64, i32, String, i64, String, String, String, WebhookId, Option<String>, String, i64, Option<String>);
-
-/// After this long a delivery is looked at again whose event this version does not know, as after going back to it.
-const UNKNOWN: Duration = Duration::minutes(1);
-
-/// What may be claimed of a webhook.
-#[derive(Debug, Clone, Copy)]
-struct Room {
-    /// So many at most.
-    free: u32,
-    /// Those after this place in its queue.
-    after: QueuePosition,
+/// A claimed delivery, ready to be sent.
+pub struct ClaimedDelivery {
+    /// Its lease.
+    pub lease: Lease,
+    /// The request for `delivery::Sender`.
+    pub request: delivery::DeliveryRequest,
+    pub(super) config: Arc<WebhookConfig>,
+    pub(super) ordering_key: String,
+    pub(super) reservation_id: Option<String>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) redelivery_of: Option<DeliveryId>,
+    pub(super) permit: Permit,
 }
 
-/// What a claim asks of the database.
-struct Wanted<'a> {
-    token: &'a Arc<str>,
-    /// Now, in milliseconds since the epoch.
-    at: i64,
-    /// So many in all at most.
-    limit: u32,
-    room: BTreeMap<WebhookId, Room>,
-    /// No retries.
-    first_only: bool,
+impl ClaimedDelivery {
+    /// The webhook.
+    pub fn webhook_id(&self) -> WebhookId {
+        self.config.id
+    }
+
+    /// The delivery for subscribers, in the given status.
+    pub(super) fn summary(&self, status: DeliveryStatus, now: DateTime<Utc>) -> DeliverySummary {
+        DeliverySummary {
+            id: self.request.delivery_id.clone(),
+            event_id: self.request.event_id.clone(),
+            event_type: self.request.event_type,
+            webhook_id: self.config.id,
+            webhook_name: self.config.name.clone(),
+            reservation_id: self.reservation_id.clone(),
+            status,
+            test: false,
+            attempts: self.request.attempt,
+            max_attempts: self.config.retry.max_attempts(),
+            status_code: None,
+            duration_ms: None,
+            problem: None,
+            next_attempt_at: None,
+            created_at: self.created_at,
+            updated_at: now,
+            redelivery_of: self.redelivery_of.clone(),
+        }
+    }
 }
 
-/// What was claimed.
+/// The rows of a claim in progress.
 #[derive(Default)]
-struct Taken {
-    rows: Vec<(EventType, Row)>,
-    shares: HashMap<WebhookId, Share>,
-    /// Of events that this version does not know.
+struct ClaimedRows {
+    rows: Vec<(EventType, ClaimedRow)>,
+    by_webhook: HashMap<WebhookId, ClaimedCount>,
+    /// Leases of deliveries whose event this version does not know.
     unknown: Vec<Lease>,
 }
 
-/// What was claimed of a webhook.
+/// The rows of one webhook.
 #[derive(Debug, Default)]
-struct Share {
+struct ClaimedCount {
     count: u32,
     last: QueuePosition,
 }
 
-impl Service {
-    /// Claims due deliveries of some webhooks for `owner`: for each enabled one at most what it has room for, oldest due first (nearly, where
-    /// more waits than is claimed at once), never one with an earlier unfinished delivery of the same ordering key. Announces
-    /// each as `sending`.
+impl ClaimedRows {
+    fn count(&self, webhook: WebhookId) -> u32 {
+        self.by_webhook.get(&webhook).map_or(0, |claimed| claimed.count)
+    }
+
+    /// Adds rows that were leased under `token`.
+    fn extend(&mut self, rows: Vec<ClaimedRow>, token: &Arc<str>) {
+        for row in rows {
+            let Some(event_type) = EventType::parse(&row.event_type) else {
+                tracing::warn!(row.seq, row.event_type, "a delivery waits for a version that knows its event");
+                self.unknown.push(Lease { seq: row.seq, token: token.clone() });
+                continue;
+            };
+            let claimed = self.by_webhook.entry(row.webhook_id).or_default();
+            claimed.count += 1;
+            claimed.last = claimed.last.max(QueuePosition { due_at: row.due_at, seq: row.seq });
+            self.rows.push((event_type, row));
+        }
+    }
+
+    /// Whether a webhook used its whole share of a claim, so that more of its deliveries may be due. The database gives each webhook at
+    /// least this share.
+    fn used_budget(&self, request: &ClaimRequest<'_>, webhook: WebhookId, budget: ClaimBudget) -> bool {
+        let share = (request.limit / request.budgets.len().max(1) as u32).max(1);
+        self.by_webhook.get(&webhook).is_some_and(|claimed| claimed.count >= share.min(budget.free))
+    }
+
+    /// Whether the claim reached its limit before it came to this webhook.
+    fn skipped(&self, request: &ClaimRequest<'_>, webhook: WebhookId) -> bool {
+        self.rows.len() as u32 >= request.limit && !self.by_webhook.contains_key(&webhook)
+    }
+}
+
+impl Outbox {
+    /// Claims due deliveries of some webhooks for `owner`. For each enabled webhook at most as many as its limits allow, by due time
+    /// (approximately, when more are due than one claim takes), and never one with an earlier unfinished delivery of the same ordering
+    /// key. Announces each as `sending`.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn claim(&self, owner: &str, whose: &WebhookSet, limit: u32) -> Result<Claim, Problem> {
-        let now = self.now();
+    /// When the database fails.
+    #[tracing::instrument(level = "debug", skip_all, err(level = "debug"), fields(limit, claimed = tracing::field::Empty))]
+    pub(crate) async fn claim(&self, owner: &str, webhooks: &WebhookSet, limit: u32) -> Result<Claim> {
+        let now = self.context.now();
         let at = now.timestamp_millis();
-        // A clock that went ahead is known from here on, also where it is set back before the next look.
-        self.inner.outbox.latest.fetch_max(at, Ordering::Relaxed);
-        let configs = self.configs(&self.inner.context.db.read).await?;
-        let limits = &self.inner.outbox.limits;
-        let cursors = &self.inner.outbox.cursors;
-        let first_only = limits.retries_fill_their_share();
-        // Retries that have no lane now may have one when any request ends.
-        let mut awaited = if first_only { WebhookSet::All } else { WebhookSet::empty() };
-        let mut room: BTreeMap<WebhookId, Room> = BTreeMap::new();
-        for config in configs.enabled().filter(|config| whose.contains(config.id)) {
-            let free = limits.free(config, now);
-            if free.requests == 0 {
-                awaited.union(if free.limited_globally { WebhookSet::All } else { config.id.into() });
+        self.state.clock.observe(at);
+        let configs = self.configs.load(&self.context.db.read).await?;
+        let first_attempts_only = self.limits.retries_exhausted();
+        // Any request that ends may free capacity for a retry.
+        let mut blocked = if first_attempts_only { WebhookSet::All } else { WebhookSet::empty() };
+        let mut budgets = BTreeMap::new();
+        for config in configs.enabled().filter(|config| webhooks.contains(config.id)) {
+            let capacity = self.limits.capacity(config, now);
+            if capacity.requests == 0 {
+                blocked.union(if capacity.limited_globally { WebhookSet::All } else { config.id.into() });
                 continue;
             }
-            // A mark passes over retries that had no lane.
-            let after = if first_only { QueuePosition::START } else { cursors.after(config.id) };
-            room.insert(config.id, Room { free: free.requests.min(limit), after });
+            // A cursor may have passed retries that were excluded.
+            let after = if first_attempts_only { QueuePosition::START } else { self.state.cursors.after(config.id) };
+            budgets.insert(config.id, ClaimBudget { free: capacity.requests.min(limit), after });
         }
-        if room.is_empty() {
-            return Ok(Claim { items: Vec::new(), awaited });
+        if budgets.is_empty() {
+            return Ok(Claim { items: Vec::new(), blocked });
         }
         let token = self.new_token(owner);
-        let mut taken = Taken::default();
-        let wanted = Wanted { token: &token, at, limit, room, first_only };
-        self.take(&wanted, &mut taken).await?;
-        let room = &wanted.room;
-        // A webhook that took all of its share may have more; the share is at least this.
-        let share = (limit / room.len().max(1) as u32).max(1);
-        let is_full = |id: &WebhookId, room: &Room, taken: &Taken| {
-            taken.shares.get(id).is_some_and(|taken| taken.count >= share.min(room.free))
-        };
-        let mut short = BTreeMap::new();
-        for (id, room) in
-            room.iter().filter(|(id, room)| room.after != QueuePosition::START && !is_full(id, room, &taken))
-        {
-            let count = taken.shares.get(id).map_or(0, |taken| taken.count);
-            short.insert(*id, Room { free: room.free - count, after: QueuePosition::START });
-        }
-        let left = limit.saturating_sub(taken.rows.len() as u32);
-        let again = Wanted { token: &token, at, limit: left, room: short, first_only };
-        if !again.room.is_empty() && again.limit > 0 {
-            let before = taken.rows.len();
-            if let Err(problem) = self.take(&again, &mut taken).await {
-                // What is leased already is sent.
-                tracing::warn!(%problem, "a part of a claim waits for the database");
-                awaited.union(whose.clone());
-            }
-            // Their share of this one was another.
-            awaited.union(
-                taken.rows.iter().skip(before).map(|(_, (_, _, _, _, _, _, _, webhook, ..))| *webhook).collect(),
-            );
-        }
-        for (id, room) in room {
-            // A claim that was over before this webhook's turn says nothing of its queue.
-            let untouched = taken.rows.len() as u32 >= limit && !taken.shares.contains_key(id);
-            if !untouched {
-                let last =
-                    taken.shares.get(id).filter(|_| !first_only && is_full(id, room, &taken)).map(|taken| taken.last);
-                cursors.advance(*id, if again.room.contains_key(id) { QueuePosition::START } else { room.after }, last);
-            }
-        }
-        if taken.rows.len() as u32 >= limit {
-            awaited.union(whose.clone());
+        let lease_until = at + self.lease_duration().num_milliseconds();
+        let request = ClaimRequest { token: &token, at, lease_until, limit, budgets, first_attempts_only };
+        let claimed = self.take(&request, webhooks, &mut blocked).await?;
+        if claimed.rows.len() as u32 >= limit {
+            blocked.union(webhooks.clone());
         } else {
-            awaited.union(room.iter().filter(|(id, room)| is_full(id, room, &taken)).map(|(id, _)| *id).collect());
+            let used = request.budgets.iter().filter(|(id, budget)| claimed.used_budget(&request, **id, **budget));
+            blocked.union(used.map(|(id, _)| *id).collect());
         }
-        let mut items = Vec::with_capacity(taken.rows.len());
+        let items = self.admit(&configs, claimed, &token, now, &mut blocked).await;
+        tracing::Span::current().record("claimed", items.len());
+        if self.feed.has_subscribers() {
+            let sending = items.iter().map(|claim| claim.summary(DeliveryStatus::Sending, now));
+            self.feed.publish(sending.map(|summary| Change::Delivery(Box::new(summary))).collect());
+        }
+        Ok(Claim { items, blocked })
+    }
+
+    /// Leases due deliveries: first after the scan cursors, then from the start for webhooks whose cursor left budget unused.
+    async fn take(
+        &self,
+        request: &ClaimRequest<'_>,
+        webhooks: &WebhookSet,
+        blocked: &mut WebhookSet,
+    ) -> Result<ClaimedRows> {
+        let mut claimed = ClaimedRows::default();
+        let rows = queue_claim::claim(&self.context.db, request, &self.state.turn).await?;
+        claimed.extend(rows, request.token);
+        let rescan = rescan(request, &claimed);
+        if !rescan.budgets.is_empty() && rescan.limit > 0 {
+            let before = claimed.rows.len();
+            match queue_claim::claim(&self.context.db, &rescan, &self.state.turn).await {
+                Ok(rows) => claimed.extend(rows, request.token),
+                Err(error) => {
+                    // The leases of the first part are taken: its deliveries are sent.
+                    tracing::warn!(%error, "a part of a claim failed; it is repeated later");
+                    blocked.union(webhooks.clone());
+                }
+            }
+            // Their share of the second part was another one, so they may have more.
+            blocked.union(claimed.rows.iter().skip(before).map(|(_, row)| row.webhook_id).collect());
+        }
+        self.advance_cursors(request, &rescan, &claimed);
+        Ok(claimed)
+    }
+
+    /// Moves the scan cursor of each webhook that used its whole budget; removes the others.
+    fn advance_cursors(&self, request: &ClaimRequest<'_>, rescan: &ClaimRequest<'_>, claimed: &ClaimedRows) {
+        for (id, budget) in &request.budgets {
+            if claimed.skipped(request, *id) {
+                continue;
+            }
+            let more = !request.first_attempts_only && claimed.used_budget(request, *id, *budget);
+            let last = claimed.by_webhook.get(id).filter(|_| more).map(|claimed| claimed.last);
+            let after = if rescan.budgets.contains_key(id) { QueuePosition::START } else { budget.after };
+            self.state.cursors.advance(*id, after, last);
+        }
+    }
+
+    /// Acquires a permit for each row. Releases the rows that get none, and delays those of unknown events.
+    async fn admit(
+        &self,
+        configs: &Configs,
+        claimed: ClaimedRows,
+        token: &Arc<str>,
+        now: DateTime<Utc>,
+        blocked: &mut WebhookSet,
+    ) -> Vec<ClaimedDelivery> {
+        let mut items = Vec::with_capacity(claimed.rows.len());
         let mut unplaced = Vec::new();
-        for (event_type, row) in taken.rows {
-            let (seq, attempt, ordering_key, _, id, event_id, _, webhook_id, reservation_id, body, at, redelivery) =
-                row;
-            let lease = Lease { seq, token: token.clone() };
-            let attempt = attempt as u32;
-            // Since the room was asked for, the direct lane may have taken it: then it goes back.
-            let permit = configs.get(webhook_id).and_then(|config| limits.try_take(config, now, attempt > 1));
-            let (Some(config), Some(permit)) = (configs.get(webhook_id), permit) else {
-                awaited.union(webhook_id.into());
-                unplaced.push(lease);
-                continue;
-            };
-            items.push(ClaimedDelivery {
-                lease,
-                job: delivery::DeliveryRequest {
-                    target: config.target(now),
-                    url: config.url(event_type),
-                    delivery_id: DeliveryId(id),
-                    event_id: EventId(event_id),
-                    event_type,
-                    attempt,
-                    test: false,
-                    body: body_bytes(body),
-                },
-                config: config.clone(),
-                ordering_key,
-                reservation_id,
-                created_at: time(at),
-                redelivery_of: redelivery.map(DeliveryId),
-                permit,
-            });
+        for (event_type, row) in claimed.rows {
+            let lease = Lease { seq: row.seq, token: token.clone() };
+            let config = configs.get(row.webhook_id);
+            // The fast path may have used the capacity since the budgets were computed.
+            let permit = config.and_then(|config| self.limits.try_acquire(config, now, row.attempt > 1));
+            match (config, permit) {
+                (Some(config), Some(permit)) => items.push(into_claimed(event_type, row, lease, config, permit, now)),
+                _ => {
+                    blocked.union(row.webhook_id.into());
+                    unplaced.push(lease);
+                }
+            }
         }
-        let back = async {
+        let released = async {
             self.release(&unplaced).await?;
-            // Not told to anybody, who would only claim it again.
-            self.requeue(&taken.unknown, at + UNKNOWN.num_milliseconds()).await
+            // Without a wake-up, which would only claim them again.
+            self.requeue(&claimed.unknown, (now + UNKNOWN_EVENT_DELAY).timestamp_millis()).await
         };
-        if let Err(problem) = back.await {
-            tracing::warn!(%problem, "claims could not be handed back; their leases will lapse");
+        if let Err(error) = released.await {
+            tracing::warn!(%error, "claims were not released; their leases will expire");
         }
-        // ClaimedDelivery in no particular order; sent in that of the outbox.
+        // The database returns them in no particular order; they are sent in the order of the outbox.
         items.sort_by_key(|claimed| claimed.lease.seq);
-        if self.has_subscribers() {
-            self.announce(
-                items.iter().map(|c| Change::Delivery(Box::new(c.summary(DeliveryStatus::Sending, now)))).collect(),
-            );
-        }
-        Ok(Claim { items, awaited })
+        items
     }
+}
 
-    /// Leases what is wanted and due, and adds to what was taken of each webhook.
-    async fn take(&self, wanted: &Wanted<'_>, taken: &mut Taken) -> Result<(), Problem> {
-        let rows =
-            if self.is_postgres() { self.claim_postgres(wanted).await? } else { self.claim_sqlite(wanted).await? };
-        for row in &rows {
-            let row = Row::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
-            let (seq, _, _, due_at, _, _, event_type, webhook, ..) = &row;
-            let Some(event) = EventType::parse(event_type) else {
-                tracing::warn!(seq, event_type, "a delivery waits for a version that knows its event");
-                taken.unknown.push(Lease { seq: *seq, token: wanted.token.clone() });
-                continue;
-            };
-            let share = taken.shares.entry(*webhook).or_default();
-            share.count += 1;
-            share.last = share.last.max(QueuePosition { due_at: *due_at, seq: *seq });
-            taken.rows.push((event, row));
+/// The second part of a claim: from the start of the queue, for webhooks whose cursor left budget unused.
+fn rescan<'a>(request: &ClaimRequest<'a>, claimed: &ClaimedRows) -> ClaimRequest<'a> {
+    let mut budgets = BTreeMap::new();
+    for (id, budget) in &request.budgets {
+        if budget.after != QueuePosition::START && !claimed.used_budget(request, *id, *budget) {
+            let free = budget.free - claimed.count(*id);
+            budgets.insert(*id, ClaimBudget { free, after: QueuePosition::START });
         }
-        Ok(())
     }
-
-    /// The webhooks with room, each claim beginning with another: where more of them have work than a claim takes, all
-    /// get their turn.
-    fn round_robin(&self, room: &BTreeMap<WebhookId, Room>) -> Vec<(WebhookId, Room)> {
-        let mut turn: Vec<_> = room.iter().map(|(id, room)| (*id, *room)).collect();
-        let first = self.inner.outbox.turn.fetch_add(1, Ordering::Relaxed) % turn.len().max(1);
-        turn.rotate_left(first);
-        turn
+    ClaimRequest {
+        token: request.token,
+        at: request.at,
+        lease_until: request.lease_until,
+        limit: request.limit.saturating_sub(claimed.rows.len() as u32),
+        budgets,
+        first_attempts_only: request.first_attempts_only,
     }
+}
 
-    /// What a claimable entry `o` is, beside its webhook. None of its ordering key is before it: known of those that
-    /// were the first when they were made, and of others asked entry by entry, so that the database cannot think of comparing
-    /// all with all, and answered by the index alone.
-    fn due(first_only: bool) -> String {
-        let first = if first_only { " AND o.attempts = 0" } else { "" };
-        format!(
-            "{UNLEASED} AND o.due_at <= $2{first} AND (o.fresh OR (SELECT 1 FROM outbox e WHERE e.webhook_id = o.webhook_id AND e.ordering_key = o.ordering_key AND e.seq < o.seq LIMIT 1) IS NULL)"
-        )
-    }
-
-    async fn claim_postgres(&self, wanted: &Wanted<'_>) -> Result<Vec<QueryResult>, Problem> {
-        let &Wanted { token, at, limit, ref room, first_only } = wanted;
-        let room: Vec<_> = self
-            .round_robin(room)
-            .into_iter()
-            .map(|(id, Room { free, after })| json!({"id": id, "free": free, "due": after.due_at, "seq": after.seq}))
-            .collect();
-        // Locked rows stay where they are, so that the lease finds them by their place.
-        let sql = format!(
-            "WITH r AS MATERIALIZED (SELECT r.id, LEAST(r.free, GREATEST(1, $5 / COUNT(*) OVER ())) AS share, r.due, r.seq FROM json_to_recordset($1::json) AS r(id bigint, free bigint, due bigint, seq bigint)
-               WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = r.id AND (o.due_at, o.seq) > (r.due, r.seq) AND {UNLEASED} AND o.due_at <= $2)),
-             due AS MATERIALIZED (SELECT q.place FROM r CROSS JOIN LATERAL (
-               SELECT o.ctid AS place FROM outbox o WHERE o.webhook_id = r.id AND (o.due_at, o.seq) > (r.due, r.seq) AND {} ORDER BY o.due_at, o.seq LIMIT r.share FOR UPDATE SKIP LOCKED) q LIMIT $5),
-             taken AS MATERIALIZED (UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $3, lease_owner = $4, updated_at = $2
-               WHERE o.ctid = ANY(ARRAY(SELECT place FROM due)) RETURNING o.seq, o.attempts, o.ordering_key, o.due_at)
-             SELECT {COLUMNS} FROM taken o JOIN deliveries d ON d.seq = o.seq",
-            Self::due(first_only)
-        );
-        let lease = at + self.lease().num_milliseconds();
-        let values = [to_json(&room)?.into(), at.into(), lease.into(), (&**token).into(), i64::from(limit).into()];
-        self.inner.context.db.claim.query_all_raw(self.sql(sql, values)).await.map_err(db_problem)
-    }
-
-    async fn claim_sqlite(&self, wanted: &Wanted<'_>) -> Result<Vec<QueryResult>, Problem> {
-        let &Wanted { token, at, limit, ref room, first_only } = wanted;
-        // Which webhooks have anything due, read without the writer: an idle engine never locks it. Those with a mark had more
-        // than was taken.
-        let (mut room, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            room.iter().map(|(id, room)| (*id, *room)).partition(|(_, room)| room.after != QueuePosition::START);
-        if !unknown.is_empty() {
-            let due = format!(
-                "SELECT w.value AS id FROM json_each($1) w WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.webhook_id = w.value AND {UNLEASED} AND o.due_at <= $2)"
-            );
-            let ids = to_json(&unknown.keys().collect::<Vec<_>>())?;
-            for row in self.rows(due, [ids.into(), at.into()]).await? {
-                let id = get(&row, "id")?;
-                room.extend(unknown.get(&id).map(|room| (id, *room)));
-            }
-        }
-        if room.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Found and read beside the writer, who is needed only for the leases.
-        let sql = format!(
-            "SELECT {COLUMNS} FROM (SELECT o.seq, o.attempts + 1 AS attempts, o.ordering_key, o.due_at FROM outbox o WHERE o.webhook_id = $1 AND (o.due_at, o.seq) > ($4, $5) AND {} ORDER BY o.due_at, o.seq LIMIT $3) o CROSS JOIN deliveries d ON d.seq = o.seq",
-            Self::due(first_only)
-        );
-        let mut rows = Vec::new();
-        let share = (limit / room.len() as u32).max(1);
-        for (id, Room { free, after }) in self.round_robin(&room) {
-            let left = u64::from(limit).saturating_sub(rows.len() as u64).min(free.min(share).into());
-            if left == 0 {
-                break;
-            }
-            let values = [id.into(), at.into(), (left as i64).into(), after.due_at.into(), after.seq.into()];
-            rows.extend(self.rows(sql.clone(), values).await?);
-        }
-        // What is no longer as it was read is not taken: cancelled, or taken by another process and put back.
-        let mut attempts = BTreeMap::new();
-        for row in &rows {
-            let (seq, attempt) = <(i64, i32)>::try_get_many_by_index(row).map_err(|error| db_problem(error.into()))?;
-            attempts.insert(seq, attempt - 1);
-        }
-        let sql = "UPDATE outbox AS o SET attempts = o.attempts + 1, lease_until = $2, lease_owner = $3, updated_at = $4
-             FROM json_each($1) r WHERE o.seq = CAST(r.key AS INTEGER) AND o.attempts = r.value AND o.lease_owner IS NULL";
-        let lease = at + self.lease().num_milliseconds();
-        let values = [to_json(&attempts)?.into(), lease.into(), (&**token).into(), at.into()];
-        let taken =
-            self.inner.context.db.write.execute_raw(self.sql(sql, values)).await.map_err(db_problem)?.rows_affected();
-        if taken == rows.len() as u64 {
-            return Ok(rows);
-        }
-        let mut ours = HashSet::new();
-        for row in self.rows("SELECT seq FROM outbox WHERE lease_owner = $1", [(&**token).into()]).await? {
-            ours.insert(get::<i64>(&row, "seq")?);
-        }
-        rows.retain(|row| row.try_get_by_index(0).is_ok_and(|seq: i64| ours.contains(&seq)));
-        Ok(rows)
+fn into_claimed(
+    event_type: EventType,
+    row: ClaimedRow,
+    lease: Lease,
+    config: &Arc<WebhookConfig>,
+    permit: Permit,
+    now: DateTime<Utc>,
+) -> ClaimedDelivery {
+    ClaimedDelivery {
+        lease,
+        request: delivery::DeliveryRequest {
+            target: config.target(now),
+            url: config.url(event_type),
+            delivery_id: DeliveryId(row.delivery_id),
+            event_id: EventId(row.event_id),
+            event_type,
+            attempt: row.attempt,
+            test: false,
+            body: body_bytes(row.body),
+        },
+        config: config.clone(),
+        ordering_key: row.ordering_key,
+        reservation_id: row.reservation_id,
+        created_at: time(row.created_at),
+        redelivery_of: row.redelivery_of.map(DeliveryId),
+        permit,
     }
 }

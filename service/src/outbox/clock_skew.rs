@@ -1,50 +1,58 @@
-//! A clock that was set back: rows that were written in a future which has not come yet would wait for it. They are
-//! brought to the present, with what was left of their waits and leases. A clock that is set ahead needs nothing: what
-//! seems due is due, and a lease that seems to have lapsed is taken up, so that a receiver may see a delivery twice.
+//! Repair after a clock rollback. Rows that were written in the future would be delayed until it comes; they are moved to the present,
+//! with the rest of their delays and leases. A clock that is set forward needs no repair: due deliveries are claimed, expired leases are
+//! put back, and a receiver may see a delivery twice.
 
-use super::{UNLEASED, WebhookSet};
-use crate::Service;
-use crate::error::db_problem;
+use super::leases::MAX_LEASE;
+use super::{Outbox, WebhookSet};
+use crate::db::queue_leases;
+use crate::error::Result;
 use chrono::{DateTime, Duration, Utc};
-use domain::Problem;
-use sea_orm::ConnectionTrait as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Clocks of replicas may differ by this much; less than this is no jump.
-const SKEW: Duration = Duration::seconds(10);
-/// No lease is longer: the longest time-out and 15 s.
-const LONGEST_LEASE: Duration = Duration::seconds(45);
+/// The clocks of replicas may differ by this much; a smaller step back is no rollback.
+const MAX_SKEW: Duration = Duration::seconds(10);
 
-impl Service {
-    /// Looks whether the clock went back since the last look, or before this process started, and mends what would wait.
-    pub(super) async fn repair_after_clock_rollback(&self, now: DateTime<Utc>) -> Result<(), Problem> {
+/// The latest time that this process observed.
+#[derive(Default)]
+pub(super) struct ClockWatch {
+    /// Milliseconds since the epoch; 0 before the first observation.
+    latest: AtomicI64,
+}
+
+impl ClockWatch {
+    /// Notes a time, so that a later rollback is detected even if the clock was ahead only for a moment.
+    pub(super) fn observe(&self, at: i64) {
+        self.latest.fetch_max(at, Ordering::Relaxed);
+    }
+
+    /// Whether the clock went back since the latest observation. Before the first one it may have gone back while no process ran.
+    fn may_have_rolled_back(&self, at: i64) -> bool {
+        let latest = self.latest.load(Ordering::Relaxed);
+        latest == 0 || at + MAX_SKEW.num_milliseconds() < latest
+    }
+
+    fn reset(&self, at: i64) {
+        self.latest.store(at, Ordering::Relaxed);
+    }
+}
+
+impl Outbox {
+    /// Moves rows to the present if the clock went back.
+    pub(super) async fn repair_after_clock_rollback(&self, now: DateTime<Utc>) -> Result<()> {
         let at = now.timestamp_millis();
-        let known = self.inner.outbox.latest.load(Ordering::Relaxed);
-        if known == 0 || at + SKEW.num_milliseconds() < known {
-            let future = at + SKEW.num_milliseconds();
-            let sql = format!(
-                "UPDATE outbox AS o SET due_at = CASE WHEN o.due_at > o.updated_at THEN $1 + o.due_at - o.updated_at ELSE $1 END, updated_at = $1 WHERE {UNLEASED} AND o.updated_at > $2"
-            );
-            let waiting = self.sql(sql, [at.into(), future.into()]);
-            let waiting = self.inner.context.db.write.execute_raw(waiting).await.map_err(db_problem)?.rows_affected();
-            let sql = "UPDATE outbox SET lease_until = $1 WHERE lease_until > $2";
-            let values =
-                [(at + self.lease().num_milliseconds()).into(), (future + LONGEST_LEASE.num_milliseconds()).into()];
-            let leased = self
-                .inner
-                .context
-                .db
-                .write
-                .execute_raw(self.sql(sql, values))
-                .await
-                .map_err(db_problem)?
-                .rows_affected();
-            if waiting + leased > 0 {
-                tracing::warn!(waiting, leased, "the clock went back; deliveries go on from the present time");
-                self.wake_dispatchers(WebhookSet::All);
+        let clock = &self.state.clock;
+        if clock.may_have_rolled_back(at) {
+            let db = &self.context.db;
+            let future = now + MAX_SKEW;
+            let queued = queue_leases::move_queued_to_present(db, at, future.timestamp_millis()).await?;
+            let lease_until = (now + self.lease_duration()).timestamp_millis();
+            let leased = queue_leases::shorten(db, lease_until, (future + MAX_LEASE).timestamp_millis()).await?;
+            if queued + leased > 0 {
+                tracing::warn!(queued, leased, "the clock went back; deliveries continue from the present time");
+                self.feed.wake_dispatchers(WebhookSet::All);
             }
         }
-        self.inner.outbox.latest.store(at, Ordering::Relaxed);
+        clock.reset(at);
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
-//! Webhooks as the engine needs them: decrypted, parsed, remembered until any of them changes.
+//! The settings of webhooks as the outbox needs them: decrypted, parsed, and cached until one of them changes.
 
-use crate::Service;
-use crate::db::codec::{get, time};
+use crate::context::Context;
+use crate::db::codec::time;
 use crate::db::entity::webhooks;
-use crate::error::db_problem;
+use crate::error;
 use crate::secrets::Cipher;
 use chrono::{DateTime, Utc};
 use delivery::{Auth, Destination, Target};
@@ -13,11 +13,12 @@ use domain::id::WebhookId;
 use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
 use domain::webhook::{AuthView, WebhookState};
+use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// One webhook.
+/// The settings of one webhook.
 pub struct WebhookConfig {
     pub(crate) id: WebhookId,
     pub(crate) name: String,
@@ -28,11 +29,11 @@ pub struct WebhookConfig {
     pub(crate) max_in_flight: u32,
     pub(crate) rate_limit: Option<u32>,
     pub(crate) failing: bool,
-    /// Whether what it says drives provisioning.
+    /// Whether its responses drive provisioning.
     pub(crate) provisions: bool,
     urls: HashMap<EventType, Arc<Destination>>,
     target: Arc<Target>,
-    /// While a rotation's overlap lasts: the target that signs with both secrets, and until when.
+    /// During a rotation's overlap: the target that signs with both secrets, and the end of the overlap.
     overlap: Option<(Arc<Target>, DateTime<Utc>)>,
 }
 
@@ -80,7 +81,7 @@ impl WebhookConfig {
         }
     }
 
-    /// Where requests go, with the secrets that sign now.
+    /// The target of requests, with the secrets that sign at `now`.
     pub(crate) fn target(&self, now: DateTime<Utc>) -> Arc<Target> {
         match &self.overlap {
             Some((both, until)) if now < *until => both.clone(),
@@ -93,6 +94,7 @@ impl WebhookConfig {
         self.urls.get(&event).cloned().unwrap_or_else(|| Destination::new(""))
     }
 
+    /// Whether the webhook receives events of a resource type.
     pub(crate) fn serves(&self, resource_type: &str) -> bool {
         self.resource_type.as_deref().is_none_or(|slug| slug == resource_type)
     }
@@ -104,7 +106,7 @@ struct DecryptedSecrets {
     secrets: Vec<Secret>,
     keys: Vec<SigningKey>,
     auth: String,
-    /// While a rotation's overlap lasts: the current and the previous secrets and keys, and the end of the overlap.
+    /// During a rotation's overlap: the current and the previous secrets and keys, and the end of the overlap.
     overlap: Option<(Vec<Secret>, Vec<SigningKey>, DateTime<Utc>)>,
 }
 
@@ -114,18 +116,18 @@ impl DecryptedSecrets {
     /// # Errors
     /// When one of them cannot be decrypted.
     fn of(model: &webhooks::Model, cipher: &Cipher) -> Result<Self, Problem> {
-        let secret = |sealed: &str| -> Result<Secret, Problem> {
-            Secret::parse(&cipher.decrypt("webhook-secret", sealed)?).map_err(|_| Problem::internal())
+        let secret = |encrypted: &str| -> Result<Secret, Problem> {
+            Secret::parse(&cipher.decrypt("webhook-secret", encrypted)?).map_err(|_| Problem::internal())
         };
-        let key = |sealed: Option<&str>| -> Result<Vec<SigningKey>, Problem> {
-            let Some(sealed) = sealed else { return Ok(Vec::new()) };
-            let seed = cipher.decrypt("webhook-signing-key", sealed)?;
+        let key = |encrypted: Option<&str>| -> Result<Vec<SigningKey>, Problem> {
+            let Some(encrypted) = encrypted else { return Ok(Vec::new()) };
+            let seed = cipher.decrypt("webhook-signing-key", encrypted)?;
             Ok(vec![SigningKey::parse(&seed).ok_or_else(Problem::internal)?])
         };
         let current = secret(&model.secret)?;
         let current_key = key(model.signing_key.as_deref())?;
         let auth = match &model.auth_secret {
-            Some(sealed) => cipher.decrypt("webhook-auth", sealed)?,
+            Some(encrypted) => cipher.decrypt("webhook-auth", encrypted)?,
             None => String::new(),
         };
         let overlap = match (&model.previous_secret, model.previous_secret_until) {
@@ -147,44 +149,61 @@ pub(crate) struct Configs {
 }
 
 impl Configs {
+    /// One webhook.
     pub(crate) fn get(&self, id: WebhookId) -> Option<&Arc<WebhookConfig>> {
         self.by_id.get(&id)
     }
 
+    /// The enabled webhooks.
     pub(crate) fn enabled(&self) -> impl Iterator<Item = &Arc<WebhookConfig>> {
         self.by_id.values().filter(|config| config.state == WebhookState::Enabled)
     }
 
-    /// Those that want to be told of an event; paused ones too, whose events are kept.
-    pub(crate) fn wanting(&self, resource_type: &str, event: EventType) -> impl Iterator<Item = &Arc<WebhookConfig>> {
+    /// The webhooks that receive an event, including paused ones, whose events are kept.
+    pub(crate) fn subscribed(
+        &self,
+        resource_type: &str,
+        event: EventType,
+    ) -> impl Iterator<Item = &Arc<WebhookConfig>> {
         self.by_id.values().filter(move |config| config.events.contains(&event) && config.serves(resource_type))
     }
 }
 
-impl Service {
-    /// The webhooks as of now in `connection`'s view. Every change raises some row's revision and no row ever goes, so the
-    /// sum tells whether what is remembered still holds.
-    pub(crate) async fn configs(&self, connection: &impl ConnectionTrait) -> Result<Arc<Configs>, Problem> {
-        let sql = "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) AS revision FROM webhooks";
-        let row =
-            connection.query_one_raw(self.sql(sql, [])).await.map_err(db_problem)?.ok_or_else(Problem::internal)?;
-        let revision: i64 = get(&row, "revision")?;
-        if let Some(known) = &*self.inner.outbox.configs.lock()
-            && known.revision == revision
+/// The cache of webhook settings. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ConfigCache {
+    context: Context,
+    cipher: Cipher,
+    cached: Arc<Mutex<Option<Arc<Configs>>>>,
+}
+
+impl ConfigCache {
+    pub(super) fn new(context: Context, cipher: Cipher) -> Self {
+        Self { context, cipher, cached: Arc::default() }
+    }
+
+    /// The webhooks as `connection` sees them. Every change increments a row's revision and no row is ever deleted, so the sum of the
+    /// revisions identifies the state of all rows.
+    ///
+    /// The sum is hand-written, because each claim and each event computes it: SeaORM would build the statement anew each time.
+    /// Plan: a scan of the few rows of `webhooks`. Benchmarks: throughput, drain.
+    pub(crate) async fn load(&self, connection: &impl ConnectionTrait) -> error::Result<Arc<Configs>> {
+        let sql = "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) FROM webhooks";
+        let statement = self.context.db.statement(sql, []);
+        let row = connection.query_one_raw(statement).await?.ok_or_else(Problem::internal)?;
+        let revision: i64 = row.try_get_by_index(0)?;
+        if let Some(cached) = &*self.cached.lock()
+            && cached.revision == revision
         {
-            return Ok(known.clone());
+            return Ok(cached.clone());
         }
-        let models = webhooks::Entity::find()
-            .filter(webhooks::COLUMN.deleted_at.is_null())
-            .all(connection)
-            .await
-            .map_err(db_problem)?;
+        let models = webhooks::Entity::find().filter(webhooks::COLUMN.deleted_at.is_null()).all(connection).await?;
         let mut by_id = HashMap::with_capacity(models.len());
         for model in models {
             let id = model.id;
             // A webhook whose secrets cannot be decrypted (another master key) must not stop the others. Its events stay
             // queued, as if it were paused, until it gets new secrets or the right key is back.
-            let config = match DecryptedSecrets::of(&model, &self.inner.cipher) {
+            let config = match DecryptedSecrets::of(&model, &self.cipher) {
                 Ok(secrets) => WebhookConfig::new(model, secrets),
                 Err(problem) => {
                     tracing::error!(
@@ -200,7 +219,7 @@ impl Service {
             by_id.insert(id, Arc::new(config));
         }
         let configs = Arc::new(Configs { revision, by_id });
-        *self.inner.outbox.configs.lock() = Some(configs.clone());
+        *self.cached.lock() = Some(configs.clone());
         Ok(configs)
     }
 }

@@ -3,9 +3,10 @@
 
 use super::is_exclusion_violation;
 use crate::Service;
+use crate::db::bulk::BulkValues;
 use crate::db::codec::{get, to_json};
 use crate::error::{db_problem, is_away, unavailable};
-use crate::outbox::{BulkValues, Enqueued};
+use crate::outbox::Enqueued;
 use domain::change::Change;
 use domain::event::{EventBody, EventType};
 use domain::reservation::Reservation;
@@ -114,14 +115,15 @@ impl Service {
             events.push((new.reservation.resource_type.clone(), EventBody::Reservation(Box::new(body))));
             written.push(Some(new.reservation.clone()));
         }
-        let enqueued: Enqueued = self.enqueue(&tx, events, true).await.map_err(WriteError::Problem)?;
+        let enqueued: Enqueued =
+            self.inner.outbox.enqueue(&tx, events, true).await.map_err(|error| WriteError::Problem(error.into()))?;
         tx.commit().await.map_err(WriteError::Database)?;
         let changes = if self.has_subscribers() {
             written.iter().flatten().map(|r| Change::Reservation(Box::new(r.clone()))).collect()
         } else {
             Vec::new()
         };
-        self.publish(enqueued, changes);
+        self.inner.outbox.publish(enqueued, changes);
         Ok(written)
     }
 

@@ -1,4 +1,4 @@
-//! A real receiver on loopback, which answers as it is told and keeps what it got; and rounds of a dispatcher by hand.
+//! A real receiver on loopback, which answers as it is told and keeps what it got.
 
 // Every test file takes what it needs of this.
 #![allow(dead_code)]
@@ -17,7 +17,7 @@ use domain::webhook::WebhookInput;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service::Service;
-use service::outbox::{AttemptResult, ClaimedDelivery, WebhookSet};
+use service::dispatcher::Dispatcher;
 use std::sync::Arc;
 
 /// What the receiver got.
@@ -150,29 +150,15 @@ pub fn webhook_input(url: &str) -> WebhookInput {
     .unwrap()
 }
 
-/// Makes all claimed attempts at once; what came of them, to be recorded.
-pub async fn attempt(service: &Service, claims: Vec<ClaimedDelivery>) -> Vec<AttemptResult> {
-    futures::future::join_all(claims.into_iter().map(|claim| async move {
-        let attempted = service.sender().attempt(&claim.job, service.now()).await;
-        AttemptResult::new(claim, attempted, service.now())
-    }))
-    .await
+/// One step of a dispatcher; the number of attempts.
+pub async fn step(dispatcher: &Dispatcher) -> usize {
+    dispatcher.step().await.unwrap()
 }
 
-/// One round of a dispatcher: claim, attempt, record. How many were attempted.
-pub async fn round(service: &Service, owner: &str) -> usize {
-    let claims = service.claim(owner, &WebhookSet::All, 256).await.unwrap().items;
-    let finished = attempt(service, claims).await;
-    if !finished.is_empty() {
-        service.record(&finished).await.unwrap();
-    }
-    finished.len()
-}
-
-/// Rounds until nothing is due any more.
-pub async fn settle(service: &Service) {
-    let owner = service.new_owner();
-    while round(service, &owner).await > 0 {}
+/// Steps until no delivery is due.
+pub async fn drain(service: &Service) {
+    let dispatcher = service.dispatcher();
+    while step(&dispatcher).await > 0 {}
 }
 
 impl TestService {

@@ -1,0 +1,59 @@
+//! The leases that this dispatcher holds, and their renewal.
+
+use super::Dispatcher;
+use crate::outbox::{ClaimedDelivery, Lease};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Interval of lease renewal. A lease lasts longer than the time-out of an exchange, so most are never renewed.
+const RENEW_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The leases that are held, and since when.
+#[derive(Default)]
+pub(super) struct InFlight(Mutex<HashMap<Lease, Instant>>);
+
+impl InFlight {
+    fn with<T>(&self, act: impl FnOnce(&mut HashMap<Lease, Instant>) -> T) -> T {
+        act(&mut self.0.lock())
+    }
+
+    /// Adds the leases of claims.
+    pub(super) fn add(&self, claims: &[ClaimedDelivery]) {
+        let now = Instant::now();
+        self.with(|since| since.extend(claims.iter().map(|claim| (claim.lease.clone(), now))));
+    }
+
+    /// Removes leases, which are no longer renewed.
+    pub(super) fn remove<'a>(&self, leases: impl IntoIterator<Item = &'a Lease>) {
+        self.with(|since| {
+            for lease in leases {
+                since.remove(lease);
+            }
+        });
+    }
+
+    /// All leases that are held.
+    pub(super) fn leases(&self) -> Vec<Lease> {
+        self.with(|since| since.keys().cloned().collect())
+    }
+
+    fn older_than(&self, age: Duration) -> Vec<Lease> {
+        self.with(|since| since.iter().filter(|(_, at)| at.elapsed() >= age).map(|(lease, _)| lease.clone()).collect())
+    }
+}
+
+/// Renews the leases of long exchanges, until it is aborted.
+pub(super) async fn renew_periodically(dispatcher: Dispatcher) {
+    loop {
+        tokio::time::sleep(RENEW_INTERVAL).await;
+        renew(&dispatcher, &dispatcher.engine.in_flight.older_than(RENEW_INTERVAL)).await;
+    }
+}
+
+/// Renews leases. An error is not final: the leases last until a later renewal.
+pub(super) async fn renew(dispatcher: &Dispatcher, leases: &[Lease]) {
+    if let Err(error) = dispatcher.engine.outbox.renew(leases).await {
+        tracing::warn!(%error, "leases were not renewed; the next renewal tries again");
+    }
+}

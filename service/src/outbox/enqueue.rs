@@ -1,0 +1,227 @@
+//! Enqueueing: deliveries are inserted in the transaction of the change that caused them, and published after its commit.
+
+use super::fast_path::Entrance;
+use super::{ClaimedDelivery, Configs, Lease, Outbox, Permit, WebhookConfig, WebhookSet, body_bytes};
+use crate::db::bulk::MAX_ROWS;
+use crate::db::codec::to_json;
+use crate::db::queue_enqueue::{Insertion, NewDelivery, insert_deliveries};
+use crate::error::Result;
+use chrono::{DateTime, Utc};
+use domain::change::Change;
+use domain::delivery::{DeliveryStatus, DeliverySummary};
+use domain::event::EventBody;
+use domain::id::DeliveryId;
+use domain::webhook::WebhookState;
+use sea_orm::DatabaseTransaction;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Deliveries of a transaction that is not committed yet; [`Outbox::publish`] them after the commit.
+#[must_use = "publish after the commit"]
+pub(crate) struct Enqueued {
+    /// For subscribers; empty without any.
+    summaries: Vec<DeliverySummary>,
+    /// Claimed by the fast path.
+    claimed: Vec<ClaimedDelivery>,
+    /// The webhooks whose deliveries wait for a claim.
+    queued: WebhookSet,
+    /// Whether one of the receivers drives provisioning.
+    pub(crate) notifies_provisioner: bool,
+}
+
+/// A delivery that is about to be inserted.
+struct Pending {
+    id: DeliveryId,
+    event: EventBody,
+    ordering_key: String,
+    reservation_id: Option<String>,
+    body: String,
+    /// Its place among the requests in flight, on the fast path.
+    permit: Option<Permit>,
+    config: Arc<WebhookConfig>,
+}
+
+impl Pending {
+    fn row(&self) -> NewDelivery<'_> {
+        NewDelivery {
+            id: self.id.as_str(),
+            event_id: self.event.event_id().as_str(),
+            event_type: self.event.event_type().as_str(),
+            webhook_id: self.config.id,
+            ordering_key: &self.ordering_key,
+            reservation_id: self.reservation_id.as_deref(),
+            max_attempts: self.config.retry.max_attempts(),
+            body: &self.body,
+            claimed: self.permit.is_some(),
+        }
+    }
+
+    fn summary(&self, now: DateTime<Utc>) -> DeliverySummary {
+        let claimed = self.permit.is_some();
+        DeliverySummary {
+            id: self.id.clone(),
+            event_id: self.event.event_id().clone(),
+            event_type: self.event.event_type(),
+            webhook_id: self.config.id,
+            webhook_name: self.config.name.clone(),
+            reservation_id: self.reservation_id.clone(),
+            status: if claimed { DeliveryStatus::Sending } else { DeliveryStatus::Pending },
+            test: false,
+            attempts: u32::from(claimed),
+            max_attempts: self.config.retry.max_attempts(),
+            status_code: None,
+            duration_ms: None,
+            problem: None,
+            next_attempt_at: (!claimed).then_some(now),
+            created_at: now,
+            updated_at: now,
+            redelivery_of: None,
+        }
+    }
+
+    /// The first attempt under this lease.
+    fn into_claimed(self, permit: Permit, lease: Lease, now: DateTime<Utc>) -> ClaimedDelivery {
+        let event_type = self.event.event_type();
+        ClaimedDelivery {
+            lease,
+            request: delivery::DeliveryRequest {
+                target: self.config.target(now),
+                url: self.config.url(event_type),
+                delivery_id: self.id,
+                event_id: self.event.event_id().clone(),
+                event_type,
+                attempt: 1,
+                test: false,
+                body: body_bytes(self.body),
+            },
+            config: self.config,
+            ordering_key: self.ordering_key,
+            reservation_id: self.reservation_id,
+            created_at: now,
+            redelivery_of: None,
+            permit,
+        }
+    }
+}
+
+impl Outbox {
+    /// Inserts deliveries of events (each with the slug of its resource type) for every subscribed webhook. With `fresh`, no earlier
+    /// delivery can have an event's ordering key, which opens the fast path to it.
+    pub(crate) async fn enqueue(
+        &self,
+        tx: &DatabaseTransaction,
+        events: Vec<(String, EventBody)>,
+        fresh: bool,
+    ) -> Result<Enqueued> {
+        let configs = self.configs.load(tx).await?;
+        let now = self.context.now();
+        let fast_path = if fresh { self.state.fast_path.entrance() } else { None };
+        let pending = self.prepare(&configs, events, fast_path.as_ref(), now)?;
+        let mut enqueued = Enqueued {
+            summaries: Vec::new(),
+            claimed: Vec::new(),
+            queued: WebhookSet::empty(),
+            notifies_provisioner: false,
+        };
+        if pending.is_empty() {
+            return Ok(enqueued);
+        }
+        let token: Option<Arc<str>> = fast_path.map(|entrance| self.new_token(&entrance.owner));
+        let seqs = self.insert(tx, &pending, token.as_deref().unwrap_or_default(), fresh, now).await?;
+        metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
+        let has_subscribers = self.feed.has_subscribers();
+        for mut delivery in pending {
+            enqueued.notifies_provisioner |= delivery.config.provisions;
+            if has_subscribers {
+                enqueued.summaries.push(delivery.summary(now));
+            }
+            match (delivery.permit.take(), &token) {
+                (Some(permit), Some(token)) => {
+                    let seq = seqs.get(delivery.id.as_str()).copied().unwrap_or_default();
+                    let lease = Lease { seq, token: token.clone() };
+                    enqueued.claimed.push(delivery.into_claimed(permit, lease, now));
+                }
+                _ => enqueued.queued.union(delivery.config.id.into()),
+            }
+        }
+        Ok(enqueued)
+    }
+
+    /// One delivery for each event and subscribed webhook. Takes a permit where the fast path is open.
+    fn prepare(
+        &self,
+        configs: &Configs,
+        events: Vec<(String, EventBody)>,
+        fast_path: Option<&Entrance>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Pending>> {
+        let mut pending = Vec::new();
+        for (resource_type, event) in events {
+            for config in configs.subscribed(&resource_type, event.event_type()) {
+                let event = event.clone().for_webhook(config.id);
+                let ordering_key = event.ordering_key().to_owned();
+                let body = to_json(&event)?;
+                let permit = match fast_path {
+                    Some(_) if config.state == WebhookState::Enabled => self.limits.try_acquire(config, now, false),
+                    _ => None,
+                };
+                pending.push(Pending {
+                    id: DeliveryId::from_ulid(self.context.new_ulid()),
+                    reservation_id: matches!(event, EventBody::Reservation(_)).then(|| ordering_key.clone()),
+                    event,
+                    ordering_key,
+                    body,
+                    permit,
+                    config: config.clone(),
+                });
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Inserts deliveries, those with a permit as claimed under `token`. Returns their numbers by id.
+    async fn insert(
+        &self,
+        tx: &DatabaseTransaction,
+        pending: &[Pending],
+        token: &str,
+        fresh: bool,
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<String, i64>> {
+        let lease_until = (now + self.lease_duration()).timestamp_millis();
+        let insertion = Insertion { token, lease_until, fresh, at: now.timestamp_millis() };
+        let mut seqs = HashMap::with_capacity(pending.len());
+        for chunk in pending.chunks(MAX_ROWS) {
+            let rows: Vec<_> = chunk.iter().map(Pending::row).collect();
+            seqs.extend(insert_deliveries(&self.context.db, tx, &rows, &insertion).await?);
+        }
+        Ok(seqs)
+    }
+
+    /// Announces and dispatches enqueued deliveries, together with other changes. Call it after the commit.
+    pub(crate) fn publish(&self, enqueued: Enqueued, mut changes: Vec<Change>) {
+        changes.extend(enqueued.summaries.into_iter().map(|summary| Change::Delivery(Box::new(summary))));
+        if !enqueued.claimed.is_empty() {
+            self.send_to_fast_path(enqueued.claimed);
+        }
+        self.feed.publish(changes);
+        self.feed.wake_dispatchers(enqueued.queued);
+    }
+
+    /// Hands claims to the dispatcher. If it has stopped meanwhile, the claims are released, so that another dispatcher claims them
+    /// before their leases expire.
+    fn send_to_fast_path(&self, claimed: Vec<ClaimedDelivery>) {
+        let unsent = match self.state.fast_path.entrance() {
+            Some(entrance) => entrance.sender.send(claimed).err().map(|error| error.0),
+            None => Some(claimed),
+        };
+        let Some(unsent) = unsent else { return };
+        let outbox = self.clone();
+        tokio::spawn(async move {
+            let leases: Vec<Lease> = unsent.into_iter().map(|claim| claim.lease).collect();
+            if let Err(error) = outbox.release(&leases).await {
+                tracing::warn!(%error, "claims were not released; their leases will expire");
+            }
+        });
+    }
+}

@@ -1,0 +1,201 @@
+//! Provisioning: the one place for what responses, failures, cancellations and status updates do to a reservation.
+//!
+//! The state machine is [`domain::provisioning::Provisioning`]; this module applies it to stored reservations. Functions return the ids of
+//! the reservations that may have changed, so that the caller announces them after the commit.
+
+use crate::context::Context;
+use crate::db::codec::to_json;
+use crate::db::connect::Database;
+use crate::db::entity;
+use crate::db::provisioning as rows;
+use crate::db::queue_cancel::{self, Queued};
+use crate::error::Result;
+use chrono::{DateTime, Utc};
+use domain::event::EventType;
+use domain::id::WebhookId;
+use domain::provisioning::{Provisioning, ReceiverResponse, StatusUpdate};
+use domain::reservation::Reservation;
+use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// What a delivery does to its reservation.
+pub(crate) enum DeliveryEffect<'a> {
+    /// The receiver responded to a request that was sent at this time.
+    Response(Box<ReceiverResponse>, DateTime<Utc>),
+    /// The delivery failed for good, with this reason.
+    Failure(&'a str),
+    /// The delivery was cancelled, with this reason.
+    Cancellation(&'a str),
+}
+
+/// The effect of one delivery on one reservation.
+pub(crate) struct ProvisioningUpdate<'a> {
+    pub(crate) reservation_id: &'a str,
+    pub(crate) event: EventType,
+    pub(crate) effect: DeliveryEffect<'a>,
+}
+
+/// Applies the effects of deliveries, in the given order.
+pub(crate) async fn apply(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    mut updates: Vec<ProvisioningUpdate<'_>>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    let mut changed = insert_initial_provisioning(db, tx, &mut updates, now).await?;
+    changed.extend(update_provisioning(db, tx, updates, now).await?);
+    changed.sort_unstable();
+    changed.dedup();
+    Ok(changed)
+}
+
+/// Applies first responses, which are nearly all updates. A reservation without a provisioning row is waiting and active, because every
+/// other change inserts the row. So the next state is known, and written, without reading the reservation.
+///
+/// Removes the applied responses from `updates` and returns their reservations. If one of the reservations had a row, all responses stay:
+/// applying a response twice changes nothing.
+async fn insert_initial_provisioning<'a>(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    updates: &mut Vec<ProvisioningUpdate<'a>>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    // Sorted by reservation, so that concurrent transactions lock rows in the same order and do not deadlock. Only the first update of a
+    // reservation counts: a response after a failure must not be applied before it.
+    let mut first: BTreeMap<&'a str, Option<String>> = BTreeMap::new();
+    for ProvisioningUpdate { reservation_id, event, effect } in updates.iter() {
+        let Entry::Vacant(entry) = first.entry(*reservation_id) else { continue };
+        let next = match effect {
+            DeliveryEffect::Response(response, sent) if event.provisions() => {
+                Provisioning::waiting(*sent).after_response(response, *sent, now)
+            }
+            _ => None,
+        };
+        entry.insert(next.as_ref().map(to_json).transpose()?);
+    }
+    let states: Vec<_> = first.into_iter().filter_map(|(id, next)| Some((id, next?))).collect();
+    let inserted = rows::insert_missing(db, tx, &states).await?;
+    let ids = states.iter().map(|(id, _)| (*id).to_owned()).collect();
+    if inserted == states.len() as u64 {
+        let mut applied: HashSet<&str> = states.iter().map(|(id, _)| *id).collect();
+        updates.retain(|update| !applied.remove(update.reservation_id));
+    }
+    Ok(ids)
+}
+
+/// Applies later updates, with the rows of their reservations locked. Returns the reservations that change.
+///
+/// Rows are locked in the order of their ids. A batch of initial responses and a batch of later updates can still deadlock: PostgreSQL
+/// aborts one of them after a second, and the dispatcher records that batch again.
+async fn update_provisioning(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    updates: Vec<ProvisioningUpdate<'_>>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    if updates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<&str> =
+        updates.iter().map(|update| update.reservation_id).collect::<BTreeSet<_>>().into_iter().collect();
+    rows::ensure_rows(db, tx, &ids).await?;
+    let locked = rows::lock(db, tx, &ids).await?;
+    let mut known: BTreeMap<&str, _> =
+        locked.iter().map(|row| (row.reservation_id.as_str(), (row.active, row.provisioning.clone(), false))).collect();
+    for ProvisioningUpdate { reservation_id, event, effect } in updates {
+        let Some((active, provisioning, changed)) = known.get_mut(reservation_id) else { continue };
+        // A late response to `created` must not undo the release of a reservation that has ended meanwhile.
+        if event.provisions() && !*active {
+            continue;
+        }
+        let next = match effect {
+            DeliveryEffect::Response(response, sent) => provisioning.after_response(&response, sent, now),
+            DeliveryEffect::Failure(reason) => provisioning.after_failure(event, reason, now),
+            DeliveryEffect::Cancellation(reason) => provisioning.after_cancellation(event, reason, now),
+        };
+        if let Some(next) = next {
+            *provisioning = next;
+            *changed = true;
+        }
+    }
+    let mut states = Vec::with_capacity(known.len());
+    for (id, (_, provisioning, _)) in known.into_iter().filter(|(_, (_, _, changed))| *changed) {
+        states.push((id.to_owned(), to_json(&provisioning)?));
+    }
+    rows::update(db, tx, &states).await?;
+    Ok(states.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Cancels queued deliveries and applies it to their reservations: one that waits for a cancelled delivery would wait forever.
+pub(crate) async fn cancel_queued(
+    context: &Context,
+    tx: &DatabaseTransaction,
+    queued: Queued,
+    reason: &str,
+) -> Result<Vec<String>> {
+    let now = context.now();
+    let cancelled = queue_cancel::cancel(&context.db, tx, queued, now.timestamp_millis()).await?;
+    if cancelled.is_empty() {
+        return Ok(Vec::new());
+    }
+    let log_only: HashSet<WebhookId> = entity::webhooks::Entity::find()
+        .select_only()
+        .column(entity::webhooks::Column::Id)
+        .filter(entity::webhooks::Column::Provisions.eq(false))
+        .into_tuple()
+        .all(tx)
+        .await?
+        .into_iter()
+        .collect();
+    let updates = cancelled
+        .iter()
+        .filter(|delivery| !log_only.contains(&delivery.webhook_id))
+        .filter_map(|delivery| {
+            Some(ProvisioningUpdate {
+                reservation_id: delivery.reservation_id.as_deref()?,
+                event: EventType::parse(&delivery.event_type)?,
+                effect: DeliveryEffect::Cancellation(reason),
+            })
+        })
+        .collect();
+    apply(&context.db, tx, updates, now).await
+}
+
+/// Applies a receiver's status update to a reservation that is locked by the transaction.
+///
+/// # Errors
+/// 409 for a status that cannot follow the present one.
+pub(crate) async fn apply_status_update(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    reservation: &mut Reservation,
+    update: &StatusUpdate,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    reservation.provisioning = reservation.provisioning.after_update(update, now)?;
+    write(db, tx, reservation).await
+}
+
+/// Applies the end of a reservation that is locked by the transaction: its release begins, or is complete if no receiver is notified.
+pub(crate) async fn begin_release(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    reservation: &mut Reservation,
+    notifies_receiver: bool,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    reservation.provisioning = reservation.provisioning.on_release(notifies_receiver, now);
+    write(db, tx, reservation).await
+}
+
+/// Writes the provisioning state of a reservation that is locked by the transaction.
+pub(crate) async fn write(db: &Database, tx: &DatabaseTransaction, reservation: &Reservation) -> Result<()> {
+    let state = to_json(&reservation.provisioning)?;
+    rows::update(db, tx, &[(reservation.id.0.clone(), state)]).await
+}
+
+/// Ensures that a reservation has a provisioning row, before it is locked for a change.
+pub(crate) async fn ensure_row(db: &Database, tx: &DatabaseTransaction, id: &str) -> Result<()> {
+    rows::ensure_rows(db, tx, &[id]).await
+}

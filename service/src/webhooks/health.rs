@@ -1,0 +1,138 @@
+//! Webhook health: what the results of deliveries do to a webhook.
+//!
+//! - The first delivery that fails for good sets `failing_since` and alerts the administrators; the next success clears it.
+//! - 410 Gone disables the webhook.
+
+use crate::db::entity::{notifications, webhooks};
+use crate::error::Result;
+use crate::notifications::{Notifications, Recipient};
+use crate::outbox::AttemptResult;
+use chrono::{DateTime, Duration, Utc};
+use domain::change::{Change, Severity, WebhookChange};
+use domain::delivery::{DeliveryStatus, DiagnosisCode};
+use domain::id::WebhookId;
+use domain::webhook::WebhookState;
+use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Order, Query};
+use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, UpdateMany};
+use std::collections::BTreeMap;
+
+/// Alerts about one webhook are at least this far apart, so that a flaky receiver does not cause one for each batch of results.
+const ALERT_COOLDOWN: Duration = Duration::minutes(1);
+/// The newest notifications among which a recent alert is sought.
+const ALERT_WINDOW: u64 = 200;
+
+/// Applies the results of deliveries that ended, in one transaction with their record. Returns the changes to announce after the commit.
+pub(crate) async fn apply<'a>(
+    notifications: &Notifications,
+    tx: &DatabaseTransaction,
+    results: impl Iterator<Item = &'a AttemptResult>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for (id, result) in decisive(results) {
+        let config = result.config();
+        let (severity, message) = if result.diagnosis.code == DiagnosisCode::Gone {
+            if !disable(tx, id, now).await? {
+                continue;
+            }
+            let message = format!(
+                "{} responded 410 Gone and was disabled. Its events are kept. Resume it when its service is back.",
+                config.name
+            );
+            (Severity::Error, message)
+        } else if result.status == DeliveryStatus::Failed && !config.failing {
+            if !begin_failing(tx, id, now).await? {
+                continue;
+            }
+            (Severity::Error, format!("Deliveries to {} fail: {}", config.name, result.diagnosis.message))
+        } else if result.status == DeliveryStatus::Succeeded && config.failing {
+            if !end_failing(tx, id).await? {
+                continue;
+            }
+            (Severity::Info, format!("Deliveries to {} succeed again.", config.name))
+        } else {
+            continue;
+        };
+        let alert = notifications.create(tx, Recipient::Administrators, severity, &message, Some(&link(id))).await?;
+        changes.push(Change::Notification(alert));
+        changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+    }
+    Ok(changes)
+}
+
+/// The result that decides for each webhook: the last one that ended a delivery; 410 outweighs later results of the same batch. Sorted by
+/// webhook, so that concurrent transactions lock rows in the same order and do not deadlock.
+fn decisive<'a>(results: impl Iterator<Item = &'a AttemptResult>) -> BTreeMap<WebhookId, &'a AttemptResult> {
+    let mut decisive: BTreeMap<WebhookId, &AttemptResult> = BTreeMap::new();
+    for result in results.filter(|result| result.status.is_final()) {
+        decisive
+            .entry(result.config().id)
+            .and_modify(|known| {
+                if known.diagnosis.code != DiagnosisCode::Gone || result.diagnosis.code == DiagnosisCode::Gone {
+                    *known = result;
+                }
+            })
+            .or_insert(result);
+    }
+    decisive
+}
+
+/// The page of a webhook; alerts about the webhook link to it.
+fn link(id: WebhookId) -> String {
+    format!("/settings/webhooks/{id}")
+}
+
+/// An update of a webhook that makes cached settings stale.
+fn update(id: WebhookId) -> UpdateMany<webhooks::Entity> {
+    webhooks::Entity::update_many()
+        .col_expr(webhooks::Column::Revision, Expr::col(webhooks::Column::Revision).add(1))
+        .filter(webhooks::Column::Id.eq(id))
+}
+
+/// Disables an enabled webhook. Returns whether it did.
+async fn disable(tx: &DatabaseTransaction, id: WebhookId, now: DateTime<Utc>) -> Result<bool> {
+    let failing_since = Expr::col(webhooks::Column::FailingSince).if_null(Expr::value(now.timestamp_millis()));
+    let updated = update(id)
+        .col_expr(webhooks::Column::State, Expr::value(WebhookState::Gone.as_str()))
+        .col_expr(webhooks::Column::FailingSince, failing_since)
+        .filter(webhooks::Column::State.eq(WebhookState::Enabled.as_str()))
+        .filter(webhooks::Column::DeletedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Marks a webhook as failing, unless it is already or there was an alert within the cooldown. Returns whether it did.
+async fn begin_failing(tx: &DatabaseTransaction, id: WebhookId, now: DateTime<Utc>) -> Result<bool> {
+    let (n, since) = (Alias::new("n"), (now - ALERT_COOLDOWN).timestamp_millis());
+    let newest = Query::select()
+        .columns([notifications::Column::Link, notifications::Column::At])
+        .from(notifications::Entity)
+        .order_by(notifications::Column::Id, Order::Desc)
+        .limit(ALERT_WINDOW)
+        .to_owned();
+    let recent_alert = Query::select()
+        .expr(Expr::value(1))
+        .from_subquery(newest, n.clone())
+        .and_where(Expr::col((n.clone(), notifications::Column::Link)).eq(link(id)))
+        .and_where(Expr::col((n, notifications::Column::At)).gt(since))
+        .to_owned();
+    let updated = update(id)
+        .col_expr(webhooks::Column::FailingSince, Expr::value(now.timestamp_millis()))
+        .filter(webhooks::Column::FailingSince.is_null())
+        .filter(webhooks::Column::DeletedAt.is_null())
+        .filter(Expr::exists(recent_alert).not())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Ends the failing state of a webhook. Returns whether it did.
+async fn end_failing(tx: &DatabaseTransaction, id: WebhookId) -> Result<bool> {
+    let updated = update(id)
+        .col_expr(webhooks::Column::FailingSince, Expr::value(Option::<i64>::None))
+        .filter(webhooks::Column::FailingSince.is_not_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
