@@ -1387,7 +1387,7 @@ async fn nothing_reorders(t: TestService, seed: u64, trouble: &mut Trouble) {
         let webhook = webhooks[random.random_range(0..2)];
         match random.random_range(0..18) {
             0 | 1 if reservations.len() < 8 => {
-                let mut lane = owner.open_fast_path();
+                let mut lane = dispatchers[0][0].open_fast_path();
                 if random.random_bool(0.4) {
                     t.dispatcher().close_fast_path();
                 }
