@@ -1,4 +1,4 @@
-//! What runs beside the requests: dispatching, expiry, retention.
+//! The background tasks of the process: the dispatcher, expiry and retention.
 
 use domain::Problem;
 use service::Service;
@@ -8,18 +8,26 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How often a worker looks although nothing told it to.
-const POLL: Duration = Duration::from_secs(5);
+/// The longest time between two checks for ended reservations.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Reservations that one round expires at most.
+const EXPIRY_BATCH: u64 = 100;
+/// The pause after retention has deleted everything that is due.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
+/// The pause between two batches of retention, so that other statements are not delayed.
+const RETENTION_PAUSE: Duration = Duration::from_millis(200);
+/// The pause after retention failed.
+const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
-/// Starts every worker; they end when `cancel` is. The pulse tells whether the dispatcher lives.
+/// Starts every background task; they end after `cancel`. The heartbeat is the dispatcher's.
 pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc<Heartbeat>) {
     let mut tasks = JoinSet::new();
     let dispatcher = service.dispatcher();
-    let pulse = dispatcher.heartbeat();
+    let heartbeat = dispatcher.heartbeat();
     tasks.spawn(dispatcher.run(cancel.clone()));
     tasks.spawn(until(cancel.clone(), expiry(service.clone())));
     tasks.spawn(until(cancel.clone(), retention(service.clone())));
-    (tasks, pulse)
+    (tasks, heartbeat)
 }
 
 async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
@@ -29,40 +37,39 @@ async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
     }
 }
 
-/// Expires reservations as they end; after downtime it catches up with all that ended meanwhile.
+/// Expires reservations when they end. After downtime it expires all that ended meanwhile.
 async fn expiry(service: Service) {
     loop {
-        let wait = expire(&service).await.unwrap_or_else(|problem| {
-            tracing::warn!(%problem, "expiry waits for the database");
-            POLL
+        let pause = expire(&service).await.unwrap_or_else(|problem| {
+            tracing::warn!(%problem, "reservations were not expired; the next round tries again");
+            EXPIRY_INTERVAL
         });
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// Expires what has ended, if anything has; returns how long to wait.
+/// Expires reservations that have ended. Returns the pause before the next round.
 async fn expire(service: &Service) -> Result<Duration, Problem> {
-    let Some(end) = service.next_expiry().await? else { return Ok(POLL) };
+    let Some(end) = service.next_expiry().await? else { return Ok(EXPIRY_INTERVAL) };
     let left = (end - service.now()).to_std().unwrap_or_default();
     if !left.is_zero() {
-        return Ok(left.min(POLL));
+        return Ok(left.min(EXPIRY_INTERVAL));
     }
-    // None: another replica is at them, or the log says what is wrong.
-    Ok(if service.expire_due(100).await? == 0 { POLL } else { Duration::ZERO })
+    // If none was expired, another replica is expiring them, or the log contains the errors.
+    Ok(if service.expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
 }
 
-/// Deletes what is past its retention, a small batch at a time.
+/// Deletes rows that are past their retention, a small batch at a time.
 async fn retention(service: Service) {
     loop {
-        let wait = match service.maintenance().retention_batch().await {
-            Ok(0) => Duration::from_secs(600),
-            // A pause between batches leaves the database to those who wait for it.
-            Ok(_) => Duration::from_millis(200),
+        let pause = match service.maintenance().retention_batch().await {
+            Ok(0) => RETENTION_INTERVAL,
+            Ok(_) => RETENTION_PAUSE,
             Err(problem) => {
-                tracing::warn!(%problem, "retention waits for the database");
-                Duration::from_secs(60)
+                tracing::warn!(%problem, "retention failed; the next round tries again");
+                RETENTION_RETRY
             }
         };
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(pause).await;
     }
 }

@@ -1,5 +1,5 @@
 //! The change feed, within a process and between replicas.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "support/receiver.rs"]
 mod receiver;
@@ -19,9 +19,9 @@ use std::time::Duration;
 use support::{Engine, TestService, on_both_engines, open, refused};
 use tokio::sync::broadcast;
 
-on_both_engines![what_commits_is_announced, what_is_refused_is_not_announced];
+on_both_engines![committed_change_is_announced, rejected_change_is_not_announced];
 
-/// Asks `service` for access to a resource of its own, which announces a notification that names it.
+/// Requests access to a new resource through `service`, which announces a notification with the resource's name.
 async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) {
     let resource_id = t.resource(root, name, ResourceStatus::Restricted).await;
     let alice =
@@ -33,7 +33,7 @@ async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) 
         .unwrap();
 }
 
-/// The next update; a test that waits for one that never comes fails instead of hanging.
+/// The next update. Without one the test fails instead of hanging.
 async fn next(feed: &mut broadcast::Receiver<Update>) -> Update {
     tokio::time::timeout(Duration::from_secs(20), feed.recv()).await.expect("an update").unwrap()
 }
@@ -48,18 +48,18 @@ async fn notification(feed: &mut broadcast::Receiver<Update>) -> String {
     }
 }
 
-async fn what_commits_is_announced(t: TestService) {
+async fn committed_change_is_announced(t: TestService) {
     let root = t.administrator().await;
     t.person("alice", Role::User).await;
     let (mut one, mut two) = (t.change_feed().subscribe(), t.change_feed().subscribe());
     announce(&t, &t.service, &root, "node-1").await;
     assert!(notification(&mut one).await.contains("node-1"));
     assert!(notification(&mut two).await.contains("node-1"));
-    // The announcement comes after the commit: what it names can be read.
+    // The announcement follows the commit: the notification can be read.
     assert_eq!(t.notifications().list(&root).await.unwrap().len(), 1);
 }
 
-async fn what_is_refused_is_not_announced(t: TestService) {
+async fn rejected_change_is_not_announced(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     let resource_id = t.resource(&root, "node-1", ResourceStatus::Available).await;
@@ -71,7 +71,7 @@ async fn what_is_refused_is_not_announced(t: TestService) {
     assert!(feed.try_recv().is_err());
 }
 
-/// A PostgreSQL service and a replica that know of each other, with a subscriber on the replica.
+/// A PostgreSQL service and a replica that have found each other, with a subscriber on the replica.
 async fn two_replicas() -> Option<(TestService, Service, broadcast::Receiver<Update>, Actor)> {
     support::postgres()?;
     let t = open(Engine::Postgres).await;
@@ -79,7 +79,7 @@ async fn two_replicas() -> Option<(TestService, Service, broadcast::Receiver<Upd
     t.person("alice", Role::User).await;
     let replica = t.replica().await;
     let mut feed = replica.change_feed().subscribe();
-    // Replicas find each other within moments; until then changes stay at home.
+    // Until the replicas have found each other, changes are announced locally only.
     for round in 0.. {
         announce(&t, &t.service, &root, &format!("hello-{round}")).await;
         if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), feed.recv()).await {
@@ -92,7 +92,7 @@ async fn two_replicas() -> Option<(TestService, Service, broadcast::Receiver<Upd
 }
 
 #[tokio::test]
-async fn a_replica_hears_of_changes_elsewhere_once_and_in_order() {
+async fn replica_receives_remote_changes_once_and_in_order() {
     let Some((t, replica, mut theirs, root)) = two_replicas().await else {
         return;
     };
@@ -104,7 +104,7 @@ async fn a_replica_hears_of_changes_elsewhere_once_and_in_order() {
         assert!(notification(&mut theirs).await.ends_with(&format!("node-{i}..")));
         assert!(notification(&mut own).await.ends_with(&format!("node-{i}..")));
     }
-    // And the other way; one's own changes do not come back.
+    // In the other direction; a replica's own changes do not return to it.
     for i in 30..33 {
         announce(&t, &replica, &root, &format!("node-{i}.")).await;
     }
@@ -116,7 +116,7 @@ async fn a_replica_hears_of_changes_elsewhere_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_replica_hears_whose_deliveries_are_due() {
+async fn replica_is_woken_for_the_webhooks_with_work() {
     let Some((t, replica, _feed, root)) = two_replicas().await else {
         return;
     };
@@ -133,17 +133,17 @@ async fn a_replica_hears_whose_deliveries_are_due() {
     let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
     t.booking(&root, resource, 1, 2).await;
     assert_eq!(wait_for_wakeup().await, webhooks.iter().copied().collect());
-    // More than one message has room for: any may be meant.
+    // More webhooks than one message lists: the wake-up is for all.
     for _ in 2..40 {
         t.webhook(&root, &receiver).await;
     }
     t.booking(&root, resource, 2, 3).await;
-    // Before that it hears of each new one.
+    // Earlier wake-ups name the new webhooks.
     while wait_for_wakeup().await != WebhookSet::All {}
 }
 
 #[tokio::test]
-async fn a_change_too_large_to_tell_makes_replicas_look_again() {
+async fn change_too_large_for_notify_resynchronises_replicas() {
     let Some((t, _replica, mut feed, root)) = two_replicas().await else {
         return;
     };
@@ -169,14 +169,14 @@ async fn a_change_too_large_to_tell_makes_replicas_look_again() {
 }
 
 #[tokio::test]
-async fn a_broken_link_is_mended_and_told() {
+async fn broken_replica_connection_is_restored_and_resynchronised() {
     let Some((t, replica, mut feed, root)) = two_replicas().await else {
         return;
     };
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     t.database().await.execute_unprepared(others).await.unwrap();
-    assert!(matches!(next(&mut feed).await, Update::Resync), "what was missed is not known");
-    // A broken connection goes at its first use: after as many good answers as a pool has connections, all are good.
+    assert!(matches!(next(&mut feed).await, Update::Resync), "changes of the outage are lost");
+    // A broken connection is replaced at its first use: after as many successes as a pool has connections, all are sound.
     for service in [&t.service, &replica] {
         let mut good = 0;
         while good <= 16 {
@@ -185,14 +185,14 @@ async fn a_broken_link_is_mended_and_told() {
     }
     for round in 0.. {
         announce(&t, &t.service, &root, &format!("again-{round}.")).await;
-        let heard = tokio::time::timeout(Duration::from_millis(200), async {
+        let received = tokio::time::timeout(Duration::from_millis(200), async {
             loop {
                 if let Ok(Update::Change(_)) = feed.recv().await {
                     break;
                 }
             }
         });
-        if heard.await.is_ok() {
+        if received.await.is_ok() {
             break;
         }
         assert!(round < 100, "the replicas never found each other again");
@@ -200,7 +200,7 @@ async fn a_broken_link_is_mended_and_told() {
 }
 
 #[tokio::test]
-async fn replicas_forget_what_was_revoked_or_changed_elsewhere() {
+async fn replicas_invalidate_caches_after_remote_changes() {
     let Some((t, replica, _feed, root)) = two_replicas().await else {
         return;
     };
@@ -208,10 +208,10 @@ async fn replicas_forget_what_was_revoked_or_changed_elsewhere() {
     let made = t.accounts().create_token(&root, input).await.unwrap();
     replica.accounts().authenticate_token(&made.token).await.unwrap();
     t.accounts().revoke_token(&root, &made.id).await.unwrap();
-    // Long before what is remembered lapses by itself (3 s).
-    let told = std::time::Instant::now();
+    // Long before cached credentials expire by themselves (3 s).
+    let revoked = std::time::Instant::now();
     while replica.accounts().authenticate_token(&made.token).await.is_ok() {
-        assert!(told.elapsed() < Duration::from_secs(2), "the replica still takes the revoked token");
+        assert!(revoked.elapsed() < Duration::from_secs(2), "the replica still accepts the revoked token");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 

@@ -1,4 +1,4 @@
-//! Clocks that jump while deliveries are under way: nothing is lost, nothing is reordered, leases and retries go on.
+//! Clock jumps during delivery: nothing is lost or reordered, and leases and retries continue.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "support/receiver.rs"]
@@ -17,39 +17,39 @@ use std::collections::HashMap;
 use support::{TestService, on_both_engines};
 
 on_both_engines![
-    a_day_ahead_in_mid_flight,
-    an_hour_back_in_mid_flight,
-    an_hour_back_before_the_start,
-    a_clock_that_runs_mends_nothing,
+    clock_set_a_day_ahead_with_requests_in_flight,
+    clock_set_an_hour_back_with_requests_in_flight,
+    clock_set_an_hour_back_before_the_start,
+    running_clock_triggers_no_repair,
 ];
 
-/// Three weeks ahead, so that no jump ends a reservation.
+/// Three weeks ahead, so that no clock jump ends a reservation.
 const AHEAD: i64 = 24 * 21;
 
-/// One reservation in each state that a clock can meet.
-struct Stage {
+/// One reservation in each state that a clock jump can affect.
+struct Fixture {
     root: Actor,
     alice: Actor,
     receiver: Receiver,
-    /// Its first event is leased to a dispatcher that is gone; a second event waits behind it.
+    /// Its first event is leased to a dispatcher that is gone; a second event is queued behind it.
     orphaned: Reservation,
-    /// Its first event is on its way.
-    under_way: (Vec<ClaimedDelivery>, Reservation),
+    /// Its first event is claimed and not sent.
+    in_flight: (Vec<ClaimedDelivery>, Reservation),
     /// Its first attempt failed: the next is due in 1 s.
     retrying: Reservation,
-    /// Its receiver asked to wait for ten minutes.
-    patient: Reservation,
-    /// Its event waits for a claim.
-    waiting: Reservation,
+    /// Its receiver responded with `Retry-After: 600`.
+    retry_after: Reservation,
+    /// Its event is queued.
+    queued: Reservation,
 }
 
-async fn stage(t: &TestService) -> Stage {
+async fn fixture(t: &TestService) -> Fixture {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
     let receiver = Receiver::start().await;
     t.webhook(&root, &receiver).await;
-    // As a dispatcher does when it starts.
+    // A dispatcher does this when it starts.
     assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 0);
     let book = async |slot: i64| t.booking(&alice, resource, AHEAD + slot, AHEAD + slot + 1).await;
 
@@ -58,23 +58,23 @@ async fn stage(t: &TestService) -> Stage {
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
     t.patch_reservation(&alice, &orphaned.id, patch).await.unwrap();
 
-    let living = t.dispatcher();
+    let dispatcher = t.dispatcher();
     receiver.answer_status(500);
     let retrying = book(1).await;
-    assert_eq!(step(&living).await, 1);
+    assert_eq!(step(&dispatcher).await, 1);
     receiver.answer(|_| Answer::Full { status: 503, headers: vec![("retry-after", "600".into())], body: Vec::new() });
-    let patient = book(2).await;
-    assert_eq!(step(&living).await, 1);
+    let retry_after = book(2).await;
+    assert_eq!(step(&dispatcher).await, 1);
     receiver.answer_status(200);
 
     let reservation = book(3).await;
-    let claims = living.claim_once(&WebhookSet::All, 1).await.unwrap().items;
+    let claims = dispatcher.claim_once(&WebhookSet::All, 1).await.unwrap().items;
     assert_eq!(claims.len(), 1);
-    let waiting = book(4).await;
-    Stage { root, alice, receiver, orphaned, under_way: (claims, reservation), retrying, patient, waiting }
+    let queued = book(4).await;
+    Fixture { root, alice, receiver, orphaned, in_flight: (claims, reservation), retrying, retry_after, queued }
 }
 
-impl Stage {
+impl Fixture {
     /// The events that the receiver got of a reservation, in order.
     fn got(&self, reservation: &Reservation) -> Vec<String> {
         let of_it = |got: &receiver::Got| got.text("reservation_id") == reservation.id.as_str();
@@ -85,7 +85,7 @@ impl Stage {
         for delivery in t.deliveries(&self.root, DeliveryFilter::default()).await {
             assert_eq!(delivery.status, DeliveryStatus::Succeeded, "{delivery:?}");
         }
-        // To the end nothing of a reservation overtook an earlier event of it.
+        // No event of a reservation overtook an earlier one.
         let mut reached: HashMap<String, usize> = HashMap::new();
         for got in self.receiver.got() {
             let place = ["reservation.created", "reservation.updated"].iter().position(|e| *e == got.event()).unwrap();
@@ -98,84 +98,84 @@ impl Stage {
 const CREATED: &str = "reservation.created";
 const UPDATED: &str = "reservation.updated";
 
-async fn a_day_ahead_in_mid_flight(t: TestService) {
-    let mut s = stage(&t).await;
+async fn clock_set_a_day_ahead_with_requests_in_flight(t: TestService) {
+    let mut s = fixture(&t).await;
     let start = t.now();
     t.clock.advance(Duration::days(1));
-    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 2, "every lease seems to have lapsed");
+    assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 2, "every lease has expired");
     drain(&t).await;
     assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
     assert_eq!(s.got(&s.retrying), [CREATED, CREATED]);
-    assert_eq!(s.got(&s.patient), [CREATED, CREATED]);
-    assert_eq!(s.got(&s.waiting), [CREATED]);
-    assert_eq!(s.got(&s.under_way.1), [CREATED]);
-    // The one that was under way ends after all; it was taken for lost, so that its receiver sees it twice.
-    let claims = std::mem::take(&mut s.under_way.0);
-    let finished = t.dispatcher().send_claimed(claims).await;
-    t.dispatcher().record_once(&finished).await.unwrap();
-    assert_eq!(s.got(&s.under_way.1), [CREATED, CREATED]);
+    assert_eq!(s.got(&s.retry_after), [CREATED, CREATED]);
+    assert_eq!(s.got(&s.queued), [CREATED]);
+    assert_eq!(s.got(&s.in_flight.1), [CREATED]);
+    // The request in flight ends after all. It was claimed again, so its receiver sees it twice.
+    let claims = std::mem::take(&mut s.in_flight.0);
+    let results = t.dispatcher().send_claimed(claims).await;
+    t.dispatcher().record_once(&results).await.unwrap();
+    assert_eq!(s.got(&s.in_flight.1), [CREATED, CREATED]);
     s.all_succeeded(&t).await;
 
-    // The clock is put right again.
+    // The clock is corrected.
     t.clock.set(start + Duration::seconds(5));
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
-    t.patch_reservation(&s.alice, &s.waiting.id, patch).await.unwrap();
+    t.patch_reservation(&s.alice, &s.queued.id, patch).await.unwrap();
     drain(&t).await;
-    assert_eq!(s.got(&s.waiting), [CREATED, UPDATED]);
+    assert_eq!(s.got(&s.queued), [CREATED, UPDATED]);
 }
 
-/// What waits goes on after a jump back as if the clock had stood still for a moment.
-async fn back(t: &TestService, mut s: Stage, service: &Service) {
+/// After a rollback, deliveries continue as if the clock had paused.
+async fn roll_back(t: &TestService, mut s: Fixture, service: &Service) {
     t.clock.advance(Duration::hours(-1));
     assert_eq!(
         service.dispatcher().reap_expired_leases(false).await.unwrap(),
         0,
-        "a lease lasts as long as it would have"
+        "a lease keeps its remaining duration"
     );
     drain(service).await;
-    assert_eq!(s.got(&s.waiting), [CREATED], "what was due is due");
-    let claims = std::mem::take(&mut s.under_way.0);
-    let finished = t.dispatcher().send_claimed(claims).await;
-    t.dispatcher().record_once(&finished).await.unwrap();
-    assert_eq!(s.got(&s.under_way.1), [CREATED], "what was under way has ended");
+    assert_eq!(s.got(&s.queued), [CREATED], "a due delivery stays due");
+    let claims = std::mem::take(&mut s.in_flight.0);
+    let results = t.dispatcher().send_claimed(claims).await;
+    t.dispatcher().record_once(&results).await.unwrap();
+    assert_eq!(s.got(&s.in_flight.1), [CREATED], "the request in flight has ended");
     t.clock.advance(Duration::milliseconds(999));
     drain(service).await;
     assert_eq!(s.got(&s.retrying), [CREATED]);
     t.clock.advance(Duration::milliseconds(1));
     drain(service).await;
-    assert_eq!(s.got(&s.retrying), [CREATED, CREATED], "a retry comes after its second");
+    assert_eq!(s.got(&s.retrying), [CREATED, CREATED], "a retry keeps its backoff");
     t.clock.advance(Duration::seconds(17));
     assert_eq!(
         service.dispatcher().reap_expired_leases(false).await.unwrap(),
         1,
-        "the lease of the one that is gone lapses"
+        "the lease of the dispatcher that is gone expires"
     );
     drain(service).await;
     assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
     t.clock.advance(Duration::seconds(600 - 18) - Duration::milliseconds(1));
     drain(service).await;
-    assert_eq!(s.got(&s.patient), [CREATED], "a wish to wait is still heard");
+    assert_eq!(s.got(&s.retry_after), [CREATED], "Retry-After is still respected");
     t.clock.advance(Duration::milliseconds(1));
     drain(service).await;
-    assert_eq!(s.got(&s.patient), [CREATED, CREATED]);
+    assert_eq!(s.got(&s.retry_after), [CREATED, CREATED]);
     s.all_succeeded(t).await;
 }
 
-async fn an_hour_back_in_mid_flight(t: TestService) {
-    let s = stage(&t).await;
-    back(&t, s, &t.service).await;
+async fn clock_set_an_hour_back_with_requests_in_flight(t: TestService) {
+    let s = fixture(&t).await;
+    roll_back(&t, s, &t.service).await;
 }
 
-/// The process that meets the jump is not the one that wrote.
-async fn an_hour_back_before_the_start(t: TestService) {
-    let s = stage(&t).await;
+/// The process that detects the rollback did not write the rows.
+async fn clock_set_an_hour_back_before_the_start(t: TestService) {
+    let s = fixture(&t).await;
     let next = t.replica().await;
-    back(&t, s, &next).await;
+    roll_back(&t, s, &next).await;
 }
 
-/// Clocks of replicas differ by a little, and looking for lapsed leases brings no retry forward.
-async fn a_clock_that_runs_mends_nothing(t: TestService) {
-    let s = stage(&t).await;
+/// A small difference between the clocks of replicas is no rollback, and reaping expired leases does not bring retries forward.
+async fn running_clock_triggers_no_repair(t: TestService) {
+    let s = fixture(&t).await;
     drain(&t).await;
     for _ in 0..3 {
         t.clock.advance(Duration::milliseconds(300));
@@ -188,8 +188,8 @@ async fn a_clock_that_runs_mends_nothing(t: TestService) {
     t.clock.advance(Duration::seconds(3));
     t.dispatcher().reap_expired_leases(false).await.unwrap();
     assert_eq!(step(&t.dispatcher()).await, 0);
-    assert_eq!((s.got(&s.retrying).len(), s.got(&s.patient).len()), (1, 1));
+    assert_eq!((s.got(&s.retrying).len(), s.got(&s.retry_after).len()), (1, 1));
     t.clock.advance(Duration::milliseconds(100));
     drain(&t).await;
-    assert_eq!((s.got(&s.retrying).len(), s.got(&s.patient).len()), (2, 1));
+    assert_eq!((s.got(&s.retrying).len(), s.got(&s.retry_after).len()), (2, 1));
 }

@@ -10,7 +10,7 @@
 //! Either way the row is durable before the request is sent, and a crash leaves a lease that expires.
 //!
 //! The outbox knows webhooks and events. The effects of results on reservations and on webhook health belong to
-//! [`provisioning`](crate::provisioning) and `webhooks::health`; the [dispatcher](crate::dispatcher) combines them.
+//! `provisioning` and `webhooks::health`; the [dispatcher](crate::dispatcher) combines them.
 
 mod circuit_breaker;
 mod claim;

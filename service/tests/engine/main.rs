@@ -1,0 +1,64 @@
+//! The delivery engine: the real dispatcher, stepped with a manual clock, on both databases, against a real receiver.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../support/receiver.rs"]
+mod receiver;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod delivery;
+mod fast_path;
+mod faults;
+mod health;
+mod isolation;
+mod leases;
+mod log;
+mod order;
+mod provisioning;
+mod wakeup;
+mod webhook_state;
+
+use domain::authorization::{Actor, Role};
+use domain::delivery::DeliveryFilter;
+use domain::reservation::ReservationPatch;
+use domain::resource::ResourceStatus;
+use receiver::Receiver;
+use support::{Engine, TestService, open, postgres};
+
+/// An administrator, a user, a resource, a receiver and its webhook.
+struct Fixture {
+    root: Actor,
+    alice: Actor,
+    resource: i64,
+    receiver: Receiver,
+    webhook: i64,
+}
+
+async fn fixture(t: &TestService) -> Fixture {
+    let root = t.administrator().await;
+    let alice = t.person("alice", Role::User).await;
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let receiver = Receiver::start().await;
+    let webhook = t.webhook(&root, &receiver).await;
+    Fixture { root, alice, resource, receiver, webhook }
+}
+
+fn any_delivery() -> DeliveryFilter {
+    DeliveryFilter::default()
+}
+
+fn retitled(text: &str) -> ReservationPatch {
+    ReservationPatch { title: Some(text.into()), ..Default::default() }
+}
+
+fn of_webhook(webhook: i64) -> DeliveryFilter {
+    DeliveryFilter { webhook_id: Some(webhook), ..Default::default() }
+}
+
+/// A fixture on PostgreSQL; `None` without a server.
+async fn fixture_on_postgres() -> Option<(TestService, Fixture)> {
+    postgres()?;
+    let t = open(Engine::Postgres).await;
+    let s = fixture(&t).await;
+    Some((t, s))
+}

@@ -1,0 +1,240 @@
+//! Provisioning: what responses, failures and cancellations do to a reservation.
+
+use crate::receiver::{Receiver, drain};
+use crate::support::{TestService, on_both_engines, refused};
+use crate::{any_delivery, fixture, retitled};
+use chrono::Duration;
+use domain::ProblemKind::*;
+use domain::delivery::DeliveryStatus::*;
+use domain::provisioning::ProvisioningStatus;
+use domain::reservation::ReservationStatus;
+use domain::webhook::{ResumeInput, WebhookPatch};
+use serde_json::json;
+use service::outbox::WebhookSet;
+
+on_both_engines![
+    responses_drive_provisioning,
+    responses_of_one_batch_apply_in_order,
+    log_only_webhook_does_not_drive_provisioning,
+    late_response_to_created_does_not_undo_release,
+    concurrent_first_response_and_cancellation_end_in_release,
+    cancelled_delivery_leaves_no_reservation_waiting,
+    late_202_does_not_override_newer_status_update,
+];
+
+async fn responses_drive_provisioning(t: TestService) {
+    let s = fixture(&t).await;
+    let state =
+        async |id: &domain::id::ReservationId| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+    s.receiver.answer_json(202, json!({"message": "At work"}));
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Waiting);
+    let mut feed = t.change_feed().subscribe();
+    drain(&t).await;
+    assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Provisioning);
+    assert_eq!(state(&reservation.id).await.message, "At work");
+    let announced: Vec<_> = std::iter::from_fn(|| feed.try_recv().ok())
+        .filter_map(|update| match update {
+            service::change_feed::Update::Change(change) => match &*change {
+                domain::change::Change::Delivery(d) => Some(d.status.as_str()),
+                domain::change::Change::Reservation(r) => Some(r.provisioning.status.as_str()),
+                _ => None,
+            },
+            service::change_feed::Update::Resync => None,
+        })
+        .collect();
+    assert_eq!(announced, ["sending", "provisioning", "succeeded"]);
+    s.receiver.answer_json(
+        200,
+        json!({"status": "success", "message": "Done", "details": {"cluster_id": "c-1", "estimated_ready_time": "5 minutes",
+            "access_info": {"ip_address": "192.0.2.1", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.0.2.1"}}}),
+    );
+    t.patch_reservation(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    drain(&t).await;
+    let ready = state(&reservation.id).await;
+    assert_eq!(ready.status, ProvisioningStatus::Ready);
+    assert_eq!(ready.access_info.unwrap().connection_command.as_deref(), Some("ssh user-alice@192.0.2.1"));
+    assert_eq!(ready.estimated_ready_time.as_deref(), Some("5 minutes"));
+    let cancelled = t.cancel_reservation(&s.alice, &reservation.id, Some("No need".into())).await.unwrap();
+    assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
+    drain(&t).await;
+    assert_eq!(s.receiver.last().text("reason"), "No need");
+    assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Released);
+    // Without a receiver the release is complete at once.
+    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    let alone = t.booking(&s.alice, s.resource, 5, 6).await;
+    let cancelled = t.cancel_reservation(&s.alice, &alone.id, None).await.unwrap();
+    assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Released);
+}
+
+async fn responses_of_one_batch_apply_in_order(t: TestService) {
+    let s = fixture(&t).await;
+    let other = Receiver::start().await;
+    t.webhook(&s.root, &other).await;
+    let dispatcher = t.dispatcher();
+    let deliver = async || {
+        let mut claims = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+        // The events of one transaction are not numbered in the order of their webhooks.
+        claims.sort_by_key(|claim| claim.webhook_id());
+        let results = dispatcher.send_claimed(claims).await;
+        dispatcher.record_once(&results).await.unwrap();
+        results.len()
+    };
+    let state = async |id: &domain::id::ReservationId| {
+        let now = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+        (now.status, now.message)
+    };
+    // The second webhook's response is applied after the first one's, in the same batch.
+    s.receiver.answer_json(202, json!({"message": "At work"}));
+    other.answer_json(200, json!({"status": "success", "message": "Done"}));
+    let first = t.booking(&s.alice, s.resource, 1, 2).await;
+    let second = t.booking(&s.alice, s.resource, 3, 4).await;
+    assert_eq!(deliver().await, 4);
+    for reservation in [&first, &second] {
+        assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "Done".into()));
+    }
+    // A first response beside a later one, in the same batch.
+    s.receiver.answer_json(200, json!({"status": "success", "message": "Done too"}));
+    other.answer_json(200, json!({"status": "success", "message": "All done"}));
+    t.patch_reservation(&s.alice, &first.id, retitled("Changed")).await.unwrap();
+    let third = t.booking(&s.alice, s.resource, 5, 6).await;
+    assert_eq!(deliver().await, 4);
+    for reservation in [&first, &third] {
+        assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "All done".into()));
+    }
+    assert_eq!(state(&second.id).await, (ProvisioningStatus::Ready, "Done".into()));
+    // A failure before a response does not override it.
+    s.receiver.answer_status(410);
+    let last = t.booking(&s.alice, s.resource, 7, 8).await;
+    assert_eq!(deliver().await, 2);
+    assert_eq!(state(&last.id).await, (ProvisioningStatus::Ready, "All done".into()));
+}
+
+async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
+    let s = fixture(&t).await;
+    let patch = WebhookPatch { provisions: Some(false), ..Default::default() };
+    assert!(!t.patch_webhook(&s.root, s.webhook, patch).await.unwrap().provisions);
+    let status = async |id| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning.status;
+    s.receiver.answer_status(410);
+    let failing = t.booking(&s.alice, s.resource, 1, 2).await;
+    drain(&t).await;
+    assert_eq!(t.deliveries(&s.root, any_delivery()).await[0].status, Failed);
+    assert_eq!(status(&failing.id).await, ProvisioningStatus::Waiting);
+    // No webhook drives provisioning, so the release is complete at once.
+    t.cancel_reservation(&s.alice, &failing.id, None).await.unwrap();
+    assert_eq!(status(&failing.id).await, ProvisioningStatus::Released);
+
+    // Beside a webhook that drives provisioning.
+    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    let other = Receiver::start().await;
+    let provisioner = t.webhook(&s.root, &other).await;
+    s.receiver.answer_status(200);
+    other.answer_status(202);
+    let reservation = t.booking(&s.alice, s.resource, 3, 4).await;
+    drain(&t).await;
+    assert_eq!((s.receiver.last().event(), other.last().event()), ("reservation.created", "reservation.created"));
+    assert_eq!(status(&reservation.id).await, ProvisioningStatus::Provisioning);
+    let body = json!({"status": "ready", "timestamp": t.now()}).to_string();
+    let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
+    let signature = domain::signature::sign_body(&secret, body.as_bytes());
+    let update = async |webhook: i64| {
+        t.status_update(&reservation.id, Some(&webhook.to_string()), Some(&signature), body.as_bytes()).await
+    };
+    refused(update(s.webhook).await, Forbidden);
+    assert_eq!(update(provisioner).await.unwrap().status, ProvisioningStatus::Ready);
+}
+
+async fn late_response_to_created_does_not_undo_release(t: TestService) {
+    let s = fixture(&t).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    let dispatcher = t.dispatcher();
+    let claims = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+    let cancelled = t.cancel_reservation(&s.alice, &reservation.id, None).await.unwrap();
+    assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
+    let results = dispatcher.send_claimed(claims).await;
+    dispatcher.record_once(&results).await.unwrap();
+    let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
+    assert_eq!(
+        (after.status, after.provisioning.status),
+        (ReservationStatus::Cancelled, ProvisioningStatus::Releasing)
+    );
+    drain(&t).await;
+    let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
+    assert_eq!(after.provisioning.status, ProvisioningStatus::Released);
+}
+
+async fn concurrent_first_response_and_cancellation_end_in_release(t: TestService) {
+    let s = fixture(&t).await;
+    let reservations = futures::future::join_all((0..60).map(|n| t.booking(&s.alice, s.resource, n, n + 1))).await;
+    let claims = t.dispatcher().claim_once(&WebhookSet::All, 100).await.unwrap().items;
+    let mut results = t.dispatcher().send_claimed(claims).await;
+    // Two concurrent batches, as on PostgreSQL.
+    let later = results.split_off(30);
+    let cancellations =
+        futures::future::join_all(reservations.iter().step_by(2).map(|r| t.cancel_reservation(&s.alice, &r.id, None)));
+    let recorder = t.dispatcher();
+    let (first, second, cancelled) =
+        futures::join!(recorder.record_once(&results), recorder.record_once(&later), cancellations);
+    first.unwrap();
+    second.unwrap();
+    assert!(cancelled.iter().all(Result::is_ok));
+    for (n, reservation) in reservations.iter().enumerate() {
+        let state = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning.status;
+        let expected = if n % 2 == 0 { ProvisioningStatus::Releasing } else { ProvisioningStatus::Ready };
+        assert_eq!(state, expected, "reservation {n}");
+    }
+}
+
+async fn cancelled_delivery_leaves_no_reservation_waiting(t: TestService) {
+    let s = fixture(&t).await;
+    t.booking(&s.alice, s.resource, 1, 2).await;
+    let ready = t.booking(&s.alice, s.resource, 3, 4).await;
+    drain(&t).await;
+    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    let provisioning = async |id| {
+        let state = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+        (state.status, state.message)
+    };
+    t.cancel_reservation(&s.alice, &ready.id, None).await.unwrap();
+    assert_eq!(provisioning(&ready.id).await.0, ProvisioningStatus::Releasing);
+    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    let (status, message) = provisioning(&ready.id).await;
+    assert_eq!(status, ProvisioningStatus::Released);
+    assert!(message.contains("an administrator dropped what waited"), "{message}");
+
+    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    let waiting = t.booking(&s.alice, s.resource, 5, 6).await;
+    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    let (status, message) = provisioning(&waiting.id).await;
+    assert_eq!(status, ProvisioningStatus::Failed);
+    assert!(message.contains("its webhook was deleted"), "{message}");
+}
+
+async fn late_202_does_not_override_newer_status_update(t: TestService) {
+    let s = fixture(&t).await;
+    s.receiver.answer_status(202);
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    let state = async || t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    let update = async |status: &str| {
+        let body = json!({"status": status, "timestamp": t.now(), "message": "reported by the receiver"}).to_string();
+        let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
+        let signature = domain::signature::sign_body(&secret, body.as_bytes());
+        t.status_update(&reservation.id, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes()).await.unwrap()
+    };
+    // The receiver reports a failure before its 202 is recorded.
+    let dispatcher = t.dispatcher();
+    let results = dispatcher.send_claimed(dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items).await;
+    t.clock.advance(Duration::milliseconds(1));
+    update("failed").await;
+    dispatcher.record_once(&results).await.unwrap();
+    assert_eq!(
+        (state().await.status, state().await.message.as_str()),
+        (ProvisioningStatus::Failed, "reported by the receiver")
+    );
+    update("ready").await;
+    // A later change is accepted: its 202 applies.
+    t.clock.advance(Duration::seconds(1));
+    t.patch_reservation(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    drain(&t).await;
+    assert_eq!((state().await.status, state().await.message.as_str()), (ProvisioningStatus::Provisioning, ""));
+}
