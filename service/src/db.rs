@@ -15,3 +15,4 @@ pub(crate) mod queue_record;
 pub(crate) mod queue_stats;
 pub(crate) mod table_lock;
 pub(crate) mod vacuum;
+pub(crate) mod webhook_stats;

@@ -159,7 +159,7 @@ impl Service {
     }
 
     pub(crate) fn status_url(&self, id: &ReservationId) -> String {
-        format!("{}/api/v1/reservations/{id}/status", self.inner.context.settings.public_url)
+        self.inner.context.settings.status_url(id)
     }
 
     /// Reserves.
@@ -280,7 +280,7 @@ impl Service {
         let rows = self.rows(format!("{SELECT} WHERE v.id = $1"), [id.as_str().into()]).await?;
         let reservation = stored_reservation(rows.first().ok_or_else(|| Problem::not_found("reservation"))?)?;
         authorize(actor, Action::ReadReservation { owner: &reservation.user_id })?;
-        let deliveries = self.deliveries_of(id).await?;
+        let deliveries = self.deliveries().of_reservation(id).await?;
         Ok(ReservationDetail { reservation, deliveries })
     }
 

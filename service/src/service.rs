@@ -6,6 +6,7 @@ use crate::catalogue::{AccessRequests, Catalogue};
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::connect::{Database, connect};
+use crate::deliveries::Deliveries;
 use crate::dispatcher::Dispatcher;
 use crate::error::{OpenError, db_problem, unavailable};
 use crate::idempotency::Idempotency;
@@ -13,6 +14,7 @@ use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
 use crate::secrets::{Cipher, MasterKey};
+use crate::webhooks::Webhooks;
 use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::endpoint::UrlPolicy;
@@ -38,6 +40,13 @@ pub struct Settings {
     pub delivery_timeout: Duration,
 }
 
+impl Settings {
+    /// The URL to which a receiver posts status updates of a reservation (docs/contract.md §4).
+    pub(crate) fn status_url(&self, id: &domain::id::ReservationId) -> String {
+        format!("{}/api/v1/reservations/{id}/status", self.public_url)
+    }
+}
+
 /// Every use case of Berth; cheap to clone.
 #[derive(Clone)]
 pub struct Service {
@@ -46,10 +55,11 @@ pub struct Service {
 
 pub(crate) struct Inner {
     pub(crate) context: Context,
-    pub(crate) cipher: Cipher,
     pub(crate) sender: delivery::Sender,
     pub(crate) feed: ChangeFeed,
     pub(crate) outbox: Outbox,
+    deliveries: Deliveries,
+    webhooks: Webhooks,
     accounts: Accounts,
     catalogue: Catalogue,
     notifications: Notifications,
@@ -91,17 +101,20 @@ impl Service {
         let cipher = Cipher::new(&settings.master_key);
         let context = Context::new(database, settings, clock);
         let outbox = Outbox::new(context.clone(), feed.clone(), cipher.clone());
+        let deliveries = Deliveries::new(context.clone(), feed.clone());
+        let webhooks = Webhooks::new(context.clone(), cipher.clone(), sender.clone(), feed.clone(), deliveries.clone());
         let inner = Inner {
             accounts: Accounts::new(context.clone(), feed.clone()),
             catalogue: Catalogue::new(context.clone(), feed.clone()),
             notifications: Notifications::new(context.clone()),
             idempotency: Idempotency::new(context.clone(), cipher.clone()),
             maintenance: Maintenance::new(context.clone()),
-            cipher,
             context,
             sender,
             feed,
             outbox,
+            deliveries,
+            webhooks,
             reservations,
             _tasks: cancel.drop_guard(),
         };
@@ -175,6 +188,16 @@ impl Service {
         AccessRequests::new(self.clone())
     }
 
+    /// Webhooks.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.inner.webhooks
+    }
+
+    /// The delivery log.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.inner.deliveries
+    }
+
     /// Messages to users.
     pub fn notifications(&self) -> &Notifications {
         &self.inner.notifications
@@ -223,9 +246,5 @@ impl Service {
 
     pub(crate) fn has_subscribers(&self) -> bool {
         self.inner.feed.has_subscribers()
-    }
-
-    pub(crate) fn wake_dispatchers(&self, webhooks: crate::wake::WebhookSet) {
-        self.inner.feed.wake_dispatchers(webhooks);
     }
 }

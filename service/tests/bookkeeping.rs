@@ -264,7 +264,12 @@ async fn backup_is_a_consistent_copy() {
         .await
         .unwrap();
     assert!(
-        copy.list_deliveries(&root, &DeliveryFilter::default(), &PageQuery::default()).await.unwrap().items.is_empty()
+        copy.deliveries()
+            .list(&root, &DeliveryFilter::default(), &PageQuery::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
     );
 }
 

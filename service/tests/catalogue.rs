@@ -115,9 +115,9 @@ async fn resource_type_in_use_cannot_be_deleted(t: TestService) {
     refused(t.catalogue().delete_type(&root, "gpu-cluster").await, Conflict);
     t.catalogue().delete_resource(&root, id).await.unwrap();
     let webhook =
-        t.create_webhook(&root, webhook(Some("gpu-cluster"), &[EventType::ReservationCreated])).await.unwrap();
+        t.webhooks().create(&root, webhook(Some("gpu-cluster"), &[EventType::ReservationCreated])).await.unwrap();
     refused(t.catalogue().delete_type(&root, "gpu-cluster").await, Conflict);
-    t.delete_webhook(&root, webhook.webhook.id).await.unwrap();
+    t.webhooks().delete(&root, webhook.webhook.id).await.unwrap();
     t.catalogue().delete_type(&root, "gpu-cluster").await.unwrap();
 }
 
@@ -254,15 +254,21 @@ async fn access_request_publishes_event_and_notifies_administrators(t: TestServi
     let open = t.resource(&root, "node-2", ResourceStatus::Available).await;
     let closed = t.resource(&root, "node-3", ResourceStatus::Maintenance).await;
     let alice = t.person("alice", Role::User).await;
-    let receiver =
-        t.create_webhook(&root, webhook(Some("gpu-cluster"), &[EventType::AccessRequested])).await.unwrap().webhook.id;
-    t.create_webhook(&root, webhook(None, &[EventType::ReservationCreated])).await.unwrap();
+    let receiver = t
+        .webhooks()
+        .create(&root, webhook(Some("gpu-cluster"), &[EventType::AccessRequested]))
+        .await
+        .unwrap()
+        .webhook
+        .id;
+    t.webhooks().create(&root, webhook(None, &[EventType::ReservationCreated])).await.unwrap();
 
     let request = t.access_requests().create(&alice, ask(id)).await.unwrap();
     assert_eq!((request.status, request.user_id.as_str()), (AccessStatus::Pending, "alice"));
-    let deliveries = t.list_deliveries(&root, &DeliveryFilter::default(), &PageQuery::default()).await.unwrap().items;
+    let deliveries =
+        t.service.deliveries().list(&root, &DeliveryFilter::default(), &PageQuery::default()).await.unwrap().items;
     assert_eq!(deliveries.len(), 1, "only the subscribed webhook receives it: {deliveries:?}");
-    let delivery = t.get_delivery(&root, &deliveries[0].id).await.unwrap();
+    let delivery = t.service.deliveries().get(&root, &deliveries[0].id).await.unwrap();
     let body: serde_json::Value = serde_json::from_str(&delivery.body).unwrap();
     assert_eq!(
         body,
@@ -294,7 +300,7 @@ async fn access_request_publishes_event_and_notifies_administrators(t: TestServi
     refused(t.access_requests().create(&alice, ask(4_711)).await, NotFound);
     let without_reason = AccessRequestInput { resource_id: id, reason: " ".into() };
     assert!(refused(t.access_requests().create(&alice, without_reason).await, Invalid).message_for("reason").is_some());
-    let all = t.list_deliveries(&root, &DeliveryFilter::default(), &PageQuery::default()).await.unwrap();
+    let all = t.service.deliveries().list(&root, &DeliveryFilter::default(), &PageQuery::default()).await.unwrap();
     assert_eq!(all.items.len(), 1);
     assert_eq!(t.notifications().list(&root).await.unwrap().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! Webhooks.
+//! Server functions for webhooks. Each calls one use case of `service::webhooks`.
 
 use super::{Rpc, RpcError};
 use domain::delivery::Attempt;
@@ -8,37 +8,37 @@ use domain::pagination::Page;
 use domain::webhook::*;
 use leptos::prelude::*;
 
-/// Webhooks with their last 24 hours.
+/// Lists all webhooks with a summary of the last 24 hours.
 #[server(prefix = "/rpc", endpoint = "list-webhooks", protocol = Rpc)]
 pub async fn list_webhooks() -> Result<Page<Webhook>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { service.list_webhooks(actor, &page).await }).await?)
+    Ok(super::context::whole(|page| async move { Ok(service.webhooks().list(actor, &page).await?) }).await?)
 }
 
-/// Registers a webhook.
+/// Creates a webhook.
 #[server(prefix = "/rpc", endpoint = "create-webhook", protocol = Rpc)]
 pub async fn create_webhook(input: WebhookInput) -> Result<WebhookWithSecret, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.create_webhook(actor, input).await?)
+    Ok(cx.service.webhooks().create(actor, input).await?)
 }
 
-/// One webhook.
+/// Reads one webhook.
 #[server(prefix = "/rpc", endpoint = "get-webhook", protocol = Rpc)]
 pub async fn get_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.get_webhook(actor, id).await?)
+    Ok(cx.service.webhooks().get(actor, id).await?)
 }
 
-/// Changes a webhook.
+/// Changes the settings of a webhook.
 #[server(prefix = "/rpc", endpoint = "patch-webhook", protocol = Rpc)]
 pub async fn patch_webhook(id: WebhookId, patch: WebhookPatch) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.patch_webhook(actor, id, patch).await?)
+    Ok(cx.service.webhooks().update(actor, id, patch).await?)
 }
 
 /// Deletes a webhook.
@@ -46,23 +46,23 @@ pub async fn patch_webhook(id: WebhookId, patch: WebhookPatch) -> Result<Webhook
 pub async fn delete_webhook(id: WebhookId) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.delete_webhook(actor, id).await?)
+    Ok(cx.service.webhooks().delete(actor, id).await?)
 }
 
-/// Sends a test event.
+/// Sends a test event and returns the attempt.
 #[server(prefix = "/rpc", endpoint = "test-webhook", protocol = Rpc)]
 pub async fn test_webhook(id: WebhookId, input: TestInput) -> Result<Attempt, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.test_webhook(actor, id, input).await?)
+    Ok(cx.service.webhooks().send_test(actor, id, input).await?)
 }
 
-/// Makes a new secret.
+/// Rotates the signing secret.
 #[server(prefix = "/rpc", endpoint = "rotate-secret", protocol = Rpc)]
 pub async fn rotate_secret(id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.rotate_secret(actor, id, input).await?)
+    Ok(cx.service.webhooks().rotate_secret(actor, id, input).await?)
 }
 
 /// Pauses a webhook.
@@ -70,7 +70,7 @@ pub async fn rotate_secret(id: WebhookId, input: RotateInput) -> Result<WebhookW
 pub async fn pause_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.pause_webhook(actor, id).await?)
+    Ok(cx.service.webhooks().pause(actor, id).await?)
 }
 
 /// Resumes a webhook.
@@ -78,18 +78,18 @@ pub async fn pause_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
 pub async fn resume_webhook(id: WebhookId, input: ResumeInput) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.resume_webhook(actor, id, input).await?)
+    Ok(cx.service.webhooks().resume(actor, id, input).await?)
 }
 
-/// A webhook's figures.
+/// Reads the statistics of a webhook.
 #[server(name = ReadWebhookStats, prefix = "/rpc", endpoint = "webhook-stats", protocol = Rpc)]
 pub async fn webhook_stats(id: WebhookId, window: StatsWindow) -> Result<WebhookStats, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.webhook_stats(actor, id, window).await?)
+    Ok(cx.service.webhooks().stats(actor, id, window).await?)
 }
 
-/// What endpoints this Berth accepts, so that the form says it before the server does.
+/// Reads the endpoint rules of this installation, so that the form checks the same rules as the server.
 #[server(name = ReadUrlPolicy, prefix = "/rpc", endpoint = "url-policy", protocol = Rpc)]
 pub async fn url_policy() -> Result<UrlPolicy, RpcError> {
     let cx = super::context::context()?;

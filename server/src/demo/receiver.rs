@@ -46,12 +46,12 @@ pub(super) async fn start(service: &Service, actor: &Actor, cancel: &Cancellatio
 
 /// Registers the webhook, or changes the URL and secret of the existing one. Returns its id and secret.
 async fn register(service: &Service, actor: &Actor, endpoint_url: String) -> Result<(i64, String), Problem> {
-    let known = service.list_webhooks(actor, &PageQuery { limit: Some(200), cursor: None }).await?;
+    let known = service.webhooks().list(actor, &PageQuery { limit: Some(200), cursor: None }).await?;
     if let Some(webhook) = known.items.iter().find(|webhook| webhook.name == WEBHOOK) {
         let patch = WebhookPatch { endpoint_url: Some(endpoint_url), ..WebhookPatch::default() };
-        service.patch_webhook(actor, webhook.id, patch).await?;
+        service.webhooks().update(actor, webhook.id, patch).await?;
         let rotation = RotateInput { overlap_hours: Some(0), secret: None };
-        return Ok((webhook.id, service.rotate_secret(actor, webhook.id, rotation).await?.secret));
+        return Ok((webhook.id, service.webhooks().rotate_secret(actor, webhook.id, rotation).await?.secret));
     }
     let input = WebhookInput {
         name: WEBHOOK.into(),
@@ -69,7 +69,7 @@ async fn register(service: &Service, actor: &Actor, endpoint_url: String) -> Res
         ed25519: None,
         provisions: None,
     };
-    let created = service.create_webhook(actor, input).await?;
+    let created = service.webhooks().create(actor, input).await?;
     Ok((created.webhook.id, created.secret))
 }
 

@@ -99,7 +99,7 @@ async fn ed25519_signature_is_added_and_rotation_renews_its_key(t: TestService) 
     assert!(!send().await.header("webhook-signature").contains("v1a,"));
     let set = async |ed25519| {
         let patch = WebhookPatch { ed25519: Some(ed25519), ..Default::default() };
-        t.patch_webhook(&s.root, s.webhook, patch).await.unwrap().public_key
+        t.webhooks().update(&s.root, s.webhook, patch).await.unwrap().public_key
     };
     let first = set(true).await.unwrap();
     assert_eq!(set(true).await.as_ref(), Some(&first), "enabling it again keeps the key");
@@ -107,7 +107,7 @@ async fn ed25519_signature_is_added_and_rotation_renews_its_key(t: TestService) 
     assert_eq!(verify_v1a(&got, &first), (1, vec![0]));
     assert!(got.header("webhook-signature").starts_with("v1,"), "the HMAC signature stays and comes first");
     let rotation = domain::webhook::RotateInput { overlap_hours: Some(1), secret: None };
-    let second = t.rotate_secret(&s.root, s.webhook, rotation).await.unwrap().webhook.public_key.unwrap();
+    let second = t.webhooks().rotate_secret(&s.root, s.webhook, rotation).await.unwrap().webhook.public_key.unwrap();
     assert_ne!(first, second);
     let got = send().await;
     assert_eq!((verify_v1a(&got, &second), verify_v1a(&got, &first)), ((2, vec![0]), (2, vec![1])));
@@ -266,7 +266,7 @@ async fn one_transaction_enqueues_and_cancels_any_number(t: TestService) {
     database.execute_unprepared(more).await.unwrap();
     let releasing = "SELECT COUNT(*) FROM provisioning WHERE state LIKE '%releasing%'";
     assert_eq!(count(releasing).await, 40_000);
-    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    t.webhooks().delete(&s.root, s.webhook).await.unwrap();
     assert_eq!(count("SELECT COUNT(*) FROM deliveries WHERE status = 'cancelled'").await, 40_100);
     assert_eq!(count("SELECT COUNT(*) FROM outbox").await, 3_900);
     assert_eq!(count(releasing).await, 0);

@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
         let second = t.webhook(&s.root, &s.receiver).await;
         // Two attempts instead of four, so that more deliveries fail for good.
         let retry = Some(domain::retry::RetryPolicy { delays: vec![1] });
-        t.patch_webhook(&s.root, second, WebhookPatch { retry, ..Default::default() }).await.unwrap();
+        t.webhooks().update(&s.root, second, WebhookPatch { retry, ..Default::default() }).await.unwrap();
         let other = if t.is_postgres() { t.replica().await } else { t.service.clone() };
         let services = [t.service.clone(), other];
         let run = Self {
@@ -117,8 +117,8 @@ impl<'a> Run<'a> {
         match self.random.random_range(0..18) {
             0 | 1 if self.reservations.len() < 8 => self.reserve().await,
             what @ 2..=5 if !self.reservations.is_empty() => self.change(&service, turn, what == 5).await,
-            6 if self.random.random_bool(0.3) => drop(self.t.pause_webhook(&self.s.root, webhook).await.unwrap()),
-            6 => drop(self.t.resume_webhook(&self.s.root, webhook, ResumeInput::default()).await.unwrap()),
+            6 if self.random.random_bool(0.3) => drop(self.t.webhooks().pause(&self.s.root, webhook).await.unwrap()),
+            6 => drop(self.t.webhooks().resume(&self.s.root, webhook, ResumeInput::default()).await.unwrap()),
             // A process that claims and crashes.
             7 => drop(dispatcher.claim_once(&WebhookSet::All, 2).await.unwrap()),
             // A process that stalls before it sends.
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
             12 if !self.reservations.is_empty() => self.redeliver(&service, webhook).await,
             13 => {
                 let input = ReplayInput { filter: any_delivery(), dry_run: false };
-                service.replay(&self.s.root, &input).await.unwrap();
+                service.deliveries().replay(&self.s.root, &input).await.unwrap();
             }
             _ => {
                 self.t.clock.advance(Duration::milliseconds(self.random.random_range(0..6_000)));
@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         ended.retain(|delivery| delivery.status.is_final());
         if !ended.is_empty() {
             let id = &ended[self.random.random_range(0..ended.len())].id;
-            service.redeliver(&self.s.root, id).await.unwrap();
+            service.deliveries().redeliver(&self.s.root, id).await.unwrap();
         }
     }
 
@@ -218,7 +218,7 @@ impl<'a> Run<'a> {
             dispatcher.record_once(&results).await.unwrap();
         }
         for webhook in self.webhooks {
-            self.t.resume_webhook(&self.s.root, webhook, ResumeInput::default()).await.unwrap();
+            self.t.webhooks().resume(&self.s.root, webhook, ResumeInput::default()).await.unwrap();
         }
         let dispatcher = &self.dispatchers[0][0];
         let mut idle = 0;

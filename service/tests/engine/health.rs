@@ -17,7 +17,7 @@ async fn status_410_disables_webhook(t: TestService) {
     drain(&t).await;
     let delivery = &t.deliveries(&s.root, any_delivery()).await[0];
     assert_eq!((delivery.status, delivery.attempts), (Failed, 1), "it is not retried");
-    let webhook = t.get_webhook(&s.root, s.webhook).await.unwrap();
+    let webhook = t.webhooks().get(&s.root, s.webhook).await.unwrap();
     assert_eq!((webhook.state, webhook.enabled), (WebhookState::Gone, false));
     let alerts = t.notifications().list(&s.root).await.unwrap();
     assert_eq!(alerts.len(), 1);
@@ -28,7 +28,7 @@ async fn status_410_disables_webhook(t: TestService) {
     drain(&t).await;
     assert_eq!(s.receiver.count(), 1, "its events are kept");
     s.receiver.answer_status(200);
-    t.resume_webhook(&s.root, s.webhook, ResumeInput::default()).await.unwrap();
+    t.webhooks().resume(&s.root, s.webhook, ResumeInput::default()).await.unwrap();
     drain(&t).await;
     assert_eq!(s.receiver.count(), 2);
 }
@@ -36,7 +36,7 @@ async fn status_410_disables_webhook(t: TestService) {
 async fn failing_webhook_alerts_once_and_again_on_recovery(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { delays: vec![] }), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     s.receiver.answer_status(500);
     for hour in 0..3 {
         t.booking(&s.alice, s.resource, 1 + hour, 2 + hour).await;
@@ -46,7 +46,7 @@ async fn failing_webhook_alerts_once_and_again_on_recovery(t: TestService) {
         t.notifications().list(&s.root).await.unwrap().into_iter().map(|n| n.message).collect()
     };
     assert_eq!(messages().await.len(), 1, "once for all failures");
-    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.health, WebhookHealth::Failing);
+    assert_eq!(t.webhooks().get(&s.root, s.webhook).await.unwrap().summary.health, WebhookHealth::Failing);
     s.receiver.answer_status(200);
     t.booking(&s.alice, s.resource, 8, 9).await;
     drain(&t).await;
@@ -81,7 +81,7 @@ async fn webhook_summary_reads_only_its_sample_on_postgres() {
         t.now().timestamp_millis()
     );
     database.execute_unprepared(&attempts).await.unwrap();
-    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.deliveries, 5_000);
+    assert_eq!(t.webhooks().get(&s.root, s.webhook).await.unwrap().summary.deliveries, 5_000);
     // A session flushes its statistics when it ends.
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     database.execute_unprepared(end).await.unwrap();

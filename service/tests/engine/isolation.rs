@@ -23,9 +23,9 @@ async fn backlog_of_one_webhook_does_not_delay_others(t: TestService) {
     unlimited.max_in_flight = Some(2_000);
     // One webhook is registered before the other two, and one after them.
     let patch = WebhookPatch { max_in_flight: Some(2_000), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     let modest = t.webhook(&s.root, &s.receiver).await;
-    let last = t.create_webhook(&s.root, unlimited).await.unwrap().webhook.id;
+    let last = t.webhooks().create(&s.root, unlimited).await.unwrap().webhook.id;
     for n in 0..60 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
@@ -52,7 +52,7 @@ async fn backlog_of_one_webhook_does_not_delay_others(t: TestService) {
 async fn concurrency_limit_covers_queue_and_fast_path(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { max_in_flight: Some(3), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     for n in 0..8 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
@@ -79,7 +79,7 @@ async fn concurrency_limit_covers_queue_and_fast_path(t: TestService) {
 async fn capacity_is_freed_when_the_request_ends_before_its_record(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { max_in_flight: Some(1), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     let dispatcher = t.dispatcher();
@@ -103,7 +103,7 @@ async fn circuit_breaker_probes_one_request_at_a_time(t: TestService) {
         format!("http://{}", listener.local_addr().unwrap())
     };
     let patch = |url: &str| WebhookPatch { endpoint_url: Some(url.to_owned()), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch(&nowhere)).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch(&nowhere)).await.unwrap();
     for n in 0..30 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }
@@ -112,7 +112,7 @@ async fn circuit_breaker_probes_one_request_at_a_time(t: TestService) {
     t.clock.advance(Duration::seconds(1));
     assert_eq!(step(&dispatcher).await, 1);
     assert_eq!(step(&dispatcher).await, 1, "one probe after another");
-    t.patch_webhook(&s.root, s.webhook, patch(&s.receiver.url)).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch(&s.receiver.url)).await.unwrap();
     assert_eq!(step(&dispatcher).await, 1);
     assert_eq!(step(&dispatcher).await, 27, "a response closes the breaker");
 }
@@ -120,7 +120,7 @@ async fn circuit_breaker_probes_one_request_at_a_time(t: TestService) {
 async fn rate_limit_is_respected(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { rate_limit: Some(Some(5)), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     for n in 0..14 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }

@@ -73,7 +73,7 @@ async fn result_after_lost_lease_changes_nothing(t: TestService) {
     assert_eq!(detail.attempt_log[0].outcome, Outcome::Succeeded, "the log shows the result that was applied");
     let provisioning = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     assert_eq!(provisioning.status, ProvisioningStatus::Ready);
-    let summary = t.get_webhook(&s.root, s.webhook).await.unwrap().summary;
+    let summary = t.webhooks().get(&s.root, s.webhook).await.unwrap().summary;
     assert_eq!((summary.deliveries, summary.success_rate), (1, Some(1.0)));
 }
 
@@ -92,7 +92,7 @@ async fn late_result_is_not_taken_for_a_later_claim_of_the_same_dispatcher(t: Te
     assert_eq!((second.len(), second[0].request.attempt), (1, 1));
     dispatcher.record_once(&first).await.unwrap();
     assert_eq!(t.deliveries(&s.root, any_delivery()).await[0].status, Sending, "the second request is still in flight");
-    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().state, WebhookState::Enabled);
+    assert_eq!(t.webhooks().get(&s.root, s.webhook).await.unwrap().state, WebhookState::Enabled);
     let second = dispatcher.send_claimed(second).await;
     dispatcher.record_once(&second).await.unwrap();
     assert_eq!(t.deliveries(&s.root, any_delivery()).await[0].status, Succeeded);
@@ -140,7 +140,7 @@ async fn released_claim_does_not_count_as_attempt(t: TestService) {
 async fn entry_requeued_before_the_scan_cursor_is_claimed(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { max_in_flight: Some(2_000), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     for n in 0..60 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
     }

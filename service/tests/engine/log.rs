@@ -96,19 +96,19 @@ async fn log_derives_success_from_its_attempt(t: TestService) {
     let of_reservation = t.get_reservation(&s.alice, &late.id).await.unwrap().deliveries;
     assert_eq!(of_reservation, [succeeded[1].clone()]);
     let replay = ReplayInput { filter: by(Succeeded), dry_run: false };
-    assert_eq!(t.replay(&s.root, &replay).await.unwrap().redelivered, 3);
-    refused(t.redeliver(&s.root, &t.deliveries(&s.root, by(Pending)).await[0].id).await, Conflict);
+    assert_eq!(t.service.deliveries().replay(&s.root, &replay).await.unwrap().redelivered, 3);
+    refused(t.service.deliveries().redeliver(&s.root, &t.deliveries(&s.root, by(Pending)).await[0].id).await, Conflict);
 }
 
 async fn redelivery_is_a_new_delivery_of_the_same_event(t: TestService) {
     let s = fixture(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
     let first = t.deliveries(&s.root, any_delivery()).await.remove(0);
-    refused(t.redeliver(&s.root, &first.id).await, Conflict);
+    refused(t.service.deliveries().redeliver(&s.root, &first.id).await, Conflict);
     drain(&t).await;
-    refused(t.redeliver(&s.alice, &first.id).await, Forbidden);
-    refused(t.redeliver(&s.root, &"dlv_none".into()).await, NotFound);
-    let again = t.redeliver(&s.root, &first.id).await.unwrap();
+    refused(t.service.deliveries().redeliver(&s.alice, &first.id).await, Forbidden);
+    refused(t.service.deliveries().redeliver(&s.root, &"dlv_none".into()).await, NotFound);
+    let again = t.service.deliveries().redeliver(&s.root, &first.id).await.unwrap();
     assert_eq!((again.status, again.redelivery_of.as_ref()), (Pending, Some(&first.id)));
     assert_eq!(again.event_id, first.event_id);
     drain(&t).await;
@@ -122,7 +122,7 @@ async fn redelivery_is_a_new_delivery_of_the_same_event(t: TestService) {
 async fn failed_deliveries_are_replayed_in_bulk_once(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { delays: vec![] }), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     s.receiver.answer_status(500);
     let failing = t.booking(&s.alice, s.resource, 1, 2).await;
     drain(&t).await;
@@ -132,12 +132,12 @@ async fn failed_deliveries_are_replayed_in_bulk_once(t: TestService) {
     t.booking(&s.alice, s.resource, 3, 4).await;
     drain(&t).await;
     let replay = async |filter: DeliveryFilter, dry_run: bool| {
-        let result = t.replay(&s.root, &ReplayInput { filter, dry_run }).await.unwrap();
+        let result = t.service.deliveries().replay(&s.root, &ReplayInput { filter, dry_run }).await.unwrap();
         (result.matched, result.redelivered)
     };
-    refused(t.replay(&s.alice, &ReplayInput::default()).await, Forbidden);
+    refused(t.service.deliveries().replay(&s.alice, &ReplayInput::default()).await, Forbidden);
     let unfinished = DeliveryFilter { status: Some(Retrying), ..Default::default() };
-    refused(t.replay(&s.root, &ReplayInput { filter: unfinished, dry_run: true }).await, Invalid);
+    refused(t.service.deliveries().replay(&s.root, &ReplayInput { filter: unfinished, dry_run: true }).await, Invalid);
     assert_eq!(replay(of_webhook(s.webhook + 1), false).await, (0, 0));
     assert_eq!(replay(any_delivery(), true).await, (2, 0));
     assert_eq!(s.receiver.count(), 3);
@@ -162,6 +162,6 @@ async fn attempt_record_of_older_version_is_shown() {
         let sql = "UPDATE attempts SET record = $1";
         let statement = sea_orm::Statement::from_sql_and_values(sea_orm::DbBackend::Sqlite, sql, [record.into()]);
         database.execute_raw(statement).await.unwrap();
-        assert_eq!(t.get_delivery(&s.root, &id).await.ok(), readable.then(|| shown.clone()));
+        assert_eq!(t.service.deliveries().get(&s.root, &id).await.ok(), readable.then(|| shown.clone()));
     }
 }

@@ -61,7 +61,7 @@ async fn responses_drive_provisioning(t: TestService) {
     assert_eq!(s.receiver.last().text("reason"), "No need");
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Released);
     // Without a receiver the release is complete at once.
-    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    t.webhooks().delete(&s.root, s.webhook).await.unwrap();
     let alone = t.booking(&s.alice, s.resource, 5, 6).await;
     let cancelled = t.cancel_reservation(&s.alice, &alone.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Released);
@@ -113,7 +113,7 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
 async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { provisions: Some(false), ..Default::default() };
-    assert!(!t.patch_webhook(&s.root, s.webhook, patch).await.unwrap().provisions);
+    assert!(!t.webhooks().update(&s.root, s.webhook, patch).await.unwrap().provisions);
     let status = async |id| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning.status;
     s.receiver.answer_status(410);
     let failing = t.booking(&s.alice, s.resource, 1, 2).await;
@@ -125,7 +125,7 @@ async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
     assert_eq!(status(&failing.id).await, ProvisioningStatus::Released);
 
     // Beside a webhook that drives provisioning.
-    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    t.webhooks().resume(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
     let other = Receiver::start().await;
     let provisioner = t.webhook(&s.root, &other).await;
     s.receiver.answer_status(200);
@@ -190,21 +190,21 @@ async fn cancelled_delivery_leaves_no_reservation_waiting(t: TestService) {
     t.booking(&s.alice, s.resource, 1, 2).await;
     let ready = t.booking(&s.alice, s.resource, 3, 4).await;
     drain(&t).await;
-    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    t.webhooks().pause(&s.root, s.webhook).await.unwrap();
     let provisioning = async |id| {
         let state = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
         (state.status, state.message)
     };
     t.cancel_reservation(&s.alice, &ready.id, None).await.unwrap();
     assert_eq!(provisioning(&ready.id).await.0, ProvisioningStatus::Releasing);
-    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    t.webhooks().resume(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
     let (status, message) = provisioning(&ready.id).await;
     assert_eq!(status, ProvisioningStatus::Released);
-    assert!(message.contains("an administrator dropped what waited"), "{message}");
+    assert!(message.contains("was discarded by an administrator"), "{message}");
 
-    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    t.webhooks().pause(&s.root, s.webhook).await.unwrap();
     let waiting = t.booking(&s.alice, s.resource, 5, 6).await;
-    t.delete_webhook(&s.root, s.webhook).await.unwrap();
+    t.webhooks().delete(&s.root, s.webhook).await.unwrap();
     let (status, message) = provisioning(&waiting.id).await;
     assert_eq!(status, ProvisioningStatus::Failed);
     assert!(message.contains("its webhook was deleted"), "{message}");

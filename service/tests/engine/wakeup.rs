@@ -26,7 +26,7 @@ async fn wakeup_names_the_webhooks_with_work(t: TestService) {
     let s = fixture(&t).await;
     let other = t.webhook(&s.root, &s.receiver).await;
     let patch = WebhookPatch { max_in_flight: Some(2), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     let both: WebhookSet = [s.webhook, other].into_iter().collect();
     assert_eq!(wait_for_wakeup(&t).await, both, "their settings changed");
     let mut reservations = Vec::new();
@@ -68,7 +68,7 @@ async fn delivery_of_unknown_event_waits_without_blocking_others(t: TestService)
     let unknown = format!("UPDATE deliveries SET event_type = 'reservation.moved' WHERE seq = ({first})");
     database.execute_unprepared(&unknown).await.unwrap();
     let patch = WebhookPatch { max_in_flight: Some(1), ..Default::default() };
-    t.patch_webhook(&s.root, s.webhook, patch).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
     wait_for_wakeup(&t).await;
     let first_claim = t.dispatcher().claim_once(&WebhookSet::All, 10).await.unwrap();
     assert_eq!(
@@ -111,7 +111,7 @@ async fn retries_of_other_processes_are_found_before_they_are_due(t: TestService
     assert_eq!(soon(5).await, [], "it is due already");
     let queue = t.outbox().stats().await.unwrap();
     assert_eq!((queue.queued, queue.lag), (2, std::time::Duration::from_millis(1_500)));
-    t.patch_webhook(&s.root, s.webhook, WebhookPatch { enabled: Some(false), ..Default::default() }).await.unwrap();
+    t.webhooks().update(&s.root, s.webhook, WebhookPatch { enabled: Some(false), ..Default::default() }).await.unwrap();
     let queue = t.outbox().stats().await.unwrap();
     assert_eq!(
         (queue.queued, queue.lag),

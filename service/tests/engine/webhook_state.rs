@@ -23,13 +23,13 @@ async fn concurrent_settings_changes_are_all_kept(t: TestService) {
     let limit = WebhookPatch { rate_limit: Some(Some(7)), ..Default::default() };
     let room = WebhookPatch { max_in_flight: Some(9), ..Default::default() };
     let key = WebhookPatch { ed25519: Some(true), ..Default::default() };
-    let patches = [name, limit, room, key].map(|patch| t.patch_webhook(&s.root, s.webhook, patch));
+    let patches = [name, limit, room, key].map(|patch| t.webhooks().update(&s.root, s.webhook, patch));
     let rotation = domain::webhook::RotateInput { overlap_hours: Some(0), secret: Some("a-secret-of-my-own".into()) };
     let (patched, rotated) =
-        futures::join!(futures::future::join_all(patches), t.rotate_secret(&s.root, s.webhook, rotation));
+        futures::join!(futures::future::join_all(patches), t.webhooks().rotate_secret(&s.root, s.webhook, rotation));
     patched.into_iter().for_each(|result| drop(result.unwrap()));
     rotated.unwrap();
-    let webhook = t.get_webhook(&s.root, s.webhook).await.unwrap();
+    let webhook = t.webhooks().get(&s.root, s.webhook).await.unwrap();
     assert_eq!((webhook.name.as_str(), webhook.rate_limit, webhook.max_in_flight), ("Renamed", Some(7), 9));
     assert_eq!(webhook.secret_hint, "-own");
     assert!(webhook.public_key.is_some());
@@ -37,7 +37,7 @@ async fn concurrent_settings_changes_are_all_kept(t: TestService) {
 
 async fn events_of_paused_webhook_are_kept(t: TestService) {
     let s = fixture(&t).await;
-    let paused = t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    let paused = t.webhooks().pause(&s.root, s.webhook).await.unwrap();
     assert_eq!((paused.state, paused.enabled), (WebhookState::Paused, false));
     // The fast path is closed to it too.
     let mut fast_path = t.dispatcher().open_fast_path();
@@ -49,8 +49,8 @@ async fn events_of_paused_webhook_are_kept(t: TestService) {
     drain(&t).await;
     assert_eq!(s.receiver.count(), 0);
     assert!(t.deliveries(&s.root, any_delivery()).await.iter().all(|d| d.status == Pending));
-    assert_eq!(t.get_webhook(&s.root, s.webhook).await.unwrap().summary.waiting, 2);
-    t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: false }).await.unwrap();
+    assert_eq!(t.webhooks().get(&s.root, s.webhook).await.unwrap().summary.waiting, 2);
+    t.webhooks().resume(&s.root, s.webhook, ResumeInput { drop_pending: false }).await.unwrap();
     drain(&t).await;
     assert_eq!(
         s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
@@ -60,10 +60,10 @@ async fn events_of_paused_webhook_are_kept(t: TestService) {
 
 async fn queued_events_can_be_discarded_on_resume(t: TestService) {
     let s = fixture(&t).await;
-    t.pause_webhook(&s.root, s.webhook).await.unwrap();
+    t.webhooks().pause(&s.root, s.webhook).await.unwrap();
     t.booking(&s.alice, s.resource, 1, 3).await;
     let mut feed = t.change_feed().subscribe();
-    let resumed = t.resume_webhook(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
+    let resumed = t.webhooks().resume(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
     assert!(resumed.enabled);
     let dropped = &t.deliveries(&s.root, any_delivery()).await[0];
     assert_eq!((dropped.status, dropped.next_attempt_at), (Cancelled, None));
@@ -83,8 +83,8 @@ async fn deleting_webhook_cancels_queued_deliveries(t: TestService) {
     let dispatcher = t.dispatcher();
     let in_flight = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(in_flight.len(), 1);
-    t.delete_webhook(&s.root, s.webhook).await.unwrap();
-    refused(t.get_webhook(&s.root, s.webhook).await, NotFound);
+    t.webhooks().delete(&s.root, s.webhook).await.unwrap();
+    refused(t.webhooks().get(&s.root, s.webhook).await, NotFound);
     let results = dispatcher.send_claimed(in_flight).await;
     dispatcher.record_once(&results).await.unwrap();
     drop(results);
@@ -99,5 +99,5 @@ async fn deleting_webhook_cancels_queued_deliveries(t: TestService) {
     let log = t.deliveries(&s.root, any_delivery()).await;
     assert_eq!(log.len(), 2, "a deleted webhook gets no events");
     assert_eq!(log[0].webhook_name, "Provisioner", "the log keeps its name");
-    refused(t.redeliver(&s.root, &log[0].id).await, Conflict);
+    refused(t.service.deliveries().redeliver(&s.root, &log[0].id).await, Conflict);
 }

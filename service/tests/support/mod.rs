@@ -237,10 +237,11 @@ impl TestService {
 
 /// Asserts what kind of problem a use case answers with, and gives the problem.
 #[track_caller]
-pub fn refused<T>(result: Result<T, Problem>, kind: ProblemKind) -> Problem {
+pub fn refused<T>(result: Result<T, impl Into<Problem>>, kind: ProblemKind) -> Problem {
     match result {
         Ok(_) => panic!("this should have been refused as {kind:?}"),
-        Err(problem) => {
+        Err(error) => {
+            let problem = error.into();
             assert_eq!(problem.kind, kind, "{problem}");
             problem
         }

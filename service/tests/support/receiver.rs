@@ -180,18 +180,18 @@ impl TestService {
     }
 
     pub async fn webhook(&self, root: &Actor, receiver: &Receiver) -> WebhookId {
-        self.create_webhook(root, webhook_input(&receiver.url)).await.unwrap().webhook.id
+        self.webhooks().create(root, webhook_input(&receiver.url)).await.unwrap().webhook.id
     }
 
     /// Oldest first.
     pub async fn deliveries(&self, root: &Actor, filter: DeliveryFilter) -> Vec<DeliverySummary> {
         let page = PageQuery { limit: Some(200), cursor: None };
-        let mut items = self.list_deliveries(root, &filter, &page).await.unwrap().items;
+        let mut items = self.service.deliveries().list(root, &filter, &page).await.unwrap().items;
         items.reverse();
         items
     }
 
     pub async fn delivery(&self, root: &Actor, id: &DeliveryId) -> DeliveryDetail {
-        self.get_delivery(root, id).await.unwrap()
+        self.service.deliveries().get(root, id).await.unwrap()
     }
 }

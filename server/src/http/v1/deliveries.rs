@@ -1,4 +1,4 @@
-//! The delivery log (administrators).
+//! `/api/v1/deliveries`: the delivery log, redelivery and replay. Administrators only.
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, Path, Query};
@@ -18,28 +18,28 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(redeliver)).routes(routes!(replay))
 }
 
-/// Filters of the log.
+/// The filters of the log.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct Filter {
-    /// Only to this webhook.
+    /// Only deliveries to this webhook.
     webhook_id: Option<WebhookId>,
-    /// Only of this event type.
+    /// Only deliveries of this event type.
     event_type: Option<EventType>,
-    /// Only with this status.
+    /// Only deliveries with this status.
     status: Option<DeliveryStatus>,
-    /// Only about this reservation.
+    /// Only deliveries of this reservation's events.
     reservation_id: Option<String>,
-    /// Only created at or after.
+    /// Only deliveries created at or after this time.
     since: Option<DateTime<Utc>>,
-    /// Only created before.
+    /// Only deliveries created before this time.
     until: Option<DateTime<Utc>>,
-    /// 1 to 200 items; 50 when absent.
+    /// Page size, 1 to 200; 50 when absent.
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// Deliveries, newest first.
+/// List deliveries, newest first.
 #[utoipa::path(get, path = "/deliveries", tag = "deliveries", params(Filter), responses((status = 200, body = Page<DeliverySummary>), (status = 403, body = ProblemBody)))]
 async fn list(
     State(app): State<AppState>,
@@ -55,20 +55,20 @@ async fn list(
         since: filter.since,
         until: filter.until,
     };
-    Ok(axum::Json(app.service.list_deliveries(&caller.actor, &filter, &page).await?))
+    Ok(axum::Json(app.service.deliveries().list(&caller.actor, &filter, &page).await?))
 }
 
-/// One delivery with its attempts.
+/// Get one delivery with its attempts.
 #[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)), responses((status = 200, body = DeliveryDetail), (status = 404, body = ProblemBody)))]
 async fn get(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<DeliveryDetail>, ApiError> {
-    Ok(axum::Json(app.service.get_delivery(&caller.actor, &DeliveryId(id)).await?))
+    Ok(axum::Json(app.service.deliveries().get(&caller.actor, &DeliveryId(id)).await?))
 }
 
-/// Deliver the same event again, as a new delivery.
+/// Redeliver: send the same event again, as a new delivery.
 #[utoipa::path(post, path = "/deliveries/{id}/redeliver", tag = "deliveries", params(("id" = String, Path)),
     responses((status = 202, body = DeliverySummary), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn redeliver(
@@ -76,10 +76,10 @@ async fn redeliver(
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, axum::Json<DeliverySummary>), ApiError> {
-    Ok((StatusCode::ACCEPTED, axum::Json(app.service.redeliver(&caller.actor, &DeliveryId(id)).await?)))
+    Ok((StatusCode::ACCEPTED, axum::Json(app.service.deliveries().redeliver(&caller.actor, &DeliveryId(id)).await?)))
 }
 
-/// Redeliver all that match.
+/// Replay: redeliver all deliveries that match the filter, oldest first, at most 10,000.
 #[utoipa::path(post, path = "/deliveries/replay", tag = "deliveries", request_body = ReplayInput,
     responses((status = 200, body = ReplayResult), (status = 422, body = ProblemBody)))]
 async fn replay(
@@ -87,5 +87,5 @@ async fn replay(
     caller: AuthenticatedUser,
     body: Json<ReplayInput>,
 ) -> Result<axum::Json<ReplayResult>, ApiError> {
-    Ok(axum::Json(app.service.replay(&caller.actor, &body.value).await?))
+    Ok(axum::Json(app.service.deliveries().replay(&caller.actor, &body.value).await?))
 }

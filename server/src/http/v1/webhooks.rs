@@ -1,4 +1,4 @@
-//! Webhooks (administrators).
+//! `/api/v1/webhooks`: settings, secrets, test events and statistics. Administrators only.
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query};
@@ -26,17 +26,17 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(stats))
 }
 
-/// Webhooks with their last 24 hours.
+/// List webhooks with a summary of the last 24 hours.
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(PageQuery), responses((status = 200, body = Page<Webhook>), (status = 403, body = ProblemBody)))]
 async fn list(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Webhook>>, ApiError> {
-    Ok(axum::Json(app.service.list_webhooks(&caller.actor, &page).await?))
+    Ok(axum::Json(app.service.webhooks().list(&caller.actor, &page).await?))
 }
 
-/// Register a webhook; the secret is shown this once.
+/// Create a webhook. Only this response and that of a rotation contain the signing secret.
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = WebhookInput,
     responses((status = 201, body = WebhookWithSecret), (status = 403, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn register(
@@ -46,22 +46,22 @@ async fn register(
     body: Json<WebhookInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/webhooks", &body.digest, async move |service, actor| {
-        service.create_webhook(&actor, body.value).await
+        Ok(service.webhooks().create(&actor, body.value).await?)
     })
     .await
 }
 
-/// One webhook.
+/// Get one webhook.
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn get(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
-    Ok(axum::Json(app.service.get_webhook(&caller.actor, id).await?))
+    Ok(axum::Json(app.service.webhooks().get(&caller.actor, id).await?))
 }
 
-/// Change settings; empty auth secrets keep the stored ones.
+/// Change settings. An empty secret of the authentication method keeps the stored one.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), request_body = WebhookPatch,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch(
@@ -70,21 +70,21 @@ async fn patch(
     Path(id): Path<WebhookId>,
     body: Json<WebhookPatch>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
-    Ok(axum::Json(app.service.patch_webhook(&caller.actor, id, body.value).await?))
+    Ok(axum::Json(app.service.webhooks().update(&caller.actor, id, body.value).await?))
 }
 
-/// Delete; pending deliveries are cancelled.
+/// Delete a webhook and cancel its queued deliveries. Its log stays.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
 async fn delete(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
 ) -> Result<StatusCode, ApiError> {
-    app.service.delete_webhook(&caller.actor, id).await?;
+    app.service.webhooks().delete(&caller.actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Send a test event at once and answer with the whole exchange.
+/// Send a test event at once and return the attempt (docs/contract.md §1, "Test events").
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = i64, Path)), request_body = TestInput,
     responses((status = 200, body = Attempt), (status = 404, body = ProblemBody)))]
 async fn test(
@@ -93,10 +93,10 @@ async fn test(
     Path(id): Path<WebhookId>,
     MaybeJson(input): MaybeJson<TestInput>,
 ) -> Result<axum::Json<Attempt>, ApiError> {
-    Ok(axum::Json(app.service.test_webhook(&caller.actor, id, input).await?))
+    Ok(axum::Json(app.service.webhooks().send_test(&caller.actor, id, input).await?))
 }
 
-/// A new secret; the old one signs too during the overlap.
+/// Rotate the signing secret. The old secret also signs during the overlap (docs/contract.md §1, "Signatures").
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", params(("id" = i64, Path)), request_body = RotateInput,
     responses((status = 200, body = WebhookWithSecret), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn rotate(
@@ -105,20 +105,20 @@ async fn rotate(
     Path(id): Path<WebhookId>,
     MaybeJson(input): MaybeJson<RotateInput>,
 ) -> Result<axum::Json<WebhookWithSecret>, ApiError> {
-    Ok(axum::Json(app.service.rotate_secret(&caller.actor, id, input).await?))
+    Ok(axum::Json(app.service.webhooks().rotate_secret(&caller.actor, id, input).await?))
 }
 
-/// Pause: events are kept.
+/// Pause a webhook. Its events are queued.
 #[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn pause(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
-    Ok(axum::Json(app.service.pause_webhook(&caller.actor, id).await?))
+    Ok(axum::Json(app.service.webhooks().pause(&caller.actor, id).await?))
 }
 
-/// Resume, delivering or dropping what waited.
+/// Resume a webhook, and deliver or discard its queued events.
 #[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "webhooks", params(("id" = i64, Path)), request_body = ResumeInput,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn resume(
@@ -127,17 +127,17 @@ async fn resume(
     Path(id): Path<WebhookId>,
     MaybeJson(input): MaybeJson<ResumeInput>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
-    Ok(axum::Json(app.service.resume_webhook(&caller.actor, id, input).await?))
+    Ok(axum::Json(app.service.webhooks().resume(&caller.actor, id, input).await?))
 }
 
-/// Which window.
+/// The parameters of the statistics.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct StatsQuery {
-    /// `1h`, `24h` or `7d`; `24h` when absent.
+    /// The time window: `1h`, `24h` or `7d`; `24h` when absent.
     window: Option<StatsWindow>,
 }
 
-/// Counts, error rate, percentiles and series.
+/// Get counts, error rate, percentiles and a time series.
 #[utoipa::path(get, path = "/webhooks/{id}/stats", tag = "webhooks", params(("id" = i64, Path), StatsQuery), responses((status = 200, body = WebhookStats), (status = 404, body = ProblemBody)))]
 async fn stats(
     State(app): State<AppState>,
@@ -145,5 +145,5 @@ async fn stats(
     Path(id): Path<WebhookId>,
     Query(query): Query<StatsQuery>,
 ) -> Result<axum::Json<WebhookStats>, ApiError> {
-    Ok(axum::Json(app.service.webhook_stats(&caller.actor, id, query.window.unwrap_or(StatsWindow::Day)).await?))
+    Ok(axum::Json(app.service.webhooks().stats(&caller.actor, id, query.window.unwrap_or(StatsWindow::Day)).await?))
 }

@@ -1,7 +1,7 @@
 //! Attempts that ended.
 
 use crate::db::column::Text;
-use domain::delivery::Outcome;
+use domain::delivery::{DeliveryStatus, Outcome};
 use sea_orm::entity::prelude::*;
 
 /// The status of a delivery after an attempt.
@@ -26,6 +26,19 @@ pub(crate) enum StatusAfter {
     /// A test event, outside the queue.
     #[sea_orm(string_value = "test")]
     Test,
+}
+
+impl StatusAfter {
+    /// The delivery's status, if this attempt determined it.
+    pub(crate) fn delivery_status(self) -> Option<DeliveryStatus> {
+        match self {
+            Self::Succeeded => Some(DeliveryStatus::Succeeded),
+            Self::Failed => Some(DeliveryStatus::Failed),
+            Self::Retrying => Some(DeliveryStatus::Retrying),
+            Self::Cancelled => Some(DeliveryStatus::Cancelled),
+            Self::Superseded | Self::Test => None,
+        }
+    }
 }
 
 /// One attempt of one delivery.

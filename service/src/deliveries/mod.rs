@@ -1,0 +1,23 @@
+//! The delivery log: lists, details, redelivery of one delivery and replay of many.
+
+mod log;
+mod redelivery;
+mod replay;
+
+pub(crate) use log::succeeded_at;
+
+use crate::change_feed::ChangeFeed;
+use crate::context::Context;
+
+/// Use cases of the delivery log. Cheap to clone.
+#[derive(Clone)]
+pub struct Deliveries {
+    context: Context,
+    feed: ChangeFeed,
+}
+
+impl Deliveries {
+    pub(crate) fn new(context: Context, feed: ChangeFeed) -> Self {
+        Self { context, feed }
+    }
+}

@@ -1,0 +1,65 @@
+//! Replay: redelivery of all deliveries that match a filter.
+
+use super::Deliveries;
+use super::log::{conditions, deliveries_with_queue};
+use super::redelivery::Repeat;
+use crate::Result;
+use crate::db::entity::{deliveries, webhooks};
+use crate::wake::WebhookSet;
+use domain::Problem;
+use domain::authorization::{Action, Actor, authorize};
+use domain::delivery::{DeliveryStatus, ReplayInput, ReplayResult};
+use domain::id::DeliveryId;
+use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query};
+use sea_orm::{QueryFilter as _, QueryOrder as _, QuerySelect as _};
+
+/// Most deliveries of one replay.
+const MAX_REPLAYED: u64 = 10_000;
+
+impl Deliveries {
+    /// Redelivers all deliveries that match, oldest first, at most 10,000. Without a status in the filter, these are the
+    /// failed ones. A delivery that was redelivered before is skipped, so that a repeated replay sends nothing twice.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 422 for the status of an open delivery.
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    pub async fn replay(&self, actor: &Actor, input: &ReplayInput) -> Result<ReplayResult> {
+        authorize(actor, Action::WriteWebhooks)?;
+        let mut filter = input.filter.clone();
+        if !filter.status.get_or_insert(DeliveryStatus::Failed).is_final() {
+            let message =
+                "Only succeeded, failed or cancelled deliveries can be replayed. Choose one of these statuses.";
+            return Err(Problem::field("filter.status", message).into());
+        }
+        let repeats = Alias::new("repeats");
+        let repeat = Query::select()
+            .expr(Expr::val(1))
+            .from_as(deliveries::Entity, repeats.clone())
+            .and_where(
+                Expr::col((repeats, deliveries::Column::RedeliveryOf))
+                    .equals((deliveries::Entity, deliveries::Column::Id)),
+            )
+            .take();
+        let matching = deliveries_with_queue()
+            .filter(conditions(&filter))
+            .filter(webhooks::COLUMN.deleted_at.is_null())
+            .filter(deliveries::COLUMN.test.eq(false))
+            .filter(Expr::not_exists(repeat))
+            .select_only();
+        let db = &self.context.db.read;
+        let count = matching.clone().column_as(deliveries::COLUMN.seq.count(), "n");
+        let matched = count.into_tuple::<i64>().one(db).await?.unwrap_or_default().unsigned_abs();
+        if input.dry_run || matched == 0 {
+            return Ok(ReplayResult { matched, redelivered: 0 });
+        }
+        let originals = matching.column(deliveries::COLUMN.id.0).order_by_asc(deliveries::COLUMN.seq);
+        let originals: Vec<String> = originals.limit(MAX_REPLAYED).into_tuple().all(db).await?;
+        let repeats: Vec<Repeat> = originals
+            .into_iter()
+            .map(|of| Repeat { of: DeliveryId(of), id: DeliveryId::from_ulid(self.context.new_ulid()) })
+            .collect();
+        let redelivered = self.insert_repeats(&repeats).await?;
+        self.feed.wake_dispatchers(WebhookSet::All);
+        Ok(ReplayResult { matched, redelivered })
+    }
+}

@@ -1,0 +1,332 @@
+//! Creating, reading, updating, deleting, pausing and resuming webhooks.
+
+use super::Webhooks;
+use super::secrets::{auth_secret, new_signing_secret, secret_hint};
+use crate::Result;
+use crate::db::codec::time;
+use crate::db::column::{JsonText, Text};
+use crate::db::entity::{resource_types, webhooks};
+use crate::outbox::WEBHOOK_DELETED;
+use crate::pagination::{decode_number_cursor, page_of};
+use chrono::{DateTime, Utc};
+use domain::authorization::{Action, Actor, authorize};
+use domain::id::WebhookId;
+use domain::pagination::{Page, PageQuery};
+use domain::problem::Validator;
+use domain::webhook::{
+    AuthInput, AuthView, ResumeInput, Webhook, WebhookInput, WebhookPatch, WebhookState, WebhookSummary,
+    WebhookWithSecret, check,
+};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    SelectExt as _,
+};
+
+/// Concurrency limit of a webhook without a setting.
+const DEFAULT_MAX_IN_FLIGHT: u32 = 64;
+/// Provisioning message of a reservation whose request was discarded.
+const DISCARDED: &str = "The provisioning request was discarded by an administrator.";
+
+/// A webhook as it is shown.
+pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: DateTime<Utc>) -> Webhook {
+    let state = model.state.0;
+    Webhook {
+        id: model.id,
+        name: model.name,
+        endpoint_url: model.endpoint_url,
+        resource_type: model.resource_type,
+        events: model.events.0,
+        auth: model.auth.0,
+        delivery_paths: model.delivery_paths.0,
+        headers: model.headers.0,
+        retry: model.retry.0,
+        max_in_flight: model.max_in_flight.unsigned_abs(),
+        rate_limit: model.rate_limit.map(i32::unsigned_abs),
+        provisions: model.provisions,
+        enabled: state == WebhookState::Enabled,
+        state,
+        secret_hint: model.secret_hint,
+        public_key: model.public_key,
+        previous_secret_until: model.previous_secret_until.map(time).filter(|until| *until > now),
+        created_at: time(model.created_at),
+        updated_at: time(model.updated_at),
+        summary,
+    }
+}
+
+/// The columns of settings that are stored as they were entered.
+fn settings(input: WebhookInput) -> webhooks::ActiveModel {
+    let mut events = input.events;
+    events.sort_unstable();
+    events.dedup();
+    let limit = |limit: u32| i32::try_from(limit).unwrap_or(i32::MAX);
+    webhooks::ActiveModel {
+        name: Set(input.name.trim().to_owned()),
+        endpoint_url: Set(input.endpoint_url),
+        resource_type: Set(input.resource_type),
+        events: Set(JsonText(events)),
+        auth: Set(JsonText(input.auth.redacted())),
+        delivery_paths: Set(JsonText(input.delivery_paths.unwrap_or_default())),
+        headers: Set(JsonText(input.headers)),
+        retry: Set(JsonText(input.retry.unwrap_or_default())),
+        max_in_flight: Set(limit(input.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT))),
+        rate_limit: Set(input.rate_limit.map(limit)),
+        provisions: Set(input.provisions.unwrap_or(true)),
+        ..Default::default()
+    }
+}
+
+/// The settings of a webhook after a patch. Secrets that the patch does not contain are empty.
+fn patched(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
+    let stored_auth = || match current.auth.0.clone() {
+        AuthView::None => AuthInput::None,
+        AuthView::ApiKey { header } => AuthInput::ApiKey { header, key: String::new() },
+        AuthView::Oauth2 { token_url, client_id, scope, audience } => {
+            AuthInput::Oauth2 { token_url, client_id, client_secret: String::new(), scope, audience }
+        }
+    };
+    WebhookInput {
+        name: patch.name.unwrap_or_else(|| current.name.clone()),
+        endpoint_url: patch.endpoint_url.unwrap_or_else(|| current.endpoint_url.clone()),
+        resource_type: patch.resource_type.unwrap_or_else(|| current.resource_type.clone()),
+        events: patch.events.unwrap_or_else(|| current.events.0.clone()),
+        auth: patch.auth.unwrap_or_else(stored_auth),
+        delivery_paths: Some(patch.delivery_paths.unwrap_or_else(|| current.delivery_paths.0.clone())),
+        secret: None,
+        headers: patch.headers.unwrap_or_else(|| current.headers.0.clone()),
+        retry: Some(patch.retry.unwrap_or_else(|| current.retry.0.clone())),
+        enabled: None,
+        max_in_flight: Some(patch.max_in_flight.unwrap_or(current.max_in_flight.unsigned_abs())),
+        rate_limit: patch.rate_limit.unwrap_or(current.rate_limit.map(i32::unsigned_abs)),
+        ed25519: patch.ed25519,
+        provisions: Some(patch.provisions.unwrap_or(current.provisions)),
+    }
+}
+
+impl Webhooks {
+    /// Creates a webhook. Only this response and that of a rotation contain the secret.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 422 naming every invalid field.
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    pub async fn create(&self, actor: &Actor, input: WebhookInput) -> Result<WebhookWithSecret> {
+        authorize(actor, Action::WriteWebhooks)?;
+        self.validate(&input, true).await?;
+        let secret = new_signing_secret(input.secret.as_deref())?;
+        let (signing_key, public_key) = match input.ed25519 {
+            Some(true) => self.new_signing_key()?,
+            _ => (None, None),
+        };
+        let state = if input.enabled.unwrap_or(true) { WebhookState::Enabled } else { WebhookState::Paused };
+        let now = self.context.now().timestamp_millis();
+        let model = webhooks::ActiveModel {
+            state: Set(Text(state)),
+            auth_secret: Set(self.encrypt_auth(&input.auth)?),
+            secret: Set(self.encrypt_secret(&secret)?),
+            secret_hint: Set(secret_hint(&secret)),
+            signing_key: Set(signing_key),
+            public_key: Set(public_key),
+            revision: Set(1),
+            created_at: Set(now),
+            updated_at: Set(now),
+            ..settings(input)
+        };
+        let id = webhooks::Entity::insert(model).exec(&self.context.db.write).await?.last_insert_id;
+        self.publish_change(id, false);
+        Ok(WebhookWithSecret { webhook: self.get(actor, id).await?, secret: secret.expose().to_owned() })
+    }
+
+    /// Lists webhooks by id, with the summary of the last 24 hours.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 422 for an invalid page.
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    pub async fn list(&self, actor: &Actor, page: &PageQuery) -> Result<Page<Webhook>> {
+        authorize(actor, Action::ReadWebhooks)?;
+        let limit = page.limit()?;
+        let after = decode_number_cursor(page.cursor.as_deref())?.unwrap_or(0);
+        let models = webhooks::Entity::find()
+            .filter(webhooks::COLUMN.deleted_at.is_null())
+            .filter(webhooks::COLUMN.id.gt(after))
+            .order_by_asc(webhooks::COLUMN.id)
+            .limit(limit + 1)
+            .all(&self.context.db.read)
+            .await?;
+        let page = page_of(models, limit, |model| model.id.to_string());
+        Ok(Page { items: self.with_summaries(page.items).await?, next_cursor: page.next_cursor })
+    }
+
+    /// Reads one webhook, with the summary of the last 24 hours.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 404.
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn get(&self, actor: &Actor, id: WebhookId) -> Result<Webhook> {
+        authorize(actor, Action::ReadWebhooks)?;
+        let model = self.find(id).await?;
+        let webhook = self.with_summaries(vec![model]).await?.pop();
+        Ok(webhook.ok_or_else(domain::Problem::internal)?)
+    }
+
+    /// Changes settings.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 404, 422 naming every invalid field.
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn update(&self, actor: &Actor, id: WebhookId, patch: WebhookPatch) -> Result<Webhook> {
+        authorize(actor, Action::WriteWebhooks)?;
+        // Optimistic concurrency: after a concurrent change, the patch is applied to the new settings.
+        while !self.try_update(id, patch.clone()).await? {}
+        self.publish_change(id, false);
+        self.get(actor, id).await
+    }
+
+    /// Applies a patch once. Returns false, and changes nothing, if the webhook changed meanwhile.
+    async fn try_update(&self, id: WebhookId, patch: WebhookPatch) -> Result<bool> {
+        let current = self.find(id).await?;
+        let state = match (patch.enabled, current.state.0) {
+            (Some(true), _) => WebhookState::Enabled,
+            (Some(false), WebhookState::Enabled) => WebhookState::Paused,
+            (_, state) => state,
+        };
+        let (signing_key, public_key) = match patch.ed25519 {
+            Some(true) if current.public_key.is_none() => self.new_signing_key()?,
+            Some(false) => (None, None),
+            _ => (current.signing_key.clone(), current.public_key.clone()),
+        };
+        let input = patched(&current, patch);
+        // An empty secret keeps the stored one, if that is a secret of the same method: an API key is no client secret.
+        let same_method = std::mem::discriminant(&input.auth.redacted()) == std::mem::discriminant(&current.auth.0);
+        let keeps_secret = auth_secret(&input.auth) == Some("") && same_method && current.auth_secret.is_some();
+        self.validate(&input, !keeps_secret).await?;
+        let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(&input.auth)? };
+        let changes = webhooks::ActiveModel {
+            state: Set(Text(state)),
+            auth_secret: Set(auth_secret),
+            signing_key: Set(signing_key),
+            public_key: Set(public_key),
+            ..settings(input)
+        };
+        self.save_if_unchanged(&current, changes).await
+    }
+
+    /// Deletes a webhook with its secrets, and cancels its queued deliveries. Its log stays.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 404.
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn delete(&self, actor: &Actor, id: WebhookId) -> Result<()> {
+        authorize(actor, Action::WriteWebhooks)?;
+        self.find(id).await?;
+        let now = self.context.now().timestamp_millis();
+        let tx = self.context.db.begin_write().await?;
+        let changes = webhooks::ActiveModel {
+            deleted_at: Set(Some(now)),
+            state: Set(Text(WebhookState::Paused)),
+            secret: Set(String::new()),
+            auth_secret: Set(None),
+            previous_secret: Set(None),
+            signing_key: Set(None),
+            public_key: Set(None),
+            previous_signing_key: Set(None),
+            ..Default::default()
+        };
+        change_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
+        // A request in flight is not cancelled: its result is still recorded.
+        let cancelled = self.cancel_queued(&tx, id, WEBHOOK_DELETED).await?;
+        tx.commit().await?;
+        self.feed.publish(cancelled);
+        self.deliveries.announce_cancelled(id, now).await;
+        self.publish_change(id, true);
+        Ok(())
+    }
+
+    /// Pauses a webhook. Its events are queued.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 404.
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn pause(&self, actor: &Actor, id: WebhookId) -> Result<Webhook> {
+        authorize(actor, Action::WriteWebhooks)?;
+        self.find(id).await?;
+        let changes = webhooks::ActiveModel {
+            state: Set(Text(WebhookState::Paused)),
+            updated_at: Set(self.context.now().timestamp_millis()),
+            ..Default::default()
+        };
+        let enabled = webhooks::COLUMN.state.eq(Text(WebhookState::Enabled));
+        change_if(&self.context.db.write, id, enabled, changes).await?;
+        self.publish_change(id, false);
+        self.get(actor, id).await
+    }
+
+    /// Resumes a webhook, and delivers or discards its queued events.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 404.
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn resume(&self, actor: &Actor, id: WebhookId, input: ResumeInput) -> Result<Webhook> {
+        authorize(actor, Action::WriteWebhooks)?;
+        self.find(id).await?;
+        let now = self.context.now().timestamp_millis();
+        let tx = self.context.db.begin_write().await?;
+        let changes = webhooks::ActiveModel {
+            state: Set(Text(WebhookState::Enabled)),
+            failing_since: Set(None),
+            updated_at: Set(now),
+            ..Default::default()
+        };
+        change_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
+        let mut cancelled = Vec::new();
+        if input.drop_pending {
+            cancelled = self.cancel_queued(&tx, id, DISCARDED).await?;
+        }
+        tx.commit().await?;
+        if input.drop_pending {
+            self.feed.publish(cancelled);
+            self.deliveries.announce_cancelled(id, now).await;
+        }
+        self.publish_change(id, false);
+        self.get(actor, id).await
+    }
+
+    /// Checks settings. An empty secret of the authentication method is an error only if `needs_secret`.
+    async fn validate(&self, input: &WebhookInput, needs_secret: bool) -> Result<()> {
+        let mut validator = Validator::new();
+        if let Err(problem) = check(input, &self.context.settings.url_policy, needs_secret) {
+            for error in problem.errors {
+                validator.error(error.field, error.message);
+            }
+        }
+        if let Some(slug) = &input.resource_type
+            && (domain::validation::slug(slug).is_err() || !self.type_exists(slug).await?)
+        {
+            let message = format!("There is no resource type {slug}. Choose an existing one, or none for all.");
+            validator.error("resource_type", message);
+        }
+        Ok(validator.finish()?)
+    }
+
+    async fn type_exists(&self, slug: &str) -> Result<bool> {
+        Ok(resource_types::Entity::find_by_id(slug).exists(&self.context.db.read).await?)
+    }
+}
+
+/// Changes one webhook and raises its revision, if a condition holds.
+async fn change_if(
+    connection: &impl ConnectionTrait,
+    id: WebhookId,
+    condition: Expr,
+    changes: webhooks::ActiveModel,
+) -> Result<()> {
+    webhooks::Entity::update_many()
+        .set(changes)
+        .col_expr(webhooks::Column::Revision, Expr::col(webhooks::Column::Revision).add(1))
+        .filter(webhooks::COLUMN.id.eq(id))
+        .filter(condition)
+        .exec(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Signing secrets, Ed25519 keys and credentials: creation, encryption and rotation.
+
+use super::Webhooks;
+use crate::Result;
+use crate::db::entity::webhooks;
+use chrono::Duration;
+use domain::Problem;
+use domain::authorization::{Action, Actor, authorize};
+use domain::id::WebhookId;
+use domain::signature::{Secret, SigningKey};
+use domain::webhook::{AuthInput, RotateInput, WebhookWithSecret};
+use sea_orm::ActiveValue::Set;
+
+/// Overlap of a rotation in hours, if the request does not contain one.
+const DEFAULT_OVERLAP: u32 = 24;
+/// Longest overlap of a rotation in hours.
+const MAX_OVERLAP: u32 = 168;
+
+/// The secret that an administrator entered, or a generated one.
+///
+/// # Errors
+/// 422 for `secret`.
+pub(super) fn new_signing_secret(entered: Option<&str>) -> Result<Secret, Problem> {
+    match entered {
+        Some(text) => Secret::parse(text).map_err(|message| Problem::field("secret", message)),
+        None => Ok(Secret::generate(crate::secrets::random())),
+    }
+}
+
+/// The last characters of a secret: at most four, and at most a quarter of it, so that they do not help to guess the rest.
+pub(super) fn secret_hint(secret: &Secret) -> String {
+    let characters: Vec<char> = secret.expose().chars().collect();
+    characters[characters.len() - (characters.len() / 4).min(4)..].iter().collect()
+}
+
+/// The secret of an authentication method.
+pub(super) fn auth_secret(auth: &AuthInput) -> Option<&str> {
+    match auth {
+        AuthInput::None => None,
+        AuthInput::ApiKey { key, .. } => Some(key),
+        AuthInput::Oauth2 { client_secret, .. } => Some(client_secret),
+    }
+}
+
+impl Webhooks {
+    /// Replaces the signing secret, and the Ed25519 key if the webhook has one. The old ones also sign during the overlap.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator, 404, 422 for the overlap or the secret.
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn rotate_secret(&self, actor: &Actor, id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret> {
+        authorize(actor, Action::WriteWebhooks)?;
+        let overlap = input.overlap_hours.unwrap_or(DEFAULT_OVERLAP);
+        if overlap > MAX_OVERLAP {
+            return Err(Problem::field("overlap_hours", "Choose 0 to 168 hours.").into());
+        }
+        let secret = new_signing_secret(input.secret.as_deref())?;
+        while !self.try_rotate(id, &secret, overlap).await? {}
+        self.publish_change(id, false);
+        Ok(WebhookWithSecret { webhook: self.get(actor, id).await?, secret: secret.expose().to_owned() })
+    }
+
+    /// Rotates once. Returns false, and changes nothing, if the webhook changed meanwhile.
+    async fn try_rotate(&self, id: WebhookId, secret: &Secret, overlap: u32) -> Result<bool> {
+        let current = self.find(id).await?;
+        let has_key = current.signing_key.is_some();
+        let (signing_key, public_key) = if has_key { self.new_signing_key()? } else { (None, None) };
+        let until = (overlap > 0).then(|| self.context.now() + Duration::hours(overlap.into()));
+        let changes = webhooks::ActiveModel {
+            secret: Set(self.encrypt_secret(secret)?),
+            secret_hint: Set(secret_hint(secret)),
+            previous_secret: Set(until.map(|_| current.secret.clone())),
+            previous_signing_key: Set(current.signing_key.clone().filter(|_| until.is_some())),
+            previous_secret_until: Set(until.map(|until| until.timestamp_millis())),
+            signing_key: Set(signing_key),
+            public_key: Set(public_key),
+            ..Default::default()
+        };
+        self.save_if_unchanged(&current, changes).await
+    }
+
+    /// A signing secret as it is stored.
+    pub(super) fn encrypt_secret(&self, secret: &Secret) -> Result<String, Problem> {
+        self.cipher.encrypt("webhook-secret", secret.expose())
+    }
+
+    /// The secret of an authentication method as it is stored.
+    pub(super) fn encrypt_auth(&self, auth: &AuthInput) -> Result<Option<String>, Problem> {
+        auth_secret(auth).map(|secret| self.cipher.encrypt("webhook-auth", secret)).transpose()
+    }
+
+    /// A new Ed25519 key: the key as it is stored, and its public half.
+    pub(super) fn new_signing_key(&self) -> Result<(Option<String>, Option<String>), Problem> {
+        let key = SigningKey::from_seed(crate::secrets::random());
+        Ok((Some(self.cipher.encrypt("webhook-signing-key", &key.expose())?), Some(key.public())))
+    }
+}
