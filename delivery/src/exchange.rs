@@ -5,19 +5,17 @@ use crate::diagnosis::{self, Failure, Phase};
 use crate::headers::{Headers, signed_headers};
 use crate::oauth::{TokenCache, TokenError, TokenRequest};
 use crate::redaction::{record_response, redact};
+use crate::response::{MAX_RESPONSE, Received, read_body};
 use crate::ssrf;
 use crate::timing::{MARKS, Marks};
 use crate::{AttemptOutcome, Auth, DeliveryRequest, SenderConfig};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::delivery::{DiagnosisCode, Outcome};
 use http::HeaderMap;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-
-/// Maximum size of a response body that is read and recorded, in bytes (docs/contract.md §2).
-pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
 
 /// The HTTP clients, token cache and policies of a process.
 pub(crate) struct Clients {
@@ -35,29 +33,6 @@ impl Clients {
         let shared = build_client(&config, &policy, &tls)?;
         Ok(Self { config, policy, tls, shared, tokens: TokenCache::default() })
     }
-}
-
-/// A response, with its body up to the cap.
-pub(crate) struct Received {
-    pub(crate) status: u16,
-    pub(crate) version: &'static str,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) truncated: bool,
-}
-
-/// Reads at most `cap` bytes of a body. Returns whether it is longer.
-pub(crate) async fn read_body(response: &mut reqwest::Response, cap: usize) -> Result<(Bytes, bool), reqwest::Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
-        let left = cap - body.len();
-        if chunk.len() > left {
-            body.extend_from_slice(&chunk[..left]);
-            return Ok((body.freeze(), true));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((body.freeze(), false))
 }
 
 /// Makes one attempt; `now` is the wall-clock time of its start.

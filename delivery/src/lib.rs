@@ -9,6 +9,7 @@ mod exchange;
 mod headers;
 mod oauth;
 mod redaction;
+mod response;
 mod ssrf;
 mod timing;
 mod transcript;

@@ -1,7 +1,7 @@
 //! OAuth 2.0 client credentials (RFC 6749 §4.4): tokens are cached until shortly before they expire, and renewed once
 //! when a receiver responds with 401.
 
-use crate::exchange::{MAX_RESPONSE, read_body};
+use crate::response::{MAX_RESPONSE, read_body};
 use crate::ssrf;
 use domain::endpoint::UrlPolicy;
 use parking_lot::Mutex;

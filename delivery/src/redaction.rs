@@ -1,6 +1,6 @@
 //! Redaction: no credential reaches the record of an attempt, not even one that a receiver echoes.
 
-use crate::exchange::Received;
+use crate::response::Received;
 use crate::transcript::Writer;
 use std::borrow::Cow;
 

@@ -2,7 +2,7 @@
 
 use crate::Clock;
 use crate::db::connect::Database;
-use crate::service::Settings;
+use crate::settings::Settings;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use parking_lot::Mutex;
 use std::sync::Arc;

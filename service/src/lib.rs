@@ -21,10 +21,12 @@ mod provisioning;
 pub mod reservations;
 pub mod secrets;
 mod service;
+mod settings;
 mod wake;
 pub mod webhooks;
 
 pub use clock::{Clock, SystemClock};
 pub use db::connect::{Database, connect};
 pub use error::{Error, OpenError, Result};
-pub use service::{Service, Settings};
+pub use service::Service;
+pub use settings::Settings;

@@ -13,41 +13,16 @@ use crate::idempotency::Idempotency;
 use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
-use crate::secrets::{Cipher, MasterKey};
+use crate::secrets::Cipher;
+use crate::settings::Settings;
 use crate::webhooks::Webhooks;
 use chrono::{DateTime, Utc};
 use domain::Problem;
-use domain::endpoint::UrlPolicy;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, QueryResult, Statement, Value};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What a service is opened with.
-#[derive(Clone)]
-pub struct Settings {
-    /// `sqlite://path?mode=rwc` or `postgres://…`.
-    pub database_url: String,
-    /// Where people and receivers reach this Berth, without a trailing slash; `status_url` is made of it.
-    pub public_url: String,
-    /// Encrypts secrets at rest.
-    pub master_key: MasterKey,
-    /// What endpoints may be registered and called.
-    pub url_policy: UrlPolicy,
-    /// Days that deliveries with payloads and attempts are kept.
-    pub retention_days: u32,
-    /// How long one exchange with a receiver may take (30 s; shorter in tests).
-    pub delivery_timeout: Duration,
-}
-
-impl Settings {
-    /// The URL to which a receiver posts status updates of a reservation (docs/contract.md §4).
-    pub(crate) fn status_url(&self, id: &domain::id::ReservationId) -> String {
-        format!("{}/api/v1/reservations/{id}/status", self.public_url)
-    }
-}
-
-/// Every use case of Berth; cheap to clone.
+/// The use cases of Berth. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     pub(crate) inner: Arc<Inner>,
@@ -70,7 +45,7 @@ pub(crate) struct Inner {
     _tasks: DropGuard,
 }
 
-/// The user agent of every request to a receiver (CONTRACT §1).
+/// The user agent of every request to a receiver (docs/contract.md §1).
 const USER_AGENT: &str = concat!("Berth-Webhooks/", env!("CARGO_PKG_VERSION"));
 
 impl Service {
