@@ -9,7 +9,7 @@ use crate::change_feed::ChangeFeed;
 use crate::db::bulk::{BulkValues, MAX_ROWS};
 use crate::db::codec::{get, json, time, to_json};
 use crate::db::connect::Database;
-use crate::error::db_problem;
+use crate::error::{db_problem, is_exclusion_violation};
 use crate::outbox::Enqueued;
 use crate::pagination::page_of;
 use crate::pagination::{self as cursor};
@@ -615,13 +615,4 @@ impl Service {
         self.announce(vec![Change::Reservation(Box::new(reservation))]);
         Ok(provisioning)
     }
-}
-
-/// SQLSTATE 23P01: PostgreSQL's exclusion constraint refused an overlap.
-pub(crate) fn is_exclusion_violation(error: &sea_orm::DbErr) -> bool {
-    use sea_orm::{DbErr, RuntimeErr};
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = error else {
-        return false;
-    };
-    matches!(&**inner, sqlx::Error::Database(database) if database.code().as_deref() == Some("23P01"))
 }

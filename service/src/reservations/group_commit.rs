@@ -1,11 +1,10 @@
 //! Group commit of new reservations: requests that come while one transaction runs share the next. With one client a
 //! request has a transaction of its own, at once; with many, one fsync serves them all.
 
-use super::is_exclusion_violation;
 use crate::Service;
 use crate::db::bulk::BulkValues;
 use crate::db::codec::{get, to_json};
-use crate::error::{db_problem, is_away, unavailable};
+use crate::error::{db_problem, is_away, is_exclusion_violation, unavailable};
 use crate::outbox::Enqueued;
 use domain::change::Change;
 use domain::event::{EventBody, EventType};
