@@ -318,8 +318,9 @@ async fn idempotency_key_is_finished_after_client_disconnects() {
     let t = TestServer::start(DatabaseKind::Postgres).await;
     let resource = t.resource("node-1", "available").await;
     let body = t.span(resource, 1, 2);
-    let database = t.database().await;
-    let holding = database.begin().await.unwrap();
+    // Two connections: the transaction occupies the first one.
+    let (holder, database) = (t.database().await, t.database().await);
+    let holding = holder.begin().await.unwrap();
     holding.execute_unprepared("LOCK TABLE reservations IN EXCLUSIVE MODE").await.unwrap();
     let keyed = || t.alice.request(Method::POST, "/reservations").json(&body).header("idempotency-key", "order-1");
     let going = tokio::spawn(keyed().send());

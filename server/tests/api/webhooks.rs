@@ -665,6 +665,8 @@ async fn test_event_is_sent_at_once_and_logged_as_test(t: TestServer) {
     let receiver = Receiver::start().await;
     receiver.respond(
         Response::json(200, json!({"status": "success"}))
+            // The white space shows that the response is recorded as it was sent.
+            .with_body(r#"{"status": "success"}"#)
             .with_header("x-served-by", "node-7")
             .with_header("set-cookie", "session=1"),
     );
