@@ -77,7 +77,7 @@ test("nobody there, and a name that leads nowhere", async ({ berth, pageOf }) =>
     await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
     await page.getByRole("button", { name: "Send Test Event" }).click();
     await expect(page.getByRole("status").filter({ hasText: message })).toContainText(hint);
-    await expect(page.getByText("Nothing came back.")).toBeVisible();
+    await expect(page.getByText("No response.")).toBeVisible();
   }
 });
 

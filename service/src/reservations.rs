@@ -78,7 +78,8 @@ pub(crate) async fn changes_of(
     let mut changes = Vec::new();
     if feed.has_subscribers() {
         for chunk in ids.chunks(MAX_ROWS) {
-            let (source, values) = BulkValues::default().text_column("k", chunk.iter().map(String::as_str)).to_sql(db);
+            let (source, values) =
+                BulkValues::default().text_column("k", chunk.iter().map(String::as_str)).into_sql(db);
             let sql = format!("{SELECT} JOIN {source} ON v.id = r.k");
             for row in &tx.query_all_raw(db.statement(sql, values)).await? {
                 changes.push(Change::Reservation(Box::new(stored_reservation(row)?)));

@@ -212,7 +212,7 @@ impl Service {
     }
 
     pub(crate) fn bulk_source(&self, values: crate::db::bulk::BulkValues) -> (String, Vec<Value>) {
-        values.to_sql(&self.inner.context.db)
+        values.into_sql(&self.inner.context.db)
     }
 
     pub(crate) fn announce(&self, changes: Vec<domain::change::Change>) {

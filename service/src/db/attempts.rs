@@ -100,7 +100,7 @@ pub(crate) async fn insert_attempts(
         .real_column("duration_ms", rows.iter().map(|row| row.duration_ms))
         .constant_column("delivery_status", rows.iter().map(|row| row.delivery_status))
         .text_column("record", rows.into_iter().map(|row| row.record.into_text()))
-        .to_sql(db);
+        .into_sql(db);
     let sql = format!(
         "INSERT INTO attempts (
             delivery_seq, attempt, webhook_id, started_at, outcome, status_code, duration_ms, delivery_status, record

@@ -78,8 +78,8 @@ impl BulkValues {
 
     /// A table expression `r` for one statement, and its parameters, which must be the only parameters of the statement. On SQLite
     /// the table can contain rows that are NULL in all columns; a statement must skip them.
-    pub(crate) fn to_sql(self, db: &Database) -> (String, Vec<Value>) {
-        if db.is_postgres() { self.to_postgres() } else { self.to_sqlite() }
+    pub(crate) fn into_sql(self, db: &Database) -> (String, Vec<Value>) {
+        if db.is_postgres() { self.into_postgres() } else { self.into_sqlite() }
     }
 
     fn constant_sql(&self) -> Vec<String> {
@@ -87,7 +87,7 @@ impl BulkValues {
     }
 
     /// One array for each column, unnested in the select list: in FROM, PostgreSQL materialises each array before it reads it.
-    fn to_postgres(self) -> (String, Vec<Value>) {
+    fn into_postgres(self) -> (String, Vec<Value>) {
         let mut select = self.constant_sql();
         let mut values = Vec::with_capacity(self.columns.len());
         for (n, (name, column)) in self.columns.into_iter().enumerate() {
@@ -103,7 +103,7 @@ impl BulkValues {
     }
 
     /// One parameter for each cell of a VALUES list.
-    fn to_sqlite(self) -> (String, Vec<Value>) {
+    fn into_sqlite(self) -> (String, Vec<Value>) {
         let mut select = self.constant_sql();
         let width = self.columns.len();
         let padded = padded(self.columns.first().map_or(0, |(_, column)| column.len()));

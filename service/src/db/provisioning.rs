@@ -29,7 +29,7 @@ pub(crate) async fn insert_missing(
         let (source, values) = BulkValues::default()
             .text_column("k", chunk.iter().map(|(id, _)| *id))
             .text_column("p", chunk.iter().map(|(_, state)| state.as_str()))
-            .to_sql(db);
+            .into_sql(db);
         let sql = format!(
             "INSERT INTO provisioning (reservation_id, state)
             SELECT r.k, r.p FROM {source} WHERE r.k IS NOT NULL
@@ -44,7 +44,7 @@ pub(crate) async fn insert_missing(
 /// without a lock; every other change ensures the row first, so that both meet at its primary key.
 pub(crate) async fn ensure_rows(db: &Database, tx: &DatabaseTransaction, ids: &[&str]) -> Result<(), Error> {
     for chunk in ids.chunks(MAX_ROWS) {
-        let (source, values) = BulkValues::default().text_column("k", chunk.iter().copied()).to_sql(db);
+        let (source, values) = BulkValues::default().text_column("k", chunk.iter().copied()).into_sql(db);
         let sql = format!(
             "INSERT INTO provisioning (reservation_id, state)
             SELECT v.id, v.provisioning
@@ -63,7 +63,7 @@ pub(crate) async fn lock(db: &Database, tx: &DatabaseTransaction, ids: &[&str]) 
     let lock = if db.is_postgres() { "ORDER BY v.id FOR UPDATE OF v, p" } else { "" };
     let mut locked = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(MAX_ROWS) {
-        let (source, values) = BulkValues::default().text_column("k", chunk.iter().copied()).to_sql(db);
+        let (source, values) = BulkValues::default().text_column("k", chunk.iter().copied()).into_sql(db);
         let sql = format!(
             "SELECT v.id, v.status, p.state
             FROM {source} CROSS JOIN reservations v JOIN provisioning p ON p.reservation_id = v.id
@@ -86,7 +86,7 @@ pub(crate) async fn update(db: &Database, tx: &DatabaseTransaction, states: &[(S
         let (source, values) = BulkValues::default()
             .text_column("k", chunk.iter().map(|(id, _)| id.as_str()))
             .text_column("p", chunk.iter().map(|(_, state)| state.as_str()))
-            .to_sql(db);
+            .into_sql(db);
         let sql = format!(
             "UPDATE provisioning AS p
             SET state = r.p

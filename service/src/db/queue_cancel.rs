@@ -38,7 +38,7 @@ pub(crate) async fn cancel(
         let (source, values) = BulkValues::default()
             .int_column("n", chunk.iter().copied())
             .int_column("at", chunk.iter().map(|_| at))
-            .to_sql(db);
+            .into_sql(db);
         let sql = format!(
             "UPDATE deliveries AS d
             SET status = 'cancelled', ended_at = r.at, updated_at = r.at

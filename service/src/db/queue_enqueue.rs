@@ -111,7 +111,7 @@ async fn insert_postgres(
     let (source, values) = rows
         .text_column("lease", deliveries.iter().map(|d| insertion.lease(d).0))
         .int_column("lease_until", deliveries.iter().map(|d| insertion.lease(d).1))
-        .to_sql(db);
+        .into_sql(db);
     let entry = insertion.entry();
     let sql = format!(
         "WITH r AS MATERIALIZED (SELECT * FROM {source}),
@@ -130,7 +130,7 @@ async fn insert_sqlite(
     insertion: &Insertion<'_>,
     rows: BulkValues,
 ) -> Result<HashMap<String, i64>, Error> {
-    let (source, values) = rows.to_sql(db);
+    let (source, values) = rows.into_sql(db);
     let sql = format!("{INSERT_DELIVERIES}, 0, r.at, r.at FROM {source} WHERE r.id IS NOT NULL RETURNING seq, id");
     let seqs = numbers(db, tx, sql, values, deliveries.len()).await?;
     let mut entries = Vec::with_capacity(deliveries.len());
@@ -145,7 +145,7 @@ async fn insert_sqlite(
         .int_column("at", entries.iter().map(|_| insertion.at))
         .text_column("lease", entries.iter().map(|(d, _)| insertion.lease(d).0))
         .int_column("lease_until", entries.iter().map(|(d, _)| insertion.lease(d).1))
-        .to_sql(db);
+        .into_sql(db);
     let entry = insertion.entry();
     let sql = format!("{INSERT_OUTBOX} SELECT r.n, r.w, {entry} FROM {source} WHERE r.n IS NOT NULL");
     tx.execute_raw(db.statement(sql, values)).await?;

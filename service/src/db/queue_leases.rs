@@ -31,7 +31,7 @@ impl BulkValues {
 /// and waiting for each other would be a deadlock. The next renewal covers a skipped lease long before it expires.
 pub(crate) async fn renew(db: &Database, leases: &[Lease], until: i64) -> Result<(), Error> {
     for chunk in leases.chunks(MAX_ROWS) {
-        let (source, values) = BulkValues::leases(chunk).int_column("until", chunk.iter().map(|_| until)).to_sql(db);
+        let (source, values) = BulkValues::leases(chunk).int_column("until", chunk.iter().map(|_| until)).into_sql(db);
         let sql = if db.is_postgres() {
             format!(
                 "UPDATE outbox AS o
@@ -63,7 +63,7 @@ pub(crate) async fn requeue(db: &Database, leases: &[Lease], due_at: i64, at: i6
         let (source, values) = BulkValues::leases(chunk)
             .int_column("at", chunk.iter().map(|_| at))
             .int_column("due", chunk.iter().map(|_| due_at))
-            .to_sql(db);
+            .into_sql(db);
         let sql = format!(
             "UPDATE outbox AS o
             SET attempts = o.attempts - 1,

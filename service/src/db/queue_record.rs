@@ -31,7 +31,7 @@ impl LeaseEndings {
     }
 
     fn finish(db: &Database, leases: Vec<&Lease>) -> Ending {
-        let (source, values) = BulkValues::leases(leases).to_sql(db);
+        let (source, values) = BulkValues::leases(leases).into_sql(db);
         let sql = if db.is_postgres() {
             format!(
                 "DELETE FROM outbox AS o
@@ -51,7 +51,7 @@ impl LeaseEndings {
         let (source, values) = BulkValues::leases(leases.iter().map(|(lease, _)| *lease))
             .int_column("due_at", leases.iter().map(|(_, due_at)| *due_at))
             .int_column("at", leases.iter().map(|_| at))
-            .to_sql(db);
+            .into_sql(db);
         let sql = format!(
             "UPDATE outbox AS o
             SET due_at = r.due_at, lease_until = NULL, lease_owner = NULL, updated_at = r.at
@@ -115,7 +115,7 @@ pub(crate) async fn update_deliveries(
         .text_column("problem", updates.iter().map(|update| update.problem))
         .int_column("failed_at", updates.iter().map(|update| update.failed_at.unwrap_or_default()))
         .int_column("at", updates.iter().map(|_| at))
-        .to_sql(db);
+        .into_sql(db);
     let sql = format!(
         "UPDATE deliveries AS d
         SET status = r.status,
@@ -142,7 +142,7 @@ pub(crate) async fn webhooks_with_successors<'a>(
     let (source, values) = BulkValues::default()
         .int_column("w", keys.clone().map(|(webhook, _)| webhook))
         .text_column("k", keys.map(|(_, key)| key))
-        .to_sql(db);
+        .into_sql(db);
     let sql = format!(
         "SELECT r.w
         FROM {source}

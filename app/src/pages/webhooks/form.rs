@@ -564,7 +564,7 @@ fn PathFields(state: State, faults: Faults) -> impl IntoView {
                 value=state.layout
                 options=vec![
                     ("guide", "Path per event", "Appends /reservation, /reservation/cancel or /access-request."),
-                    ("single", "Single URL", "Sends every event to the endpoint URL."),
+                    ("single", "Single URL", "Sends every event to the endpoint."),
                     ("custom", "Custom paths", "Set a path for each event."),
                 ]
             />
