@@ -23,13 +23,13 @@ test("every fault is named beside its field, and nothing is saved", async ({ ber
   await expect(name).toHaveAccessibleDescription(/Enter a name/);
   await expect(name).toBeFocused();
   await expect(url).toHaveAccessibleDescription(/Enter a URL/);
-  await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the key/);
+  await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the API key/);
 
   for (const [bad, message] of [
     ["your-service.com", /This is not a valid URL/],
     ["file:///etc/passwd", /Use https:\/\/, not file:/],
     ["https://user:word@your-service.com/", /Remove the user name and password/],
-    ["https://your-service.com/#top", /Remove the part after #/],
+    ["https://your-service.com/#top", /Remove the fragment/],
     ["https://10.0.0.1/hook", /is a private address/],
     ["https://169.254.169.254/latest", /metadata/],
     ["https://[::ffff:10.0.0.1]/", /is a private address/],
@@ -72,10 +72,10 @@ test("every fault is named beside its field, and nothing is saved", async ({ ber
   await page.getByLabel("Name", { exact: true }).fill("Host");
   await expect(page.getByLabel("Name", { exact: true })).toHaveAccessibleDescription(/Berth sets this header/);
   await page.getByLabel("Retries").selectOption("custom");
-  await page.getByLabel("Waits").fill("1, soon");
-  await expect(page.getByLabel("Waits")).toHaveAccessibleDescription(/whole seconds/);
-  await page.getByLabel("Requests at once").fill("0");
-  await expect(page.getByLabel("Requests at once")).toHaveAccessibleDescription(/Choose 1 to 2000/);
+  await page.getByLabel("Retry delays").fill("1, soon");
+  await expect(page.getByLabel("Retry delays")).toHaveAccessibleDescription(/whole seconds/);
+  await page.getByLabel("Concurrent requests").fill("0");
+  await expect(page.getByLabel("Concurrent requests")).toHaveAccessibleDescription(/Choose 1 to 2000/);
 
   await save(page);
   await expect(page).toHaveURL(/\/settings\/webhooks\/new$/);
@@ -139,7 +139,7 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
   await choose(page, "Authentication Method", "API Key");
   // Another method needs its own key; the old one's secret does not carry over.
   await save(page);
-  await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the key/);
+  await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the API key/);
   await page.getByLabel("API Key", { exact: true }).fill("k1");
   await save(page);
   await expect(page.getByText("Saved.")).toBeVisible();
