@@ -37,7 +37,7 @@ impl Fixture for TestDatabase {
 ///
 /// `F` is any [`Fixture`]. The second form leaves PostgreSQL out: for behaviour that does not depend on the database.
 ///
-/// ```ignore
+/// ```text
 /// on_both_databases![reservation_is_created, overlap_is_rejected];
 /// on_both_databases![sqlite only: malformed_json_is_rejected];
 ///

@@ -1,6 +1,6 @@
 //! The change feed: the only way to announce a committed change.
 //!
-//! Subscribers of this process receive changes at once. On PostgreSQL the [`ReplicaBus`] also sends them to the other replicas,
+//! Subscribers of this process receive changes at once. On PostgreSQL the `ReplicaBus` also sends them to the other replicas,
 //! together with wake-ups of dispatchers and invalidations of caches.
 
 mod replica_bus;
