@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use test_support::RawReceiver;
 use tokio::net::TcpListener;
 
 fn sender(allow: bool, timeout: Duration) -> Sender {
@@ -79,26 +79,9 @@ async fn serve(router: axum::Router) -> String {
     url
 }
 
-/// A server that reads a request, then writes these parts with a pause after each.
+/// The URL of a server that reads a request, then writes these parts with a pause after each.
 async fn raw(parts: Vec<Vec<u8>>, pause: Duration) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let parts = parts.clone();
-            tokio::spawn(async move {
-                let mut buffer = [0; 4_096];
-                let _ = stream.read(&mut buffer).await;
-                for part in parts {
-                    if stream.write_all(&part).await.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(pause).await;
-                }
-            });
-        }
-    });
-    url
+    RawReceiver::start(parts, pause).await.url
 }
 
 #[tokio::test]

@@ -7,8 +7,6 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "processes/cluster.rs"]
-mod cluster;
 #[path = "processes/database.rs"]
 mod database;
 #[path = "processes/full_disk.rs"]

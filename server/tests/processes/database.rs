@@ -56,7 +56,7 @@ impl TestDatabase {
     }
 
     /// A database on a server that the test itself started.
-    pub fn of_cluster(url: String) -> Self {
+    pub fn on_own_server(url: String) -> Self {
         Self { url, folder: tempfile::tempdir().unwrap(), server: None }
     }
 

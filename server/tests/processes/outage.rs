@@ -1,6 +1,5 @@
 //! PostgreSQL becomes unavailable and returns, under load.
 
-use super::cluster::Cluster;
 use super::database::{Attempt, TestDatabase};
 use super::eventually;
 use super::load::{Api, is_unavailable};
@@ -9,8 +8,9 @@ use super::receiver::{ReceivedRequest, Receiver, Response};
 use super::scenario::Scenario;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+use test_support::{PostgresServer, StartError, StopMode};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 
 /// Bound for a 503 response. It takes a few seconds, because the pool first tries to connect.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -125,13 +125,27 @@ async fn postgres_outage_loses_nothing_and_recovers() {
     scenario.close("outage", &database, &interrupted).await;
 }
 
+/// A PostgreSQL server for one test; `None` without its programs, or when PostgreSQL tests are skipped.
+fn own_server() -> Option<PostgresServer> {
+    test_support::postgres_url()?;
+    match block_in_place(|| PostgresServer::start(&[])) {
+        Ok(server) => Some(server),
+        Err(error @ (StartError::NotInstalled | StartError::NoUnprivilegedUser)) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// Attempts that a stopped server left interrupted, read after its recovery and before Berth can connect.
-async fn interrupted_attempts(cluster: &Cluster, receiver: &Receiver) -> HashSet<Attempt> {
-    let database = cluster.start_on_unix_socket().await;
+async fn interrupted_attempts(server: &PostgresServer, receiver: &Receiver) -> HashSet<Attempt> {
+    block_in_place(|| server.restart_on_socket()).unwrap();
+    let database = TestDatabase::on_own_server(server.socket_url("postgres"));
     let mut interrupted = database.in_flight().await;
     // Claims commit asynchronously, so a crash can undo the last ones: these deliveries are queued although they were sent.
     let waiting = database.waiting().await;
-    cluster.stop("fast").await;
+    block_in_place(|| server.stop(StopMode::Fast)).unwrap();
     let made: HashSet<Attempt> = receiver.received().into_iter().map(|a| (a.delivery, a.attempt)).collect();
     interrupted.extend(waiting.intersection(&made).cloned());
     interrupted
@@ -139,22 +153,22 @@ async fn interrupted_attempts(cluster: &Cluster, receiver: &Receiver) -> HashSet
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_stop_or_crash_loses_nothing() {
-    let Some(cluster) = Cluster::start().await else { return };
-    let database = cluster.database();
+    let Some(server) = own_server() else { return };
+    let database = TestDatabase::on_own_server(format!("{}/postgres", server.url()));
     let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
     let mut scenario = Scenario::open(&settings, settings.serve().await).await;
     let mut interrupted = HashSet::new();
-    for mode in ["fast", "immediate"] {
+    for mode in [StopMode::Fast, StopMode::Immediate] {
         // Attempts are in flight when the server stops, and their responses arrive during the outage.
         scenario.receiver.hold();
         scenario.load.progress(20).await;
-        cluster.stop(mode).await;
+        block_in_place(|| server.stop(mode)).unwrap();
         scenario.receiver.release();
         scenario.assert_unavailable().await;
-        let left = interrupted_attempts(&cluster, &scenario.receiver).await;
+        let left = interrupted_attempts(&server, &scenario.receiver).await;
         assert!(!left.is_empty(), "no attempt was in flight");
         interrupted.extend(left);
-        cluster.restart().await;
+        block_in_place(|| server.restart()).unwrap();
         scenario.assert_recovers().await;
     }
     scenario.close("stop and crash", &database, &interrupted).await;

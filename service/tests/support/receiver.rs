@@ -1,4 +1,4 @@
-//! A real receiver on loopback, which answers as it is told and keeps what it got.
+//! A webhook receiver on loopback with scripted responses. It keeps each request.
 
 // Every test file takes what it needs of this.
 #![allow(dead_code)]
