@@ -22,9 +22,9 @@ use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, Timings};
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
+use domain::header::Header;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::Header;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -18,8 +18,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
+use domain::header::Header;
 use domain::id::DeliveryId;
-use domain::webhook::Header;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 

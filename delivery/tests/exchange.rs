@@ -11,8 +11,8 @@ use delivery::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, Sende
 use domain::delivery::{Attempt, DiagnosisCode as Code, Outcome};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
+use domain::header::Header;
 use domain::signature::Secret;
-use domain::webhook::Header;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

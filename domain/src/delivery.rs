@@ -1,8 +1,8 @@
 //! Deliveries and their attempts, as recorded and shown.
 
 use crate::event::EventType;
+use crate::header::Header;
 use crate::id::{DeliveryId, EventId, WebhookId};
-use crate::webhook::Header;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Map;

@@ -10,6 +10,7 @@ pub mod change;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
+pub mod header;
 pub mod id;
 pub mod json;
 pub mod json_error;

@@ -50,13 +50,13 @@ async fn expiry(service: Service) {
 
 /// Expires reservations that have ended. Returns the pause before the next round.
 async fn expire(service: &Service) -> Result<Duration, Problem> {
-    let Some(end) = service.next_expiry().await? else { return Ok(EXPIRY_INTERVAL) };
+    let Some(end) = service.reservations().next_expiry().await? else { return Ok(EXPIRY_INTERVAL) };
     let left = (end - service.now()).to_std().unwrap_or_default();
     if !left.is_zero() {
         return Ok(left.min(EXPIRY_INTERVAL));
     }
     // If none was expired, another replica is expiring them, or the log contains the errors.
-    Ok(if service.expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
+    Ok(if service.reservations().expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
 }
 
 /// Deletes rows that are past their retention, a small batch at a time.

@@ -13,6 +13,7 @@ pub(crate) mod queue_enqueue;
 pub(crate) mod queue_leases;
 pub(crate) mod queue_record;
 pub(crate) mod queue_stats;
+pub(crate) mod reservations;
 pub(crate) mod table_lock;
 pub(crate) mod vacuum;
 pub(crate) mod webhook_stats;

@@ -8,39 +8,41 @@ use crate::context::Context;
 use crate::db::connect::{Database, connect};
 use crate::deliveries::Deliveries;
 use crate::dispatcher::Dispatcher;
-use crate::error::{OpenError, db_problem, unavailable};
+use crate::error::{OpenError, unavailable};
 use crate::idempotency::Idempotency;
 use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
+use crate::reservations::Reservations;
 use crate::secrets::Cipher;
 use crate::settings::Settings;
 use crate::webhooks::Webhooks;
 use chrono::{DateTime, Utc};
 use domain::Problem;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, QueryResult, Statement, Value};
+use sea_orm::ConnectionTrait as _;
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The use cases of Berth. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
-    pub(crate) inner: Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) context: Context,
-    pub(crate) sender: delivery::Sender,
-    pub(crate) feed: ChangeFeed,
-    pub(crate) outbox: Outbox,
+struct Inner {
+    context: Context,
+    sender: delivery::Sender,
+    feed: ChangeFeed,
+    outbox: Outbox,
     deliveries: Deliveries,
     webhooks: Webhooks,
     accounts: Accounts,
     catalogue: Catalogue,
+    access_requests: AccessRequests,
+    reservations: Reservations,
     notifications: Notifications,
     idempotency: Idempotency,
     maintenance: Maintenance,
-    pub(crate) reservations: crate::reservations::Writer,
     /// Ends the background tasks with the service.
     _tasks: DropGuard,
 }
@@ -72,16 +74,34 @@ impl Service {
         let cancel = CancellationToken::new();
         let postgres = database.is_postgres().then(|| settings.database_url.clone());
         let feed = ChangeFeed::start(postgres, cancel.clone());
-        let (reservations, queue) = crate::reservations::Writer::new();
         let cipher = Cipher::new(&settings.master_key);
         let context = Context::new(database, settings, clock);
         let outbox = Outbox::new(context.clone(), feed.clone(), cipher.clone());
         let deliveries = Deliveries::new(context.clone(), feed.clone());
         let webhooks = Webhooks::new(context.clone(), cipher.clone(), sender.clone(), feed.clone(), deliveries.clone());
+        let accounts = Accounts::new(context.clone(), feed.clone());
+        let catalogue = Catalogue::new(context.clone(), feed.clone());
+        let notifications = Notifications::new(context.clone());
         let inner = Inner {
-            accounts: Accounts::new(context.clone(), feed.clone()),
-            catalogue: Catalogue::new(context.clone(), feed.clone()),
-            notifications: Notifications::new(context.clone()),
+            access_requests: AccessRequests::new(
+                context.clone(),
+                feed.clone(),
+                outbox.clone(),
+                accounts.clone(),
+                catalogue.clone(),
+                notifications.clone(),
+            ),
+            reservations: Reservations::start(
+                context.clone(),
+                feed.clone(),
+                outbox.clone(),
+                accounts.clone(),
+                catalogue.clone(),
+                deliveries.clone(),
+            ),
+            accounts,
+            catalogue,
+            notifications,
             idempotency: Idempotency::new(context.clone(), cipher.clone()),
             maintenance: Maintenance::new(context.clone()),
             context,
@@ -90,12 +110,9 @@ impl Service {
             outbox,
             deliveries,
             webhooks,
-            reservations,
             _tasks: cancel.drop_guard(),
         };
-        let service = Self { inner: Arc::new(inner) };
-        crate::reservations::Writer::start(queue, &service);
-        Ok(service)
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The present time, to the millisecond (what the database stores).
@@ -123,27 +140,6 @@ impl Service {
     pub fn is_postgres(&self) -> bool {
         self.inner.context.db.is_postgres()
     }
-
-    /// Begins a transaction that changes data.
-    pub(crate) async fn write_tx(&self) -> Result<DatabaseTransaction, Problem> {
-        self.inner.context.db.begin_write().await.map_err(db_problem)
-    }
-
-    pub(crate) fn new_ulid(&self) -> ulid::Ulid {
-        self.inner.context.new_ulid()
-    }
-
-    pub(crate) fn sql(&self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) -> Statement {
-        self.inner.context.db.statement(sql, values)
-    }
-
-    pub(crate) async fn rows(
-        &self,
-        sql: impl Into<String>,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<Vec<QueryResult>, Problem> {
-        self.inner.context.db.query(sql, values).await.map_err(db_problem)
-    }
 }
 
 /// The handles: the use cases by area.
@@ -159,8 +155,13 @@ impl Service {
     }
 
     /// Requests for access to restricted resources.
-    pub fn access_requests(&self) -> AccessRequests {
-        AccessRequests::new(self.clone())
+    pub fn access_requests(&self) -> &AccessRequests {
+        &self.inner.access_requests
+    }
+
+    /// Reservations.
+    pub fn reservations(&self) -> &Reservations {
+        &self.inner.reservations
     }
 
     /// Webhooks.
@@ -191,6 +192,11 @@ impl Service {
 
 /// The delivery engine.
 impl Service {
+    /// The change feed of this process.
+    pub fn change_feed(&self) -> &ChangeFeed {
+        &self.inner.feed
+    }
+
     /// The outbox of this process.
     pub fn outbox(&self) -> &Outbox {
         &self.inner.outbox
@@ -201,25 +207,5 @@ impl Service {
         let inner = &self.inner;
         let (outbox, feed, sender) = (inner.outbox.clone(), inner.feed.clone(), inner.sender.clone());
         Dispatcher::new(inner.context.clone(), outbox, feed, inner.notifications.clone(), sender)
-    }
-}
-
-/// Shorthands for the areas that have no handle of their own yet.
-impl Service {
-    /// The change feed of this process.
-    pub fn change_feed(&self) -> &ChangeFeed {
-        &self.inner.feed
-    }
-
-    pub(crate) fn bulk_source(&self, values: crate::db::bulk::BulkValues) -> (String, Vec<Value>) {
-        values.into_sql(&self.inner.context.db)
-    }
-
-    pub(crate) fn announce(&self, changes: Vec<domain::change::Change>) {
-        self.inner.feed.publish(changes);
-    }
-
-    pub(crate) fn has_subscribers(&self) -> bool {
-        self.inner.feed.has_subscribers()
     }
 }

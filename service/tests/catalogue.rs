@@ -153,7 +153,7 @@ async fn resource_is_created_updated_and_deleted(t: TestService) {
 
     t.catalogue().delete_resource(&root, other.id).await.unwrap();
     refused(t.catalogue().get_resource(&root, other.id).await, NotFound);
-    t.reserve(&root, an_hour(&t, id)).await.unwrap();
+    t.reservations().create(&root, an_hour(&t, id)).await.unwrap();
     refused(t.catalogue().delete_resource(&root, id).await, Conflict);
 }
 
@@ -205,7 +205,7 @@ async fn bookable_depends_on_status_and_role(t: TestService) {
         let id = t.resource(&root, status.as_str(), status).await;
         assert_eq!(t.catalogue().get_resource(&alice, id).await.unwrap().bookable, for_user, "{status:?}");
         assert_eq!(t.catalogue().get_resource(&root, id).await.unwrap().bookable, for_administrator, "{status:?}");
-        assert_eq!(t.reserve(&alice, an_hour(&t, id)).await.is_ok(), for_user, "{status:?}");
+        assert_eq!(t.reservations().create(&alice, an_hour(&t, id)).await.is_ok(), for_user, "{status:?}");
     }
 }
 
@@ -235,17 +235,17 @@ async fn catalogue_changes_invalidate_the_cache(t: TestService) {
     let id = t.resource(&root, "node-1", ResourceStatus::Available).await;
     let alice = t.person("alice", Role::User).await;
     // This reservation puts the resource into the cache…
-    t.reserve(&alice, an_hour(&t, id)).await.unwrap();
+    t.reservations().create(&alice, an_hour(&t, id)).await.unwrap();
     t.clock.advance(Duration::hours(2));
     // …and each of these changes invalidates it.
     let status = |status| ResourcePatch { status: Some(status), ..Default::default() };
     t.catalogue().update_resource(&root, id, status(ResourceStatus::Maintenance)).await.unwrap();
-    refused(t.reserve(&alice, an_hour(&t, id)).await, Conflict);
+    refused(t.reservations().create(&alice, an_hour(&t, id)).await, Conflict);
     t.catalogue().update_resource(&root, id, status(ResourceStatus::Available)).await.unwrap();
     let schema = json!({"type": "object", "properties": {"cores": {"type": "integer"}}, "required": ["cores"]});
     let patch = ResourceTypePatch { config_schema: Some(schema), ..Default::default() };
     t.catalogue().update_type(&root, "gpu-cluster", patch).await.unwrap();
-    refused(t.reserve(&alice, an_hour(&t, id)).await, Invalid);
+    refused(t.reservations().create(&alice, an_hour(&t, id)).await, Invalid);
 }
 
 async fn access_request_publishes_event_and_notifies_administrators(t: TestService) {
@@ -314,7 +314,7 @@ async fn access_request_is_decided_once(t: TestService) {
     let granted = t.access_requests().create(&alice, ask(one)).await.unwrap().id;
     let denied = t.access_requests().create(&alice, ask(two)).await.unwrap().id;
     t.access_requests().create(&bob, ask(one)).await.unwrap();
-    refused(t.reserve(&alice, an_hour(&t, one)).await, Forbidden);
+    refused(t.reservations().create(&alice, an_hour(&t, one)).await, Forbidden);
 
     let decided = t.access_requests().approve(&root, &granted).await.unwrap();
     assert_eq!(
@@ -327,9 +327,9 @@ async fn access_request_is_decided_once(t: TestService) {
     refused(t.access_requests().approve(&root, &AccessRequestId("acr_none".into())).await, NotFound);
 
     assert!(t.catalogue().get_resource(&alice, one).await.unwrap().bookable);
-    t.reserve(&alice, an_hour(&t, one)).await.unwrap();
-    refused(t.reserve(&alice, an_hour(&t, two)).await, Forbidden);
-    refused(t.reserve(&bob, an_hour(&t, one)).await, Forbidden);
+    t.reservations().create(&alice, an_hour(&t, one)).await.unwrap();
+    refused(t.reservations().create(&alice, an_hour(&t, two)).await, Forbidden);
+    refused(t.reservations().create(&bob, an_hour(&t, one)).await, Forbidden);
     assert_eq!(t.notifications().list(&alice).await.unwrap().len(), 2);
     // A user may repeat a denied request.
     t.access_requests().create(&alice, ask(two)).await.unwrap();

@@ -162,7 +162,7 @@ async fn change_too_large_for_notify_resynchronises_replicas() {
         user_ssh_key: None,
         additional_config: Some(config.into_iter().collect()),
     };
-    t.reserve(&root, input).await.unwrap();
+    t.reservations().create(&root, input).await.unwrap();
     assert!(matches!(next(&mut feed).await, Update::Resync));
     announce(&t, &t.service, &root, "node-1").await;
     assert!(notification(&mut feed).await.contains("node-1"));

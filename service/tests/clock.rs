@@ -56,7 +56,7 @@ async fn fixture(t: &TestService) -> Fixture {
     let orphaned = book(0).await;
     assert_eq!(t.dispatcher().claim_once(&WebhookSet::All, 1).await.unwrap().items.len(), 1);
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
-    t.patch_reservation(&alice, &orphaned.id, patch).await.unwrap();
+    t.reservations().update(&alice, &orphaned.id, patch).await.unwrap();
 
     let dispatcher = t.dispatcher();
     receiver.answer_status(500);
@@ -119,7 +119,7 @@ async fn clock_set_a_day_ahead_with_requests_in_flight(t: TestService) {
     // The clock is corrected.
     t.clock.set(start + Duration::seconds(5));
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
-    t.patch_reservation(&s.alice, &s.queued.id, patch).await.unwrap();
+    t.reservations().update(&s.alice, &s.queued.id, patch).await.unwrap();
     drain(&t).await;
     assert_eq!(s.got(&s.queued), [CREATED, UPDATED]);
 }

@@ -12,7 +12,7 @@ use leptos::prelude::*;
 pub async fn reserve(input: ReservationInput) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.reserve(actor, input).await?)
+    Ok(cx.service.reservations().create(actor, input).await?)
 }
 
 /// Reservations, newest first.
@@ -20,7 +20,7 @@ pub async fn reserve(input: ReservationInput) -> Result<Reservation, RpcError> {
 pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Result<Page<Reservation>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.list_reservations(actor, &filter, &page).await?)
+    Ok(cx.service.reservations().list(actor, &filter, &page).await?)
 }
 
 /// One reservation with its deliveries.
@@ -28,7 +28,7 @@ pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Re
 pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.get_reservation(actor, &id).await?)
+    Ok(cx.service.reservations().get(actor, &id).await?)
 }
 
 /// Modifies a reservation.
@@ -36,7 +36,7 @@ pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, Rpc
 pub async fn patch_reservation(id: ReservationId, patch: ReservationPatch) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.patch_reservation(actor, &id, patch).await?)
+    Ok(cx.service.reservations().update(actor, &id, patch).await?)
 }
 
 /// Cancels a reservation.
@@ -44,7 +44,7 @@ pub async fn patch_reservation(id: ReservationId, patch: ReservationPatch) -> Re
 pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.cancel_reservation(actor, &id, Some(reason)).await?)
+    Ok(cx.service.reservations().cancel(actor, &id, Some(reason)).await?)
 }
 
 /// Busy spans for the calendar.
@@ -56,5 +56,5 @@ pub async fn busy(
 ) -> Result<Vec<BusySpan>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.busy(actor, resource_type.as_deref(), from, to).await?)
+    Ok(cx.service.reservations().list_busy_spans(actor, resource_type.as_deref(), from, to).await?)
 }

@@ -9,21 +9,12 @@ pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSum
 pub use validate::{RESERVED_HEADERS, check};
 
 use crate::event::EventType;
+use crate::header::Header;
 use crate::id::WebhookId;
 use crate::retry::RetryPolicy;
 use crate::routing::DeliveryPaths;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
-
-/// A custom header.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Header {
-    /// The name, a token of RFC 9110 §5.6.2.
-    pub name: String,
-    /// The value; visible to administrators.
-    pub value: String,
-}
 
 /// `POST /api/v1/webhooks`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

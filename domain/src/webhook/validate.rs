@@ -1,8 +1,9 @@
 //! Validation of webhook settings; the server and the form run the same code.
 
-use super::{AuthInput, Header, WebhookInput};
+use super::{AuthInput, WebhookInput};
 use crate::endpoint::UrlPolicy;
 use crate::event::EventType;
+use crate::header::Header;
 use crate::problem::{Problem, Validator};
 
 /// Headers that custom headers must not override (docs/contract.md §1), in lower case.

@@ -496,7 +496,7 @@ async fn shutdown_records_attempts_in_flight() {
     };
     tokio::join!(t.stop(), async { receiver.release() });
     // The attempt in flight was recorded.
-    let detail = service.get_reservation(&actor, &reservation.as_str().into()).await.unwrap();
+    let detail = service.reservations().get(&actor, &reservation.as_str().into()).await.unwrap();
     let shown = serde_json::to_value(&detail.deliveries).unwrap();
     assert_eq!((&shown[0]["status"], &shown[1]), (&json!("succeeded"), &Value::Null));
 }

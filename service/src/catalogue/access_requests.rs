@@ -1,11 +1,16 @@
 //! Requests for access to restricted resources, and their decision.
 
+use super::Catalogue;
+use crate::accounts::Accounts;
+use crate::change_feed::ChangeFeed;
+use crate::context::Context;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{access_grants, access_requests, resources};
-use crate::notifications::Recipient;
+use crate::notifications::{Notifications, Recipient};
+use crate::outbox::Outbox;
 use crate::pagination::{decode_cursor, page_of};
-use crate::{Error, Result, Service};
+use crate::{Error, Result};
 use domain::access_request::{AccessRequest, AccessRequestInput, AccessStatus};
 use domain::account::User;
 use domain::authorization::{Action, Actor, Role, authorize};
@@ -25,7 +30,12 @@ use tracing::instrument;
 /// Use cases of access requests.
 #[derive(Clone)]
 pub struct AccessRequests {
-    service: Service,
+    context: Context,
+    feed: ChangeFeed,
+    outbox: Outbox,
+    accounts: Accounts,
+    catalogue: Catalogue,
+    notifications: Notifications,
 }
 
 /// An access request with the name and type of its resource.
@@ -80,8 +90,15 @@ enum Effect {
 }
 
 impl AccessRequests {
-    pub(crate) fn new(service: Service) -> Self {
-        Self { service }
+    pub(crate) fn new(
+        context: Context,
+        feed: ChangeFeed,
+        outbox: Outbox,
+        accounts: Accounts,
+        catalogue: Catalogue,
+        notifications: Notifications,
+    ) -> Self {
+        Self { context, feed, outbox, accounts, catalogue, notifications }
     }
 
     /// Requests access to a restricted resource; publishes `user.access_requested` and notifies the administrators.
@@ -93,23 +110,23 @@ impl AccessRequests {
     pub async fn create(&self, actor: &Actor, input: AccessRequestInput) -> Result<AccessRequest, Problem> {
         authorize(actor, Action::RequestAccess)?;
         validate(&input)?;
-        let resource = self.service.catalogue().get_resource(actor, input.resource_id).await?;
+        let resource = self.catalogue.get_resource(actor, input.resource_id).await?;
         if resource.bookable {
             return Err(Problem::conflict("You may reserve this resource already. Reserve it without a request."));
         }
         if resource.status == ResourceStatus::Maintenance {
             return Err(Problem::conflict("This resource is in maintenance and cannot be reserved. Try again later."));
         }
-        let user = self.service.accounts().get_user(&actor.username).await?;
-        let id = AccessRequestId::from_ulid(self.service.new_ulid());
+        let user = self.accounts.get_user(&actor.username).await?;
+        let id = AccessRequestId::from_ulid(self.context.new_ulid());
         self.insert(&id, &user, &resource, input.reason).await?;
         Ok(self.read(&id).await?)
     }
 
     /// Inserts the request, its event and the notification in one transaction, and announces them.
     async fn insert(&self, id: &AccessRequestId, user: &User, resource: &Resource, reason: String) -> Result<()> {
-        let now = self.service.now();
-        let tx = self.service.inner.context.db.begin_write().await?;
+        let now = self.context.now();
+        let tx = self.context.db.begin_write().await?;
         let row = access_requests::ActiveModel {
             id: Set(id.0.clone()),
             username: Set(user.username.clone()),
@@ -127,7 +144,7 @@ impl AccessRequests {
         })?;
         let event = EventBody::AccessRequest(Box::new(AccessRequestBody {
             event_type: EventType::AccessRequested,
-            event_id: EventId::from_ulid(self.service.new_ulid()),
+            event_id: EventId::from_ulid(self.context.new_ulid()),
             timestamp: now,
             webhook_id: 0,
             test: false,
@@ -141,14 +158,14 @@ impl AccessRequests {
             requested_at: now,
             user_ssh_key: user.ssh_key.clone(),
         }));
-        let enqueued = self.service.outbox().enqueue(&tx, vec![(resource.resource_type.clone(), event)], true).await?;
+        let enqueued = self.outbox.enqueue(&tx, vec![(resource.resource_type.clone(), event)], true).await?;
         let message = format!("{} requests access to {}.", user.username, resource.name);
-        let notifications = self.service.notifications();
-        let notification = notifications
+        let notification = self
+            .notifications
             .create(&tx, Recipient::Administrators, Severity::Info, &message, Some("/access-requests"))
             .await?;
         tx.commit().await?;
-        self.service.outbox().publish(enqueued, vec![Change::Notification(notification)]);
+        self.outbox.publish(enqueued, vec![Change::Notification(notification)]);
         Ok(())
     }
 
@@ -156,7 +173,7 @@ impl AccessRequests {
         let row = select()
             .filter(access_requests::COLUMN.id.eq(id.as_str()))
             .into_partial_model::<AccessRequestRow>()
-            .one(&self.service.inner.context.db.read)
+            .one(&self.context.db.read)
             .await?;
         Ok(row.map(AccessRequest::from).ok_or_else(|| Problem::not_found("access request"))?)
     }
@@ -188,7 +205,7 @@ impl AccessRequests {
     }
 
     async fn read_all(&self, query: Select<access_requests::Entity>) -> Result<Vec<AccessRequest>> {
-        let rows = query.into_partial_model::<AccessRequestRow>().all(&self.service.inner.context.db.read).await?;
+        let rows = query.into_partial_model::<AccessRequestRow>().all(&self.context.db.read).await?;
         Ok(rows.into_iter().map(AccessRequest::from).collect())
     }
 
@@ -222,7 +239,7 @@ impl AccessRequests {
         authorize(actor, Action::DecideAccess)?;
         let request = self.read(id).await?;
         let notification = self.apply(actor, &request, effects).await?;
-        self.service.announce(vec![Change::Notification(notification)]);
+        self.feed.publish(vec![Change::Notification(notification)]);
         Ok(self.read(id).await?)
     }
 
@@ -232,7 +249,7 @@ impl AccessRequests {
         request: &AccessRequest,
         effects: &[(AccessStatus, Effect)],
     ) -> Result<Notification> {
-        let tx = self.service.inner.context.db.begin_write().await?;
+        let tx = self.context.db.begin_write().await?;
         let effect = self.update_status(&tx, actor, request, effects).await?;
         let grant = access_grants::Model { resource_id: request.resource_id, username: request.user_id.clone() };
         match effect {
@@ -253,7 +270,7 @@ impl AccessRequests {
         };
         let link = format!("/reserve?resource={}", request.resource_id);
         let recipient = Recipient::User(&request.user_id);
-        let notification = self.service.notifications().create(&tx, recipient, severity, &message, Some(&link)).await?;
+        let notification = self.notifications.create(&tx, recipient, severity, &message, Some(&link)).await?;
         tx.commit().await?;
         Ok(notification)
     }
@@ -274,7 +291,7 @@ impl AccessRequests {
             let change = access_requests::ActiveModel {
                 status: Set(Text(status)),
                 decided_by: Set(Some(actor.username.clone())),
-                decided_at: Set(Some(self.service.now().timestamp_millis())),
+                decided_at: Set(Some(self.context.now().timestamp_millis())),
                 ..Default::default()
             };
             // The current status is part of the condition, because two administrators may decide at the same time.

@@ -3,11 +3,10 @@
 use super::Catalogue;
 use crate::Result;
 use crate::db::entity::{access_grants, resource_types, resources};
-use domain::Problem;
 use domain::id::ResourceId;
 use domain::resource::{ConfigSchema, ResourceStatus};
 use parking_lot::Mutex;
-use sea_orm::{EntityTrait as _, SelectExt as _};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait as _, SelectExt as _};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,39 +56,37 @@ impl ResourceCache {
 
 impl Catalogue {
     /// A resource with the schema of its type, from the cache if possible.
-    pub(crate) async fn bookable(&self, id: ResourceId) -> Result<Option<Arc<Bookable>>, Problem> {
+    pub(crate) async fn bookable(&self, id: ResourceId) -> Result<Option<Arc<Bookable>>> {
         if let Some(resource) = self.cache.get(id, self.feed.cache_generation()) {
             return Ok(Some(resource));
         }
-        let Some(resource) = self.read_bookable(id).await? else { return Ok(None) };
+        let Some(resource) = read_bookable(&self.context.db.read, id).await? else { return Ok(None) };
         let resource = Arc::new(resource);
         self.cache.put(resource.clone());
         Ok(Some(resource))
     }
 
-    async fn read_bookable(&self, id: ResourceId) -> Result<Option<Bookable>> {
-        let found = resources::Entity::find_by_id(id)
-            .find_also_related(resource_types::Entity)
-            .one(&self.context.db.read)
-            .await?;
-        let Some((resource, Some(resource_type))) = found else { return Ok(None) };
-        Ok(Some(Bookable {
-            id,
-            name: resource.name,
-            resource_type: resource.resource_type,
-            status: resource.status.0,
-            // Schemas are validated before they are stored. One that a later version cannot parse has no fields.
-            schema: Arc::new(ConfigSchema::parse(&resource_type.config_schema.0).unwrap_or_default()),
-        }))
+    /// A resource with the schema of its type, as a transaction sees it.
+    pub(crate) async fn bookable_in(&self, tx: &DatabaseTransaction, id: ResourceId) -> Result<Option<Bookable>> {
+        read_bookable(tx, id).await
     }
 
     /// Whether a user has access to a restricted resource.
-    pub(crate) async fn is_granted(&self, id: ResourceId, username: &str) -> Result<bool, Problem> {
-        Ok(self.grant_exists(id, username).await?)
-    }
-
-    async fn grant_exists(&self, id: ResourceId, username: &str) -> Result<bool> {
+    pub(crate) async fn is_granted(&self, id: ResourceId, username: &str) -> Result<bool> {
         let grant = access_grants::Entity::find_by_id((id, username.to_owned()));
         Ok(grant.exists(&self.context.db.read).await?)
     }
+}
+
+async fn read_bookable(connection: &impl ConnectionTrait, id: ResourceId) -> Result<Option<Bookable>> {
+    let found = resources::Entity::find_by_id(id).find_also_related(resource_types::Entity).one(connection).await?;
+    let Some((resource, Some(resource_type))) = found else { return Ok(None) };
+    Ok(Some(Bookable {
+        id,
+        name: resource.name,
+        resource_type: resource.resource_type,
+        status: resource.status.0,
+        // Schemas are validated before they are stored. One that a later version cannot parse has no fields.
+        schema: Arc::new(ConfigSchema::parse(&resource_type.config_schema.0).unwrap_or_default()),
+    }))
 }

@@ -6,6 +6,7 @@ mod resources;
 mod types;
 
 pub use access_requests::AccessRequests;
+pub(crate) use cache::Bookable;
 
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;

@@ -38,6 +38,15 @@ fn padded(count: usize) -> usize {
     [1, 4, 16, 64, 256].into_iter().find(|size| *size >= count).unwrap_or(count)
 }
 
+/// Keys for an `IN` list, at most [`MAX_ROWS`]. The last key is repeated, because few sizes keep the number of prepared statements small.
+pub(crate) fn padded_keys(keys: &[String]) -> Vec<&str> {
+    let mut list: Vec<&str> = keys.iter().map(String::as_str).collect();
+    if let Some(last) = list.last().copied() {
+        list.resize(padded(list.len()), last);
+    }
+    list
+}
+
 impl BulkValues {
     fn with(mut self, name: &'static str, column: Column) -> Self {
         self.columns.push((name, column));

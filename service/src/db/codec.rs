@@ -1,14 +1,7 @@
 //! Conversion of column values: times as milliseconds, JSON as text.
 
-use crate::error::db_problem;
 use chrono::{DateTime, Utc};
 use domain::Problem;
-use sea_orm::QueryResult;
-
-/// Reads a column; a mismatch is a defect and goes to the log.
-pub(crate) fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T, Problem> {
-    row.try_get("", column).map_err(db_problem)
-}
 
 /// Milliseconds since the epoch as a time; out of range (never stored) is the epoch.
 pub(crate) fn time(millis: i64) -> DateTime<Utc> {

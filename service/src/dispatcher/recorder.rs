@@ -77,7 +77,7 @@ impl Recorder {
         let db = &self.context.db;
         let updates = results.iter().filter_map(|result| provisioning_update(result)).collect();
         let changed = provisioning::apply(db, &tx, updates, now).await?;
-        let mut changes = changes_of(db, &self.feed, &tx, &changed).await?;
+        let mut changes = changes_of(&self.feed, &tx, &changed).await?;
         changes.extend(health::apply(&self.notifications, &tx, results.iter().copied(), now).await?);
         tx.commit().await?;
         count(batch, &applied);

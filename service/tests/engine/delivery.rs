@@ -64,12 +64,12 @@ async fn failed_change_publishes_nothing(t: TestService) {
     t.booking(&s.alice, s.resource, 1, 3).await;
     let later = t.booking(&s.alice, s.resource, 5, 6).await;
     assert_eq!(t.deliveries(&s.root, any_delivery()).await.len(), 2);
-    refused(t.reserve(&s.alice, t.span(s.resource, 2, 4)).await, Conflict);
+    refused(t.reservations().create(&s.alice, t.span(s.resource, 2, 4)).await, Conflict);
     // Here the event is in the transaction already when the conflict is found.
     let conflicting = ReservationPatch { start_time: Some(t.now() + Duration::hours(2)), ..Default::default() };
-    refused(t.patch_reservation(&s.alice, &later.id, conflicting).await, Conflict);
+    refused(t.reservations().update(&s.alice, &later.id, conflicting).await, Conflict);
     assert_eq!(t.deliveries(&s.root, any_delivery()).await.len(), 2);
-    assert_eq!(t.get_reservation(&s.alice, &later.id).await.unwrap().reservation, later);
+    assert_eq!(t.reservations().get(&s.alice, &later.id).await.unwrap().reservation, later);
 }
 
 /// The number of `v1a` signatures of a request, and the positions of those that `key` verifies.
@@ -129,7 +129,7 @@ async fn retries_after_1_2_and_4_seconds_then_fails(t: TestService) {
         let delivery = t.delivery(&s.root, &id).await.delivery;
         assert_eq!((delivery.status, delivery.attempts, delivery.status_code), (Retrying, attempts, Some(500)));
         assert_eq!(delivery.next_attempt_at, Some(t.now() + Duration::milliseconds(wait)));
-        let still_waiting = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+        let still_waiting = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
         assert_eq!(still_waiting.status, ProvisioningStatus::Waiting);
         t.clock.advance(Duration::milliseconds(wait - 1));
         assert_eq!(step(&dispatcher).await, 0, "nothing is sent before it is due");
@@ -149,7 +149,7 @@ async fn retries_after_1_2_and_4_seconds_then_fails(t: TestService) {
         assert!(got.iter().all(|g| g.header(name) == got[0].header(name)), "{name} is stable across retries");
     }
     assert!(got.iter().all(|g| g.raw == got[0].raw));
-    let provisioning = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    let provisioning = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     assert_eq!(provisioning.status, ProvisioningStatus::Failed);
     assert!(provisioning.message.contains("500"), "{}", provisioning.message);
 }
@@ -213,7 +213,7 @@ async fn unusual_responses_are_recorded(t: TestService) {
             assert!(response.truncated);
             assert_eq!(detail.attempt_log[0].diagnosis.code, DiagnosisCode::ResponseTooLarge);
         }
-        let provisioning = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+        let provisioning = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
         assert!(provisioning.message.chars().count() <= 500, "{what}");
     }
 }
@@ -224,7 +224,7 @@ async fn events_wait_for_webhook_with_undecryptable_secrets(t: TestService) {
     let mut settings = t.settings.clone();
     settings.master_key = [8; 32].into();
     let other_key = Service::open(settings, t.clock.clone()).await.unwrap();
-    let reservation = other_key.reserve(&s.alice, t.span(s.resource, 1, 2)).await.unwrap();
+    let reservation = other_key.reservations().create(&s.alice, t.span(s.resource, 1, 2)).await.unwrap();
     let dispatcher = other_key.dispatcher();
     assert_eq!(step(&dispatcher).await, 0, "it cannot sign, so it sends nothing");
     assert_eq!(t.deliveries(&s.root, any_delivery()).await[0].status, Pending);

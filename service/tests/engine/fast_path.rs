@@ -15,7 +15,7 @@ async fn fast_path_needs_no_claim(t: TestService) {
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let sending = t.deliveries(&s.root, any_delivery()).await.remove(0);
     assert_eq!((sending.status, sending.attempts), (Sending, 1), "it is claimed by the commit of the reservation");
-    t.patch_reservation(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
     assert_eq!(step(&dispatcher).await, 0, "its successor waits for it");
     let direct = fast_path.try_recv().unwrap();
     let results = dispatcher.send_claimed(direct).await;

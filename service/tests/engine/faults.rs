@@ -180,10 +180,10 @@ impl<'a> Run<'a> {
             return;
         }
         if !cancel {
-            service.patch_reservation(&self.s.alice, id, retitled(&format!("Step {turn}"))).await.unwrap();
+            service.reservations().update(&self.s.alice, id, retitled(&format!("Step {turn}"))).await.unwrap();
             events.push(EventType::ReservationUpdated);
         } else if self.random.random_bool(0.3) {
-            service.cancel_reservation(&self.s.alice, id, None).await.unwrap();
+            service.reservations().cancel(&self.s.alice, id, None).await.unwrap();
             events.push(EventType::ReservationCancelled);
         }
     }

@@ -71,7 +71,7 @@ async fn result_after_lost_lease_changes_nothing(t: TestService) {
     assert_eq!((detail.delivery.status, detail.delivery.attempts), (Succeeded, 1));
     assert_eq!(detail.attempt_log.len(), 1);
     assert_eq!(detail.attempt_log[0].outcome, Outcome::Succeeded, "the log shows the result that was applied");
-    let provisioning = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    let provisioning = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     assert_eq!(provisioning.status, ProvisioningStatus::Ready);
     let summary = t.webhooks().get(&s.root, s.webhook).await.unwrap().summary;
     assert_eq!((summary.deliveries, summary.success_rate), (1, Some(1.0)));

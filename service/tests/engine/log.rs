@@ -93,7 +93,7 @@ async fn log_derives_success_from_its_attempt(t: TestService) {
     let detail = t.delivery(&s.root, &succeeded[1].id).await;
     assert_eq!(detail.delivery, succeeded[1]);
     assert_eq!(detail.attempt_log.iter().map(|a| a.status_code).collect::<Vec<_>>(), [Some(500), Some(202)]);
-    let of_reservation = t.get_reservation(&s.alice, &late.id).await.unwrap().deliveries;
+    let of_reservation = t.reservations().get(&s.alice, &late.id).await.unwrap().deliveries;
     assert_eq!(of_reservation, [succeeded[1].clone()]);
     let replay = ReplayInput { filter: by(Succeeded), dry_run: false };
     assert_eq!(t.service.deliveries().replay(&s.root, &replay).await.unwrap().redelivered, 3);
@@ -126,7 +126,7 @@ async fn failed_deliveries_are_replayed_in_bulk_once(t: TestService) {
     s.receiver.answer_status(500);
     let failing = t.booking(&s.alice, s.resource, 1, 2).await;
     drain(&t).await;
-    t.patch_reservation(&s.alice, &failing.id, retitled("Changed")).await.unwrap();
+    t.reservations().update(&s.alice, &failing.id, retitled("Changed")).await.unwrap();
     drain(&t).await;
     s.receiver.answer_status(200);
     t.booking(&s.alice, s.resource, 3, 4).await;

@@ -21,8 +21,8 @@ async fn events_of_one_reservation_keep_order_and_others_overtake(t: TestService
     s.receiver.answer(move |got| Answer::Status(if got.text("reservation_id") == failing { 500 } else { 200 }));
     let dispatcher = t.dispatcher();
     assert_eq!(step(&dispatcher).await, 1);
-    t.patch_reservation(&s.alice, &first.id, retitled("Changed")).await.unwrap();
-    t.cancel_reservation(&s.alice, &first.id, None).await.unwrap();
+    t.reservations().update(&s.alice, &first.id, retitled("Changed")).await.unwrap();
+    t.reservations().cancel(&s.alice, &first.id, None).await.unwrap();
     t.booking(&s.alice, s.resource, 5, 6).await;
     assert_eq!(step(&dispatcher).await, 1, "only the other reservation's event is sent");
     assert_ne!(s.receiver.last().text("reservation_id"), first.id.as_str());
@@ -49,7 +49,7 @@ async fn two_dispatchers_never_send_the_same_delivery(t: TestService) {
     for n in 0..60 {
         let reservation = t.booking(&s.alice, s.resource, n, n + 1).await;
         if n % 3 == 0 {
-            t.patch_reservation(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+            t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
         }
     }
     // On PostgreSQL two processes, on SQLite two dispatchers of one process.

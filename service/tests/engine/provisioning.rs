@@ -24,8 +24,9 @@ on_both_engines![
 
 async fn responses_drive_provisioning(t: TestService) {
     let s = fixture(&t).await;
-    let state =
-        async |id: &domain::id::ReservationId| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+    let state = async |id: &domain::id::ReservationId| {
+        t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning
+    };
     s.receiver.answer_json(202, json!({"message": "At work"}));
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Waiting);
@@ -49,13 +50,13 @@ async fn responses_drive_provisioning(t: TestService) {
         json!({"status": "success", "message": "Done", "details": {"cluster_id": "c-1", "estimated_ready_time": "5 minutes",
             "access_info": {"ip_address": "192.0.2.1", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.0.2.1"}}}),
     );
-    t.patch_reservation(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
     drain(&t).await;
     let ready = state(&reservation.id).await;
     assert_eq!(ready.status, ProvisioningStatus::Ready);
     assert_eq!(ready.access_info.unwrap().connection_command.as_deref(), Some("ssh user-alice@192.0.2.1"));
     assert_eq!(ready.estimated_ready_time.as_deref(), Some("5 minutes"));
-    let cancelled = t.cancel_reservation(&s.alice, &reservation.id, Some("No need".into())).await.unwrap();
+    let cancelled = t.reservations().cancel(&s.alice, &reservation.id, Some("No need".into())).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
     drain(&t).await;
     assert_eq!(s.receiver.last().text("reason"), "No need");
@@ -63,7 +64,7 @@ async fn responses_drive_provisioning(t: TestService) {
     // Without a receiver the release is complete at once.
     t.webhooks().delete(&s.root, s.webhook).await.unwrap();
     let alone = t.booking(&s.alice, s.resource, 5, 6).await;
-    let cancelled = t.cancel_reservation(&s.alice, &alone.id, None).await.unwrap();
+    let cancelled = t.reservations().cancel(&s.alice, &alone.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Released);
 }
 
@@ -81,7 +82,7 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
         results.len()
     };
     let state = async |id: &domain::id::ReservationId| {
-        let now = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+        let now = t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning;
         (now.status, now.message)
     };
     // The second webhook's response is applied after the first one's, in the same batch.
@@ -96,7 +97,7 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
     // A first response beside a later one, in the same batch.
     s.receiver.answer_json(200, json!({"status": "success", "message": "Done too"}));
     other.answer_json(200, json!({"status": "success", "message": "All done"}));
-    t.patch_reservation(&s.alice, &first.id, retitled("Changed")).await.unwrap();
+    t.reservations().update(&s.alice, &first.id, retitled("Changed")).await.unwrap();
     let third = t.booking(&s.alice, s.resource, 5, 6).await;
     assert_eq!(deliver().await, 4);
     for reservation in [&first, &third] {
@@ -114,14 +115,14 @@ async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { provisions: Some(false), ..Default::default() };
     assert!(!t.webhooks().update(&s.root, s.webhook, patch).await.unwrap().provisions);
-    let status = async |id| t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning.status;
+    let status = async |id| t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning.status;
     s.receiver.answer_status(410);
     let failing = t.booking(&s.alice, s.resource, 1, 2).await;
     drain(&t).await;
     assert_eq!(t.deliveries(&s.root, any_delivery()).await[0].status, Failed);
     assert_eq!(status(&failing.id).await, ProvisioningStatus::Waiting);
     // No webhook drives provisioning, so the release is complete at once.
-    t.cancel_reservation(&s.alice, &failing.id, None).await.unwrap();
+    t.reservations().cancel(&s.alice, &failing.id, None).await.unwrap();
     assert_eq!(status(&failing.id).await, ProvisioningStatus::Released);
 
     // Beside a webhook that drives provisioning.
@@ -138,7 +139,9 @@ async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
     let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
     let signature = domain::signature::sign_body(&secret, body.as_bytes());
     let update = async |webhook: i64| {
-        t.status_update(&reservation.id, Some(&webhook.to_string()), Some(&signature), body.as_bytes()).await
+        t.reservations()
+            .apply_status_update(&reservation.id, Some(&webhook.to_string()), Some(&signature), body.as_bytes())
+            .await
     };
     refused(update(s.webhook).await, Forbidden);
     assert_eq!(update(provisioner).await.unwrap().status, ProvisioningStatus::Ready);
@@ -149,17 +152,17 @@ async fn late_response_to_created_does_not_undo_release(t: TestService) {
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let dispatcher = t.dispatcher();
     let claims = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
-    let cancelled = t.cancel_reservation(&s.alice, &reservation.id, None).await.unwrap();
+    let cancelled = t.reservations().cancel(&s.alice, &reservation.id, None).await.unwrap();
     assert_eq!(cancelled.provisioning.status, ProvisioningStatus::Releasing);
     let results = dispatcher.send_claimed(claims).await;
     dispatcher.record_once(&results).await.unwrap();
-    let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
+    let after = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation;
     assert_eq!(
         (after.status, after.provisioning.status),
         (ReservationStatus::Cancelled, ProvisioningStatus::Releasing)
     );
     drain(&t).await;
-    let after = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation;
+    let after = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation;
     assert_eq!(after.provisioning.status, ProvisioningStatus::Released);
 }
 
@@ -170,8 +173,9 @@ async fn concurrent_first_response_and_cancellation_end_in_release(t: TestServic
     let mut results = t.dispatcher().send_claimed(claims).await;
     // Two concurrent batches, as on PostgreSQL.
     let later = results.split_off(30);
-    let cancellations =
-        futures::future::join_all(reservations.iter().step_by(2).map(|r| t.cancel_reservation(&s.alice, &r.id, None)));
+    let cancellations = futures::future::join_all(
+        reservations.iter().step_by(2).map(|r| t.reservations().cancel(&s.alice, &r.id, None)),
+    );
     let recorder = t.dispatcher();
     let (first, second, cancelled) =
         futures::join!(recorder.record_once(&results), recorder.record_once(&later), cancellations);
@@ -179,7 +183,7 @@ async fn concurrent_first_response_and_cancellation_end_in_release(t: TestServic
     second.unwrap();
     assert!(cancelled.iter().all(Result::is_ok));
     for (n, reservation) in reservations.iter().enumerate() {
-        let state = t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning.status;
+        let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning.status;
         let expected = if n % 2 == 0 { ProvisioningStatus::Releasing } else { ProvisioningStatus::Ready };
         assert_eq!(state, expected, "reservation {n}");
     }
@@ -192,10 +196,10 @@ async fn cancelled_delivery_leaves_no_reservation_waiting(t: TestService) {
     drain(&t).await;
     t.webhooks().pause(&s.root, s.webhook).await.unwrap();
     let provisioning = async |id| {
-        let state = t.get_reservation(&s.alice, id).await.unwrap().reservation.provisioning;
+        let state = t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning;
         (state.status, state.message)
     };
-    t.cancel_reservation(&s.alice, &ready.id, None).await.unwrap();
+    t.reservations().cancel(&s.alice, &ready.id, None).await.unwrap();
     assert_eq!(provisioning(&ready.id).await.0, ProvisioningStatus::Releasing);
     t.webhooks().resume(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
     let (status, message) = provisioning(&ready.id).await;
@@ -214,12 +218,15 @@ async fn late_202_does_not_override_newer_status_update(t: TestService) {
     let s = fixture(&t).await;
     s.receiver.answer_status(202);
     let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
-    let state = async || t.get_reservation(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    let state = async || t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     let update = async |status: &str| {
         let body = json!({"status": status, "timestamp": t.now(), "message": "reported by the receiver"}).to_string();
         let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
         let signature = domain::signature::sign_body(&secret, body.as_bytes());
-        t.status_update(&reservation.id, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes()).await.unwrap()
+        t.reservations()
+            .apply_status_update(&reservation.id, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes())
+            .await
+            .unwrap()
     };
     // The receiver reports a failure before its 202 is recorded.
     let dispatcher = t.dispatcher();
@@ -234,7 +241,7 @@ async fn late_202_does_not_override_newer_status_update(t: TestService) {
     update("ready").await;
     // A later change is accepted: its 202 applies.
     t.clock.advance(Duration::seconds(1));
-    t.patch_reservation(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
     drain(&t).await;
     assert_eq!((state().await.status, state().await.message.as_str()), (ProvisioningStatus::Provisioning, ""));
 }

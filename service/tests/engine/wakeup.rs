@@ -44,7 +44,7 @@ async fn wakeup_names_the_webhooks_with_work(t: TestService) {
     assert!(others.items.len() == 3 && others.items.iter().all(|item| item.webhook_id() == other));
     assert_eq!(others.blocked, WebhookSet::empty());
     // The end of a delivery wakes the dispatcher for its successor.
-    t.cancel_reservation(&s.alice, &reservations[0].id, None).await.unwrap();
+    t.reservations().cancel(&s.alice, &reservations[0].id, None).await.unwrap();
     assert_eq!(wait_for_wakeup(&t).await, both);
     let mut results = dispatcher.send_claimed(others.items).await;
     results.sort_by_key(|results| results.lease().seq);

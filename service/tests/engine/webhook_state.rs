@@ -42,7 +42,7 @@ async fn events_of_paused_webhook_are_kept(t: TestService) {
     // The fast path is closed to it too.
     let mut fast_path = t.dispatcher().open_fast_path();
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
-    t.patch_reservation(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
     assert!(fast_path.try_recv().is_err());
     t.dispatcher().close_fast_path();
     t.clock.advance(Duration::days(1));
@@ -79,7 +79,7 @@ async fn deleting_webhook_cancels_queued_deliveries(t: TestService) {
     let s = fixture(&t).await;
     s.receiver.answer_status(500);
     let first = t.booking(&s.alice, s.resource, 1, 3).await;
-    t.patch_reservation(&s.alice, &first.id, retitled("Changed")).await.unwrap();
+    t.reservations().update(&s.alice, &first.id, retitled("Changed")).await.unwrap();
     let dispatcher = t.dispatcher();
     let in_flight = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     assert_eq!(in_flight.len(), 1);

@@ -164,7 +164,7 @@ pub async fn drain(service: &Service) {
 impl TestService {
     /// Reserves hours counted from now.
     pub async fn booking(&self, actor: &Actor, resource: ResourceId, from: i64, to: i64) -> Reservation {
-        self.reserve(actor, self.span(resource, from, to)).await.unwrap()
+        self.reservations().create(actor, self.span(resource, from, to)).await.unwrap()
     }
 
     /// An input for hours counted from now.

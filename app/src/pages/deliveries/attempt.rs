@@ -3,7 +3,7 @@
 use crate::components::*;
 use crate::time;
 use domain::delivery::{Attempt, Outcome, SentRequest, Timings};
-use domain::webhook::Header;
+use domain::header::Header;
 use leptos::prelude::*;
 
 fn lines(headers: &[Header]) -> String {

@@ -10,6 +10,7 @@ use crate::values::{Cell, Value, effect};
 use domain::Problem;
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
+use domain::header::Header;
 use domain::problem::FieldError;
 use domain::resource::ResourceType;
 use domain::retry::RetryPolicy;

@@ -63,7 +63,7 @@ async fn list(
         from: filter.from,
         to: filter.to,
     };
-    Ok(axum::Json(app.service.list_reservations(&caller.actor, &filter, &page).await?))
+    Ok(axum::Json(app.service.reservations().list(&caller.actor, &filter, &page).await?))
 }
 
 /// Reserve; publishes `reservation.created`.
@@ -76,7 +76,7 @@ async fn reserve(
     body: Json<ReservationInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/reservations", &body.digest, async move |service, actor| {
-        service.reserve(&actor, body.value).await
+        service.reservations().create(&actor, body.value).await
     })
     .await
 }
@@ -89,7 +89,7 @@ async fn get(
     caller: AuthenticatedUser,
     Path(id): Path<String>,
 ) -> Result<axum::Json<ReservationDetail>, ApiError> {
-    Ok(axum::Json(app.service.get_reservation(&caller.actor, &ReservationId(id)).await?))
+    Ok(axum::Json(app.service.reservations().get(&caller.actor, &ReservationId(id)).await?))
 }
 
 /// Modify; publishes `reservation.updated`.
@@ -101,7 +101,7 @@ async fn patch(
     Path(id): Path<String>,
     body: Json<ReservationPatch>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
-    Ok(axum::Json(app.service.patch_reservation(&caller.actor, &ReservationId(id), body.value).await?))
+    Ok(axum::Json(app.service.reservations().update(&caller.actor, &ReservationId(id), body.value).await?))
 }
 
 /// Why a reservation is cancelled.
@@ -120,7 +120,7 @@ async fn cancel(
     Path(id): Path<String>,
     MaybeJson(input): MaybeJson<CancelInput>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
-    Ok(axum::Json(app.service.cancel_reservation(&caller.actor, &ReservationId(id), input.reason).await?))
+    Ok(axum::Json(app.service.reservations().cancel(&caller.actor, &ReservationId(id), input.reason).await?))
 }
 
 /// A receiver's word on how provisioning goes, signed with the webhook's secret.
@@ -141,7 +141,8 @@ async fn status_update(
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let state = app
         .service
-        .status_update(&ReservationId(id), text("x-webhook-id"), text("x-webhook-signature"), &bytes)
+        .reservations()
+        .apply_status_update(&ReservationId(id), text("x-webhook-id"), text("x-webhook-signature"), &bytes)
         .await?;
     Ok(axum::Json(state))
 }
@@ -164,6 +165,10 @@ async fn calendar(
     caller: AuthenticatedUser,
     Query(span): Query<Span>,
 ) -> Result<axum::Json<Page<BusySpan>>, ApiError> {
-    let items = app.service.busy(&caller.actor, span.resource_type.as_deref(), span.from, span.to).await?;
+    let items = app
+        .service
+        .reservations()
+        .list_busy_spans(&caller.actor, span.resource_type.as_deref(), span.from, span.to)
+        .await?;
     Ok(axum::Json(Page { items, next_cursor: None }))
 }

@@ -8,10 +8,11 @@ use domain::authorization::{Role, Scope};
 use domain::change::Severity;
 use domain::delivery::{DeliveryStatus, Outcome};
 use domain::event::EventType;
+use domain::header::Header;
 use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
-use domain::webhook::{AuthView, Header, WebhookState};
+use domain::webhook::{AuthView, WebhookState};
 use sea_orm::{ActiveModelTrait, ConnectionTrait as _, EntityTrait, IntoActiveModel, ModelTrait};
 
 /// Inserts a row with every column set, and reads it back.

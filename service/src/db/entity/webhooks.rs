@@ -2,9 +2,10 @@
 
 use crate::db::column::{JsonText, Text};
 use domain::event::EventType;
+use domain::header::Header;
 use domain::retry::RetryPolicy;
 use domain::routing::DeliveryPaths;
-use domain::webhook::{AuthView, Header, WebhookState};
+use domain::webhook::{AuthView, WebhookState};
 use sea_orm::entity::prelude::*;
 
 /// One webhook. A deleted one keeps its row without its secrets, because the log names it.

@@ -1,0 +1,221 @@
+//! Creating, changing and cancelling reservations.
+
+use super::Reservations;
+use super::booking::{check_bookable, check_horizon, conflict_reason, first_overlap, needs_grant, overlap_problem};
+use super::event::{event_body, for_outbox};
+use crate::catalogue::Bookable;
+use crate::db::column::{JsonText, Text};
+use crate::db::entity::reservations;
+use crate::db::reservations::NewReservation;
+use crate::error::is_exclusion_violation;
+use crate::outbox::Enqueued;
+use crate::{Result, provisioning};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use domain::authorization::{Action, Actor, authorize};
+use domain::change::Change;
+use domain::event::{EventType, ReservationBody};
+use domain::id::ReservationId;
+use domain::problem::Validator;
+use domain::provisioning::Provisioning;
+use domain::reservation::{
+    Reservation, ReservationInput, ReservationPatch, ReservationStatus, apply_patch, check_input,
+};
+use domain::{Problem, validation};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
+use tracing::instrument;
+
+impl Reservations {
+    /// Creates a reservation; publishes `reservation.created`.
+    ///
+    /// # Errors
+    /// 403 if the actor may not book the resource; 409 that names the overlapping span; 422 that names invalid fields or an
+    /// unknown resource.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn create(&self, actor: &Actor, mut input: ReservationInput) -> Result<Reservation> {
+        authorize(actor, Action::Reserve)?;
+        let now = self.context.now();
+        input.start_time = input.start_time.trunc_subsecs(3);
+        input.end_time = input.end_time.trunc_subsecs(3);
+        let resource = self.catalogue.bookable(input.resource_id).await?.ok_or_else(|| {
+            Problem::field("resource_id", "There is no such resource. Choose one of GET /api/v1/resources.")
+        })?;
+        self.authorize_booking(actor, &resource).await?;
+        let config = check_input(&input, &resource.schema, now)?;
+        check_horizon(input.end_time, now)?;
+        let email = self.accounts.user_cached(&actor.username).await?.email;
+        let reservation = Reservation {
+            id: ReservationId::from_ulid(self.context.new_ulid()),
+            user_id: actor.username.clone(),
+            resource_id: resource.id,
+            resource_name: resource.name.clone(),
+            resource_type: resource.resource_type.clone(),
+            title: input.title.unwrap_or_default(),
+            start_time: input.start_time,
+            end_time: input.end_time,
+            user_ssh_key: input.user_ssh_key.unwrap_or_default().trim().to_owned(),
+            additional_config: config,
+            status: ReservationStatus::Active,
+            cancelled_by: None,
+            cancel_reason: String::new(),
+            provisioning: Provisioning::waiting(now),
+            created_at: now,
+            updated_at: now,
+        };
+        let new = NewReservation { reservation: reservation.clone(), email, resource_status: resource.status };
+        if self.group_commit.write(new).await? {
+            Ok(reservation)
+        } else {
+            Err(conflict_reason(&self.context.db.read, &reservation).await?.into())
+        }
+    }
+
+    async fn authorize_booking(&self, actor: &Actor, resource: &Bookable) -> Result<()> {
+        let granted =
+            needs_grant(actor, resource.status) && self.catalogue.is_granted(resource.id, &actor.username).await?;
+        Ok(check_bookable(actor, &resource.name, resource.status, granted)?)
+    }
+
+    /// Changes a reservation; publishes `reservation.updated` if a value differs.
+    ///
+    /// # Errors
+    /// 404; 409 if the reservation is not active or its new span overlaps another one; 422 that names invalid fields. As for
+    /// [`Self::create`], 403 and 409 if the new span includes time that the actor cannot book.
+    #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
+    pub async fn update(&self, actor: &Actor, id: &ReservationId, mut patch: ReservationPatch) -> Result<Reservation> {
+        patch.start_time = patch.start_time.map(|time| time.trunc_subsecs(3));
+        patch.end_time = patch.end_time.map(|time| time.trunc_subsecs(3));
+        let now = self.context.now();
+        let tx = self.context.db.begin_write().await?;
+        let current = self.lock_reservation(&tx, Some(actor), id).await?;
+        let resource = self.catalogue.bookable_in(&tx, current.resource_id).await?.ok_or_else(Problem::internal)?;
+        let (mut next, previous) = apply_patch(&current, &patch, &resource.schema, now)?;
+        if previous.is_empty() {
+            return Ok(current);
+        }
+        // A smaller span is always allowed: it only frees time.
+        if next.start_time < current.start_time || next.end_time > current.end_time {
+            self.authorize_booking(actor, &resource).await?;
+        }
+        if next.start_time != current.start_time || next.end_time != current.end_time {
+            check_horizon(next.end_time, now)?;
+            self.check_overlap(&tx, &next).await?;
+        }
+        let email = self.owner_email(&tx, &current.user_id).await?;
+        let body = ReservationBody {
+            previous: Some(previous),
+            ..event_body(&self.context, EventType::ReservationUpdated, &next, &email, now)
+        };
+        let enqueued = self.outbox.enqueue(&tx, vec![for_outbox(body)], false).await?;
+        if enqueued.notifies_provisioner {
+            next.provisioning.message = "The change is on its way to the service.".into();
+            next.provisioning.updated_at = now;
+        }
+        if let Err(error) = write_changes(&tx, &next).await {
+            if is_exclusion_violation(&error) {
+                drop(tx);
+                return Err(conflict_reason(&self.context.db.read, &next).await?.into());
+            }
+            return Err(error.into());
+        }
+        provisioning::write(&self.context.db, &tx, &next).await?;
+        self.commit(tx, enqueued, &next).await?;
+        Ok(next)
+    }
+
+    /// Checks that no other reservation overlaps the new span. On PostgreSQL the exclusion constraint does it instead.
+    async fn check_overlap(&self, tx: &DatabaseTransaction, next: &Reservation) -> Result<()> {
+        if !self.context.db.is_postgres()
+            && let Some(span) = first_overlap(tx, next).await?
+        {
+            return Err(overlap_problem(span).into());
+        }
+        Ok(())
+    }
+
+    /// Cancels a reservation; publishes `reservation.cancelled`.
+    ///
+    /// # Errors
+    /// 404; 409 if the reservation is not active; 422 for an invalid reason.
+    #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
+    pub async fn cancel(&self, actor: &Actor, id: &ReservationId, reason: Option<String>) -> Result<Reservation> {
+        let reason = reason.unwrap_or_default();
+        let mut validator = Validator::new();
+        validator.check("reason", validation::text(&reason, 500));
+        validator.finish()?;
+        let now = self.context.now();
+        let tx = self.context.db.begin_write().await?;
+        let mut reservation = self.lock_reservation(&tx, Some(actor), id).await?;
+        if reservation.status != ReservationStatus::Active {
+            let status = reservation.status.as_str();
+            return Err(Problem::conflict(format!("This reservation is {status} already.")).into());
+        }
+        reservation.status = ReservationStatus::Cancelled;
+        reservation.cancelled_by = Some(actor.username.clone());
+        reservation.cancel_reason.clone_from(&reason);
+        let email = self.owner_email(&tx, &reservation.user_id).await?;
+        let body = ReservationBody {
+            cancelled_by: Some(actor.username.clone()),
+            reason: Some(reason),
+            ..event_body(&self.context, EventType::ReservationCancelled, &reservation, &email, now)
+        };
+        let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
+        self.commit(tx, enqueued, &reservation).await?;
+        Ok(reservation)
+    }
+
+    /// Writes the end of a reservation (cancelled or expired) with its event, and begins the release of the resource.
+    pub(super) async fn finish(
+        &self,
+        tx: &DatabaseTransaction,
+        reservation: &mut Reservation,
+        body: ReservationBody,
+        now: DateTime<Utc>,
+    ) -> Result<Enqueued> {
+        let enqueued = self.outbox.enqueue(tx, vec![for_outbox(body)], false).await?;
+        reservation.updated_at = now;
+        let changes = reservations::ActiveModel {
+            status: Set(Text(reservation.status)),
+            cancelled_by: Set(reservation.cancelled_by.clone()),
+            cancel_reason: Set(reservation.cancel_reason.clone()),
+            updated_at: Set(now.timestamp_millis()),
+            ..Default::default()
+        };
+        update_row(tx, &reservation.id, changes).await?;
+        provisioning::begin_release(&self.context.db, tx, reservation, enqueued.notifies_provisioner, now).await?;
+        Ok(enqueued)
+    }
+
+    /// Commits a change, then announces it and dispatches its deliveries.
+    pub(super) async fn commit(
+        &self,
+        tx: DatabaseTransaction,
+        enqueued: Enqueued,
+        reservation: &Reservation,
+    ) -> Result<()> {
+        tx.commit().await?;
+        self.outbox.publish(enqueued, vec![Change::Reservation(Box::new(reservation.clone()))]);
+        Ok(())
+    }
+}
+
+async fn write_changes(tx: &DatabaseTransaction, next: &Reservation) -> Result<(), DbErr> {
+    let changes = reservations::ActiveModel {
+        title: Set(next.title.clone()),
+        start_at: Set(next.start_time.timestamp_millis()),
+        end_at: Set(next.end_time.timestamp_millis()),
+        user_ssh_key: Set(next.user_ssh_key.clone()),
+        additional_config: Set(JsonText(next.additional_config.clone())),
+        updated_at: Set(next.updated_at.timestamp_millis()),
+        ..Default::default()
+    };
+    update_row(tx, &next.id, changes).await
+}
+
+async fn update_row(
+    tx: &DatabaseTransaction,
+    id: &ReservationId,
+    changes: reservations::ActiveModel,
+) -> Result<(), DbErr> {
+    let rows = reservations::Entity::update_many().set(changes).filter(reservations::COLUMN.id.eq(id.as_str()));
+    rows.exec(tx).await.map(|_| ())
+}

@@ -1,0 +1,83 @@
+//! Reservations that have ended.
+
+use super::Reservations;
+use super::event::event_body;
+use crate::db::codec::time;
+use crate::db::column::Text;
+use crate::db::entity::reservations;
+use crate::{Error, Result};
+use chrono::{DateTime, Utc};
+use domain::event::EventType;
+use domain::id::ReservationId;
+use domain::reservation::ReservationStatus;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select};
+use tracing::instrument;
+
+fn active() -> Select<reservations::Entity> {
+    reservations::Entity::find().filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
+}
+
+impl Reservations {
+    /// Expires reservations that have ended, oldest first, at most `limit`; publishes `reservation.expired` for each. Returns how
+    /// many this call expired.
+    ///
+    /// # Errors
+    /// If the database is unavailable. Another error of a single reservation is logged, and the others are expired.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn expire_due(&self, limit: u64) -> Result<u64> {
+        let now = self.context.now();
+        let due: Vec<String> = active()
+            .select_only()
+            .column(reservations::Column::Id)
+            .filter(reservations::COLUMN.end_at.lte(now.timestamp_millis()))
+            .order_by_asc(reservations::Column::EndAt)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.context.db.read)
+            .await?;
+        let mut expired = 0;
+        for id in due.into_iter().map(ReservationId) {
+            match self.expire(&id, now).await {
+                Ok(was_active) => expired += u64::from(was_active),
+                Err(error) if error.is_outage() => return Err(error),
+                // One reservation that cannot be expired must not block those behind it.
+                Err(error) => {
+                    let problem = Error::into_problem(error);
+                    tracing::error!(%problem, reservation = %id, "a reservation was not expired");
+                }
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Expires one reservation. Returns false if it is no longer active, or its end was moved.
+    async fn expire(&self, id: &ReservationId, now: DateTime<Utc>) -> Result<bool> {
+        let tx = self.context.db.begin_write().await?;
+        // Several replicas may expire the same reservation. The first one locks it; the others then find it expired.
+        let mut reservation = self.lock_reservation(&tx, None, id).await?;
+        if reservation.status != ReservationStatus::Active || reservation.end_time > now {
+            return Ok(false);
+        }
+        reservation.status = ReservationStatus::Expired;
+        let email = self.owner_email(&tx, &reservation.user_id).await?;
+        let body = event_body(&self.context, EventType::ReservationExpired, &reservation, &email, now);
+        let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
+        self.commit(tx, enqueued, &reservation).await?;
+        Ok(true)
+    }
+
+    /// The end of the active reservation that ends first.
+    ///
+    /// # Errors
+    /// If the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn next_expiry(&self) -> Result<Option<DateTime<Utc>>> {
+        let end: Option<Option<i64>> = active()
+            .select_only()
+            .column_as(reservations::Column::EndAt.min(), "end_at")
+            .into_tuple()
+            .one(&self.context.db.read)
+            .await?;
+        Ok(end.flatten().map(time))
+    }
+}

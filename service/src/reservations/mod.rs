@@ -1,0 +1,58 @@
+//! Reservations: commands, queries, expiry, and the status updates of receivers.
+//!
+//! | File | Content |
+//! |---|---|
+//! | `commands` | create, change, cancel |
+//! | `queries` | lists, details, the busy spans of the calendar |
+//! | `booking` | which resources an actor may book, and overlaps |
+//! | `row` | a reservation as it is read from the database, and its row lock |
+//! | `event` | the body of an event about a reservation |
+//! | `group_commit` | concurrent new reservations in one transaction |
+//! | `expiry` | reservations that have ended |
+//! | `status_update` | provisioning reported by a receiver |
+
+mod booking;
+mod commands;
+mod event;
+mod expiry;
+mod group_commit;
+mod queries;
+mod row;
+mod status_update;
+
+pub(crate) use row::changes_of;
+
+use crate::accounts::Accounts;
+use crate::catalogue::Catalogue;
+use crate::change_feed::ChangeFeed;
+use crate::context::Context;
+use crate::deliveries::Deliveries;
+use crate::outbox::Outbox;
+use group_commit::GroupCommit;
+
+/// Use cases of reservations. Cheap to clone.
+#[derive(Clone)]
+pub struct Reservations {
+    context: Context,
+    feed: ChangeFeed,
+    outbox: Outbox,
+    accounts: Accounts,
+    catalogue: Catalogue,
+    deliveries: Deliveries,
+    group_commit: GroupCommit,
+}
+
+impl Reservations {
+    /// Starts the tasks of the group commit, which end with the last clone of the handle. Call it within a Tokio runtime.
+    pub(crate) fn start(
+        context: Context,
+        feed: ChangeFeed,
+        outbox: Outbox,
+        accounts: Accounts,
+        catalogue: Catalogue,
+        deliveries: Deliveries,
+    ) -> Self {
+        let group_commit = GroupCommit::start(&context, &feed, &outbox);
+        Self { context, feed, outbox, accounts, catalogue, deliveries, group_commit }
+    }
+}

@@ -1,0 +1,134 @@
+//! Lists and details of reservations, and the busy spans of the calendar.
+
+use super::Reservations;
+use super::row::{ReservationRow, select};
+use crate::Result;
+use crate::db::codec::time;
+use crate::db::column::Text;
+use crate::db::entity::{reservations, resources};
+use crate::pagination::{decode_cursor, page_of};
+use chrono::{DateTime, Duration, Utc};
+use domain::Problem;
+use domain::authorization::{Action, Actor, Role, authorize};
+use domain::id::ReservationId;
+use domain::pagination::{Page, PageQuery};
+use domain::reservation::{BusySpan, Reservation, ReservationDetail, ReservationFilter, ReservationStatus};
+use sea_orm::{
+    ColumnTrait as _, Condition, DerivePartialModel, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _,
+};
+use tracing::instrument;
+
+/// The longest span of the calendar.
+const MAX_CALENDAR_SPAN: Duration = Duration::days(62);
+/// Maximum number of busy spans in one response.
+const MAX_BUSY_SPANS: u64 = 5_000;
+
+/// An active reservation as the calendar shows it.
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "reservations::Entity")]
+struct BusyRow {
+    id: String,
+    username: String,
+    resource_id: i64,
+    title: String,
+    start_at: i64,
+    end_at: i64,
+}
+
+impl BusyRow {
+    /// The span, with owner and title only if the actor may read the reservation.
+    fn for_actor(self, actor: &Actor) -> BusySpan {
+        let visible = authorize(actor, Action::ReadReservation { owner: &self.username }).is_ok();
+        BusySpan {
+            resource_id: self.resource_id,
+            start_time: time(self.start_at),
+            end_time: time(self.end_at),
+            reservation_id: visible.then_some(ReservationId(self.id)),
+            title: visible.then_some(self.title),
+            user_id: visible.then_some(self.username),
+        }
+    }
+}
+
+/// The conditions of a filter. `owner` limits the list to one account.
+fn conditions(filter: &ReservationFilter, owner: Option<&str>) -> Condition {
+    let column = reservations::COLUMN;
+    Condition::all()
+        .add_option(owner.map(|username| column.username.eq(username)))
+        .add_option(filter.resource_id.map(|id| column.resource_id.eq(id)))
+        .add_option(filter.status.map(|status| column.status.eq(Text(status))))
+        .add_option(filter.from.map(|from| column.end_at.gt(from.timestamp_millis())))
+        .add_option(filter.to.map(|to| column.start_at.lt(to.timestamp_millis())))
+}
+
+impl Reservations {
+    /// Lists reservations, newest first. Administrators see all of them unless `mine` is set.
+    ///
+    /// # Errors
+    /// 422 for an invalid limit or cursor.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list(&self, actor: &Actor, filter: &ReservationFilter, page: &PageQuery) -> Result<Page<Reservation>> {
+        authorize(actor, Action::ReadReservation { owner: &actor.username })?;
+        let limit = page.limit()?;
+        let own = actor.role != Role::Administrator || filter.mine == Some(true);
+        let rows: Vec<ReservationRow> = select()
+            .filter(conditions(filter, own.then_some(actor.username.as_str())))
+            .apply_if(decode_cursor(page.cursor.as_deref())?, |query, id| query.filter(reservations::COLUMN.id.lt(id)))
+            .order_by_desc(reservations::Column::Id)
+            .limit(limit + 1)
+            .into_partial_model()
+            .all(&self.context.db.read)
+            .await?;
+        let reservations: Vec<Reservation> = rows.into_iter().map(Reservation::from).collect();
+        Ok(page_of(reservations, limit, |reservation| reservation.id.0.clone()))
+    }
+
+    /// Reads one reservation with its deliveries.
+    ///
+    /// # Errors
+    /// 404, also for another user's reservation.
+    #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
+    pub async fn get(&self, actor: &Actor, id: &ReservationId) -> Result<ReservationDetail> {
+        let row: Option<ReservationRow> = select()
+            .filter(reservations::COLUMN.id.eq(id.as_str()))
+            .into_partial_model()
+            .one(&self.context.db.read)
+            .await?;
+        let reservation: Reservation = row.ok_or_else(|| Problem::not_found("reservation"))?.into();
+        authorize(actor, Action::ReadReservation { owner: &reservation.user_id })?;
+        let deliveries = self.deliveries.of_reservation(id).await?;
+        Ok(ReservationDetail { reservation, deliveries })
+    }
+
+    /// Lists the busy spans between two times, at most 62 days apart, of one resource type or all. At most 5,000 spans.
+    ///
+    /// # Errors
+    /// 422 if `to` is not after `from` or too far from it.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_busy_spans(
+        &self,
+        actor: &Actor,
+        resource_type: Option<&str>,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Vec<BusySpan>> {
+        authorize(actor, Action::ReadCatalogue)?;
+        if to <= from || to - from > MAX_CALENDAR_SPAN {
+            return Err(Problem::field("to", "Choose an end after the start, at most 62 days later.").into());
+        }
+        let rows: Vec<BusyRow> = reservations::Entity::find()
+            .filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
+            .filter(reservations::COLUMN.end_at.gt(from.timestamp_millis()))
+            .filter(reservations::COLUMN.start_at.lt(to.timestamp_millis()))
+            .apply_if(resource_type, |query, slug| {
+                query.inner_join(resources::Entity).filter(resources::COLUMN.resource_type.eq(slug))
+            })
+            .order_by_asc(reservations::Column::StartAt)
+            .limit(MAX_BUSY_SPANS)
+            .into_partial_model()
+            .all(&self.context.db.read)
+            .await?;
+        Ok(rows.into_iter().map(|row| row.for_actor(actor)).collect())
+    }
+}

@@ -1,0 +1,109 @@
+//! Status updates: a receiver reports how far the provisioning of a reservation is (docs/contract.md §4).
+
+use super::Reservations;
+use crate::db::entity::status_updates;
+use crate::outbox::WebhookConfig;
+use crate::secrets::digest;
+use crate::{Result, provisioning};
+use chrono::{DateTime, Duration, Utc};
+use domain::change::Change;
+use domain::id::{ReservationId, WebhookId};
+use domain::provisioning::{Provisioning, StatusUpdate};
+use domain::webhook::WebhookState;
+use domain::{Problem, signature};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait as _, TryInsertResult};
+use std::sync::Arc;
+use tracing::instrument;
+
+/// Largest accepted difference between the timestamp of a status update and Berth's clock (docs/contract.md §4).
+const MAX_CLOCK_SKEW: Duration = Duration::minutes(5);
+
+/// One answer for every reason, so that a caller without the secret learns nothing about webhooks.
+fn unauthenticated() -> Problem {
+    Problem::unauthenticated(
+        "The signature is missing or wrong, or the webhook is unknown or disabled. Send X-Webhook-Id and X-Webhook-Signature: sha256=<HMAC of the raw body>.",
+    )
+}
+
+impl Reservations {
+    /// Applies a receiver's status update from its raw headers and body. A repeated update changes nothing.
+    ///
+    /// # Errors
+    /// 401 with one text for an invalid or missing signature and for an unknown or disabled webhook; 401 for a timestamp that
+    /// differs by more than 5 minutes; 404; 403 if the webhook does not serve the resource type or its responses are logged
+    /// only; 400 and 422 for an invalid body; 409 for a status that cannot follow the current one.
+    #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
+    pub async fn apply_status_update(
+        &self,
+        id: &ReservationId,
+        webhook_id: Option<&str>,
+        signature: Option<&str>,
+        body: &[u8],
+    ) -> Result<Provisioning> {
+        let now = self.context.now();
+        let webhook = self.authenticate_receiver(webhook_id, signature, body, now).await?;
+        let tx = self.context.db.begin_write().await?;
+        let mut reservation = self.lock_reservation(&tx, None, id).await?;
+        if !webhook.serves(&reservation.resource_type) {
+            return Err(Problem::forbidden("This webhook does not serve the reservation's resource type.").into());
+        }
+        if !webhook.provisions {
+            return Err(Problem::forbidden(
+                "The responses of this webhook are logged only. Change that in its settings first.",
+            )
+            .into());
+        }
+        let update = StatusUpdate::parse(body)?;
+        if (update.timestamp - now).abs() > MAX_CLOCK_SKEW {
+            return Err(Problem::unauthenticated(
+                "The timestamp is more than 5 minutes off. Check the clock of your service.",
+            )
+            .into());
+        }
+        if !insert_digest(&tx, id, webhook.id, body, now).await? {
+            return Ok(reservation.provisioning);
+        }
+        provisioning::apply_status_update(&self.context.db, &tx, &mut reservation, &update, now).await?;
+        tx.commit().await?;
+        let provisioning = reservation.provisioning.clone();
+        self.feed.publish(vec![Change::Reservation(Box::new(reservation))]);
+        Ok(provisioning)
+    }
+
+    /// Finds the webhook and verifies the signature with each of its valid secrets.
+    async fn authenticate_receiver(
+        &self,
+        webhook_id: Option<&str>,
+        signature: Option<&str>,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Arc<WebhookConfig>> {
+        let id: WebhookId = webhook_id.and_then(|id| id.trim().parse().ok()).ok_or_else(unauthenticated)?;
+        let signature = signature.ok_or_else(unauthenticated)?.trim();
+        let configs = self.outbox.configs().load(&self.context.db.read).await?;
+        let webhook = configs.get(id).ok_or_else(unauthenticated)?;
+        let target = webhook.target(now);
+        let signed = target.secrets.iter().any(|secret| signature::verify_body(secret, body, signature));
+        if !signed || webhook.state != WebhookState::Enabled {
+            return Err(unauthenticated().into());
+        }
+        Ok(webhook.clone())
+    }
+}
+
+/// Stores the digest of an update. Returns false if the same update was applied before.
+async fn insert_digest(
+    tx: &DatabaseTransaction,
+    id: &ReservationId,
+    webhook_id: WebhookId,
+    body: &[u8],
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let row = status_updates::ActiveModel {
+        reservation_id: Set(id.0.clone()),
+        digest: Set(digest(&format!("{webhook_id} {}", String::from_utf8_lossy(body)))),
+        received_at: Set(now.timestamp_millis()),
+    };
+    let inserted = status_updates::Entity::insert(row).on_conflict_do_nothing().exec_without_returning(tx).await?;
+    Ok(matches!(inserted, TryInsertResult::Inserted(rows) if rows > 0))
+}
