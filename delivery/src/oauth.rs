@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A cached token is renewed this long before it expires, so that it cannot expire in flight.
+/// A cached token is renewed this long before it expires, so that it does not expire in flight.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 /// Lifetime of a token whose response has no `expires_in`.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn output_is_the_same_as_of_serde_json() {
+    fn output_equals_that_of_serde_json() {
         let value = json!({ "a": [1, 2.5], "b": {}, "c": [], "d": { "e": "f" } });
         assert_eq!(to_pretty_text(&value).unwrap(), serde_json::to_string_pretty(&value).unwrap());
         assert_eq!(to_text(&value).unwrap(), value.to_string());

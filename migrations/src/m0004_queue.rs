@@ -3,8 +3,8 @@
 //! No earlier row is inserted later, so a claim needs no order check for it. Expand only: rows from processes of the
 //! previous version have the default and are checked as before.
 //!
-//! From this version on, a success does not update the row in `deliveries`. Its pages need no space for a second version
-//! of each row. Processes of the previous version show these deliveries as pending until they are replaced.
+//! From this version on, a success does not update the row in `deliveries`. Its pages need no space for a second
+//! version of each row. Processes of the previous version show these deliveries as pending until they are replaced.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;

@@ -138,7 +138,7 @@ fn of_server_error(status: u16, body: &[u8], quoted: &str) -> Diagnosis {
         return diagnosis(
             Code::ServerError,
             format!("The receiver responded with {status}: internal error, no details given."),
-            "Compare the webhook's secret with the one your service uses (WEBHOOK_SECRET): some FastAPI services respond like this when the signature does not match, or when they do not support the resource type. Otherwise see its log at this time; the delivery id is in X-Webhook-Delivery.",
+            "Compare the webhook's secret with your service's WEBHOOK_SECRET, and check that it supports the resource type: some FastAPI services hide these errors. Otherwise see its log at this time; the delivery id is in X-Webhook-Delivery.",
         );
     }
     if status == 503 {

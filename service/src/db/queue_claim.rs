@@ -154,8 +154,8 @@ pub(crate) async fn claim(
 }
 
 /// Claims in one statement. Plan: a range of `outbox_due` up to the share of each webhook with due deliveries; then an
-/// update by `ctid`; then the primary key of `deliveries`. SKIP LOCKED skips entries of other transactions. A locked row
-/// does not move, so its `ctid` stays valid until the update.
+/// update by `ctid`; then the primary key of `deliveries`. SKIP LOCKED skips entries of other transactions. A locked
+/// row does not move, so its `ctid` stays valid until the update.
 async fn claim_postgres(
     db: &Database,
     request: &ClaimRequest<'_>,

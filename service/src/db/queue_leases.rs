@@ -10,8 +10,8 @@ use crate::error::Error;
 use sea_orm::ConnectionTrait as _;
 use std::sync::Arc;
 
-/// The right to send a delivery and to record its result. The token is unique for each claim. A result after lease expiry
-/// is therefore never mistaken for the result of a later claim, even of the same process.
+/// The right to send a delivery and to record its result. The token is unique for each claim. A result after lease
+/// expiry is therefore never mistaken for the result of a later claim, even of the same process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The delivery's sequence number.

@@ -1,7 +1,7 @@
 //! Reads over the whole queue: its depth, its lag and the retries that are due soon.
 //!
-//! Hand-written: SeaORM expresses neither a LIMIT inside a count nor a correlated subquery with ORDER BY as a column. Both
-//! keep these reads independent of the depth of the queue. Benchmarks: idle, drain.
+//! Hand-written: SeaORM expresses neither a LIMIT inside a count nor a correlated subquery with ORDER BY as a column.
+//! Both keep these reads independent of the depth of the queue. Benchmarks: idle, drain.
 
 use super::connect::Database;
 use crate::error::Error;

@@ -165,7 +165,7 @@ mod tests {
         admission.tick();
         let more = admit_all(&admission);
         assert_eq!(claims(&more), [3, 4, 5]);
-        // A slow request that ends is replaced beside the recent ones, and so is its replacement if it is slow too.
+        // A slow request is replaced in addition to the recent ones, and so is its replacement if it is slow too.
         let replacement = admission.on_complete(slow[0].token).unwrap();
         assert_eq!(replacement.claim, 6);
         assert_eq!(admit_all(&admission), []);

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Interval of lease renewal. A lease lasts longer than the time-out of an exchange, so most are never renewed.
+/// Interval of lease renewal. A lease lasts longer than the timeout of an exchange, so most are never renewed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Held leases with the time of their claim.

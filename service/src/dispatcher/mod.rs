@@ -69,7 +69,7 @@ struct Engine {
     sender: delivery::Sender,
     recorder: Recorder,
     in_flight: InFlight,
-    /// Claims whose requests are not started yet.
+    /// Claims whose requests have not started.
     admission: AdmissionQueue<ClaimedDelivery>,
     capacity: CapacityWatch,
     retries: RetryTimers,
@@ -222,7 +222,8 @@ impl Dispatcher {
         let engine = &self.engine;
         self.close_fast_path();
         tasks.fast_path.close();
-        // Claims that are not started are released at once. A claim that the database is processing may still arrive.
+        // Claims whose requests have not started are released at once. A claim that the database is processing may
+        // still arrive.
         let unsent = self.stop_renewing(engine.admission.drain());
         let claimer = tokio::time::timeout(SHUTDOWN_TIMEOUT, tasks.claimer);
         let (_, ()) = tokio::join!(claimer, self.release_leases(unsent));

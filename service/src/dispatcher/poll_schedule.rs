@@ -15,7 +15,7 @@ pub(super) const CAPACITY_POLL: Duration = Duration::from_millis(250);
 /// The webhooks that wait for capacity, and those whose capacity was freed.
 #[derive(Default)]
 pub(super) struct CapacityWatch {
-    /// Webhooks with due deliveries but without capacity. A webhook whose receiver is down stays at its limit for long.
+    /// Webhooks with due deliveries but without capacity. If its receiver is down, a webhook stays at its limit.
     /// Polls of its queue after each request of another webhook would dominate the cost.
     blocked: Mutex<WebhookSet>,
     /// The blocked webhooks whose requests have ended.

@@ -3,7 +3,7 @@
 /// Consecutive exchanges without any response that open the breaker.
 pub(super) const FAILURE_THRESHOLD: u32 = 10;
 
-/// A circuit breaker. A response of any status closes it; only exchanges without a response (time-out, refused
+/// A circuit breaker. A response of any status closes it; only exchanges without a response (timeout, refused
 /// connection, DNS or TLS error) open it.
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker {

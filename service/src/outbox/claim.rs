@@ -212,7 +212,7 @@ impl Outbox {
         }
     }
 
-    /// Acquires a permit for each row. Releases the rows that get none, and delays those of unknown events.
+    /// Acquires a permit for each row. Releases rows without a permit, and delays rows of unknown events.
     async fn acquire_permits(
         &self,
         configs: &Configs,

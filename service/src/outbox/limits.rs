@@ -255,7 +255,7 @@ mod tests {
         let limits = Arc::new(ConcurrencyLimits::default());
         let mut taken = Vec::new();
         let mut left = MAX_IN_FLIGHT;
-        // Each webhook gets half of what the ones before it left.
+        // Each webhook gets half of the remaining capacity.
         for webhook in 1..=WebhookId::from(MAX_IN_FLIGHT.ilog2()) {
             let promised = capacity(&limits, unlimited(webhook)).requests;
             let held = fill(&limits, unlimited(webhook));
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(capacity(&limits, unresponsive).requests, 5);
         exchange(true);
         almost_open();
-        assert_eq!(capacity(&limits, unresponsive).requests, 5, "only consecutive time-outs count");
+        assert_eq!(capacity(&limits, unresponsive).requests, 5, "only consecutive timeouts count");
         exchange(false);
         let mut probe = limits.acquire(unresponsive, now(), false).unwrap();
         assert_eq!(capacity(&limits, unresponsive), Capacity { requests: 0, limited_globally: false });
