@@ -14,7 +14,7 @@ use tracing::instrument;
 
 /// Retention of a key and its response.
 pub(crate) const KEY_LIFETIME: Duration = Duration::hours(24);
-/// After this time, a first request without a response counts as crashed, and its key can be used again.
+/// Time after which a first request without a response counts as crashed, and its key can be used again.
 const ABANDONED_AFTER: Duration = Duration::minutes(1);
 /// Binds encrypted responses to this use.
 const PURPOSE: &str = "idempotency";

@@ -163,7 +163,7 @@ impl Accounts {
     /// account, that account's API tokens are deleted.
     ///
     /// # Errors
-    /// 403 for other users; 404 for an unknown account; 409 for the last enabled administrator; 422 that names invalid
+    /// 403 for other users; 404 for an unknown account; 409 for the last enabled administrator; 422 naming invalid
     /// fields; 429 after too many wrong passwords.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn update_user(&self, actor: &Actor, username: &str, patch: UserPatch) -> Result<User, Problem> {

@@ -75,7 +75,7 @@ const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 /// JIT compilation costs more than it saves: no statement reads millions of rows, and the plan costs of [`INDEX_PLANS`]
 /// would trigger it for each batch.
 const NO_JIT: &str = "SET jit = off";
-/// Forces index plans. A queue grows and empties within seconds, and statistics lag behind: a plan made for an empty
+/// Forces index plans. A queue grows and empties within seconds, and statistics lag behind. A plan made for an empty
 /// table would scan the full one for each batch. A generic plan avoids planning, which copies the whole batch.
 const INDEX_PLANS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_memoize = off; SET plan_cache_mode = force_generic_plan";
 /// A claim reads the first rows of an index and stops. Its commit does not wait for the disk: if a crash of the

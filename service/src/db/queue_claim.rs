@@ -153,9 +153,9 @@ pub(crate) async fn claim(
     }
 }
 
-/// Claims in one statement. Plan: a range of `outbox_due` up to the share of each webhook with due deliveries; then an
-/// update by `ctid`; then the primary key of `deliveries`. SKIP LOCKED skips entries of other transactions. A locked
-/// row does not move, so its `ctid` stays valid until the update.
+/// Claims in one statement. Plan: for each webhook with due deliveries, a range of `outbox_due` up to its share; an
+/// update by `ctid`; the primary key of `deliveries`. SKIP LOCKED skips entries of other transactions. A locked row
+/// does not move, so its `ctid` stays valid until the update.
 async fn claim_postgres(
     db: &Database,
     request: &ClaimRequest<'_>,

@@ -40,9 +40,9 @@ const CLAIM_BATCH: u32 = 512;
 const RECORDERS: usize = 2;
 /// SQLite has one writer: a second batch would only delay the next claim.
 const RECORDERS_SQLITE: usize = 1;
-/// From this many unrecorded results on, nothing is claimed (back-pressure): the database is the bottleneck.
+/// Number of unrecorded results from which nothing is claimed (back-pressure): the database is the bottleneck.
 const BACKPRESSURE_AT: u32 = 4 * recorder::RECORD_BATCH as u32;
-/// Under load, claims and commits wait this long for more work: fewer and larger batches cost less in total.
+/// Time that claims and commits wait for more work under load: fewer and larger batches cost less in total.
 const BATCH_LINGER: Duration = Duration::from_millis(2);
 /// Maximum number of concurrent requests to fast receivers, for each processor.
 const SOFT_LIMIT_PER_CORE: usize = 16;

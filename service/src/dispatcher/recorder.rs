@@ -22,14 +22,14 @@ use tokio::sync::mpsc;
 
 /// Maximum number of results of one transaction.
 pub(super) const RECORD_BATCH: usize = 512;
-/// From this many results on, a batch indicates load and lingers for more.
+/// Number of results from which a batch indicates load and lingers for more.
 const LOAD_AT: usize = 16;
 /// Linger of a batch while claims wait for admission.
 const BACKLOG_LINGER: Duration = Duration::from_millis(6);
 /// Linger of a batch that contains only retries. Only their own next attempts depend on them, and each commit delays
 /// all others.
 const RETRY_LINGER: Duration = Duration::from_millis(20);
-/// After this many rejections by the database, the results of a batch are recorded one by one.
+/// Number of rejections by the database after which the results of a batch are recorded one by one.
 const MAX_REJECTIONS: u32 = 5;
 /// The delay before a failed batch is recorded again; it doubles up to [`MAX_RETRY_DELAY`].
 const RETRY_DELAY: Duration = Duration::from_millis(50);

@@ -12,8 +12,8 @@ use domain::event::EventType;
 use sea_orm::DatabaseTransaction;
 use std::collections::HashSet;
 
-/// From this many results in one batch on, the queue has a backlog and is claimed continuously, so successors need not
-/// be searched.
+/// Number of results in one batch from which the queue has a backlog. Then it is claimed continuously, so successors
+/// need not be searched.
 const BACKLOG_AT: usize = 128;
 
 /// The result of an attempt, to be recorded.
