@@ -9,10 +9,10 @@ use std::time::Duration;
 /// The TLS configuration of all clients: TLS 1.2 and 1.3, Mozilla's roots and those installed on the machine.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// A sentence for the operator when TLS cannot be configured.
 pub fn tls_config() -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    // An operator's internal authority works after it is installed on the machine.
+    // An internal authority is trusted after the operator has installed it on the machine.
     for certificate in rustls_native_certs::load_native_certs().certs {
         let _ = roots.add(certificate);
     }
@@ -29,7 +29,7 @@ pub fn tls_config() -> Result<rustls::ClientConfig, String> {
 /// Builds a client. It follows no redirects, uses no proxy, and resolves names through the SSRF check.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// A sentence for the operator when the client cannot be built.
 pub(crate) fn build_client(
     config: &SenderConfig,
     policy: &Arc<domain::endpoint::UrlPolicy>,

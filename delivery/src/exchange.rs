@@ -1,4 +1,5 @@
-//! One exchange: build and sign the request, send it within one time limit, read the response up to its cap, record both.
+//! One exchange: build and sign the request, send it within one time limit, read the response up to its cap, record
+//! both.
 
 use crate::client::{build_client, tls_config};
 use crate::diagnosis::{self, Failure, Phase};
@@ -66,7 +67,7 @@ pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: D
                 .and_then(|value| domain::retry::parse_retry_after(value, now));
             let diagnosis =
                 diagnosis::of_response(request, received.status, &received.headers, &received.body, received.truncated);
-            // The service stores texts of the body, so it gets the redacted one.
+            // The crate `service` stores texts from the body, so the outcome has the redacted body.
             let redacted_body = record_response(&mut record, &received, &secrets);
             (Some(received.status), redacted_body.map_or(received.body, Bytes::from), retry_after, diagnosis)
         }

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 pub(crate) struct Headers {
     pub(crate) wire: HeaderMap,
     pub(crate) record: Writer,
-    /// Credential headers as the record shows them; a renewed token replaces the first one.
+    /// Redacted credential headers for the record; a renewed token replaces the first one.
     pub(crate) redacted: Vec<(HeaderName, Cow<'static, str>)>,
     /// Credentials that a receiver may echo, to be redacted in the response.
     pub(crate) secrets: Vec<String>,
@@ -26,7 +26,7 @@ impl Headers {
         }
     }
 
-    /// As [`add`](Self::add), for ASCII values; avoids a copy of static and owned values.
+    /// Adds an ASCII header; avoids a copy of static and owned values.
     fn push(&mut self, name: HeaderName, wire: HeaderValue) {
         self.record.header(name.as_str(), wire.to_str().unwrap_or_default());
         self.wire.append(name, wire);

@@ -1,7 +1,7 @@
 //! One delivery attempt: build, sign, authenticate, check the address, send, time, classify. No database.
 //!
-//! [`Sender::attempt`] is the entry point. `ssrf` blocks private addresses, `diagnosis` explains failures, `redaction` keeps
-//! credentials out of the record.
+//! [`Sender::attempt`] is the entry point. `ssrf` blocks private addresses, `diagnosis` describes failures, `redaction`
+//! removes credentials from the record.
 
 mod client;
 mod diagnosis;
@@ -110,7 +110,7 @@ pub struct DeliveryRequest {
 pub struct AttemptOutcome {
     /// 1, 2, 3, …
     pub attempt: u32,
-    /// When it started.
+    /// Start time.
     pub started_at: DateTime<Utc>,
     /// Whether it succeeded.
     pub outcome: Outcome,
@@ -156,7 +156,7 @@ impl Sender {
     /// Builds the HTTP clients.
     ///
     /// # Errors
-    /// A sentence for the operator, when TLS cannot be configured.
+    /// A sentence for the operator when TLS cannot be configured.
     pub fn new(config: SenderConfig) -> Result<Self, String> {
         Ok(Self { inner: Arc::new(exchange::Clients::new(config)?) })
     }

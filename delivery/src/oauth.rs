@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A cached token is renewed this long before it expires, so that it cannot expire in flight.
+/// A cached token is renewed this long before it expires, so that it does not expire in flight.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 /// Lifetime of a token whose response has no `expires_in`.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
@@ -38,13 +38,13 @@ pub(crate) struct TokenCache {
     entries: Mutex<HashMap<TokenRequest, CacheEntry>>,
 }
 
-/// Why no token is available.
+/// The reason why no token is available.
 pub(crate) enum TokenError {
     /// The token endpoint could not be reached.
     Transport(reqwest::Error),
     /// The address of the token endpoint is blocked.
     BlockedAddress(ssrf::BlockedAddress),
-    /// The token endpoint responded without a token; a sentence without secrets.
+    /// The token endpoint responded without a token; a message without secrets.
     Rejected(String),
 }
 
@@ -58,7 +58,7 @@ impl TokenCache {
         entries.entry(token_request.clone()).or_default().clone()
     }
 
-    /// A token: the cached one, unless it expired or equals `stale`.
+    /// Returns the cached token, or fetches one if it has expired or equals `stale`.
     pub(crate) async fn get(
         &self,
         client: &reqwest::Client,
@@ -94,9 +94,9 @@ async fn fetch(
     match first {
         Ok(token) => Ok(token),
         Err((400 | 401, _)) => {
-            request(client, url, token_request, false).await?.map_err(|(_, sentence)| TokenError::Rejected(sentence))
+            request(client, url, token_request, false).await?.map_err(|(_, message)| TokenError::Rejected(message))
         }
-        Err((_, sentence)) => Err(TokenError::Rejected(sentence)),
+        Err((_, message)) => Err(TokenError::Rejected(message)),
     }
 }
 
@@ -125,7 +125,7 @@ async fn request(
     let status = response.status().as_u16();
     let (body, _) = read_body(&mut response, MAX_RESPONSE).await.map_err(TokenError::Transport)?;
     let response_json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let sentence = || {
+    let message = || {
         let error = response_json.get("error").and_then(serde_json::Value::as_str).unwrap_or_default();
         let description =
             response_json.get("error_description").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -142,11 +142,11 @@ async fn request(
         }
     };
     if !(200..300).contains(&status) {
-        return Ok(Err((status, sentence())));
+        return Ok(Err((status, message())));
     }
     let Some(value) = response_json.get("access_token").and_then(serde_json::Value::as_str).filter(|t| !t.is_empty())
     else {
-        return Ok(Err((status, sentence())));
+        return Ok(Err((status, message())));
     };
     if !value.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(Err((status, "The access token contains characters that are not allowed in a header.".into())));
@@ -155,7 +155,7 @@ async fn request(
         .get("expires_in")
         .and_then(|seconds| seconds.as_u64().or_else(|| seconds.as_str().and_then(|s| s.parse().ok())))
         .map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs(seconds.min(86_400)));
-    // A token with a lifetime below the margin still serves the present request.
+    // A token with a lifetime below the margin is used for this request only.
     let until = Instant::now() + lifetime.saturating_sub(EXPIRY_MARGIN);
     Ok(Ok(Token { value: value.into(), until }))
 }

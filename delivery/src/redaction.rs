@@ -1,4 +1,4 @@
-//! Redaction: no credential reaches the record of an attempt, not even one that a receiver echoes.
+//! Redaction of credentials in the record of an attempt, including those that a receiver echoes.
 
 use crate::response::Received;
 use crate::transcript::Writer;
@@ -19,12 +19,12 @@ pub(crate) fn redact<'a>(text: Cow<'a, str>, secrets: &[String]) -> Cow<'a, str>
 }
 
 /// A receiver's bytes as storable text: lossy UTF-8, NUL replaced (PostgreSQL rejects it).
-fn text(bytes: &[u8]) -> Cow<'_, str> {
+fn storable_text(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { text }
 }
 
-/// Records a response without credentials. Returns the redacted body if it echoed one.
+/// Records a response without credentials. Returns the redacted body if it contained a credential.
 pub(crate) fn record_response(record: &mut Writer, received: &Received, secrets: &[String]) -> Option<String> {
     record.response(received.version, received.status);
     for (name, value) in received.headers.iter().take(100) {
@@ -42,11 +42,11 @@ pub(crate) fn record_response(record: &mut Writer, received: &Received, secrets:
             record.header(name.as_str(), REDACTED);
             continue;
         }
-        let value = redact(text(value.as_bytes()), secrets);
+        let value = redact(storable_text(value.as_bytes()), secrets);
         let end = if value.len() > MAX_HEADER { value.char_indices().nth(MAX_HEADER) } else { None };
         record.header(name.as_str(), end.map_or(&*value, |(end, _)| &value[..end]));
     }
-    let plain = text(&received.body);
+    let plain = storable_text(&received.body);
     let body = redact(Cow::Borrowed(&*plain), secrets);
     record.body(&body, received.truncated);
     match body {

@@ -1,4 +1,4 @@
-//! A response with its body up to the cap.
+//! Reading of responses up to the cap.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;

@@ -1,5 +1,6 @@
-//! SSRF protection: no connection to an address that docs/contract.md §5 blocks. The check runs on resolved addresses, for
-//! each connection, so DNS rebinding has no effect. [`check_literal`] checks addresses in URLs, which are not resolved.
+//! SSRF protection: no connection to an address that docs/contract.md §5 blocks. The check runs on resolved addresses,
+//! for each connection, so DNS rebinding has no effect. [`check_literal`] checks addresses in URLs, which are not
+//! resolved.
 
 use crate::timing;
 use domain::endpoint::UrlPolicy;
@@ -8,7 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// An address that Berth does not call.
+/// A blocked address.
 #[derive(Debug, Clone)]
 pub(crate) struct BlockedAddress {
     pub(crate) address: IpAddr,

@@ -1,5 +1,5 @@
-//! Durations of the steps of an exchange. The steps run inside reqwest's connector, polled by the exchange's own task; a
-//! task-local carries the marks.
+//! Durations of the steps of an exchange. The steps run inside reqwest's connector, polled by the exchange's own task;
+//! a task-local carries the marks.
 
 use domain::delivery::Timings;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The transcript of an exchange: one text in wire format, with timings and diagnosis as JSON in the last line. Every attempt
-//! writes one and few are read, so writing is cheap.
+//! The transcript of an exchange: one text in wire format, with timings and diagnosis as JSON in the last line. The
+//! format is cheap to write, because every attempt writes a transcript and few are read.
 //!
 //! ```text
 //! POST https://receiver.example/hook
@@ -13,8 +13,8 @@
 //! {"timings":{…},"diagnosis":{…},"truncated":false}
 //! ```
 //!
-//! Without a response, the last line follows the empty line after the request's headers. The request body is stored with the
-//! delivery, not here. Header names and values cannot contain line breaks (RFC 9110 §5).
+//! Without a response, the last line follows the empty line after the request's headers. The request body is stored
+//! with the delivery, not here. Header names and values cannot contain line breaks (RFC 9110 §5).
 
 use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
@@ -52,7 +52,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts with the request line.
+    /// Starts a transcript with the request line.
     pub(crate) fn new(url: &str) -> Self {
         // Enough for the headers of an exchange and a short response.
         let mut text = String::with_capacity(1_280);
@@ -62,7 +62,7 @@ impl Writer {
         Self { text, truncated: false }
     }
 
-    /// A header, of the request before [`response`](Self::response) and of the response after it.
+    /// Writes a header: of the request before [`response`](Self::response), of the response after it.
     pub(crate) fn header(&mut self, name: &str, value: &str) {
         self.text.push_str(name);
         self.text.push_str(": ");
@@ -70,7 +70,7 @@ impl Writer {
         self.text.push('\n');
     }
 
-    /// Starts the response; `version` contains no spaces.
+    /// Writes the status line; `version` contains no spaces.
     pub(crate) fn response(&mut self, version: &str, status: u16) {
         use std::fmt::Write as _;
         self.text.push('\n');
@@ -78,7 +78,7 @@ impl Writer {
         let _ = writeln!(self.text, "{version} {status}");
     }
 
-    /// The response's body, after its headers.
+    /// Writes the response's body, after its headers.
     pub(crate) fn body(&mut self, body: &str, truncated: bool) {
         self.text.push('\n');
         self.text.push_str(body);
@@ -110,7 +110,7 @@ fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Header> {
 }
 
 impl Transcript {
-    /// A stored text; [`to_attempt`](Self::to_attempt) returns `None` if it is not a transcript.
+    /// A transcript from a stored text. If the text is not one, [`to_attempt`](Self::to_attempt) returns `None`.
     pub fn stored(text: String) -> Self {
         Self(text)
     }
@@ -189,7 +189,7 @@ mod tests {
         #[test]
         fn written_transcript_parses_back(
             sent in proptest::collection::vec(("[a-z-]{1,12}", "[ -~\t]{0,40}"), 0..5),
-            answer in proptest::option::of((
+            response in proptest::option::of((
                 proptest::collection::vec(("[a-z-]{1,12}", "[ -~\téü␀]{0,40}"), 0..5),
                 "(?s).{0,60}",
                 any::<bool>(),
@@ -204,14 +204,14 @@ mod tests {
             for (name, value) in &sent {
                 writer.header(name, value);
             }
-            if let Some((headers, body, truncated)) = &answer {
+            if let Some((headers, body, truncated)) = &response {
                 writer.response("HTTP/1.1", 503);
                 for (name, value) in headers {
                     writer.header(name, value);
                 }
                 writer.body(body, *truncated);
             }
-            let transcript = writer.finish(answer.is_some(), timings, &diagnosis(&message));
+            let transcript = writer.finish(response.is_some(), timings, &diagnosis(&message));
             let read = transcript.parse().unwrap();
             let pairs = |headers: &[Header]| {
                 headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect::<Vec<_>>()
@@ -220,10 +220,10 @@ mod tests {
             prop_assert_eq!(pairs(&read.request.headers), sent.clone());
             prop_assert_eq!(&read.diagnosis, &diagnosis(&message));
             prop_assert_eq!(read.timings, timings);
-            prop_assert_eq!(read.response.is_some(), answer.is_some());
-            if let (Some(response), Some((headers, body, truncated))) = (read.response, answer) {
-                prop_assert_eq!(pairs(&response.headers), headers);
-                prop_assert_eq!((&*response.version, &response.body, response.truncated), ("HTTP/1.1", &body, truncated));
+            prop_assert_eq!(read.response.is_some(), response.is_some());
+            if let (Some(read), Some((headers, body, truncated))) = (read.response, response) {
+                prop_assert_eq!(pairs(&read.headers), headers);
+                prop_assert_eq!((&*read.version, &read.body, read.truncated), ("HTTP/1.1", &body, truncated));
             }
             let without_response = transcript.without_response(&diagnosis("gone")).parse().unwrap();
             prop_assert_eq!(pairs(&without_response.request.headers), sent);

@@ -99,8 +99,8 @@ async fn delivery_is_signed_twice_and_recorded_without_secrets() {
         .with_state(seen.clone());
     let url = serve(router).await;
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "very-secret-key".into() };
-    let own = vec![Header { name: "X-Team".into(), value: "gpu".into() }];
-    let mut request = request_with(&format!("{url}/hook"), auth, own);
+    let custom = vec![Header { name: "X-Team".into(), value: "gpu".into() }];
+    let mut request = request_with(&format!("{url}/hook"), auth, custom);
     request.test = true;
     let done = attempt(&sender(true, Duration::from_secs(5)), &request).await;
     assert_eq!(done.attempt.outcome, Outcome::Succeeded, "{:?}", done.attempt.diagnosis);
@@ -176,7 +176,7 @@ async fn each_status_has_its_diagnosis() {
 }
 
 #[tokio::test]
-async fn wrapped_401_of_the_guide_receiver_is_a_signature_error() {
+async fn wrapped_401_of_a_fastapi_receiver_is_a_signature_error() {
     let router = axum::Router::new().route(
         "/",
         any(async || {
@@ -186,7 +186,7 @@ async fn wrapped_401_of_the_guide_receiver_is_a_signature_error() {
     );
     let done = try_url(&serve(router).await).await;
     assert_eq!(done.attempt.diagnosis.code, Code::SignatureRefused);
-    // The actual responses with the framework versions that the guide pins.
+    // Responses of FastAPI when the receiver's error handler fails.
     for opaque_500 in ["Internal Server Error", r#"{"detail":"Internal server error: "}"#] {
         let router = axum::Router::new()
             .route("/", any(async move || (StatusCode::INTERNAL_SERVER_ERROR, opaque_500).into_response()));
@@ -346,33 +346,33 @@ async fn oauth_token_is_cached_and_renewed_once_on_401() {
         scope: Some("gpu".into()),
         audience: None,
     };
-    let go = async |path: &str, token: &str| {
+    let attempt_at = async |path: &str, token: &str| {
         attempt(&sender, &request_with(&format!("{url}{path}"), auth(token), Vec::new())).await.attempt
     };
     for _ in 0..3 {
-        assert_eq!(go("/old", "/token").await.outcome, Outcome::Succeeded);
+        assert_eq!(attempt_at("/old", "/token").await.outcome, Outcome::Succeeded);
     }
     assert_eq!(counts.tokens.load(Ordering::SeqCst), 1);
-    let renewed = go("/new", "/token").await;
+    let renewed = attempt_at("/new", "/token").await;
     assert_eq!(renewed.outcome, Outcome::Succeeded);
     assert!(!serde_json::to_string(&renewed).unwrap().contains("token-2"));
     assert_eq!(counts.tokens.load(Ordering::SeqCst), 2);
-    assert_eq!(go("/never", "/token").await.diagnosis.code, Code::CredentialsRefused);
+    assert_eq!(attempt_at("/never", "/token").await.diagnosis.code, Code::CredentialsRefused);
     assert_eq!(counts.tokens.load(Ordering::SeqCst), 3);
-    let refused = go("/old", "/refuses").await;
+    let refused = attempt_at("/old", "/refuses").await;
     assert_eq!(refused.diagnosis.code, Code::TokenFailed);
     assert!(refused.diagnosis.message.contains("invalid_client"), "{}", refused.diagnosis.message);
 }
 
 #[tokio::test]
 async fn unknown_authority_is_a_certificate_error() {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![certified.cert.der().clone()], key)
         .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

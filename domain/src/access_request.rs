@@ -4,7 +4,7 @@ use crate::id::{AccessRequestId, ResourceId};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The state of an access request.
+/// The status of an access request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum AccessStatus {
     /// No administrator has decided yet.
     Pending,
-    /// The person may reserve the resource.
+    /// The user may reserve the resource.
     Approved,
     /// Denied, or revoked after an approval.
     Denied,
@@ -40,23 +40,23 @@ pub struct AccessRequest {
     pub user_id: String,
     /// The requested resource.
     pub resource_id: ResourceId,
-    /// Its name.
+    /// The resource's name.
     pub resource_name: String,
-    /// Its type.
+    /// The resource type's slug.
     pub resource_type: String,
     /// The user's reason.
     pub reason: String,
-    /// The present state.
+    /// The current status.
     pub status: AccessStatus,
-    /// When the user requested access.
+    /// Request time.
     pub requested_at: DateTime<Utc>,
     /// Login name of the administrator who decided.
     pub decided_by: Option<String>,
-    /// When it was decided.
+    /// Decision time.
     pub decided_at: Option<DateTime<Utc>>,
 }
 
-/// `POST /api/v1/access-requests`.
+/// Body of `POST /api/v1/access-requests`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

@@ -19,11 +19,11 @@ pub struct User {
     pub disabled: bool,
     /// The SSH public key offered in the reservation form, `""` when none.
     pub ssh_key: String,
-    /// When the account was created.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
 }
 
-/// `POST /api/v1/session`.
+/// Body of `POST /api/v1/session`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Credentials {
@@ -37,9 +37,9 @@ pub struct Credentials {
 /// protection).
 pub fn destination(to: Option<&str>) -> &str {
     // Browsers treat a backslash as a slash and ignore tabs and line breaks.
-    let ours =
+    let is_local =
         |to: &&str| to.starts_with('/') && !to.starts_with("//") && !to.contains(|c: char| c == '\\' || c.is_control());
-    to.filter(ours).unwrap_or("/")
+    to.filter(is_local).unwrap_or("/")
 }
 
 /// A new account.
@@ -57,7 +57,7 @@ pub struct UserInput {
     pub role: Role,
 }
 
-/// A change to an account; absent fields stay.
+/// A change to an account; absent fields are unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -81,11 +81,11 @@ pub struct UserPatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionInfo {
-    /// The person.
+    /// The user.
     pub user: User,
     /// The scopes of this credential.
     pub scopes: Vec<Scope>,
-    /// When the session or token expires; null for a token without expiry.
+    /// Expiry time of the session or token; null for a token without expiry.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -95,29 +95,29 @@ pub struct SessionInfo {
 pub struct ApiToken {
     /// Its public id.
     pub id: TokenId,
-    /// The name that its owner chose.
+    /// Name chosen by the owner.
     pub name: String,
     /// The scopes of the token.
     pub scopes: Vec<Scope>,
-    /// When it was created.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// When it expires; null = never.
+    /// Expiry time; null = never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was last used, to the minute.
+    /// Time of the last use, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-/// `POST /api/v1/tokens`.
+/// Body of `POST /api/v1/tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiTokenInput {
     /// 1 to 100 characters.
     pub name: String,
-    /// All scopes of the person when absent.
+    /// The scopes of the creating credential when absent.
     #[serde(default)]
     pub scopes: Option<Vec<Scope>>,
-    /// In the future; never when absent.
+    /// Expiry time, in the future; no expiry when absent.
     #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -138,7 +138,7 @@ pub struct NewApiToken {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetupInput {
-    /// The one-time code of the link printed at start; not required from the machine itself.
+    /// The one-time code from the link printed at start; not required from the same machine.
     pub code: Option<String>,
     /// Login name.
     pub username: String,
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn log_in_destination_never_leaves_this_site() {
-        for ours in ["/", "/reservations?status=active", "/a//b", "/größe"] {
-            assert_eq!(destination(Some(ours)), ours);
+        for local in ["/", "/reservations?status=active", "/a//b", "/größe"] {
+            assert_eq!(destination(Some(local)), local);
         }
         for foreign in
             ["", "x", "https://x.example", "//x.example", "/\\x.example", "/\t/x.example", "/a\r\nset-cookie: x"]

@@ -1,4 +1,4 @@
-//! Authorisation: the one place for rules on who may do what. Each use case of `service` calls [`authorize`] first.
+//! Authorisation: all permission rules. Each use case of `service` calls [`authorize`] first.
 
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl Role {
     }
 }
 
-/// The limit of an API token's permissions. A session has every scope.
+/// A permission of an API token. A session has every scope.
 #[derive(
     Debug,
     Clone,
@@ -78,7 +78,7 @@ pub struct Actor {
 /// An operation that requires permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// See the catalogue and the calendar.
+    /// Read the catalogue and the calendar.
     ReadCatalogue,
     /// Change resource types and resources.
     WriteCatalogue,
@@ -98,11 +98,11 @@ pub enum Action<'a> {
     RequestAccess,
     /// Approve or deny access requests.
     DecideAccess,
-    /// See webhooks and the delivery log.
+    /// Read webhooks and the delivery log.
     ReadWebhooks,
     /// Create, change, test, pause webhooks; redeliver.
     WriteWebhooks,
-    /// See and change user accounts.
+    /// Read and change user accounts.
     ManageUsers,
     /// Create, list and revoke one's own API tokens.
     ManageOwnTokens,
@@ -115,7 +115,7 @@ pub enum Action<'a> {
 /// reservations, whose existence is not disclosed.
 pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     let admin = actor.role == Role::Administrator;
-    let needed = match action {
+    let required = match action {
         Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks => Scope::Read,
         Action::Reserve | Action::WriteReservation { .. } | Action::RequestAccess => Scope::Reserve,
         Action::WriteCatalogue
@@ -126,11 +126,11 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     };
     let holds = |scope: Scope| actor.scopes.contains(&scope);
     // Every wider scope includes reading: a token that may reserve must be able to read its reservations.
-    let scoped = holds(needed) || holds(Scope::Admin) || (needed == Scope::Read && holds(Scope::Reserve));
+    let scoped = holds(required) || holds(Scope::Admin) || (required == Scope::Read && holds(Scope::Reserve));
     if !scoped {
         return Err(Problem::forbidden(format!(
             "This API token does not have the scope \"{}\". Create one that has it in Settings → API tokens.",
-            needed.as_str()
+            required.as_str()
         )));
     }
     match action {

@@ -1,4 +1,4 @@
-//! Changes that the live feed sends (docs/contract.md §6, `GET /api/v1/stream`).
+//! Changes sent on the live feed (docs/contract.md §6, `GET /api/v1/stream`).
 
 use crate::delivery::DeliverySummary;
 use crate::id::WebhookId;
@@ -14,7 +14,7 @@ pub enum Change {
     Delivery(Box<DeliverySummary>),
     /// A reservation or its provisioning changed. Visible to its owner and to administrators.
     Reservation(Box<Reservation>),
-    /// A webhook changed (settings, status, health). Administrators only; read it again.
+    /// A webhook changed (settings, status, health). Administrators only; clients refetch it.
     Webhook(WebhookChange),
     /// A notification for a user or for all administrators.
     Notification(Notification),
@@ -47,7 +47,7 @@ impl Change {
     }
 }
 
-/// A webhook changed.
+/// A change of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookChange {
     /// The webhook.
@@ -64,13 +64,13 @@ pub struct Notification {
     pub id: i64,
     /// Login name of the recipient; null = every administrator.
     pub username: Option<String>,
-    /// How urgent it is.
+    /// The urgency.
     pub severity: Severity,
     /// One sentence.
     pub message: String,
     /// A path of the page with details, e.g. `/settings/webhooks/3`.
     pub link: Option<String>,
-    /// When it was created.
+    /// Creation time.
     pub at: DateTime<Utc>,
     /// Whether it has been read.
     pub read: bool,

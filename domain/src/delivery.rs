@@ -13,7 +13,8 @@ use serde_json::Map;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum DeliveryStatus {
-    /// Queued for its first attempt; also behind an earlier event of the same reservation, or while the webhook is paused.
+    /// Queued for its first attempt; also behind an earlier event of the same reservation, or while the webhook is
+    /// paused.
     Pending,
     /// An attempt is in flight.
     Sending,
@@ -67,7 +68,7 @@ impl Outcome {
     }
 }
 
-/// A delivery as listed and as sent on the live feed.
+/// A delivery in lists and on the live feed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliverySummary {
@@ -83,7 +84,7 @@ pub struct DeliverySummary {
     pub webhook_name: String,
     /// The reservation of the event; null for access requests.
     pub reservation_id: Option<String>,
-    /// The present status.
+    /// The current status.
     pub status: DeliveryStatus,
     /// Whether it is a test event.
     pub test: bool,
@@ -97,11 +98,11 @@ pub struct DeliverySummary {
     pub duration_ms: Option<f64>,
     /// The last attempt's diagnosis in one sentence, when it failed.
     pub problem: Option<String>,
-    /// When the next attempt is due, while pending or retrying.
+    /// Due time of the next attempt, while pending or retrying.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// When the event occurred.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
     /// The delivery that this one redelivers.
     pub redelivery_of: Option<DeliveryId>,
@@ -115,7 +116,7 @@ pub struct SentRequest {
     pub method: String,
     /// The full URL.
     pub url: String,
-    /// In the order sent; values of credentials are `••••`.
+    /// Headers in the order sent; values of credentials are `••••`.
     pub headers: Vec<Header>,
     /// The exact signed text.
     pub body: String,
@@ -127,7 +128,7 @@ pub struct SentRequest {
 pub struct ReceivedResponse {
     /// `HTTP/1.1` or `HTTP/2`.
     pub version: String,
-    /// In the order received.
+    /// Headers in the order received.
     pub headers: Vec<Header>,
     /// At most 64 KiB. Invalid UTF-8 is shown as replacement characters, NUL as `␀`.
     pub body: String,
@@ -154,7 +155,7 @@ pub struct Timings {
     pub reused: bool,
 }
 
-/// The cause of a failure. Each has a remedy in plain words.
+/// The cause of a failure; the diagnosis has its remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -175,9 +176,9 @@ pub enum DiagnosisCode {
     RateLimited,
     /// 404: wrong path.
     NotFound,
-    /// 405: the path does not take POST.
+    /// 405: the path does not accept POST.
     MethodNotAllowed,
-    /// The name does not resolve.
+    /// The host name does not resolve.
     DnsFailed,
     /// Nothing listens on the port.
     ConnectionRefused,
@@ -187,7 +188,7 @@ pub enum DiagnosisCode {
     AddressNotAllowed,
     /// 3xx: redirects are not followed.
     Redirected,
-    /// 410: the receiver wants no more events.
+    /// 410: the receiver rejects all further events.
     Gone,
     /// 400/422: the receiver rejected the body.
     BodyRefused,
@@ -213,21 +214,21 @@ pub enum DiagnosisCode {
 pub struct Diagnosis {
     /// The cause.
     pub code: DiagnosisCode,
-    /// What happened, in one sentence.
+    /// Description of the cause, in one sentence.
     pub message: String,
-    /// What to do, in one or two sentences; `""` on success.
+    /// Remedy, in one or two sentences; `""` on success.
     pub hint: String,
 }
 
-/// One attempt with its request, response, timings and diagnosis; also the result of Test Webhook.
+/// One attempt with its request, response, timings and diagnosis; also the result of a test event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
-    /// The delivery it belongs to.
+    /// The delivery.
     pub delivery_id: DeliveryId,
     /// 1, 2, 3, …
     pub attempt: u32,
-    /// When it started.
+    /// Start time.
     pub started_at: DateTime<Utc>,
     /// The outcome.
     pub outcome: Outcome,
@@ -245,7 +246,7 @@ pub struct Attempt {
     pub diagnosis: Diagnosis,
 }
 
-/// `GET /api/v1/deliveries/{id}`.
+/// Response of `GET /api/v1/deliveries/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryDetail {
@@ -261,13 +262,14 @@ pub struct DeliveryDetail {
 impl<'de> Deserialize<'de> for DeliveryDetail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = Map::deserialize(deserializer)?;
-        let body = crate::json::take(&mut fields, "body")?;
-        let attempt_log = crate::json::take(&mut fields, "attempt_log")?;
-        Ok(Self { delivery: crate::json::rest(fields)?, body, attempt_log })
+        let body = crate::json::take_field(&mut fields, "body")?;
+        let attempt_log = crate::json::take_field(&mut fields, "attempt_log")?;
+        Ok(Self { delivery: crate::json::from_object(fields)?, body, attempt_log })
     }
 }
 
-/// Filters of `GET /api/v1/deliveries` and of a replay. Unknown filters are rejected: ignoring one would replay too much.
+/// Filters of `GET /api/v1/deliveries` and of a replay. Unknown filters are rejected: an ignored filter would
+/// replay too many deliveries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -286,7 +288,7 @@ pub struct DeliveryFilter {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// `POST /api/v1/deliveries/replay`.
+/// Body of `POST /api/v1/deliveries/replay`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

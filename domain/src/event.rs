@@ -1,4 +1,4 @@
-//! Event types and the bodies that receivers get (docs/contract.md §1, "Bodies").
+//! Event types and request bodies (docs/contract.md §1, "Bodies").
 
 use crate::id::{AccessRequestId, EventId, ReservationId, ResourceId, WebhookId};
 use chrono::{DateTime, Utc};
@@ -71,7 +71,7 @@ impl EventType {
         }
     }
 
-    /// One sentence for the form: when the event is sent and what to do.
+    /// The explanation in the form: the cause of the event and the expected reaction.
     pub fn explanation(self) -> &'static str {
         match self {
             Self::ReservationCreated => "A resource was reserved. Provision it.",
@@ -87,12 +87,12 @@ impl EventType {
         text.parse().ok()
     }
 
-    /// Whether the event asks the receiver to release the resource (cancelled, expired).
+    /// Whether the receiver must release the resource (cancelled, expired).
     pub fn releases(self) -> bool {
         matches!(self, Self::ReservationCancelled | Self::ReservationExpired)
     }
 
-    /// Whether the event asks the receiver to provision the resource (created, updated).
+    /// Whether the receiver must provision the resource (created, updated).
     pub fn provisions(self) -> bool {
         matches!(self, Self::ReservationCreated | Self::ReservationUpdated)
     }
@@ -112,9 +112,9 @@ pub struct ReservationBody {
     pub event_type: EventType,
     /// The event's id.
     pub event_id: EventId,
-    /// When the event occurred.
+    /// Time of the event.
     pub timestamp: DateTime<Utc>,
-    /// The webhook this body is for.
+    /// The webhook that receives this body.
     pub webhook_id: WebhookId,
     /// True on test events only.
     pub test: bool,
@@ -142,7 +142,7 @@ pub struct ReservationBody {
     pub additional_config: Map<String, Value>,
     /// The reservation's status, e.g. `active`.
     pub status: String,
-    /// Where the receiver posts status updates (docs/contract.md §4).
+    /// URL for the receiver's status updates (docs/contract.md §4).
     pub status_url: String,
     /// On `reservation.updated`: the fields that changed, with their old values.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -163,9 +163,9 @@ pub struct AccessRequestBody {
     pub event_type: EventType,
     /// The event's id.
     pub event_id: EventId,
-    /// When the event occurred.
+    /// Time of the event.
     pub timestamp: DateTime<Utc>,
-    /// The webhook this body is for.
+    /// The webhook that receives this body.
     pub webhook_id: WebhookId,
     /// True on test events only.
     pub test: bool,
@@ -183,7 +183,7 @@ pub struct AccessRequestBody {
     pub resource_name: String,
     /// The user's reason.
     pub reason: String,
-    /// When the user requested access.
+    /// Request time.
     pub requested_at: DateTime<Utc>,
     /// Their SSH public key, `""` when absent.
     pub user_ssh_key: String,
@@ -225,7 +225,8 @@ impl EventBody {
         self
     }
 
-    /// Deliveries to one webhook that share this key are delivered in order (docs/contract.md §2 "Order").
+    /// The ordering key: deliveries to one webhook with the same key keep their order (docs/contract.md §2,
+    /// "Guarantees").
     pub fn ordering_key(&self) -> &str {
         match self {
             Self::Reservation(b) => b.reservation_id.as_str(),

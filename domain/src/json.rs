@@ -1,10 +1,10 @@
-//! Reads and writes the wire types as JSON in little code, for the page.
+//! JSON of the wire types, with little code per type, for the page.
 //!
-//! `serde_json` reads a structure from an object or an array, with names as text or bytes, and explains what it cannot read;
-//! each structure brings code for all of that. Here text becomes a [`Value`] first, by one piece of code, and a structure is
-//! read from an object alone. What cannot be read is only said to be so: nobody can mend an answer of the server's.
+//! `serde_json` compiles code for each type to read it from an object or an array, with names as text or bytes, and to
+//! describe errors. Here one function parses text into a [`Value`], and a structure is read from an object only. Errors
+//! have no details, because the user cannot correct a response of the server.
 //!
-//! Decimal numbers are written by the standard library: `serde_json`'s quicker way brings tables of 10 KB.
+//! The standard library formats decimal numbers: `serde_json`'s faster method needs tables of 10 KB.
 
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
@@ -15,19 +15,19 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 use std::{fmt, io};
 
-/// What came is not what was expected.
+/// The error of JSON that does not match the expected type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unreadable;
+pub struct InvalidJson;
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for InvalidJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("The JSON is not what was expected.")
+        f.write_str("The JSON does not have the expected structure.")
     }
 }
 
-impl std::error::Error for Unreadable {}
+impl std::error::Error for InvalidJson {}
 
-impl serde::de::Error for Unreadable {
+impl serde::de::Error for InvalidJson {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }
@@ -36,9 +36,9 @@ impl serde::de::Error for Unreadable {
 /// Writes a value as JSON.
 ///
 /// # Errors
-/// When JSON cannot hold it: a map whose keys are no texts.
+/// When JSON cannot represent it: a map whose keys are not texts.
 pub fn to_text(value: &impl Serialize) -> serde_json::Result<String> {
-    written(value, Compact)
+    serialize(value, Compact)
 }
 
 /// Writes a value as JSON with line breaks.
@@ -46,16 +46,16 @@ pub fn to_text(value: &impl Serialize) -> serde_json::Result<String> {
 /// # Errors
 /// As [`to_text`].
 pub fn to_pretty_text(value: &impl Serialize) -> serde_json::Result<String> {
-    written(value, Pretty(PrettyFormatter::new()))
+    serialize(value, Pretty(PrettyFormatter::new()))
 }
 
-fn written(value: &impl Serialize, formatter: impl Formatter) -> serde_json::Result<String> {
+fn serialize(value: &impl Serialize, formatter: impl Formatter) -> serde_json::Result<String> {
     let mut text = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut text, formatter))?;
     String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
-/// A finite number; its shortest form that reads back as the same.
+/// Writes a finite number in its shortest form that parses to the same number.
 fn write_number<W: io::Write + ?Sized>(writer: &mut W, number: f64) -> io::Result<()> {
     writer.write_all(format!("{number:?}").as_bytes())
 }
@@ -70,7 +70,7 @@ impl Formatter for Compact {
 
 struct Pretty(PrettyFormatter<'static>);
 
-macro_rules! as_pretty {
+macro_rules! delegate_to_pretty {
     ($($method:ident ($($argument:ident: $type:ty),*)),* $(,)?) => {$(
         fn $method<W: io::Write + ?Sized>(&mut self, writer: &mut W $(, $argument: $type)*) -> io::Result<()> {
             self.0.$method(writer $(, $argument)*)
@@ -83,7 +83,7 @@ impl Formatter for Pretty {
         write_number(writer, value)
     }
 
-    as_pretty! {
+    delegate_to_pretty! {
         begin_array(),
         end_array(),
         begin_array_value(first: bool),
@@ -99,31 +99,31 @@ impl Formatter for Pretty {
 /// Reads a value from JSON text.
 ///
 /// # Errors
-/// When the text is not JSON, or not that of a `T`.
-pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
+/// When the text is not JSON or does not match `T`.
+pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, InvalidJson> {
     from_value(parse(text)?)
 }
 
-/// Apart, so that there is one of it.
+/// Not generic, so that it is compiled once.
 #[inline(never)]
-fn parse(text: &str) -> Result<Value, Unreadable> {
-    serde_json::from_str(text).map_err(|_| Unreadable)
+fn parse(text: &str) -> Result<Value, InvalidJson> {
+    serde_json::from_str(text).map_err(|_| InvalidJson)
 }
 
 /// Reads a value from JSON.
 ///
 /// # Errors
-/// When it is not that of a `T`.
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Unreadable> {
+/// When it does not match `T`.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, InvalidJson> {
     T::deserialize(Json(value))
 }
 
-/// Takes the field `name` out of an object: for types whose JSON holds the fields of another (`serde(flatten)` reads by way of
-/// a copy of everything, in a great deal of code).
+/// Removes the field `name` from an object, for types that contain the fields of another. `serde(flatten)` would copy
+/// all fields and generate much code.
 ///
 /// # Errors
-/// When the field is not that of a `T`.
-pub fn take<T: DeserializeOwned, E: serde::de::Error>(
+/// When the field is missing or does not match `T`.
+pub fn take_field<T: DeserializeOwned, E: serde::de::Error>(
     object: &mut Map<String, Value>,
     name: &'static str,
 ) -> Result<T, E> {
@@ -131,55 +131,55 @@ pub fn take<T: DeserializeOwned, E: serde::de::Error>(
     from_value(value).map_err(E::custom)
 }
 
-/// Reads what [`take`] left of an object.
+/// Reads the fields of an object that [`take_field`] did not remove.
 ///
 /// # Errors
-/// When it is not that of a `T`.
-pub fn rest<T: DeserializeOwned, E: serde::de::Error>(object: Map<String, Value>) -> Result<T, E> {
+/// When they do not match `T`.
+pub fn from_object<T: DeserializeOwned, E: serde::de::Error>(object: Map<String, Value>) -> Result<T, E> {
     from_value(Value::Object(object)).map_err(E::custom)
 }
 
-/// JSON to be read as a value of some type.
+/// A deserializer that reads a [`Value`].
 struct Json(Value);
 
 impl Json {
-    fn number<T>(&self, read: impl Fn(&serde_json::Number) -> Option<T>) -> Result<T, Unreadable> {
+    fn number<T>(&self, read: impl Fn(&serde_json::Number) -> Option<T>) -> Result<T, InvalidJson> {
         match &self.0 {
-            Value::Number(number) => read(number).ok_or(Unreadable),
-            _ => Err(Unreadable),
+            Value::Number(number) => read(number).ok_or(InvalidJson),
+            _ => Err(InvalidJson),
         }
     }
 
-    fn text(self) -> Result<String, Unreadable> {
+    fn text(self) -> Result<String, InvalidJson> {
         match self.0 {
             Value::String(text) => Ok(text),
-            _ => Err(Unreadable),
+            _ => Err(InvalidJson),
         }
     }
 }
 
 macro_rules! numbers {
-    ($($method:ident by $read:ident gives $visit:ident),* $(,)?) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    ($($method:ident: $read:ident => $visit:ident),* $(,)?) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
             visitor.$visit(self.number(serde_json::Number::$read)?)
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for Json {
-    type Error = Unreadable;
+    type Error = InvalidJson;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
             Value::Number(number) => {
-                if let Some(whole) = number.as_u64() {
-                    visitor.visit_u64(whole)
-                } else if let Some(whole) = number.as_i64() {
-                    visitor.visit_i64(whole)
+                if let Some(integer) = number.as_u64() {
+                    visitor.visit_u64(integer)
+                } else if let Some(integer) = number.as_i64() {
+                    visitor.visit_i64(integer)
                 } else {
-                    visitor.visit_f64(number.as_f64().ok_or(Unreadable)?)
+                    visitor.visit_f64(number.as_f64().ok_or(InvalidJson)?)
                 }
             }
             Value::String(text) => visitor.visit_string(text),
@@ -188,61 +188,61 @@ impl<'de> Deserializer<'de> for Json {
         }
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         match self.0 {
             Value::Bool(value) => visitor.visit_bool(value),
-            _ => Err(Unreadable),
+            _ => Err(InvalidJson),
         }
     }
 
     numbers! {
-        deserialize_i8 by as_i64 gives visit_i64,
-        deserialize_i16 by as_i64 gives visit_i64,
-        deserialize_i32 by as_i64 gives visit_i64,
-        deserialize_i64 by as_i64 gives visit_i64,
-        deserialize_u8 by as_u64 gives visit_u64,
-        deserialize_u16 by as_u64 gives visit_u64,
-        deserialize_u32 by as_u64 gives visit_u64,
-        deserialize_u64 by as_u64 gives visit_u64,
-        deserialize_f32 by as_f64 gives visit_f64,
-        deserialize_f64 by as_f64 gives visit_f64,
+        deserialize_i8: as_i64 => visit_i64,
+        deserialize_i16: as_i64 => visit_i64,
+        deserialize_i32: as_i64 => visit_i64,
+        deserialize_i64: as_i64 => visit_i64,
+        deserialize_u8: as_u64 => visit_u64,
+        deserialize_u16: as_u64 => visit_u64,
+        deserialize_u32: as_u64 => visit_u64,
+        deserialize_u64: as_u64 => visit_u64,
+        deserialize_f32: as_f64 => visit_f64,
+        deserialize_f64: as_f64 => visit_f64,
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         visitor.visit_str(&self.text()?)
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         visitor.visit_string(self.text()?)
     }
 
-    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-        if self.0.is_null() { visitor.visit_unit() } else { Err(Unreadable) }
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
+        if self.0.is_null() { visitor.visit_unit() } else { Err(InvalidJson) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, InvalidJson> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         match self.0 {
             Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
-            _ => Err(Unreadable),
+            _ => Err(InvalidJson),
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         match self.0 {
             Value::Object(fields) => visitor.visit_map(Fields::of(fields)),
-            _ => Err(Unreadable),
+            _ => Err(InvalidJson),
         }
     }
 
@@ -251,7 +251,7 @@ impl<'de> Deserializer<'de> for Json {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Unreadable> {
+    ) -> Result<V::Value, InvalidJson> {
         self.deserialize_map(visitor)
     }
 
@@ -260,18 +260,18 @@ impl<'de> Deserializer<'de> for Json {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Unreadable> {
+    ) -> Result<V::Value, InvalidJson> {
         match self.0 {
             Value::String(name) => visitor.visit_enum(Variant(name, None)),
             Value::Object(fields) => {
-                let (name, content) = fields.into_iter().next().ok_or(Unreadable)?;
+                let (name, content) = fields.into_iter().next().ok_or(InvalidJson)?;
                 visitor.visit_enum(Variant(name, Some(content)))
             }
-            _ => Err(Unreadable),
+            _ => Err(InvalidJson),
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidJson> {
         visitor.visit_unit()
     }
 
@@ -281,9 +281,9 @@ impl<'de> Deserializer<'de> for Json {
 struct Items(std::vec::IntoIter<Value>);
 
 impl<'de> SeqAccess<'de> for Items {
-    type Error = Unreadable;
+    type Error = InvalidJson;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Unreadable> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, InvalidJson> {
         match self.0.next() {
             Some(item) => seed.deserialize(Json(item)).map(Some),
             None => Ok(None),
@@ -319,59 +319,59 @@ impl Fields {
 }
 
 impl<'de> MapAccess<'de> for Fields {
-    type Error = Unreadable;
+    type Error = InvalidJson;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Unreadable> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, InvalidJson> {
         match self.next_name() {
             Some(name) => seed.deserialize(Json(Value::String(name))).map(Some),
             None => Ok(None),
         }
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Unreadable> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, InvalidJson> {
         seed.deserialize(Json(self.value()))
     }
 }
 
-/// A variant's name and what it holds.
+/// The name and content of an enum variant.
 struct Variant(String, Option<Value>);
 
 impl<'de> EnumAccess<'de> for Variant {
-    type Error = Unreadable;
+    type Error = InvalidJson;
     type Variant = Content;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content), Unreadable> {
-        let name: StrDeserializer<'_, Unreadable> = self.0.as_str().into_deserializer();
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content), InvalidJson> {
+        let name: StrDeserializer<'_, InvalidJson> = self.0.as_str().into_deserializer();
         Ok((seed.deserialize(name)?, Content(self.1)))
     }
 }
 
-/// What a variant holds.
+/// The content of an enum variant; `None` for a unit variant.
 struct Content(Option<Value>);
 
 impl Content {
-    fn there(self) -> Result<Json, Unreadable> {
-        self.0.map(Json).ok_or(Unreadable)
+    fn required(self) -> Result<Json, InvalidJson> {
+        self.0.map(Json).ok_or(InvalidJson)
     }
 }
 
 impl<'de> VariantAccess<'de> for Content {
-    type Error = Unreadable;
+    type Error = InvalidJson;
 
-    fn unit_variant(self) -> Result<(), Unreadable> {
-        if self.0.is_none() { Ok(()) } else { Err(Unreadable) }
+    fn unit_variant(self) -> Result<(), InvalidJson> {
+        if self.0.is_none() { Ok(()) } else { Err(InvalidJson) }
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Unreadable> {
-        seed.deserialize(self.there()?)
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, InvalidJson> {
+        seed.deserialize(self.required()?)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Unreadable> {
-        self.there()?.deserialize_seq(visitor)
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, InvalidJson> {
+        self.required()?.deserialize_seq(visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Unreadable> {
-        self.there()?.deserialize_map(visitor)
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, InvalidJson> {
+        self.required()?.deserialize_map(visitor)
     }
 }
 
@@ -404,41 +404,43 @@ mod tests {
         })
     }
 
-    /// Read here and by `serde_json`, it is the same.
-    fn alike<T: DeserializeOwned + PartialEq + fmt::Debug>(json: Value) -> T {
-        let usual: T = serde_json::from_value(json.clone()).unwrap();
+    /// Asserts that this module and `serde_json` read the same value, and returns it.
+    fn assert_same_as_serde_json<T: DeserializeOwned + PartialEq + fmt::Debug>(json: Value) -> T {
+        let expected: T = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(from_text::<T>(&json.to_string()), Ok(from_value(json).unwrap()));
-        usual
+        expected
     }
 
     #[test]
-    fn structures_enums_options_and_maps() {
-        let read: Attempt = alike(attempt());
+    fn structures_enums_options_and_maps_are_read() {
+        let read: Attempt = assert_same_as_serde_json(attempt());
         assert_eq!(read.timings, Timings { dns_ms: Some(0.1), total_ms: 1.0, ..Default::default() });
-        alike::<UrlPolicy>(json!({ "allow_http": true, "allow_networks": ["::1/128"] }));
-        alike::<Option<Network>>(Value::Null);
-        alike::<AuthView>(json!({ "method": "api_key", "header": "X-API-Key" }));
-        alike::<AuthView>(json!({ "method": "none" }));
-        alike::<DeliveryPaths>(json!({ "layout": "custom", "paths": { "reservation.created": "/a" } }));
-        alike::<Vec<Result<i64, bool>>>(json!([{ "Ok": -3 }, { "Err": true }]));
-        alike::<BTreeMap<String, Value>>(json!({ "b": [1, -2, 3.5, null, "x"], "a": {} }));
-        alike::<(u8, String)>(json!([1, "x"]));
+        assert_same_as_serde_json::<UrlPolicy>(json!({ "allow_http": true, "allow_networks": ["::1/128"] }));
+        assert_same_as_serde_json::<Option<Network>>(Value::Null);
+        assert_same_as_serde_json::<AuthView>(json!({ "method": "api_key", "header": "X-API-Key" }));
+        assert_same_as_serde_json::<AuthView>(json!({ "method": "none" }));
+        assert_same_as_serde_json::<DeliveryPaths>(
+            json!({ "layout": "custom", "paths": { "reservation.created": "/a" } }),
+        );
+        assert_same_as_serde_json::<Vec<Result<i64, bool>>>(json!([{ "Ok": -3 }, { "Err": true }]));
+        assert_same_as_serde_json::<BTreeMap<String, Value>>(json!({ "b": [1, -2, 3.5, null, "x"], "a": {} }));
+        assert_same_as_serde_json::<(u8, String)>(json!([1, "x"]));
     }
 
     #[test]
-    fn a_structure_that_holds_the_fields_of_another() {
-        let mut whole = summary();
-        whole["body"] = json!("{}");
-        whole["attempt_log"] = json!([attempt()]);
-        let detail: DeliveryDetail = alike(whole.clone());
+    fn structure_with_the_fields_of_another_round_trips() {
+        let mut object = summary();
+        object["body"] = json!("{}");
+        object["attempt_log"] = json!([attempt()]);
+        let detail: DeliveryDetail = assert_same_as_serde_json(object.clone());
         assert_eq!((detail.delivery.attempts, detail.attempt_log.len()), (2, 1));
         assert_eq!(from_text(&to_text(&detail).unwrap()), Ok(detail));
-        whole.as_object_mut().unwrap().remove("attempt_log");
-        assert!(from_value::<DeliveryDetail>(whole).is_err());
+        object.as_object_mut().unwrap().remove("attempt_log");
+        assert!(from_value::<DeliveryDetail>(object).is_err());
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn json_of_another_structure_is_rejected() {
         assert!(from_text::<Attempt>("{}").is_err());
         assert!(from_text::<Attempt>("[]").is_err());
         assert!(from_text::<u8>("256").is_err());
@@ -451,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_are_where_serde_json_puts_them() {
+    fn output_equals_that_of_serde_json() {
         let value = json!({ "a": [1, 2.5], "b": {}, "c": [], "d": { "e": "f" } });
         assert_eq!(to_pretty_text(&value).unwrap(), serde_json::to_string_pretty(&value).unwrap());
         assert_eq!(to_text(&value).unwrap(), value.to_string());
@@ -459,7 +461,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_that_is_written_reads_back_as_the_same(bits: u64) {
+        fn every_finite_number_round_trips(bits: u64) {
             let number = f64::from_bits(bits);
             prop_assume!(number.is_finite());
             let text = to_text(&number).unwrap();

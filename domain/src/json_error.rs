@@ -1,4 +1,4 @@
-//! Syntax errors of JSON in words that do not assume knowledge of a parser.
+//! Descriptions of JSON syntax errors without parser terms.
 
 /// Describes a syntax error with its position: "Invalid JSON at line 1, column 52: missing `}`."
 pub fn describe(error: &serde_json::Error) -> String {
@@ -8,7 +8,7 @@ pub fn describe(error: &serde_json::Error) -> String {
     format!("Invalid JSON at line {}, column {}: {}.", error.line(), error.column(), explain(cause))
 }
 
-/// The cause in plain words. `serde_json` names it only in its message; an unknown message gets a general answer.
+/// Describes the cause. `serde_json` names it only in its message; an unknown message gets a general description.
 fn explain(cause: &str) -> &'static str {
     match cause {
         "EOF while parsing an object" => "missing `}`",

@@ -17,15 +17,15 @@ pub enum ProblemKind {
     NotFound,
     /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// The request conflicts with the present state (overlap, duplicate, transition).
+    /// The request conflicts with the current state (overlap, duplicate, transition).
     Conflict,
     /// The body is larger than accepted.
     TooLarge,
     /// The body is not `application/json`.
     UnsupportedMediaType,
-    /// Fields are invalid; `errors` names each one.
+    /// Fields are invalid; `errors` lists them.
     Invalid,
-    /// Too many requests; `retry_after` says how many seconds to wait.
+    /// Too many requests; `retry_after` is the number of seconds to wait.
     RateLimited,
     /// The request comes from another site (CSRF protection).
     ForeignOrigin,
@@ -53,7 +53,7 @@ impl ProblemKind {
         Self::Unavailable,
     ];
 
-    /// The HTTP status code (RFC 9110) that goes with this kind.
+    /// The HTTP status code (RFC 9110) of this kind.
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
@@ -116,16 +116,16 @@ impl ProblemKind {
 pub struct FieldError {
     /// The field's path in the JSON body, dotted: `auth.token_url`, `headers.0.name`.
     pub field: String,
-    /// What is wrong and what to do, in one or two sentences.
+    /// The error and its remedy, in one or two sentences.
     pub message: String,
 }
 
-/// An error for a caller: the kind, what happened, and the invalid fields.
+/// An error for a caller: the kind, a description, and the invalid fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The kind of problem.
     pub kind: ProblemKind,
-    /// What happened and what to do, in plain words.
+    /// The cause and its remedy.
     pub detail: String,
     /// The invalid fields, for [`ProblemKind::Invalid`].
     #[serde(default)]
@@ -141,9 +141,9 @@ impl Problem {
         Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
-    /// [`ProblemKind::NotFound`] for `what`, e.g. `"reservation"`.
-    pub fn not_found(what: &str) -> Self {
-        Self::new(ProblemKind::NotFound, format!("This {what} does not exist, or you do not have access to it."))
+    /// [`ProblemKind::NotFound`] for an `object`, e.g. `"reservation"`.
+    pub fn not_found(object: &str) -> Self {
+        Self::new(ProblemKind::NotFound, format!("This {object} does not exist, or you do not have access to it."))
     }
 
     /// [`ProblemKind::Forbidden`] with the reason.
@@ -242,10 +242,10 @@ impl Validator {
         &self.errors
     }
 
-    /// `Ok` without errors, else a [`ProblemKind::Invalid`] that names every field.
+    /// Ends the validation.
     ///
     /// # Errors
-    /// The problem with all collected errors.
+    /// [`ProblemKind::Invalid`] with all collected errors.
     pub fn finish(self) -> Result<(), Problem> {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }

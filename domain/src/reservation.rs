@@ -43,9 +43,9 @@ pub struct Reservation {
     pub user_id: String,
     /// The resource.
     pub resource_id: ResourceId,
-    /// Its name.
+    /// The resource's name.
     pub resource_name: String,
-    /// Its type's slug.
+    /// The resource type's slug.
     pub resource_type: String,
     /// `""` when absent.
     pub title: String,
@@ -57,7 +57,7 @@ pub struct Reservation {
     pub user_ssh_key: String,
     /// The values of the type's config schema.
     pub additional_config: Map<String, Value>,
-    /// The present status.
+    /// The current status.
     pub status: ReservationStatus,
     /// Login name of the user who cancelled.
     pub cancelled_by: Option<String>,
@@ -65,13 +65,13 @@ pub struct Reservation {
     pub cancel_reason: String,
     /// The provisioning state.
     pub provisioning: Provisioning,
-    /// When it was created.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
 }
 
-/// `GET /api/v1/reservations/{id}`: the reservation and its deliveries.
+/// Response of `GET /api/v1/reservations/{id}`: the reservation and its deliveries.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReservationDetail {
@@ -85,12 +85,12 @@ pub struct ReservationDetail {
 impl<'de> Deserialize<'de> for ReservationDetail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = Map::deserialize(deserializer)?;
-        let deliveries = crate::json::take(&mut fields, "deliveries")?;
-        Ok(Self { reservation: crate::json::rest(fields)?, deliveries })
+        let deliveries = crate::json::take_field(&mut fields, "deliveries")?;
+        Ok(Self { reservation: crate::json::from_object(fields)?, deliveries })
     }
 }
 
-/// A reserved span in the calendar. Only the owner and administrators see whose it is.
+/// A reserved span in the calendar. Only the owner and administrators see its details.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BusySpan {
@@ -108,7 +108,7 @@ pub struct BusySpan {
     pub title: Option<String>,
 }
 
-/// `POST /api/v1/reservations`.
+/// Body of `POST /api/v1/reservations`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -118,9 +118,9 @@ pub struct ReservationInput {
     /// At most 200 characters.
     #[serde(default)]
     pub title: Option<String>,
-    /// Not in the past (5 minutes of tolerance for slow forms and clock skew).
+    /// Start; not in the past (5 minutes of tolerance for slow forms and clock skew).
     pub start_time: DateTime<Utc>,
-    /// After the start, at most 366 days later.
+    /// End, exclusive; at most 366 days after the start.
     pub end_time: DateTime<Utc>,
     /// An OpenSSH public key.
     #[serde(default)]
@@ -130,16 +130,16 @@ pub struct ReservationInput {
     pub additional_config: Option<Map<String, Value>>,
 }
 
-/// `PATCH /api/v1/reservations/{id}`; absent fields stay.
+/// Body of `PATCH /api/v1/reservations/{id}`; absent fields are unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ReservationPatch {
     /// At most 200 characters.
     pub title: Option<String>,
-    /// Can be changed only before the reservation starts.
+    /// Start; can be changed only before the reservation starts.
     pub start_time: Option<DateTime<Utc>>,
-    /// After the start and in the future.
+    /// End, exclusive; after the start and in the future.
     pub end_time: Option<DateTime<Utc>>,
     /// An OpenSSH public key, `""` to remove.
     pub user_ssh_key: Option<String>,
@@ -156,7 +156,7 @@ pub struct ReservationFilter {
     pub resource_id: Option<ResourceId>,
     /// Reservations with this status.
     pub status: Option<ReservationStatus>,
-    /// One's own reservations; administrators see all without it.
+    /// Only the caller's reservations; administrators see all without it.
     pub mine: Option<bool>,
     /// Reservations that end after this time.
     pub from: Option<DateTime<Utc>>,
@@ -164,9 +164,9 @@ pub struct ReservationFilter {
     pub to: Option<DateTime<Utc>>,
 }
 
-/// How far in the past a start may be.
+/// Tolerance for a start in the past.
 pub const START_GRACE: Duration = Duration::minutes(5);
-/// Maximum length of a reservation.
+/// Maximum duration of a reservation.
 pub const MAX_LENGTH: Duration = Duration::days(366);
 
 /// Whether two half-open spans overlap.

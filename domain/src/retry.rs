@@ -32,9 +32,9 @@ impl RetryPolicy {
         self.delays.len() as u32 + 1
     }
 
-    /// The time of the next attempt after `attempt` (1-based) failed at `ended`; `None` after the last one. `jitter` (0.0 to
-    /// 1.0) adds at most 10 %, only to delays of 30 s or more: the default delays stay exact. A `retry_after` of a 429 or 503
-    /// replaces a shorter delay, up to [`RETRY_AFTER_CAP`].
+    /// The time of the next attempt after `attempt` (1-based) failed at `ended`; `None` after the last one. `jitter`
+    /// (0.0 to 1.0) adds at most 10 %, only to delays of 30 s or more: the default delays stay exact. A `retry_after`
+    /// of a 429 or 503 replaces a shorter delay, up to [`RETRY_AFTER_CAP`].
     pub fn next_attempt(
         &self,
         attempt: u32,
@@ -42,10 +42,10 @@ impl RetryPolicy {
         retry_after: Option<Duration>,
         jitter: f64,
     ) -> Option<DateTime<Utc>> {
-        let wait = *self.delays.get(attempt.checked_sub(1)? as usize)?;
-        let mut millis = i64::from(wait) * 1_000;
-        if wait >= 30 {
-            millis += (f64::from(wait) * 100.0 * jitter.clamp(0.0, 1.0)) as i64;
+        let seconds = *self.delays.get(attempt.checked_sub(1)? as usize)?;
+        let mut millis = i64::from(seconds) * 1_000;
+        if seconds >= 30 {
+            millis += (f64::from(seconds) * 100.0 * jitter.clamp(0.0, 1.0)) as i64;
         }
         let mut delay = Duration::milliseconds(millis);
         if let Some(requested) = retry_after {

@@ -26,8 +26,7 @@ pub enum Layout {
 pub struct DeliveryPaths {
     /// The layout.
     pub layout: Layout,
-    /// For the layout `custom`: the path to append to the endpoint, by event. It begins with `/`; absent or `""` = the
-    /// endpoint.
+    /// Layout `custom`: the path appended to the endpoint, by event. It begins with `/`; absent or `""` = the endpoint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, String>))]
     pub paths: BTreeMap<EventType, String>,
@@ -47,8 +46,8 @@ impl DeliveryPaths {
         }
     }
 
-    /// The full URL for `event`. The path is inserted before the endpoint's query, without doubling a trailing slash. With
-    /// [`Layout::Single`] the endpoint is called exactly as entered.
+    /// The full URL for `event`. The path is inserted before the endpoint's query, without doubling a trailing slash.
+    /// With [`Layout::Single`] the endpoint is called exactly as entered.
     pub fn url(&self, endpoint: &str, event: EventType) -> String {
         let path = self.path(event);
         if path.is_empty() {

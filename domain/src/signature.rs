@@ -23,8 +23,8 @@ impl Secret {
     /// Parses a secret that an administrator entered.
     ///
     /// # Errors
-    /// A message for the field `secret` when it is not 8 to 255 bytes, contains control characters, or is `whsec_` without
-    /// valid base64.
+    /// A message for the field `secret` when it is not 8 to 255 bytes, contains control characters, or is `whsec_`
+    /// without valid base64.
     pub fn parse(text: &str) -> Result<Self, String> {
         if !(8..=255).contains(&text.len()) {
             return Err("Use a secret of 8 to 255 bytes.".into());
@@ -64,7 +64,8 @@ impl Secret {
 /// The prefix of a public key (Standard Webhooks).
 pub const PUBLIC_KEY_PREFIX: &str = "whpk_";
 
-/// A webhook's Ed25519 key for `v1a` signatures. Receivers verify with [`SigningKey::public`]. `Debug` does not print it.
+/// A webhook's Ed25519 key for `v1a` signatures. Receivers verify with [`SigningKey::public`]. `Debug` does not print
+/// it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 

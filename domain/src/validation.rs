@@ -7,7 +7,7 @@ fn no_control(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A text of at most `max` characters, without control characters except line breaks and tabs.
+/// Checks a text: at most `max` characters, no control characters except line breaks and tabs.
 ///
 /// # Errors
 /// A message for the field.
@@ -19,7 +19,7 @@ pub fn text(text: &str, max: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// A name: 1 to 100 characters on one line, not only white space.
+/// Checks a name: 1 to 100 characters on one line, not only white space.
 ///
 /// # Errors
 /// A message for the field.
@@ -33,7 +33,7 @@ pub fn name(name: &str) -> Result<(), String> {
     text(name, 100)
 }
 
-/// A type's slug: `[a-z0-9]([a-z0-9-]{0,62})`.
+/// Checks a type's slug: `[a-z0-9]([a-z0-9-]{0,62})`.
 ///
 /// # Errors
 /// A message for the field.
@@ -44,7 +44,7 @@ pub fn slug(slug: &str) -> Result<(), String> {
     if is_valid { Ok(()) } else { Err("Use 1 to 63 lower-case letters, digits and hyphens, e.g. gpu-cluster.".into()) }
 }
 
-/// A colour: `#rrggbb`.
+/// Checks a colour: `#rrggbb`.
 ///
 /// # Errors
 /// A message for the field.
@@ -53,7 +53,7 @@ pub fn color(color: &str) -> Result<(), String> {
     if is_valid { Ok(()) } else { Err("Write a colour as #rrggbb, e.g. #4f46e5.".into()) }
 }
 
-/// A login name: `[a-z][a-z0-9._-]{0,31}` (docs/contract.md §1: receivers create accounts with it).
+/// Checks a login name: `[a-z][a-z0-9._-]{0,31}` (docs/contract.md §1: receivers create accounts with it).
 ///
 /// # Errors
 /// A message for the field.
@@ -68,7 +68,7 @@ pub fn username(name: &str) -> Result<(), String> {
     }
 }
 
-/// A password: 10 to 200 characters.
+/// Checks a password: 10 to 200 characters.
 ///
 /// # Errors
 /// A message for the field.
@@ -80,7 +80,7 @@ pub fn password(password: &str) -> Result<(), String> {
     }
 }
 
-/// An e-mail address: local part and domain, without white space, at most 254 characters (RFC 5321 §4.5.3.1.3).
+/// Checks an e-mail address: local part and domain, without white space, at most 254 characters (RFC 5321 §4.5.3.1.3).
 ///
 /// # Errors
 /// A message for the field.
@@ -97,7 +97,7 @@ pub fn email(email: &str) -> Result<(), String> {
     if is_valid { Ok(()) } else { Err("Enter an e-mail address, e.g. alice@example.com.".into()) }
 }
 
-/// An OpenSSH public key (`ssh-ed25519 AAAA… comment`), at most 8,192 bytes.
+/// Checks an OpenSSH public key (`ssh-ed25519 AAAA… comment`), at most 8,192 bytes.
 ///
 /// # Errors
 /// A message for the field; a private key gets a separate warning.
@@ -119,7 +119,7 @@ pub fn ssh_key(key: &str) -> Result<(), String> {
     })
 }
 
-/// A header's name: a token of RFC 9110 §5.6.2, at most 100 characters.
+/// Checks a header's name: a token of RFC 9110 §5.6.2, at most 100 characters.
 ///
 /// # Errors
 /// A message for the field.
@@ -129,7 +129,7 @@ pub fn header_name(name: &str) -> Result<(), String> {
     if is_valid { Ok(()) } else { Err("Use letters, digits and hyphens, e.g. X-Team.".into()) }
 }
 
-/// A header's value: visible ASCII, spaces and tabs inside, at most 4,096 bytes.
+/// Checks a header's value: visible ASCII, spaces and tabs inside, at most 4,096 bytes.
 ///
 /// # Errors
 /// A message for the field.

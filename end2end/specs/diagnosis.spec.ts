@@ -12,7 +12,7 @@ const CASES: { name: string; behaviour: Behaviour; message: RegExp; hint: RegExp
   { name: "silence", behaviour: silent, message: /no response came within 4 seconds/, hint: /accept the work with 202 at once/ },
   { name: "a byte a second", behaviour: dribbles, message: /its body did not end within 4 seconds/, hint: /respond briefly/ },
   { name: "rate limit", behaviour: answers(429, {}, { "retry-after": "30" }), message: /responded with 429: too many requests.*Retry-After 30/, hint: /rate limit/ },
-  { name: "not found", behaviour: answers(404, "<h1>Not here</h1>"), message: /responded with 404: it has nothing at \/api\/webhook\/reservation/, hint: /delivery paths/ },
+  { name: "not found", behaviour: answers(404, "<h1>Not here</h1>"), message: /responded with 404: \/api\/webhook\/reservation does not exist/, hint: /delivery paths/ },
   { name: "method not allowed", behaviour: answers(405), message: /responded with 405: .* does not accept POST/, hint: /always sends POST/ },
   { name: "redirect", behaviour: REDIRECT, message: /a redirect to https:\/\/elsewhere\.example/, hint: /Register the final URL/ },
   { name: "gone", behaviour: answers(410), message: /responded with 410 Gone/, hint: /Resume it|events are kept/ },

@@ -1,4 +1,4 @@
-//! An accepted URL contains no blocked address, in any spelling.
+//! An accepted URL contains no blocked address, in any notation.
 #![no_main]
 
 use domain::endpoint::{Network, UrlPolicy, check_url, classify};

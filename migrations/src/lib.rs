@@ -1,4 +1,4 @@
-//! Migrations of the schema for SQLite and PostgreSQL. `README.md` describes the schema and how it changes
+//! Migrations of the schema for SQLite and PostgreSQL. `README.md` describes the schema and the rules for changes
 //! (expand/contract).
 
 mod m0001_start;
@@ -32,7 +32,7 @@ impl MigratorTrait for Migrator {
 /// Applies pending migrations. If several processes start at the same time, one of them migrates and the others wait.
 ///
 /// # Errors
-/// If a statement fails. On PostgreSQL, migrations before the failed one stay applied; on SQLite, none does.
+/// If a statement fails. On PostgreSQL, migrations before the failed one stay applied; on SQLite, none is applied.
 pub async fn up(database: &DatabaseConnection) -> Result<(), DbErr> {
     if database.get_database_backend() != DatabaseBackend::Postgres {
         // One transaction under SQLite's write lock, so that an interrupted migration is rolled back.

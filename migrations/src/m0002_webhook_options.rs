@@ -1,4 +1,4 @@
-//! Keys for `v1a` signatures, a column for whether responses drive provisioning, and an index on redeliveries.
+//! Adds keys for `v1a` signatures, the option `provisions`, and an index on redeliveries.
 //!
 //! Expand only: processes of the previous version keep working.
 

@@ -1,13 +1,14 @@
-//! Moves the queue into a table of its own.
+//! Moves the queue into a separate table.
 //!
-//! A row of `deliveries` has many indexes and a body, while claims and leases change only a few columns. With the split, a
-//! claim updates a narrow row in `outbox`. The row in `deliveries` is written at creation and at the end of an attempt.
+//! A row of `deliveries` has many indexes and a body, while claims and leases change only a few columns. With the
+//! split, a claim updates a narrow row in `outbox`. The row in `deliveries` is written at creation and at the end of an
+//! attempt.
 //!
-//! No index contains the columns that claims, leases and results change, so PostgreSQL can use HOT updates. Expired leases are
-//! found by a scan of the queue. The queue is short, or else a claim does not wait for that scan.
+//! No index contains the columns that claims, leases and results change, so PostgreSQL can use HOT updates. Expired
+//! leases are found by a scan of the queue, which is usually short.
 //!
-//! Not expand/contract, because it precedes the first release. Stop processes of the previous version first. If one still runs,
-//! its statements fail on the missing columns; nothing is lost.
+//! This migration is not expand/contract, because it precedes the first release. Stop processes of the previous version
+//! first. If one still runs, its statements fail on the missing columns; nothing is lost.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;
@@ -38,8 +39,8 @@ ALTER TABLE deliveries ADD COLUMN failed_at BIGINT;
 UPDATE deliveries SET failed_at = ended_at WHERE status = 'failed';
 CREATE INDEX deliveries_failed ON deliveries (seq) WHERE failed_at IS NOT NULL";
 
-/// Bodies are stored outside the rows and pages are filled by half, so that new row versions fit on the same page. Rows of
-/// the queue are short-lived: autovacuum starts at a fixed number of dead rows, not at a share of the table.
+/// Bodies are stored outside the rows and pages are half filled, so that new row versions fit on the same page (HOT).
+/// Rows of the queue are short-lived: autovacuum starts at a fixed number of dead rows, not at a share of the table.
 const POSTGRES: &str = "
 ALTER TABLE deliveries ALTER COLUMN body SET STORAGE EXTERNAL;
 ALTER TABLE deliveries SET (fillfactor = 50, toast_tuple_target = 640);

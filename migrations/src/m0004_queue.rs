@@ -1,10 +1,10 @@
 //! Adds `outbox.fresh`: whether a row was the first of its ordering key when it was inserted.
 //!
-//! No earlier row can follow, so a claim needs no order check for it. Expand only: rows from processes of the previous version
-//! get the default and are checked as before.
+//! No earlier row is inserted later, so a claim needs no order check for it. Expand only: rows from processes of the
+//! previous version have the default and are checked as before.
 //!
-//! From this version on, a success no longer updates the row in `deliveries`, so its pages need no space for a second version of
-//! each row. Until processes of the previous version are replaced, they show these deliveries as pending.
+//! From this version on, a success does not update the row in `deliveries`. Its pages need no space for a second
+//! version of each row. Processes of the previous version show these deliveries as pending until they are replaced.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;

@@ -1,11 +1,12 @@
-//! Moves the provisioning state into a table of its own.
+//! Moves the provisioning state into a separate table.
 //!
-//! The first response is then written without a read of the reservation's row, which is larger and often on another page. A
-//! reservation without a row in `provisioning` is active and has had no response; its column `provisioning` has the initial
-//! state.
+//! The first response is then written without a read of the reservation's row, which is larger and often on another
+//! page. A reservation without a row in `provisioning` is active and has had no response; its column `provisioning` has
+//! the initial state.
 //!
-//! Expand: on PostgreSQL, a trigger copies what processes of the previous version write; the next version drops it. There is no
-//! copy in the other direction: such processes show later responses as waiting. Allowed only before the first release.
+//! Expand: on PostgreSQL, a trigger copies the writes of processes of the previous version; the next version drops it.
+//! There is no copy in the other direction: such processes show reservations as waiting after later responses. This is
+//! acceptable only before the first release.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DatabaseBackend;
@@ -19,8 +20,8 @@ const TABLE: &str = "CREATE TABLE provisioning (reservation_id TEXT PRIMARY KEY 
 const ROWS: &str = r#"INSERT INTO provisioning (reservation_id, state) SELECT id, provisioning FROM reservations
    WHERE status <> 'active' OR provisioning NOT LIKE '{"status":"waiting","message":"","%'"#;
 
-/// Free space on pages goes to the table whose rows change often. The trigger is created before the rows are copied, because
-/// its lock blocks concurrent writes.
+/// Moves the free space on pages to the table with frequent updates. The trigger is created before the rows are copied,
+/// because its lock blocks concurrent writes.
 const POSTGRES: [&str; 4] = [
     "ALTER TABLE provisioning SET (fillfactor = 70)",
     "ALTER TABLE reservations RESET (fillfactor)",

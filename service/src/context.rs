@@ -7,7 +7,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// Shared by the handles of all areas. Cheap to clone.
+/// Dependencies shared by the handles of all areas. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) db: Database,
@@ -21,7 +21,7 @@ impl Context {
         Self { db, settings: Arc::new(settings), clock, ulids: Arc::new(Mutex::new(ulid::Generator::new())) }
     }
 
-    /// The present time, to the millisecond (what the database stores).
+    /// The current time, truncated to the millisecond, which is the precision of the database.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now().trunc_subsecs(3)
     }

@@ -8,13 +8,13 @@ use sea_orm::DbErr;
 #[error("{0}")]
 pub struct OpenError(pub String);
 
-/// Why a use case failed.
+/// The error of a use case.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An invalid request or a conflict with the current state. Callers see it unchanged.
+    /// An invalid request or a conflict with the current state. Callers receive it unchanged.
     #[error("{}", .0.detail)]
     Problem(#[from] Problem),
-    /// The database failed. Callers see a generic problem; the log contains the cause.
+    /// The database failed. Callers receive a generic problem; the log contains the cause.
     #[error(transparent)]
     Database(#[from] DbErr),
 }
@@ -40,7 +40,7 @@ impl Error {
         }
     }
 
-    /// The problem that a caller sees; logs a database error.
+    /// The problem for the caller; logs a database error.
     pub fn into_problem(self) -> Problem {
         self.into()
     }
@@ -56,7 +56,7 @@ impl Error {
     }
 }
 
-/// The problem that a caller sees while the database is unavailable.
+/// The problem for callers while the database is unavailable.
 pub(crate) fn unavailable() -> Problem {
     let mut problem = Problem::new(ProblemKind::Unavailable, "The database is unavailable. Try again in a moment.");
     problem.retry_after = Some(5);
@@ -68,7 +68,7 @@ pub(crate) fn is_away(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || connection_lost(error)
 }
 
-/// The problem that a caller sees for a database error. The log contains the error itself.
+/// The problem for the caller after a database error. The log contains the error itself.
 pub(crate) fn db_problem(error: DbErr) -> Problem {
     if is_away(&error) {
         tracing::warn!(%error, "the database is unavailable");

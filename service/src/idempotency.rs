@@ -1,4 +1,5 @@
-//! Idempotency keys: a repeated `POST` with the same `Idempotency-Key` returns the first response (docs/contract.md §6).
+//! Idempotency keys: a repeated `POST` with the same `Idempotency-Key` returns the first response (docs/contract.md
+//! §6).
 
 use crate::context::Context;
 use crate::db::entity::idempotency_keys as keys;
@@ -11,14 +12,14 @@ use domain::authorization::Actor;
 use sea_orm::{Condition, EntityTrait as _, QueryFilter as _, Set};
 use tracing::instrument;
 
-/// How long a key and its response are kept.
+/// Retention of a key and its response.
 pub(crate) const KEY_LIFETIME: Duration = Duration::hours(24);
-/// After this time, a first request without a response counts as crashed, and its key can be used again.
+/// Time after which a first request without a response counts as crashed, and its key can be used again.
 const ABANDONED_AFTER: Duration = Duration::minutes(1);
 /// Binds encrypted responses to this use.
 const PURPOSE: &str = "idempotency";
 
-/// What the caller must do with a request.
+/// The result of [`Idempotency::begin`].
 pub enum Idempotent {
     /// The key is new: run the request, then call [`Idempotency::finish`], or [`Idempotency::abandon`] if it fails.
     New,
@@ -38,7 +39,7 @@ impl Idempotency {
         Self { context, cipher }
     }
 
-    /// Takes a key of 1 to 255 visible ASCII characters. `fingerprint` is the digest of method, path and body.
+    /// Reserves a key of 1 to 255 visible ASCII characters. `fingerprint` is the digest of method, path and body.
     ///
     /// # Errors
     /// 409 while the first request runs; 422 for an invalid key, or if the key belongs to another request.

@@ -1,7 +1,7 @@
 //! The use cases of Berth and their persistence: transaction → domain rule → rows → outbox row.
 //!
-//! One [`Service`] per process. Every use case takes the [`domain::authorization::Actor`] who asks and checks
-//! [`domain::authorization::authorize`] first. Rows are private to this crate; only domain types leave it.
+//! One [`Service`] per process. Every use case has a [`domain::authorization::Actor`] and first calls
+//! [`domain::authorization::authorize`]. Rows are private to this crate; only domain types leave it.
 
 pub mod accounts;
 pub mod catalogue;

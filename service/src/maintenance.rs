@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tracing::instrument;
 
-/// Rows of each kind in one batch. Small batches do not block other writers.
+/// Maximum number of rows of each kind in one batch. Small batches do not block other writers.
 const BATCH: u64 = 500;
-/// How long digests of status updates are kept, to detect repeats.
+/// Retention of the digests of status updates, which detect repeats.
 const STATUS_UPDATE_LIFETIME: Duration = Duration::hours(1);
 
 /// Retention and backups.
@@ -46,8 +46,8 @@ impl Maintenance {
 
     /// Deletes one batch of rows past their retention, and returns their number; 0 if none are left.
     ///
-    /// Deliveries with their attempts expire counted from their end. Sessions, idempotency keys, digests of status updates and
-    /// notifications expire too.
+    /// The retention of deliveries and their attempts counts from the end of the delivery. Sessions, idempotency keys,
+    /// digests of status updates and notifications expire too.
     ///
     /// # Errors
     /// 503 if the database is unavailable.
@@ -106,7 +106,8 @@ impl Maintenance {
                     break;
                 }
                 cursor = delivery.seq;
-                // An old delivery can have ended recently, e.g. after a pause. It is kept, and the cursor moves past it.
+                // An old delivery can have ended recently, e.g. after a pause. It is kept, and the cursor moves past
+                // it.
                 if delivery.ended_at < until {
                     expired.push(delivery.seq);
                 }
@@ -120,12 +121,12 @@ impl Maintenance {
 
     /// The first batch after `cursor` of deliveries that have left the queue, along the primary key.
     async fn finished_deliveries(&self, cursor: i64) -> Result<Vec<FinishedDelivery>, DbErr> {
-        let queued = outbox::Entity::find().filter(same(outbox::Column::Seq, deliveries::Column::Seq));
+        let queued = outbox::Entity::find().filter(correlate(outbox::Column::Seq, deliveries::Column::Seq));
         // A success does not update the row in `deliveries`; it ended with its last attempt.
         let last_attempt = attempts::Entity::find()
             .select_only()
             .expr(attempts::Column::StartedAt.max())
-            .filter(same(attempts::Column::DeliverySeq, deliveries::Column::Seq));
+            .filter(correlate(attempts::Column::DeliverySeq, deliveries::Column::Seq));
         let ended_at = Func::coalesce([
             Expr::col(deliveries::Column::EndedAt.as_column_ref()),
             last_attempt.into_query().into(),
@@ -157,7 +158,7 @@ impl Maintenance {
         }
         reserve_file(file)?;
         vacuum_into(&self.context.db.read, file).await.map_err(|error| {
-            // Without this, a second try would find the incomplete file and fail.
+            // The incomplete file would make a second attempt fail.
             let _ = std::fs::remove_file(file);
             backup_failed(file, &error)
         })
@@ -213,7 +214,7 @@ async fn delete_older<E: EntityTrait>(
     Ok(deleted.rows_affected)
 }
 
-/// Joins a subquery to the outer query by equal columns.
-fn same(inner: impl ColumnTrait, outer: impl ColumnTrait) -> Expr {
+/// Correlates a subquery with the outer query by equal columns.
+fn correlate(inner: impl ColumnTrait, outer: impl ColumnTrait) -> Expr {
     Expr::col(inner.as_column_ref()).equals(outer.as_column_ref())
 }

@@ -1,7 +1,8 @@
-//! Provisioning: the one place for what responses, failures, cancellations and status updates do to a reservation.
+//! Provisioning: the effects of responses, failures, cancellations and status updates on a reservation.
 //!
-//! The state machine is [`domain::provisioning::Provisioning`]; this module applies it to stored reservations. Functions return the ids of
-//! the reservations that may have changed, so that the caller announces them after the commit.
+//! The state machine is [`domain::provisioning::Provisioning`]; this module applies it to stored reservations.
+//! Functions return the ids of the reservations that may have changed, so that the caller announces them after the
+//! commit.
 
 use crate::context::Context;
 use crate::db::codec::to_json;
@@ -19,11 +20,11 @@ use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilt
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// What a delivery does to its reservation.
+/// The effect of a delivery on its reservation.
 pub(crate) enum DeliveryEffect<'a> {
     /// The receiver responded to a request that was sent at this time.
     Response(Box<ReceiverResponse>, DateTime<Utc>),
-    /// The delivery failed for good, with this reason.
+    /// The delivery failed permanently, with this reason.
     Failure(&'a str),
     /// The delivery was cancelled, with this reason.
     Cancellation(&'a str),
@@ -50,19 +51,19 @@ pub(crate) async fn apply(
     Ok(changed)
 }
 
-/// Applies first responses, which are nearly all updates. A reservation without a provisioning row is waiting and active, because every
-/// other change inserts the row. So the next state is known, and written, without reading the reservation.
+/// Applies first responses, the most frequent updates. A reservation without a provisioning row is waiting and active,
+/// because every other change inserts the row. The next state is therefore written without a read of the reservation.
 ///
-/// Removes the applied responses from `updates` and returns their reservations. If one of the reservations had a row, all responses stay:
-/// applying a response twice changes nothing.
+/// Removes the applied responses from `updates` and returns their reservations. If one of the reservations had a row,
+/// all responses remain in `updates`: applying a response twice is idempotent.
 async fn insert_initial_provisioning<'a>(
     db: &Database,
     tx: &DatabaseTransaction,
     updates: &mut Vec<ProvisioningUpdate<'a>>,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>> {
-    // Sorted by reservation, so that concurrent transactions lock rows in the same order and do not deadlock. Only the first update of a
-    // reservation counts: a response after a failure must not be applied before it.
+    // Sorted by reservation, so that concurrent transactions lock rows in the same order, which avoids a deadlock. Only
+    // the first update of a reservation counts: a response after a failure must not be applied before it.
     let mut first: BTreeMap<&'a str, Option<String>> = BTreeMap::new();
     for ProvisioningUpdate { reservation_id, event, effect } in updates.iter() {
         let Entry::Vacant(entry) = first.entry(*reservation_id) else { continue };
@@ -86,8 +87,8 @@ async fn insert_initial_provisioning<'a>(
 
 /// Applies later updates, with the rows of their reservations locked. Returns the reservations that change.
 ///
-/// Rows are locked in the order of their ids. A batch of initial responses and a batch of later updates can still deadlock: PostgreSQL
-/// aborts one of them after a second, and the dispatcher records that batch again.
+/// Rows are locked in the order of their ids. A batch of initial responses and a batch of later updates can still
+/// deadlock. PostgreSQL then aborts one of them after a second, and the dispatcher records that batch again.
 async fn update_provisioning(
     db: &Database,
     tx: &DatabaseTransaction,
@@ -105,7 +106,7 @@ async fn update_provisioning(
         locked.iter().map(|row| (row.reservation_id.as_str(), (row.active, row.provisioning.clone(), false))).collect();
     for ProvisioningUpdate { reservation_id, event, effect } in updates {
         let Some((active, provisioning, changed)) = known.get_mut(reservation_id) else { continue };
-        // A late response to `created` must not undo the release of a reservation that has ended meanwhile.
+        // A late response to `created` must not undo the release of a reservation that has ended.
         if event.provisions() && !*active {
             continue;
         }
@@ -127,7 +128,7 @@ async fn update_provisioning(
     Ok(states.into_iter().map(|(id, _)| id).collect())
 }
 
-/// Cancels queued deliveries and applies it to their reservations: one that waits for a cancelled delivery would wait forever.
+/// Cancels queued deliveries and updates their reservations, which would otherwise wait forever.
 pub(crate) async fn cancel_queued(
     context: &Context,
     tx: &DatabaseTransaction,
@@ -165,7 +166,7 @@ pub(crate) async fn cancel_queued(
 /// Applies a receiver's status update to a reservation that is locked by the transaction.
 ///
 /// # Errors
-/// 409 for a status that cannot follow the present one.
+/// 409 for a status that cannot follow the current one.
 pub(crate) async fn apply_status_update(
     db: &Database,
     tx: &DatabaseTransaction,
@@ -177,7 +178,8 @@ pub(crate) async fn apply_status_update(
     write(db, tx, reservation).await
 }
 
-/// Applies the end of a reservation that is locked by the transaction: its release begins, or is complete if no receiver is notified.
+/// Applies the end of a reservation that is locked by the transaction: begins its release, or completes it if no
+/// receiver is notified.
 pub(crate) async fn begin_release(
     db: &Database,
     tx: &DatabaseTransaction,

@@ -8,7 +8,7 @@ use domain::Problem;
 use secrecy::{ExposeSecret as _, SecretBox};
 use sha2::{Digest as _, Sha256};
 
-/// Prefix of encrypted texts. A later format gets another one.
+/// Prefix of encrypted texts. A later format will have another prefix.
 const VERSION: &str = "v1.";
 /// Length of an XChaCha20 nonce in bytes.
 const NONCE_LEN: usize = 24;
@@ -26,7 +26,7 @@ pub(crate) fn new_token() -> String {
     URL_SAFE_NO_PAD.encode(random::<32>())
 }
 
-/// The SHA-256 of a text in hex. Tokens are stored in this form. They are long and random, so no slow hash is needed.
+/// The SHA-256 of a text in hex. Tokens are stored in this form; they are long and random, so no slow hash is needed.
 pub fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
@@ -56,7 +56,7 @@ impl Cipher {
         Self(XChaCha20Poly1305::new(key.0.expose_secret().into()))
     }
 
-    /// Encrypts `text`. It can be decrypted for the same `purpose` only.
+    /// Encrypts `text`. It can be decrypted only for the same `purpose`.
     pub(crate) fn encrypt(&self, purpose: &str, text: &str) -> Result<String, Problem> {
         let nonce = random::<NONCE_LEN>();
         let payload = Payload { msg: text.as_bytes(), aad: purpose.as_bytes() };
@@ -67,10 +67,10 @@ impl Cipher {
         Ok(format!("{VERSION}{}", STANDARD.encode([nonce.as_slice(), &encrypted].concat())))
     }
 
-    /// Decrypts a text. Fails if the master key or the purpose is another one, or the text was modified.
+    /// Decrypts a text. Fails if the master key or the purpose differs, or the text was modified.
     pub(crate) fn decrypt(&self, purpose: &str, encrypted: &str) -> Result<String, Problem> {
         self.try_decrypt(purpose, encrypted).ok_or_else(|| {
-            tracing::error!(purpose, "a stored secret cannot be decrypted: has BERTH_MASTER_KEY changed?");
+            tracing::error!(purpose, "a stored secret cannot be decrypted; BERTH_MASTER_KEY may have changed");
             Problem::internal()
         })
     }

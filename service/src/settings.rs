@@ -18,7 +18,7 @@ pub struct Settings {
     pub url_policy: UrlPolicy,
     /// Retention of ended deliveries, with payloads and attempts, in days.
     pub retention_days: u32,
-    /// Time limit of one exchange with a receiver: 30 s; shorter in tests.
+    /// Time limit of one exchange with a receiver, at most 30 s.
     pub delivery_timeout: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! Wake-ups of the dispatcher: the webhooks whose queues are to be polled. Polling a hundred webhooks costs a hundred times as
-//! much as polling the one that has work.
+//! Wake-ups of the dispatcher, which name the webhooks to poll. A poll of a hundred webhooks costs a hundred times as
+//! much as a poll of the one that has due deliveries.
 
 use domain::id::WebhookId;
 use parking_lot::Mutex;
@@ -80,7 +80,8 @@ impl FromIterator<WebhookId> for WebhookSet {
     }
 }
 
-/// A wake-up signal for one task. Notifications that arrive while the task is busy accumulate, so none is lost.
+/// A wake-up signal for one task. Notifications that arrive while the task is busy accumulate, which avoids lost
+/// wake-ups.
 #[derive(Debug, Default)]
 pub struct Wake {
     webhooks: Mutex<WebhookSet>,

@@ -1,6 +1,7 @@
-//! Diagnoses: the cause of an attempt's failure in plain words, with a remedy.
+//! Diagnoses: the cause of an attempt's failure, with a remedy.
 //!
-//! `transport` classifies failures before a response (DNS, connection, TLS, time limit), `response` classifies responses.
+//! `transport` classifies failures before a response (DNS, connection, TLS, time limit), `response` classifies
+//! responses.
 
 mod response;
 mod transport;
@@ -36,7 +37,7 @@ impl Phase {
     }
 }
 
-/// Why an exchange ended without a complete response.
+/// A failure that ended an exchange before its response was complete.
 pub(crate) enum Failure {
     /// The stored URL cannot be parsed.
     InvalidUrl,
@@ -50,7 +51,7 @@ pub(crate) enum Failure {
     TokenTransport(reqwest::Error),
     /// The connection failed.
     Transport(reqwest::Error),
-    /// The time limit passed.
+    /// The time limit was exceeded.
     TimedOut {
         /// The progress at that time.
         phase: Phase,
@@ -59,8 +60,8 @@ pub(crate) enum Failure {
     },
 }
 
-/// Builds a diagnosis. Messages can quote the receiver: control characters are replaced, because PostgreSQL rejects NUL and
-/// terminals interpret escape sequences.
+/// Builds a diagnosis. Messages can quote the receiver: control characters are replaced, because PostgreSQL rejects NUL
+/// and terminals interpret escape sequences.
 fn diagnosis(code: DiagnosisCode, message: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
     let message: String = message.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     Diagnosis { code, message, hint: hint.into() }

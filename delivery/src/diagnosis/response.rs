@@ -46,8 +46,8 @@ fn of_redirect(status: u16, headers: &HeaderMap) -> Diagnosis {
     )
 }
 
-/// Whether the receiver rejected the signature. A receiver built from the guide's example wraps its own 401 into a 500 that
-/// contains the text.
+/// Whether the receiver rejected the signature. Some FastAPI receivers wrap their own 401 into a 500 that contains its
+/// text.
 fn rejects_signature(status: u16, body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(&body[..body.len().min(4_096)]).to_lowercase();
     let mentions_signature = text.contains("signature");
@@ -89,7 +89,7 @@ fn of_client_error(request: &DeliveryRequest, status: u16, headers: &HeaderMap, 
     match status {
         404 => diagnosis(
             Code::NotFound,
-            format!("The receiver responded with 404: it has nothing at {path}.{quoted}"),
+            format!("The receiver responded with 404: {path} does not exist.{quoted}"),
             "Compare the path with your service's routes. The webhook's delivery paths are appended to the endpoint URL.",
         ),
         405 => diagnosis(
@@ -104,7 +104,7 @@ fn of_client_error(request: &DeliveryRequest, status: u16, headers: &HeaderMap, 
         ),
         410 => diagnosis(
             Code::Gone,
-            "The receiver responded with 410 Gone: it wants no more events.",
+            "The receiver responded with 410 Gone: it rejects all further events.",
             "The webhook has been disabled. Resume it when the service is back; its events are kept.",
         ),
         400 | 415 | 422 => diagnosis(
@@ -138,7 +138,7 @@ fn of_server_error(status: u16, body: &[u8], quoted: &str) -> Diagnosis {
         return diagnosis(
             Code::ServerError,
             format!("The receiver responded with {status}: internal error, no details given."),
-            "Compare the webhook's secret with the one your service uses (WEBHOOK_SECRET): a service built from the guide's example responds like this when the signature does not match, or when it does not support the resource type. Otherwise see its log at this time; the delivery id is in X-Webhook-Delivery.",
+            "Compare the webhook's secret with your service's WEBHOOK_SECRET, and check that it supports the resource type: some FastAPI services hide these errors. Otherwise see its log at this time; the delivery id is in X-Webhook-Delivery.",
         );
     }
     if status == 503 {
@@ -155,8 +155,8 @@ fn of_server_error(status: u16, body: &[u8], quoted: &str) -> Diagnosis {
     )
 }
 
-/// Whether a 500 contains no reason. With the framework versions that the guide pins, its error handler fails in turn: the
-/// response is the framework's bare 500, or an empty reason.
+/// Whether a 500 contains no reason. In some FastAPI versions the receiver's error handler fails too: the response is
+/// the framework's bare 500, or an empty reason.
 fn is_opaque_500(body: &[u8]) -> bool {
     String::from_utf8_lossy(body).trim().eq_ignore_ascii_case("internal server error")
         || error_text(body).is_some_and(|text| text.trim() == "Internal server error:")

@@ -160,7 +160,7 @@ fn of_tls(error: &rustls::Error, host: &str) -> Diagnosis {
         ),
         rustls::Error::InvalidMessage(_) => diagnosis(
             DiagnosisCode::TlsFailed,
-            format!("{host} does not speak TLS on that port."),
+            format!("{host} does not use TLS on that port."),
             "Check the port, and whether the service accepts only http://.",
         ),
         _ => diagnosis(
@@ -171,7 +171,8 @@ fn of_tls(error: &rustls::Error, host: &str) -> Diagnosis {
     }
 }
 
-/// Finds an error of type `T` in the chain of sources, also inside `io::Error`s, whose `source` skips the wrapped error.
+/// Finds an error of type `T` in the chain of sources, also inside `io::Error`s, whose `source` skips the wrapped
+/// error.
 fn find_source<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -4,7 +4,8 @@ use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The kind of an address that Berth does not call without an allow-list entry; `None` for a public unicast address.
-/// IPv6 forms that embed an IPv4 address (IPv4-mapped, NAT64, 6to4, Teredo, ISATAP, SIIT) are classified by that address.
+/// IPv6 forms that embed an IPv4 address (IPv4-mapped, NAT64, 6to4, Teredo, ISATAP, SIIT) are classified by that
+/// address.
 pub fn classify(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => classify_v4(v4),
@@ -16,8 +17,8 @@ const fn range(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-/// Blocked IPv4 ranges: the IANA special-purpose registry (RFC 6890 and successors), and Azure's metadata and health service,
-/// which uses a public address.
+/// Blocked IPv4 ranges: the IANA special-purpose registry (RFC 6890 and successors), and Azure's metadata and health
+/// service, which uses a public address.
 const BLOCKED_RANGES: [(Ipv4Net, &str); 19] = [
     (range(0, 0, 0, 0, 8), "unspecified"),
     (range(10, 0, 0, 0, 8), "private"),
@@ -54,7 +55,7 @@ fn classify_v6(address: Ipv6Addr) -> Option<&'static str> {
     if bits == 1 {
         return Some("loopback");
     }
-    // Transition forms first: the embedded IPv4 address decides.
+    // Transition forms first: the embedded IPv4 address determines the kind.
     if address.to_ipv4_mapped().is_some() {
         return classify_v4(low);
     }
@@ -62,7 +63,8 @@ fn classify_v6(address: Ipv6Addr) -> Option<&'static str> {
     if segments[..6] == [0, 0, 0, 0, 0xffff, 0] || segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
         return classify_v4(low);
     }
-    // Local-use NAT64 64:ff9b:1::/48 (RFC 8215): the position of the IPv4 address depends on the operator's prefix length.
+    // Local-use NAT64 64:ff9b:1::/48 (RFC 8215): the position of the IPv4 address depends on the operator's prefix
+    // length.
     if segments[..3] == [0x64, 0xff9b, 1] {
         return Some("translated (local NAT64)");
     }
@@ -94,12 +96,13 @@ fn classify_v6(address: Ipv6Addr) -> Option<&'static str> {
     if (segments[0] == 0x2001 && segments[1] == 0xdb8) || (segments[0] == 0x3fff && segments[1] >> 12 == 0) {
         return Some("documentation");
     }
-    // 2001::/23 is reserved for protocols (ORCHID, benchmarking …), 5f00::/16 for segment routing; only 2000::/3 is global.
+    // 2001::/23 is reserved for protocols (ORCHID, benchmarking …), 5f00::/16 for segment routing; only 2000::/3 is
+    // global.
     if (segments[0] == 0x2001 && segments[1] < 0x200) || segments[0] >> 13 != 1 {
         return Some("reserved");
     }
-    // ISATAP ::0:5efe:a.b.c.d and ::200:5efe:a.b.c.d in any prefix (RFC 5214). Checked last, so that the identifier cannot
-    // make a reserved prefix public.
+    // ISATAP ::0:5efe:a.b.c.d and ::200:5efe:a.b.c.d in any prefix (RFC 5214). Checked last, so that the identifier
+    // cannot make a reserved prefix public.
     if (segments[4] | 0x0200) == 0x0200 && segments[5] == 0x5efe {
         return classify_v4(low);
     }
@@ -302,19 +305,19 @@ mod tests {
 
     #[test]
     fn neighbours_of_a_blocked_ipv4_range_are_public() {
-        let at = |range: &str| -> (u64, u64) {
+        let bounds = |range: &str| -> (u64, u64) {
             let ends = [inside(range, 0), inside(range, u128::MAX)].map(|end| match end {
                 IpAddr::V4(v4) => u64::from(u32::from(v4)),
                 IpAddr::V6(_) => unreachable!("{range}"),
             });
             (ends[0], ends[1])
         };
-        let is_inner = |bits: u64| BLOCKED_V4.iter().any(|range| (at(range).0..=at(range).1).contains(&bits));
+        let is_blocked = |bits: u64| BLOCKED_V4.iter().any(|range| (bounds(range).0..=bounds(range).1).contains(&bits));
         for range in BLOCKED_V4 {
-            let (first, last) = at(range);
-            for beside in [first.checked_sub(1), Some(last + 1)].into_iter().flatten() {
-                if let Ok(bits) = u32::try_from(beside) {
-                    assert_eq!(classify_v4(bits.into()).is_some(), is_inner(beside), "{}", Ipv4Addr::from(bits));
+            let (first, last) = bounds(range);
+            for neighbour in [first.checked_sub(1), Some(last + 1)].into_iter().flatten() {
+                if let Ok(bits) = u32::try_from(neighbour) {
+                    assert_eq!(classify_v4(bits.into()).is_some(), is_blocked(neighbour), "{}", Ipv4Addr::from(bits));
                 }
             }
         }

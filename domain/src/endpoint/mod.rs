@@ -57,9 +57,9 @@ impl UrlPolicy {
     }
 }
 
-/// Checks an endpoint or token URL when it is registered: https (or http where allowed), a host, no user info, no
-/// fragment, at most [`MAX_URL`] characters, and a host that is not itself a blocked address (`localhost` is
-/// loopback). Surrounding white space is an error; it is not trimmed.
+/// Checks an endpoint or token URL at registration: https (or allowed http), a host, no user info, no fragment, and at
+/// most [`MAX_URL`] characters. The host must not be a blocked address; `localhost` is loopback. White space around the
+/// URL is an error.
 ///
 /// # Errors
 /// A message for the field.
@@ -90,7 +90,7 @@ pub fn check_url(url: &str, policy: &UrlPolicy) -> Result<(), String> {
         return Err("Remove the user name and password from the URL; choose an authentication method instead.".into());
     }
     if url.contains('#') {
-        return Err("Remove the fragment (# and what follows); it is never sent.".into());
+        return Err("Remove the fragment (from # on); it is never sent.".into());
     }
     if url.contains('\\') {
         return Err("Use / instead of \\ in the URL.".into());
@@ -98,7 +98,8 @@ pub fn check_url(url: &str, policy: &UrlPolicy) -> Result<(), String> {
     if parsed.port() == Some(0) {
         return Err("Port 0 cannot be called.".into());
     }
-    // Browsers repair https:/host and https:///host. The URL is stored and shown as entered, so it must be valid as entered.
+    // Browsers repair https:/host and https:///host. The URL is stored and shown as entered, so it must be valid as
+    // entered.
     let after_scheme = url.get(parsed.scheme().len()..).and_then(|rest| rest.strip_prefix("://"));
     if after_scheme.is_none_or(|rest| rest.starts_with('/')) {
         return Err("Enter two slashes before the host, for example https://your-service.com/api/webhook.".into());

@@ -46,8 +46,8 @@ impl ProvisioningStatus {
         text.parse().ok()
     }
 
-    /// Whether `next` may follow this status. A status may follow itself (progress). `released` is final; `releasing` may only
-    /// end or fail; `failed` may recover; `waiting` may skip ahead.
+    /// Whether `next` may follow this status. A status may follow itself (progress). `released` is final; `releasing`
+    /// may only end or fail; `failed` may recover; `waiting` may skip ahead.
     pub fn may_become(self, next: Self) -> bool {
         use ProvisioningStatus::*;
         match (self, next) {
@@ -87,7 +87,7 @@ pub struct AccessInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Provisioning {
-    /// The present status.
+    /// The current status.
     pub status: ProvisioningStatus,
     /// The receiver's message, `""` without one.
     pub message: String,
@@ -99,7 +99,7 @@ pub struct Provisioning {
     pub access_info: Option<AccessInfo>,
     /// Further details from the receiver, for display.
     pub details: Map<String, Value>,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -118,24 +118,24 @@ impl Provisioning {
     }
 
     /// The state after a receiver's 2xx response to a request sent at `sent`; `None` when nothing changes.
-    pub fn after_response(&self, answer: &ReceiverResponse, sent: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
-        let status = answer.status?;
+    pub fn after_response(&self, response: &ReceiverResponse, sent: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
+        let status = response.status?;
         if !self.status.may_become(status) {
             return None;
         }
-        // A receiver may send status updates before it responds (docs/contract.md §4). A late 202 is older than those and
-        // must not override them; a late `success` still completes the work.
-        let begun = matches!(status, ProvisioningStatus::Provisioning | ProvisioningStatus::Releasing);
-        if begun && self.updated_at > sent {
+        // A receiver may send status updates before it responds (docs/contract.md §4). A late 202 is older than those
+        // and must not override them; a late `success` still completes the work.
+        let in_progress = matches!(status, ProvisioningStatus::Provisioning | ProvisioningStatus::Releasing);
+        if in_progress && self.updated_at > sent {
             return None;
         }
         let mut next = self.clone();
         next.status = status;
-        next.message = answer.message.clone().unwrap_or_default();
-        next.estimated_ready_time = answer.estimated_ready_time.clone().or(next.estimated_ready_time);
-        next.access_info = answer.access_info.clone().or(next.access_info);
-        if !answer.details.is_empty() {
-            next.details.clone_from(&answer.details);
+        next.message = response.message.clone().unwrap_or_default();
+        next.estimated_ready_time = response.estimated_ready_time.clone().or(next.estimated_ready_time);
+        next.access_info = response.access_info.clone().or(next.access_info);
+        if !response.details.is_empty() {
+            next.details.clone_from(&response.details);
         }
         next.progress = match next.status {
             ProvisioningStatus::Provisioning => next.progress,
@@ -148,7 +148,7 @@ impl Provisioning {
     /// The state after a status update.
     ///
     /// # Errors
-    /// 409 when the status cannot follow the present one.
+    /// 409 when the status cannot follow the current one.
     pub fn after_update(&self, update: &StatusUpdate, now: DateTime<Utc>) -> Result<Self, crate::Problem> {
         if !self.status.may_become(update.status) {
             return Err(crate::Problem::conflict(format!(
@@ -179,7 +179,7 @@ impl Provisioning {
         Ok(next)
     }
 
-    /// The state after a delivery of `event` failed finally, with the reason in plain words; `None` when nothing changes.
+    /// The state after a delivery of `event` failed permanently, with the reason; `None` when nothing changes.
     pub fn after_failure(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
         if event == EventType::AccessRequested || !self.status.may_become(ProvisioningStatus::Failed) {
             return None;
@@ -192,8 +192,7 @@ impl Provisioning {
         Some(next)
     }
 
-    /// The state after a queued delivery of `event` was cancelled, with the reason in plain words; `None` when nothing
-    /// changes.
+    /// The state after a queued delivery of `event` was cancelled, with the reason; `None` when nothing changes.
     pub fn after_cancellation(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
         let mut next = self.clone();
         next.status = match self.status {
@@ -207,7 +206,8 @@ impl Provisioning {
         Some(next)
     }
 
-    /// The state after the reservation was cancelled or expired: `releasing` when a receiver is notified, else `released`.
+    /// The state after the reservation was cancelled or expired: `releasing` when a receiver is notified, else
+    /// `released`.
     pub fn on_release(&self, receiver_notified: bool, now: DateTime<Utc>) -> Self {
         let mut next = self.clone();
         next.status = if receiver_notified { ProvisioningStatus::Releasing } else { ProvisioningStatus::Released };

@@ -4,7 +4,7 @@ use super::{AccessInfo, ProvisioningStatus};
 use crate::event::EventType;
 use serde_json::{Map, Value};
 
-/// The meaning of a receiver's 2xx response (docs/contract.md §3).
+/// A receiver's 2xx response, parsed (docs/contract.md §3).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReceiverResponse {
     /// The provisioning status that it implies; `None` for events without an effect on provisioning.
@@ -125,13 +125,13 @@ mod tests {
             "cluster_id": "gpu-cluster-rsv-1",
             "access_info": {"ip_address": "192.168.100.10", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.168.100.10"},
             "estimated_ready_time": "5 minutes"}});
-        let answer = parse_response(EventType::ReservationCreated, 200, body.to_string().as_bytes());
-        assert_eq!(answer.status, Some(ProvisioningStatus::Ready));
-        assert_eq!(answer.estimated_ready_time.as_deref(), Some("5 minutes"));
-        let access = answer.access_info.unwrap();
+        let response = parse_response(EventType::ReservationCreated, 200, body.to_string().as_bytes());
+        assert_eq!(response.status, Some(ProvisioningStatus::Ready));
+        assert_eq!(response.estimated_ready_time.as_deref(), Some("5 minutes"));
+        let access = response.access_info.unwrap();
         assert_eq!(access.connection_command.as_deref(), Some("ssh user-alice@192.168.100.10"));
         assert_eq!(access.port, Some(22));
-        assert_eq!(answer.details, *json!({"cluster_id": "gpu-cluster-rsv-1"}).as_object().unwrap());
+        assert_eq!(response.details, *json!({"cluster_id": "gpu-cluster-rsv-1"}).as_object().unwrap());
     }
 
     #[test]
@@ -153,16 +153,16 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(body: Vec<u8>, code in 200_u16..300) {
             for event in EventType::ALL {
-                let answer = parse_response(event, code, &body);
-                prop_assert!(answer.message.unwrap_or_default().chars().count() <= MAX_MESSAGE);
+                let response = parse_response(event, code, &body);
+                prop_assert!(response.message.unwrap_or_default().chars().count() <= MAX_MESSAGE);
             }
         }
 
         #[test]
         fn stored_texts_contain_no_nul(text: String) {
             let body = json!({"status": text, "message": text, "details": {"access_info": {"username": text}, "other": [text]}, text.clone(): text});
-            let answer = parse_response(EventType::ReservationCreated, 200, body.to_string().as_bytes());
-            prop_assert!(!serde_json::to_string(&answer.details).unwrap().contains("\\u0000"));
+            let response = parse_response(EventType::ReservationCreated, 200, body.to_string().as_bytes());
+            prop_assert!(!serde_json::to_string(&response.details).unwrap().contains("\\u0000"));
         }
     }
 }

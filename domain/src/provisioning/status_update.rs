@@ -15,7 +15,7 @@ pub struct StatusUpdate {
     pub status: ProvisioningStatus,
     /// The receiver's time of the change; at most 5 minutes from the server's clock.
     pub timestamp: DateTime<Utc>,
-    /// 0 to 100.
+    /// Progress in percent, 0 to 100.
     #[serde(default)]
     pub progress: Option<u8>,
     /// At most 500 characters.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// The kind of a config field.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FieldKind {
-    /// A text, at most `max_length` characters (4,096 when the schema does not say).
+    /// A text, at most `max_length` characters (4,096 by default).
     Text {
         /// `maxLength`.
         max_length: u32,
@@ -51,8 +51,8 @@ pub struct ConfigField {
     pub required: bool,
 }
 
-/// A parsed config schema: the flat subset of JSON Schema (`type: object`, `properties` of string, integer, number,
-/// boolean and enum; `title`, `description`, `default`, `minimum`, `maximum`, `maxLength`, `required`).
+/// A parsed config schema, a flat subset of JSON Schema. `type` is `object`; `properties` are string, integer, number,
+/// boolean or enum. Other keywords: `title`, `description`, `default`, `minimum`, `maximum`, `maxLength`, `required`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConfigSchema {
     /// The fields in the schema's order.

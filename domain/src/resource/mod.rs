@@ -45,7 +45,7 @@ pub struct ResourceTypeInput {
     pub config_schema: Option<Value>,
 }
 
-/// A change to a resource type; absent fields stay.
+/// A change to a resource type; absent fields are unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -68,7 +68,7 @@ pub enum ResourceStatus {
     Available,
     /// Administrators and users with granted access may reserve it; others request access.
     Restricted,
-    /// Nobody may reserve it now. Existing reservations are kept.
+    /// No user may reserve it. Existing reservations are kept.
     Maintenance,
 }
 
@@ -127,7 +127,7 @@ pub struct ResourceInput {
     pub status: Option<ResourceStatus>,
 }
 
-/// A change to a resource; absent fields stay.
+/// A change to a resource; absent fields are unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -164,7 +164,7 @@ pub fn check_type(input: &ResourceTypeInput) -> Result<ConfigSchema, Problem> {
     Ok(schema)
 }
 
-/// Checks the fields of a new resource. Whether the type exists is checked by the service.
+/// Checks the fields of a new resource. The service checks whether the type exists.
 ///
 /// # Errors
 /// [`crate::ProblemKind::Invalid`] naming every invalid field.

@@ -1,8 +1,8 @@
-//! How Berth authenticates to a receiver (docs/contract.md §1).
+//! Authentication of requests to a receiver (docs/contract.md §1).
 
 use serde::{Deserialize, Serialize};
 
-/// How Berth authenticates to the receiver, as entered (with secrets).
+/// Authentication settings as entered, with secrets.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "method", rename_all = "snake_case")]

@@ -16,7 +16,7 @@ use crate::routing::DeliveryPaths;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// `POST /api/v1/webhooks`.
+/// Body of `POST /api/v1/webhooks`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -32,19 +32,19 @@ pub struct WebhookInput {
     pub events: Vec<EventType>,
     /// Authentication.
     pub auth: AuthInput,
-    /// A path per event when absent.
+    /// Delivery paths; a path per event when absent.
     #[serde(default)]
     pub delivery_paths: Option<DeliveryPaths>,
-    /// Generated when absent.
+    /// Signing secret; generated when absent.
     #[serde(default)]
     pub secret: Option<String>,
     /// At most 20 custom headers.
     #[serde(default)]
     pub headers: Vec<Header>,
-    /// 1, 2, 4 s when absent.
+    /// Retry policy; delays of 1, 2 and 4 s when absent.
     #[serde(default)]
     pub retry: Option<RetryPolicy>,
-    /// True when absent.
+    /// Whether events are delivered; true when absent.
     #[serde(default)]
     pub enabled: Option<bool>,
     /// Concurrent requests, 1 to 2,000; 64 when absent.
@@ -53,16 +53,17 @@ pub struct WebhookInput {
     /// Requests per second, 1 to 10,000; no limit when absent.
     #[serde(default)]
     pub rate_limit: Option<u32>,
-    /// Whether `webhook-signature` also contains a `v1a` (Ed25519) signature, verified with a public key; false when absent.
+    /// Whether `webhook-signature` also contains a `v1a` (Ed25519) signature, verified with a public key; false when
+    /// absent.
     #[serde(default)]
     pub ed25519: Option<bool>,
-    /// Whether its responses, failures and status updates change the reservation's provisioning status; true when absent.
-    /// False for services that only listen, such as an inventory or a chat bot.
+    /// Whether its responses, failures and status updates change the reservation's provisioning status; true when
+    /// absent. False for services that do not provision, such as an inventory or a chat bot.
     #[serde(default)]
     pub provisions: Option<bool>,
 }
 
-/// `PATCH /api/v1/webhooks/{id}`; absent fields stay.
+/// Body of `PATCH /api/v1/webhooks/{id}`; absent fields are unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -85,7 +86,7 @@ pub struct WebhookPatch {
     pub headers: Option<Vec<Header>>,
     /// Retry policy.
     pub retry: Option<RetryPolicy>,
-    /// On or off.
+    /// Enables or pauses the webhook.
     pub enabled: Option<bool>,
     /// Concurrent requests, 1 to 2,000.
     pub max_in_flight: Option<u32>,
@@ -172,15 +173,16 @@ pub struct Webhook {
     pub public_key: Option<String>,
     /// End of the rotation overlap, in which the previous secret and the previous Ed25519 key also sign.
     pub previous_secret_until: Option<DateTime<Utc>>,
-    /// When it was created.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// When its settings last changed.
+    /// Time of the last change to its settings.
     pub updated_at: DateTime<Utc>,
-    /// The last 24 hours.
+    /// Summary of the last 24 hours.
     pub summary: WebhookSummary,
 }
 
-/// A webhook with its secret: the response to its creation and to a rotation. The secret is shown only then.
+/// A webhook with its secret: the response to its creation and to a rotation. No other response
+/// contains the secret.
 #[derive(Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WebhookWithSecret {
@@ -194,12 +196,12 @@ pub struct WebhookWithSecret {
 impl<'de> Deserialize<'de> for WebhookWithSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = serde_json::Map::deserialize(deserializer)?;
-        let secret = crate::json::take(&mut fields, "secret")?;
-        Ok(Self { webhook: crate::json::rest(fields)?, secret })
+        let secret = crate::json::take_field(&mut fields, "secret")?;
+        Ok(Self { webhook: crate::json::from_object(fields)?, secret })
     }
 }
 
-/// `POST /api/v1/webhooks/{id}/rotate-secret`.
+/// Body of `POST /api/v1/webhooks/{id}/rotate-secret`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -210,7 +212,7 @@ pub struct RotateInput {
     pub secret: Option<String>,
 }
 
-/// `POST /api/v1/webhooks/{id}/resume`.
+/// Body of `POST /api/v1/webhooks/{id}/resume`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -219,11 +221,11 @@ pub struct ResumeInput {
     pub drop_pending: bool,
 }
 
-/// `POST /api/v1/webhooks/{id}/test`.
+/// Body of `POST /api/v1/webhooks/{id}/test`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TestInput {
-    /// The first trigger of the webhook when absent.
+    /// Event type; the first trigger of the webhook when absent.
     pub event_type: Option<EventType>,
 }

@@ -12,25 +12,25 @@ pub enum WebhookHealth {
     Unknown,
     /// At least 99 % of deliveries succeeded, and the last attempt did not fail.
     Healthy,
-    /// Fewer than 99 % of deliveries succeeded, or the last attempt is to be retried.
+    /// Fewer than 99 % of deliveries succeeded, or the last attempt will be retried.
     Degraded,
     /// Fewer than 50 % of deliveries succeeded, or an alert about failures is open.
     Failing,
 }
 
-/// The last 24 hours of a webhook, from at most 5,000 attempts.
+/// Summary of a webhook's last 24 hours, from at most 5,000 attempts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WebhookSummary {
     /// The health.
     pub health: WebhookHealth,
-    /// Deliveries that ended in the last 24 hours.
+    /// Number of deliveries that ended in the last 24 hours.
     pub deliveries: u64,
     /// Share of ended deliveries that succeeded, 0.0 to 1.0; null without deliveries.
     pub success_rate: Option<f64>,
     /// 95th percentile of the attempts' duration in milliseconds.
     pub p95_ms: Option<f64>,
-    /// When the last attempt ended.
+    /// Start time of the newest attempt.
     pub last_delivery_at: Option<DateTime<Utc>>,
     /// The delivery's status after the last attempt.
     pub last_status: Option<crate::delivery::DeliveryStatus>,
@@ -79,11 +79,11 @@ impl StatsWindow {
 pub struct WebhookStats {
     /// The requested window.
     pub window: StatsWindow,
-    /// Deliveries that succeeded.
+    /// Number of succeeded deliveries.
     pub succeeded: u64,
-    /// Deliveries that failed finally.
+    /// Number of failed deliveries.
     pub failed: u64,
-    /// Attempts made.
+    /// Number of attempts.
     pub attempts: u64,
     /// failed / (succeeded + failed); null without deliveries.
     pub error_rate: Option<f64>,
@@ -101,11 +101,11 @@ pub struct WebhookStats {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatsPoint {
-    /// The start of the step.
+    /// Start of the step.
     pub at: DateTime<Utc>,
-    /// Deliveries that succeeded in this step.
+    /// Number of succeeded deliveries in this step.
     pub succeeded: u64,
-    /// Deliveries that failed finally in this step.
+    /// Number of failed deliveries in this step.
     pub failed: u64,
     /// 95th percentile of the attempts' duration in this step, in milliseconds.
     pub p95_ms: Option<f64>,

@@ -27,11 +27,11 @@ pub const RESERVED_HEADERS: [&str; 17] = [
     "te",
 ];
 
-/// Checks the settings of a webhook that need no database. `needs_secrets` is false in a PATCH, where empty credentials keep
-/// the stored ones.
+/// Checks the settings of a webhook that need no database. `needs_secrets` is false in a PATCH, where empty credentials
+/// keep the stored ones.
 ///
 /// # Errors
-/// [`crate::ProblemKind::Invalid`] naming every field at fault: `name`, `endpoint_url`, `events`, `auth.key`,
+/// [`crate::ProblemKind::Invalid`] naming every invalid field: `name`, `endpoint_url`, `events`, `auth.key`,
 /// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits` …
 pub fn check(input: &WebhookInput, policy: &UrlPolicy, needs_secrets: bool) -> Result<(), Problem> {
     let mut validator = Validator::new();

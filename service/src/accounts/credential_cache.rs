@@ -1,4 +1,4 @@
-//! Cache of checked credentials, so that a burst of requests does not query the database for each.
+//! A cache of checked credentials, so that a burst of requests does not cause a query for each request.
 
 use chrono::{DateTime, Utc};
 use domain::account::{SessionInfo, User};
@@ -6,12 +6,12 @@ use domain::authorization::Actor;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long a cached credential is valid. A change on another replica takes effect after this time at the latest.
+/// Validity of a cached credential. A change on another replica takes effect after this time at the latest.
 const TIME_TO_LIVE: Duration = Duration::from_secs(3);
 /// The cache is cleared when it exceeds this size.
 const CAPACITY: usize = 10_000;
 
-/// A cached value and when it was read.
+/// A cached value and the time of its read.
 struct Cached<T> {
     at: Instant,
     value: T,
@@ -31,9 +31,9 @@ impl<T> Cached<T> {
 #[derive(Default)]
 pub(super) struct CredentialCache {
     generation: u64,
-    /// By kind and digest, so that a session token never passes as an API token, nor the reverse.
+    /// Keyed by kind and digest, so that a session token is never accepted as an API token, nor the reverse.
     credentials: HashMap<String, Cached<(Actor, SessionInfo)>>,
-    /// Holders of these credentials by username.
+    /// The holders of these credentials, keyed by username.
     users: HashMap<String, Cached<User>>,
 }
 

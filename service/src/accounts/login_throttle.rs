@@ -1,4 +1,4 @@
-//! Limits on failed log-ins, and on concurrent ones.
+//! Limits on failed and on concurrent log-ins.
 
 use chrono::{DateTime, Duration, Utc};
 use domain::{Problem, ProblemKind};
@@ -10,14 +10,14 @@ const THROTTLE_AFTER: u32 = 10;
 const THROTTLE_SOURCE_AFTER: u32 = 30;
 /// Minimum interval between throttled log-ins.
 const THROTTLE_INTERVAL: Duration = Duration::seconds(30);
-/// How long failures count.
+/// Time after which failures expire.
 const FAILURE_WINDOW: Duration = Duration::minutes(15);
 /// Concurrent log-ins: 4 compute a hash and 16 wait. Further ones are rejected with 429.
 pub(super) const MAX_CONCURRENT_LOG_INS: usize = super::passwords::MAX_CONCURRENT_HASHES + 16;
 /// Counters are pruned when their number exceeds this.
 const MAX_COUNTERS: usize = 10_000;
 
-/// What a counter counts.
+/// The subject of a counter.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
     /// Log-ins from a source with any username.
@@ -27,7 +27,7 @@ enum Key {
 }
 
 impl Key {
-    /// The keys that a log-in counts for.
+    /// The keys of the counters that a log-in increments.
     fn of(username: &str, source: &str) -> [Self; 2] {
         let source = source.to_owned();
         [Self::Source { source: source.clone() }, Self::Account { source, username: username.to_owned() }]
@@ -40,8 +40,8 @@ impl Key {
         }
     }
 
-    /// Whether the failures no longer count. Those of an account expire after the last one. Those of a source expire after
-    /// the first one, because a whole office can share one address.
+    /// Whether the failures have expired. Failures of an account expire after the last one. Failures of a source expire
+    /// after the first one, because a whole office can share one address.
     fn expired(&self, failures: &Failures, now: DateTime<Utc>) -> bool {
         let since = match self {
             Self::Source { .. } => failures.first,
@@ -98,15 +98,15 @@ impl LoginThrottle {
         Ok(())
     }
 
-    /// Takes back a counted log-in whose password could not be checked.
+    /// Undoes the count of a log-in whose password could not be checked.
     pub(super) fn undo_attempt(&mut self, username: &str, source: &str) {
         for key in Key::of(username, source) {
             self.decrement(&key);
         }
     }
 
-    /// Resets the account's failures. The source's failures stay: otherwise an attacker with one account could reset the limit
-    /// for guesses at other accounts.
+    /// Resets the account's failures. The source's failures are kept: otherwise an attacker with one account could
+    /// reset the limit for guesses at other accounts.
     pub(super) fn record_success(&mut self, username: &str, source: &str) {
         let [source, account] = Key::of(username, source);
         self.0.remove(&account);

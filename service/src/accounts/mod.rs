@@ -54,14 +54,15 @@ impl Accounts {
         Self { context, feed, state: Arc::new(state) }
     }
 
-    /// A number that differs from an earlier one if accounts or credentials may have changed since, on any replica.
+    /// The generation of accounts and credentials. It differs from an earlier one if they may have changed on any
+    /// replica.
     pub fn credential_generation(&self) -> u64 {
         self.feed.cache_generation()
     }
 
     /// Invalidates cached credentials on every replica, after a committed change.
     fn invalidate_credentials(&self) {
-        // Advancing comes first: a concurrent reader of the old state then finds another number in `cache_credential`.
+        // The generation advances first, so that `cache_credential` rejects a concurrent read of the old state.
         self.feed.advance_cache_generation();
         self.state.credentials.lock().clear();
         self.feed.broadcast_invalidation();

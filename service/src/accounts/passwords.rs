@@ -14,12 +14,12 @@ static HASHES: Semaphore = Semaphore::const_new(MAX_CONCURRENT_HASHES);
 /// Longer passwords cannot have been set and are rejected without hashing.
 const MAX_CHARS: usize = 200;
 
-/// A hash that no password matches. Verifying against it takes as long as against a real hash, so that the response time does
-/// not reveal whether a username exists.
+/// A hash that no password matches. Verifying against it takes as long as against a real hash, so that the response
+/// time does not reveal whether a username exists.
 pub(super) const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$YmVydGgtbm9ib2R5LXNhbHQ$0Q7WYV2Uvqc8xHnVvbnQ5o0oYwHn0Zc5p3hq2m4Jk1c";
 
-/// Hashes a password with a random salt, outside the async threads.
+/// Hashes a password with a random salt, on a blocking thread.
 pub(super) async fn hash(password: SecretString) -> Result<String, Problem> {
     let salt = SaltString::encode_b64(&random::<16>()).map_err(|_| Problem::internal())?;
     let _permit = HASHES.acquire().await.map_err(|_| Problem::internal())?;

@@ -19,7 +19,7 @@ pub const SESSION_LIFETIME: Duration = Duration::days(7);
 
 /// A new session.
 pub struct LoggedIn {
-    /// The user, as the page shows it.
+    /// The user and the scopes, for display.
     pub info: SessionInfo,
     /// The session token; only the cookie contains it.
     pub token: String,
@@ -28,14 +28,14 @@ pub struct LoggedIn {
 impl Accounts {
     /// Logs in.
     ///
-    /// Failures are throttled by username and `source` (an address or network) after 10 of them, and by `source` alone after
-    /// 30. One log-in per 30 s is allowed from then on.
+    /// Failures are throttled by username and `source` (an address or network) after 10 of them, and by `source` alone
+    /// after 30. From then on, one log-in per 30 s is allowed.
     ///
     /// # Errors
     /// 401 with the same message for every reason; 429 if it is throttled or too many people log in at once.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn log_in(&self, credentials: Credentials, source: &str) -> Result<LoggedIn, Problem> {
-        // The permit comes first: a log-in without one is not counted as failed.
+        // The permit is acquired first, so that a log-in without one does not count as failed.
         let _permit =
             self.state.log_ins.try_acquire().map_err(|_| {
                 too_many_requests("Too many people are logging in right now. Try again in a second.", 1)
@@ -58,7 +58,7 @@ impl Accounts {
         self.open_session(username).await
     }
 
-    /// Opens a session for a user whose identity was checked.
+    /// Opens a session for an authenticated user.
     pub(super) async fn open_session(&self, username: &str) -> Result<LoggedIn, Problem> {
         let token = new_token();
         self.insert_session(username, &token).await?;

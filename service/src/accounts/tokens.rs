@@ -17,7 +17,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, Set};
 use tracing::instrument;
 
-/// The recorded last use is at most this much older than the actual one.
+/// Precision of the recorded time of the last use.
 const LAST_USE_PRECISION: Duration = Duration::minutes(1);
 
 impl Accounts {
@@ -40,7 +40,7 @@ impl Accounts {
             ));
         };
         if token.last_used_at.is_none_or(|at| now - time(at) > LAST_USE_PRECISION) {
-            // Not fatal: with a full disk the database can still be read, so reads must go on.
+            // Not fatal: a database on a full disk can still be read, so requests that only read must succeed.
             if let Err(error) = self.record_token_use(&token.id).await {
                 tracing::warn!(%error, "the last use of an API token was not recorded");
             }
@@ -91,7 +91,7 @@ impl Accounts {
         Ok(tokens.into_iter().map(to_api_token).collect())
     }
 
-    /// Creates a token for the actor. The result is the only place that contains it.
+    /// Creates a token for the actor. Only this result contains the token itself.
     ///
     /// # Errors
     /// 403 if the credential may not manage tokens or lacks a requested scope; 422 that names invalid fields.

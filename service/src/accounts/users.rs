@@ -28,8 +28,8 @@ impl Accounts {
         Ok(!any_user(&self.context.db.read).await.map_err(Error::from)?)
     }
 
-    /// Creates the first administrator and logs in. A visit from this machine (`local`) needs no code; any other needs the
-    /// one-time code that was printed at start (`expected`).
+    /// Creates the first administrator and logs in. A request from this machine (`local`) needs no code; any other
+    /// request needs the one-time code printed at start (`expected`).
     ///
     /// # Errors
     /// 403 without the code; 409 if an account exists; 422 that names invalid fields.
@@ -59,7 +59,7 @@ impl Accounts {
         self.open_session(&username).await
     }
 
-    /// Inserts the first account, unless a concurrent set-up was faster.
+    /// Inserts the first account, unless a concurrent set-up has inserted one.
     async fn insert_first_user(&self, account: users::ActiveModel) -> Result<()> {
         let tx = self.context.db.begin_write().await?;
         lock_users(&tx).await?;
@@ -147,7 +147,7 @@ impl Accounts {
         Ok(user.ok_or_else(|| Problem::not_found("user"))?)
     }
 
-    /// An account by username, from the credential cache if possible: each reservation asks for it.
+    /// An account by username, from the credential cache if possible: each reservation reads it.
     pub(crate) async fn user_cached(&self, username: &str) -> Result<User, Problem> {
         let cached = self.state.credentials.lock().user(username);
         match cached {
@@ -156,14 +156,15 @@ impl Accounts {
         }
     }
 
-    /// Changes an account. Administrators may change every account, other users their own e-mail address, password and key.
+    /// Changes an account. Administrators may change every account, other users their own e-mail address, password and
+    /// key.
     ///
     /// To change their own password, users must send the current one. If an administrator sets the password of another
     /// account, that account's API tokens are deleted.
     ///
     /// # Errors
-    /// 403 for other users; 404 for an unknown account; 409 for the last enabled administrator; 422 that names invalid fields;
-    /// 429 after too many wrong passwords.
+    /// 403 for other users; 404 for an unknown account; 409 for the last enabled administrator; 422 naming invalid
+    /// fields; 429 after too many wrong passwords.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn update_user(&self, actor: &Actor, username: &str, patch: UserPatch) -> Result<User, Problem> {
         let is_own = actor.username == username;
@@ -184,7 +185,7 @@ impl Accounts {
                 self.check_current_password(username, patch.current_password.unwrap_or_default().into()).await?;
             }
             change.password_hash = Some(passwords::hash(password.into()).await?);
-            // Somebody else may know the old password and may have created tokens to keep access.
+            // An attacker with the old password may have created tokens to keep access.
             change.delete_tokens = !is_own;
         }
         self.apply(username, change).await?;
@@ -216,8 +217,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Checks the current password before a change. Guesses are throttled like log-ins, because a stolen session must not make
-    /// guessing easier.
+    /// Checks the current password before a change. Guesses are throttled like log-ins, because a stolen session must
+    /// not make guessing easier.
     async fn check_current_password(&self, username: &str, password: SecretString) -> Result<(), Problem> {
         let source = format!("password change of {username}");
         self.throttle().record_attempt(username, &source, self.context.now())?;
@@ -268,8 +269,8 @@ async fn any_user(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
     users::Entity::find().exists(connection).await
 }
 
-/// Fails with 409 unless another enabled administrator exists. Holds a lock until the end of the transaction, so that two
-/// administrators cannot disable each other at the same time.
+/// Fails with 409 unless another enabled administrator exists. Holds a lock until the end of the transaction, so that
+/// two administrators cannot disable each other at the same time.
 async fn require_other_administrator(tx: &DatabaseTransaction, username: &str) -> Result<()> {
     lock_users(tx).await?;
     let exists = users::Entity::find()

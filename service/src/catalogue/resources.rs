@@ -1,7 +1,7 @@
-//! Resources.
+//! Use cases of resources.
 
 use super::Catalogue;
-use super::types::none_of;
+use super::types::not_exists;
 use crate::db::column::Text;
 use crate::db::entity::{access_grants, reservations, resources};
 use crate::pagination::{decode_number_cursor, page_of};
@@ -60,7 +60,7 @@ fn with_grant(query: Select<resources::Entity>, actor: &Actor) -> Select<resourc
 }
 
 impl Catalogue {
-    /// Lists resources by id. `bookable` is the answer for the actor.
+    /// Lists resources by id. `bookable` applies to the actor.
     ///
     /// # Errors
     /// 422 for an invalid limit or cursor.
@@ -193,7 +193,7 @@ impl Catalogue {
             || Problem::conflict("This resource has reservations, so it is kept. Set it to maintenance instead.");
         let reservations = reservations::Entity::find().filter(reservations::COLUMN.resource_id.eq(id));
         let deleted = resources::Entity::delete_by_id(id)
-            .filter(none_of(reservations.into_query()))
+            .filter(not_exists(reservations.into_query()))
             .exec(&self.context.db.write)
             .await
             .map_err(|error| Error::on_foreign_key_violation(error, reserved))?;

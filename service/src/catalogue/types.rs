@@ -1,4 +1,4 @@
-//! Resource types.
+//! Use cases of resource types.
 
 use super::Catalogue;
 use crate::db::column::JsonText;
@@ -172,7 +172,7 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Deletes a resource type that nothing uses (administrators).
+    /// Deletes an unused resource type (administrators).
     ///
     /// # Errors
     /// 403 for other users; 404 if there is none; 409 while resources or webhooks use it.
@@ -193,10 +193,10 @@ impl Catalogue {
         let webhooks = webhooks::Entity::find()
             .filter(webhooks::COLUMN.resource_type.eq(slug))
             .filter(webhooks::COLUMN.deleted_at.is_null());
-        // The conditions are part of the statement, so that a concurrent insert cannot come between check and delete.
+        // The conditions are part of the statement, so that check and deletion are atomic.
         let deleted = resource_types::Entity::delete_by_id(slug)
-            .filter(none_of(resources.into_query()))
-            .filter(none_of(webhooks.into_query()))
+            .filter(not_exists(resources.into_query()))
+            .filter(not_exists(webhooks.into_query()))
             .exec(&self.context.db.write)
             .await
             .map_err(|error| Error::on_foreign_key_violation(error, in_use))?;
@@ -208,6 +208,6 @@ impl Catalogue {
 }
 
 /// `NOT EXISTS (query)`.
-pub(super) fn none_of(query: SelectStatement) -> Expr {
+pub(super) fn not_exists(query: SelectStatement) -> Expr {
     Expr::exists(query).not()
 }

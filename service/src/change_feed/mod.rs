@@ -1,7 +1,7 @@
 //! The change feed: the only way to announce a committed change.
 //!
-//! Subscribers of this process receive changes at once. On PostgreSQL the `ReplicaBus` also sends them to the other replicas,
-//! together with wake-ups of dispatchers and invalidations of caches.
+//! Subscribers of this process receive changes at once. On PostgreSQL the `ReplicaBus` also sends them to the other
+//! replicas, together with wake-ups of dispatchers and invalidations of caches.
 
 mod replica_bus;
 
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// Updates that a slow subscriber may lag behind before it has to refetch.
+/// Maximum lag of a subscriber, in updates. A slower subscriber must refetch.
 const CAPACITY: usize = 16_384;
-/// A replica that sent no message for this long is gone.
+/// A replica that has sent no message for this long is considered stopped.
 const PEER_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A message to a subscriber.
@@ -38,7 +38,7 @@ pub struct ChangeFeed {
     outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
 }
 
-/// The state that the feed and the replica bus share.
+/// State shared by the feed and the replica bus.
 struct Shared {
     updates: broadcast::Sender<Update>,
     peers: Peers,
@@ -47,7 +47,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Messages of other replicas were lost: subscribers refetch, caches are dropped, and all queues are polled.
+    /// Recovers from lost messages: subscribers refetch, caches are invalidated, and all queues are polled.
     fn resync(&self) {
         let _ = self.updates.send(Update::Resync);
         self.cache_generation.fetch_add(1, Ordering::Relaxed);
@@ -55,24 +55,24 @@ impl Shared {
     }
 }
 
-/// The other replicas, by their presence messages.
+/// The other replicas, detected by their presence messages.
 #[derive(Default)]
 struct Peers {
-    /// By name: the time of the last message, and whether the replica has subscribers.
+    /// Keyed by name: the time of the last message, and whether the replica has subscribers.
     seen: Mutex<HashMap<String, (Instant, bool)>>,
     any: AtomicBool,
     subscribed: AtomicBool,
 }
 
 impl Peers {
-    /// Notes a presence message.
+    /// Records a presence message.
     fn record(&self, name: &str, subscribed: bool) {
         let mut seen = self.seen.lock();
         seen.insert(name.to_owned(), (Instant::now(), subscribed));
         self.refresh(&mut seen);
     }
 
-    /// Removes replicas that are gone.
+    /// Removes stopped replicas.
     fn expire(&self) {
         self.refresh(&mut self.seen.lock());
     }
@@ -85,7 +85,8 @@ impl Peers {
 }
 
 impl ChangeFeed {
-    /// Creates the feed. With the URL of a PostgreSQL database it also starts the replica bus, which runs until `cancel`.
+    /// Creates the feed. With the URL of a PostgreSQL database it also starts the replica bus, which runs until
+    /// `cancel`.
     pub(crate) fn start(postgres_url: Option<String>, cancel: CancellationToken) -> Self {
         let (updates, _) = broadcast::channel(CAPACITY);
         let shared = Arc::new(Shared {
@@ -98,7 +99,7 @@ impl ChangeFeed {
         Self { shared, outgoing }
     }
 
-    /// Receives every later change, of this process and (PostgreSQL) of all replicas. A subscriber that lags sees
+    /// Receives every later change, of this process and (PostgreSQL) of all replicas. A subscriber that lags receives
     /// `RecvError::Lagged` and should refetch.
     pub fn subscribe(&self) -> broadcast::Receiver<Update> {
         let first = self.shared.updates.receiver_count() == 0;
@@ -126,7 +127,7 @@ impl ChangeFeed {
         }
     }
 
-    /// Whether this process or another replica has a subscriber. Without one, describing changes is wasted work.
+    /// Whether this process or another replica has a subscriber. Without one, changes need not be described.
     pub(crate) fn has_subscribers(&self) -> bool {
         self.shared.updates.receiver_count() > 0 || self.shared.peers.subscribed.load(Ordering::Relaxed)
     }
@@ -144,8 +145,8 @@ impl ChangeFeed {
         self.shared.wake.notify(webhooks);
     }
 
-    /// Waits for a wake-up of this process's dispatcher and returns the webhooks to poll. For one task of the process, which must
-    /// poll them: a wake-up is returned once.
+    /// Waits for a wake-up of this process's dispatcher and returns the webhooks to poll. Only one task may call it,
+    /// because each wake-up is returned once.
     pub async fn wait_for_wakeup(&self) -> WebhookSet {
         self.shared.wake.next().await
     }
@@ -155,12 +156,12 @@ impl ChangeFeed {
         self.shared.cache_generation.load(Ordering::SeqCst)
     }
 
-    /// Makes values stale that this process cached.
+    /// Invalidates the cached values of this process.
     pub(crate) fn advance_cache_generation(&self) {
         self.shared.cache_generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Makes values stale that the other replicas cached.
+    /// Invalidates the cached values of the other replicas.
     pub(crate) fn broadcast_invalidation(&self) {
         if self.has_peers() {
             self.send(Outgoing::Invalidate);

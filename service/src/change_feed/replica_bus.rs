@@ -1,7 +1,7 @@
 //! The replica bus: messages between the replicas of one PostgreSQL database, by LISTEN and NOTIFY.
 //!
-//! Messages are sent in batches and outside the causing transaction, because a NOTIFY inside serialises all commits. Changes are sent
-//! only while another replica has a subscriber.
+//! Messages are sent in batches and outside the causing transaction, because a NOTIFY inside it would serialise all
+//! commits. Changes are sent only while another replica has a subscriber.
 
 use super::{Shared, Update};
 use crate::wake::WebhookSet;
@@ -19,21 +19,22 @@ use tokio_util::sync::CancellationToken;
 const CHANNEL: &str = "berth";
 /// NOTIFY accepts at most 8,000 bytes.
 const MAX_PAYLOAD: usize = 7_500;
-/// Bytes of a payload that the fields around the changes may take.
+/// Bytes of a payload that are reserved for fields other than the changes.
 const ENVELOPE: usize = 300;
-/// Webhooks that one message lists at most, so that they fit into the envelope.
+/// Maximum number of webhooks in one message, so that they fit into the envelope.
 const MAX_LISTED: usize = 25;
 /// Interval of presence messages.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(10);
-/// Messages wait this long for others, so that one statement sends them all.
+/// Time that messages wait for others, so that one statement sends a batch.
 const BATCH_LINGER: Duration = Duration::from_millis(4);
 /// The delay before the first attempt to reconnect; it doubles up to [`MAX_RECONNECT_DELAY`].
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
-/// A connection that lasted this long was sound: the reconnect delay starts over.
-const SOUND_CONNECTION: Duration = Duration::from_secs(25);
+/// A connection that lasted this long was stable: the reconnect delay is reset.
+const STABLE_CONNECTION: Duration = Duration::from_secs(25);
 
-/// A message between replicas. Its fields are a wire format: replicas of different versions run side by side during an upgrade.
+/// A message between replicas. Its fields are a wire format, because replicas of different versions run during an
+/// upgrade.
 #[derive(Serialize, Deserialize)]
 struct Message {
     from: String,
@@ -44,10 +45,10 @@ struct Message {
     /// A change was too large to send: refetch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     resync: bool,
-    /// Deliveries are due,
+    /// Whether deliveries of the webhooks in `wake_for` are due.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     wake: bool,
-    /// of these webhooks, or of any webhook when the list is empty.
+    /// The webhooks to poll; empty = all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     wake_for: Vec<WebhookId>,
     /// Cached accounts and settings are stale.
@@ -60,7 +61,7 @@ struct Presence {
     /// Whether the sender has subscribers.
     #[serde(rename = "listening")]
     subscribed: bool,
-    /// Whether the receivers should answer with their own presence.
+    /// Whether the other replicas should respond with their own presence.
     hello: bool,
 }
 
@@ -108,7 +109,7 @@ impl ReplicaBus {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "connection to the other replicas lost; reconnecting"),
             }
-            if since.elapsed() > SOUND_CONNECTION {
+            if since.elapsed() > STABLE_CONNECTION {
                 delay = RECONNECT_DELAY;
             }
             tokio::time::sleep(delay).await;
@@ -134,7 +135,7 @@ impl ReplicaBus {
             tokio::select! {
                 notification = listener.try_recv() => match notification? {
                     Some(notification) => self.receive(notification.payload()),
-                    // The listener reconnected by itself; messages of the outage are lost.
+                    // The listener reconnected automatically; messages of the outage are lost.
                     None => self.shared.resync(),
                 },
                 first = outgoing.recv() => {
@@ -221,7 +222,7 @@ impl ReplicaBus {
     /// Applies a message of another replica.
     fn receive(&self, payload: &str) {
         let Ok(message) = serde_json::from_str::<Message>(payload) else {
-            tracing::warn!("a message of another replica is not readable; does it run another version?");
+            tracing::warn!("a message of another replica cannot be parsed; it may run another version");
             let _ = self.shared.updates.send(Update::Resync);
             return;
         };

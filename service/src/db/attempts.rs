@@ -25,7 +25,7 @@ pub(crate) struct AttemptRow {
 }
 
 impl AttemptRow {
-    /// A row for an attempt that changes its delivery's status to `delivery_status` (or `superseded`, `test`).
+    /// Creates a row. `delivery_status` is the delivery's status after the attempt, or `superseded` or `test`.
     pub(crate) fn new(
         delivery_seq: i64,
         webhook_id: WebhookId,
@@ -52,8 +52,8 @@ impl AttemptRow {
     }
 }
 
-/// What happens to an attempt whose number is taken. An interrupted attempt is repeated under its number, and the first result can
-/// still arrive.
+/// The handling of an attempt whose number exists. An interrupted attempt is repeated with the same number, and its
+/// first result can still arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnConflict {
     /// Nothing is written. Without a conflict clause the insert costs a third less, and conflicts are rare.
@@ -64,10 +64,11 @@ pub(crate) enum OnConflict {
     Keep,
 }
 
-/// Inserts attempts. Returns false when [`OnConflict::Refuse`] meets a taken number; the caller must roll the transaction back.
+/// Inserts attempts. Returns false if a number exists under [`OnConflict::Refuse`]; then the caller must roll back.
 ///
-/// Hand-written: SeaORM's `insert_many` binds one parameter for each cell. On PostgreSQL one array for each column keeps a single
-/// prepared statement for all batch sizes. Plan: one insert into the primary key and the index of webhook and time. Benchmark: drain.
+/// Hand-written: SeaORM's `insert_many` binds one parameter for each cell. On PostgreSQL one array for each column
+/// keeps a single prepared statement for all batch sizes. Plan: inserts into the primary key and `attempts_webhook`.
+/// Benchmark: drain.
 pub(crate) async fn insert_attempts(
     db: &Database,
     tx: &DatabaseTransaction,

@@ -3,12 +3,13 @@
 use super::connect::Database;
 use sea_orm::Value;
 
-/// Rows that one statement takes at most: SQLite accepts 32,766 parameters.
+/// Maximum number of rows in one statement: SQLite accepts 32,766 parameters.
 pub(crate) const MAX_ROWS: usize = 1_000;
 
 /// A table of values, column by column, at most [`MAX_ROWS`] rows. Each column has a value for each row.
 ///
-/// No value is NULL: callers write an absent value as 0 or as an empty text, and the statement restores it with `NULLIF`.
+/// No value is NULL: callers write an absent value as 0 or as an empty text, and the statement restores it with
+/// `NULLIF`.
 #[derive(Default)]
 pub(crate) struct BulkValues {
     columns: Vec<(&'static str, Column)>,
@@ -32,7 +33,7 @@ impl Column {
     }
 }
 
-/// The number of rows that a statement for `count` rows has on SQLite. Few sizes keep the number of prepared statements small; the
+/// The number of rows in a SQLite statement for `count` rows. Few sizes limit the number of prepared statements; the
 /// surplus rows are NULL in all columns.
 fn padded(count: usize) -> usize {
     [1, 4, 16, 64, 256].into_iter().find(|size| *size >= count).unwrap_or(count)
@@ -68,8 +69,8 @@ impl BulkValues {
         self.with(name, Column::Texts(values.into_iter().map(Into::into).collect()))
     }
 
-    /// Adds a column of constants of this program; it must not be the first column. When all rows have the same value, the statement
-    /// contains it once.
+    /// Adds a column of trusted constants; it must not be the first column. If all rows have the same value, the
+    /// statement contains it once, unescaped.
     pub(crate) fn constant_column(
         mut self,
         name: &'static str,
@@ -85,8 +86,8 @@ impl BulkValues {
         }
     }
 
-    /// A table expression `r` for one statement, and its parameters, which must be the only parameters of the statement. On SQLite
-    /// the table can contain rows that are NULL in all columns; a statement must skip them.
+    /// A table expression `r` for one statement, and its parameters, which must be the only parameters of the
+    /// statement. On SQLite the table can contain rows that are NULL in all columns; a statement must skip them.
     pub(crate) fn into_sql(self, db: &Database) -> (String, Vec<Value>) {
         if db.is_postgres() { self.into_postgres() } else { self.into_sqlite() }
     }
@@ -95,7 +96,8 @@ impl BulkValues {
         self.constants.iter().map(|(name, value)| format!("'{value}' AS {name}")).collect()
     }
 
-    /// One array for each column, unnested in the select list: in FROM, PostgreSQL materialises each array before it reads it.
+    /// One array for each column, unnested in the select list: in FROM, PostgreSQL materialises each array before it
+    /// reads it.
     fn into_postgres(self) -> (String, Vec<Value>) {
         let mut select = self.constant_sql();
         let mut values = Vec::with_capacity(self.columns.len());

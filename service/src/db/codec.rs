@@ -8,7 +8,7 @@ pub(crate) fn time(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
-/// A column of JSON; what cannot be read is a defect and goes to the log.
+/// Parses a JSON column. Invalid JSON is a defect and is logged.
 pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|error| {
         tracing::error!(%error, "stored JSON cannot be read");
@@ -16,9 +16,9 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Prob
     })
 }
 
-/// JSON for a column or for many rows.
+/// Serialises a value as JSON. A failure is a defect and is logged.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Problem> {
-    // Few are smaller than a third of this, and growing costs more than writing.
+    // Most values need at least a third of this, and reallocation costs more than serialisation.
     let mut json = Vec::with_capacity(512);
     let written = serde_json::to_writer(&mut json, value).map_err(|error| error.to_string());
     written.and_then(|()| String::from_utf8(json).map_err(|error| error.to_string())).map_err(|error| {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 /// A value stored as JSON in a TEXT column, on both databases.
 ///
-/// SeaORM's own JSON columns bind a `json` parameter, which PostgreSQL refuses for a TEXT column.
+/// SeaORM's own JSON columns bind a `json` parameter, which PostgreSQL rejects for a TEXT column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct JsonText<T>(pub(crate) T);
 
@@ -71,7 +71,7 @@ impl WireName for domain::change::Severity {
     }
 }
 
-/// How a column type becomes text and is read from it.
+/// Conversion of a column type to and from text.
 trait TextColumn: Sized {
     /// The text to store; `None` if the value has no text form.
     fn to_text(&self) -> Option<String>;
@@ -99,7 +99,7 @@ impl<T: WireName> TextColumn for Text<T> {
     }
 }
 
-/// Implements the traits that SeaORM asks of a column type, in terms of [`TextColumn`].
+/// Implements the traits that SeaORM requires of a column type, in terms of [`TextColumn`].
 macro_rules! text_column {
     ($name:ident, $($bound:path),+) => {
         impl<T: $($bound +)+> From<$name<T>> for Value {

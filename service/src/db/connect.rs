@@ -47,7 +47,8 @@ impl Database {
     }
 
     async fn begin(&self, connection: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-        // SQLite: a transaction that reads first and writes later can fail with SQLITE_BUSY; IMMEDIATE takes the lock at once.
+        // SQLite: a transaction that reads first and writes later can fail with SQLITE_BUSY; IMMEDIATE takes the lock
+        // at once.
         let mode = (!self.is_postgres()).then_some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
         connection.begin_with_options(options).await
@@ -58,7 +59,7 @@ impl Database {
         Statement::from_sql_and_values(self.backend(), sql, values)
     }
 
-    /// The rows of a hand-written query on the read side.
+    /// The rows of a hand-written query on a read connection.
     pub(crate) async fn query(
         &self,
         sql: impl Into<String>,
@@ -71,20 +72,20 @@ impl Database {
 /// Statements that take longer are logged as warnings, with their duration and without their parameters.
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
-/// JIT compilation costs more than it saves: no statement reads millions of rows, and the plan costs of [`INDEX_PLANS`] would trigger it
-/// for each batch.
+/// JIT compilation costs more than it saves: no statement reads millions of rows, and the plan costs of [`INDEX_PLANS`]
+/// would trigger it for each batch.
 const NO_JIT: &str = "SET jit = off";
-/// Forces index plans. A queue grows from empty and shrinks to empty within seconds, and statistics lag behind: a plan made for an empty
+/// Forces index plans. A queue grows and empties within seconds, and statistics lag behind. A plan made for an empty
 /// table would scan the full one for each batch. A generic plan avoids planning, which copies the whole batch.
 const INDEX_PLANS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_memoize = off; SET plan_cache_mode = force_generic_plan";
-/// A claim reads the first rows of an index and stops. Its commit does not wait for the disk: a claim that a crash of the server undoes
-/// leaves the delivery in the queue.
+/// A claim reads the first rows of an index and stops. Its commit does not wait for the disk: if a crash of the
+/// database server loses the claim, the delivery is still in the queue.
 const CLAIM_SETTINGS: &str = "SET enable_bitmapscan = off; SET enable_sort = off; SET synchronous_commit = off";
 
-/// Connects to a database as the service does. The caller migrates it before it opens the service.
+/// Connects to a database. The caller applies migrations before it opens the service.
 ///
 /// # Errors
-/// When the URL is invalid or the database does not accept connections, with a sentence for the operator.
+/// A sentence for the operator when the URL is invalid or the database does not accept connections.
 pub async fn connect(database_url: &str) -> Result<Database, OpenError> {
     let connected = if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
         connect_postgres(database_url).await
@@ -133,7 +134,7 @@ async fn connect_sqlite(database_url: &str) -> Result<Database, sqlx::Error> {
         .pragma("cache_size", "-32000")
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(256)
-        // The rows of one claim, so that SQLite's thread does not wait for the reader between rows.
+        // Holds the rows of one claim, so that SQLite's thread does not wait for the reader between rows.
         .row_buffer_size(512);
     let options = log_slow_statements(options);
     let pool = |size: u32, options: sqlx::sqlite::SqliteConnectOptions| {
@@ -144,8 +145,9 @@ async fn connect_sqlite(database_url: &str) -> Result<Database, sqlx::Error> {
             .max_lifetime(None)
             .acquire_timeout(Duration::from_secs(30))
             .test_before_acquire(false)
-            // After an error such as a full disk, SQLite rolls the transaction back itself, and the driver still counts it as open.
-            // Later transactions on the connection would be savepoints that never commit. Such a connection is replaced.
+            // After an error such as a full disk, SQLite rolls the transaction back itself, but the driver still counts
+            // it as open. Later transactions on the connection would be savepoints that never commit. Such a connection
+            // is replaced.
             .before_acquire(|connection, _| {
                 let reusable = !sqlx::Connection::is_in_transaction(connection);
                 if !reusable {
@@ -168,8 +170,9 @@ fn log_slow_statements<O: sqlx::ConnectOptions>(options: O) -> O {
     options.log_statements(log::LevelFilter::Off).log_slow_statements(log::LevelFilter::Warn, SLOW_STATEMENT)
 }
 
-/// Options for PostgreSQL. On a loopback address TLS is off unless the URL or `PGSSLMODE` sets it: there is no network to protect, and
-/// TLS splits a statement of more than 16 KiB into several writes, which the driver (0.9.0, without `TCP_NODELAY`) delays by 40 ms each.
+/// Options for PostgreSQL. On a loopback address TLS is off unless the URL or `PGSSLMODE` sets it: there is no network
+/// to protect. TLS splits a statement of more than 16 KiB into several writes. The driver (0.9.0) does not set
+/// `TCP_NODELAY`, so each write is delayed by 40 ms (Nagle's algorithm with delayed ACK).
 pub(crate) fn postgres_options(database_url: &str) -> Result<sqlx::postgres::PgConnectOptions, sqlx::Error> {
     let options = sqlx::postgres::PgConnectOptions::from_str(database_url)?.application_name("berth");
     let options = log_slow_statements(options);

@@ -1,7 +1,8 @@
 //! The provisioning states of reservations, many in one statement.
 //!
-//! Hand-written: recording a batch of results is a hot path, and SeaORM has no UPDATE … FROM and no bulk insert from arrays. Plans: the
-//! primary keys of `provisioning` and `reservations` for each row of the batch. Benchmarks: drain, half load.
+//! Hand-written: recording a batch of results is a hot path, and SeaORM has no UPDATE … FROM and no bulk insert from
+//! arrays. Plans: the primary keys of `provisioning` and `reservations` for each row of the batch. Benchmarks: drain,
+//! half load.
 
 use super::bulk::{BulkValues, MAX_ROWS};
 use super::connect::Database;
@@ -18,7 +19,8 @@ pub(crate) struct LockedState {
     pub(crate) provisioning: Provisioning,
 }
 
-/// Inserts states of reservations that have none. Returns how many were inserted. Pairs of reservation and JSON.
+/// Inserts states of reservations without a row, as pairs of reservation id and JSON. Returns the number of inserted
+/// rows.
 pub(crate) async fn insert_missing(
     db: &Database,
     tx: &DatabaseTransaction,
@@ -40,8 +42,8 @@ pub(crate) async fn insert_missing(
     Ok(inserted)
 }
 
-/// Ensures that reservations have a row, with the state they were created with. The first response to a new reservation inserts its row
-/// without a lock; every other change ensures the row first, so that both meet at its primary key.
+/// Ensures that reservations have a row; a new row has the state at creation. The first response to a new reservation
+/// inserts its row without a lock. Every other change ensures the row first, so that both conflict on the primary key.
 pub(crate) async fn ensure_rows(db: &Database, tx: &DatabaseTransaction, ids: &[&str]) -> Result<(), Error> {
     for chunk in ids.chunks(MAX_ROWS) {
         let (source, values) = BulkValues::default().text_column("k", chunk.iter().copied()).into_sql(db);
@@ -80,7 +82,7 @@ pub(crate) async fn lock(db: &Database, tx: &DatabaseTransaction, ids: &[&str]) 
     Ok(locked)
 }
 
-/// Overwrites states. Pairs of reservation and JSON.
+/// Overwrites states, given as pairs of reservation id and JSON.
 pub(crate) async fn update(db: &Database, tx: &DatabaseTransaction, states: &[(String, String)]) -> Result<(), Error> {
     for chunk in states.chunks(MAX_ROWS) {
         let (source, values) = BulkValues::default()

@@ -1,7 +1,8 @@
 //! Cancellation of queued deliveries.
 //!
-//! Hand-written: SeaORM's `delete_many` returns no rows on both databases, and it has no UPDATE … FROM. Plans: the index of webhook,
-//! key and number; then the primary key of `deliveries`. No benchmark: only deleting or resuming a webhook cancels.
+//! Hand-written: SeaORM's `delete_many` returns no rows on both databases, and it has no UPDATE … FROM. Plans: an index
+//! of `outbox` by webhook; then the primary key of `deliveries`. No benchmark: only the deletion or resumption of a
+//! webhook cancels deliveries.
 
 use super::bulk::{BulkValues, MAX_ROWS};
 use super::connect::Database;
@@ -9,12 +10,12 @@ use crate::error::Error;
 use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, TryGetableMany as _};
 
-/// Which queued deliveries to cancel.
+/// The queued deliveries to cancel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Queued {
-    /// Those of one webhook.
+    /// Deliveries of one webhook.
     OfWebhook(WebhookId),
-    /// Those of all deleted webhooks.
+    /// Deliveries of all deleted webhooks.
     OfDeletedWebhooks,
 }
 
@@ -25,7 +26,7 @@ pub(crate) struct CancelledRow {
     pub(crate) event_type: String,
 }
 
-/// Cancels queued deliveries; leased ones run to their end. `at` in milliseconds since the epoch.
+/// Cancels queued deliveries that are not leased. `at` in milliseconds since the epoch.
 pub(crate) async fn cancel(
     db: &Database,
     tx: &DatabaseTransaction,

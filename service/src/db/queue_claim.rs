@@ -1,4 +1,4 @@
-//! The claim: leases due deliveries, for each webhook at most what its budget allows, and reads them.
+//! The claim: leases due deliveries, for each webhook at most its budget, and reads them.
 //!
 //! Hand-written: SeaORM expresses neither a LATERAL subquery with SKIP LOCKED for each webhook nor an update by `ctid`.
 //! Benchmarks: drain, latency, isolation, slow receiver, idle.
@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A position in a webhook's queue, in the order of the queue.
+/// A position in a webhook's queue. Positions have the order of the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QueuePosition {
-    /// When the entry is due, in milliseconds since the epoch.
+    /// Due time of the entry, in milliseconds since the epoch.
     pub(crate) due_at: i64,
-    /// The entry's number in the outbox.
+    /// Sequence number of the entry.
     pub(crate) seq: i64,
 }
 
@@ -27,31 +27,31 @@ impl QueuePosition {
     pub(crate) const START: Self = Self { due_at: 0, seq: 0 };
 }
 
-/// What may be claimed of one webhook.
+/// The claim budget of one webhook.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClaimBudget {
-    /// The most deliveries.
+    /// Maximum number of deliveries.
     pub(crate) free: u32,
-    /// Only entries after this position are claimed.
+    /// The scan cursor: only entries after this position are claimed.
     pub(crate) after: QueuePosition,
 }
 
 /// The parameters of one claim.
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) token: &'a Arc<str>,
-    /// The present time, in milliseconds since the epoch.
+    /// The current time, in milliseconds since the epoch.
     pub(crate) at: i64,
-    /// When the leases expire, in milliseconds since the epoch.
+    /// Expiry of the leases, in milliseconds since the epoch.
     pub(crate) lease_until: i64,
-    /// The most deliveries of all webhooks together.
+    /// Maximum number of deliveries of all webhooks together.
     pub(crate) limit: u32,
     pub(crate) budgets: BTreeMap<WebhookId, ClaimBudget>,
     /// Whether retries are excluded.
     pub(crate) first_attempts_only: bool,
 }
 
-/// The webhook that comes first in the next claim. Each claim begins with another webhook: when more webhooks have work than a claim
-/// takes, all get their turn.
+/// The order of webhooks in claims. Each claim begins with another webhook, which avoids starvation when one claim
+/// cannot serve all webhooks.
 #[derive(Default)]
 pub(crate) struct RoundRobin(AtomicUsize);
 
@@ -121,10 +121,11 @@ impl ClaimedRow {
     }
 }
 
-/// The condition on a claimable entry `o`, beside its webhook: unleased, due at `$2`, and the first of its ordering key.
+/// The condition for a claimable entry `o`, in addition to its webhook: unleased, due at `$2`, and the first of its
+/// ordering key.
 ///
-/// `fresh` entries were the first when they were inserted. For the others a correlated subquery asks the index of webhook, key and
-/// number, entry by entry; a NOT EXISTS would let the planner choose an anti-join over the whole queue.
+/// `fresh` entries were the first at insertion. For the others a correlated subquery reads `outbox_order` for each
+/// entry; with NOT EXISTS the planner could choose an anti-join over the whole queue.
 fn claimable(first_attempts_only: bool) -> String {
     let first = if first_attempts_only { "AND o.attempts = 0" } else { "" };
     format!(
@@ -143,20 +144,24 @@ fn claimable(first_attempts_only: bool) -> String {
 pub(crate) async fn claim(
     db: &Database,
     request: &ClaimRequest<'_>,
-    turn: &RoundRobin,
+    round_robin: &RoundRobin,
 ) -> Result<Vec<ClaimedRow>, Error> {
-    if db.is_postgres() { claim_postgres(db, request, turn).await } else { claim_sqlite(db, request, turn).await }
+    if db.is_postgres() {
+        claim_postgres(db, request, round_robin).await
+    } else {
+        claim_sqlite(db, request, round_robin).await
+    }
 }
 
-/// One statement. Plan: for each webhook with work, a scan of the partial index of unleased entries by webhook, due time and number,
-/// which stops at the webhook's share; then an update by `ctid`; then the primary key of `deliveries`. SKIP LOCKED passes over entries
-/// of other transactions. A locked row does not move, so its `ctid` stays valid until the update.
+/// Claims in one statement. Plan: for each webhook with due deliveries, a range of `outbox_due` up to its share; an
+/// update by `ctid`; the primary key of `deliveries`. SKIP LOCKED skips entries of other transactions. A locked row
+/// does not move, so its `ctid` stays valid until the update.
 async fn claim_postgres(
     db: &Database,
     request: &ClaimRequest<'_>,
-    turn: &RoundRobin,
+    round_robin: &RoundRobin,
 ) -> Result<Vec<ClaimedRow>, Error> {
-    let budgets: Vec<_> = turn
+    let budgets: Vec<_> = round_robin
         .order(&request.budgets)
         .into_iter()
         .map(|(id, ClaimBudget { free, after })| json!({"id": id, "free": free, "due": after.due_at, "seq": after.seq}))
@@ -204,18 +209,23 @@ async fn claim_postgres(
     rows.iter().map(|row| ClaimedRow::read(row).map_err(Error::from)).collect()
 }
 
-/// Reads beside the writer, which is needed only for the leases.
-async fn claim_sqlite(db: &Database, request: &ClaimRequest<'_>, turn: &RoundRobin) -> Result<Vec<ClaimedRow>, Error> {
+/// Claims in two steps: finds due deliveries on read connections, and uses the writer only for the leases.
+async fn claim_sqlite(
+    db: &Database,
+    request: &ClaimRequest<'_>,
+    round_robin: &RoundRobin,
+) -> Result<Vec<ClaimedRow>, Error> {
     let budgets = budgets_with_work(db, request).await?;
     if budgets.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = find_due(db, request, turn.order(&budgets)).await?;
+    let rows = find_due(db, request, round_robin.order(&budgets)).await?;
     lease_found(db, request, rows).await
 }
 
-/// The budgets of webhooks that have work, read without the writer: an idle dispatcher never locks it. A webhook with a scan cursor
-/// had more work than its last claim took. Plan: a seek in the partial index of unleased entries for each webhook.
+/// The budgets of webhooks with due deliveries, read without the writer: an idle dispatcher never locks it. A webhook
+/// with a scan cursor had more due deliveries than its last claim leased. Plan: a seek in `outbox_due` for each
+/// webhook.
 async fn budgets_with_work(
     db: &Database,
     request: &ClaimRequest<'_>,
@@ -242,8 +252,8 @@ async fn budgets_with_work(
     Ok(budgets)
 }
 
-/// Reads due deliveries, webhook by webhook. Plan: a range of the partial index of unleased entries, in order; CROSS JOIN fixes the
-/// join order, then the primary key of `deliveries`.
+/// Reads due deliveries, one webhook after the other. Plan: a range of `outbox_due`, in order; then the primary key of
+/// `deliveries`. CROSS JOIN fixes the join order.
 async fn find_due(
     db: &Database,
     request: &ClaimRequest<'_>,
@@ -276,8 +286,8 @@ async fn find_due(
     Ok(found)
 }
 
-/// Leases the deliveries that were found and keeps those that are still unchanged: others were cancelled in between, or claimed and
-/// put back by another process. Plan: the primary key of `outbox` for each.
+/// Leases the found deliveries. Drops rows that were cancelled, or claimed and requeued, since they were read. Plan:
+/// the primary key of `outbox` for each row.
 async fn lease_found(
     db: &Database,
     request: &ClaimRequest<'_>,
@@ -294,10 +304,10 @@ async fn lease_found(
     if leased == rows.len() as u64 {
         return Ok(rows);
     }
-    let mut ours: HashSet<i64> = HashSet::new();
+    let mut held: HashSet<i64> = HashSet::new();
     for row in db.query("SELECT seq FROM outbox WHERE lease_owner = $1", [token.into()]).await? {
-        ours.insert(row.try_get_by_index(0)?);
+        held.insert(row.try_get_by_index(0)?);
     }
-    rows.retain(|row| ours.contains(&row.seq));
+    rows.retain(|row| held.contains(&row.seq));
     Ok(rows)
 }

@@ -1,7 +1,8 @@
 //! Insertion of deliveries with their entries in the queue.
 //!
-//! Hand-written: SeaORM's `insert_many` cannot insert into two tables in one statement, nor restore NULL from bulk values. Plans:
-//! inserts only; the new rows of `deliveries` are joined by id within the statement. Benchmarks: throughput, latency, half load.
+//! Hand-written: SeaORM's `insert_many` cannot insert into two tables in one statement, nor restore NULL from bulk
+//! values. Plans: inserts only; the new rows of `deliveries` are joined by id within the statement. Benchmarks:
+//! throughput, latency, half load.
 
 use super::bulk::BulkValues;
 use super::connect::Database;
@@ -10,7 +11,7 @@ use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use std::collections::HashMap;
 
-/// The target of an insert into the queue, from a source of rows.
+/// The table and columns of an insert into the queue.
 pub(crate) const INSERT_OUTBOX: &str =
     "INSERT INTO outbox (seq, webhook_id, ordering_key, due_at, attempts, lease_owner, lease_until, updated_at, fresh)";
 
@@ -36,15 +37,15 @@ pub(crate) struct NewDelivery<'a> {
     pub(crate) claimed: bool,
 }
 
-/// The values that the deliveries of one insert share.
+/// Values shared by the deliveries of one insert.
 pub(crate) struct Insertion<'a> {
     /// The token of claimed deliveries.
     pub(crate) token: &'a str,
-    /// When the leases of claimed deliveries expire, in milliseconds since the epoch.
+    /// Expiry of the leases of claimed deliveries, in milliseconds since the epoch.
     pub(crate) lease_until: i64,
     /// Whether no earlier delivery can have the same ordering key.
     pub(crate) fresh: bool,
-    /// The present time, in milliseconds since the epoch.
+    /// The current time, in milliseconds since the epoch.
     pub(crate) at: i64,
 }
 
@@ -53,7 +54,7 @@ impl Insertion<'_> {
         if delivery.claimed { (self.token, self.lease_until) } else { ("", 0) }
     }
 
-    /// The values of [`INSERT_OUTBOX`] after number and webhook, from a source `r`.
+    /// The values of [`INSERT_OUTBOX`] after `seq` and `webhook_id`, from a source `r`.
     fn entry(&self) -> String {
         let fresh = self.fresh;
         format!(
@@ -62,7 +63,8 @@ impl Insertion<'_> {
     }
 }
 
-/// Inserts deliveries and their entries in the queue, at most [`MAX_ROWS`](super::bulk::MAX_ROWS). Returns their numbers by id.
+/// Inserts deliveries and their entries in the queue, at most [`MAX_ROWS`](super::bulk::MAX_ROWS). Returns their
+/// sequence numbers by id.
 pub(crate) async fn insert_deliveries(
     db: &Database,
     tx: &DatabaseTransaction,
@@ -86,7 +88,8 @@ pub(crate) async fn insert_deliveries(
     }
 }
 
-async fn numbers(
+/// Runs a statement that returns `seq` and `id`.
+async fn query_seqs(
     db: &Database,
     tx: &DatabaseTransaction,
     sql: String,
@@ -100,7 +103,7 @@ async fn numbers(
     Ok(seqs)
 }
 
-/// Both inserts in one statement, because each statement costs a round trip.
+/// Inserts into both tables with one statement, because each statement costs a round trip.
 async fn insert_postgres(
     db: &Database,
     tx: &DatabaseTransaction,
@@ -119,10 +122,10 @@ async fn insert_postgres(
         o AS ({INSERT_OUTBOX} SELECT d.seq, r.webhook_id, {entry} FROM d JOIN r ON r.id = d.id)
         SELECT seq, id FROM d"
     );
-    numbers(db, tx, sql, values, deliveries.len()).await
+    query_seqs(db, tx, sql, values, deliveries.len()).await
 }
 
-/// Two statements: SQLite has no data-modifying CTE.
+/// Inserts with two statements: SQLite has no data-modifying CTE.
 async fn insert_sqlite(
     db: &Database,
     tx: &DatabaseTransaction,
@@ -132,7 +135,7 @@ async fn insert_sqlite(
 ) -> Result<HashMap<String, i64>, Error> {
     let (source, values) = rows.into_sql(db);
     let sql = format!("{INSERT_DELIVERIES}, 0, r.at, r.at FROM {source} WHERE r.id IS NOT NULL RETURNING seq, id");
-    let seqs = numbers(db, tx, sql, values, deliveries.len()).await?;
+    let seqs = query_seqs(db, tx, sql, values, deliveries.len()).await?;
     let mut entries = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
         let seq = seqs.get(delivery.id).copied().ok_or_else(domain::Problem::internal)?;

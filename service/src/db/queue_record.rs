@@ -1,7 +1,7 @@
-//! Recording of results: the end of leases, the states of deliveries, and the webhooks whose queues go on.
+//! Recording of results: the end of leases, the states of deliveries, and the search for successors.
 //!
-//! Hand-written: SeaORM has no UPDATE … FROM and no DELETE … USING, which change a whole batch in one statement. Plans: the primary key
-//! of `outbox` or `deliveries` for each row of the batch. Benchmarks: drain, half load, slow receiver.
+//! Hand-written: SeaORM has no UPDATE … FROM and no DELETE … USING, which change a whole batch in one statement. Plans:
+//! the primary key of `outbox` or `deliveries` for each row of the batch. Benchmarks: drain, half load, slow receiver.
 
 use super::bulk::BulkValues;
 use super::connect::Database;
@@ -14,11 +14,12 @@ use std::collections::HashSet;
 /// A statement that ends leases, with its parameters.
 type Ending = (String, Vec<Value>);
 
-/// Ends of leases, to be written in one transaction.
+/// The statements that end the leases of a batch, for one transaction.
 pub(crate) struct LeaseEndings(Vec<Ending>);
 
 impl LeaseEndings {
-    /// `finished` deliveries leave the queue; `retried` ones stay, due at the given time. Times in milliseconds since the epoch.
+    /// Deletes `finished` deliveries from the queue and sets the due time of `retried` ones. Times in milliseconds
+    /// since the epoch.
     pub(crate) fn new(db: &Database, finished: Vec<&Lease>, retried: &[(&Lease, i64)], at: i64) -> Self {
         let mut endings = Vec::with_capacity(2);
         if !finished.is_empty() {
@@ -61,7 +62,7 @@ impl LeaseEndings {
         (sql, values)
     }
 
-    /// Ends the leases. Returns how many were still held.
+    /// Ends the leases. Returns the number of those that were still held.
     pub(crate) async fn count(self, db: &Database, tx: &DatabaseTransaction) -> Result<u64, Error> {
         let mut held = 0;
         for (sql, values) in self.0 {
@@ -70,7 +71,7 @@ impl LeaseEndings {
         Ok(held)
     }
 
-    /// Ends the leases. Returns the numbers of those that were still held.
+    /// Ends the leases. Returns the sequence numbers of those that were still held.
     pub(crate) async fn list(self, db: &Database, tx: &DatabaseTransaction) -> Result<HashSet<i64>, Error> {
         let mut held = HashSet::new();
         for (sql, values) in self.0 {
@@ -83,7 +84,7 @@ impl LeaseEndings {
     }
 }
 
-/// The new state of a delivery that was retried or has failed.
+/// The new state of a delivery that will be retried or has failed.
 pub(crate) struct DeliveryUpdate<'a> {
     pub(crate) seq: i64,
     pub(crate) status: &'static str,
@@ -91,12 +92,12 @@ pub(crate) struct DeliveryUpdate<'a> {
     pub(crate) status_code: Option<u16>,
     pub(crate) duration_ms: f64,
     pub(crate) problem: &'a str,
-    /// When it failed for good, in milliseconds since the epoch.
+    /// Time of the final failure, in milliseconds since the epoch.
     pub(crate) failed_at: Option<i64>,
 }
 
-/// Writes the states of deliveries. A success needs no update: a delivery that left the queue has succeeded unless its row contains
-/// another final status.
+/// Writes the states of deliveries. A success needs no update: a delivery that left the queue has succeeded unless its
+/// row contains another final status.
 pub(crate) async fn update_deliveries(
     db: &Database,
     tx: &DatabaseTransaction,
@@ -133,8 +134,8 @@ pub(crate) async fn update_deliveries(
     Ok(())
 }
 
-/// The webhooks of these pairs (webhook, ordering key) whose queues contain another delivery with the key. Plan: the index of webhook,
-/// key and number; a correlated subquery, so the planner cannot choose a semi-join over the whole queue.
+/// The webhooks of these pairs (webhook, ordering key) whose queues contain another delivery with the key. Plan: a seek
+/// in `outbox_order`; a correlated subquery, so the planner cannot choose a semi-join over the whole queue.
 pub(crate) async fn webhooks_with_successors<'a>(
     db: &Database,
     keys: impl Iterator<Item = (WebhookId, &'a str)> + Clone,
@@ -148,7 +149,7 @@ pub(crate) async fn webhooks_with_successors<'a>(
         FROM {source}
         WHERE (SELECT 1 FROM outbox o WHERE o.webhook_id = r.w AND o.ordering_key = r.k LIMIT 1) IS NOT NULL"
     );
-    // SQLite: beside the writer. PostgreSQL: on a connection whose plans use indexes only.
+    // SQLite: a read connection. PostgreSQL: a connection whose plans use indexes only.
     let connection = if db.is_postgres() { &db.record } else { &db.read };
     let rows = connection.query_all_raw(db.statement(sql, values)).await?;
     rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()

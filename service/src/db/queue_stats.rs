@@ -1,15 +1,15 @@
 //! Reads over the whole queue: its depth, its lag and the retries that are due soon.
 //!
-//! Hand-written: SeaORM expresses neither a LIMIT inside a count nor a correlated subquery with ORDER BY as a column, which keep these
-//! reads independent of the depth of the queue. Benchmarks: idle, drain.
+//! Hand-written: SeaORM expresses neither a LIMIT inside a count nor a correlated subquery with ORDER BY as a column.
+//! Both keep these reads independent of the depth of the queue. Benchmarks: idle, drain.
 
 use super::connect::Database;
 use crate::error::Error;
 use domain::id::WebhookId;
 use sea_orm::{ConnectionTrait as _, DbErr, TryGetableMany as _};
 
-/// The number of queued deliveries, counted up to 100,000, and when the oldest of an enabled webhook was due, in milliseconds since the
-/// epoch. Plan: a seek in the partial index of unleased entries for each enabled webhook.
+/// The number of queued deliveries, counted up to 100,000, and the earliest due time among enabled webhooks, in
+/// milliseconds since the epoch. Plan: the start of `outbox_due` for each enabled webhook.
 pub(crate) async fn depth(db: &Database) -> Result<(i64, Option<i64>), Error> {
     let sql = "SELECT
             (SELECT COUNT(*) FROM (SELECT 1 AS one FROM outbox o WHERE o.lease_owner IS NULL LIMIT 100000) q),
@@ -28,9 +28,9 @@ pub(crate) async fn depth(db: &Database) -> Result<(i64, Option<i64>), Error> {
     Ok(<(i64, Option<i64>)>::try_get_many_by_index(row).map_err(DbErr::from)?)
 }
 
-/// The webhooks with deliveries that become due between two times, and when; at most 1,000. Times in milliseconds since the epoch.
-/// Plan: a range of the partial index of unleased entries for each enabled webhook; CROSS JOIN fixes the join order on SQLite, the
-/// settings of the connection on PostgreSQL.
+/// The due times between two times, with their webhooks; at most 1,000. Times in milliseconds since the epoch. Plan: a
+/// range of `outbox_due` for each enabled webhook. On SQLite CROSS JOIN fixes the join order; on PostgreSQL the
+/// settings of the connection do.
 pub(crate) async fn due_between(db: &Database, after: i64, until: i64) -> Result<Vec<(i64, WebhookId)>, Error> {
     let (connection, join) = if db.is_postgres() { (&db.record, "JOIN") } else { (&db.read, "CROSS JOIN") };
     let sql = format!(

@@ -2,8 +2,8 @@
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, Statement};
 
-/// Writes a consistent copy of a SQLite database to `file`, while others read and write. The copy is compact and contains no
-/// transaction in part.
+/// Writes a consistent copy of a SQLite database to `file`, during concurrent reads and writes. The copy is compact and
+/// contains only whole transactions.
 pub(crate) async fn vacuum_into(connection: &DatabaseConnection, file: &std::path::Path) -> Result<(), DbErr> {
     let file = file.to_string_lossy().into_owned();
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), "VACUUM INTO $1", [file.into()]);

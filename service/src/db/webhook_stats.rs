@@ -1,11 +1,11 @@
 //! The 24-hour summary of webhooks.
 //!
 //! Hand-written, because the list of webhooks reads it for each webhook and its cost must not grow with the log:
-//! - The sample is the newest 5,000 attempts, read backwards from the index `attempts_webhook (webhook_id, started_at)`.
+//! - The sample is the newest 5,000 attempts, read backwards from the index `attempts_webhook`.
 //! - PostgreSQL reads all webhooks of a page in one statement (`LATERAL`, ordered-set aggregates). SeaORM has neither.
 //! - SQLite is embedded, so one statement for each webhook costs no round trip.
 //!
-//! The test `a_webhooks_summary_reads_its_sample_and_no_more_on_postgres` counts the index entries that are read.
+//! The test `webhook_summary_reads_only_its_sample_on_postgres` counts the index entries that are read.
 
 use crate::db::connect::Database;
 use crate::db::entity::attempts::StatusAfter;
@@ -16,13 +16,13 @@ use sea_orm::{ConnectionTrait as _, DbErr, FromQueryResult, TransactionTrait as 
 pub(crate) struct AttemptSummary {
     /// The webhook.
     pub(crate) webhook_id: i64,
-    /// Attempts by which a delivery succeeded.
+    /// Number of attempts after which a delivery has succeeded.
     pub(crate) succeeded: i64,
-    /// Attempts by which a delivery failed for good.
+    /// Number of attempts after which a delivery has failed.
     pub(crate) failed: i64,
     /// 95th percentile of the duration in milliseconds.
     pub(crate) p95: Option<f64>,
-    /// Start of the newest attempt.
+    /// Start time of the newest attempt.
     pub(crate) last_at: Option<i64>,
     /// Status of the delivery after the newest attempt.
     pub(crate) last_status: Option<StatusAfter>,
@@ -68,7 +68,7 @@ const SQLITE: &str = "
 /// Summarises the newest attempts of each webhook since a time in milliseconds.
 ///
 /// # Errors
-/// When the database does not answer.
+/// When the database fails.
 pub(crate) async fn summarise_attempts(
     db: &Database,
     webhooks: &[i64],
@@ -76,8 +76,8 @@ pub(crate) async fn summarise_attempts(
 ) -> Result<Vec<AttemptSummary>, DbErr> {
     if db.is_postgres() {
         let tx = db.read.begin().await?;
-        // If the statistics lag behind a growing table, the planner expects few attempts, collects all of the day with a
-        // bitmap scan and sorts them. Without that scan it reads the end of the index.
+        // If the statistics lag behind a growing table, the planner expects few attempts, collects all of the day with
+        // a bitmap scan and sorts them. Without that scan it reads the end of the index.
         tx.execute_unprepared("SET LOCAL enable_bitmapscan = off").await?;
         let statement = db.statement(POSTGRES, [webhooks.to_vec().into(), since.into()]);
         let summaries = AttemptSummary::find_by_statement(statement).all(&tx).await?;

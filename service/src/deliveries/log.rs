@@ -1,7 +1,7 @@
-//! Reading the log.
+//! Reads of the delivery log.
 //!
-//! The state of an open delivery is in its row of `outbox`. A success is a row of `attempts` and changes no other row of
-//! the log. So each read joins both, and [`LogRow::summary`] derives the status.
+//! The state of an open delivery is in its row of `outbox`. A success is a row of `attempts` and changes no other row
+//! of the log. Each read therefore joins both, and [`LogRow::summary`] derives the status.
 
 use super::Deliveries;
 use crate::Result;
@@ -24,9 +24,9 @@ use sea_orm::{
     QueryOrder as _, QuerySelect, RelationDef, RelationTrait as _, Select,
 };
 
-/// Most deliveries shown with a reservation.
+/// Maximum number of deliveries shown with a reservation.
 const MAX_OF_RESERVATION: u64 = 500;
-/// Most cancelled deliveries that are announced at once: a screen shows no more.
+/// Maximum number of cancelled deliveries announced at once: a screen shows no more.
 const MAX_ANNOUNCED: u64 = 200;
 
 /// A delivery with its webhook, its queue entry and its successful attempt.
@@ -36,7 +36,7 @@ pub(super) struct LogRow {
     seq: i64,
     id: String,
     event_id: String,
-    /// Text, because a newer release may have written an event type that this one does not know.
+    /// Text, because a newer release may have written an event type that is unknown to this one.
     event_type: String,
     webhook_id: i64,
     reservation_id: Option<String>,
@@ -114,7 +114,7 @@ impl LogRow {
 
     pub(super) fn summary(self) -> DeliverySummary {
         let status = self.current_status();
-        let waits = matches!(status, DeliveryStatus::Pending | DeliveryStatus::Retrying);
+        let is_waiting = matches!(status, DeliveryStatus::Pending | DeliveryStatus::Retrying);
         let (queued, success) = (self.queued.as_ref(), self.success.as_ref());
         let attempts = queued.map(|entry| entry.attempts).or(success.map(|success| success.attempt));
         let updated_at = match success {
@@ -136,7 +136,7 @@ impl LogRow {
             status_code: status_code.and_then(|code| u16::try_from(code).ok()),
             duration_ms: success.map(|success| success.duration_ms).or(self.duration_ms),
             problem: self.problem.filter(|_| success.is_none()),
-            next_attempt_at: queued.filter(|_| waits).map(|entry| time(entry.due_at)),
+            next_attempt_at: queued.filter(|_| is_waiting).map(|entry| time(entry.due_at)),
             created_at: time(self.created_at),
             updated_at,
             redelivery_of: self.redelivery_of.map(DeliveryId),
@@ -165,8 +165,8 @@ fn log() -> Select<deliveries::Entity> {
 
 /// Open deliveries only, with everything that a [`LogRow`] has.
 ///
-/// The read starts from the queue, which is short. Starting from the log would scan it for the few open deliveries. SQLite
-/// keeps the order of a CROSS JOIN; PostgreSQL plans it like an inner join.
+/// The read starts from the queue, which is short. Starting from the log would scan it for the few open deliveries.
+/// SQLite keeps the order of a CROSS JOIN; PostgreSQL plans it like an inner join.
 fn open_log() -> Select<outbox::Entity> {
     let mut select = outbox::Entity::find();
     QuerySelect::query(&mut select).cross_join(deliveries::Entity).cross_join(webhooks::Entity);
@@ -322,7 +322,7 @@ impl Deliveries {
                 let changes = rows.into_iter().map(|row| Change::Delivery(Box::new(row.summary())));
                 self.feed.publish(changes.collect());
             }
-            // The cancellation is committed. Pages show it when they are next loaded.
+            // The cancellation is committed. Pages show it after the next load.
             Err(error) => tracing::warn!(%error, "cancelled deliveries could not be announced"),
         }
     }

@@ -1,4 +1,4 @@
-//! Redelivery: the same event again, as a new delivery.
+//! Redelivery: a new delivery of the same event.
 
 use super::Deliveries;
 use crate::db::bulk::MAX_ROWS;
@@ -47,7 +47,8 @@ impl Deliveries {
         Ok(created)
     }
 
-    /// Inserts redeliveries in the order of the originals, except those whose webhook was deleted. Returns their number.
+    /// Inserts redeliveries in the order of the originals, except those whose webhook was deleted. Returns their
+    /// number.
     pub(super) async fn insert_repeats(&self, repeats: &[Repeat]) -> Result<u64> {
         let now = self.context.now().timestamp_millis();
         let tx = self.context.db.begin_write().await?;

@@ -13,12 +13,13 @@ use domain::id::DeliveryId;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query};
 use sea_orm::{QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
-/// Most deliveries of one replay.
+/// Maximum number of deliveries of one replay.
 const MAX_REPLAYED: u64 = 10_000;
 
 impl Deliveries {
-    /// Redelivers all deliveries that match, oldest first, at most 10,000. Without a status in the filter, these are the
-    /// failed ones. A delivery that was redelivered before is skipped, so that a repeated replay sends nothing twice.
+    /// Redelivers all deliveries that match, oldest first, at most 10,000. Without a status in the filter, these are
+    /// the failed ones. A delivery that was redelivered before is skipped, so that a repeated replay sends nothing
+    /// twice.
     ///
     /// # Errors
     /// 403 unless the actor is an administrator, 422 for the status of an open delivery.

@@ -1,6 +1,6 @@
-//! Admission: claims whose requests are not started yet. With fast receivers, few requests at once are cheapest: hundreds cost this
-//! process and the receivers half as much again for each, because every connection has work and none of it is in the caches. Slow
-//! requests must not delay others, so they do not count.
+//! Admission: the queue of claims whose requests have not started. It limits concurrent requests to fast receivers.
+//! With hundreds in flight, each request costs this process and the receivers 50 % more, because of CPU cache misses.
+//! Slow requests do not count against the limit, so that they do not delay others.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -8,21 +8,21 @@ use std::collections::VecDeque;
 /// The origin of a claim. The two origins alternate, so new deliveries do not wait behind a backlog.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
-    /// Just committed by this process.
+    /// Committed by this process.
     FastPath,
     /// Claimed from the queue.
     Queue,
 }
 
-/// The claims that wait for admission, in order of arrival for each origin.
+/// The claims that wait for admission, first in, first out for each origin.
 pub(super) struct AdmissionQueue<C>(Mutex<State<C>>);
 
 struct State<C> {
-    /// The most recent requests at once.
+    /// Maximum number of requests in flight that are not slow.
     soft_limit: usize,
-    /// By [`Origin`].
+    /// Indexed by [`Origin`].
     waiting: [VecDeque<C>; 2],
-    /// The origin of the next claim.
+    /// The index of the origin whose claim is next.
     turn: usize,
     /// The number of calls of [`AdmissionQueue::tick`].
     round: u64,
@@ -37,7 +37,7 @@ pub(super) struct Admitted<C> {
     pub(super) token: StartToken,
 }
 
-/// When a request started; [`AdmissionQueue::on_complete`] takes it back.
+/// The start of a request, for [`AdmissionQueue::on_complete`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StartToken {
     round: u64,
@@ -64,7 +64,7 @@ impl<C> State<C> {
 }
 
 impl<C> AdmissionQueue<C> {
-    /// An empty queue that admits `soft_limit` recent requests at once.
+    /// An empty queue that admits at most `soft_limit` concurrent requests, besides slow ones.
     pub(super) fn new(soft_limit: usize) -> Self {
         let waiting = [VecDeque::new(), VecDeque::new()];
         Self(Mutex::new(State { soft_limit, waiting, turn: 0, round: 0, recent: [0; 2] }))
@@ -84,8 +84,8 @@ impl<C> AdmissionQueue<C> {
         self.with(State::next)
     }
 
-    /// A request has ended; returns the claim that replaces it. A slow request is always replaced, so slow receivers get as many
-    /// concurrent requests as their limits allow.
+    /// Ends a request and returns the claim that replaces it. A slow request is always replaced, so that slow receivers
+    /// use their full concurrency limit.
     pub(super) fn on_complete(&self, token: StartToken) -> Option<Admitted<C>> {
         self.with(|state| match usize::try_from(state.round - token.round) {
             Ok(age @ (0 | 1)) => {
@@ -96,7 +96,7 @@ impl<C> AdmissionQueue<C> {
         })
     }
 
-    /// Begins a round: requests that started before the previous round are slow from now on.
+    /// Begins a round. Requests that started before the previous round count as slow from now on.
     pub(super) fn tick(&self) {
         self.with(|state| {
             state.round += 1;
@@ -114,7 +114,7 @@ impl<C> AdmissionQueue<C> {
         self.with(|state| state.has_backlog())
     }
 
-    /// Whether claims wait or recent requests are in flight, so that [`tick`](Self::tick) has an effect.
+    /// Whether claims wait or requests that are not slow are in flight, so that [`tick`](Self::tick) has an effect.
     pub(super) fn is_busy(&self) -> bool {
         self.with(|state| state.recent != [0; 2] || state.has_backlog())
     }
@@ -165,7 +165,7 @@ mod tests {
         admission.tick();
         let more = admit_all(&admission);
         assert_eq!(claims(&more), [3, 4, 5]);
-        // A slow request that ends is replaced beside the recent ones, and so is its replacement if it is slow too.
+        // A slow request is replaced in addition to the recent ones, and so is its replacement if it is slow too.
         let replacement = admission.on_complete(slow[0].token).unwrap();
         assert_eq!(replacement.claim, 6);
         assert_eq!(admit_all(&admission), []);

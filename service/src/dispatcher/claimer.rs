@@ -1,4 +1,4 @@
-//! The claimer: claims due deliveries after a wake-up, and polls all queues from time to time without one.
+//! The claimer: claims due deliveries after a wake-up, and polls all queues periodically.
 
 use super::admission::Origin;
 use super::in_flight::renew;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Retries that are due wait this long for others, so that one claim takes them all. Their backoff was at least a second.
+/// Due retries wait this long for others, so that they share one claim. Their backoff was at least 1 s.
 const RETRY_DUE_LINGER: Duration = Duration::from_millis(10);
 /// Interval of the search for expired leases.
 const REAP_EXPIRED_INTERVAL: Duration = Duration::from_secs(15);
 /// The delay before a claim that failed is repeated.
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// Claims until `cancel`. Claims go to `claims`.
+/// Claims until `cancel`, and sends the claims to `claims`.
 pub(super) async fn run(
     dispatcher: Dispatcher,
     cancel: CancellationToken,
@@ -41,7 +41,7 @@ pub(super) async fn run(
         claimer.schedule.begin_poll(Instant::now(), blocked, &mut webhooks);
         claimer.reap().await;
         if claimer.has_backpressure() {
-            // Every request that ends brings the next claim closer.
+            // The end of any request can end the back-pressure.
             engine.capacity.begin_poll(&WebhookSet::All);
             claimer.schedule.postpone(Instant::now() + CAPACITY_POLL, webhooks);
             continue;
@@ -56,9 +56,9 @@ struct Claimer {
     dispatcher: Dispatcher,
     claims: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
     schedule: PollSchedule,
-    /// When expired leases are sought next.
+    /// Time of the next search for expired leases.
     reap_at: Instant,
-    /// Whether the retries that an earlier process left are loaded.
+    /// Whether the retries of an earlier process are loaded.
     retries_loaded: bool,
 }
 
@@ -83,12 +83,13 @@ impl Claimer {
         }
     }
 
-    /// Reaps expired leases at a fixed interval, however busy this dispatcher is.
+    /// Reaps expired leases at a fixed interval, regardless of load.
     async fn reap(&mut self) {
         if Instant::now() < self.reap_at {
             return;
         }
-        // Its own leases first: after a pause of the machine or of the database they may have expired although this process lives.
+        // Its own leases first: a pause of the machine or of the database may have let them expire while this process
+        // runs.
         renew(&self.dispatcher, &self.dispatcher.engine.in_flight.leases()).await;
         if let Err(error) = self.dispatcher.reap_expired_leases(false).await {
             tracing::warn!(%error, "expired leases were not reaped; the next round tries again");
@@ -96,13 +97,13 @@ impl Claimer {
         self.reap_at = Instant::now() + REAP_EXPIRED_INTERVAL;
     }
 
-    /// Whether recording or admission lags behind: then more claims only delay their own results.
+    /// Whether recording or admission lags behind, so that more claims would only wait.
     fn has_backpressure(&self) -> bool {
         let engine = &self.dispatcher.engine;
         engine.outbox.unrecorded() >= BACKPRESSURE_AT || engine.admission.waiting(Origin::Queue) >= CLAIM_BATCH as usize
     }
 
-    /// Claims once. Returns false when the dispatcher is gone.
+    /// Claims once. Returns false if the dispatcher has stopped.
     async fn poll(&mut self, webhooks: WebhookSet) -> bool {
         let engine = &self.dispatcher.engine;
         engine.capacity.begin_poll(&webhooks);
@@ -112,7 +113,7 @@ impl Claimer {
                 if !claim.items.is_empty() && self.claims.send(claim.items).is_err() {
                     return false;
                 }
-                // Retries of an earlier process are loaded once, those of other replicas again and again.
+                // Retries of an earlier process are loaded once, those of other replicas at each poll of all webhooks.
                 if webhooks == WebhookSet::All && (!self.retries_loaded || engine.feed.has_peers()) {
                     self.load_retries().await;
                     self.retries_loaded = true;

@@ -3,7 +3,7 @@
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Where claims are made and results recorded.
+/// The runtime for claims and for the recording of results.
 pub(super) struct DbRuntime {
     pub(super) handle: Handle,
     /// Ends the dedicated thread when it is dropped.
@@ -11,11 +11,12 @@ pub(super) struct DbRuntime {
 }
 
 impl DbRuntime {
-    /// The runtime for SQLite: a thread of its own. A batch takes many short steps, alternating between this thread and SQLite's writer
-    /// thread. On the main runtime each step would queue behind hundreds of requests in flight, while the writer is idle.
+    /// Starts a separate thread for SQLite. A batch consists of many short steps, which alternate between this thread
+    /// and SQLite's writer thread. On the main runtime each step would queue behind hundreds of requests, while the
+    /// writer is idle.
     ///
-    /// On PostgreSQL the main runtime is used: concurrent batches hide the delays, and connections belong to the runtime that opened
-    /// them.
+    /// On PostgreSQL the main runtime is used: concurrent batches hide the latency, and connections belong to the
+    /// runtime that opened them.
     pub(super) async fn start(is_postgres: bool) -> Self {
         let main = Self { handle: Handle::current(), _end: None };
         if is_postgres {
@@ -29,7 +30,7 @@ impl DbRuntime {
                     let _ = started.send(runtime.handle().clone());
                     let _ = runtime.block_on(ended);
                 }
-                Err(error) => tracing::warn!(%error, "the dispatcher has no thread of its own for the database"),
+                Err(error) => tracing::warn!(%error, "the dispatcher has no separate thread for the database"),
             }
         });
         match (thread, starting.await) {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// When the dispatcher last began a round. By the monotonic clock, because the wall clock can jump.
+/// The start time of the dispatcher's last round, by the monotonic clock, because the wall clock can jump.
 #[derive(Default)]
 pub struct Heartbeat {
     last: Mutex<Option<Instant>>,
@@ -14,7 +14,7 @@ impl Heartbeat {
         *self.last.lock() = Some(Instant::now());
     }
 
-    /// The time since the dispatcher last began a round; `None` before its first.
+    /// The time since the start of the dispatcher's last round; `None` before the first round.
     pub fn age(&self) -> Option<Duration> {
         self.last.lock().map(|last| last.elapsed())
     }

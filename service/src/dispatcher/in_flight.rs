@@ -1,4 +1,4 @@
-//! The leases that this dispatcher holds, and their renewal.
+//! The leases of this dispatcher, and their renewal.
 
 use super::Dispatcher;
 use crate::outbox::{ClaimedDelivery, Lease};
@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Interval of lease renewal. A lease lasts longer than the time-out of an exchange, so most are never renewed.
+/// Interval of lease renewal. A lease lasts longer than the timeout of an exchange, so most are never renewed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The leases that are held, and since when.
+/// Held leases with the time of their claim.
 #[derive(Default)]
 pub(super) struct InFlight(Mutex<HashMap<Lease, Instant>>);
 
@@ -33,7 +33,7 @@ impl InFlight {
         });
     }
 
-    /// All leases that are held.
+    /// All held leases.
     pub(super) fn leases(&self) -> Vec<Lease> {
         self.with(|since| since.keys().cloned().collect())
     }
@@ -51,7 +51,7 @@ pub(super) async fn renew_periodically(dispatcher: Dispatcher) {
     }
 }
 
-/// Renews leases. An error is not final: the leases last until a later renewal.
+/// Renews leases. An error is not fatal: the leases last until a later renewal.
 pub(super) async fn renew(dispatcher: &Dispatcher, leases: &[Lease]) {
     if let Err(error) = dispatcher.engine.outbox.renew(leases).await {
         tracing::warn!(%error, "leases were not renewed; the next renewal tries again");

@@ -33,24 +33,24 @@ use tokio_util::sync::CancellationToken;
 
 /// Interval of polls of all queues without a wake-up.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// Deliveries that one claim takes at most.
+/// Maximum number of deliveries of one claim.
 const CLAIM_BATCH: u32 = 512;
-/// Concurrent recorders: while the database commits one batch, another one is prepared. A delivery's successor is claimed only after its
-/// record, so concurrent batches do not reorder events.
+/// Concurrent recorders: while the database commits one batch, another one is prepared. Concurrent batches do not
+/// reorder events, because a delivery's successor is claimed only after its record.
 const RECORDERS: usize = 2;
 /// SQLite has one writer: a second batch would only delay the next claim.
 const RECORDERS_SQLITE: usize = 1;
-/// From this many unrecorded results on, nothing is claimed: the database is the bottleneck, and more claims would delay it further.
+/// Number of unrecorded results from which nothing is claimed (back-pressure): the database is the bottleneck.
 const BACKPRESSURE_AT: u32 = 4 * recorder::RECORD_BATCH as u32;
-/// Under load, claims and commits wait this long for more work: fewer and larger ones cost less in total.
+/// Time that claims and commits wait for more work under load: fewer and larger batches cost less in total.
 const BATCH_LINGER: Duration = Duration::from_millis(2);
-/// Requests to fast receivers that are in flight at once, for each processor.
+/// Maximum number of concurrent requests to fast receivers, for each processor.
 const SOFT_LIMIT_PER_CORE: usize = 16;
-/// A request that takes this long, at most twice as long, is slow: it no longer counts against the soft limit.
+/// A request counts as slow after once to twice this time. Then it no longer counts against the soft limit.
 const SLOW_AFTER: Duration = Duration::from_millis(5);
 /// Interval at which finished attempt tasks are reaped: a wake-up for each would cost more than its memory.
 const REAP_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a stopping dispatcher waits for each of its tasks before it releases the rest.
+/// Time that a stopping dispatcher waits for each group of tasks before it releases the remaining leases.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A dispatcher: claims, sends and records deliveries. Cheap to clone.
@@ -59,7 +59,7 @@ pub struct Dispatcher {
     engine: Arc<Engine>,
 }
 
-/// What the tasks of a dispatcher share.
+/// State shared by the tasks of a dispatcher.
 struct Engine {
     /// The dispatcher's unique name, for the tokens of its claims.
     owner: String,
@@ -69,7 +69,7 @@ struct Engine {
     sender: delivery::Sender,
     recorder: Recorder,
     in_flight: InFlight,
-    /// Claims whose requests are not started yet.
+    /// Claims whose requests have not started.
     admission: AdmissionQueue<ClaimedDelivery>,
     capacity: CapacityWatch,
     retries: RetryTimers,
@@ -103,8 +103,8 @@ impl Dispatcher {
         Self { engine: Arc::new(engine) }
     }
 
-    /// Claims due deliveries of some webhooks, at most `limit`. For each enabled webhook at most as many as its limits allow, and never
-    /// one with an earlier unfinished delivery of the same ordering key.
+    /// Claims at most `limit` due deliveries of enabled webhooks in `webhooks`, for each webhook at most as many as its
+    /// limits allow. Skips deliveries with an earlier unfinished delivery of the same ordering key.
     ///
     /// # Errors
     /// When the database fails.
@@ -117,8 +117,8 @@ impl Dispatcher {
         futures::future::join_all(claims.into_iter().map(|claim| self.engine.send(claim))).await
     }
 
-    /// Records results with their effects in one transaction. After an error nothing is recorded, and the same results can be recorded
-    /// again.
+    /// Records results with their effects in one transaction. After an error nothing is recorded, and the same results
+    /// can be recorded again.
     ///
     /// # Errors
     /// When the database fails.
@@ -139,7 +139,7 @@ impl Dispatcher {
         Ok(results.len())
     }
 
-    /// Opens the fast path: claims of events that this process commits. It closes when the receiver is dropped.
+    /// Opens the fast path for events that this process commits. It closes when the returned channel is dropped.
     pub fn open_fast_path(&self) -> mpsc::UnboundedReceiver<Vec<ClaimedDelivery>> {
         self.engine.outbox.open_fast_path(&self.engine.owner)
     }
@@ -187,7 +187,7 @@ impl Dispatcher {
         }
         let renewer = tokio::spawn(in_flight::renew_periodically(self.clone()));
         let fast_path = self.open_fast_path();
-        // A task of its own: while it waits for the database, the fast path continues.
+        // A separate task: while it waits for the database, the fast path continues.
         let (claims, claimed) = mpsc::unbounded_channel();
         let claimer = db_runtime.handle.spawn(claimer::run(self.clone(), cancel.clone(), claims));
         let attempts = JoinSet::new();
@@ -222,8 +222,9 @@ impl Dispatcher {
         let engine = &self.engine;
         self.close_fast_path();
         tasks.fast_path.close();
-        // Claims that are not started are released at once. A claim that the database is processing may still arrive.
-        let unsent = self.give_up(engine.admission.drain());
+        // Claims whose requests have not started are released at once. A claim that the database is processing may
+        // still arrive.
+        let unsent = self.stop_renewing(engine.admission.drain());
         let claimer = tokio::time::timeout(SHUTDOWN_TIMEOUT, tasks.claimer);
         let (_, ()) = tokio::join!(claimer, self.release_leases(unsent));
         let mut unsent = Vec::new();
@@ -233,7 +234,7 @@ impl Dispatcher {
         while let Ok(claims) = tasks.claimed.try_recv() {
             unsent.extend(claims);
         }
-        let unsent = self.give_up(unsent);
+        let unsent = self.stop_renewing(unsent);
         let mut attempts = tasks.attempts;
         let finish = tokio::time::timeout(SHUTDOWN_TIMEOUT, async { while attempts.join_next().await.is_some() {} });
         let (finished, ()) = tokio::join!(finish, self.release_leases(unsent));
@@ -251,14 +252,14 @@ impl Dispatcher {
         self.release_leases(engine.in_flight.leases()).await;
     }
 
-    /// Claims that this process will not send: their leases, which it no longer renews.
-    fn give_up(&self, claims: Vec<ClaimedDelivery>) -> Vec<Lease> {
+    /// Stops renewing the leases of claims that this process will not send, and returns the leases.
+    fn stop_renewing(&self, claims: Vec<ClaimedDelivery>) -> Vec<Lease> {
         let leases: Vec<Lease> = claims.into_iter().map(|claim| claim.lease).collect();
         self.engine.in_flight.remove(&leases);
         leases
     }
 
-    /// Puts claims back into the queue. During a database outage their leases expire instead.
+    /// Requeues claims. During a database outage their leases expire instead.
     async fn release_leases(&self, leases: Vec<Lease>) {
         match tokio::time::timeout(SHUTDOWN_TIMEOUT, self.engine.outbox.release(&leases)).await {
             Ok(Ok(())) => {}

@@ -1,5 +1,4 @@
-//! When the claimer polls which queues: when a webhook gets capacity that it was waiting for, when retries are due, and from time to
-//! time without any signal.
+//! The claimer's schedule of polls: when a blocked webhook gets capacity, when retries are due, and periodically.
 
 use super::POLL_INTERVAL;
 use crate::wake::{Wake, WebhookSet};
@@ -13,11 +12,11 @@ use tokio::sync::Notify;
 /// Webhooks at a limit are polled when their requests end, and at this interval in any case.
 pub(super) const CAPACITY_POLL: Duration = Duration::from_millis(250);
 
-/// The webhooks that wait for capacity, and those that got some.
+/// The webhooks that wait for capacity, and those whose capacity was freed.
 #[derive(Default)]
 pub(super) struct CapacityWatch {
-    /// Webhooks whose requests free capacity that a delivery waits for. A webhook whose receiver is down stays at its limit for long:
-    /// polling its queue whenever another webhook's request ends would dominate the cost.
+    /// Webhooks with due deliveries but without capacity. If its receiver is down, a webhook stays at its limit.
+    /// Polls of its queue after each request of another webhook would dominate the cost.
     blocked: Mutex<WebhookSet>,
     /// The blocked webhooks whose requests have ended.
     freed: Wake,
@@ -43,7 +42,7 @@ impl CapacityWatch {
         self.freed.take()
     }
 
-    /// A request of a webhook has ended.
+    /// Handles the end of a webhook's request: notifies the claimer if the webhook is blocked.
     pub(super) fn request_ended(&self, webhook: WebhookId) {
         let (is_blocked, all) = self.with(|blocked| (blocked.contains(webhook), *blocked == WebhookSet::All));
         if all {
@@ -54,19 +53,20 @@ impl CapacityWatch {
         }
     }
 
-    /// A batch was recorded, which frees capacity of this process.
+    /// Handles a recorded batch, which frees capacity of this process.
     pub(super) fn batch_recorded(&self) {
         if self.with(|blocked| *blocked == WebhookSet::All) {
             self.freed.notify(WebhookSet::All);
         }
     }
 
-    /// A poll of these webhooks begins. Capacity that is freed from now on may come too late for it.
+    /// Begins a poll: the webhooks count as blocked, because capacity that is freed from now on may be too late for the
+    /// poll.
     pub(super) fn begin_poll(&self, webhooks: &WebhookSet) {
         self.with(|blocked| blocked.union(webhooks.clone()));
     }
 
-    /// The poll of these webhooks has ended, and `still_blocked` wait for capacity.
+    /// Ends the poll of these webhooks; `still_blocked` wait for capacity.
     pub(super) fn finish_poll(&self, webhooks: &WebhookSet, still_blocked: WebhookSet) {
         let all = still_blocked == WebhookSet::All;
         let newly_all = self.with(|blocked| {
@@ -83,13 +83,13 @@ impl CapacityWatch {
     }
 }
 
-/// Polls that are made by the clock, however many others are made.
+/// Periodic and postponed polls, independent of all other polls.
 pub(super) struct PollSchedule {
-    /// When all webhooks are polled.
+    /// Time of the next poll of all webhooks.
     poll_all: Instant,
-    /// When blocked webhooks are polled: time frees capacity too, because of rate limits.
+    /// Time of the next poll of blocked webhooks: rate limits free capacity as time passes.
     poll_blocked: Instant,
-    /// The webhooks whose poll was postponed, and until when.
+    /// Time and webhooks of postponed polls.
     postponed: (Instant, WebhookSet),
 }
 
@@ -99,14 +99,14 @@ impl PollSchedule {
         Self { poll_all: now, poll_blocked: now, postponed: (now, WebhookSet::empty()) }
     }
 
-    /// When the next poll is due, while these webhooks are blocked.
+    /// Time of the next poll, while these webhooks are blocked.
     pub(super) fn next(&self, blocked: &WebhookSet) -> Instant {
         let poll_blocked = (!blocked.is_empty()).then_some(self.poll_blocked);
         let postponed = (!self.postponed.1.is_empty()).then_some(self.postponed.0);
         [poll_blocked, postponed].into_iter().flatten().fold(self.poll_all, Instant::min)
     }
 
-    /// A poll begins: adds the webhooks whose time has come to the polled ones. `blocked` are the webhooks that wait for capacity.
+    /// Begins a poll: adds the webhooks whose scheduled poll is due. `blocked` are the webhooks that wait for capacity.
     pub(super) fn begin_poll(&mut self, now: Instant, blocked: WebhookSet, webhooks: &mut WebhookSet) {
         if blocked.is_empty() || now >= self.poll_blocked {
             webhooks.union(blocked);
@@ -130,7 +130,7 @@ impl PollSchedule {
     }
 }
 
-/// When retries are due, by the wall clock, as the queue stores it.
+/// Due times of retries, by the wall clock, as in the queue.
 #[derive(Default)]
 pub(super) struct RetryTimers {
     at: Mutex<BTreeSet<(DateTime<Utc>, WebhookId)>>,
@@ -142,7 +142,7 @@ impl RetryTimers {
         act(&mut self.at.lock())
     }
 
-    /// A retry of this webhook is due at `at`.
+    /// Adds a retry of this webhook, due at `at`.
     pub(super) fn add(&self, at: DateTime<Utc>, webhook: WebhookId) {
         if self.with(|due| due.insert((at, webhook)) && due.first() == Some(&(at, webhook))) {
             self.changed.notify_one();
@@ -158,7 +158,8 @@ impl RetryTimers {
         due.into_iter().map(|(_, webhook)| webhook).collect()
     }
 
-    /// Waits until a retry is due by the clock `now`, which may be set while it waits. Returns the webhooks with due retries.
+    /// Waits until a retry is due by the clock `now`, which may be set while it waits. Returns the webhooks with due
+    /// retries.
     pub(super) async fn next(&self, now: impl Fn() -> DateTime<Utc>) -> WebhookSet {
         loop {
             let at = now();

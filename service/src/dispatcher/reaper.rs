@@ -1,4 +1,4 @@
-//! The reaper: puts deliveries of dead processes back into the queue, and cancels those of deleted webhooks.
+//! The reaper: requeues deliveries of crashed processes, and cancels deliveries of deleted webhooks.
 
 use super::Dispatcher;
 use crate::db::queue_cancel::Queued;
@@ -8,10 +8,10 @@ use crate::provisioning;
 use crate::reservations::changes_of;
 
 impl Dispatcher {
-    /// Puts deliveries back into the queue whose lease has expired; the interrupted attempt is repeated under the same number, so the
-    /// receiver may see it twice. With `all`, every lease: for the start of the only process of a SQLite database. Also cancels
-    /// deliveries that were enqueued or retried while their webhook was being deleted, and repairs the queue after a clock rollback.
-    /// Returns the number of deliveries that were put back.
+    /// Requeues deliveries whose lease has expired, and returns their number. The interrupted attempt is repeated with
+    /// the same number, so the receiver may receive it twice. `all` requeues every leased delivery, for the start of
+    /// the only process of a SQLite database. Also cancels deliveries that were enqueued or retried while their webhook
+    /// was being deleted, and repairs the queue after a clock rollback.
     ///
     /// # Errors
     /// When the database fails.

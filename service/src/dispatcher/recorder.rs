@@ -20,17 +20,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Results that one transaction records at most.
+/// Maximum number of results of one transaction.
 pub(super) const RECORD_BATCH: usize = 512;
-/// From this many results on, a batch indicates load and waits for more.
-const LOAD: usize = 16;
-/// While claims wait for admission, a batch waits longer for more results.
+/// Number of results from which a batch indicates load and lingers for more.
+const LOAD_AT: usize = 16;
+/// Linger of a batch while claims wait for admission.
 const BACKLOG_LINGER: Duration = Duration::from_millis(6);
-/// A batch of retries only waits this long for other results. Only their own next attempts depend on them, and each commit delays all
-/// others.
+/// Linger of a batch that contains only retries. Only their own next attempts depend on them, and each commit delays
+/// all others.
 const RETRY_LINGER: Duration = Duration::from_millis(20);
-/// After this many refusals, the results of a batch are recorded one by one.
-const MAX_REFUSALS: u32 = 5;
+/// Number of rejections by the database after which the results of a batch are recorded one by one.
+const MAX_REJECTIONS: u32 = 5;
 /// The delay before a failed batch is recorded again; it doubles up to [`MAX_RETRY_DELAY`].
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// The retries that recording scheduled.
 #[derive(Debug, Clone, Default)]
 pub struct Recorded {
-    /// When each retry is due, and its webhook.
+    /// Due time and webhook of each retry.
     pub due: Vec<(DateTime<Utc>, WebhookId)>,
 }
 
@@ -51,9 +51,9 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Records a batch in one commit: attempts, delivery states, provisioning, webhook health; then announces the changes. A result whose
-    /// lease was lost is kept as an attempt and changes nothing else. After an error nothing is recorded, and the same batch can be
-    /// recorded again.
+    /// Records a batch in one commit: attempts, delivery states, provisioning and webhook health. Then announces the
+    /// changes. A result whose lease was lost is kept as an attempt and changes nothing else. After an error nothing is
+    /// recorded, and the same batch can be recorded again.
     #[tracing::instrument(level = "debug", skip_all, err(level = "debug"), fields(results = batch.len()))]
     pub(super) async fn record(&self, batch: &[AttemptResult]) -> Result<Recorded> {
         if let Some(recorded) = self.try_record(Mode::Optimistic, batch).await? {
@@ -62,10 +62,10 @@ impl Recorder {
         Ok(self.try_record(Mode::Verified, batch).await?.unwrap_or_default())
     }
 
-    /// Records a batch. Returns `None`, and records nothing, when the optimistic mode does not fit.
+    /// Records a batch. Returns `None`, and records nothing, if the assumptions of the optimistic mode do not hold.
     async fn try_record(&self, mode: Mode, batch: &[AttemptResult]) -> Result<Option<Recorded>> {
         let now = self.context.now();
-        // Prepared before the transaction, which blocks others.
+        // Copied before the transaction, which blocks others.
         let rows = batch.iter().map(|result| result.row.clone()).collect();
         let tx = self.context.db.begin_record().await?;
         let Some(applied) = self.outbox.record(&tx, mode, batch, rows, now).await? else {
@@ -80,7 +80,7 @@ impl Recorder {
         let mut changes = changes_of(&self.feed, &tx, &changed).await?;
         changes.extend(health::apply(&self.notifications, &tx, results.iter().copied(), now).await?);
         tx.commit().await?;
-        count(batch, &applied);
+        record_metrics(batch, &applied);
         if self.feed.has_subscribers() {
             changes
                 .extend(results.iter().map(|result| Change::Delivery(Box::new(result.summary(ended_at(result, now))))));
@@ -93,7 +93,7 @@ impl Recorder {
     }
 }
 
-/// What a result does to its reservation. Webhooks whose responses do not drive provisioning do nothing.
+/// The effect of a result on its reservation; `None` for a retry, and for a webhook that does not drive provisioning.
 fn provisioning_update(result: &AttemptResult) -> Option<ProvisioningUpdate<'_>> {
     let reservation_id = result.reservation_id().filter(|_| result.config().provisions)?;
     let event = result.event_type();
@@ -109,7 +109,7 @@ fn provisioning_update(result: &AttemptResult) -> Option<ProvisioningUpdate<'_>>
     Some(ProvisioningUpdate { reservation_id, event, effect })
 }
 
-/// When a delivery was last updated. A success is derived from its attempt, as in the log.
+/// Time of a delivery's last update. For a success it is derived from the attempt, as in the log.
 fn ended_at(result: &AttemptResult, now: DateTime<Utc>) -> DateTime<Utc> {
     match result.status {
         DeliveryStatus::Succeeded => succeeded_at(result.row.started_at, result.row.duration_ms),
@@ -118,7 +118,7 @@ fn ended_at(result: &AttemptResult, now: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// Counts a recorded batch in the metrics.
-fn count(batch: &[AttemptResult], applied: &[bool]) {
+fn record_metrics(batch: &[AttemptResult], applied: &[bool]) {
     let duration = metrics::histogram!("berth_attempt_duration_seconds");
     let outcomes = [Outcome::Succeeded, Outcome::Failed];
     let mut attempts = [0; 2];
@@ -141,7 +141,8 @@ fn count(batch: &[AttemptResult], applied: &[bool]) {
     }
 }
 
-/// Records results as they arrive, until the last sender is dropped. Results that arrive during a commit share the next one.
+/// Records results as they arrive, until the last sender is dropped. Results that arrive during a commit share the next
+/// one.
 pub(super) async fn run(
     dispatcher: Dispatcher,
     results: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<AttemptResult>>>,
@@ -156,7 +157,7 @@ pub(super) async fn run(
             }
             linger_for_batch(&mut results, &mut batch, AttemptResult::is_retry, tokio::time::sleep(RETRY_LINGER)).await;
             let has_backlog = engine.admission.has_backlog();
-            if batch.len() < RECORD_BATCH && (has_backlog || batch.len() >= LOAD) {
+            if batch.len() < RECORD_BATCH && (has_backlog || batch.len() >= LOAD_AT) {
                 tokio::time::sleep(if has_backlog { BACKLOG_LINGER } else { BATCH_LINGER }).await;
                 while batch.len() < RECORD_BATCH
                     && let Ok(result) = results.try_recv()
@@ -175,36 +176,37 @@ pub(super) async fn run(
     }
 }
 
-/// Waits for more results while the batch is small and all its results can wait, until `enough` is ready.
+/// Waits for more results while the batch is small and all its results can wait, until `timeout` is ready.
 async fn linger_for_batch<R>(
     results: &mut mpsc::UnboundedReceiver<R>,
     batch: &mut Vec<R>,
     can_wait: fn(&R) -> bool,
-    enough: impl Future<Output = ()>,
+    timeout: impl Future<Output = ()>,
 ) {
-    let mut enough = std::pin::pin!(enough);
-    while batch.len() < LOAD && batch.iter().all(can_wait) {
+    let mut timeout = std::pin::pin!(timeout);
+    while batch.len() < LOAD_AT && batch.iter().all(can_wait) {
         tokio::select! {
-            more = results.recv_many(batch, RECORD_BATCH - LOAD) => if more == 0 { return },
-            () = &mut enough => return,
+            more = results.recv_many(batch, RECORD_BATCH - LOAD_AT) => if more == 0 { return },
+            () = &mut timeout => return,
         }
     }
 }
 
-/// Records a batch, the only copy of its responses, until the database accepts it. A batch that the database refuses although it is
-/// available must not block the others: its results are recorded one by one, and one that is still refused without its response.
+/// Records a batch, the only copy of its responses, and retries until the database accepts it. A batch that an
+/// available database rejects must not block the others. Its results are then recorded one by one, without the response
+/// if rejected again.
 async fn record_until_stored(recorder: &Recorder, batch: &mut [AttemptResult]) -> Recorded {
     let mut delay = RETRY_DELAY;
-    let mut refusals = 0;
+    let mut rejections = 0;
     loop {
         match recorder.record(batch).await {
             Ok(recorded) => return recorded,
             Err(error) => {
                 tracing::warn!(%error, results = batch.len(), "results were not recorded; trying again");
-                refusals += u32::from(!error.is_outage());
+                rejections += u32::from(!error.is_outage());
             }
         }
-        if refusals >= MAX_REFUSALS {
+        if rejections >= MAX_REJECTIONS {
             break;
         }
         tokio::time::sleep(delay).await;
@@ -220,7 +222,7 @@ async fn record_until_stored(recorder: &Recorder, batch: &mut [AttemptResult]) -
         match recorded {
             Ok(recorded) => all.due.extend(recorded.due),
             Err(error) => {
-                tracing::error!(%error, "a result was refused; its delivery is sent again when its lease expires")
+                tracing::error!(%error, "a result was rejected; its delivery is sent again when its lease expires")
             }
         }
     }
@@ -240,9 +242,9 @@ mod tests {
         let mut batch = vec![RETRY, !RETRY];
         linger_for_batch(&mut results, &mut batch, can_wait, pending()).await;
         assert_eq!(batch.len(), 2);
-        let mut batch = vec![RETRY; LOAD];
+        let mut batch = vec![RETRY; LOAD_AT];
         linger_for_batch(&mut results, &mut batch, can_wait, pending()).await;
-        assert_eq!(batch.len(), LOAD, "a large batch does not wait");
+        assert_eq!(batch.len(), LOAD_AT, "a large batch does not wait");
         let mut batch = vec![RETRY];
         linger_for_batch(&mut results, &mut batch, can_wait, ready(())).await;
         assert_eq!(batch, [RETRY], "no result arrived in time");

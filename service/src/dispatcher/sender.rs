@@ -1,4 +1,4 @@
-//! Sending: each admitted claim becomes a request, and its outcome a result for the recorder.
+//! Sending: sends the request of each admitted claim, and its result to the recorder.
 
 use super::admission::Admitted;
 use super::{Dispatcher, Engine};
@@ -15,7 +15,7 @@ impl Engine {
     }
 }
 
-/// Runs an attempt, and after it the attempts that the admission queue starts in its place.
+/// Runs an attempt, and then the attempts that the admission queue starts in its place.
 pub(super) async fn run_attempts(
     dispatcher: Dispatcher,
     results: mpsc::UnboundedSender<AttemptResult>,
@@ -34,7 +34,7 @@ pub(super) async fn run_attempts(
     }
 }
 
-/// Gives up the lease of an attempt that panics: without a result it must expire and be claimed again.
+/// Stops renewing the lease of an attempt that panics, so that it expires and the delivery is claimed again.
 struct PanicGuard {
     engine: Arc<Engine>,
     lease: Option<Lease>,

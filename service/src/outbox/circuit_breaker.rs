@@ -3,8 +3,8 @@
 /// Consecutive exchanges without any response that open the breaker.
 pub(super) const FAILURE_THRESHOLD: u32 = 10;
 
-/// A circuit breaker. A response of any status closes it; only exchanges without a response (time-out, refused connection, DNS or TLS
-/// error) open it.
+/// A circuit breaker. A response of any status closes it; only exchanges without a response (timeout, refused
+/// connection, DNS or TLS error) open it.
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker {
     state: State,
@@ -35,19 +35,19 @@ impl CircuitBreaker {
         }
     }
 
-    /// A request is sent. In the open state it is the probe.
+    /// Records the start of a request. In the open state it is the probe.
     pub(super) fn on_request(&mut self) {
         if self.state == State::Open {
             self.state = State::HalfOpen;
         }
     }
 
-    /// A request ended with a response.
+    /// Records the end of a request with a response.
     pub(super) fn on_response(&mut self) {
         self.state = State::default();
     }
 
-    /// A request ended without a response.
+    /// Records the end of a request without a response.
     pub(super) fn on_timeout(&mut self) {
         self.state = match self.state {
             State::Closed { consecutive_timeouts } if consecutive_timeouts + 1 < FAILURE_THRESHOLD => {
@@ -57,7 +57,7 @@ impl CircuitBreaker {
         };
     }
 
-    /// A request was abandoned before it ended, so it gives no evidence about the receiver.
+    /// Records an abandoned request, whose result is unknown.
     pub(super) fn on_abandoned(&mut self) {
         if self.state == State::HalfOpen {
             self.state = State::Open;

@@ -1,4 +1,4 @@
-//! Claims: leases due deliveries, for each webhook as many as its limits allow.
+//! Claims: leases due deliveries within the limits of their webhooks.
 
 use super::{Configs, Lease, Outbox, Permit, WebhookConfig, WebhookSet, body_bytes};
 use crate::db::codec::time;
@@ -12,15 +12,15 @@ use domain::id::{DeliveryId, EventId, WebhookId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A delivery of an event that this version does not know, as after a downgrade, is retried after this long.
+/// Delay of a delivery whose event type is unknown to this version, for example after a downgrade.
 const UNKNOWN_EVENT_DELAY: Duration = Duration::minutes(1);
 
 /// The result of a claim.
 pub struct Claim {
-    /// To be sent now.
+    /// Deliveries to send now.
     pub items: Vec<ClaimedDelivery>,
-    /// Webhooks at a limit, or with more due deliveries than were claimed. Claim again when their requests end, and from time to time,
-    /// because rate limits allow more requests as time passes.
+    /// Webhooks at a limit, or with more due deliveries than were claimed. Claim again when their requests end, and
+    /// periodically, because rate limits allow more requests as time passes.
     pub blocked: WebhookSet,
 }
 
@@ -73,7 +73,7 @@ impl ClaimedDelivery {
 struct ClaimedRows {
     rows: Vec<(EventType, ClaimedRow)>,
     by_webhook: HashMap<WebhookId, ClaimedCount>,
-    /// Leases of deliveries whose event this version does not know.
+    /// Leases of deliveries whose event type is unknown to this version.
     unknown: Vec<Lease>,
 }
 
@@ -93,7 +93,11 @@ impl ClaimedRows {
     fn extend(&mut self, rows: Vec<ClaimedRow>, token: &Arc<str>) {
         for row in rows {
             let Some(event_type) = EventType::parse(&row.event_type) else {
-                tracing::warn!(row.seq, row.event_type, "a delivery waits for a version that knows its event");
+                tracing::warn!(
+                    row.seq,
+                    row.event_type,
+                    "the event type of a delivery is unknown to this version; it stays queued"
+                );
                 self.unknown.push(Lease { seq: row.seq, token: token.clone() });
                 continue;
             };
@@ -104,23 +108,23 @@ impl ClaimedRows {
         }
     }
 
-    /// Whether a webhook used its whole share of a claim, so that more of its deliveries may be due. The database gives each webhook at
-    /// least this share.
+    /// Whether a webhook used its whole share of a claim, so that more of its deliveries may be due. The claim
+    /// statement gives each webhook at least this share.
     fn used_budget(&self, request: &ClaimRequest<'_>, webhook: WebhookId, budget: ClaimBudget) -> bool {
         let share = (request.limit / request.budgets.len().max(1) as u32).max(1);
         self.by_webhook.get(&webhook).is_some_and(|claimed| claimed.count >= share.min(budget.free))
     }
 
-    /// Whether the claim reached its limit before it came to this webhook.
+    /// Whether the claim reached its limit before this webhook.
     fn skipped(&self, request: &ClaimRequest<'_>, webhook: WebhookId) -> bool {
         self.rows.len() as u32 >= request.limit && !self.by_webhook.contains_key(&webhook)
     }
 }
 
 impl Outbox {
-    /// Claims due deliveries of some webhooks for `owner`. For each enabled webhook at most as many as its limits allow, by due time
-    /// (approximately, when more are due than one claim takes), and never one with an earlier unfinished delivery of the same ordering
-    /// key. Announces each as `sending`.
+    /// Claims due deliveries of enabled webhooks in `webhooks` for `owner`, for each webhook at most as many as its
+    /// limits allow. The order of due times is approximate. Skips deliveries with an earlier unfinished delivery of the
+    /// same ordering key. Announces each claim as `sending`.
     ///
     /// # Errors
     /// When the database fails.
@@ -131,7 +135,7 @@ impl Outbox {
         self.state.clock.observe(at);
         let configs = self.configs.load(&self.context.db.read).await?;
         let first_attempts_only = self.limits.retries_exhausted();
-        // Any request that ends may free capacity for a retry.
+        // The end of any request may free capacity for a retry.
         let mut blocked = if first_attempts_only { WebhookSet::All } else { WebhookSet::empty() };
         let mut budgets = BTreeMap::new();
         for config in configs.enabled().filter(|config| webhooks.contains(config.id)) {
@@ -140,7 +144,7 @@ impl Outbox {
                 blocked.union(if capacity.limited_globally { WebhookSet::All } else { config.id.into() });
                 continue;
             }
-            // A cursor may have passed retries that were excluded.
+            // Retries that were excluded may be before the cursor.
             let after = if first_attempts_only { QueuePosition::START } else { self.state.cursors.after(config.id) };
             budgets.insert(config.id, ClaimBudget { free: capacity.requests.min(limit), after });
         }
@@ -150,14 +154,14 @@ impl Outbox {
         let token = self.new_token(owner);
         let lease_until = at + self.lease_duration().num_milliseconds();
         let request = ClaimRequest { token: &token, at, lease_until, limit, budgets, first_attempts_only };
-        let claimed = self.take(&request, webhooks, &mut blocked).await?;
+        let claimed = self.lease_due(&request, webhooks, &mut blocked).await?;
         if claimed.rows.len() as u32 >= limit {
             blocked.union(webhooks.clone());
         } else {
             let used = request.budgets.iter().filter(|(id, budget)| claimed.used_budget(&request, **id, **budget));
             blocked.union(used.map(|(id, _)| *id).collect());
         }
-        let items = self.admit(&configs, claimed, &token, now, &mut blocked).await;
+        let items = self.acquire_permits(&configs, claimed, &token, now, &mut blocked).await;
         tracing::Span::current().record("claimed", items.len());
         if self.feed.has_subscribers() {
             let sending = items.iter().map(|claim| claim.summary(DeliveryStatus::Sending, now));
@@ -166,28 +170,29 @@ impl Outbox {
         Ok(Claim { items, blocked })
     }
 
-    /// Leases due deliveries: first after the scan cursors, then from the start for webhooks whose cursor left budget unused.
-    async fn take(
+    /// Leases due deliveries: first after the scan cursors, then from the start for webhooks whose cursor left budget
+    /// unused.
+    async fn lease_due(
         &self,
         request: &ClaimRequest<'_>,
         webhooks: &WebhookSet,
         blocked: &mut WebhookSet,
     ) -> Result<ClaimedRows> {
         let mut claimed = ClaimedRows::default();
-        let rows = queue_claim::claim(&self.context.db, request, &self.state.turn).await?;
+        let rows = queue_claim::claim(&self.context.db, request, &self.state.round_robin).await?;
         claimed.extend(rows, request.token);
         let rescan = rescan(request, &claimed);
         if !rescan.budgets.is_empty() && rescan.limit > 0 {
             let before = claimed.rows.len();
-            match queue_claim::claim(&self.context.db, &rescan, &self.state.turn).await {
+            match queue_claim::claim(&self.context.db, &rescan, &self.state.round_robin).await {
                 Ok(rows) => claimed.extend(rows, request.token),
                 Err(error) => {
-                    // The leases of the first part are taken: its deliveries are sent.
+                    // The first part holds its leases, so its deliveries are sent.
                     tracing::warn!(%error, "a part of a claim failed; it is repeated later");
                     blocked.union(webhooks.clone());
                 }
             }
-            // Their share of the second part was another one, so they may have more.
+            // Their share of the second part was different, so they may have more due deliveries.
             blocked.union(claimed.rows.iter().skip(before).map(|(_, row)| row.webhook_id).collect());
         }
         self.advance_cursors(request, &rescan, &claimed);
@@ -207,8 +212,8 @@ impl Outbox {
         }
     }
 
-    /// Acquires a permit for each row. Releases the rows that get none, and delays those of unknown events.
-    async fn admit(
+    /// Acquires a permit for each row. Releases rows without a permit, and delays rows of unknown events.
+    async fn acquire_permits(
         &self,
         configs: &Configs,
         claimed: ClaimedRows,
@@ -233,7 +238,7 @@ impl Outbox {
         }
         let released = async {
             self.release(&unplaced).await?;
-            // Without a wake-up, which would only claim them again.
+            // Without a wake-up, which would cause a busy loop of claims.
             self.requeue(&claimed.unknown, (now + UNKNOWN_EVENT_DELAY).timestamp_millis()).await
         };
         if let Err(error) = released.await {

@@ -1,4 +1,4 @@
-//! The settings of webhooks as the outbox needs them: decrypted, parsed, and cached until one of them changes.
+//! The settings of webhooks for the outbox: decrypted, parsed, and cached until one of them changes.
 
 use crate::context::Context;
 use crate::db::codec::time;
@@ -182,11 +182,11 @@ impl ConfigCache {
         Self { context, cipher, cached: Arc::default() }
     }
 
-    /// The webhooks as `connection` sees them. Every change increments a row's revision and no row is ever deleted, so the sum of the
-    /// revisions identifies the state of all rows.
+    /// Loads the webhooks through `connection`, which can be a transaction. Every change increments a row's revision,
+    /// and no row is ever deleted, so the sum of the revisions identifies the state of all rows.
     ///
-    /// The sum is hand-written, because each claim and each event computes it: SeaORM would build the statement anew each time.
-    /// Plan: a scan of the few rows of `webhooks`. Benchmarks: throughput, drain.
+    /// The sum is hand-written, because each claim and each event computes it: SeaORM would build the statement anew
+    /// each time. Plan: a scan of the few rows of `webhooks`. Benchmarks: throughput, drain.
     pub(crate) async fn load(&self, connection: &impl ConnectionTrait) -> error::Result<Arc<Configs>> {
         let sql = "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) FROM webhooks";
         let statement = self.context.db.statement(sql, []);
@@ -201,8 +201,8 @@ impl ConfigCache {
         let mut by_id = HashMap::with_capacity(models.len());
         for model in models {
             let id = model.id;
-            // A webhook whose secrets cannot be decrypted (another master key) must not stop the others. Its events stay
-            // queued, as if it were paused, until it gets new secrets or the right key is back.
+            // A webhook whose secrets cannot be decrypted (another master key) must not stop the others. Its events
+            // stay queued, as if it were paused, until it has new secrets or the correct key is configured.
             let config = match DecryptedSecrets::of(&model, &self.cipher) {
                 Ok(secrets) => WebhookConfig::new(model, secrets),
                 Err(problem) => {

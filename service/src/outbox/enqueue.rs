@@ -1,6 +1,7 @@
-//! Enqueueing: deliveries are inserted in the transaction of the change that caused them, and published after its commit.
+//! Enqueueing: deliveries are inserted in the transaction of the change that caused them, and published after its
+//! commit.
 
-use super::fast_path::Entrance;
+use super::fast_path::FastPathSender;
 use super::{ClaimedDelivery, Configs, Lease, Outbox, Permit, WebhookConfig, WebhookSet, body_bytes};
 use crate::db::bulk::MAX_ROWS;
 use crate::db::codec::to_json;
@@ -19,9 +20,9 @@ use std::sync::Arc;
 /// Deliveries of a transaction that is not committed yet; [`Outbox::publish`] them after the commit.
 #[must_use = "publish after the commit"]
 pub(crate) struct Enqueued {
-    /// For subscribers; empty without any.
+    /// Summaries for subscribers; empty without subscribers.
     summaries: Vec<DeliverySummary>,
-    /// Claimed by the fast path.
+    /// Deliveries that the fast path claimed.
     claimed: Vec<ClaimedDelivery>,
     /// The webhooks whose deliveries wait for a claim.
     queued: WebhookSet,
@@ -36,7 +37,7 @@ struct Pending {
     ordering_key: String,
     reservation_id: Option<String>,
     body: String,
-    /// Its place among the requests in flight, on the fast path.
+    /// The permit for its request, on the fast path.
     permit: Option<Permit>,
     config: Arc<WebhookConfig>,
 }
@@ -105,8 +106,8 @@ impl Pending {
 }
 
 impl Outbox {
-    /// Inserts deliveries of events (each with the slug of its resource type) for every subscribed webhook. With `fresh`, no earlier
-    /// delivery can have an event's ordering key, which opens the fast path to it.
+    /// Inserts deliveries of events, each with the slug of its resource type, for every subscribed webhook. `fresh`
+    /// states that no earlier delivery has an event's ordering key; only then the fast path can be used.
     pub(crate) async fn enqueue(
         &self,
         tx: &DatabaseTransaction,
@@ -115,7 +116,7 @@ impl Outbox {
     ) -> Result<Enqueued> {
         let configs = self.configs.load(tx).await?;
         let now = self.context.now();
-        let fast_path = if fresh { self.state.fast_path.entrance() } else { None };
+        let fast_path = if fresh { self.state.fast_path.sender() } else { None };
         let pending = self.prepare(&configs, events, fast_path.as_ref(), now)?;
         let mut enqueued = Enqueued {
             summaries: Vec::new(),
@@ -126,7 +127,7 @@ impl Outbox {
         if pending.is_empty() {
             return Ok(enqueued);
         }
-        let token: Option<Arc<str>> = fast_path.map(|entrance| self.new_token(&entrance.owner));
+        let token: Option<Arc<str>> = fast_path.map(|fast_path| self.new_token(&fast_path.owner));
         let seqs = self.insert(tx, &pending, token.as_deref().unwrap_or_default(), fresh, now).await?;
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
         let has_subscribers = self.feed.has_subscribers();
@@ -152,7 +153,7 @@ impl Outbox {
         &self,
         configs: &Configs,
         events: Vec<(String, EventBody)>,
-        fast_path: Option<&Entrance>,
+        fast_path: Option<&FastPathSender>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Pending>> {
         let mut pending = Vec::new();
@@ -179,7 +180,7 @@ impl Outbox {
         Ok(pending)
     }
 
-    /// Inserts deliveries, those with a permit as claimed under `token`. Returns their numbers by id.
+    /// Inserts deliveries, those with a permit as claimed under `token`. Returns their sequence numbers by id.
     async fn insert(
         &self,
         tx: &DatabaseTransaction,
@@ -208,11 +209,11 @@ impl Outbox {
         self.feed.wake_dispatchers(enqueued.queued);
     }
 
-    /// Hands claims to the dispatcher. If it has stopped meanwhile, the claims are released, so that another dispatcher claims them
-    /// before their leases expire.
+    /// Sends claims to the dispatcher. If it has stopped, the claims are released, so that another dispatcher claims
+    /// them before their leases expire.
     fn send_to_fast_path(&self, claimed: Vec<ClaimedDelivery>) {
-        let unsent = match self.state.fast_path.entrance() {
-            Some(entrance) => entrance.sender.send(claimed).err().map(|error| error.0),
+        let unsent = match self.state.fast_path.sender() {
+            Some(fast_path) => fast_path.claims.send(claimed).err().map(|error| error.0),
             None => Some(claimed),
         };
         let Some(unsent) = unsent else { return };

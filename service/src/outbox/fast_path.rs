@@ -7,32 +7,32 @@ use tokio::sync::mpsc;
 
 /// The fast path, if a dispatcher has opened it.
 #[derive(Default)]
-pub(super) struct FastPath(Mutex<Option<Entrance>>);
+pub(super) struct FastPath(Mutex<Option<FastPathSender>>);
 
 /// The sending end of an open fast path.
 #[derive(Clone)]
-pub(super) struct Entrance {
+pub(super) struct FastPathSender {
     /// The dispatcher's name, for the tokens of its claims.
     pub(super) owner: Arc<str>,
-    pub(super) sender: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
+    pub(super) claims: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
 }
 
 impl FastPath {
-    /// The entrance, unless the fast path is closed or its dispatcher is gone.
-    pub(super) fn entrance(&self) -> Option<Entrance> {
-        let mut entrance = self.0.lock();
-        if entrance.as_ref().is_some_and(|entrance| entrance.sender.is_closed()) {
-            *entrance = None;
+    /// The sending end, unless the fast path is closed or its dispatcher has stopped.
+    pub(super) fn sender(&self) -> Option<FastPathSender> {
+        let mut sender = self.0.lock();
+        if sender.as_ref().is_some_and(|sender| sender.claims.is_closed()) {
+            *sender = None;
         }
-        entrance.clone()
+        sender.clone()
     }
 }
 
 impl Outbox {
-    /// Opens the fast path for a dispatcher of this process. It closes when the receiver is dropped.
+    /// Opens the fast path for a dispatcher of this process. It closes when the returned channel is dropped.
     pub(crate) fn open_fast_path(&self, owner: &str) -> mpsc::UnboundedReceiver<Vec<ClaimedDelivery>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        *self.state.fast_path.0.lock() = Some(Entrance { owner: owner.into(), sender });
+        let (claims, receiver) = mpsc::unbounded_channel();
+        *self.state.fast_path.0.lock() = Some(FastPathSender { owner: owner.into(), claims });
         receiver
     }
 

@@ -5,17 +5,17 @@ use crate::db::queue_leases;
 use crate::error::Result;
 use chrono::Duration;
 
-/// A lease lasts this much longer than an exchange can take, so a living process never loses it.
+/// Margin of a lease over the time limit of an exchange, so that a running process does not lose it.
 const LEASE_MARGIN_SECONDS: i64 = 15;
-/// The longest time-out of an exchange that any process has.
+/// The longest time limit of an exchange in any process.
 const MAX_TIMEOUT_SECONDS: i64 = 30;
-/// The longest lease that any process takes.
+/// The longest lease of any process.
 pub(super) const MAX_LEASE: Duration = Duration::seconds(MAX_TIMEOUT_SECONDS + LEASE_MARGIN_SECONDS);
 
-/// What [`Outbox::expire_leases`] found.
+/// The result of [`Outbox::expire_leases`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Expired {
-    /// Deliveries that were put back into the queue.
+    /// Number of requeued deliveries.
     pub(crate) count: u64,
     /// Whether deleted webhooks have queued deliveries.
     pub(crate) has_orphans: bool,
@@ -38,7 +38,7 @@ impl Outbox {
         queue_leases::renew(&self.context.db, leases, until).await
     }
 
-    /// Releases claims unsent: their attempt does not count. Wakes the dispatchers.
+    /// Releases unsent claims, whose attempt does not count. Wakes the dispatchers.
     ///
     /// # Errors
     /// When the database fails.
@@ -51,8 +51,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts claims back into the queue, due at `due_at` (milliseconds since the epoch) or when they were due, whichever is later. Wakes
-    /// no dispatcher.
+    /// Requeues claims, due at `due_at` (milliseconds since the epoch) or at their previous due time, whichever is
+    /// later. Wakes no dispatcher.
     pub(super) async fn requeue(&self, leases: &[Lease], due_at: i64) -> Result<()> {
         if leases.is_empty() {
             return Ok(());
@@ -63,9 +63,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts deliveries back into the queue whose lease has expired. The interrupted attempt is repeated under the same number, so the
-    /// receiver may see it twice. With `all`, every lease: for the start of the only process of a SQLite database. Also repairs the
-    /// queue after a clock rollback.
+    /// Requeues deliveries whose lease has expired. The interrupted attempt is repeated with the same number, so the
+    /// receiver may receive it twice. `all` requeues every leased delivery, for the start of the only process of a
+    /// SQLite database. Also repairs the queue after a clock rollback.
     pub(crate) async fn expire_leases(&self, all: bool) -> Result<Expired> {
         let now = self.context.now();
         self.repair_after_clock_rollback(now).await?;
@@ -78,7 +78,10 @@ impl Outbox {
         if count > 0 {
             self.state.cursors.reset();
             metrics::counter!("berth_leases_lapsed_total").increment(count);
-            tracing::warn!(count, "leases expired; their deliveries are sent again, and receivers may see them twice");
+            tracing::warn!(
+                count,
+                "leases expired; their deliveries are sent again, and receivers may receive them twice"
+            );
             self.feed.wake_dispatchers(WebhookSet::All);
         }
         Ok(Expired { count, has_orphans })

@@ -1,5 +1,5 @@
-//! Concurrency limits: how many requests each webhook may have in flight, by its own limits and its circuit breaker, and how many this
-//! process may have in total.
+//! Concurrency limits: the maximum number of requests in flight, for each webhook by its settings and its circuit
+//! breaker, and for this process in total.
 
 use super::WebhookConfig;
 use super::circuit_breaker::CircuitBreaker;
@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Requests that one process has in flight at most.
+/// Maximum number of requests in flight of one process.
 const MAX_IN_FLIGHT: u32 = 4_096;
-/// Retries that one process has in flight at most; the rest is reserved for first attempts.
+/// Maximum number of retries in flight of one process; the rest is reserved for first attempts.
 const MAX_RETRIES_IN_FLIGHT: u32 = MAX_IN_FLIGHT / 4 * 3;
 
 /// The settings of a webhook that limit its requests.
@@ -97,13 +97,14 @@ pub(crate) struct Capacity {
 }
 
 impl State {
-    /// A webhook may hold at most as many requests as remain for the others, so a dozen slow receivers without limits of their own leave
-    /// capacity for the next.
+    /// The number of requests that a webhook may start. It holds at most as many requests as remain for the others, so
+    /// a dozen slow receivers without limits leave capacity for the next one.
     fn capacity(&mut self, quota: Quota, now: DateTime<Utc>) -> Capacity {
         let left = MAX_IN_FLIGHT.saturating_sub(self.total);
         let limits = self.webhooks.entry(quota.webhook).or_default();
         let own = limits.free(quota, now);
-        // Each request adds one to what the webhook holds and takes one from what is left: half of the difference.
+        // Each request adds one to the webhook's share and subtracts one from the remaining capacity: half of the
+        // difference.
         let left = left.saturating_sub(limits.in_flight).div_ceil(2);
         Capacity { requests: own.min(left), limited_globally: left < own }
     }
@@ -119,7 +120,7 @@ impl ConcurrencyLimits {
         self.with(|state| state.capacity(config.into(), now))
     }
 
-    /// A permit for one request, if the limits allow it.
+    /// Acquires a permit for one request, if the limits allow it.
     pub(crate) fn try_acquire(
         self: &Arc<Self>,
         config: &WebhookConfig,
@@ -161,8 +162,8 @@ impl ConcurrencyLimits {
     }
 }
 
-/// The permit for one request. It counts against the webhook's limit until the request ends, and against the process's limit until it is
-/// dropped, after the result is recorded.
+/// The permit for one request. It counts against the webhook's limit until the request ends. It counts against the
+/// process's limit until it is dropped, after the result is recorded.
 pub struct Permit {
     limits: Arc<ConcurrencyLimits>,
     webhook: WebhookId,
@@ -172,7 +173,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The request has ended, with or without a response: the webhook may start another one.
+    /// Ends the request, with or without a response. The webhook may then start another one.
     pub(crate) fn end_request(&mut self, responded: bool) {
         if std::mem::take(&mut self.in_flight) {
             self.limits.with(|state| {
@@ -254,7 +255,7 @@ mod tests {
         let limits = Arc::new(ConcurrencyLimits::default());
         let mut taken = Vec::new();
         let mut left = MAX_IN_FLIGHT;
-        // Each webhook gets half of what the ones before it left.
+        // Each webhook gets half of the remaining capacity.
         for webhook in 1..=WebhookId::from(MAX_IN_FLIGHT.ilog2()) {
             let promised = capacity(&limits, unlimited(webhook)).requests;
             let held = fill(&limits, unlimited(webhook));
@@ -296,23 +297,23 @@ mod tests {
     #[test]
     fn open_breaker_allows_one_request_until_the_receiver_responds() {
         let limits = Arc::new(ConcurrencyLimits::default());
-        let silent = quota(1, 5);
-        let exchange = |responded| limits.acquire(silent, now(), false).unwrap().end_request(responded);
+        let unresponsive = quota(1, 5);
+        let exchange = |responded| limits.acquire(unresponsive, now(), false).unwrap().end_request(responded);
         let almost_open = || (1..FAILURE_THRESHOLD).for_each(|_| exchange(false));
         almost_open();
-        assert_eq!(capacity(&limits, silent).requests, 5);
+        assert_eq!(capacity(&limits, unresponsive).requests, 5);
         exchange(true);
         almost_open();
-        assert_eq!(capacity(&limits, silent).requests, 5, "only consecutive time-outs count");
+        assert_eq!(capacity(&limits, unresponsive).requests, 5, "only consecutive timeouts count");
         exchange(false);
-        let mut probe = limits.acquire(silent, now(), false).unwrap();
-        assert_eq!(capacity(&limits, silent), Capacity { requests: 0, limited_globally: false });
-        assert!(limits.acquire(silent, now(), false).is_none());
+        let mut probe = limits.acquire(unresponsive, now(), false).unwrap();
+        assert_eq!(capacity(&limits, unresponsive), Capacity { requests: 0, limited_globally: false });
+        assert!(limits.acquire(unresponsive, now(), false).is_none());
         assert_eq!(capacity(&limits, quota(2, 5)).requests, 5, "other webhooks are not affected");
         probe.end_request(false);
-        assert_eq!(capacity(&limits, silent).requests, 1, "the next probe is allowed");
+        assert_eq!(capacity(&limits, unresponsive).requests, 1, "the next probe is allowed");
         exchange(true);
-        assert_eq!(capacity(&limits, silent).requests, 5);
+        assert_eq!(capacity(&limits, unresponsive).requests, 5);
     }
 
     #[test]

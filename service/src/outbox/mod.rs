@@ -1,16 +1,16 @@
 //! The outbox: the only way to publish an event.
 //!
-//! An event is enqueued in the transaction of the change that caused it, claimed with a lease, sent, and recorded in batches. Two ways
-//! lead from the commit to the first request:
+//! An event is enqueued in the transaction of the change that caused it, claimed with a lease, sent, and recorded in
+//! batches. There are two paths from the commit to the first request:
 //!
-//! - The **fast path**: if a dispatcher of this process is below the webhook's concurrency limit, the delivery is inserted as claimed.
-//!   No second transaction lies between commit and request.
+//! - The **fast path**: if a dispatcher of this process is below the webhook's concurrency limit, the delivery is
+//!   inserted as claimed. No second transaction is needed between commit and request.
 //! - The **queue**: otherwise the delivery is inserted as pending, and a dispatcher claims it.
 //!
-//! Either way the row is durable before the request is sent, and a crash leaves a lease that expires.
+//! On both paths the row is durable before the request is sent, and a crash leaves a lease that expires.
 //!
-//! The outbox knows webhooks and events. The effects of results on reservations and on webhook health belong to
-//! `provisioning` and `webhooks::health`; the [dispatcher](crate::dispatcher) combines them.
+//! The outbox depends on webhooks and events only. The effects of results on reservations and on webhook health belong
+//! to `provisioning` and `webhooks::health`; the [dispatcher](crate::dispatcher) combines them.
 
 mod circuit_breaker;
 mod claim;
@@ -43,7 +43,7 @@ use fast_path::FastPath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Why the deliveries of a deleted webhook were cancelled.
+/// The reason for the cancellation of a deleted webhook's deliveries.
 pub(crate) const WEBHOOK_DELETED: &str = "The service was not notified: its webhook was deleted.";
 
 /// The outbox of one process. Cheap to clone.
@@ -56,13 +56,13 @@ pub struct Outbox {
     state: Arc<State>,
 }
 
-/// What the outbox remembers between calls.
+/// State of the outbox between calls.
 #[derive(Default)]
 struct State {
     cursors: scan_cursor::ScanCursors,
     clock: clock_skew::ClockWatch,
     fast_path: FastPath,
-    turn: RoundRobin,
+    round_robin: RoundRobin,
     /// The number of the next claim, for its token.
     next_claim: AtomicUsize,
 }
@@ -78,7 +78,7 @@ impl Outbox {
         }
     }
 
-    /// The webhooks as the outbox needs them.
+    /// The settings of webhooks.
     pub(crate) fn configs(&self) -> &ConfigCache {
         &self.configs
     }

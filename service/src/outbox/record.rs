@@ -1,5 +1,5 @@
-//! Recording of results: ends leases, writes attempts and the states of deliveries. The caller's transaction also contains the effects on
-//! reservations and webhooks.
+//! Recording of results: ends leases, and writes attempts and the states of deliveries. The caller's transaction also
+//! contains the effects on reservations and webhooks.
 
 use super::{ClaimedDelivery, Lease, Outbox, WebhookConfig, WebhookSet};
 use crate::db::attempts::{AttemptRow, OnConflict, insert_attempts};
@@ -12,8 +12,9 @@ use domain::event::EventType;
 use sea_orm::DatabaseTransaction;
 use std::collections::HashSet;
 
-/// From this many results in one batch on, the queue has a backlog and is claimed continuously, so successors need not be looked up.
-const BACKLOG: usize = 128;
+/// Number of results in one batch from which the queue has a backlog. Then it is claimed continuously, so successors
+/// need not be searched.
+const BACKLOG_AT: usize = 128;
 
 /// The result of an attempt, to be recorded.
 pub struct AttemptResult {
@@ -22,7 +23,7 @@ pub struct AttemptResult {
     pub(crate) diagnosis: Diagnosis,
     /// The delivery's new status.
     pub(crate) status: DeliveryStatus,
-    /// When the next attempt is due, if there is one.
+    /// Due time of the next attempt, if there is one.
     pub(crate) due: Option<DateTime<Utc>>,
     /// The body of the response.
     pub(crate) response: bytes::Bytes,
@@ -31,7 +32,7 @@ pub struct AttemptResult {
 }
 
 impl AttemptResult {
-    /// Joins a claim with its attempt's outcome. From here on the webhook may start another request.
+    /// Combines a claim with its attempt's outcome, and ends the request: the webhook may start another one.
     pub fn new(mut claim: ClaimedDelivery, mut attempted: AttemptOutcome, ended: DateTime<Utc>) -> Self {
         use rand::Rng as _;
         claim.permit.end_request(attempted.status_code.is_some());
@@ -55,7 +56,7 @@ impl AttemptResult {
         &self.claim.lease
     }
 
-    /// Whether only the delivery's own next attempt, at least a second away, depends on the record.
+    /// Whether only the delivery's own next attempt, which is at least 1 s later, depends on the record.
     pub fn is_retry(&self) -> bool {
         self.due.is_some()
     }
@@ -89,7 +90,7 @@ impl AttemptResult {
         (self.outcome == Outcome::Failed).then_some(self.diagnosis.message.as_str())
     }
 
-    /// Drops the response when the database refuses to store it. The outcome stays.
+    /// Drops a response that the database rejects. The outcome is kept.
     pub(crate) fn drop_response(&mut self) {
         self.diagnosis.message = "The response could not be stored.".into();
         self.response = bytes::Bytes::new();
@@ -109,20 +110,21 @@ impl AttemptResult {
     }
 }
 
-/// How a batch is recorded.
+/// The mode of recording a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Assumes that every lease is still held and that no attempt's number is taken, which nearly always holds. Counts rows and reads
-    /// none.
+    /// Assumes that every lease is still held and that no attempt's number exists, which is nearly always true. Counts
+    /// rows and reads none.
     Optimistic,
     /// Reads which leases are still held.
     Verified,
 }
 
 impl Outbox {
-    /// Ends the leases of a batch and writes its attempts and delivery states. Returns for each result whether it applied: one whose lease
-    /// was lost is kept as an attempt and changes nothing else. `rows` are the attempts of the batch. Returns `None` when the optimistic
-    /// mode does not fit: then the transaction must be rolled back.
+    /// Ends the leases of a batch and writes its attempts and delivery states. `rows` are the attempts of the batch.
+    /// Returns for each result whether it was applied: one whose lease was lost is kept as an attempt and changes
+    /// nothing else. Returns `None` if the optimistic assumptions do not hold; then the transaction must be rolled
+    /// back.
     pub(crate) async fn record(
         &self,
         tx: &DatabaseTransaction,
@@ -141,11 +143,11 @@ impl Outbox {
         let mut updates = Vec::with_capacity(batch.len());
         for (result, mut row) in batch.iter().zip(rows) {
             let seq = result.claim.lease.seq;
-            // After an expired lease one process can hold two results of one delivery: the first one counts.
+            // After a lease expiry one batch can contain two results of one delivery: the first one is applied.
             let applies = held.contains(&seq) && seen.insert(seq);
             applied.push(applies);
             if !applies {
-                // It ended no delivery, so statistics must not count it as an end.
+                // It ended no delivery, so statistics must not count it.
                 row.delivery_status = "superseded";
                 superseded.push(row);
                 continue;
@@ -167,8 +169,8 @@ impl Outbox {
         Ok(Some(applied))
     }
 
-    /// Ends the leases of a batch: final deliveries leave the queue, the others wait for their next attempt. Returns the leases that were
-    /// still held; `None` when the optimistic mode finds that one was lost.
+    /// Ends the leases of a batch: final deliveries leave the queue, the others wait for their next attempt. Returns
+    /// the sequence numbers of leases that were still held; `None` if one was lost in the optimistic mode.
     async fn end_leases(
         &self,
         tx: &DatabaseTransaction,
@@ -195,11 +197,11 @@ impl Outbox {
         })
     }
 
-    /// The webhooks whose queues contain a successor of these finished deliveries: it can be claimed now. Call it after the commit; a
-    /// delivery that is enqueued later wakes the dispatchers itself.
+    /// The webhooks whose queues contain a successor of these finished deliveries, which can be claimed now. Call it
+    /// after the commit: a delivery that is enqueued later causes its own wake-up.
     pub(crate) async fn webhooks_with_successors(&self, finished: &[&AttemptResult]) -> WebhookSet {
         let all = || finished.iter().map(|result| result.claim.config.id).collect();
-        if finished.is_empty() || finished.len() >= BACKLOG {
+        if finished.is_empty() || finished.len() >= BACKLOG_AT {
             return all();
         }
         let keys = finished.iter().map(|result| (result.claim.config.id, result.claim.ordering_key.as_str()));

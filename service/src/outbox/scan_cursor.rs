@@ -1,24 +1,25 @@
-//! Scan cursors: how far each webhook's queue has been claimed. When more deliveries are due than a claim takes, the leased entries of
-//! earlier claims come first in the index. A claim that reads past all of them costs twice as much.
+//! Scan cursors: the position up to which each webhook's queue has been claimed. When more deliveries are due than a
+//! claim leases, the leased entries of earlier claims come first in the index. A claim that reads all of them costs
+//! twice as much.
 
 use crate::db::queue_claim::QueuePosition;
 use domain::id::WebhookId;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
-/// Claims that continue from a cursor before one starts at the beginning again, for entries that were inserted before the cursor or
-/// became claimable there when their predecessor ended.
+/// Number of claims that continue from a cursor before one restarts from the beginning. The restart finds entries
+/// before the cursor that were inserted, or became claimable after their predecessor ended.
 const RESCAN_EVERY: u32 = 8;
 
 #[derive(Debug, Clone, Copy)]
 struct ScanCursor {
     last: QueuePosition,
-    /// Claims since one started at the beginning.
+    /// Number of claims since the last restart.
     claims: u32,
 }
 
-/// The last claimed position of each webhook whose last claim used its whole budget. A cursor is only an optimisation: a claim that
-/// finds too little after it starts again at the beginning.
+/// The last claimed position of each webhook whose last claim used its whole budget. A cursor is only an optimisation:
+/// a claim that finds too few entries after it restarts from the beginning.
 #[derive(Default)]
 pub(super) struct ScanCursors(Mutex<HashMap<WebhookId, ScanCursor>>);
 
@@ -37,7 +38,8 @@ impl ScanCursors {
         })
     }
 
-    /// Notes a claim that scanned after `after`: the last position that it claimed if it used its whole budget, else `None`.
+    /// Records a claim that scanned after `after`. `last` is the last claimed position if the claim used its whole
+    /// budget.
     pub(super) fn advance(&self, webhook: WebhookId, after: QueuePosition, last: Option<QueuePosition>) {
         self.with(|cursors| match last {
             None => {
@@ -51,7 +53,7 @@ impl ScanCursors {
         });
     }
 
-    /// Removes all cursors: entries were put back into the queue, possibly before a cursor.
+    /// Removes all cursors, because entries were requeued, possibly before a cursor.
     pub(super) fn reset(&self) {
         self.with(HashMap::clear);
     }

@@ -1,4 +1,4 @@
-//! The state of the queue, and of the requests of this process.
+//! Statistics of the queue and of the requests of this process.
 
 use super::Outbox;
 use crate::db::codec::time;
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct QueueStats {
     /// Deliveries without a lease, counted up to 100,000.
     pub queued: u64,
-    /// How long the oldest delivery of an enabled webhook has been due.
+    /// Time since the earliest due time of a queued delivery of an enabled webhook.
     pub lag: Duration,
 }
 
@@ -28,7 +28,7 @@ impl Outbox {
         Ok(QueueStats { queued: queued.unsigned_abs(), lag })
     }
 
-    /// The webhooks with deliveries that become due within `span`, and when; the first 1,000.
+    /// The due times within `span` from now, with their webhooks; at most 1,000.
     ///
     /// # Errors
     /// When the database fails.

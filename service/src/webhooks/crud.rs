@@ -29,7 +29,7 @@ const DEFAULT_MAX_IN_FLIGHT: u32 = 64;
 /// Provisioning message of a reservation whose request was discarded.
 const DISCARDED: &str = "The provisioning request was discarded by an administrator.";
 
-/// A webhook as it is shown.
+/// Converts a row to a webhook without secrets.
 pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: DateTime<Utc>) -> Webhook {
     let state = model.state.0;
     Webhook {
@@ -56,7 +56,7 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
     }
 }
 
-/// The columns of settings that are stored as they were entered.
+/// The columns of settings that are stored as entered.
 fn settings(input: WebhookInput) -> webhooks::ActiveModel {
     let mut events = input.events;
     events.sort_unstable();
@@ -79,7 +79,7 @@ fn settings(input: WebhookInput) -> webhooks::ActiveModel {
 }
 
 /// The settings of a webhook after a patch. Secrets that the patch does not contain are empty.
-fn patched(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
+fn apply_patch(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
     let stored_auth = || match current.auth.0.clone() {
         AuthView::None => AuthInput::None,
         AuthView::ApiKey { header } => AuthInput::ApiKey { header, key: String::new() },
@@ -183,7 +183,7 @@ impl Webhooks {
         self.get(actor, id).await
     }
 
-    /// Applies a patch once. Returns false, and changes nothing, if the webhook changed meanwhile.
+    /// Applies a patch once. Returns false, and changes nothing, after a concurrent change of the webhook.
     async fn try_update(&self, id: WebhookId, patch: WebhookPatch) -> Result<bool> {
         let current = self.find(id).await?;
         let state = match (patch.enabled, current.state.0) {
@@ -196,8 +196,8 @@ impl Webhooks {
             Some(false) => (None, None),
             _ => (current.signing_key.clone(), current.public_key.clone()),
         };
-        let input = patched(&current, patch);
-        // An empty secret keeps the stored one, if that is a secret of the same method: an API key is no client secret.
+        let input = apply_patch(&current, patch);
+        // An empty secret keeps the stored one if both have the same method: an API key is not a client secret.
         let same_method = std::mem::discriminant(&input.auth.redacted()) == std::mem::discriminant(&current.auth.0);
         let keeps_secret = auth_secret(&input.auth) == Some("") && same_method && current.auth_secret.is_some();
         self.validate(&input, !keeps_secret).await?;
@@ -212,7 +212,7 @@ impl Webhooks {
         self.save_if_unchanged(&current, changes).await
     }
 
-    /// Deletes a webhook with its secrets, and cancels its queued deliveries. Its log stays.
+    /// Deletes a webhook with its secrets, and cancels its queued deliveries. Its log is kept.
     ///
     /// # Errors
     /// 403 unless the actor is an administrator, 404.
@@ -233,8 +233,8 @@ impl Webhooks {
             previous_signing_key: Set(None),
             ..Default::default()
         };
-        change_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
-        // A request in flight is not cancelled: its result is still recorded.
+        update_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
+        // Requests in flight are not cancelled: their results are recorded.
         let cancelled = self.cancel_queued(&tx, id, WEBHOOK_DELETED).await?;
         tx.commit().await?;
         self.feed.publish(cancelled);
@@ -257,7 +257,7 @@ impl Webhooks {
             ..Default::default()
         };
         let enabled = webhooks::COLUMN.state.eq(Text(WebhookState::Enabled));
-        change_if(&self.context.db.write, id, enabled, changes).await?;
+        update_if(&self.context.db.write, id, enabled, changes).await?;
         self.publish_change(id, false);
         self.get(actor, id).await
     }
@@ -278,7 +278,7 @@ impl Webhooks {
             updated_at: Set(now),
             ..Default::default()
         };
-        change_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
+        update_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
         let mut cancelled = Vec::new();
         if input.drop_pending {
             cancelled = self.cancel_queued(&tx, id, DISCARDED).await?;
@@ -314,8 +314,8 @@ impl Webhooks {
     }
 }
 
-/// Changes one webhook and raises its revision, if a condition holds.
-async fn change_if(
+/// Updates one webhook and increments its revision, if a condition holds.
+async fn update_if(
     connection: &impl ConnectionTrait,
     id: WebhookId,
     condition: Expr,

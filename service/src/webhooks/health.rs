@@ -1,6 +1,6 @@
-//! Webhook health: what the results of deliveries do to a webhook.
+//! Webhook health: the effects of delivery results on a webhook.
 //!
-//! - The first delivery that fails for good sets `failing_since` and alerts the administrators; the next success clears it.
+//! - The first permanent failure sets `failing_since` and alerts the administrators; the next success clears it.
 //! - 410 Gone disables the webhook.
 
 use crate::db::entity::{notifications, webhooks};
@@ -16,12 +16,13 @@ use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Order, Query};
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, UpdateMany};
 use std::collections::BTreeMap;
 
-/// Alerts about one webhook are at least this far apart, so that a flaky receiver does not cause one for each batch of results.
+/// Minimum interval of alerts about one webhook, so that a flaky receiver does not cause one for each batch of results.
 const ALERT_COOLDOWN: Duration = Duration::minutes(1);
-/// The newest notifications among which a recent alert is sought.
+/// Number of newest notifications that are searched for a recent alert.
 const ALERT_WINDOW: u64 = 200;
 
-/// Applies the results of deliveries that ended, in one transaction with their record. Returns the changes to announce after the commit.
+/// Applies the results of deliveries that ended, in one transaction with their record. Returns the changes to announce
+/// after the commit.
 pub(crate) async fn apply<'a>(
     notifications: &Notifications,
     tx: &DatabaseTransaction,
@@ -29,7 +30,7 @@ pub(crate) async fn apply<'a>(
     now: DateTime<Utc>,
 ) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
-    for (id, result) in decisive(results) {
+    for (id, result) in decisive_results(results) {
         let config = result.config();
         let (severity, message) = if result.diagnosis.code == DiagnosisCode::Gone {
             if !disable(tx, id, now).await? {
@@ -60,9 +61,10 @@ pub(crate) async fn apply<'a>(
     Ok(changes)
 }
 
-/// The result that decides for each webhook: the last one that ended a delivery; 410 outweighs later results of the same batch. Sorted by
-/// webhook, so that concurrent transactions lock rows in the same order and do not deadlock.
-fn decisive<'a>(results: impl Iterator<Item = &'a AttemptResult>) -> BTreeMap<WebhookId, &'a AttemptResult> {
+/// The decisive result of each webhook: the last one that ended a delivery, or a 410, which outweighs later results of
+/// the same batch. Sorted by webhook, so that concurrent transactions lock rows in the same order, which avoids a
+/// deadlock.
+fn decisive_results<'a>(results: impl Iterator<Item = &'a AttemptResult>) -> BTreeMap<WebhookId, &'a AttemptResult> {
     let mut decisive: BTreeMap<WebhookId, &AttemptResult> = BTreeMap::new();
     for result in results.filter(|result| result.status.is_final()) {
         decisive
@@ -77,19 +79,19 @@ fn decisive<'a>(results: impl Iterator<Item = &'a AttemptResult>) -> BTreeMap<We
     decisive
 }
 
-/// The page of a webhook; alerts about the webhook link to it.
+/// The page of a webhook, for links in alerts.
 fn link(id: WebhookId) -> String {
     format!("/settings/webhooks/{id}")
 }
 
-/// An update of a webhook that makes cached settings stale.
+/// An update of a webhook that invalidates cached settings.
 fn update(id: WebhookId) -> UpdateMany<webhooks::Entity> {
     webhooks::Entity::update_many()
         .col_expr(webhooks::Column::Revision, Expr::col(webhooks::Column::Revision).add(1))
         .filter(webhooks::Column::Id.eq(id))
 }
 
-/// Disables an enabled webhook. Returns whether it did.
+/// Disables an enabled webhook. Returns whether the row changed.
 async fn disable(tx: &DatabaseTransaction, id: WebhookId, now: DateTime<Utc>) -> Result<bool> {
     let failing_since = Expr::col(webhooks::Column::FailingSince).if_null(Expr::value(now.timestamp_millis()));
     let updated = update(id)
@@ -102,7 +104,8 @@ async fn disable(tx: &DatabaseTransaction, id: WebhookId, now: DateTime<Utc>) ->
     Ok(updated.rows_affected > 0)
 }
 
-/// Marks a webhook as failing, unless it is already or there was an alert within the cooldown. Returns whether it did.
+/// Marks a webhook as failing, unless it is already failing or had an alert within the cooldown. Returns whether the
+/// row changed.
 async fn begin_failing(tx: &DatabaseTransaction, id: WebhookId, now: DateTime<Utc>) -> Result<bool> {
     let (n, since) = (Alias::new("n"), (now - ALERT_COOLDOWN).timestamp_millis());
     let newest = Query::select()
@@ -127,7 +130,7 @@ async fn begin_failing(tx: &DatabaseTransaction, id: WebhookId, now: DateTime<Ut
     Ok(updated.rows_affected > 0)
 }
 
-/// Ends the failing state of a webhook. Returns whether it did.
+/// Ends the failing state of a webhook. Returns whether the row changed.
 async fn end_failing(tx: &DatabaseTransaction, id: WebhookId) -> Result<bool> {
     let updated = update(id)
         .col_expr(webhooks::Column::FailingSince, Expr::value(Option::<i64>::None))

@@ -52,7 +52,8 @@ impl Webhooks {
         Ok(webhook.ok_or_else(|| Problem::not_found("webhook"))?)
     }
 
-    /// Saves changes unless the row changed since `current` was read. Returns false if it did, and saves nothing.
+    /// Saves changes unless the row has changed since `current` was read (optimistic concurrency). Returns whether it
+    /// saved.
     async fn save_if_unchanged(&self, current: &webhooks::Model, changes: webhooks::ActiveModel) -> Result<bool> {
         let changes = webhooks::ActiveModel {
             revision: Set(current.revision + 1),
@@ -74,7 +75,7 @@ impl Webhooks {
         reservations::changes_of(&self.feed, tx, &changed).await
     }
 
-    /// Announces a committed change, and wakes the dispatchers, whose work may depend on it.
+    /// Announces a committed change, and wakes the dispatchers, because it may make deliveries claimable.
     fn publish_change(&self, id: WebhookId, deleted: bool) {
         self.feed.publish(vec![Change::Webhook(WebhookChange { id, deleted })]);
         self.feed.wake_dispatchers(id.into());

@@ -27,7 +27,7 @@ pub(super) fn new_signing_secret(entered: Option<&str>) -> Result<Secret, Proble
     }
 }
 
-/// The last characters of a secret: at most four, and at most a quarter of it, so that they do not help to guess the rest.
+/// The last characters of a secret: at most four, and at most a quarter of it. More would help to guess the rest.
 pub(super) fn secret_hint(secret: &Secret) -> String {
     let characters: Vec<char> = secret.expose().chars().collect();
     characters[characters.len() - (characters.len() / 4).min(4)..].iter().collect()
@@ -43,7 +43,8 @@ pub(super) fn auth_secret(auth: &AuthInput) -> Option<&str> {
 }
 
 impl Webhooks {
-    /// Replaces the signing secret, and the Ed25519 key if the webhook has one. The old ones also sign during the overlap.
+    /// Replaces the signing secret, and the Ed25519 key if the webhook has one. The old ones also sign during the
+    /// overlap.
     ///
     /// # Errors
     /// 403 unless the actor is an administrator, 404, 422 for the overlap or the secret.
@@ -60,7 +61,7 @@ impl Webhooks {
         Ok(WebhookWithSecret { webhook: self.get(actor, id).await?, secret: secret.expose().to_owned() })
     }
 
-    /// Rotates once. Returns false, and changes nothing, if the webhook changed meanwhile.
+    /// Rotates once. Returns false, and changes nothing, after a concurrent change of the webhook.
     async fn try_rotate(&self, id: WebhookId, secret: &Secret, overlap: u32) -> Result<bool> {
         let current = self.find(id).await?;
         let has_key = current.signing_key.is_some();
@@ -79,17 +80,17 @@ impl Webhooks {
         self.save_if_unchanged(&current, changes).await
     }
 
-    /// A signing secret as it is stored.
+    /// Encrypts a signing secret for storage.
     pub(super) fn encrypt_secret(&self, secret: &Secret) -> Result<String, Problem> {
         self.cipher.encrypt("webhook-secret", secret.expose())
     }
 
-    /// The secret of an authentication method as it is stored.
+    /// Encrypts the secret of an authentication method for storage.
     pub(super) fn encrypt_auth(&self, auth: &AuthInput) -> Result<Option<String>, Problem> {
         auth_secret(auth).map(|secret| self.cipher.encrypt("webhook-auth", secret)).transpose()
     }
 
-    /// A new Ed25519 key: the key as it is stored, and its public half.
+    /// Generates an Ed25519 key. Returns the encrypted private key and the public key.
     pub(super) fn new_signing_key(&self) -> Result<(Option<String>, Option<String>), Problem> {
         let key = SigningKey::from_seed(crate::secrets::random());
         Ok((Some(self.cipher.encrypt("webhook-signing-key", &key.expose())?), Some(key.public())))

@@ -1,4 +1,4 @@
-//! Health, the 24-hour summary and the statistics of webhooks. Test events do not count.
+//! Health, the 24-hour summary and the statistics of webhooks. Test events are excluded.
 
 use super::Webhooks;
 use super::crud::to_webhook;
@@ -18,7 +18,7 @@ use sea_orm::{
 };
 use std::collections::HashMap;
 
-/// Most attempts from which percentiles are computed.
+/// Maximum number of attempts from which percentiles are computed.
 const PERCENTILE_SAMPLE: u64 = 20_000;
 
 /// The number of attempts in one step of the series that led to one status.

@@ -22,7 +22,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use serde_json::{Map, Value};
 
-/// An SSH public key whose private key nobody has.
+/// A sample SSH public key; its private key was discarded.
 const SAMPLE_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS test@berth";
 const TITLE: &str = "Test event from Berth";
 const PREVIOUS_TITLE: &str = "Test event from Berth, before the change";
@@ -135,7 +135,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// A valid event that is marked as a test. `type_slug`: the webhook's only resource type.
+    /// Creates a valid event that is marked as a test. `type_slug` is the webhook's only resource type, if any.
     async fn test_event(
         &self,
         actor: &Actor,
@@ -214,7 +214,7 @@ impl Webhooks {
         }
     }
 
-    /// The first resource of a type, or of the first type, with a sample configuration. Invented if there is none.
+    /// The first resource of a type, or of the first type, with a sample configuration; a made-up one if none exists.
     async fn sample_resource(&self, type_slug: Option<&str>) -> Result<SampleResource> {
         let db = &self.context.db.read;
         let mut types = resource_types::Entity::find().order_by_asc(resource_types::COLUMN.slug);

@@ -7,8 +7,8 @@ use sea_orm::entity::prelude::*;
 
 /// One event to one webhook.
 ///
-/// While a delivery is open, its row in `outbox` has its state. A success changes neither `status` nor `attempts` here:
-/// the successful row in `attempts` has the result. This saves an update of the log for each success.
+/// While a delivery is open, its row in `outbox` has its state. A success changes neither `status` nor `attempts` here,
+/// which saves an update of the log: the successful row in `attempts` has the result.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "deliveries")]
@@ -27,7 +27,7 @@ pub(crate) struct Model {
     pub webhook_id: i64,
     /// Deliveries of one webhook with the same key are sent in order.
     pub ordering_key: String,
-    /// The reservation or access request of the event.
+    /// The reservation of the event; NULL for access requests.
     pub reservation_id: Option<String>,
     /// The signed body.
     pub body: String,
@@ -35,21 +35,21 @@ pub(crate) struct Model {
     pub status: Text<DeliveryStatus>,
     /// Whether it is a test event.
     pub test: bool,
-    /// Failed attempts that were recorded.
+    /// Number of recorded failed attempts.
     pub attempts: i32,
-    /// Most attempts that the retry policy allowed at creation.
+    /// Maximum number of attempts, by the retry policy at creation.
     pub max_attempts: i32,
     /// Status code of the last failed attempt's response.
     pub status_code: Option<i32>,
     /// Duration of the last failed attempt in milliseconds.
     pub duration_ms: Option<f64>,
-    /// Diagnosis of the last failed attempt, or the reason for the cancellation.
+    /// Diagnosis of the last failed attempt.
     pub problem: Option<String>,
     /// Creation time.
     pub created_at: i64,
     /// Time of the last change.
     pub updated_at: i64,
-    /// Time of the final status.
+    /// Time of the final failure or the cancellation.
     pub ended_at: Option<i64>,
     /// The delivery that this one repeats.
     pub redelivery_of: Option<String>,

@@ -17,7 +17,7 @@ pub(crate) struct Model {
     pub fingerprint: String,
     /// Status code of the response; NULL while the first request runs.
     pub status: Option<i32>,
-    /// Body of the response; NULL while the first request runs.
+    /// Body of the response, encrypted; NULL while the first request runs.
     pub body: Option<String>,
     /// Time of the first request; old rows are deleted.
     pub created_at: i64,

@@ -16,15 +16,15 @@ pub(crate) struct Model {
     pub ordering_key: String,
     /// Earliest time of the next attempt.
     pub due_at: i64,
-    /// Attempts that began.
+    /// Number of started attempts.
     pub attempts: i32,
-    /// Token of the current lease; NULL while nobody sends it.
+    /// Token of the current lease; NULL without a lease.
     pub lease_owner: Option<String>,
     /// Expiry of the current lease.
     pub lease_until: Option<i64>,
     /// Time of the last change.
     pub updated_at: i64,
-    /// Whether it was the first of its ordering key when it was inserted. A claim needs no order check for it.
+    /// Whether it was the first of its ordering key at insertion. A claim needs no order check for it.
     pub fresh: bool,
     /// The delivery.
     #[sea_orm(belongs_to, from = "seq", to = "seq", skip_fk)]

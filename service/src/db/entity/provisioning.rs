@@ -1,6 +1,7 @@
 //! Provisioning states that changed since the reservation was created.
 //!
-//! A table of its own keeps the write of a first response small: it does not touch the larger row of the reservation.
+//! A separate table keeps the write of a first response small: it does not read or write the larger row of the
+//! reservation.
 
 use crate::db::column::JsonText;
 use domain::provisioning::Provisioning;

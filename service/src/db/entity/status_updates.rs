@@ -10,7 +10,7 @@ pub(crate) struct Model {
     /// The reservation.
     #[sea_orm(primary_key, auto_increment = false)]
     pub reservation_id: String,
-    /// SHA-256 of the body, in hex.
+    /// SHA-256 of webhook id and body, in hex.
     #[sea_orm(primary_key, auto_increment = false)]
     pub digest: String,
     /// Time of receipt; old rows are deleted.

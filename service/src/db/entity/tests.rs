@@ -1,4 +1,4 @@
-//! Each entity is inserted and read on both databases, so that a wrong table, column or type is found.
+//! Inserts and reads each entity on both databases, to detect a wrong table, column or type.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
@@ -107,7 +107,7 @@ fn delivery() -> deliveries::Model {
         max_attempts: 4,
         status_code: Some(503),
         duration_ms: Some(12.5),
-        problem: Some("The service answered 503.".into()),
+        problem: Some("The receiver responded with 503.".into()),
         created_at: 1_772_442_000_250,
         updated_at: 2,
         ended_at: Some(3),
@@ -116,7 +116,7 @@ fn delivery() -> deliveries::Model {
     }
 }
 
-/// In the order of their foreign keys.
+/// Inserts and reads each entity, in the order of the foreign keys.
 async fn every_entity_round_trips(database: Database) {
     migrations::up(database.writer()).await.unwrap();
     round_trip(&database, user()).await;

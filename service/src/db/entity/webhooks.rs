@@ -8,7 +8,7 @@ use domain::routing::DeliveryPaths;
 use domain::webhook::{AuthView, WebhookState};
 use sea_orm::entity::prelude::*;
 
-/// One webhook. A deleted one keeps its row without its secrets, because the log names it.
+/// One webhook. The row of a deleted webhook is kept without its secrets, because the log shows its name.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "webhooks")]
@@ -48,7 +48,7 @@ pub(crate) struct Model {
     pub previous_secret: Option<String>,
     /// End of the overlap during which the previous secret and key also sign.
     pub previous_secret_until: Option<i64>,
-    /// Time since which every delivery has failed; NULL while the webhook is not failing.
+    /// Start of the current failure period; NULL while the webhook is not failing.
     pub failing_since: Option<i64>,
     /// Number of changes: the version for optimistic concurrency and for configuration caches.
     pub revision: i64,

@@ -1,8 +1,8 @@
-//! For arbitrary response bytes: the attempt ends, at most 64 KiB are kept, the record can be stored and parsed, and it
+//! For arbitrary response bytes, the attempt ends and at most 64 KiB are kept. The record can be stored and parsed, and
 //! contains no echoed credential.
 #![no_main]
 
-use delivery::{Auth, Destination, DeliveryRequest, Sender, SenderConfig, Target};
+use delivery::{Auth, DeliveryRequest, Destination, Sender, SenderConfig, Target};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::signature::Secret;
@@ -13,16 +13,16 @@ use tokio::net::TcpListener;
 
 const KEY: &str = "a-key-that-must-not-be-shown";
 
-struct Stage {
+struct Fixture {
     runtime: tokio::runtime::Runtime,
     listener: TcpListener,
     sender: Sender,
-    job: DeliveryRequest,
+    request: DeliveryRequest,
 }
 
-static STAGE: OnceLock<Stage> = OnceLock::new();
+static FIXTURE: OnceLock<Fixture> = OnceLock::new();
 
-fn stage() -> Stage {
+fn fixture() -> Fixture {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -40,7 +40,7 @@ fn stage() -> Stage {
         keys: Vec::new(),
         headers: Vec::new(),
     };
-    let job = DeliveryRequest {
+    let request = DeliveryRequest {
         target: Arc::new(target),
         url: Destination::new(url),
         delivery_id: "dlv_1".into(),
@@ -50,23 +50,23 @@ fn stage() -> Stage {
         test: false,
         body: b"{}"[..].into(),
     };
-    Stage { runtime, listener, sender, job }
+    Fixture { runtime, listener, sender, request }
 }
 
-libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
-    let Stage { runtime, listener, sender, job } = STAGE.get_or_init(stage);
+libfuzzer_sys::fuzz_target!(|response: &[u8]| {
+    let Fixture { runtime, listener, sender, request } = FIXTURE.get_or_init(fixture);
     let attempted = runtime.block_on(async {
-        let answers = async {
+        let respond = async {
             while let Ok((mut stream, _)) = listener.accept().await {
                 // The request usually arrives in one read; otherwise this tests an early response.
                 let _ = stream.read(&mut [0; 16_384]).await;
-                let _ = stream.write_all(answer).await;
+                let _ = stream.write_all(response).await;
                 let _ = stream.shutdown().await;
             }
         };
         tokio::select! {
-            attempted = sender.attempt(job, chrono::DateTime::UNIX_EPOCH) => Some(attempted),
-            () = answers => None,
+            attempted = sender.attempt(request, chrono::DateTime::UNIX_EPOCH) => Some(attempted),
+            () = respond => None,
         }
     });
     let Some(attempted) = attempted else { return };
