@@ -1,4 +1,4 @@
-//! Creates the page's folder: embedding needs it even when the page was not built.
+//! Creates the page's folder, because embedding needs it even if the page was not built.
 
 fn main() {
     println!("cargo::rerun-if-changed=../dist");

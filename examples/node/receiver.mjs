@@ -28,19 +28,19 @@ const maxBody = 1024 * 1024;
 const toleranceSeconds = 5 * 60;
 const rememberedEvents = 10_000;
 
-/** The value of `X-Webhook-Signature`; the key is the secret as text. */
+/** Computes `X-Webhook-Signature`; the key is the text of the secret. */
 function signatureOfBody(secret, body) {
   return `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`;
 }
 
-/** One entry of `webhook-signature` (Standard Webhooks); the key is the decoded part after `whsec_`. */
+/** Computes one entry of `webhook-signature` (Standard Webhooks); the key is the decoded part after `whsec_`. */
 function standardSignature(secret, id, timestamp, body) {
   const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : secret;
   return `v1,${createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64")}`;
 }
 
-/** Compares in constant time. */
-function same(one, other) {
+/** Compares in constant time, which prevents timing attacks. */
+function constantTimeEquals(one, other) {
   const [a, b] = [Buffer.from(one), Buffer.from(other)];
   return a.length === b.length && timingSafeEqual(a, b);
 }
@@ -49,13 +49,13 @@ function same(one, other) {
  * The reason to reject a request, or null for a valid signature.
  *
  * `webhook-signature` is preferred: it covers the timestamp, and during a rotation it contains signatures of both
- * secrets. `X-Webhook-Signature` alone serves requests made by hand.
+ * secrets. `X-Webhook-Signature` alone is accepted for manual requests.
  */
-function refusal(headers, body) {
+function rejectionReason(headers, body) {
   const standard = headers["webhook-signature"];
   if (standard === undefined) {
     const given = headers["x-webhook-signature"] ?? "";
-    return secrets.some((secret) => same(given, signatureOfBody(secret, body))) ? null : "Invalid webhook signature";
+    return secrets.some((secret) => constantTimeEquals(given, signatureOfBody(secret, body))) ? null : "Invalid webhook signature";
   }
   const id = headers["webhook-id"] ?? "";
   const timestamp = headers["webhook-timestamp"] ?? "";
@@ -63,8 +63,8 @@ function refusal(headers, body) {
     return "The signature's webhook-timestamp is too old or too new";
   }
   const expected = secrets.map((secret) => standardSignature(secret, id, timestamp, body));
-  const right = standard.split(" ").some((given) => expected.some((one) => same(given, one)));
-  return right ? null : "Invalid webhook signature";
+  const isValid = standard.split(" ").some((given) => expected.some((one) => constantTimeEquals(given, one)));
+  return isValid ? null : "Invalid webhook signature";
 }
 
 /** Posts a status update. Returns false when the job should stop. */
@@ -73,7 +73,7 @@ async function report(event, job, update) {
   // Retries are idempotent: Berth responds to an exact repeat with 200 and changes nothing.
   for (const wait of [1000, 2000, 4000]) {
     try {
-      const answer = await fetch(event.status_url, {
+      const response = await fetch(event.status_url, {
         method: "POST",
         headers: {
           "content-type": "application/json",
@@ -84,11 +84,11 @@ async function report(event, job, update) {
         body,
         signal: AbortSignal.timeout(10_000),
       });
-      if (answer.ok) return true;
-      console.error(`${event.reservation_id}: the status update failed with ${answer.status}: ${await answer.text()}`);
-      if (![429, 500, 502, 503, 504].includes(answer.status)) return false;
+      if (response.ok) return true;
+      console.error(`${event.reservation_id}: the status update failed with ${response.status}: ${await response.text()}`);
+      if (![429, 500, 502, 503, 504].includes(response.status)) return false;
     } catch (error) {
-      console.error(`${event.reservation_id}: the status update did not arrive: ${error.cause ?? error}`);
+      console.error(`${event.reservation_id}: the status update could not be sent: ${error.cause ?? error}`);
     }
     await sleep(wait);
     if (job.stopped) return false;
@@ -119,9 +119,9 @@ function accessInfo(event) {
 
 // In-memory state. A real service stores it in its database, in one transaction with the work.
 const jobs = new Map();
-const answers = new Map();
+const responses = new Map();
 
-/** reservation.created, reservation.updated */
+/** Handles reservation.created and reservation.updated. */
 function provision(event) {
   const running = jobs.get(event.reservation_id);
   const busy = running !== undefined && !running.ended;
@@ -142,7 +142,7 @@ function provision(event) {
   return [202, { status: "accepted", reservation_id: event.reservation_id, message: "The cluster is being created", details }];
 }
 
-/** reservation.cancelled, reservation.expired */
+/** Handles reservation.cancelled and reservation.expired. */
 function release(event) {
   const job = jobs.get(event.reservation_id);
   if (job !== undefined) job.stopped = true;
@@ -150,7 +150,7 @@ function release(event) {
   return [200, { status: "success", reservation_id: event.reservation_id, message: "The cluster was released" }];
 }
 
-/** user.access_requested */
+/** Handles user.access_requested. */
 function accessRequested(event) {
   console.error(`${event.user_id} requests access to ${event.resource_name}: ${event.reason}`);
   return [200, { status: "success", message: "The request was noted" }];
@@ -165,20 +165,20 @@ const routes = {
 /** Processes an event once; a repeated event gets the same response. */
 function handle(event, act) {
   const id = event.event_id;
-  if (answers.has(id)) {
-    console.error(`${id} is a repeat; the stored response is sent`);
-    return answers.get(id);
+  if (responses.has(id)) {
+    console.error(`${id} is a repeated event; sending the stored response`);
+    return responses.get(id);
   }
-  const answer = act(event);
+  const response = act(event);
   if (id !== undefined) {
-    answers.set(id, answer);
-    if (answers.size > rememberedEvents) answers.delete(answers.keys().next().value);
+    responses.set(id, response);
+    if (responses.size > rememberedEvents) responses.delete(responses.keys().next().value);
   }
-  return answer;
+  return response;
 }
 
-/** The raw bytes of the body: the signature covers them, and re-serialised JSON differs. Null when the body is too large. */
-async function bodyOf(request) {
+/** Reads the raw bytes of the body, which the signature covers; re-serialised JSON differs. Null if the body is too large. */
+async function readBody(request) {
   const chunks = [];
   let size = 0;
   for await (const chunk of request) {
@@ -189,6 +189,7 @@ async function bodyOf(request) {
   return Buffer.concat(chunks);
 }
 
+/** Handles a request. Returns the status and body of the response. */
 async function respond(request) {
   const path = request.url.split("?")[0];
   if (request.method !== "POST") {
@@ -196,14 +197,14 @@ async function respond(request) {
     if (path !== "/" && path !== "/health") return [404, { detail: `There is nothing at ${path}.` }];
     return [200, { status: "healthy", service: "berth-example-receiver", endpoints: Object.keys(routes) }];
   }
-  const body = await bodyOf(request);
+  const body = await readBody(request);
   if (body === null) return [413, { detail: "Send at most 1 MiB." }];
   await sleep(delayMs);
   if (failWith) return [failWith, { detail: `FAIL_WITH is ${failWith}.` }];
   const act = routes[path];
   if (act === undefined) return [404, { detail: `There is nothing at ${path}.` }];
-  const refused = refusal(request.headers, body);
-  if (refused) return [401, { detail: refused }];
+  const rejection = rejectionReason(request.headers, body);
+  if (rejection) return [401, { detail: rejection }];
   let event;
   try {
     event = JSON.parse(body.toString("utf8"));
@@ -226,9 +227,9 @@ if (secrets.length === 0) {
 }
 const server = createServer(async (request, response) => {
   try {
-    const [status, answer] = await respond(request);
+    const [status, body] = await respond(request);
     const headers = { "content-type": "application/json", ...(status === 405 ? { allow: "POST" } : {}) };
-    response.writeHead(status, headers).end(JSON.stringify(answer));
+    response.writeHead(status, headers).end(JSON.stringify(body));
   } catch (error) {
     console.error(error);
     if (!response.headersSent) response.writeHead(500, { "content-type": "application/json" });

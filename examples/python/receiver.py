@@ -39,38 +39,38 @@ REMEMBERED_EVENTS = 10_000
 
 
 def signature_of_body(secret: str, body: bytes) -> str:
-    """The value of `X-Webhook-Signature`; the key is the secret as text."""
+    """Computes `X-Webhook-Signature`; the key is the text of the secret."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def standard_signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    """One entry of `webhook-signature` (Standard Webhooks); the key is the decoded part after `whsec_`."""
+    """Computes one entry of `webhook-signature` (Standard Webhooks); the key is the decoded part after `whsec_`."""
     key = base64.b64decode(secret[6:]) if secret.startswith("whsec_") else secret.encode()
     content = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
 
-def same(one: str, other: str) -> bool:
-    """Compares in constant time."""
+def constant_time_equals(one: str, other: str) -> bool:
+    """Compares in constant time, which prevents timing attacks."""
     return hmac.compare_digest(one.encode(), other.encode())
 
 
-def refusal(headers, body: bytes):
+def rejection_reason(headers, body: bytes):
     """The reason to reject a request, or None for a valid signature.
 
     `webhook-signature` is preferred: it covers the timestamp, and during a rotation it contains signatures of both
-    secrets. `X-Webhook-Signature` alone serves requests made by hand.
+    secrets. `X-Webhook-Signature` alone is accepted for manual requests.
     """
     standard = headers.get("webhook-signature")
     if standard is None:
         given = headers.get("X-Webhook-Signature", "")
-        right = any(same(given, signature_of_body(secret, body)) for secret in SECRETS)
-        return None if right else "Invalid webhook signature"
+        is_valid = any(constant_time_equals(given, signature_of_body(secret, body)) for secret in SECRETS)
+        return None if is_valid else "Invalid webhook signature"
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
         return "The signature's webhook-timestamp is too old or too new"
     expected = [standard_signature(secret, message_id, timestamp, body) for secret in SECRETS]
-    if not any(same(given, one) for given in standard.split(" ") for one in expected):
+    if not any(constant_time_equals(given, one) for given in standard.split(" ") for one in expected):
         return "Invalid webhook signature"
     return None
 
@@ -114,7 +114,7 @@ class Job(threading.Thread):
                 if error.code not in (429, 500, 502, 503, 504):
                     return False
             except OSError as error:
-                log(f"{self.event['reservation_id']}: the status update did not arrive: {error}")
+                log(f"{self.event['reservation_id']}: the status update could not be sent: {error}")
             if self.stopped.wait(wait):
                 return False
         return False
@@ -126,24 +126,24 @@ class State:
     def __init__(self):
         self.lock = threading.Lock()
         self.jobs = {}
-        self.answers = OrderedDict()
+        self.responses = OrderedDict()
 
     def handle(self, event: dict, act):
         """Processes an event once; a repeated event gets the same response."""
         event_id = event.get("event_id")
         with self.lock:
-            if event_id in self.answers:
-                log(f"{event_id} is a repeat; the stored response is sent")
-                return self.answers[event_id]
-            answer = act(event)
+            if event_id in self.responses:
+                log(f"{event_id} is a repeated event; sending the stored response")
+                return self.responses[event_id]
+            response = act(event)
             if event_id is not None:
-                self.answers[event_id] = answer
-                if len(self.answers) > REMEMBERED_EVENTS:
-                    self.answers.popitem(last=False)
-            return answer
+                self.responses[event_id] = response
+                if len(self.responses) > REMEMBERED_EVENTS:
+                    self.responses.popitem(last=False)
+            return response
 
     def provision(self, event: dict):
-        """reservation.created, reservation.updated"""
+        """Handles reservation.created and reservation.updated."""
         reservation = event["reservation_id"]
         running = self.jobs.get(reservation)
         busy = running is not None and running.is_alive()
@@ -169,14 +169,14 @@ class State:
         }
 
     def release(self, event: dict):
-        """reservation.cancelled, reservation.expired"""
+        """Handles reservation.cancelled and reservation.expired."""
         job = self.jobs.pop(event["reservation_id"], None)
         if job is not None:
             job.stopped.set()
         return 200, {"status": "success", "reservation_id": event["reservation_id"], "message": "The cluster was released"}
 
     def access_requested(self, event: dict):
-        """user.access_requested"""
+        """Handles user.access_requested."""
         log(f"{event.get('user_id')} requests access to {event.get('resource_name')}: {event.get('reason')}")
         return 200, {"status": "success", "message": "The request was noted"}
 
@@ -196,46 +196,46 @@ ROUTES = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
-    # A stalled client must not block a thread forever.
+    # In seconds; prevents a stalled client from blocking a thread forever.
     timeout = 60
 
     def do_GET(self):
         if self.path in ROUTES:
-            return self.answer(405, {"detail": "Send POST."}, {"Allow": "POST"})
+            return self.respond(405, {"detail": "Send POST."}, {"Allow": "POST"})
         if self.path not in ("/", "/health"):
-            return self.answer(404, {"detail": f"There is nothing at {self.path}."})
-        return self.answer(200, {"status": "healthy", "service": "berth-example-receiver", "endpoints": sorted(ROUTES)})
+            return self.respond(404, {"detail": f"There is nothing at {self.path}."})
+        return self.respond(200, {"status": "healthy", "service": "berth-example-receiver", "endpoints": sorted(ROUTES)})
 
     def do_POST(self):
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_BODY:
             self.close_connection = True
-            return self.answer(411 if not length else 413, {"detail": "Send a Content-Length of at most 1 MiB."})
+            return self.respond(411 if not length else 413, {"detail": "Send a Content-Length of at most 1 MiB."})
         # The signature covers the raw bytes; re-serialised JSON differs.
         body = self.rfile.read(int(length))
         time.sleep(DELAY_SECONDS)
         if FAIL_WITH:
-            return self.answer(FAIL_WITH, {"detail": f"FAIL_WITH is {FAIL_WITH}."})
+            return self.respond(FAIL_WITH, {"detail": f"FAIL_WITH is {FAIL_WITH}."})
         act = ROUTES.get(self.path.split("?")[0])
         if act is None:
-            return self.answer(404, {"detail": f"There is nothing at {self.path}."})
-        refused = refusal(self.headers, body)
-        if refused:
-            return self.answer(401, {"detail": refused})
+            return self.respond(404, {"detail": f"There is nothing at {self.path}."})
+        rejection = rejection_reason(self.headers, body)
+        if rejection:
+            return self.respond(401, {"detail": rejection})
         try:
             event = json.loads(body)
             log(f"{event.get('event_type')} {event.get('reservation_id', '')} attempt {self.headers.get('X-Webhook-Attempt')}")
-            status, answer = STATE.handle(event, act)
+            status, response = STATE.handle(event, act)
         except (ValueError, AttributeError):
-            return self.answer(400, {"detail": "The body is not a JSON object."})
+            return self.respond(400, {"detail": "The body is not a JSON object."})
         except KeyError as error:
-            return self.answer(422, {"detail": f"The field {error} is missing."})
-        return self.answer(status, answer)
+            return self.respond(422, {"detail": f"The field {error} is missing."})
+        return self.respond(status, response)
 
-    def answer(self, status: int, body: dict, headers=None):
+    def respond(self, status: int, body: dict, headers=None):
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -246,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_):
-        """Disables the default access log; `log` writes more."""
+        """Disables the default access log; `log` writes more detailed lines."""
 
 
 def log(text: str):

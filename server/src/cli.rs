@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const INVALID_SETTINGS: u8 = 2;
 /// Exit code for other failures.
 const FAILED: u8 = 1;
-/// Longest time for the answer to `berth healthcheck`.
+/// Timeout of `berth healthcheck`.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reserve computing resources and notify services by signed webhooks.
@@ -35,7 +35,7 @@ struct CommandLine {
 enum Command {
     /// Run the whole product: page, API, live feed and workers.
     Serve {
-        /// Fill an empty database with sample users, resources and a sample receiver.
+        /// Create sample users and resources, and start a sample receiver.
         #[arg(long)]
         demo: bool,
     },
@@ -115,7 +115,7 @@ enum UserCommand {
     },
 }
 
-/// Runs the command. The exit code is 2 for invalid settings and 1 for other failures.
+/// Runs the command. Returns exit code 2 for invalid settings and 1 for other failures.
 pub fn main() -> ExitCode {
     let CommandLine { command, args } = CommandLine::parse();
     let config = match args.with_file().and_then(Args::resolve) {
@@ -152,7 +152,7 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-/// A problem as text for the terminal, one line per invalid field.
+/// Formats a problem for the terminal, with one line per invalid field.
 pub(crate) fn format_problem(problem: Problem) -> String {
     let mut text = problem.detail;
     for error in problem.errors {
@@ -184,7 +184,7 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
 async fn serve(mut config: Config, demo: bool) -> Result<(), String> {
     let listener = bind(config.listen, "BERTH_LISTEN").await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    // With port 0 the operating system chooses the port, so the default public URL is known only now.
+    // With port 0 the operating system chooses the port, so the default public URL is set here.
     if config.public_url == format!("http://{}", config.listen) {
         config.public_url = format!("http://{address}");
         config.service.public_url.clone_from(&config.public_url);
@@ -262,7 +262,7 @@ async fn back_up(config: &Config, file: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Asks `/readyz` of the process that listens on `address`.
+/// Requests `/readyz` from the process that listens on `address`.
 async fn check_health(mut address: SocketAddr) -> Result<(), String> {
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
@@ -289,7 +289,7 @@ fn shutdown_token() -> CancellationToken {
     tokio::spawn(async move {
         wait_for_signal().await;
         stop.cancel();
-        tracing::info!("shutting down after open requests and deliveries");
+        tracing::info!("shutting down; waiting for open requests and deliveries");
     });
     cancel
 }

@@ -1,5 +1,5 @@
-//! Settings, by flag, environment variable and file, in this order of precedence. `berth serve --help` prints them;
-//! docs/configuration.md explains them.
+//! Settings from flags, environment variables and a file, in this order of precedence. `berth serve --help` lists them;
+//! docs/configuration.md describes them.
 
 use crate::telemetry::{self, LogFormat};
 use domain::endpoint::{Network, UrlPolicy};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 /// Networks that webhooks may reach in development.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
-/// Bytes of the master key.
+/// Length of the master key in bytes.
 const KEY_LENGTH: usize = 32;
 
-/// Whether Berth runs for development or in production.
+/// Environment in which Berth runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
@@ -23,7 +23,7 @@ pub enum Environment {
     Production,
 }
 
-/// The settings as given by flags and environment variables (`BERTH_…`), and in lower case in the file.
+/// Settings as given by flags, environment variables (`BERTH_…`) and the keys of the file (lower case).
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Args {
@@ -58,16 +58,16 @@ pub struct Args {
     /// Days that deliveries, payloads and attempts are kept [default: 90].
     #[arg(long, env = "BERTH_RETENTION_DAYS", global = true)]
     pub retention_days: Option<u32>,
-    /// Time-out of one attempt in seconds, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
+    /// Timeout of one attempt in seconds, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
     #[arg(long, env = "BERTH_DELIVERY_TIMEOUT", global = true)]
     pub delivery_timeout: Option<f64>,
-    /// Login name of the administrator that is created at the first start.
+    /// Login name of the administrator that the first start creates.
     #[arg(long, env = "BERTH_ADMIN_USERNAME", global = true)]
     pub admin_username: Option<String>,
-    /// Password of the administrator that is created at the first start.
+    /// Password of the administrator that the first start creates.
     #[arg(long, env = "BERTH_ADMIN_PASSWORD", global = true, hide_env_values = true)]
     pub admin_password: Option<String>,
-    /// Whether to take the client address from X-Forwarded-For of a reverse proxy [default: false].
+    /// Take the client address from the X-Forwarded-For header of a reverse proxy [default: false].
     #[arg(long, env = "BERTH_TRUST_PROXY", global = true, num_args = 0..=1, default_missing_value = "true")]
     pub trust_proxy: Option<bool>,
     /// Log filter, e.g. info or server=debug [default: info].
@@ -84,7 +84,7 @@ pub struct Args {
     pub otlp_sample_ratio: Option<f64>,
 }
 
-/// The settings in force.
+/// The effective settings.
 #[derive(Clone)]
 pub struct Config {
     /// Address and port to listen on.
@@ -111,7 +111,7 @@ impl Args {
     /// Adds the settings of the file.
     ///
     /// # Errors
-    /// A sentence that names the setting and the remedy.
+    /// Returns a message for the operator if the file does not exist or contains an invalid setting.
     pub fn with_file(self) -> Result<Self, String> {
         use figment::Figment;
         use figment::providers::{Format as _, Serialized, Toml};
@@ -139,7 +139,7 @@ impl Args {
     /// Validates the settings, and creates the data folder and master key if they do not exist.
     ///
     /// # Errors
-    /// A sentence that names the setting and the remedy.
+    /// Returns a message with the invalid setting and the remedy.
     pub fn resolve(self) -> Result<Config, String> {
         let telemetry = self.telemetry()?;
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));

@@ -1,4 +1,4 @@
-//! The `berth` process: command line, settings, HTTP and workers. It is a library so that tests can start the whole product.
+//! The `berth` process: command line, settings, HTTP and workers. It is a library, so that tests can start the whole process.
 
 pub mod cli;
 pub mod config;
@@ -25,23 +25,23 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How long open requests may take at shutdown.
+/// Timeout for open requests at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often metrics and rate limits drop outdated entries.
+/// Interval at which metrics and rate limits drop outdated entries.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Opens the database, applies pending migrations and opens the service.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// Returns a message for the operator if the database cannot be opened or migrated.
 pub async fn open(config: &Config) -> Result<Service, String> {
     open_with(config, Arc::new(SystemClock)).await
 }
 
-/// Like [`open`], with another clock for tests.
+/// Does the same as [`open`] with the given clock, for tests.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// The same as [`open`].
 pub async fn open_with(config: &Config, clock: Arc<dyn service::Clock>) -> Result<Service, String> {
     let connections = service::connect(&config.service.database_url).await.map_err(|error| error.to_string())?;
     migrations::up(connections.writer())
@@ -50,10 +50,10 @@ pub async fn open_with(config: &Config, clock: Arc<dyn service::Clock>) -> Resul
     Service::open_with(config.service.clone(), clock, connections).map_err(|error| error.to_string())
 }
 
-/// Serves the whole product on `listener` until `cancel`, then waits for open requests and deliveries.
+/// Serves page, API and workers on `listener` until `cancel`, then waits for open requests and deliveries.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// Returns a message for the operator if the first administrator cannot be created or the server fails.
 pub async fn serve(
     config: Config,
     service: Service,
@@ -92,10 +92,10 @@ pub async fn serve(
     Ok(())
 }
 
-/// Runs the workers alone until `cancel`, and serves health and metrics if there is a `listener`.
+/// Runs only the workers until `cancel`, and serves health and metrics if there is a `listener`.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// Returns a message for the operator if the metrics recorder cannot be installed.
 pub async fn work(service: Service, listener: Option<TcpListener>, cancel: CancellationToken) -> Result<(), String> {
     let metrics = Metrics::install()?;
     let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
@@ -143,7 +143,7 @@ fn spawn_health_server(tasks: &mut JoinSet<()>, listener: TcpListener, probes: P
     });
 }
 
-/// Creates the administrator of the settings, if no account exists yet.
+/// Creates the administrator from the settings if no account exists.
 async fn create_first_administrator(service: &Service, config: &Config) -> Result<(), String> {
     let Some((username, password)) = &config.admin else { return Ok(()) };
     if !service.accounts().needs_setup().await.map_err(|problem| problem.detail)? {
@@ -163,13 +163,15 @@ async fn create_first_administrator(service: &Service, config: &Config) -> Resul
     })
 }
 
-/// The host of the public URL as an e-mail domain; `localhost` for IP addresses and names without a dot.
+/// E-mail domain of the first administrator: the host of the public URL, or `localhost` for an IP address or a name without
+/// a dot.
 fn mail_domain(public_url: &str) -> String {
     let host = url::Url::parse(public_url).ok().and_then(|url| url.host_str().map(str::to_owned));
     host.filter(|host| host.contains('.') && host.parse::<IpAddr>().is_err()).unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// Locks the folder of a SQLite database. The holder is the only dispatching process, so it may reap every lease at start.
+/// Locks a SQLite database for dispatching. The holder is the only dispatching process, so it can reap every lease at start.
+/// Returns `None` for PostgreSQL, or if another process holds the lock.
 fn try_dispatcher_lock(config: &Config) -> Option<File> {
     let path = config.service.database_url.strip_prefix("sqlite://")?.split('?').next()?;
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(format!("{path}.dispatcher")).ok()?;

@@ -1,15 +1,15 @@
-//! Metrics of the process in Prometheus format.
+//! Metrics of the process in the Prometheus format.
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use service::Service;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A counter that exists from the start.
+/// A counter that is exported from the start, with value 0.
 struct Counter {
     name: &'static str,
     description: &'static str,
-    /// Its label with all values.
+    /// Its label, if any, with all values.
     label: Option<(&'static str, &'static [&'static str])>,
 }
 
@@ -34,10 +34,10 @@ const COUNTERS: [Counter; 6] = [
     Counter { name: "berth_retention_deleted_total", description: "Rows deleted by retention.", label: KIND },
 ];
 
-/// How long queue statistics are cached, so that frequent scrapes do not load the database.
+/// Cache lifetime of queue statistics. It bounds the database load of frequent scrapes.
 const QUEUE_STATS_TTL: Duration = Duration::from_secs(5);
 
-/// Metrics recorder of this process; cheap to clone.
+/// Metrics recorder of this process. Cloning is cheap.
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
@@ -46,11 +46,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Installs the recorder once per process; later calls share it. Counters start at 0, so that `rate()` sees the first
+    /// Installs the recorder once per process; later calls share it. Counters start at 0, so that `rate()` includes the first
     /// increase.
     ///
     /// # Errors
-    /// A sentence for the operator.
+    /// Returns a message for the operator if another recorder is installed.
     pub fn install() -> Result<Self, String> {
         static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
         let handle = HANDLE.get_or_init(|| {
@@ -81,7 +81,7 @@ impl Metrics {
         handle.clone().map(|handle| Self { handle, queue_read_at: Arc::default() })
     }
 
-    /// All metrics as text. Queue statistics are at most 5 s old.
+    /// Renders all metrics as text. Queue statistics are at most 5 s old while the database is available.
     pub async fn render(&self, service: &Service) -> String {
         let mut read_at = self.queue_read_at.lock().await;
         if read_at.is_none_or(|at| at.elapsed() >= QUEUE_STATS_TTL) {
@@ -96,7 +96,7 @@ impl Metrics {
         self.handle.render()
     }
 
-    /// Drops histogram samples that are too old to be reported. Call it regularly.
+    /// Drops outdated histogram samples, to bound memory. Call it regularly.
     pub fn run_upkeep(&self) {
         self.handle.run_upkeep();
     }

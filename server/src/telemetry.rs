@@ -23,14 +23,14 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 /// `service.name` of exported spans.
 const SERVICE_NAME: &str = "berth";
-/// Path that OTLP over HTTP defines for traces.
+/// Path for traces in OTLP over HTTP.
 const TRACES_PATH: &str = "/v1/traces";
-/// Longest time for one export.
+/// Timeout of one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for the export of the last spans at shutdown.
+/// Timeout of the last export at shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether spans are exported. Request spans carry OpenTelemetry's fields only then, so export costs nothing when it is off.
+/// Whether spans are exported. Only then do request spans have OpenTelemetry's fields, so a disabled export costs nothing.
 static EXPORTING: AtomicBool = AtomicBool::new(false);
 
 /// Format of log lines.
@@ -77,7 +77,7 @@ impl Telemetry {
     /// Installs logs and, with an endpoint, the export of traces. Exports run on `runtime`.
     ///
     /// # Errors
-    /// A sentence that names the invalid setting.
+    /// Returns a message with the invalid setting.
     pub fn install(settings: &Settings, runtime: &Handle) -> Result<Self, String> {
         let filter = EnvFilter::try_new(&settings.log_filter)
             .map_err(|error| format!("BERTH_LOG is not a valid filter ({error}). Use e.g. info or server=debug."))?;
@@ -110,7 +110,7 @@ pub fn is_exporting() -> bool {
     EXPORTING.load(Ordering::Relaxed)
 }
 
-/// Makes a span part of the caller's trace, if the request has a W3C `traceparent` header.
+/// Makes a span part of the caller's trace if the request has a W3C `traceparent` header.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     if headers.contains_key("traceparent") {
         // An error means that no exporter is installed.
@@ -119,7 +119,7 @@ pub fn continue_trace(span: &Span, headers: &HeaderMap) {
 }
 
 fn log_layer<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
-    // Files and journals would store the escape codes of colours.
+    // Avoids escape codes in files and journals.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // Without `log_internal_errors(false)`, a closed standard error makes the logging task panic.
     let layer =
@@ -131,8 +131,8 @@ fn log_layer<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<d
 }
 
 fn export_layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S> {
-    // Only Berth's own spans: spans of the HTTP client would make each export cause another export. The delivery engine
-    // uses the levels debug and trace, which cost nothing while no exporter is installed.
+    // Only Berth's own spans are exported: each span of the HTTP client would cause another export. The delivery engine uses
+    // the levels debug and trace, which cost nothing while no exporter is installed.
     let targets = ["server", "service", "delivery", "app"].map(|target| (target, LevelFilter::TRACE));
     let filter = Targets::new().with_targets(targets).with_target("sqlx::query", LevelFilter::WARN);
     tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE_NAME)).with_filter(filter)
@@ -156,7 +156,7 @@ fn tracer_provider(endpoint: &str, sample_ratio: f64, runtime: &Handle) -> Resul
         .build())
 }
 
-/// The URL for traces of a collector's base URL; a URL that already has the path stays as it is.
+/// Appends the path for traces to a collector's base URL, unless the URL already ends with it.
 fn traces_url(endpoint: &str) -> String {
     let base = endpoint.trim_end_matches('/');
     if base.ends_with(TRACES_PATH) { base.to_owned() } else { format!("{base}{TRACES_PATH}") }
@@ -171,7 +171,7 @@ fn http_client() -> Result<reqwest::Client, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Sends exports on the process's runtime. The SDK calls it from its own thread, which has no runtime.
+/// HTTP client of the exporter. It sends on the runtime of the process, because the SDK's thread has none.
 #[derive(Debug)]
 struct ExportClient {
     http: reqwest::Client,

@@ -1,4 +1,4 @@
-//! The background tasks of the process: the dispatcher, expiry and retention.
+//! Background tasks of the process: the dispatcher, expiry and retention.
 
 use domain::Problem;
 use service::Service;
@@ -8,37 +8,37 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// The longest time between two checks for ended reservations.
+/// Maximum interval between two checks for ended reservations.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
-/// Reservations that one round expires at most.
+/// Maximum number of reservations that one round expires.
 const EXPIRY_BATCH: u64 = 100;
-/// The pause after retention has deleted everything that is due.
+/// Pause after retention has deleted all due rows.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
-/// The pause between two batches of retention, so that other statements are not delayed.
+/// Pause between two batches of retention, so that other statements are not delayed.
 const RETENTION_PAUSE: Duration = Duration::from_millis(200);
-/// The pause after retention failed.
+/// Pause after a failure of retention.
 const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
-/// Starts every background task; they end after `cancel`. The heartbeat is the dispatcher's.
+/// Starts all background tasks, which end after `cancel`. Returns them with the heartbeat of the dispatcher.
 pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc<Heartbeat>) {
     let mut tasks = JoinSet::new();
     let dispatcher = service.dispatcher();
     let heartbeat = dispatcher.heartbeat();
     tasks.spawn(dispatcher.run(cancel.clone()));
-    tasks.spawn(until(cancel.clone(), expiry(service.clone())));
-    tasks.spawn(until(cancel.clone(), retention(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_expiry(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_retention(service.clone())));
     (tasks, heartbeat)
 }
 
-async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
+async fn run_until_cancelled(cancel: CancellationToken, work: impl Future<Output = ()>) {
     tokio::select! {
         () = cancel.cancelled() => {}
         () = work => {}
     }
 }
 
-/// Expires reservations when they end. After downtime it expires all that ended meanwhile.
-async fn expiry(service: Service) {
+/// Expires each reservation when it ends, and at start all that ended during downtime.
+async fn run_expiry(service: Service) {
     loop {
         let pause = expire(&service).await.unwrap_or_else(|problem| {
             tracing::warn!(%problem, "reservations were not expired; the next round tries again");
@@ -48,19 +48,19 @@ async fn expiry(service: Service) {
     }
 }
 
-/// Expires reservations that have ended. Returns the pause before the next round.
+/// Expires ended reservations. Returns the pause before the next round.
 async fn expire(service: &Service) -> Result<Duration, Problem> {
     let Some(end) = service.reservations().next_expiry().await? else { return Ok(EXPIRY_INTERVAL) };
     let left = (end - service.now()).to_std().unwrap_or_default();
     if !left.is_zero() {
         return Ok(left.min(EXPIRY_INTERVAL));
     }
-    // If none was expired, another replica is expiring them, or the log contains the errors.
+    // Zero means that another replica expires them, or that all failed. The pause avoids a busy loop.
     Ok(if service.reservations().expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
 }
 
-/// Deletes rows that are past their retention, a small batch at a time.
-async fn retention(service: Service) {
+/// Deletes rows after their retention period, in small batches.
+async fn run_retention(service: Service) {
     loop {
         let pause = match service.maintenance().retention_batch().await {
             Ok(0) => RETENTION_INTERVAL,

@@ -1,4 +1,4 @@
-//! The browser tests: `end2end`.
+//! The browser tests in `end2end`.
 
 use crate::frontend;
 use crate::progress::Step;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use std::path::Path;
 use xshell::cmd;
 
-/// Whether Node's package manager is installed.
+/// Whether npm, the package manager of Node, is installed.
 pub fn has_npm(workspace: &Workspace) -> bool {
     succeeds(cmd!(workspace.sh, "npm --version"))
 }
@@ -21,7 +21,7 @@ pub fn type_check(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(cmd!(workspace.sh, "npx tsc --noEmit").run()?)
 }
 
-/// Runs the browser tests: all of them, or the specs whose file name contains one of the words.
+/// Runs all browser tests, or only the specs whose file names contain one of the given words.
 pub fn run(workspace: &Workspace, specs: &[String], tally: &mut Tally) -> anyhow::Result<()> {
     if !has_npm(workspace) {
         bail!("The browser tests need Node 20 or later with npm. Install it, or skip them with --no-browser.");
@@ -49,14 +49,14 @@ pub fn run(workspace: &Workspace, specs: &[String], tally: &mut Tally) -> anyhow
     tally.add(count("expected"), failed);
     step.end();
     match result {
-        // Playwright fails although no test does, for example in its global set-up.
+        // Playwright can fail without a failed test, e.g. in its global setup.
         Err(error) if failed == 0 => Err(error.into()),
         _ => Ok(()),
     }
 }
 
 fn install_packages(workspace: &Workspace) -> anyhow::Result<()> {
-    // npm writes a copy of the lock file that it installed.
+    // npm writes a copy of the installed lock file.
     let installed = std::fs::metadata("end2end/node_modules/.package-lock.json").and_then(|file| file.modified());
     let wanted = std::fs::metadata("end2end/package-lock.json").and_then(|file| file.modified());
     if matches!((installed, wanted), (Ok(installed), Ok(wanted)) if installed >= wanted) {
@@ -66,7 +66,7 @@ fn install_packages(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(cmd!(workspace.sh, "npm ci --no-audit --no-fund").run()?)
 }
 
-/// Finds or installs Chromium. `None`: Playwright finds its own.
+/// Finds or installs Chromium. Returns its path, or `None` for the one that Playwright installed.
 fn chromium(workspace: &Workspace) -> anyhow::Result<Option<String>> {
     if let Ok(path) = std::env::var("BERTH_CHROMIUM") {
         return Ok(Some(path));

@@ -14,22 +14,22 @@ use xshell::cmd;
 pub const HELP: &str = "\
 Run static checks and short fuzzing.
 
-Every check runs even if an earlier one fails; the failed ones are listed at the end. Name checks to run only those:
+Every check runs even if an earlier one fails. The failed checks are listed at the end. To run only some checks, name them:
 
     cargo xtask check clippy typos
 
-`cargo xtask test`, and so CI's .ci/run, begins with fmt, clippy, layers and doc, and type-checks the browser tests (types) before it
-runs them. These need no tool beyond the toolchain and Node. The other checks run only here: deny, unused and typos install
-a tool of a pinned version on first use, some minutes each when it is compiled; fuzz needs a nightly toolchain. A check whose
-requirement is missing (Node, nightly, the advisory database) prints a notice and passes.
+`cargo xtask test`, and so .ci/run, begins with fmt, clippy, layers and doc. It runs types before the browser tests. These checks
+need only the toolchain and Node. The other checks run only here. On first use, deny, unused and typos each install a tool with
+a pinned version, which can take several minutes. fuzz needs a nightly toolchain. If a requirement is missing (Node, nightly, the
+advisory database), the check prints a notice and passes.
 
-Tools are kept in $BERTH_TOOLS_DIR, or in berth/tools in the user's cache folder.";
+Tools are stored in $BERTH_TOOLS_DIR, or in berth/tools in the user's cache folder.";
 
-/// The manifest of this crate, which is a workspace of its own.
+/// The manifest of this crate, which is a separate workspace.
 pub const XTASK: &str = "xtask/Cargo.toml";
 /// The manifests of the workspaces whose dependencies are checked.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", XTASK];
-/// Seconds of fuzzing for each target.
+/// Duration of fuzzing for each target in seconds.
 const FUZZ_SECONDS: u32 = 10;
 
 /// One check.
@@ -39,7 +39,7 @@ pub enum Check {
     Fmt,
     /// Lints of the server and of the page (clippy); warnings are errors.
     Clippy,
-    /// Dependencies that a crate must not have.
+    /// Forbidden dependencies between crates.
     Layers,
     /// Cycles between the top-level modules of a crate.
     Modules,
@@ -58,7 +58,7 @@ pub enum Check {
 }
 
 impl Check {
-    /// The checks that `cargo xtask test` runs first: they need only the toolchain, and fail early.
+    /// Checks that `cargo xtask test` runs first. They are fast and need only the toolchain.
     pub const BEFORE_TESTS: [Self; 4] = [Self::Fmt, Self::Clippy, Self::Layers, Self::Doc];
 
     fn title(self) -> &'static str {
@@ -87,12 +87,12 @@ impl Check {
             Self::Deny => deny(workspace),
             Self::Unused => find_unused_dependencies(workspace),
             Self::Typos => spell_check(workspace),
-            Self::Fuzz => fuzz_shortly(workspace),
+            Self::Fuzz => fuzz_briefly(workspace),
         }
     }
 }
 
-/// Runs the named checks, or all. Runs the rest after a failure, and reports every failed one at the end.
+/// Runs the named checks, or all. A failure does not stop the others; the error lists every failed check.
 pub fn run(workspace: &Workspace, names: &[Check]) -> anyhow::Result<()> {
     let checks = if names.is_empty() { Check::value_variants() } else { names };
     let mut failures = Vec::new();
@@ -172,7 +172,7 @@ fn spell_check(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(cmd!(workspace.sh, "{typos}").run()?)
 }
 
-fn fuzz_shortly(workspace: &Workspace) -> anyhow::Result<()> {
+fn fuzz_briefly(workspace: &Workspace) -> anyhow::Result<()> {
     if !fuzz::has_nightly(workspace) {
         note("Skipped: no nightly toolchain is installed.");
         return Ok(());

@@ -1,7 +1,7 @@
 //! Building the page into `dist`: WebAssembly, its JavaScript, style sheets and `index.html`.
 //!
-//! This replaces `trunk build`. Trunk and the wasm-bindgen tool take longer to compile than the page; wasm-bindgen's library is a
-//! dependency of xtask instead, at the version in `Cargo.lock`. `trunk serve` keeps working from the same `frontend/index.html`.
+//! This replaces `trunk build`, because Trunk and the wasm-bindgen tool take longer to compile than the page. xtask uses the
+//! library of wasm-bindgen instead, at the version in `Cargo.lock`. `trunk serve` still works with the same `frontend/index.html`.
 
 mod assets;
 mod bindgen;
@@ -20,17 +20,17 @@ use xshell::cmd;
 
 /// The target of the page.
 const TARGET: &str = "wasm32-unknown-unknown";
-/// The template of the page, which Trunk reads as well.
+/// The template of the page, which Trunk reads too.
 const TEMPLATE: &str = "frontend/index.html";
 /// The folder that the server embeds.
 const DIST: &str = "dist";
 
-/// How the page is built.
+/// Build profile of the page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Quickly, for development and tests.
+    /// Fast build for development and tests.
     Dev,
-    /// Small and compressed, for a release.
+    /// Small and compressed files for a release.
     Release,
 }
 
@@ -43,7 +43,7 @@ impl Profile {
         }
     }
 
-    /// Cargo's folder for the profile, below that of the target.
+    /// Cargo's output folder of the profile, below that of the target.
     fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",
@@ -52,7 +52,7 @@ impl Profile {
     }
 }
 
-/// Builds the page into `dist`, unless it is there already. In a release, enforces the size budget.
+/// Builds the page into `dist`, unless it is up to date. In a release, enforces the size budget.
 pub fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<()> {
     tools::install_wasm_target(workspace)?;
     let minifiers = match profile {
@@ -69,7 +69,7 @@ pub fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<()> {
     {
         note("The page is up to date.");
     } else {
-        // An interrupted build must not pass for a complete one.
+        // Removed first, because an interrupted build must not count as complete.
         workspace.sh.remove_path(&stamp_file)?;
         let assets = bundle(workspace, minifiers.as_ref(), &module, template)?;
         assets::write(Path::new(DIST), &assets, profile == Profile::Release)?;
@@ -85,15 +85,15 @@ pub fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<()> {
 /// Compiles the page and returns the path of the module.
 fn compile(workspace: &Workspace, profile: Profile) -> anyhow::Result<PathBuf> {
     let name = profile.name();
-    // The profile `dev` shares procedural macros with the server's build. Without optimisation the module would be several times as
-    // large, and the page slow.
+    // The profile `dev` shares procedural macros with the server's build. Without optimisation the module would be several times
+    // larger, and the page slow.
     cmd!(workspace.sh, "cargo build --package frontend --target {TARGET} --profile {name}")
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
         .run()?;
     Ok(workspace.target.join(TARGET).join(profile.folder()).join("frontend.wasm"))
 }
 
-/// Identifies the inputs of `dist`: equal stamps mean an equal page. The first word is the profile.
+/// Fingerprint of the inputs of `dist`: equal stamps mean equal pages. The first word is the profile.
 fn stamp(
     profile: Profile,
     minifiers: Option<&Minifiers>,
@@ -101,7 +101,7 @@ fn stamp(
     template: &html::Template,
 ) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
-    // This program is an input too.
+    // This program generates the page, so it is an input too.
     for file in [module, &std::env::current_exe()?] {
         hash.update(std::fs::read(file)?);
     }
@@ -113,7 +113,7 @@ fn stamp(
     Ok(format!("{} {}", profile.name(), hex::encode(hash.finalize())))
 }
 
-/// Makes all files of the page, `index.html` included.
+/// Generates all files of the page, including `index.html`.
 fn bundle(
     workspace: &Workspace,
     minifiers: Option<&Minifiers>,

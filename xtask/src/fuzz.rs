@@ -1,4 +1,4 @@
-//! Fuzzing of the parsers of external input: `fuzz/fuzz_targets`.
+//! Fuzzing of the parsers of external input, with the targets in `fuzz/fuzz_targets`.
 
 use crate::progress::Step;
 use crate::tools;
@@ -6,12 +6,12 @@ use crate::workspace::{Workspace, succeeds};
 use anyhow::{Context as _, bail};
 use xshell::cmd;
 
-/// Whether a nightly toolchain is installed, which libFuzzer's instrumentation needs.
+/// Whether a nightly toolchain is installed, which the instrumentation of libFuzzer needs.
 pub fn has_nightly(workspace: &Workspace) -> bool {
     succeeds(cmd!(workspace.sh, "cargo +nightly --version"))
 }
 
-/// Fuzzes each target for the given time, starting from its seeds and the findings of earlier runs. Fails at the first crash.
+/// Fuzzes each target for `seconds`, starting from its seeds and the corpus of earlier runs. Fails at the first crash.
 pub fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> anyhow::Result<()> {
     let targets = targets(only)?;
     if !has_nightly(workspace) {
@@ -32,7 +32,7 @@ pub fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> anyhow::R
     Ok(())
 }
 
-/// The names of all targets, or the one that is asked for.
+/// The names of all targets, or only the requested one.
 fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir("fuzz/fuzz_targets").context("fuzz/fuzz_targets cannot be read")? {

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the commands for building, running, checking and testing Berth.
+//! `cargo xtask`: commands that build, run, check and test Berth.
 
 mod browser;
 mod check;
@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start Berth on SQLite with demonstration data at http://127.0.0.1:3000.
+    /// Start Berth on SQLite with demo data at http://127.0.0.1:3000.
     Run {
         /// Arguments for `berth`, instead of `serve --demo`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -35,27 +35,27 @@ enum Command {
         /// Skip the browser tests.
         #[arg(long)]
         no_browser: bool,
-        /// Run only the browser tests; with words, only the specs whose file name contains one of them.
+        /// Run only the browser tests. Words select the specs whose file names contain one of them.
         #[arg(long, num_args = 0..)]
         browser: Option<Vec<String>>,
     },
     /// Build the page and the server.
     Build {
-        /// Build target/release/berth, one binary that contains the page; enforce the page's size budget.
+        /// Build target/release/berth, which contains the page, and enforce the size budget of the page.
         #[arg(long)]
         release: bool,
     },
     /// Run static checks and short fuzzing.
     #[command(long_about = check::HELP)]
     Check {
-        /// The checks to run; all of them without a name.
+        /// Checks to run [default: all].
         checks: Vec<check::Check>,
     },
     /// Fuzz the parsers of external input: signatures, responses, status updates, URLs. Needs a nightly toolchain.
     Fuzz {
-        /// The target to fuzz; all targets without a name.
+        /// Target to fuzz [default: all].
         target: Option<String>,
-        /// Seconds for each target.
+        /// Duration for each target in seconds.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },

@@ -1,4 +1,4 @@
-//! A PostgreSQL server for the tests: one that runs already, or a temporary one.
+//! A PostgreSQL server for the tests: a running one, or a temporary one.
 
 use crate::progress::{Step, note};
 use crate::tools;
@@ -11,7 +11,7 @@ use xshell::cmd;
 
 /// The server that the tests use unless `BERTH_TEST_POSTGRES` names another one.
 const DEFAULT_URL: &str = "postgres://postgres@127.0.0.1:5432";
-/// Enough connections for parallel tests. Their data need not survive a crash of the machine.
+/// Settings of a temporary server: enough connections for parallel tests, and no durability, because the data is temporary.
 const SETTINGS: [&str; 2] = ["max_connections=300", "fsync=off"];
 
 /// A server for the tests. Dropping it stops a temporary server.
@@ -33,7 +33,7 @@ impl Postgres {
         }
         if configured.is_some() {
             bail!(
-                "BERTH_TEST_POSTGRES names {address}, which accepts no connection. Start that server, or unset the variable: the tests then start a temporary one."
+                "BERTH_TEST_POSTGRES names {address}, which accepts no connection. Start that server, or unset the variable to use a temporary one."
             );
         }
         let step = Step::begin("Starting a temporary PostgreSQL server for the tests");

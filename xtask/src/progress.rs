@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
-/// Prints a line to standard error, so that standard output stays for results.
+/// Prints a line to standard error, because standard output is for results.
 pub fn note(text: &str) {
     eprintln!("{text}");
 }
 
-/// A step that is announced when it begins and timed when it ends.
+/// A step that prints its name at the start and its duration at the end.
 pub struct Step {
     name: String,
     started: Instant,
 }
 
 impl Step {
-    /// Announces a step.
+    /// Prints the name of a step and starts its timer.
     pub fn begin(name: &str) -> Self {
         note(&format!("\n── {name} …"));
         Self { name: name.to_owned(), started: Instant::now() }

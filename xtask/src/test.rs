@@ -1,4 +1,4 @@
-//! Every test, with the quickest first.
+//! Runs all tests, the fastest first.
 
 use crate::browser;
 use crate::check::{self, Check, XTASK};
@@ -35,8 +35,8 @@ impl Tally {
         }
     }
 
-    /// Prints the closing line that CI reads, and fails if a test failed.
-    #[expect(clippy::print_stdout, reason = "the closing line is the result, which callers read from standard output")]
+    /// Prints the summary line for CI, and fails if a test failed.
+    #[expect(clippy::print_stdout, reason = "the summary line is the result, which callers read from standard output")]
     fn report(&self) -> anyhow::Result<()> {
         println!("{} passed, {} failed", self.passed, self.failed);
         if self.failed > 0 {
@@ -47,7 +47,7 @@ impl Tally {
     }
 }
 
-/// Runs the quick checks and the Rust tests, then the browser tests if asked to. Fails if any of them does.
+/// Runs the quick checks, the Rust tests and, with `with_browser`, the browser tests. Fails if any of them fails.
 pub fn run(workspace: &Workspace, with_browser: bool) -> anyhow::Result<()> {
     check::run(workspace, &Check::BEFORE_TESTS)?;
     let mut tally = Tally::default();
@@ -76,7 +76,7 @@ fn run_rust(workspace: &Workspace, tally: &mut Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs `cargo test`. Failed tests are counted; that the tests do not compile is an error.
+/// Runs `cargo test` and counts the results. Fails if the tests do not compile.
 fn run_cargo(cmd: Cmd<'_>, tally: &mut Tally) -> anyhow::Result<()> {
     let (output, succeeded) = run_and_capture(cmd)?;
     let mut results = Tally::default();
@@ -86,12 +86,12 @@ fn run_cargo(cmd: Cmd<'_>, tally: &mut Tally) -> anyhow::Result<()> {
         bail!("No test ran, because the tests did not compile. The errors are above.");
     }
     if !succeeded && results.failed == 0 {
-        bail!("cargo test failed although no test did. The reason is above.");
+        bail!("cargo test failed, but no test failed. The reason is above.");
     }
     Ok(())
 }
 
-/// Runs a command, shows its standard output as it arrives, and returns it with the command's success.
+/// Runs a command and prints its standard output. Returns the output and whether the command succeeded.
 fn run_and_capture(cmd: Cmd<'_>) -> anyhow::Result<(String, bool)> {
     let name = cmd.to_string();
     note(&format!("$ {name}"));
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tally_adds_up_all_closing_lines_of_cargo_test() {
+    fn tally_sums_all_result_lines_of_cargo_test() {
         let mut tally = Tally::default();
         tally.add_cargo_output(
             "running 3 tests\ntest result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\ntest result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 4 s\n",

@@ -1,4 +1,4 @@
-//! Tools of pinned versions, installed on first use into a folder of their own outside `target`.
+//! Tools with pinned versions, installed on first use into a separate folder outside `target`.
 
 use crate::progress::{Step, note};
 use crate::workspace::{Workspace, succeeds};
@@ -23,19 +23,19 @@ pub const CARGO_FUZZ: CargoTool = CargoTool { binary: "cargo-fuzz", package: "ca
 pub const TYPOS: CargoTool = CargoTool { binary: "typos", package: "typos-cli", version: "1.52.0" };
 
 impl CargoTool {
-    /// Installs the tool unless the folder contains this version, and returns its path.
+    /// Installs the tool unless this version is installed, and returns its path.
     pub fn install(&self, workspace: &Workspace) -> anyhow::Result<PathBuf> {
         let Self { binary, package, version } = self;
         let root = folder()?;
         let program = root.join("bin").join(binary);
-        // The name of the receipt contains the version. Some tools do not report theirs.
+        // The receipt's name contains the version, because some tools do not report theirs.
         let receipt = root.join("receipts").join(format!("{package}-{version}"));
         if program.exists() && receipt.exists() {
             return Ok(program);
         }
-        let step = Step::begin(&format!("Installing {package} {version} (once; takes minutes when compiled)"));
+        let step = Step::begin(&format!("Installing {package} {version} (once; can take several minutes)"));
         let spec = format!("{package}@{version}");
-        // `cargo binstall` downloads a ready-made binary where one exists.
+        // `cargo binstall` avoids the compilation if a binary is published.
         let is_downloaded = succeeds(cmd!(workspace.sh, "cargo binstall -V"))
             && cmd!(workspace.sh, "cargo binstall --no-confirm --root {root} {spec}").run().is_ok();
         if !is_downloaded {
@@ -47,7 +47,7 @@ impl CargoTool {
     }
 }
 
-/// A tool from the npm registry. Without Node it is left out, because its result only makes the page smaller.
+/// A tool from the npm registry. It only makes the page smaller, so it is optional: without Node it is skipped.
 pub struct NpmTool {
     binary: &'static str,
     package: &'static str,
@@ -60,7 +60,7 @@ pub const WASM_OPT: NpmTool = NpmTool { binary: "wasm-opt", package: "binaryen",
 pub const ESBUILD: NpmTool = NpmTool { binary: "esbuild", package: "esbuild", version: "0.28.2" };
 
 impl NpmTool {
-    /// Installs the tool unless the folder contains this version. Returns its path, or `None` where it is not available.
+    /// Installs the tool unless this version is installed. Returns its path, or `None` if it is not available.
     pub fn install(&self, workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
         let Self { binary, package, version } = self;
         let root = folder()?.join(format!("npm/{package}-{version}"));
@@ -87,7 +87,7 @@ impl NpmTool {
     }
 }
 
-/// Installs the compiler's target for the page.
+/// Installs the WebAssembly target of the compiler.
 pub fn install_wasm_target(workspace: &Workspace) -> anyhow::Result<()> {
     let libraries = cmd!(workspace.sh, "rustc --print target-libdir --target wasm32-unknown-unknown").quiet().read()?;
     if !Path::new(&libraries).exists() {
@@ -98,26 +98,26 @@ pub fn install_wasm_target(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs packages of the Debian distribution.
+/// Installs Debian packages.
 pub fn install_debian_packages(workspace: &Workspace, packages: &[&str]) -> anyhow::Result<()> {
     let _environment = workspace.sh.push_env("DEBIAN_FRONTEND", "noninteractive");
     cmd!(workspace.sh, "apt-get update").ignore_stdout().run()?;
     Ok(cmd!(workspace.sh, "apt-get install --yes --no-install-recommends {packages...}").ignore_stdout().run()?)
 }
 
-/// Whether the Debian package manager exists.
+/// Whether `apt-get`, the package manager of Debian, is installed.
 pub fn has_apt(workspace: &Workspace) -> bool {
     succeeds(cmd!(workspace.sh, "apt-get --version"))
 }
 
-/// `PATH` with the folder of tools first, for Cargo subcommands.
+/// `PATH` that begins with the tools folder, for Cargo subcommands.
 pub fn path() -> anyhow::Result<std::ffi::OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(folder()?.join("bin")).chain(std::env::split_paths(&path));
     Ok(std::env::join_paths(folders)?)
 }
 
-/// The folder of tools: `$BERTH_TOOLS_DIR`, or one in the user's cache.
+/// The tools folder: `$BERTH_TOOLS_DIR`, or one in the user's cache.
 fn folder() -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("BERTH_TOOLS_DIR") {
         return Ok(folder.into());
@@ -125,6 +125,6 @@ fn folder() -> anyhow::Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .context("No home directory is known. Set BERTH_TOOLS_DIR to a folder for tools.")?;
+        .context("The home directory is unknown. Set BERTH_TOOLS_DIR to a folder for tools.")?;
     Ok(cache.join("berth/tools"))
 }

@@ -1,4 +1,4 @@
-//! The repository: its shell, its target directory and the server's binary.
+//! The repository: its root, target directory and binaries.
 
 use crate::progress::Step;
 use anyhow::Context as _;
@@ -29,8 +29,8 @@ impl Workspace {
 
     /// Builds `berth`.
     ///
-    /// The selection of packages equals that of the tests. Cargo unites the features of the selected packages, so another
-    /// selection would build most dependencies twice.
+    /// The selection of packages equals that of the tests. Cargo unifies the features of the selected packages, so another
+    /// selection would compile most dependencies twice.
     pub fn build_server(&self, release: bool) -> anyhow::Result<()> {
         let step = Step::begin("Building the server");
         let profile = if release { "release" } else { "dev" };
@@ -44,7 +44,7 @@ impl Workspace {
         self.target.join("xtask")
     }
 
-    /// The path of a binary that Cargo builds.
+    /// Path of a binary that Cargo builds.
     pub fn binary(&self, name: &str, release: bool) -> PathBuf {
         self.target.join(if release { "release" } else { "debug" }).join(name)
     }

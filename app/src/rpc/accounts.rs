@@ -14,7 +14,7 @@ pub async fn list_tokens() -> Result<Vec<ApiToken>, RpcError> {
     Ok(cx.service.accounts().list_tokens(actor).await?)
 }
 
-/// Creates an API token. The result is the only place that contains it.
+/// Creates an API token. Only this result contains the token.
 #[server(prefix = "/rpc", endpoint = "create-token", protocol = Rpc)]
 pub async fn create_token(input: ApiTokenInput) -> Result<NewApiToken, RpcError> {
     let cx = super::context::context()?;
@@ -54,7 +54,7 @@ pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcE
     Ok(cx.service.accounts().update_user(actor, &username, patch).await?)
 }
 
-/// Lists the newest notifications.
+/// Lists the newest 100 notifications of the user.
 #[server(prefix = "/rpc", endpoint = "list-notifications", protocol = Rpc)]
 pub async fn list_notifications() -> Result<Vec<Notification>, RpcError> {
     let cx = super::context::context()?;
@@ -62,7 +62,7 @@ pub async fn list_notifications() -> Result<Vec<Notification>, RpcError> {
     Ok(cx.service.notifications().list(actor).await?)
 }
 
-/// Marks notifications up to this one as read.
+/// Marks all notifications up to `id` as read.
 #[server(prefix = "/rpc", endpoint = "mark-read", protocol = Rpc)]
 pub async fn mark_read(id: i64) -> Result<(), RpcError> {
     let cx = super::context::context()?;

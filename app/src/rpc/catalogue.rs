@@ -15,7 +15,8 @@ pub async fn list_types() -> Result<Page<ResourceType>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { service.catalogue().list_types(actor, &page).await }).await?)
+    Ok(super::context::fetch_all_pages(|page| async move { service.catalogue().list_types(actor, &page).await })
+        .await?)
 }
 
 /// Creates a resource type.
@@ -42,15 +43,15 @@ pub async fn delete_type(slug: String) -> Result<(), RpcError> {
     Ok(cx.service.catalogue().delete_type(actor, &slug).await?)
 }
 
-/// Lists the resources of one type, or all.
+/// Lists all resources, or those of one type.
 #[server(prefix = "/rpc", endpoint = "list-resources", protocol = Rpc)]
 pub async fn list_resources(resource_type: Option<String>) -> Result<Page<Resource>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let (service, resource_type) = (&cx.service, resource_type.as_deref());
-    Ok(super::context::whole(
-        |page| async move { service.catalogue().list_resources(actor, resource_type, &page).await },
-    )
+    Ok(super::context::fetch_all_pages(|page| async move {
+        service.catalogue().list_resources(actor, resource_type, &page).await
+    })
     .await?)
 }
 
@@ -86,16 +87,19 @@ pub async fn request_access(input: AccessRequestInput) -> Result<AccessRequest, 
     Ok(cx.service.access_requests().create(actor, input).await?)
 }
 
-/// Lists access requests.
+/// Lists access requests, newest first.
 #[server(prefix = "/rpc", endpoint = "list-access-requests", protocol = Rpc)]
 pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<AccessRequest>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { service.access_requests().list(actor, status, &page).await }).await?)
+    Ok(super::context::fetch_all_pages(
+        |page| async move { service.access_requests().list(actor, status, &page).await },
+    )
+    .await?)
 }
 
-/// Approves or denies an access request; denying an approved one withdraws the access.
+/// Approves or denies an access request. Denying an approved request revokes the access.
 #[server(prefix = "/rpc", endpoint = "decide-access", protocol = Rpc)]
 pub async fn decide_access(id: AccessRequestId, approve: bool) -> Result<AccessRequest, RpcError> {
     let cx = super::context::context()?;

@@ -1,4 +1,4 @@
-//! What the server gives every server function.
+//! Context that the server provides to every server function.
 
 use super::session_cookie::{removed_session_cookie, session_cookie};
 use domain::Problem;
@@ -7,47 +7,47 @@ use domain::authorization::Actor;
 use domain::pagination::{Page, PageQuery};
 use service::Service;
 
-/// The request a server function runs for.
+/// Context of the request that a server function handles.
 #[derive(Clone)]
 pub struct RequestContext {
     /// The use cases.
     pub service: Service,
-    /// Who asks, when logged in.
+    /// The user who sent the request; `None` without a session.
     pub actor: Option<Actor>,
-    /// What the page shows of it.
+    /// Data of the session for the page.
     pub session: Option<SessionInfo>,
-    /// The session cookie's value.
+    /// Value of the session cookie.
     pub session_token: Option<String>,
-    /// The client's address, for throttling log-ins.
+    /// Address of the client, or its IPv6 /64 network, for login throttling.
     pub source: String,
-    /// Whether the visit comes from the machine itself.
+    /// Whether the request comes from the machine of the server.
     pub local: bool,
-    /// The one-time code that allows the first set-up from elsewhere.
+    /// One-time code that the first setup requires from other machines.
     pub setup_code: Option<String>,
-    /// Whether cookies are marked Secure.
+    /// Whether cookies have the attribute `Secure`.
     pub secure_cookies: bool,
 }
 
 impl RequestContext {
-    /// Who asks.
+    /// The user who sent the request.
     ///
     /// # Errors
-    /// 401 when nobody is logged in.
+    /// Returns 401 without a session.
     pub fn actor(&self) -> Result<&Actor, Problem> {
         self.actor.as_ref().ok_or_else(|| Problem::unauthenticated("Your session has ended. Log in again."))
     }
 }
 
-/// The request that runs.
+/// Returns the context of the current request.
 ///
 /// # Errors
-/// Internal, when a server function is called outside a request.
+/// Returns an internal error if a server function is called outside a request.
 pub fn context() -> Result<RequestContext, Problem> {
     leptos::prelude::use_context::<RequestContext>().ok_or_else(Problem::internal)
 }
 
-/// A whole list, read page by page: for choices that people search in rather than leaf through.
-pub(super) async fn whole<T, F>(read: impl Fn(PageQuery) -> F) -> Result<Page<T>, Problem>
+/// Reads all pages of a list, for selection fields and other lists without paging.
+pub(super) async fn fetch_all_pages<T, F>(read: impl Fn(PageQuery) -> F) -> Result<Page<T>, Problem>
 where
     F: Future<Output = Result<Page<T>, Problem>>,
 {
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// Gives the response the problem's status.
+/// Sets the status and `Retry-After` of the response to those of the problem.
 pub(super) fn set_status(problem: &Problem) {
     if let Some(options) = leptos::prelude::use_context::<leptos_axum::ResponseOptions>()
         && let Ok(status) = leptos::server_fn::axum_export::http::StatusCode::from_u16(problem.kind.status())
@@ -74,12 +74,12 @@ pub(super) fn set_status(problem: &Problem) {
     }
 }
 
-/// Starts a session in the browser.
+/// Sets the session cookie in the response.
 pub(super) fn set_session_cookie(context: &RequestContext, token: &str) -> Result<(), Problem> {
     set_cookie(&session_cookie(token, context.secure_cookies))
 }
 
-/// Ends the session in the browser.
+/// Removes the session cookie in the response.
 pub(super) fn remove_session_cookie(context: &RequestContext) -> Result<(), Problem> {
     set_cookie(&removed_session_cookie(context.secure_cookies))
 }

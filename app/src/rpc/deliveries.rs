@@ -14,7 +14,7 @@ pub async fn list_deliveries(filter: DeliveryFilter, page: PageQuery) -> Result<
     Ok(cx.service.deliveries().list(actor, &filter, &page).await?)
 }
 
-/// Reads one delivery with its attempts.
+/// Returns one delivery with its attempts.
 #[server(prefix = "/rpc", endpoint = "get-delivery", protocol = Rpc)]
 pub async fn get_delivery(id: DeliveryId) -> Result<DeliveryDetail, RpcError> {
     let cx = super::context::context()?;
@@ -22,7 +22,7 @@ pub async fn get_delivery(id: DeliveryId) -> Result<DeliveryDetail, RpcError> {
     Ok(cx.service.deliveries().get(actor, &id).await?)
 }
 
-/// Redelivers one delivery.
+/// Redelivers the event of a delivery.
 #[server(prefix = "/rpc", endpoint = "redeliver", protocol = Rpc)]
 pub async fn redeliver(id: DeliveryId) -> Result<DeliverySummary, RpcError> {
     let cx = super::context::context()?;
@@ -30,7 +30,7 @@ pub async fn redeliver(id: DeliveryId) -> Result<DeliverySummary, RpcError> {
     Ok(cx.service.deliveries().redeliver(actor, &id).await?)
 }
 
-/// Redelivers all deliveries that match, or counts them.
+/// Replays the deliveries that match a filter, or counts them (dry run).
 #[server(prefix = "/rpc", endpoint = "replay", protocol = Rpc)]
 pub async fn replay(input: ReplayInput) -> Result<ReplayResult, RpcError> {
     let cx = super::context::context()?;

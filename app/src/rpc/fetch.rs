@@ -1,6 +1,6 @@
-//! Sending for all server functions.
+//! HTTP client of all server functions.
 
-use super::{RpcError, unreadable};
+use super::{RpcError, invalid_response};
 use domain::Problem;
 use leptos::server_fn::error::{FromServerFnError as _, ServerFnErrorErr};
 use send_wrapper::SendWrapper;
@@ -10,18 +10,24 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, RequestInit, Response};
 
-/// Posts JSON and gives that of the answer, or the error that the answer is. Boxed, so that there is one of it.
+/// Sends JSON by `POST` and returns the JSON or the error of the response. The future is boxed, so that the code is generated
+/// once.
 pub(super) fn post(path: &str, body: Option<String>) -> Pin<Box<dyn Future<Output = Result<Value, RpcError>> + Send>> {
     let path = path.to_owned();
     Box::pin(SendWrapper::new(async move {
         let body = body.ok_or_else(Problem::internal)?;
-        let (good, text) = exchange(&path, &body).await.map_err(|error| {
+        let (succeeded, text) = exchange(&path, &body).await.map_err(|error| {
             RpcError::from_server_fn_error(ServerFnErrorErr::Request(error.as_string().unwrap_or_default()))
         })?;
-        if good { domain::json::from_text(&text).map_err(|_| unreadable()) } else { Err(RpcError::de(text.into())) }
+        if succeeded {
+            domain::json::from_text(&text).map_err(|_| invalid_response())
+        } else {
+            Err(RpcError::de(text.into()))
+        }
     }))
 }
 
+/// Sends one request. Returns whether the status is 2xx, and the body.
 async fn exchange(path: &str, body: &str) -> Result<(bool, String), JsValue> {
     let headers = Headers::new()?;
     headers.set("content-type", "application/json")?;

@@ -1,7 +1,7 @@
-//! Server functions: the private API of the page. Each function calls one use case.
+//! Server functions: the private API of the page. Most functions call one use case of `service`.
 #![allow(
     missing_docs,
-    reason = "the macro makes a structure of each function's arguments, whose fields cannot be documented"
+    reason = "the macro generates a struct from each function's arguments, and its fields cannot be documented"
 )]
 
 #[cfg(feature = "ssr")]
@@ -29,8 +29,8 @@ use leptos::server_fn::{Http, Protocol};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// JSON both ways by POST. On the server that is [`Http`]; in the browser all functions share one piece of code that sends and
-/// receives, where `Http` would make one for each and the page a good deal larger.
+/// JSON by `POST` in both directions. The server uses [`Http`]. In the browser all functions share one client, because `Http`
+/// would generate one for each function and enlarge the page.
 pub struct Rpc;
 
 impl<I, O, C, S> Protocol<I, O, C, S, RpcError> for Rpc
@@ -56,19 +56,19 @@ where
 
     #[cfg(feature = "csr")]
     fn run_client(path: &str, input: I) -> impl Future<Output = Result<O, RpcError>> + Send {
-        let answer = fetch::post(path, domain::json::to_text(&input).ok());
-        async move { domain::json::from_value(answer.await?).map_err(|_| unreadable()) }
+        let response = fetch::post(path, domain::json::to_text(&input).ok());
+        async move { domain::json::from_value(response.await?).map_err(|_| invalid_response()) }
     }
 
-    /// Only pages call.
+    /// Only the page sends requests.
     #[cfg(not(feature = "csr"))]
     fn run_client(_: &str, _: I) -> impl Future<Output = Result<O, RpcError>> + Send {
         std::future::ready(Err(RpcError(Problem::internal())))
     }
 }
 
-/// What came cannot be what the server says.
-fn unreadable() -> RpcError {
+/// Error for a response that cannot be parsed.
+fn invalid_response() -> RpcError {
     RpcError(Problem::new(
         ProblemKind::Unavailable,
         "The response cannot be read; Berth may be restarting. Try again in a moment.",
@@ -102,7 +102,7 @@ impl From<service::Error> for RpcError {
     }
 }
 
-/// RFC 9457, as the server's guards answer before a server function runs.
+/// RFC 9457 problem details, which the server returns for a request that it rejects before a server function runs.
 #[derive(Deserialize)]
 struct ProblemBody {
     status: u16,
@@ -137,7 +137,7 @@ impl FromServerFnError for RpcError {
                 problem.errors = body.errors;
                 Self(problem)
             }
-            Err(_) => unreadable(),
+            Err(_) => invalid_response(),
         }
     }
 }

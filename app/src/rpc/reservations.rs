@@ -1,4 +1,4 @@
-//! Reserving.
+//! Server functions for reservations and the calendar.
 
 use super::{Rpc, RpcError};
 use chrono::{DateTime, Utc};
@@ -7,7 +7,7 @@ use domain::pagination::{Page, PageQuery};
 use domain::reservation::*;
 use leptos::prelude::*;
 
-/// Reserves.
+/// Reserves a resource.
 #[server(prefix = "/rpc", endpoint = "reserve", protocol = Rpc)]
 pub async fn reserve(input: ReservationInput) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
@@ -15,7 +15,7 @@ pub async fn reserve(input: ReservationInput) -> Result<Reservation, RpcError> {
     Ok(cx.service.reservations().create(actor, input).await?)
 }
 
-/// Reservations, newest first.
+/// Lists reservations, newest first.
 #[server(prefix = "/rpc", endpoint = "list-reservations", protocol = Rpc)]
 pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Result<Page<Reservation>, RpcError> {
     let cx = super::context::context()?;
@@ -23,7 +23,7 @@ pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Re
     Ok(cx.service.reservations().list(actor, &filter, &page).await?)
 }
 
-/// One reservation with its deliveries.
+/// Returns one reservation with its provisioning and deliveries.
 #[server(prefix = "/rpc", endpoint = "get-reservation", protocol = Rpc)]
 pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, RpcError> {
     let cx = super::context::context()?;
@@ -31,7 +31,7 @@ pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, Rpc
     Ok(cx.service.reservations().get(actor, &id).await?)
 }
 
-/// Modifies a reservation.
+/// Changes a reservation.
 #[server(prefix = "/rpc", endpoint = "patch-reservation", protocol = Rpc)]
 pub async fn patch_reservation(id: ReservationId, patch: ReservationPatch) -> Result<Reservation, RpcError> {
     let cx = super::context::context()?;
@@ -47,7 +47,7 @@ pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Res
     Ok(cx.service.reservations().cancel(actor, &id, Some(reason)).await?)
 }
 
-/// Busy spans for the calendar.
+/// Lists the reserved spans between `from` and `to` for the calendar.
 #[server(prefix = "/rpc", endpoint = "busy", protocol = Rpc)]
 pub async fn busy(
     resource_type: Option<String>,

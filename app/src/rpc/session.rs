@@ -1,22 +1,22 @@
-//! Server functions for log-in, log-out and the first set-up.
+//! Server functions for login, logout and the first setup.
 
 use super::{Rpc, RpcError};
 use domain::account::{Credentials, SessionInfo, SetupInput};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What the page needs at start.
+/// Data that the page needs at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visit {
-    /// The session; none if nobody is logged in.
+    /// The current session; `None` if nobody is logged in.
     pub session: Option<SessionInfo>,
     /// Whether no account exists yet.
     pub needs_setup: bool,
-    /// Whether the request comes from the machine itself, so that set-up needs no code.
+    /// Whether the request comes from the machine of the server. Setup then needs no code.
     pub local: bool,
 }
 
-/// Reads the session and the state of set-up.
+/// Returns the session and the state of setup.
 #[server(name = ReadVisit, prefix = "/rpc", endpoint = "visit", protocol = Rpc)]
 pub async fn visit() -> Result<Visit, RpcError> {
     let cx = super::context::context()?;
@@ -28,9 +28,9 @@ pub async fn visit() -> Result<Visit, RpcError> {
 #[server(prefix = "/rpc", endpoint = "log-in", protocol = Rpc)]
 pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
-    let done = cx.service.accounts().log_in(credentials, &cx.source).await?;
-    super::context::set_session_cookie(&cx, &done.token)?;
-    Ok(done.info)
+    let started = cx.service.accounts().log_in(credentials, &cx.source).await?;
+    super::context::set_session_cookie(&cx, &started.token)?;
+    Ok(started.info)
 }
 
 /// Logs out.
@@ -48,7 +48,7 @@ pub async fn log_out() -> Result<(), RpcError> {
 #[server(prefix = "/rpc", endpoint = "set-up", protocol = Rpc)]
 pub async fn set_up(input: SetupInput) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
-    let done = cx.service.accounts().set_up(input, cx.local, cx.setup_code.as_deref().unwrap_or_default()).await?;
-    super::context::set_session_cookie(&cx, &done.token)?;
-    Ok(done.info)
+    let started = cx.service.accounts().set_up(input, cx.local, cx.setup_code.as_deref().unwrap_or_default()).await?;
+    super::context::set_session_cookie(&cx, &started.token)?;
+    Ok(started.info)
 }

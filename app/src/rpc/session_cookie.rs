@@ -1,4 +1,4 @@
-//! The session cookie, for the API and the page alike.
+//! The session cookie of the API and the page.
 
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};

@@ -14,10 +14,10 @@ pub async fn list_webhooks() -> Result<Page<Webhook>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { Ok(service.webhooks().list(actor, &page).await?) }).await?)
+    Ok(super::context::fetch_all_pages(|page| async move { Ok(service.webhooks().list(actor, &page).await?) }).await?)
 }
 
-/// Creates a webhook.
+/// Creates a webhook. The result contains the signing secret.
 #[server(prefix = "/rpc", endpoint = "create-webhook", protocol = Rpc)]
 pub async fn create_webhook(input: WebhookInput) -> Result<WebhookWithSecret, RpcError> {
     let cx = super::context::context()?;
@@ -25,7 +25,7 @@ pub async fn create_webhook(input: WebhookInput) -> Result<WebhookWithSecret, Rp
     Ok(cx.service.webhooks().create(actor, input).await?)
 }
 
-/// Reads one webhook.
+/// Returns one webhook.
 #[server(prefix = "/rpc", endpoint = "get-webhook", protocol = Rpc)]
 pub async fn get_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
@@ -57,7 +57,7 @@ pub async fn test_webhook(id: WebhookId, input: TestInput) -> Result<Attempt, Rp
     Ok(cx.service.webhooks().send_test(actor, id, input).await?)
 }
 
-/// Rotates the signing secret.
+/// Rotates the signing secret. The result contains the new secret.
 #[server(prefix = "/rpc", endpoint = "rotate-secret", protocol = Rpc)]
 pub async fn rotate_secret(id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret, RpcError> {
     let cx = super::context::context()?;
@@ -73,7 +73,7 @@ pub async fn pause_webhook(id: WebhookId) -> Result<Webhook, RpcError> {
     Ok(cx.service.webhooks().pause(actor, id).await?)
 }
 
-/// Resumes a webhook.
+/// Resumes a webhook, and delivers or discards its queued events.
 #[server(prefix = "/rpc", endpoint = "resume-webhook", protocol = Rpc)]
 pub async fn resume_webhook(id: WebhookId, input: ResumeInput) -> Result<Webhook, RpcError> {
     let cx = super::context::context()?;
@@ -81,7 +81,7 @@ pub async fn resume_webhook(id: WebhookId, input: ResumeInput) -> Result<Webhook
     Ok(cx.service.webhooks().resume(actor, id, input).await?)
 }
 
-/// Reads the statistics of a webhook.
+/// Returns the statistics of a webhook.
 #[server(name = ReadWebhookStats, prefix = "/rpc", endpoint = "webhook-stats", protocol = Rpc)]
 pub async fn webhook_stats(id: WebhookId, window: StatsWindow) -> Result<WebhookStats, RpcError> {
     let cx = super::context::context()?;
@@ -89,7 +89,7 @@ pub async fn webhook_stats(id: WebhookId, window: StatsWindow) -> Result<Webhook
     Ok(cx.service.webhooks().stats(actor, id, window).await?)
 }
 
-/// Reads the endpoint rules of this installation, so that the form checks the same rules as the server.
+/// Returns the endpoint rules of this installation, so that form and server apply the same rules.
 #[server(name = ReadUrlPolicy, prefix = "/rpc", endpoint = "url-policy", protocol = Rpc)]
 pub async fn url_policy() -> Result<UrlPolicy, RpcError> {
     let cx = super::context::context()?;

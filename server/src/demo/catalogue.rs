@@ -36,7 +36,7 @@ const RESOURCES: [(&str, &str, &str, &str, ResourceStatus); 8] = [
     ("leaf-1 port 18", "switch-port", "Hall 1, rack 12", "100 GbE, QSFP28", ResourceStatus::Available),
 ];
 
-/// Creates the sample resource types and resources that do not exist yet.
+/// Creates missing sample resource types and resources.
 pub(super) async fn create(service: &Service, actor: &Actor) -> Result<(), String> {
     for (slug, name, color, schema) in types() {
         let input = ResourceTypeInput {

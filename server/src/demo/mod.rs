@@ -1,5 +1,5 @@
-//! `berth serve --demo`: sample users, resources and a receiver, so that deliveries are visible at once. It goes through the
-//! ordinary use cases and creates only what does not exist yet.
+//! Sample data of `berth serve --demo`: users, resources and a receiver. It is created through the use cases, and only if it
+//! does not exist yet.
 
 mod catalogue;
 mod receiver;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 const ADMIN: (&str, &str) = ("admin", "berth-demo-admin");
 const USER: (&str, &str) = ("alice", "berth-demo-alice");
 
-/// The text that a newcomer reads on the terminal.
+/// Formats the welcome text for the terminal.
 pub fn welcome(url: &str) -> String {
     format!(
         "\n  Berth runs at {url}\n\n    administrator   {} / {}\n    user            {} / {}\n\n  \
@@ -23,10 +23,10 @@ pub fn welcome(url: &str) -> String {
     )
 }
 
-/// Creates the sample data that does not exist yet and starts the sample receiver.
+/// Creates missing sample data and starts the sample receiver.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// Returns a message for the operator if an object cannot be created or the receiver cannot listen.
 pub async fn set_up(service: &Service, cancel: &CancellationToken) -> Result<(), String> {
     for ((username, password), role) in [(ADMIN, Role::Administrator), (USER, Role::User)] {
         let input = UserInput {
@@ -42,7 +42,7 @@ pub async fn set_up(service: &Service, cancel: &CancellationToken) -> Result<(),
     receiver::start(service, &actor, cancel).await
 }
 
-/// Accepts an object that an earlier start created.
+/// Treats a conflict as success, because an earlier start created the object.
 fn ignore_conflict<T>(result: Result<T, Problem>) -> Result<(), String> {
     match result {
         Ok(_) => Ok(()),

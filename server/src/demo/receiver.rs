@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// Name of the sample receiver's webhook.
 const WEBHOOK: &str = "Sample receiver";
 
-/// Starts the receiver on a free port and registers its webhook, or points the existing one to that port.
+/// Starts the receiver on a free port and registers its webhook, or changes the URL of the existing one.
 pub(super) async fn start(service: &Service, actor: &Actor, cancel: &CancellationToken) -> Result<(), String> {
     let cannot_listen = |error: std::io::Error| format!("The sample receiver cannot listen: {error}");
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(cannot_listen)?;
@@ -44,7 +44,7 @@ pub(super) async fn start(service: &Service, actor: &Actor, cancel: &Cancellatio
     Ok(())
 }
 
-/// Registers the webhook, or changes the URL and secret of the existing one. Returns its id and secret.
+/// Registers the webhook, or updates the URL and rotates the secret of the existing one. Returns its id and secret.
 async fn register(service: &Service, actor: &Actor, endpoint_url: String) -> Result<(i64, String), Problem> {
     let known = service.webhooks().list(actor, &PageQuery { limit: Some(200), cursor: None }).await?;
     if let Some(webhook) = known.items.iter().find(|webhook| webhook.name == WEBHOOK) {
@@ -73,7 +73,7 @@ async fn register(service: &Service, actor: &Actor, endpoint_url: String) -> Res
     Ok((created.webhook.id, created.secret))
 }
 
-/// State of the receiver, as an integrator would write it.
+/// State of the receiver. It uses only the public contract, like a receiver of an integrator.
 #[derive(Clone)]
 struct Receiver {
     id: i64,
@@ -82,8 +82,8 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// The event, if its signature is valid.
-    fn verified(&self, headers: &HeaderMap, body: &[u8]) -> Result<Value, Box<Response>> {
+    /// Parses an event with a valid signature. The error is the response: 401 for the signature, 400 for the body.
+    fn parse_verified(&self, headers: &HeaderMap, body: &[u8]) -> Result<Value, Box<Response>> {
         let signature = headers.get("x-webhook-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !verify_body(&self.secret, body, signature) {
             let rejection = (StatusCode::UNAUTHORIZED, Json(json!({"detail": "Invalid webhook signature"})));
@@ -94,7 +94,7 @@ impl Receiver {
         })
     }
 
-    /// Sends the status updates of a slow installation.
+    /// Sends the status updates of a simulated installation, one every 1.5 s.
     async fn send_status_updates(self, event: Value) {
         let url = event["status_url"].as_str().unwrap_or_default().to_owned();
         let user = event["user_id"].as_str().unwrap_or_default().to_owned();
@@ -146,7 +146,7 @@ fn access_info(user: &str, address: &str) -> Value {
 }
 
 async fn provision(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
-    let event = match receiver.verified(&headers, &body) {
+    let event = match receiver.parse_verified(&headers, &body) {
         Ok(event) => event,
         Err(rejection) => return *rejection,
     };
@@ -176,7 +176,7 @@ async fn provision(State(receiver): State<Receiver>, headers: HeaderMap, body: B
 }
 
 async fn release(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
-    match receiver.verified(&headers, &body) {
+    match receiver.parse_verified(&headers, &body) {
         Ok(event) => {
             tokio::time::sleep(Duration::from_millis(400)).await;
             Json(
@@ -189,13 +189,13 @@ async fn release(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
 }
 
 async fn access(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
-    match receiver.verified(&headers, &body) {
+    match receiver.parse_verified(&headers, &body) {
         Ok(_) => Json(json!({"status": "success", "message": "Access request received"})).into_response(),
         Err(rejection) => *rejection,
     }
 }
 
-/// An HTTP client for status updates. They go to this server over plain HTTP, so it needs no certificates.
+/// Creates the HTTP client for status updates. It needs no certificates, because it calls this server without TLS.
 fn client() -> Result<reqwest::Client, String> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)

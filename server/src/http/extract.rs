@@ -1,4 +1,4 @@
-//! Extractors of handlers. Each rejection is a problem that says how to correct the request.
+//! Extractors of handlers. Each rejection is a problem with a remedy.
 
 pub use super::json::{Json, MaybeJson, body};
 
@@ -21,7 +21,7 @@ use url::form_urlencoded;
 pub struct AuthenticatedUser {
     /// The user with the scopes of the credential.
     pub actor: Actor,
-    /// The session as the page shows it.
+    /// Data of the session for the page.
     pub info: SessionInfo,
 }
 
@@ -54,7 +54,7 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
                 Problem::unauthenticated("Log in, or send an API token as: Authorization: Bearer <token>.").into()
             );
         };
-        // Browsers attach the cookie to requests of other sites too, so a request that changes something needs our origin.
+        // Prevents CSRF: browsers attach the cookie to cross-site requests too.
         if !parts.method.is_safe() {
             same_origin(&parts.headers, &app.config.public_url)?;
         }
@@ -63,7 +63,7 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
     }
 }
 
-/// Query parameters. Empty ones count as absent: forms send them for fields without a value.
+/// Query parameters. An empty one counts as absent, because forms send it for a field without a value.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
@@ -80,7 +80,7 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     }
 }
 
-/// Path parameters. A value of another type is an unknown id.
+/// Path parameters. A value that cannot be parsed is rejected as an unknown id (404).
 pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The dispatcher counts as failing without a heartbeat for this long. It beats at least every 5 s.
+/// Age of the last heartbeat at which the dispatcher counts as failing. Heartbeats are at most 5 s apart.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Sources of the health endpoints, for `berth serve` and `berth worker`.
@@ -28,7 +28,7 @@ pub struct Probes {
     pub metrics: Metrics,
 }
 
-/// `/healthz`, `/readyz`, `/metrics`.
+/// Routes `/healthz`, `/readyz` and `/metrics`.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S>
 where
     Probes: FromRef<S>,
@@ -47,9 +47,9 @@ async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
     let dispatcher = probes.heartbeat.age().is_some_and(|age| age < HEARTBEAT_TIMEOUT);
     let stopping = probes.cancel.is_cancelled();
     let ok = database && dispatcher && !stopping;
-    let word = |ok: bool| if ok { "ok" } else { "failing" };
+    let label = |ok: bool| if ok { "ok" } else { "failing" };
     let body = json!({
-        "status": if ok { "ready" } else { "not ready" }, "database": word(database), "dispatcher": word(dispatcher), "stopping": stopping,
+        "status": if ok { "ready" } else { "not ready" }, "database": label(database), "dispatcher": label(dispatcher), "stopping": stopping,
     });
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }

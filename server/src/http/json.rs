@@ -1,4 +1,4 @@
-//! JSON bodies: reading, size limit, and errors that name the field in words without parser terms.
+//! JSON bodies: reading, size limit, and errors that name the field without parser terms.
 
 use super::AppState;
 use super::problem::ApiError;
@@ -56,7 +56,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for MaybeJson<T> {
 /// Reads the whole body.
 ///
 /// # Errors
-/// 413 when it exceeds [`super::MAX_BODY`].
+/// Returns 413 if the body exceeds [`super::MAX_BODY`], and 400 if the connection ends early.
 pub async fn body(request: Request, app: &AppState) -> Result<Bytes, Problem> {
     Bytes::from_request(request, app).await.map_err(|rejection| {
         if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -75,7 +75,7 @@ pub fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The problem of a body with another content type.
+/// Problem for a body with another content type (415).
 pub fn not_json() -> Problem {
     Problem::new(ProblemKind::UnsupportedMediaType, "Send JSON with Content-Type: application/json.")
 }
@@ -83,7 +83,7 @@ pub fn not_json() -> Problem {
 /// Parses JSON.
 ///
 /// # Errors
-/// 400 with line and column for a syntax error, 422 with the field for a value of another type.
+/// Returns 400 with line and column for a syntax error, and 422 with the field for a value of another type.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -99,7 +99,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// A path in the notation of [`domain::FieldError`], e.g. `headers.0.name`; empty for the whole body.
+/// Formats a path in the notation of [`domain::FieldError`], e.g. `headers.0.name`; empty for the whole body.
 pub fn field_path(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let parts = path.iter().map(|segment| match segment {
@@ -111,7 +111,7 @@ pub fn field_path(path: &serde_path_to_error::Path) -> String {
     parts.collect::<Vec<_>>().join(".")
 }
 
-/// Translates serde's message about the value at `path`; `root` names the whole input.
+/// Converts serde's message about the value at `path` to a problem. `root` is the name of the whole input.
 pub fn field_error(path: &str, text: &str, root: &str) -> Problem {
     let child = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
     let here = if path.is_empty() { root } else { path };
@@ -125,10 +125,10 @@ pub fn field_error(path: &str, text: &str, root: &str) -> Problem {
         // The path ends with the unknown field itself, except at the top level.
         let is_in_path = path == field || path.ends_with(&format!(".{field}"));
         let field = if is_in_path { path.to_owned() } else { child(field) };
-        return Problem::field(field, format!("Unknown field.{}", use_known(rest)));
+        return Problem::field(field, format!("Unknown field.{}", expected_names_remedy(rest)));
     }
     if let Some((_, rest)) = text.strip_prefix("unknown variant `").and_then(|rest| rest.split_once("`, ")) {
-        return Problem::field(here, format!("Unknown value.{}", use_known(rest)));
+        return Problem::field(here, format!("Unknown value.{}", expected_names_remedy(rest)));
     }
     if let Some((found, expected)) =
         text.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
@@ -144,15 +144,15 @@ pub fn field_error(path: &str, text: &str, root: &str) -> Problem {
     if is_time_error(text) {
         return Problem::field(here, "Give the time as RFC 3339, e.g. 2026-01-31T12:00:00Z.");
     }
-    Problem::field(here, sentence(text))
+    Problem::field(here, to_sentence(text))
 }
 
-/// " Use one of `a`, `b`." from serde's list of what it expects.
-fn use_known(rest: &str) -> String {
+/// Remedy from serde's list of expected names, with a leading space: " Use one of `a`, `b`."
+fn expected_names_remedy(rest: &str) -> String {
     rest.strip_prefix("expected ").map_or_else(String::new, |known| format!(" Use {known}."))
 }
 
-/// serde's name of an expected type in JSON terms.
+/// Translates serde's name of an expected type to JSON terms.
 fn type_name(expected: &str) -> &str {
     match expected {
         "a string" | "string" | "a character" | "str" => "a string",
@@ -172,7 +172,7 @@ fn type_name(expected: &str) -> &str {
     }
 }
 
-/// serde's description of a found value in JSON terms.
+/// Translates serde's description of a found value to JSON terms.
 fn found_type(found: &str) -> &str {
     match found.split([' ', '`']).next() {
         Some("string" | "character") => "a string",
@@ -186,14 +186,14 @@ fn found_type(found: &str) -> &str {
     }
 }
 
-/// Whether a text is one of chrono's messages about a malformed time.
+/// Whether a message of chrono reports a malformed time.
 fn is_time_error(text: &str) -> bool {
     ["input ", "premature end of input", "trailing input", "no possible date"]
         .iter()
         .any(|start| text.starts_with(start))
 }
 
-fn sentence(text: &str) -> String {
+fn to_sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first: String = letters.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
     let rest: String = letters.as_str().chars().take(MAX_ERROR_TEXT).collect();
@@ -215,7 +215,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only the errors matter")]
+    #[expect(dead_code, reason = "the tests use only the errors")]
     struct Input {
         name: String,
         count: Option<u32>,

@@ -28,12 +28,12 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
-/// Largest request body in bytes.
+/// Maximum size of a request body in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
-/// Smallest response in bytes that is compressed.
+/// Minimum size in bytes of a response that is compressed.
 const COMPRESS_ABOVE: u16 = 1_024;
 
-/// Everything that `berth serve` serves on its port.
+/// All routes of `berth serve`.
 pub fn router(app: AppState) -> Router {
     // Compresses API responses and the page itself. Other files are compressed at build time. The live feed is never
     // compressed, because compression buffers events.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use domain::{FieldError, Problem, ProblemKind};
 use serde::Serialize;
 
-/// RFC 9457 problem details (docs/contract.md, section 6).
+/// RFC 9457 problem details (docs/contract.md §6).
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ProblemBody {
     /// Stable URI of the kind of problem.
@@ -84,13 +84,13 @@ pub async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ))
 }
 
-/// Response for a panic in a handler. The log has the cause, the response only the request id.
+/// Response for a panic in a handler. The log contains the cause, the response only the request id.
 pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let what = panic
+    let message = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("unknown");
-    tracing::error!(panic = what, "a handler panicked");
+    tracing::error!(panic = message, "a handler panicked");
     ApiError(Problem::internal()).into_response()
 }

@@ -1,4 +1,4 @@
-//! The page's server functions (Leptos) at `/rpc/…`. They accept only JSON, and only from Berth's own origin.
+//! Server functions (Leptos) of the page at `/rpc/…`. They accept only JSON from Berth's own origin.
 
 use super::AppState;
 use super::extract::session;
@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use domain::{Problem, ProblemKind};
 use std::net::SocketAddr;
 
-/// Runs one server function.
+/// Runs a server function.
 pub async fn call(State(app): State<AppState>, request: Request) -> Response {
     let (parts, unread) = request.into_parts();
     if leptos::server_fn::axum::get_server_fn_service(parts.uri.path(), parts.method.clone()).is_none() {
@@ -24,7 +24,7 @@ pub async fn call(State(app): State<AppState>, request: Request) -> Response {
     }
     let prepared = async {
         let context = context(&app, &parts).await?;
-        // Leptos reads bodies without a size limit, so the body is read here.
+        // The body is read here, because Leptos enforces no size limit.
         let request = Request::from_parts(parts.clone(), unread);
         Ok::<_, Problem>((context, body(request, &app).await?))
     };
@@ -42,7 +42,7 @@ pub async fn call(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
-/// The context in which server functions run.
+/// Checks a request and builds the context of its server function.
 async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Problem> {
     let headers = &parts.headers;
     same_origin(headers, &app.config.public_url)?;

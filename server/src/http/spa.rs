@@ -16,10 +16,10 @@ use sha2::Digest as _;
 #[folder = "../dist"]
 struct Dist;
 
-/// Shown when the page was not built.
+/// Response body if the page was not built.
 const NOT_BUILT: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
 
-/// Serves a file of the page, or the page itself for any other path: the page routes in the browser.
+/// Serves a file of the page, or the page itself for any other path, because routing happens in the browser.
 pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     if path.starts_with("rpc/") || path.starts_with("api/") {
@@ -30,19 +30,19 @@ pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Resp
         return ([(header::ALLOW, "GET, HEAD")], problem).into_response();
     }
     if !path.is_empty() && path != "index.html" {
-        if let Some(response) = file(&path, request.headers()) {
+        if let Some(response) = file_response(&path, request.headers()) {
             return response;
         }
-        // Serving the page for a missing script would fail with a misleading syntax error.
+        // With the page as the response to a missing script, browsers would report a misleading syntax error.
         if path.rsplit('/').next().is_some_and(|name| name.contains('.')) {
             return (StatusCode::NOT_FOUND, "File not found.\n").into_response();
         }
     }
-    // The set-up page comes first while no account exists.
+    // While no account exists, the page shows the setup form instead.
     let shows_login = path != "setup"
         && session(request.headers()).is_none()
         && !app.service.accounts().needs_setup().await.unwrap_or_default();
-    index(shows_login)
+    page_response(shows_login)
 }
 
 /// Whether a client accepts an encoding.
@@ -55,8 +55,8 @@ fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
     })
 }
 
-/// A file in the best encoding that the client accepts.
-fn stored(path: &str, headers: &HeaderMap) -> Option<(rust_embed::EmbeddedFile, Option<&'static str>)> {
+/// Finds a file in the best encoding that the client accepts.
+fn find_file(path: &str, headers: &HeaderMap) -> Option<(rust_embed::EmbeddedFile, Option<&'static str>)> {
     for (encoding, ending) in [("br", "br"), ("gzip", "gz")] {
         if accepts(headers, encoding)
             && let Some(file) = Dist::get(&format!("{path}.{ending}"))
@@ -67,7 +67,7 @@ fn stored(path: &str, headers: &HeaderMap) -> Option<(rust_embed::EmbeddedFile, 
     Dist::get(path).map(|file| (file, None))
 }
 
-/// Whether a name contains the hash of its content, as Trunk writes it: `name-0123456789abcdef.ext`.
+/// Whether a name contains the hash of its content, e.g. `name-0123456789abcdef.ext`.
 fn is_hashed(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
@@ -76,9 +76,9 @@ fn is_hashed(path: &str) -> bool {
         || path.starts_with("snippets/")
 }
 
-/// Response with a file; `None` for an unknown one.
-fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
-    let (file, encoding) = stored(path, headers)?;
+/// Builds the response with a file; `None` for an unknown one.
+fn file_response(path: &str, headers: &HeaderMap) -> Option<Response> {
+    let (file, encoding) = find_file(path, headers)?;
     let mut response = Response::new(Body::from(file.data.into_owned()));
     let set = response.headers_mut();
     let mime = mime_guess::from_path(path).first_or_octet_stream();
@@ -96,8 +96,9 @@ fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
-/// The page itself. `data-login` shows the prerendered log-in form, so that users can log in before the app has loaded.
-fn index(shows_login: bool) -> Response {
+/// Builds the response with the page. `data-login` shows the prerendered login form, so that users can log in before the app
+/// has loaded.
+fn page_response(shows_login: bool) -> Response {
     let Some(plain) = Dist::get("index.html") else {
         return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(NOT_BUILT)).into_response();
     };
@@ -114,7 +115,7 @@ fn index(shows_login: bool) -> Response {
     response
 }
 
-/// The page's policy: Berth's own files, and the inline scripts that Trunk writes, by hash.
+/// Content security policy of the page: Berth's own files, and the page's inline scripts by hash.
 fn content_security_policy(html: &str) -> String {
     let mut hashes = String::new();
     let mut rest = html;

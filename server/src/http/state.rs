@@ -9,16 +9,16 @@ use service::Service;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// State shared by all handlers; cheap to clone.
+/// State shared by all handlers. Cloning is cheap.
 #[derive(Clone)]
 pub struct AppState {
     /// The use cases.
     pub service: Service,
-    /// The settings in force.
+    /// The effective settings.
     pub config: Arc<Config>,
     /// Ends long-lived responses at shutdown.
     pub cancel: CancellationToken,
-    /// One-time code of the set-up link, valid until the first administrator exists.
+    /// One-time code of the setup link, valid until the first administrator exists.
     pub setup_code: Arc<str>,
     /// Request budgets by token or address.
     pub rate_limits: Arc<RateLimits>,

@@ -1,4 +1,4 @@
-//! `GET /api/v1/stream`: the live feed, changes as server-sent events (WHATWG HTML §9.2).
+//! `GET /api/v1/stream`: the live feed of changes as server-sent events (WHATWG HTML §9.2).
 
 use super::AppState;
 use super::extract::{AuthenticatedUser, bearer, session};
@@ -24,13 +24,13 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Feeds that one user can have open in one process.
+/// Maximum number of open feeds per user and process.
 const MAX_STREAMS_PER_USER: u32 = 20;
-/// How often an idle feed checks that its credential is still valid.
+/// Interval at which an idle feed checks its credential.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval of comments that keep the connection open through proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long a browser waits before it reconnects.
+/// Delay before a browser reconnects.
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// `Retry-After` of a feed over the limit, in seconds.
 const RETRY_AFTER: u64 = 10;
@@ -40,7 +40,7 @@ const RETRY_AFTER: u64 = 10;
 pub struct OpenStreams(Mutex<HashMap<String, u32>>);
 
 impl OpenStreams {
-    /// Counts a new feed; `None` at the limit.
+    /// Counts a new feed. Returns `None` at the limit.
     fn open(self: &Arc<Self>, username: &str) -> Option<StreamPermit> {
         let mut open = self.0.lock();
         let count = open.entry(username.to_owned()).or_default();
@@ -52,7 +52,7 @@ impl OpenStreams {
     }
 }
 
-/// One open feed; its drop ends the count.
+/// Permit of one open feed. Dropping it decrements the count.
 struct StreamPermit {
     streams: Arc<OpenStreams>,
     username: String,
@@ -74,11 +74,11 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(stream))
 }
 
-/// Stream changes as they commit
+/// Streams changes as they are committed.
 ///
-/// Server-sent events `delivery`, `reservation`, `webhook` and `notification` carry the changed object as JSON. `resync`
-/// means that changes were missed: load the lists again. The stream ends when the credential expires, the account's role
-/// changes or the server stops; reconnect then.
+/// The server-sent events `delivery`, `reservation`, `webhook` and `notification` contain the changed object as JSON.
+/// `resync` means that changes were missed: load the lists again. The stream ends when the credential expires, the
+/// account's role changes or the server stops. Reconnect then.
 #[utoipa::path(get, path = "/stream", tag = "live",
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn stream(
@@ -97,7 +97,7 @@ async fn stream(
         actor: caller.actor,
         credential: Credential { token: bearer(&headers).map(str::to_owned), session: session(&headers) },
         recheck_at: Instant::now() + RECHECK_INTERVAL,
-        // The account may have changed since the request was authenticated, so the first change checks it again.
+        // The account may have changed since the request was authenticated, so the first change triggers another check.
         checked_generation: None,
         next_id: 1,
         _permit: permit,
@@ -127,7 +127,7 @@ struct Feed {
     actor: Actor,
     credential: Credential,
     recheck_at: Instant,
-    /// Generation of the credential cache at the last successful check.
+    /// Generation of the credential cache at the last successful check; `None` before it.
     checked_generation: Option<u64>,
     next_id: u64,
     _permit: StreamPermit,
@@ -161,7 +161,7 @@ impl Feed {
         }
     }
 
-    /// Checks the credential when any account has changed since the last check, or when the interval has passed.
+    /// Checks the credential if any account has changed since the last check, or if the interval has passed.
     async fn is_still_authorized(&mut self, interval_passed: bool) -> bool {
         let generation = Some(self.app.service.accounts().credential_generation());
         if !interval_passed && generation == self.checked_generation {
@@ -174,14 +174,14 @@ impl Feed {
             (None, None) => return false,
         };
         match known {
-            // Another role or other scopes make other changes visible, so the client has to open a new feed.
+            // A new role or new scopes make other changes visible, so the client must open a new feed.
             Ok((actor, _)) if actor != self.actor => false,
             Ok(_) => {
                 self.checked_generation = generation;
                 true
             }
             Err(problem) if problem.kind == ProblemKind::Unauthenticated => false,
-            // The database is unavailable. The next change checks again.
+            // The database is unavailable. The next change triggers another check.
             Err(_) => true,
         }
     }

@@ -1,10 +1,10 @@
-//! Dependencies between crates that the architecture forbids.
+//! Forbidden dependencies between crates.
 
 use crate::workspace::Workspace;
 use anyhow::bail;
 use xshell::cmd;
 
-/// A crate, the packages that it must not depend on, directly or not, and the reason.
+/// A crate with the packages that it must not depend on, directly or indirectly, and the reason.
 struct Layer {
     package: &'static str,
     target: Option<&'static str>,
@@ -39,7 +39,7 @@ const LAYERS: [Layer; 4] = [
     },
 ];
 
-/// Fails if a crate depends on a package of a layer above it.
+/// Fails if a crate depends on a forbidden package.
 pub fn check(workspace: &Workspace) -> anyhow::Result<()> {
     for Layer { package, target, forbidden, reason } in LAYERS {
         let target = target.map(|target| ["--target", target]).into_iter().flatten();

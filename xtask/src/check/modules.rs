@@ -1,20 +1,20 @@
 //! Cycles between the top-level modules of a crate.
 //!
-//! Each `crate::module::…` path in a file is a dependency of the file's module on the other one. Paths that begin with `super` are
-//! resolved. A name that `lib.rs` re-exports counts as a dependency on the module that defines it. Tests are left out.
+//! Each `crate::module::…` path in a file is a dependency of the file's module on that module. Paths that begin with `super` are
+//! resolved. A name that `lib.rs` re-exports is a dependency on the module that defines it. Tests are ignored.
 
 use anyhow::{Context as _, bail};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The crates without cycles.
+/// Crates whose modules are checked.
 const CRATES: [&str; 5] = ["domain", "delivery", "service", "app", "server"];
 
-/// A module and the modules that it uses.
+/// Modules, each with the modules that it uses.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// Fails if the top-level modules of a crate depend on each other in a circle.
+/// Fails if top-level modules of a crate have cyclic dependencies.
 pub fn check() -> anyhow::Result<()> {
     let mut cycles = Vec::new();
     for name in CRATES {
@@ -22,7 +22,7 @@ pub fn check() -> anyhow::Result<()> {
         cycles.extend(find_cycles(&graph).iter().map(|cycle| format!("{name}: {}", describe(&graph, cycle))));
     }
     if !cycles.is_empty() {
-        bail!("modules depend on each other in a circle:\n    {}", cycles.join("\n    "));
+        bail!("modules have cyclic dependencies:\n    {}", cycles.join("\n    "));
     }
     Ok(())
 }
@@ -83,18 +83,18 @@ fn parse(file: &Path) -> anyhow::Result<TokenStream> {
     text.parse().map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
 }
 
-/// The first segment below the crate's root that a path names, seen from a module at `location`.
+/// Resolves a path in the module at `location` to its first segment below the crate root.
 fn resolve<'a>(path: &'a [String], location: &'a [String]) -> Option<&'a String> {
     if path.first()? == "crate" {
         return path.get(1);
     }
-    let ups = path.iter().take_while(|segment| *segment == "super").count();
-    // `mod.rs` is its folder's module, and one level less deep than its path.
+    let super_count = path.iter().take_while(|segment| *segment == "super").count();
+    // `mod.rs` is the module of its folder, so its depth is one less than that of its path.
     let depth = location.len() - usize::from(location.last().is_some_and(|name| name == "mod"));
-    if ups == depth { path.get(ups) } else { None }
+    if super_count == depth { path.get(super_count) } else { None }
 }
 
-/// All paths of the tokens outside `#[cfg(test)]`, with groups such as `crate::{a::B, c}` expanded.
+/// All paths in the tokens outside `#[cfg(test)]`, with groups such as `crate::{a::B, c}` expanded.
 fn paths(tokens: TokenStream) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     collect(tokens, &[], &mut found);
@@ -128,7 +128,7 @@ fn collect(tokens: TokenStream, prefix: &[String], found: &mut Vec<Vec<String>>)
                 colons = 0;
             }
             TokenTree::Punct(punct) => {
-                // An item such as `#[cfg(test)] mod tests;` ends without braces.
+                // An item such as `#[cfg(test)] mod tests;` has no braces.
                 skip_item &= punct.as_char() != ';';
                 found.push(std::mem::replace(&mut path, prefix.to_vec()));
                 colons = 0;
@@ -144,7 +144,7 @@ fn is_cfg_test(attribute: &TokenStream) -> bool {
     text.starts_with("cfg") && text.contains("test") && !text.contains("not")
 }
 
-/// The groups of modules in which each one reaches each other one.
+/// Finds the strongly connected components with at least two modules.
 fn find_cycles(graph: &Graph) -> Vec<Vec<String>> {
     let reachable: BTreeMap<&String, BTreeSet<&String>> =
         graph.keys().map(|start| (start, reach(graph, start))).collect();
@@ -162,7 +162,7 @@ fn find_cycles(graph: &Graph) -> Vec<Vec<String>> {
     groups.into_iter().collect()
 }
 
-/// The dependencies inside a cycle: `a → b, c; b → a; c → a`.
+/// Formats the dependencies within a cycle: `a → b, c; b → a; c → a`.
 fn describe(graph: &Graph, cycle: &[String]) -> String {
     let modules = cycle.iter().map(|module| {
         let uses = graph.get(module).into_iter().flatten().filter(|target| cycle.contains(target));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_expands_groups_and_leaves_tests_out() {
+    fn paths_expands_groups_and_ignores_tests() {
         let source = "use crate::{a::{B, C}, d}; fn f() { crate::e::g(); } #[cfg(test)] mod tests { use crate::h; }";
         let found = paths(source.parse().unwrap());
         for path in [&["crate", "a", "B"][..], &["crate", "a", "C"], &["crate", "d"], &["crate", "e", "g"]] {

@@ -1,4 +1,4 @@
-//! The files of the page, their names, and their compressed copies.
+//! Files of the page, their names and compressed copies.
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256, Sha384};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Smaller files are not compressed: the headers would outweigh the gain.
+/// Minimum size in bytes of compressed files. Smaller files gain nothing.
 const MIN_COMPRESSED_LEN: usize = 512;
 
 /// A file of the page.
@@ -24,7 +24,7 @@ impl Asset {
         Self { path: path.into(), content }
     }
 
-    /// A file whose name contains the hash of its content, so that browsers cache it without asking again.
+    /// A file whose name contains the hash of its content, so that browsers cache it without revalidation.
     pub fn hashed(stem: &str, extension: &str, content: Vec<u8>) -> Self {
         let hash = hex::encode(&Sha256::digest(&content)[..8]);
         Self::named(format!("{stem}-{hash}.{extension}"), content)
@@ -36,9 +36,9 @@ impl Asset {
     }
 }
 
-/// Makes a folder contain exactly these files, with a brotli and a gzip copy of each where asked for.
+/// Writes the files to a folder and removes all others. `compressed` adds a brotli and a gzip copy of each file.
 ///
-/// Files that are equal already keep their time of change, so that Cargo does not embed them again.
+/// Unchanged files keep their modification time, so that Cargo does not embed them again.
 pub fn write(dist: &Path, assets: &[Asset], compressed: bool) -> anyhow::Result<()> {
     let mut expected = Vec::new();
     for asset in assets {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn write_removes_old_files_and_keeps_the_time_of_equal_ones() {
+    fn write_removes_old_files_and_keeps_modification_time_of_unchanged_ones() {
         let dist = std::env::temp_dir().join(format!("berth-assets-{}", std::process::id()));
         let asset = |path: &str| Asset::named(path, vec![b'x'; 2000]);
         write(&dist, &[asset("kept.js"), asset("snippets/old.js")], true).unwrap();

@@ -1,4 +1,4 @@
-//! The JavaScript side of the module: wasm-bindgen.
+//! Generation of the module's JavaScript with wasm-bindgen.
 
 use super::assets::Asset;
 use anyhow::Context as _;
@@ -6,15 +6,15 @@ use std::path::Path;
 
 /// The output of wasm-bindgen.
 pub struct Page {
-    /// The module, without wasm-bindgen's descriptions.
+    /// The module, without the metadata for wasm-bindgen.
     pub wasm: Vec<u8>,
-    /// The script that loads the module and gives it access to the browser.
+    /// The script that loads the module and connects it to the browser's APIs.
     pub script: Vec<u8>,
     /// Scripts of dependencies, which `script` imports from `snippets/`.
     pub snippets: Vec<Asset>,
 }
 
-/// Generates the script of a compiled module.
+/// Generates the scripts of a compiled module.
 pub fn generate(module: &Path) -> anyhow::Result<Page> {
     check_version()?;
     let mut output = wasm_bindgen_cli_support::Bindgen::new()
@@ -22,7 +22,7 @@ pub fn generate(module: &Path) -> anyhow::Result<Page> {
         .out_name("frontend")
         .web(true)?
         .typescript(false)
-        // The page passes the module's hashed name.
+        // `index.html` passes the hashed path.
         .omit_default_module_path(true)
         .generate_output()
         .context("wasm-bindgen failed")?;

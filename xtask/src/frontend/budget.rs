@@ -1,16 +1,16 @@
-//! The size of the page, and its limit.
+//! Size budget of the page.
 
 use super::assets;
 use crate::progress::note;
 use std::path::Path;
 
-/// The limit for all files together, compressed with brotli. The first screen after log-in needs every file.
+/// Budget in bytes for all files together, compressed with brotli. The first screen after login needs every file.
 const BUDGET: u64 = 450_000;
 
 /// The size of the page in bytes, compressed with brotli.
 pub struct Size(u64);
 
-/// Prints the size of each file: as it is, with gzip, with brotli.
+/// Prints the size of each file in bytes: uncompressed, with gzip and with brotli.
 pub fn report(dist: &Path) -> anyhow::Result<Size> {
     note(&format!("\n{:>10} {:>10} {:>10}   file", "bytes", "gzip", "brotli"));
     let mut total = [0; 3];
@@ -33,11 +33,11 @@ pub fn report(dist: &Path) -> anyhow::Result<Size> {
 }
 
 impl Size {
-    /// Fails if the page is over its budget. Without the minifiers it only prints a notice.
+    /// Fails if the page exceeds its budget. If a minifier is missing, it only prints a notice.
     pub fn enforce(&self, are_minifiers_complete: bool) -> anyhow::Result<()> {
         let excess = self.0.saturating_sub(BUDGET);
         if excess > 0 && !are_minifiers_complete {
-            note("The page is over its budget, because a tool that makes it smaller is not available.");
+            note("The page exceeds its budget, because a minifier is not available.");
             return Ok(());
         }
         anyhow::ensure!(

@@ -1,23 +1,23 @@
-//! `index.html`: the links for Trunk become links to the built files.
+//! Generation of `index.html`: replaces the links for Trunk with links to the built files.
 
 use super::assets::Asset;
 use anyhow::{Context as _, bail};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The template, with the files that it names.
+/// The template and the files that it links.
 pub struct Template {
     text: String,
     links: Vec<Link>,
-    /// Style sheets, in their order.
+    /// Style sheets, in the order of their links.
     pub styles: Vec<PathBuf>,
-    /// Files that are copied as they are.
+    /// Files that are copied without changes.
     pub copies: Vec<PathBuf>,
 }
 
-/// The built files that the page refers to.
+/// The built files that the page links.
 pub struct References<'a> {
-    /// One for each style sheet of the template, in its order.
+    /// The style sheets, in the order of the template.
     pub styles: &'a [Asset],
     /// The script of the module.
     pub script: &'a Asset,
@@ -38,7 +38,7 @@ enum Kind {
 }
 
 impl Template {
-    /// Reads a template. Paths in it are relative to its folder.
+    /// Reads a template. Its links are relative to its folder.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
         let folder = file.parent().unwrap_or(Path::new(""));
@@ -73,12 +73,12 @@ impl Template {
         &self.text
     }
 
-    /// All files that the template names.
+    /// All files that the template links.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.styles.iter().chain(&self.copies)
     }
 
-    /// The page, which refers to the built files.
+    /// Generates the page with links to the built files.
     pub fn render(&self, references: &References<'_>) -> anyhow::Result<String> {
         let mut html = String::with_capacity(self.text.len() + 2048);
         let mut styles = references.styles.iter();
@@ -104,8 +104,8 @@ impl Template {
     }
 }
 
-/// Starts the module. Preloading fetches script and module at once instead of one after the other. Browsers ignore `integrity` for
-/// the module's kind of preload and warn about it, so only the script has one.
+/// HTML that loads and starts the module. Preloading fetches script and module in parallel. Browsers ignore `integrity` on a
+/// preload with `as="fetch"` and log a warning, so only the script has it.
 fn loader(References { script, wasm, .. }: &References<'_>) -> String {
     format!(
         r#"<link rel="modulepreload" href="/{script}" crossorigin="anonymous" integrity="{integrity}" />

@@ -46,11 +46,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* What all pods have in common. */}}
+{{/* Settings of all pods. */}}
 {{- define "berth.podSettings" -}}
 serviceAccountName: {{ include "berth.serviceAccountName" . }}
 automountServiceAccountToken: false
-# Kubernetes would set variables such as BERTH_PORT, which Berth would read as settings.
+# Prevents variables such as BERTH_PORT, which Berth would read as settings.
 enableServiceLinks: false
 terminationGracePeriodSeconds: 45
 securityContext:
@@ -79,7 +79,7 @@ affinity:
 {{- end }}
 {{- end }}
 
-{{/* What all containers have in common. */}}
+{{/* Settings of all containers. */}}
 {{- define "berth.containerSettings" -}}
 image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -118,7 +118,7 @@ startupProbe:
   httpGet:
     path: /readyz
     port: http
-  # Migrations run before the server listens: five minutes at most.
+  # Migrations run before the server listens. They can take up to five minutes.
   periodSeconds: 5
   failureThreshold: 60
 livenessProbe:

@@ -1,12 +1,12 @@
-//! Protection against cross-site request forgery: session cookies count only in requests from Berth's own page.
+//! Protection against cross-site request forgery: session cookies are accepted only from Berth's own page.
 
 use axum::http::{HeaderMap, HeaderName, header};
 use domain::{Problem, ProblemKind};
 
-/// Rejects requests that another site made a browser send.
+/// Rejects cross-site requests of a browser.
 ///
 /// # Errors
-/// [`ProblemKind::ForeignOrigin`] unless `Origin` or `Sec-Fetch-Site` names Berth's own page.
+/// Returns [`ProblemKind::ForeignOrigin`] unless `Origin` or `Sec-Fetch-Site` names Berth's own page.
 pub fn same_origin(headers: &HeaderMap, public_url: &str) -> Result<(), Problem> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let is_own = match text(header::ORIGIN) {

@@ -18,13 +18,13 @@ use std::num::NonZeroU32;
 /// Request budgets by token or address.
 pub struct RateLimits {
     limit: Option<(DefaultKeyedRateLimiter<String>, u32)>,
-    /// Digests of tokens that authenticated recently. Only these have a budget of their own; otherwise a client could get
-    /// a fresh budget by sending another invalid token.
+    /// Digests of tokens that authenticated recently. Only these have separate budgets; otherwise each invalid token
+    /// would give a client a new budget.
     accepted_tokens: Mutex<HashSet<String>>,
 }
 
 impl RateLimits {
-    /// A limit of `rate` requests per second with bursts of twice that; 0 disables it.
+    /// Creates a limit of `rate` requests per second with bursts of twice that; 0 disables it.
     pub fn new(rate: u32) -> Self {
         let limit = NonZeroU32::new(rate).map(|rate| {
             let burst = NonZeroU32::new(rate.get().saturating_mul(2)).unwrap_or(rate);
@@ -33,7 +33,7 @@ impl RateLimits {
         Self { limit, accepted_tokens: Mutex::default() }
     }
 
-    /// Removes entries of clients with a full budget, to bound memory.
+    /// Removes entries of clients with a full budget and all accepted tokens, to bound memory.
     pub fn prune(&self) {
         if let Some((limiter, _)) = &self.limit {
             limiter.retain_recent();
@@ -75,9 +75,9 @@ impl RateLimits {
     }
 }
 
-/// Rejects requests over the limit.
+/// Rejects requests over the limit with 429 and `Retry-After`.
 pub async fn rate_limit(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    // The digest instead of the token, because the key stays in memory.
+    // The key stays in memory, so it is the token's digest instead of the token.
     let token = bearer(request.headers()).map(service::secrets::digest);
     let key = match token {
         Some(token) if app.rate_limits.has_own_budget(&token) => token,
@@ -89,13 +89,13 @@ pub async fn rate_limit(State(app): State<AppState>, request: Request, next: Nex
     next.run(request).await
 }
 
-/// The address of the connection's other end.
+/// Address of the connection's peer.
 fn peer(request: &Request) -> Option<SocketAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 }
 
-/// The client's address. `X-Forwarded-For` counts only where the operator trusts the proxy, and then only its last value:
-/// a client can send earlier ones itself.
+/// Address of the client. `X-Forwarded-For` is used only behind a trusted proxy, and only its last value, because a client
+/// can forge earlier ones.
 fn client_address(headers: &HeaderMap, peer: Option<SocketAddr>, trust_proxy: bool) -> Option<IpAddr> {
     let forwarded = || {
         let line = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
@@ -106,8 +106,8 @@ fn client_address(headers: &HeaderMap, peer: Option<SocketAddr>, trust_proxy: bo
     if trust_proxy { forwarded().or(direct) } else { direct }
 }
 
-/// The client as a key for limits: an IPv4 address or an IPv6 /64 network, because one IPv6 client can use any address of
-/// its network.
+/// Key of the client for limits: an IPv4 address or an IPv6 /64 network. One IPv6 client can use every address of its
+/// network.
 pub fn client_source(headers: &HeaderMap, peer: Option<SocketAddr>, trust_proxy: bool) -> String {
     // A dual-stack socket reports IPv4 clients as ::ffff:a.b.c.d, which all share one /64.
     match client_address(headers, peer, trust_proxy).map(|ip| ip.to_canonical()) {

@@ -1,4 +1,4 @@
-//! Response headers that protect the page. A handler's own value wins.
+//! Response headers that protect the page. A value that a handler sets is kept.
 
 use super::super::AppState;
 use crate::config::Environment;
@@ -7,13 +7,13 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// For responses without active content.
+/// Content security policy of responses without active content.
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'";
-/// Swagger UI sets inline styles and starts from an inline script.
+/// Content security policy of the API documentation. Swagger UI needs inline styles and an inline script.
 const DOCS_POLICY: &str = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
                            img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
 
-/// Sets the headers that a response does not have yet.
+/// Sets the missing security headers of a response.
 pub async fn security_headers(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let is_docs = path.starts_with("/api/docs");

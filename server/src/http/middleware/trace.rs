@@ -1,4 +1,4 @@
-//! Request id, span, metrics and log line of each request. Headers and bodies are never logged: they hold secrets.
+//! Request id, span, metrics and log line of each request. Headers and bodies are never logged, because they contain secrets.
 
 use crate::telemetry;
 use axum::extract::{MatchedPath, Request};
@@ -12,16 +12,16 @@ use tracing::field::Empty;
 
 /// Header of the request id, in requests and responses.
 const REQUEST_ID: &str = "x-request-id";
-/// Longest request id that is accepted from a client.
+/// Maximum length in bytes of a request id from a client.
 const MAX_REQUEST_ID: usize = 128;
 
 tokio::task_local! {
-    static CURRENT: String;
+    static CURRENT_REQUEST_ID: String;
 }
 
-/// The id of the request that the current task handles.
+/// Id of the request that the current task handles; `None` outside a request.
 pub fn current_request_id() -> Option<String> {
-    CURRENT.try_with(Clone::clone).ok()
+    CURRENT_REQUEST_ID.try_with(Clone::clone).ok()
 }
 
 /// Generates ids for requests without one.
@@ -36,7 +36,7 @@ impl MakeRequestId for GenerateRequestId {
     }
 }
 
-/// Removes a request id that is too long or has unusual characters, so that a client cannot forge log lines.
+/// Removes an invalid request id, so that a client cannot forge log lines.
 pub async fn drop_invalid_request_id(mut request: Request) -> Request {
     let headers = request.headers();
     let is_valid = headers.get_all(REQUEST_ID).iter().count() == 1 && headers.get(REQUEST_ID).is_some_and(is_valid_id);
@@ -46,13 +46,14 @@ pub async fn drop_invalid_request_id(mut request: Request) -> Request {
     request
 }
 
+/// Whether an id has 1 to [`MAX_REQUEST_ID`] letters, digits and `-_.:/+=`.
 fn is_valid_id(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     (1..=MAX_REQUEST_ID).contains(&bytes.len())
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
 }
 
-/// Runs a request in its span, counts and times it.
+/// Runs a request in its span, and records its metrics and log line.
 pub async fn trace(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
@@ -98,10 +99,10 @@ pub async fn trace(request: Request, next: Next) -> Response {
         }
         response
     };
-    CURRENT.scope(id, work.instrument(span)).await
+    CURRENT_REQUEST_ID.scope(id, work.instrument(span)).await
 }
 
-/// A method as a metric label. The list is closed: each label stays in memory, and a client can send any method.
+/// Metric label of a method. Unknown methods share one label, which bounds memory: a client can send any method.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -21,9 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(update_user))
 }
 
-/// List your API tokens
-///
-/// Newest first, without the secret part.
+/// Lists your API tokens without their secrets, newest first.
 #[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = 200, body = Page<ApiToken>)))]
 async fn list_tokens(
     State(app): State<AppState>,
@@ -32,9 +30,9 @@ async fn list_tokens(
     Ok(axum::Json(Page { items: app.service.accounts().list_tokens(&caller.actor).await?, next_cursor: None }))
 }
 
-/// Create an API token
+/// Creates an API token.
 ///
-/// The response is the only one that contains the token. Accepts `Idempotency-Key`.
+/// Only this response contains the token. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = ApiTokenInput,
     responses((status = 201, body = NewApiToken), (status = 422, body = ProblemBody)))]
 async fn create_token(
@@ -49,7 +47,7 @@ async fn create_token(
     .await
 }
 
-/// Revoke one of your API tokens
+/// Revokes one of your API tokens.
 #[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
 async fn revoke_token(
     State(app): State<AppState>,
@@ -60,9 +58,9 @@ async fn revoke_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List all accounts
+/// Lists all accounts.
 ///
-/// For administrators.
+/// Administrators only.
 #[utoipa::path(get, path = "/users", tag = "users", responses((status = 200, body = Page<User>), (status = 403, body = ProblemBody)))]
 async fn list_users(
     State(app): State<AppState>,
@@ -71,9 +69,9 @@ async fn list_users(
     Ok(axum::Json(Page { items: app.service.accounts().list_users(&caller.actor).await?, next_cursor: None }))
 }
 
-/// Create an account
+/// Creates an account.
 ///
-/// For administrators. Accepts `Idempotency-Key`.
+/// Administrators only. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/users", tag = "users", request_body = UserInput,
     responses((status = 201, body = User), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_user(
@@ -88,10 +86,10 @@ async fn create_user(
     .await
 }
 
-/// Change an account
+/// Changes an account.
 ///
-/// Administrators may change every account. Other users may change their own e-mail address, password and SSH key. To change
-/// your own password, send `current_password` too.
+/// Administrators can change every account. Other users can change their own e-mail address, password and SSH key. A change
+/// of your own password requires `current_password`.
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
     responses((status = 200, body = User), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn update_user(

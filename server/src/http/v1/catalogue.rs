@@ -26,9 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deny_access_request))
 }
 
-/// List resource types
-///
-/// Ordered by slug.
+/// Lists resource types, ordered by slug.
 #[utoipa::path(get, path = "/resource-types", tag = "catalogue", params(PageQuery), responses((status = 200, body = Page<ResourceType>)))]
 async fn list_types(
     State(app): State<AppState>,
@@ -38,9 +36,9 @@ async fn list_types(
     Ok(axum::Json(app.service.catalogue().list_types(&caller.actor, &page).await?))
 }
 
-/// Create a resource type
+/// Creates a resource type.
 ///
-/// For administrators. Accepts `Idempotency-Key`.
+/// Administrators only. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/resource-types", tag = "catalogue", request_body = ResourceTypeInput,
     responses((status = 201, body = ResourceType), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_type(
@@ -55,7 +53,7 @@ async fn create_type(
     .await
 }
 
-/// Show a resource type
+/// Returns a resource type.
 #[utoipa::path(get, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path, description = "The slug")),
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody)))]
 async fn get_type(
@@ -66,9 +64,9 @@ async fn get_type(
     Ok(axum::Json(app.service.catalogue().get_type(&caller.actor, &id).await?))
 }
 
-/// Change a resource type
+/// Changes a resource type.
 ///
-/// For administrators.
+/// Administrators only.
 #[utoipa::path(patch, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)), request_body = ResourceTypePatch,
     responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn update_type(
@@ -80,9 +78,9 @@ async fn update_type(
     Ok(axum::Json(app.service.catalogue().update_type(&caller.actor, &id, body.value).await?))
 }
 
-/// Delete a resource type
+/// Deletes a resource type.
 ///
-/// For administrators. 409 while resources or webhooks use it.
+/// Administrators only. Returns 409 while resources or webhooks use the type.
 #[utoipa::path(delete, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn delete_type(
@@ -97,17 +95,15 @@ async fn delete_type(
 /// Filters of the resource list.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct ResourceFilter {
-    /// Slug of a resource type.
+    /// Only resources of the type with this slug.
     resource_type: Option<String>,
-    /// 1 to 200 items; 50 when absent.
+    /// Page size, 1 to 200; 50 when absent.
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// List resources
-///
-/// Oldest first.
+/// Lists resources, oldest first.
 #[utoipa::path(get, path = "/resources", tag = "catalogue", params(ResourceFilter), responses((status = 200, body = Page<Resource>)))]
 async fn list_resources(
     State(app): State<AppState>,
@@ -118,9 +114,9 @@ async fn list_resources(
     Ok(axum::Json(app.service.catalogue().list_resources(&caller.actor, filter.resource_type.as_deref(), &page).await?))
 }
 
-/// Create a resource
+/// Creates a resource.
 ///
-/// For administrators. Accepts `Idempotency-Key`.
+/// Administrators only. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/resources", tag = "catalogue", request_body = ResourceInput,
     responses((status = 201, body = Resource), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create_resource(
@@ -135,7 +131,7 @@ async fn create_resource(
     .await
 }
 
-/// Show a resource
+/// Returns a resource.
 #[utoipa::path(get, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), responses((status = 200, body = Resource), (status = 404, body = ProblemBody)))]
 async fn get_resource(
     State(app): State<AppState>,
@@ -145,9 +141,9 @@ async fn get_resource(
     Ok(axum::Json(app.service.catalogue().get_resource(&caller.actor, id).await?))
 }
 
-/// Change a resource
+/// Changes a resource.
 ///
-/// For administrators.
+/// Administrators only.
 #[utoipa::path(patch, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), request_body = ResourcePatch,
     responses((status = 200, body = Resource), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn update_resource(
@@ -159,9 +155,9 @@ async fn update_resource(
     Ok(axum::Json(app.service.catalogue().update_resource(&caller.actor, id, body.value).await?))
 }
 
-/// Delete a resource
+/// Deletes a resource.
 ///
-/// For administrators. 409 if it was ever reserved; set it to maintenance instead.
+/// Administrators only. Returns 409 if the resource was ever reserved. Set its status to `maintenance` instead.
 #[utoipa::path(delete, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn delete_resource(
@@ -176,17 +172,17 @@ async fn delete_resource(
 /// Filters of the access request list.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct AccessFilter {
-    /// Status of the request.
+    /// Only requests with this status.
     status: Option<AccessStatus>,
-    /// 1 to 200 items; 50 when absent.
+    /// Page size, 1 to 200; 50 when absent.
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// List access requests
+/// Lists access requests, newest first.
 ///
-/// Newest first. Administrators see all requests, other users their own.
+/// Administrators see all requests, other users only their own.
 #[utoipa::path(get, path = "/access-requests", tag = "catalogue", params(AccessFilter), responses((status = 200, body = Page<AccessRequest>)))]
 async fn list_access_requests(
     State(app): State<AppState>,
@@ -197,7 +193,7 @@ async fn list_access_requests(
     Ok(axum::Json(app.service.access_requests().list(&caller.actor, filter.status, &page).await?))
 }
 
-/// Request access to a restricted resource
+/// Requests access to a restricted resource.
 ///
 /// Publishes the event `user.access_requested`. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/access-requests", tag = "catalogue", request_body = AccessRequestInput,
@@ -214,9 +210,9 @@ async fn create_access_request(
     .await
 }
 
-/// Approve an access request
+/// Approves an access request.
 ///
-/// For administrators. Grants the access.
+/// Administrators only. Grants the access.
 #[utoipa::path(post, path = "/access-requests/{id}/approve", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn approve_access_request(
@@ -227,9 +223,9 @@ async fn approve_access_request(
     Ok(axum::Json(app.service.access_requests().approve(&caller.actor, &AccessRequestId(id)).await?))
 }
 
-/// Deny an access request
+/// Denies an access request.
 ///
-/// For administrators. Denying an approved request withdraws the access; existing reservations are kept.
+/// Administrators only. Denying an approved request revokes the access. Existing reservations are kept.
 #[utoipa::path(post, path = "/access-requests/{id}/deny", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn deny_access_request(

@@ -1,4 +1,4 @@
-//! Requests that create an object, with `Idempotency-Key` (docs/contract.md §6).
+//! Creation of objects with `Idempotency-Key` (docs/contract.md §6).
 
 use super::super::AppState;
 use super::super::extract::AuthenticatedUser;
@@ -12,7 +12,7 @@ use service::Service;
 use service::idempotency::Idempotent;
 use tracing::Instrument as _;
 
-/// Request header with the client's key.
+/// Request header with the key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Response header that marks a stored response.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -37,7 +37,7 @@ where
     let key = key.to_str().map_err(|_| Problem::field("Idempotency-Key", "Use 1 to 255 visible ASCII characters."))?;
     let fingerprint = service::secrets::digest(&format!("POST {path} {digest} {}", permissions(&actor)));
     let work = work(app.service.clone(), actor.clone());
-    // A separate task: when the client disconnects, this future is dropped, but the key must not stay unfinished.
+    // A separate task finishes the key even if the client disconnects, which drops this future.
     let once = run_once(app.service.clone(), actor, key.to_owned(), fingerprint, work).in_current_span();
     tokio::spawn(once).await.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
@@ -45,8 +45,8 @@ where
     })
 }
 
-/// Role and scopes as text. They are part of the fingerprint: the stored response can contain a secret, so a credential with
-/// fewer permissions must not receive it.
+/// Formats role and scopes for the fingerprint. A credential with fewer permissions must not receive a stored response, because
+/// that can contain a secret.
 fn permissions(actor: &Actor) -> String {
     let mut scopes: Vec<&str> = actor.scopes.iter().map(|scope| scope.as_str()).collect();
     scopes.sort_unstable();

@@ -18,7 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(redeliver)).routes(routes!(replay))
 }
 
-/// The filters of the log.
+/// Filters of the delivery log.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct Filter {
     /// Only deliveries to this webhook.
@@ -39,7 +39,7 @@ struct Filter {
     cursor: Option<String>,
 }
 
-/// List deliveries, newest first.
+/// Lists deliveries, newest first.
 #[utoipa::path(get, path = "/deliveries", tag = "deliveries", params(Filter), responses((status = 200, body = Page<DeliverySummary>), (status = 403, body = ProblemBody)))]
 async fn list(
     State(app): State<AppState>,
@@ -58,7 +58,7 @@ async fn list(
     Ok(axum::Json(app.service.deliveries().list(&caller.actor, &filter, &page).await?))
 }
 
-/// Get one delivery with its attempts.
+/// Returns a delivery with its attempts.
 #[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)), responses((status = 200, body = DeliveryDetail), (status = 404, body = ProblemBody)))]
 async fn get(
     State(app): State<AppState>,
@@ -68,7 +68,9 @@ async fn get(
     Ok(axum::Json(app.service.deliveries().get(&caller.actor, &DeliveryId(id)).await?))
 }
 
-/// Redeliver: send the same event again, as a new delivery.
+/// Redelivers an event.
+///
+/// Creates a new delivery of the same event.
 #[utoipa::path(post, path = "/deliveries/{id}/redeliver", tag = "deliveries", params(("id" = String, Path)),
     responses((status = 202, body = DeliverySummary), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn redeliver(
@@ -79,7 +81,9 @@ async fn redeliver(
     Ok((StatusCode::ACCEPTED, axum::Json(app.service.deliveries().redeliver(&caller.actor, &DeliveryId(id)).await?)))
 }
 
-/// Replay: redeliver all deliveries that match the filter, oldest first, at most 10,000.
+/// Replays the deliveries that match a filter.
+///
+/// Creates a new delivery for each match, oldest first, at most 10,000. A dry run only counts the matches.
 #[utoipa::path(post, path = "/deliveries/replay", tag = "deliveries", request_body = ReplayInput,
     responses((status = 200, body = ReplayResult), (status = 422, body = ProblemBody)))]
 async fn replay(

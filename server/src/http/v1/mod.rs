@@ -1,4 +1,5 @@
-//! The public API, `/api/v1` (docs/contract.md §6): one file per area, with the OpenAPI description at each route.
+//! The public API, `/api/v1` (docs/contract.md §6), with one file per area. The docstring of each route is its OpenAPI
+//! description.
 
 pub mod accounts;
 pub mod catalogue;
@@ -16,7 +17,7 @@ use create::create;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-/// Every route of the API, and its OpenAPI document.
+/// Routes of the API and its OpenAPI document.
 pub fn router() -> (Router<AppState>, utoipa::openapi::OpenApi) {
     let routes = OpenApiRouter::with_openapi(openapi::Document::openapi()).nest(
         "/api/v1",

@@ -1,4 +1,4 @@
-//! Notifications.
+//! Notifications of a user.
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json};
@@ -15,7 +15,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(mark_read))
 }
 
-/// List your newest 100 notifications
+/// Lists your newest 100 notifications.
 #[utoipa::path(get, path = "/notifications", tag = "notifications", responses((status = 200, body = Page<Notification>)))]
 async fn list(
     State(app): State<AppState>,
@@ -24,16 +24,14 @@ async fn list(
     Ok(axum::Json(Page { items: app.service.notifications().list(&caller.actor).await?, next_cursor: None }))
 }
 
-/// Input of `POST /notifications/read`.
+/// Body of `POST /api/v1/notifications/read`.
 #[derive(Deserialize, utoipa::ToSchema)]
 struct ReadInput {
-    /// The id of the newest notification that was seen.
+    /// Id of the newest notification to mark as read.
     id: i64,
 }
 
-/// Mark notifications as read
-///
-/// Marks every notification up to `id`.
+/// Marks every notification up to `id` as read.
 #[utoipa::path(post, path = "/notifications/read", tag = "notifications", request_body = ReadInput, responses((status = 204)))]
 async fn mark_read(
     State(app): State<AppState>,

@@ -1,4 +1,4 @@
-//! The OpenAPI document of the API and the page that shows it.
+//! The OpenAPI document of the API, and its documentation page.
 
 use super::super::AppState;
 use super::super::problem::ProblemBody;
@@ -38,8 +38,8 @@ impl Modify for Security {
     }
 }
 
-/// Completes every operation: errors are problem+json, and operation ids get their tag as a prefix, because they must be
-/// unique in the document (OpenAPI 3.1 §4.8.10.1).
+/// Completes every operation. Errors become problem+json. Operation ids get their tag as a prefix, because they must be unique
+/// in the document (OpenAPI 3.1 §4.8.10.1).
 pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         let operations =

@@ -1,4 +1,4 @@
-//! Reservations, the calendar, and receivers' status updates.
+//! Reservations, the calendar, and status updates of receivers.
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query, body};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The largest status update (docs/contract.md §4).
+/// Maximum size of a status update in bytes (docs/contract.md §4).
 const MAX_UPDATE: usize = 64 * 1024;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -32,23 +32,25 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// Filters of the reservation list.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct Filter {
-    /// Only of this resource.
+    /// Only reservations of this resource.
     resource_id: Option<ResourceId>,
-    /// Only with this status.
+    /// Only reservations with this status.
     status: Option<ReservationStatus>,
-    /// Only one's own (administrators see everyone's otherwise).
+    /// Only your own reservations. Without it, administrators see all reservations.
     mine: Option<bool>,
-    /// Ending after.
+    /// Only reservations that end after this time.
     from: Option<DateTime<Utc>>,
-    /// Starting before.
+    /// Only reservations that start before this time.
     to: Option<DateTime<Utc>>,
-    /// 1 to 200 items; 50 when absent.
+    /// Page size, 1 to 200; 50 when absent.
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// Reservations, newest first.
+/// Lists reservations, newest first.
+///
+/// Administrators see all reservations, other users only their own.
 #[utoipa::path(get, path = "/reservations", tag = "reservations", params(Filter), responses((status = 200, body = Page<Reservation>)))]
 async fn list(
     State(app): State<AppState>,
@@ -66,7 +68,9 @@ async fn list(
     Ok(axum::Json(app.service.reservations().list(&caller.actor, &filter, &page).await?))
 }
 
-/// Reserve; publishes `reservation.created`.
+/// Reserves a resource.
+///
+/// Publishes the event `reservation.created`. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/reservations", tag = "reservations", request_body = ReservationInput,
     responses((status = 201, body = Reservation), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn reserve(
@@ -81,7 +85,7 @@ async fn reserve(
     .await
 }
 
-/// One reservation with its provisioning and deliveries.
+/// Returns a reservation with its provisioning and deliveries.
 #[utoipa::path(get, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)),
     responses((status = 200, body = ReservationDetail), (status = 404, body = ProblemBody)))]
 async fn get(
@@ -92,7 +96,9 @@ async fn get(
     Ok(axum::Json(app.service.reservations().get(&caller.actor, &ReservationId(id)).await?))
 }
 
-/// Modify; publishes `reservation.updated`.
+/// Changes a reservation.
+///
+/// Publishes the event `reservation.updated`.
 #[utoipa::path(patch, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)), request_body = ReservationPatch,
     responses((status = 200, body = Reservation), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch(
@@ -104,14 +110,16 @@ async fn patch(
     Ok(axum::Json(app.service.reservations().update(&caller.actor, &ReservationId(id), body.value).await?))
 }
 
-/// Why a reservation is cancelled.
+/// Body of a cancellation.
 #[derive(Deserialize, utoipa::ToSchema)]
 struct CancelInput {
-    /// At most 500 characters.
+    /// Reason for the cancellation, at most 500 characters.
     reason: Option<String>,
 }
 
-/// Cancel; publishes `reservation.cancelled`.
+/// Cancels a reservation.
+///
+/// Publishes the event `reservation.cancelled`.
 #[utoipa::path(post, path = "/reservations/{id}/cancel", tag = "reservations", params(("id" = String, Path)), request_body = CancelInput,
     responses((status = 200, body = Reservation), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn cancel(
@@ -123,7 +131,7 @@ async fn cancel(
     Ok(axum::Json(app.service.reservations().cancel(&caller.actor, &ReservationId(id), input.reason).await?))
 }
 
-/// A receiver's word on how provisioning goes, signed with the webhook's secret.
+/// Applies a status update of a receiver, signed with the webhook's secret (docs/contract.md §4).
 #[utoipa::path(post, path = "/reservations/{id}/status", tag = "receivers", security(()),
     params(("id" = String, Path), ("X-Webhook-Id" = i64, Header, description = "The webhook's id"), ("X-Webhook-Signature" = String, Header, description = "sha256=<HMAC-SHA256 of the raw body, hex>")),
     request_body = StatusUpdate,
@@ -147,18 +155,20 @@ async fn status_update(
     Ok(axum::Json(state))
 }
 
-/// The calendar's span.
+/// Filters of the calendar.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct Span {
-    /// From when.
+    /// Start of the requested span.
     from: DateTime<Utc>,
-    /// Until when, at most 62 days later.
+    /// End of the requested span, at most 62 days after its start.
     to: DateTime<Utc>,
-    /// Only of this type.
+    /// Only resources of the type with this slug.
     resource_type: Option<String>,
 }
 
-/// Busy spans; whose they are shows only to their owners and administrators.
+/// Lists the reserved spans of resources.
+///
+/// Only the owner and administrators see the owner, title and id of a reservation.
 #[utoipa::path(get, path = "/calendar", tag = "reservations", params(Span), responses((status = 200, body = Page<BusySpan>), (status = 422, body = ProblemBody)))]
 async fn calendar(
     State(app): State<AppState>,

@@ -1,4 +1,4 @@
-//! Log-in, log-out and the first set-up (docs/contract.md §6).
+//! Login, logout and the first setup (docs/contract.md §6).
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, session};
@@ -27,7 +27,7 @@ fn secure_cookies(app: &AppState) -> bool {
     app.config.env == Environment::Production
 }
 
-/// Rejects a request that a browser sends for another site. A script sends neither header; it has no cookie to abuse.
+/// Rejects cross-site requests of a browser. A script sends neither header, and has no cookie that can be abused.
 fn reject_foreign_origin(headers: &HeaderMap, app: &AppState) -> Result<(), Problem> {
     if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         same_origin(headers, &app.config.public_url)?;
@@ -40,9 +40,9 @@ fn start_session(app: &AppState, session: LoggedIn) -> Response {
     ([(header::SET_COOKIE, cookie)], axum::Json(session.info)).into_response()
 }
 
-/// Log in
+/// Logs in.
 ///
-/// Sets the session cookie. A session lasts 7 days. Failed log-ins are throttled: 429 with `Retry-After`.
+/// Sets the session cookie. A session lasts 7 days. Failed logins are throttled with 429 and `Retry-After`.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = Credentials, security(()),
     responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn log_in(
@@ -57,13 +57,13 @@ async fn log_in(
     Ok(start_session(&app, session))
 }
 
-/// Show the current session
+/// Returns the current session.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody)))]
 async fn get_session(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
     axum::Json(caller.info)
 }
 
-/// Log out
+/// Logs out.
 ///
 /// Ends the session and removes the cookie.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204)))]
@@ -76,12 +76,12 @@ async fn log_out(State(app): State<AppState>, headers: HeaderMap) -> Result<Resp
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
-/// The state of the first set-up.
+/// State of the first setup.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct SetupState {
     /// True while no account exists.
     needs_setup: bool,
-    /// True if the request comes from the machine itself, so that set-up needs no code.
+    /// True if the request comes from the machine of the server. Setup then needs no code.
     local: bool,
 }
 
@@ -113,7 +113,7 @@ pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool
         && !proxied
 }
 
-/// Show whether set-up is needed
+/// Returns whether setup is needed.
 #[utoipa::path(get, path = "/setup", tag = "session", security(()), responses((status = 200, body = SetupState)))]
 async fn get_setup(
     State(app): State<AppState>,
@@ -126,9 +126,9 @@ async fn get_setup(
     }))
 }
 
-/// Create the first administrator
+/// Creates the first administrator and logs in.
 ///
-/// Needs the one-time code printed at start, unless the request comes from the machine itself. Logs in on success.
+/// Requires the one-time code printed at start, unless the request comes from the machine of the server.
 #[utoipa::path(post, path = "/setup", tag = "session", request_body = SetupInput, security(()),
     responses((status = 200, body = SessionInfo), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn set_up(

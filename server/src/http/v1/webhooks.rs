@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(stats))
 }
 
-/// List webhooks with a summary of the last 24 hours.
+/// Lists webhooks with a summary of the last 24 hours.
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(PageQuery), responses((status = 200, body = Page<Webhook>), (status = 403, body = ProblemBody)))]
 async fn list(
     State(app): State<AppState>,
@@ -36,7 +36,9 @@ async fn list(
     Ok(axum::Json(app.service.webhooks().list(&caller.actor, &page).await?))
 }
 
-/// Create a webhook. Only this response and that of a rotation contain the signing secret.
+/// Creates a webhook.
+///
+/// Only this response and that of a rotation contain the signing secret. Accepts `Idempotency-Key`.
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = WebhookInput,
     responses((status = 201, body = WebhookWithSecret), (status = 403, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn register(
@@ -51,7 +53,7 @@ async fn register(
     .await
 }
 
-/// Get one webhook.
+/// Returns a webhook.
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn get(
     State(app): State<AppState>,
@@ -61,7 +63,9 @@ async fn get(
     Ok(axum::Json(app.service.webhooks().get(&caller.actor, id).await?))
 }
 
-/// Change settings. An empty secret of the authentication method keeps the stored one.
+/// Changes the settings of a webhook.
+///
+/// An empty secret of the authentication method keeps the stored one.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), request_body = WebhookPatch,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn patch(
@@ -73,7 +77,9 @@ async fn patch(
     Ok(axum::Json(app.service.webhooks().update(&caller.actor, id, body.value).await?))
 }
 
-/// Delete a webhook and cancel its queued deliveries. Its log stays.
+/// Deletes a webhook.
+///
+/// Cancels its queued deliveries. Its delivery log is kept.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
 async fn delete(
     State(app): State<AppState>,
@@ -84,7 +90,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Send a test event at once and return the attempt (docs/contract.md §1, "Test events").
+/// Sends a test event immediately and returns the attempt (docs/contract.md §1, "Test events").
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = i64, Path)), request_body = TestInput,
     responses((status = 200, body = Attempt), (status = 404, body = ProblemBody)))]
 async fn test(
@@ -96,7 +102,9 @@ async fn test(
     Ok(axum::Json(app.service.webhooks().send_test(&caller.actor, id, input).await?))
 }
 
-/// Rotate the signing secret. The old secret also signs during the overlap (docs/contract.md §1, "Signatures").
+/// Rotates the signing secret of a webhook.
+///
+/// During the overlap, the old secret also signs (docs/contract.md §1, "Signatures").
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", params(("id" = i64, Path)), request_body = RotateInput,
     responses((status = 200, body = WebhookWithSecret), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn rotate(
@@ -108,7 +116,9 @@ async fn rotate(
     Ok(axum::Json(app.service.webhooks().rotate_secret(&caller.actor, id, input).await?))
 }
 
-/// Pause a webhook. Its events are queued.
+/// Pauses a webhook.
+///
+/// Its events are queued.
 #[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn pause(
     State(app): State<AppState>,
@@ -118,7 +128,9 @@ async fn pause(
     Ok(axum::Json(app.service.webhooks().pause(&caller.actor, id).await?))
 }
 
-/// Resume a webhook, and deliver or discard its queued events.
+/// Resumes a webhook.
+///
+/// Its queued events are delivered or discarded.
 #[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "webhooks", params(("id" = i64, Path)), request_body = ResumeInput,
     responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
 async fn resume(
@@ -130,14 +142,14 @@ async fn resume(
     Ok(axum::Json(app.service.webhooks().resume(&caller.actor, id, input).await?))
 }
 
-/// The parameters of the statistics.
+/// Parameters of the statistics.
 #[derive(Deserialize, utoipa::IntoParams)]
 struct StatsQuery {
-    /// The time window: `1h`, `24h` or `7d`; `24h` when absent.
+    /// Time window: `1h`, `24h` or `7d`; `24h` when absent.
     window: Option<StatsWindow>,
 }
 
-/// Get counts, error rate, percentiles and a time series.
+/// Returns the counts, error rate, percentiles and time series of a webhook.
 #[utoipa::path(get, path = "/webhooks/{id}/stats", tag = "webhooks", params(("id" = i64, Path), StatsQuery), responses((status = 200, body = WebhookStats), (status = 404, body = ProblemBody)))]
 async fn stats(
     State(app): State<AppState>,
