@@ -271,7 +271,7 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
 /// Filters of `GET /api/v1/deliveries` and of a replay. Unknown filters are rejected: an ignored filter would
 /// replay too many deliveries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema), into_params(parameter_in = Query))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryFilter {
     /// Deliveries to this webhook.

@@ -14,7 +14,7 @@ pub struct Page<T> {
 
 /// The requested page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(default)]
 pub struct PageQuery {
     /// 1 to 200 items; 50 when absent.

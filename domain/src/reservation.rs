@@ -149,7 +149,7 @@ pub struct ReservationPatch {
 
 /// Filters of `GET /api/v1/reservations`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(default)]
 pub struct ReservationFilter {
     /// Reservations of this resource.

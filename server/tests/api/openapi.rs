@@ -11,7 +11,7 @@ use test_support::on_both_databases;
 on_both_databases![sqlite only:
     openapi_document_matches_the_repository,
     every_path_of_the_contract_is_documented,
-    every_operation_says_what_it_answers,
+    every_operation_documents_responses_and_parameters,
     every_server_function_is_registered,
 ];
 
@@ -51,7 +51,7 @@ async fn openapi_document_matches_the_repository(t: TestServer) {
     let differs = pretty.lines().zip(kept.lines().chain(std::iter::repeat(""))).position(|(new, old)| new != old);
     assert!(
         kept == pretty,
-        "docs/openapi.json is not what the server serves (first at line {}). If the API was meant to change, run this test \
+        "docs/openapi.json differs from the served document (first at line {}). If the change is intended, run this test \
          with BERTH_BLESS=1 and commit the file.",
         differs.map_or(0, |line| line + 1)
     );
@@ -78,23 +78,27 @@ async fn every_path_of_the_contract_is_documented(_: TestServer) {
     }
 }
 
-async fn every_operation_says_what_it_answers(_: TestServer) {
+async fn every_operation_documents_responses_and_parameters(_: TestServer) {
     let mut ids = BTreeSet::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let name = format!("{method} {path}");
-            assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{name} says what it does");
-            assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{name} has its place");
+            assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{name} needs a summary");
+            assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{name} needs one tag");
             assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{name} needs a unique operation id");
             let responses = operation["responses"].as_object().unwrap();
             let success: Vec<&String> = responses.keys().filter(|status| status.starts_with('2')).collect();
-            assert_eq!(success.len(), 1, "{name} has one success");
+            assert_eq!(success.len(), 1, "{name} needs one success response");
             let has_body = !responses[success[0]]["content"].is_null();
-            assert_eq!(has_body, success[0] != "204", "{name} describes its answer");
+            assert_eq!(has_body, success[0] != "204", "{name} needs a response body unless it is 204");
             for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
                 let schema = response["content"].as_object().and_then(|content| content.values().next());
                 assert_eq!(schema.unwrap()["schema"]["$ref"], "#/components/schemas/ProblemBody", "{name} {status}");
                 assert!(!response["content"]["application/problem+json"].is_null(), "{name} {status} is problem+json");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let in_path = path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap()));
+                assert_eq!(parameter["in"] == "path", in_path, "{name}: place of {}", parameter["name"]);
             }
             for part in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
                 let named = |p: &Value| p["in"] == "path" && p["name"] == part && p["required"] == true;

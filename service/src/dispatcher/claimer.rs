@@ -1,7 +1,7 @@
 //! The claimer: claims due deliveries after a wake-up, and polls all queues periodically.
 
 use super::admission::Origin;
-use super::in_flight::renew;
+use super::held_leases::renew;
 use super::poll_schedule::{CAPACITY_POLL, PollSchedule};
 use super::{BACKPRESSURE_AT, BATCH_LINGER, CLAIM_BATCH, Dispatcher, POLL_INTERVAL};
 use crate::outbox::{ClaimedDelivery, WebhookSet};
@@ -90,7 +90,7 @@ impl Claimer {
         }
         // Its own leases first: a pause of the machine or of the database may have let them expire while this process
         // runs.
-        renew(&self.dispatcher, &self.dispatcher.engine.in_flight.leases()).await;
+        renew(&self.dispatcher, &self.dispatcher.engine.held_leases.leases()).await;
         if let Err(error) = self.dispatcher.reap_expired_leases(false).await {
             tracing::warn!(%error, "expired leases were not reaped; the next round tries again");
         }

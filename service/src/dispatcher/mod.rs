@@ -4,7 +4,7 @@ mod admission;
 mod claimer;
 mod db_runtime;
 mod heartbeat;
-mod in_flight;
+mod held_leases;
 mod poll_schedule;
 mod reaper;
 mod recorder;
@@ -20,7 +20,7 @@ use crate::notifications::Notifications;
 use crate::outbox::{AttemptResult, Claim, ClaimedDelivery, Lease, Outbox, WebhookSet};
 use admission::{AdmissionQueue, Origin};
 use db_runtime::DbRuntime;
-use in_flight::InFlight;
+use held_leases::HeldLeases;
 use poll_schedule::{CapacityWatch, RetryTimers};
 use recorder::Recorder;
 use std::num::NonZero;
@@ -49,7 +49,7 @@ const SOFT_LIMIT_PER_CORE: usize = 16;
 /// A request counts as slow after once to twice this time. Then it no longer counts against the soft limit.
 const SLOW_AFTER: Duration = Duration::from_millis(5);
 /// Interval at which finished attempt tasks are reaped: a wake-up for each would cost more than its memory.
-const REAP_INTERVAL: Duration = Duration::from_millis(250);
+const JOIN_INTERVAL: Duration = Duration::from_millis(250);
 /// Time that a stopping dispatcher waits for each group of tasks before it releases the remaining leases.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -68,7 +68,7 @@ struct Engine {
     feed: ChangeFeed,
     sender: delivery::Sender,
     recorder: Recorder,
-    in_flight: InFlight,
+    held_leases: HeldLeases,
     /// Claims whose requests have not started.
     admission: AdmissionQueue<ClaimedDelivery>,
     capacity: CapacityWatch,
@@ -94,7 +94,7 @@ impl Dispatcher {
             feed,
             sender,
             recorder,
-            in_flight: InFlight::default(),
+            held_leases: HeldLeases::default(),
             admission: AdmissionQueue::new(SOFT_LIMIT_PER_CORE * processors),
             capacity: CapacityWatch::default(),
             retries: RetryTimers::default(),
@@ -185,7 +185,7 @@ impl Dispatcher {
         for _ in 0..if is_postgres { RECORDERS } else { RECORDERS_SQLITE } {
             recorders.spawn_on(recorder::run(self.clone(), received.clone()), &db_runtime.handle);
         }
-        let renewer = tokio::spawn(in_flight::renew_periodically(self.clone()));
+        let renewer = tokio::spawn(held_leases::renew_periodically(self.clone()));
         let fast_path = self.open_fast_path();
         // A separate task: while it waits for the database, the fast path continues.
         let (claims, claimed) = mpsc::unbounded_channel();
@@ -198,7 +198,7 @@ impl Dispatcher {
     async fn dispatch(&self, tasks: &mut Tasks, cancel: &CancellationToken) {
         let engine = &self.engine;
         let admit = |origin, claims: Vec<ClaimedDelivery>| {
-            engine.in_flight.add(&claims);
+            engine.held_leases.add(&claims);
             engine.admission.push(origin, claims);
         };
         let mut ticker = tokio::time::interval(SLOW_AFTER);
@@ -212,7 +212,7 @@ impl Dispatcher {
                 Some(claims) = tasks.fast_path.recv() => admit(Origin::FastPath, claims),
                 Some(claims) = tasks.claimed.recv() => admit(Origin::Queue, claims),
                 _ = ticker.tick(), if engine.admission.is_busy() => engine.admission.tick(),
-                () = tokio::time::sleep(REAP_INTERVAL), if !tasks.attempts.is_empty() => {}
+                () = tokio::time::sleep(JOIN_INTERVAL), if !tasks.attempts.is_empty() => {}
             }
             while tasks.attempts.try_join_next().is_some() {}
         }
@@ -249,13 +249,13 @@ impl Dispatcher {
             tracing::error!("results were not recorded before the stop; their deliveries are sent again");
         }
         tasks.renewer.abort();
-        self.release_leases(engine.in_flight.leases()).await;
+        self.release_leases(engine.held_leases.leases()).await;
     }
 
     /// Stops renewing the leases of claims that this process will not send, and returns the leases.
     fn stop_renewing(&self, claims: Vec<ClaimedDelivery>) -> Vec<Lease> {
         let leases: Vec<Lease> = claims.into_iter().map(|claim| claim.lease).collect();
-        self.engine.in_flight.remove(&leases);
+        self.engine.held_leases.remove(&leases);
         leases
     }
 

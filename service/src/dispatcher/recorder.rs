@@ -167,7 +167,7 @@ pub(super) async fn run(
             }
         }
         let recorded = record_until_stored(&engine.recorder, &mut batch).await;
-        engine.in_flight.remove(batch.iter().map(AttemptResult::lease));
+        engine.held_leases.remove(batch.iter().map(AttemptResult::lease));
         batch.clear();
         for (at, webhook) in recorded.due {
             engine.retries.add(at, webhook);

@@ -43,7 +43,7 @@ struct PanicGuard {
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take().filter(|_| std::thread::panicking()) {
-            self.engine.in_flight.remove([&lease]);
+            self.engine.held_leases.remove([&lease]);
         }
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct CircuitBreaker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Requests are sent up to the webhook's concurrency limit.
-    Closed { consecutive_timeouts: u32 },
+    Closed { consecutive_failures: u32 },
     /// No new request is sent until all requests in flight have ended; then one probe is sent.
     Open,
     /// The probe is in flight.
@@ -22,7 +22,7 @@ pub(super) enum State {
 
 impl Default for State {
     fn default() -> Self {
-        Self::Closed { consecutive_timeouts: 0 }
+        Self::Closed { consecutive_failures: 0 }
     }
 }
 
@@ -48,10 +48,10 @@ impl CircuitBreaker {
     }
 
     /// Records the end of a request without a response.
-    pub(super) fn on_timeout(&mut self) {
+    pub(super) fn on_no_response(&mut self) {
         self.state = match self.state {
-            State::Closed { consecutive_timeouts } if consecutive_timeouts + 1 < FAILURE_THRESHOLD => {
-                State::Closed { consecutive_timeouts: consecutive_timeouts + 1 }
+            State::Closed { consecutive_failures } if consecutive_failures + 1 < FAILURE_THRESHOLD => {
+                State::Closed { consecutive_failures: consecutive_failures + 1 }
             }
             State::Closed { .. } | State::Open | State::HalfOpen => State::Open,
         };
@@ -73,18 +73,18 @@ mod tests {
         let mut breaker = CircuitBreaker::default();
         for _ in 0..count {
             breaker.on_request();
-            breaker.on_timeout();
+            breaker.on_no_response();
         }
         breaker
     }
 
     #[test]
-    fn opens_after_ten_consecutive_timeouts() {
+    fn opens_after_ten_consecutive_failures() {
         assert_eq!(FAILURE_THRESHOLD, 10);
         let mut breaker = after_timeouts(FAILURE_THRESHOLD - 1);
-        assert_eq!(breaker.state, State::Closed { consecutive_timeouts: FAILURE_THRESHOLD - 1 });
+        assert_eq!(breaker.state, State::Closed { consecutive_failures: FAILURE_THRESHOLD - 1 });
         assert_eq!(breaker.limit(64), 64);
-        breaker.on_timeout();
+        breaker.on_no_response();
         assert_eq!(breaker.state, State::Open);
         assert_eq!(breaker.limit(64), 1);
     }
@@ -93,8 +93,8 @@ mod tests {
     fn response_resets_the_count() {
         let mut breaker = after_timeouts(FAILURE_THRESHOLD - 1);
         breaker.on_response();
-        breaker.on_timeout();
-        assert_eq!(breaker.state, State::Closed { consecutive_timeouts: 1 });
+        breaker.on_no_response();
+        assert_eq!(breaker.state, State::Closed { consecutive_failures: 1 });
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
         breaker.on_request();
         assert_eq!(breaker.state, State::HalfOpen);
         assert_eq!(breaker.limit(64), 1);
-        breaker.on_timeout();
+        breaker.on_no_response();
         assert_eq!(breaker.state, State::Open);
         breaker.on_request();
         breaker.on_response();
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn timeouts_of_older_requests_leave_it_open() {
         let mut breaker = after_timeouts(FAILURE_THRESHOLD);
-        breaker.on_timeout();
+        breaker.on_no_response();
         assert_eq!(breaker.state, State::Open);
     }
 
@@ -125,6 +125,6 @@ mod tests {
         assert_eq!(breaker.state, State::Open);
         let mut breaker = after_timeouts(3);
         breaker.on_abandoned();
-        assert_eq!(breaker.state, State::Closed { consecutive_timeouts: 3 });
+        assert_eq!(breaker.state, State::Closed { consecutive_failures: 3 });
     }
 }

@@ -180,7 +180,7 @@ impl Permit {
                 state.unrecorded += 1;
                 let limits = state.webhooks.entry(self.webhook).or_default();
                 limits.in_flight = limits.in_flight.saturating_sub(1);
-                if responded { limits.breaker.on_response() } else { limits.breaker.on_timeout() }
+                if responded { limits.breaker.on_response() } else { limits.breaker.on_no_response() }
             });
         }
     }

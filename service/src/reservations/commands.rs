@@ -21,7 +21,7 @@ use domain::reservation::{
     Reservation, ReservationInput, ReservationPatch, ReservationStatus, apply_patch, check_input,
 };
 use domain::{Problem, validation};
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
 use tracing::instrument;
 
 impl Reservations {

@@ -15,8 +15,8 @@ use domain::provisioning::Provisioning;
 use domain::reservation::{Reservation, ReservationStatus};
 use sea_orm::sea_query::LockType;
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, DerivePartialModel, EntityTrait as _, JoinType, QueryFilter as _,
-    QuerySelect, RelationTrait as _, Select,
+    DatabaseTransaction, DerivePartialModel, EntityTrait as _, JoinType, QueryFilter as _, QuerySelect,
+    RelationTrait as _, Select,
 };
 use serde_json::{Map, Value};
 

@@ -94,6 +94,7 @@ async fn delete_type(
 
 /// Filters of the resource list.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ResourceFilter {
     /// Only resources of the type with this slug.
     resource_type: Option<String>,
@@ -171,6 +172,7 @@ async fn delete_resource(
 
 /// Filters of the access request list.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct AccessFilter {
     /// Only requests with this status.
     status: Option<AccessStatus>,

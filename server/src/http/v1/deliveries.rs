@@ -20,6 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// Filters of the delivery log.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Filter {
     /// Only deliveries to this webhook.
     webhook_id: Option<WebhookId>,

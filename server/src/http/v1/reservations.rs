@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// Filters of the reservation list.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Filter {
     /// Only reservations of this resource.
     resource_id: Option<ResourceId>,
@@ -80,7 +81,7 @@ async fn reserve(
     body: Json<ReservationInput>,
 ) -> Result<Response, ApiError> {
     create(&app, caller, &headers, "/reservations", &body.digest, async move |service, actor| {
-        service.reservations().create(&actor, body.value).await
+        Ok(service.reservations().create(&actor, body.value).await?)
     })
     .await
 }
@@ -157,6 +158,7 @@ async fn status_update(
 
 /// Filters of the calendar.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Span {
     /// Start of the requested span.
     from: DateTime<Utc>,

@@ -144,6 +144,7 @@ async fn resume(
 
 /// Parameters of the statistics.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct StatsQuery {
     /// Time window: `1h`, `24h` or `7d`; `24h` when absent.
     window: Option<StatsWindow>,

@@ -11,9 +11,9 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Held leases with the time of their claim.
 #[derive(Default)]
-pub(super) struct InFlight(Mutex<HashMap<Lease, Instant>>);
+pub(super) struct HeldLeases(Mutex<HashMap<Lease, Instant>>);
 
-impl InFlight {
+impl HeldLeases {
     fn with<T>(&self, act: impl FnOnce(&mut HashMap<Lease, Instant>) -> T) -> T {
         act(&mut self.0.lock())
     }
@@ -47,7 +47,7 @@ impl InFlight {
 pub(super) async fn renew_periodically(dispatcher: Dispatcher) {
     loop {
         tokio::time::sleep(RENEW_INTERVAL).await;
-        renew(&dispatcher, &dispatcher.engine.in_flight.older_than(RENEW_INTERVAL)).await;
+        renew(&dispatcher, &dispatcher.engine.held_leases.older_than(RENEW_INTERVAL)).await;
     }
 }
 
