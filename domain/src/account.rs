@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_in_destination_never_leaves_this_site() {
+    fn redirect_after_login_stays_on_this_site() {
         for ours in ["/", "/reservations?status=active", "/a//b", "/größe"] {
             assert_eq!(destination(Some(ours)), ours);
         }

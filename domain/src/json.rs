@@ -404,7 +404,7 @@ mod tests {
         })
     }
 
-    /// Read here and by `serde_json`, it is the same.
+    /// Asserts that this parser and `serde_json` return the same value; returns it.
     fn alike<T: DeserializeOwned + PartialEq + fmt::Debug>(json: Value) -> T {
         let usual: T = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(from_text::<T>(&json.to_string()), Ok(from_value(json).unwrap()));
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn structures_enums_options_and_maps() {
+    fn structs_enums_options_and_maps_are_read_like_by_serde_json() {
         let read: Attempt = alike(attempt());
         assert_eq!(read.timings, Timings { dns_ms: Some(0.1), total_ms: 1.0, ..Default::default() });
         alike::<UrlPolicy>(json!({ "allow_http": true, "allow_networks": ["::1/128"] }));
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_structure_that_holds_the_fields_of_another() {
+    fn flattened_struct_round_trips_and_requires_its_fields() {
         let mut whole = summary();
         whole["body"] = json!("{}");
         whole["attempt_log"] = json!([attempt()]);
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn values_of_another_type_or_range_are_rejected() {
         assert!(from_text::<Attempt>("{}").is_err());
         assert!(from_text::<Attempt>("[]").is_err());
         assert!(from_text::<u8>("256").is_err());
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_are_where_serde_json_puts_them() {
+    fn compact_and_pretty_output_equal_those_of_serde_json() {
         let value = json!({ "a": [1, 2.5], "b": {}, "c": [], "d": { "e": "f" } });
         assert_eq!(to_pretty_text(&value).unwrap(), serde_json::to_string_pretty(&value).unwrap());
         assert_eq!(to_text(&value).unwrap(), value.to_string());
@@ -459,7 +459,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_that_is_written_reads_back_as_the_same(bits: u64) {
+        fn finite_numbers_round_trip_exactly(bits: u64) {
             let number = f64::from_bits(bits);
             prop_assume!(number.is_finite());
             let text = to_text(&number).unwrap();
