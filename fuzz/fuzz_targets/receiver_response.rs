@@ -7,10 +7,10 @@ use domain::provisioning::{Provisioning, ReceiverResponse};
 libfuzzer_sys::fuzz_target!(|input: (u16, &[u8])| {
     let (status, body) = input;
     for event in EventType::ALL {
-        let answer = ReceiverResponse::parse(event, status, body);
-        assert!(answer.message.as_deref().unwrap_or_default().chars().count() <= 500);
+        let response = ReceiverResponse::parse(event, status, body);
+        assert!(response.message.as_deref().unwrap_or_default().chars().count() <= 500);
         let now = chrono::DateTime::UNIX_EPOCH;
-        let Some(next) = Provisioning::waiting(now).after_response(&answer, now, now) else { continue };
+        let Some(next) = Provisioning::waiting(now).after_response(&response, now, now) else { continue };
         let stored = serde_json::to_string(&next).unwrap();
         // PostgreSQL rejects NUL.
         assert!(!stored.contains("\\u0000"));

@@ -2,7 +2,7 @@
 //! contains no echoed credential.
 #![no_main]
 
-use delivery::{Auth, Destination, DeliveryRequest, Sender, SenderConfig, Target};
+use delivery::{Auth, DeliveryRequest, Destination, Sender, SenderConfig, Target};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::signature::Secret;
@@ -13,16 +13,17 @@ use tokio::net::TcpListener;
 
 const KEY: &str = "a-key-that-must-not-be-shown";
 
-struct Stage {
+/// A sender and the listener that it sends to.
+struct Fixture {
     runtime: tokio::runtime::Runtime,
     listener: TcpListener,
     sender: Sender,
-    job: DeliveryRequest,
+    request: DeliveryRequest,
 }
 
-static STAGE: OnceLock<Stage> = OnceLock::new();
+static FIXTURE: OnceLock<Fixture> = OnceLock::new();
 
-fn stage() -> Stage {
+fn fixture() -> Fixture {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -40,7 +41,7 @@ fn stage() -> Stage {
         keys: Vec::new(),
         headers: Vec::new(),
     };
-    let job = DeliveryRequest {
+    let request = DeliveryRequest {
         target: Arc::new(target),
         url: Destination::new(url),
         delivery_id: "dlv_1".into(),
@@ -50,30 +51,30 @@ fn stage() -> Stage {
         test: false,
         body: b"{}"[..].into(),
     };
-    Stage { runtime, listener, sender, job }
+    Fixture { runtime, listener, sender, request }
 }
 
-libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
-    let Stage { runtime, listener, sender, job } = STAGE.get_or_init(stage);
-    let attempted = runtime.block_on(async {
-        let answers = async {
+libfuzzer_sys::fuzz_target!(|response: &[u8]| {
+    let Fixture { runtime, listener, sender, request } = FIXTURE.get_or_init(fixture);
+    let outcome = runtime.block_on(async {
+        let responses = async {
             while let Ok((mut stream, _)) = listener.accept().await {
                 // The request usually arrives in one read; otherwise this tests an early response.
                 let _ = stream.read(&mut [0; 16_384]).await;
-                let _ = stream.write_all(answer).await;
+                let _ = stream.write_all(response).await;
                 let _ = stream.shutdown().await;
             }
         };
         tokio::select! {
-            attempted = sender.attempt(job, chrono::DateTime::UNIX_EPOCH) => Some(attempted),
-            () = answers => None,
+            outcome = sender.attempt(request, chrono::DateTime::UNIX_EPOCH) => Some(outcome),
+            () = responses => None,
         }
     });
-    let Some(attempted) = attempted else { return };
-    assert!(attempted.response_body.len() <= 64 * 1024);
-    let shown = attempted.to_attempt("dlv_1".into()).expect("the transcript parses");
-    assert_eq!(shown.response.is_some(), attempted.status_code.is_some());
-    let text = attempted.transcript.into_text();
+    let Some(outcome) = outcome else { return };
+    assert!(outcome.response_body.len() <= 64 * 1024);
+    let attempt = outcome.to_attempt("dlv_1".into()).expect("the transcript parses");
+    assert_eq!(attempt.response.is_some(), outcome.status_code.is_some());
+    let text = outcome.transcript.into_text();
     // PostgreSQL rejects NUL.
     assert!(!text.contains('\0'));
     assert!(!text.contains(KEY));
