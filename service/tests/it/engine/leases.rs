@@ -112,8 +112,8 @@ async fn renewed_lease_does_not_expire(t: TestService) {
         t.outbox().renew(&[claims[0].lease.clone()]).await.unwrap();
         assert_eq!(dispatcher.reap_expired_leases(false).await.unwrap(), 0);
     }
-    let anothers = Lease { token: "another/0".into(), ..claims[0].lease.clone() };
-    t.outbox().renew(&[anothers]).await.unwrap();
+    let foreign_lease = Lease { token: "another/0".into(), ..claims[0].lease.clone() };
+    t.outbox().renew(&[foreign_lease]).await.unwrap();
     t.clock.advance(Duration::seconds(18));
     assert_eq!(dispatcher.reap_expired_leases(false).await.unwrap(), 1, "another dispatcher's lease is not renewed");
 }
@@ -127,8 +127,8 @@ async fn released_claim_does_not_count_as_attempt(t: TestService) {
     t.clock.advance(Duration::seconds(1));
     let claims = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|c| c.lease.clone()).collect();
-    let anothers: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
-    t.outbox().release(&anothers).await.unwrap();
+    let foreign_leases: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
+    t.outbox().release(&foreign_leases).await.unwrap();
     assert_eq!(
         t.deliveries(&s.root, any_delivery()).await[0].status,
         Sending,
