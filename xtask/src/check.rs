@@ -168,7 +168,7 @@ fn deny(workspace: &Workspace) -> anyhow::Result<()> {
 
 fn find_unused_dependencies(workspace: &Workspace) -> anyhow::Result<()> {
     let cargo_shear = tools::CARGO_SHEAR.install(workspace)?;
-    for folder in [".", "xtask"] {
+    for folder in [".", "xtask", "fuzz"] {
         cmd!(workspace.sh, "{cargo_shear} {folder}").run()?;
     }
     Ok(())
