@@ -3,7 +3,6 @@
 use super::database::Database;
 use super::guarantees::assert_guarantees;
 use super::load::{Api, Load};
-use super::process::Settings;
 use super::random;
 use rand::Rng as _;
 use std::collections::HashSet;
