@@ -11,7 +11,7 @@ use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
 use domain::webhook::{AuthView, Header, WebhookState};
-use sea_orm::{ActiveModelTrait, ConnectionTrait as _, EntityTrait, IntoActiveModel, ModelTrait};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 use test_support::{TestDatabase, on_both_databases};
 
 on_both_databases![every_entity_round_trips];
