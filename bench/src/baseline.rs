@@ -43,7 +43,8 @@ fn body(n: u64) -> bytes::Bytes {
     format!(r#"{{"event_type":"reservation.created","title":"sent_us:0 n:{n}","note":"{}"}}"#, "x".repeat(950)).into()
 }
 
-async fn flood<F, Fut>(load: &Baseline, act: &F) -> f64
+/// Posts `count` bodies with `concurrency` at once; returns the rate per second.
+async fn flood<F, Fut>(load: &Baseline, post: &F) -> f64
 where
     F: Fn(u64) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send,
@@ -52,14 +53,14 @@ where
     let started = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..load.concurrency {
-        let (next, act, count) = (next.clone(), act.clone(), load.count);
+        let (next, post, count) = (next.clone(), post.clone(), load.count);
         tasks.spawn(async move {
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 if n >= count {
                     return;
                 }
-                act(n).await;
+                post(n).await;
             }
         });
     }
@@ -86,8 +87,8 @@ pub async fn run(load: Baseline) -> anyhow::Result<Rate> {
                 .header("x-webhook-signature", domain::signature::sign_body(&secret, &body))
                 .header("webhook-signature", domain::signature::sign_standard(&[secret], &[], "evt_0", 0, &body))
                 .body(body);
-            if let Ok(answer) = request.send().await {
-                let _ = answer.bytes().await;
+            if let Ok(response) = request.send().await {
+                let _ = response.bytes().await;
             }
         }
     };
@@ -112,7 +113,7 @@ pub async fn run(load: Baseline) -> anyhow::Result<Rate> {
         headers: Vec::new(),
     });
     let url = delivery::Destination::new(load.endpoint.clone());
-    let through = move |n| {
+    let by_sender = move |n| {
         let (sender, target, url) = (sender.clone(), target.clone(), url.clone());
         async move {
             let request = DeliveryRequest {
@@ -133,7 +134,7 @@ pub async fn run(load: Baseline) -> anyhow::Result<Rate> {
     let load = Baseline { count: load.count / ROUNDS, ..load };
     for _ in 0..ROUNDS {
         best.raw = best.raw.max(flood(&load, &raw).await);
-        best.sender = best.sender.max(flood(&load, &through).await);
+        best.sender = best.sender.max(flood(&load, &by_sender).await);
     }
     Ok(best)
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use test_support::TestDatabase;
 use tokio::process::{Child, Command};
 
 /// The database of a run.
@@ -31,17 +32,15 @@ pub struct Berth {
     child: Child,
     /// Its base URL.
     pub url: String,
-    /// Its database.
-    pub database_url: String,
     /// An administrator's API token.
     pub token: String,
     /// The HTTP client for its API.
     pub http: reqwest::Client,
-    _folder: tempfile::TempDir,
-    drop_database: Option<(String, String)>,
+    /// Its database and data folder; removed after the server is killed.
+    database: TestDatabase,
 }
 
-/// The path of the measured binary.
+/// The path of the measured binary, beside this one.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name("berth");
     if beside.exists() {
@@ -70,18 +69,11 @@ pub fn client() -> anyhow::Result<reqwest::Client> {
 impl Berth {
     /// Starts a server on a new database.
     pub async fn start(engine: Engine, postgres: &str) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let url = format!("http://127.0.0.1:{port}");
-        let (database_url, drop_database) = match engine {
-            Engine::Sqlite => (format!("sqlite://{}?mode=rwc", folder.path().join("berth.db").display()), None),
-            Engine::Postgres => {
-                let name = format!("berth_bench_{}", ulid::Ulid::new().to_string().to_lowercase());
-                let mut admin: sqlx::PgConnection =
-                    <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
-                sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await?;
-                (format!("{postgres}/{name}"), Some((postgres.to_owned(), name)))
-            }
+        let database = match engine {
+            Engine::Sqlite => TestDatabase::sqlite_in(&std::env::temp_dir()),
+            Engine::Postgres => TestDatabase::postgres_on(postgres.to_owned()).await,
         };
         let command = |arguments: &[&str]| -> anyhow::Result<Command> {
             let mut command = Command::new(binary()?);
@@ -89,8 +81,8 @@ impl Berth {
                 .args(arguments)
                 .env("BERTH_LISTEN", format!("127.0.0.1:{port}"))
                 .env("BERTH_PUBLIC_URL", &url)
-                .env("BERTH_DATABASE_URL", &database_url)
-                .env("BERTH_DATA_DIR", folder.path())
+                .env("BERTH_DATABASE_URL", &database.url)
+                .env("BERTH_DATA_DIR", database.folder())
                 .env("BERTH_ENV", "development")
                 .env("BERTH_API_RATE", "0")
                 .env("BERTH_LOG", "warn")
@@ -100,13 +92,14 @@ impl Berth {
                 .stdin(Stdio::null());
             Ok(command)
         };
-        let log = std::fs::File::create(folder.path().join("log"))?;
+        let log_file = database.folder().join("log");
+        let log = std::fs::File::create(&log_file)?;
         let child = command(&["serve"])?.stdout(log.try_clone()?).stderr(log).spawn()?;
         let http = client()?;
         let started = Instant::now();
         while !http.get(format!("{url}/readyz")).send().await.is_ok_and(|r| r.status().is_success()) {
             if started.elapsed() > Duration::from_secs(30) {
-                bail!("Berth did not start:\n{}", std::fs::read_to_string(folder.path().join("log"))?);
+                bail!("Berth did not start:\n{}", std::fs::read_to_string(&log_file)?);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -115,7 +108,12 @@ impl Berth {
         if token.is_empty() {
             bail!("no token: {}", String::from_utf8_lossy(&output.stderr));
         }
-        Ok(Self { child, url, database_url, token, http, _folder: folder, drop_database })
+        Ok(Self { child, url, token, http, database })
+    }
+
+    /// The URL of its database.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
     }
 
     /// The process id.
@@ -188,16 +186,8 @@ impl Berth {
         kib / 1_024.0
     }
 
-    /// Stops the server and drops its database.
+    /// Kills the server and removes its database.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.child.kill().await?;
-        if let Some((postgres, name)) = self.drop_database.take() {
-            let mut admin: sqlx::PgConnection =
-                <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{postgres}/postgres")).await?;
-            sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")))
-                .execute(&mut admin)
-                .await?;
-        }
-        Ok(())
+        Ok(self.child.kill().await?)
     }
 }

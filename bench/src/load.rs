@@ -39,7 +39,7 @@ pub struct Load {
 
 /// The result; printed as one line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Loaded {
+pub struct LoadResult {
     /// Reservations accepted.
     pub accepted: u64,
     /// Failed requests.
@@ -56,11 +56,11 @@ pub struct Loaded {
 ///
 /// # Errors
 /// When the client cannot be built.
-pub async fn run(load: Load) -> anyhow::Result<Loaded> {
+pub async fn run(load: Load) -> anyhow::Result<LoadResult> {
     let http = crate::berth::client()?;
     let load = Arc::new(load);
     let next = Arc::new(AtomicU64::new(0));
-    let begun = chrono::Utc::now() + chrono::Duration::days(1);
+    let first_start = chrono::Utc::now() + chrono::Duration::days(1);
     let started = Instant::now();
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..load.clients {
@@ -79,21 +79,21 @@ pub async fn run(load: Load) -> anyhow::Result<Loaded> {
                 }
                 let resource = load.resources[(n % load.resources.len() as u64) as usize];
                 let minute = load.offset + n / load.resources.len() as u64;
-                let start = begun + chrono::Duration::minutes(minute as i64);
+                let start = first_start + chrono::Duration::minutes(minute as i64);
                 let body = json!({
                     "resource_id": resource, "title": format!("sent_us:{} n:{n}", now_us()), "start_time": start,
                     "end_time": start + chrono::Duration::seconds(60), "additional_config": {"note": padding},
                 });
                 let sent = Instant::now();
-                let answer = http
+                let response = http
                     .post(format!("{}/api/v1/reservations", load.url))
                     .bearer_auth(&load.token)
                     .json(&body)
                     .send()
                     .await;
-                match answer {
-                    Ok(answer) if answer.status().as_u16() == 201 => {
-                        let _ = answer.bytes().await;
+                match response {
+                    Ok(response) if response.status().as_u16() == 201 => {
+                        let _ = response.bytes().await;
                         accepted += 1;
                     }
                     _ => errors += 1,
@@ -110,7 +110,7 @@ pub async fn run(load: Load) -> anyhow::Result<Loaded> {
         accepted += a;
         errors += e;
     }
-    Ok(Loaded {
+    Ok(LoadResult {
         accepted,
         errors,
         seconds: started.elapsed().as_secs_f64(),

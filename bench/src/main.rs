@@ -58,7 +58,7 @@ impl Run {
     }
 }
 
-/// The parts that run as separate processes.
+/// The steps that run as separate processes.
 #[derive(Subcommand)]
 enum Step {
     /// The receiver.
@@ -98,8 +98,8 @@ impl Receiver {
     }
 
     /// The endpoint of one path.
-    pub fn endpoint(&self, lane: &str, query: &str) -> String {
-        format!("{}/hook/{lane}{query}", self.url)
+    pub fn endpoint(&self, path: &str, query: &str) -> String {
+        format!("{}/hook/{path}{query}", self.url)
     }
 
     /// The report of the paths that begin with `prefix`.
@@ -114,8 +114,8 @@ impl Receiver {
     }
 }
 
-/// Runs a part of this binary as a process and parses its JSON output.
-pub async fn part<T: serde::de::DeserializeOwned>(arguments: &[String]) -> anyhow::Result<T> {
+/// Runs a step as a process of this binary and parses its JSON output.
+pub async fn run_step<T: serde::de::DeserializeOwned>(arguments: &[String]) -> anyhow::Result<T> {
     let output = Command::new(std::env::current_exe()?).args(arguments).stderr(Stdio::inherit()).output().await?;
     anyhow::ensure!(output.status.success(), "{} failed", arguments[0]);
     Ok(serde_json::from_slice(&output.stdout)?)

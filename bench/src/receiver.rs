@@ -1,5 +1,7 @@
-//! The receiver of the benchmark: a separate process that responds at once or after a delay, and measures the number of
-//! requests and their latency for each path. It is built for low overhead, so it does not share code with the test receiver.
+//! The receiver of the benchmark: a process that responds at once or after a delay, and counts requests and their latency by path.
+//!
+//! `test_support::Receiver` parses each body and keeps each request for assertions. That work and memory per request would
+//! become part of every figure, so the benchmark has its own receiver, which keeps only counters and histograms.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 /// Counters of one path since the last reset.
 #[derive(Default)]
-struct Lane {
+struct PathCounters {
     count: u64,
     latency: Option<Latency>,
 }
@@ -25,9 +27,10 @@ struct Lane {
 /// Latencies in microseconds.
 struct Latency {
     all: Histogram<u64>,
-    /// Latencies of the current second.
+    /// The current second since the epoch.
     second: u64,
-    now: Histogram<u64>,
+    /// Latencies of the current second.
+    current: Histogram<u64>,
     /// The 99th percentile of each completed second.
     p99s: Vec<u64>,
 }
@@ -35,26 +38,26 @@ struct Latency {
 impl Latency {
     fn new(second: u64) -> Option<Self> {
         let all = Histogram::new_with_bounds(1, 600_000_000, 3).ok()?;
-        Some(Self { now: all.clone(), all, second, p99s: Vec::new() })
+        Some(Self { current: all.clone(), all, second, p99s: Vec::new() })
     }
 
     fn record(&mut self, arrived: u64, sent: u64) {
         let second = arrived / 1_000_000;
         if second != self.second {
-            self.p99s.push(self.now.value_at_quantile(0.99));
-            self.now.reset();
+            self.p99s.push(self.current.value_at_quantile(0.99));
+            self.current.reset();
             self.second = second;
         }
-        let took = arrived.saturating_sub(sent).max(1);
-        self.all.saturating_record(took);
-        self.now.saturating_record(took);
+        let latency = arrived.saturating_sub(sent).max(1);
+        self.all.saturating_record(latency);
+        self.current.saturating_record(latency);
     }
 }
 
-/// The state of the receiver.
+/// The counters of the receiver.
 #[derive(Default)]
-struct Memory {
-    lanes: Mutex<HashMap<String, Lane>>,
+struct Counters {
+    paths: Mutex<HashMap<String, PathCounters>>,
     in_flight: AtomicU64,
     peak: AtomicU64,
 }
@@ -76,6 +79,7 @@ pub struct Report {
     pub max_ms: f64,
 }
 
+/// The response that a request asks for in its query.
 #[derive(Deserialize)]
 struct Behaviour {
     #[serde(default)]
@@ -91,46 +95,46 @@ pub fn now_us() -> u64 {
 
 /// The number after `"title":"sent_us:` in a body. The JSON is not parsed, to keep the overhead low.
 fn sent_us(body: &[u8]) -> Option<u64> {
-    const MARK: &[u8] = b"sent_us:";
-    let at = body.windows(MARK.len()).position(|w| w == MARK)? + MARK.len();
-    let digits: Vec<u8> = body[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
+    const MARKER: &[u8] = b"sent_us:";
+    let start = body.windows(MARKER.len()).position(|w| w == MARKER)? + MARKER.len();
+    let digits: Vec<u8> = body[start..].iter().copied().take_while(u8::is_ascii_digit).collect();
     std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
 /// Counts a request in flight until drop, also when the sender is killed.
-struct Open(Arc<Memory>);
+struct InFlight(Arc<Counters>);
 
-impl Open {
-    fn begin(memory: &Arc<Memory>) -> Self {
-        let open = memory.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        memory.peak.fetch_max(open, Ordering::Relaxed);
-        Self(memory.clone())
+impl InFlight {
+    fn begin(counters: &Arc<Counters>) -> Self {
+        let in_flight = counters.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        counters.peak.fetch_max(in_flight, Ordering::Relaxed);
+        Self(counters.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 async fn receive(
-    State(memory): State<Arc<Memory>>,
-    Path(lane): Path<String>,
+    State(counters): State<Arc<Counters>>,
+    Path(path): Path<String>,
     Query(behaviour): Query<Behaviour>,
     body: Bytes,
 ) -> axum::response::Response {
     let arrived = now_us();
-    let _open = Open::begin(&memory);
+    let _in_flight = InFlight::begin(&counters);
     {
-        let mut lanes = memory.lanes.lock();
-        let lane = lanes.entry(lane).or_default();
-        lane.count += 1;
+        let mut paths = counters.paths.lock();
+        let path = paths.entry(path).or_default();
+        path.count += 1;
         if let Some(sent) = sent_us(&body) {
-            if lane.latency.is_none() {
-                lane.latency = Latency::new(arrived / 1_000_000);
+            if path.latency.is_none() {
+                path.latency = Latency::new(arrived / 1_000_000);
             }
-            if let Some(latency) = &mut lane.latency {
+            if let Some(latency) = &mut path.latency {
                 latency.record(arrived, sent);
             }
         }
@@ -142,13 +146,13 @@ async fn receive(
     (status, [("content-type", "application/json")], r#"{"status":"accepted"}"#).into_response()
 }
 
-async fn report(State(memory): State<Arc<Memory>>, Path(prefix): Path<String>) -> axum::Json<Report> {
-    let lanes = memory.lanes.lock();
+async fn report(State(counters): State<Arc<Counters>>, Path(prefix): Path<String>) -> axum::Json<Report> {
+    let paths = counters.paths.lock();
     let mut all: Option<Histogram<u64>> = None;
-    let mut report = Report { peak_in_flight: memory.peak.load(Ordering::Relaxed), ..Report::default() };
-    for (_, lane) in lanes.iter().filter(|(name, _)| name.starts_with(&prefix)) {
-        report.count += lane.count;
-        if let Some(latency) = &lane.latency {
+    let mut report = Report { peak_in_flight: counters.peak.load(Ordering::Relaxed), ..Report::default() };
+    for (_, path) in paths.iter().filter(|(name, _)| name.starts_with(&prefix)) {
+        report.count += path.count;
+        if let Some(latency) = &path.latency {
             match &mut all {
                 Some(sum) => {
                     let _ = sum.add(&latency.all);
@@ -166,9 +170,9 @@ async fn report(State(memory): State<Arc<Memory>>, Path(prefix): Path<String>) -
     axum::Json(report)
 }
 
-async fn reset(State(memory): State<Arc<Memory>>) -> StatusCode {
-    memory.lanes.lock().clear();
-    memory.peak.store(0, Ordering::Relaxed);
+async fn reset(State(counters): State<Arc<Counters>>) -> StatusCode {
+    counters.paths.lock().clear();
+    counters.peak.store(0, Ordering::Relaxed);
     StatusCode::NO_CONTENT
 }
 
@@ -177,12 +181,12 @@ async fn reset(State(memory): State<Arc<Memory>>) -> StatusCode {
 /// # Errors
 /// When the port cannot be bound.
 pub async fn serve() -> anyhow::Result<()> {
-    let memory = Arc::new(Memory::default());
+    let counters = Arc::new(Counters::default());
     let router = Router::new()
-        .route("/hook/{lane}", post(receive))
+        .route("/hook/{path}", post(receive))
         .route("/report/{prefix}", get(report))
         .route("/reset", post(reset))
-        .with_state(memory);
+        .with_state(counters);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     #[expect(clippy::print_stdout, reason = "the parent process reads the address")]
     {

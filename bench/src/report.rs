@@ -39,7 +39,7 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-/// Description of the scenarios.
+/// The description of the scenarios, printed after the table.
 const ABOUT: &str = "
 ## What is measured
 Request bodies have 1 KB; there is no TLS. SQLite runs with `synchronous=FULL`, PostgreSQL with its installed settings. Each scenario
@@ -54,22 +54,23 @@ starts the release binary on a new database and uses its public API.
 - **throughput**: 32 clients and one webhook, until the last result is recorded; then the latency at half that rate.
 - **slow receiver**: a receiver that responds after one second, with a concurrency limit of 2,000.
 - **isolation**: 100 webhooks at 400 events/s, all healthy; then with one receiver that never responds and one that always fails; three
-  alternating rounds each. The ratio compares the medians of the per-second 99th percentiles, because a stall of the machine spoils a
+  alternating rounds each. The ratio compares the medians of the per-second 99th percentiles, because a stall of the machine affects a
   whole round but only few seconds.
 - **idle**: 100 webhooks, an active reservation and an open page, without events.
 - **history**: the drain, and the first page of the delivery log, with 1,000 and with 2,000,000 stored deliveries.
 ";
 
-fn first_line(path: &str, mark: &str) -> String {
+/// The rest of the first line of a file that begins with `prefix`.
+fn first_line(path: &str, prefix: &str) -> String {
     std::fs::read_to_string(path)
         .unwrap_or_default()
         .lines()
-        .find_map(|line| line.strip_prefix(mark))
+        .find_map(|line| line.strip_prefix(prefix))
         .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned())
         .unwrap_or_default()
 }
 
-/// Facts of this machine (Linux).
+/// Processor, cores, memory and kernel of this machine (Linux).
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
@@ -89,7 +90,7 @@ pub fn commit() -> String {
 /// The version of a PostgreSQL server and its durability settings.
 ///
 /// # Errors
-/// When it does not answer.
+/// When it does not respond.
 pub async fn postgres(url: &str) -> anyhow::Result<String> {
     let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{url}/postgres")).await?;
     let sql = "SELECT 'PostgreSQL ' || current_setting('server_version') || ', fsync ' || current_setting('fsync') || ', synchronous_commit ' || current_setting('synchronous_commit') || ', wal_sync_method ' || current_setting('wal_sync_method') || '.'";

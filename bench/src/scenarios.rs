@@ -1,19 +1,20 @@
 //! The scenarios; each starts a new server.
 
 use crate::berth::{Berth, Engine};
-use crate::load::Loaded;
+use crate::load::LoadResult;
 use crate::report::{Report, Row};
-use crate::{Receiver, Run, baseline, cpu, part};
+use crate::{Receiver, Run, baseline, cpu, run_step};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// The figures so far, and the settings that select the scenarios.
 struct Rows<'a> {
     rows: Vec<Row>,
     run: &'a Run,
 }
 
 impl Rows<'_> {
-    fn wanted(&self, scenario: &str) -> bool {
+    fn is_selected(&self, scenario: &str) -> bool {
         self.run.only.as_deref().is_none_or(|only| scenario.contains(only))
     }
 
@@ -28,7 +29,7 @@ impl Rows<'_> {
         target: &str,
         met: bool,
     ) {
-        #[expect(clippy::print_stderr, reason = "progress for the person who waits")]
+        #[expect(clippy::print_stderr, reason = "progress on the terminal")]
         {
             eprintln!("{scenario} · {engine} · {figure}: {value:.2}");
         }
@@ -44,6 +45,7 @@ impl Rows<'_> {
     }
 }
 
+/// Arguments of the load generator.
 fn load_arguments(
     berth: &Berth,
     resources: &[i64],
@@ -74,10 +76,11 @@ fn load_arguments(
     arguments
 }
 
-async fn until_received(receiver: &Receiver, lane: &str, count: u64, limit: Duration) -> anyhow::Result<f64> {
+/// Waits until a path of the receiver got `count` requests; returns the seconds.
+async fn wait_until_received(receiver: &Receiver, path: &str, count: u64, limit: Duration) -> anyhow::Result<f64> {
     let started = Instant::now();
     loop {
-        let report = receiver.report(lane).await?;
+        let report = receiver.report(path).await?;
         if report.count >= count {
             return Ok(started.elapsed().as_secs_f64());
         }
@@ -86,7 +89,8 @@ async fn until_received(receiver: &Receiver, lane: &str, count: u64, limit: Dura
     }
 }
 
-async fn until_recorded(berth: &Berth, limit: Duration) -> anyhow::Result<()> {
+/// Waits until every received delivery is recorded.
+async fn wait_until_recorded(berth: &Berth, limit: Duration) -> anyhow::Result<()> {
     let started = Instant::now();
     while berth.is_sending().await? {
         anyhow::ensure!(started.elapsed() < limit, "deliveries are still unfinished");
@@ -102,7 +106,7 @@ async fn baseline(receiver: &Receiver, count: u64, bare: bool) -> anyhow::Result
     if bare {
         arguments.push("--bare".into());
     }
-    part(&arguments).await
+    run_step(&arguments).await
 }
 
 /// Runs the selected scenarios.
@@ -161,20 +165,20 @@ struct Drained {
 /// Fills a paused webhook's outbox with `count` deliveries.
 async fn fill(berth: &Berth, resources: &[i64], webhook: i64, count: u64, offset: u64) -> anyhow::Result<()> {
     berth.call(reqwest::Method::POST, &format!("/webhooks/{webhook}/pause"), Some(json!({}))).await?;
-    let loaded: Loaded = part(&load_arguments(berth, resources, count, 32, None, offset)).await?;
+    let loaded: LoadResult = run_step(&load_arguments(berth, resources, count, 32, None, offset)).await?;
     anyhow::ensure!(loaded.errors == 0, "{} reservations failed", loaded.errors);
     Ok(())
 }
 
-/// Resumes a webhook with `count` deliveries in its outbox.
-async fn drained(berth: &Berth, receiver: &Receiver, webhook: i64, count: u64) -> anyhow::Result<Drained> {
+/// Resumes a webhook with `count` deliveries in its outbox and measures until the last result is recorded.
+async fn measure_drain(berth: &Berth, receiver: &Receiver, webhook: i64, count: u64) -> anyhow::Result<Drained> {
     receiver.reset().await?;
     let used = || [cpu::seconds(berth.pid()), cpu::postgres_seconds(), cpu::seconds(receiver.pid())];
     let before = used();
     let started = Instant::now();
     berth.call(reqwest::Method::POST, &format!("/webhooks/{webhook}/resume"), Some(json!({}))).await?;
-    until_received(receiver, "drain", count, Duration::from_secs(300)).await?;
-    until_recorded(berth, Duration::from_secs(60)).await?;
+    wait_until_received(receiver, "drain", count, Duration::from_secs(300)).await?;
+    wait_until_recorded(berth, Duration::from_secs(60)).await?;
     let rate = count as f64 / started.elapsed().as_secs_f64();
     let after = used();
     let cpu_us = std::array::from_fn(|n| (after[n] - before[n]) * 1e6 / count as f64);
@@ -187,7 +191,7 @@ const DRAINS: u64 = 3;
 /// Durable deliveries per second: the outbox is filled while the webhook is paused, and drained on resume. Each drain is
 /// compared with the mean of the baselines before and after it, because the speed of a machine varies. The median counts.
 async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
-    if !rows.wanted("drain") {
+    if !rows.is_selected("drain") {
         return Ok(());
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
@@ -199,25 +203,25 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyh
     for round in 0..DRAINS {
         fill(&berth, &resources, webhook, count, round * count).await?;
         let before = baseline(receiver, count, true).await?.raw;
-        let drained = drained(&berth, receiver, webhook, count).await?;
+        let drained = measure_drain(&berth, receiver, webhook, count).await?;
         let after = baseline(receiver, count, true).await?.raw;
         drains.push(((before + after) / 2.0, drained));
     }
     drains.sort_by(|(a_raw, a), (b_raw, b)| (a.rate / a_raw).total_cmp(&(b.rate / b_raw)));
-    let (raw, middle) = drains.swap_remove(drains.len() / 2);
+    let (raw, median) = drains.swap_remove(drains.len() / 2);
     let (share, target) = match engine {
         Engine::Postgres => (0.4, "≥ 40 % of the baseline"),
         Engine::Sqlite => (0.3, "≥ 30 % of the baseline"),
     };
     let name = engine.name();
     rows.add("drain", name, "signed posts/s, bare reqwest, before and after", raw, Some(1.0), "", true);
-    let of_baseline = middle.rate / raw;
-    rows.add("drain", name, "durable deliveries/s", middle.rate, Some(of_baseline), target, of_baseline >= share);
+    let of_baseline = median.rate / raw;
+    rows.add("drain", name, "durable deliveries/s", median.rate, Some(of_baseline), target, of_baseline >= share);
     let processes =
         [("Berth's", true), ("the database server's", engine == Engine::Postgres), ("the receiver's", true)];
-    for ((whose, takes_part), us) in processes.iter().zip(middle.cpu_us) {
-        if *takes_part && us > 0.0 {
-            rows.add("drain", name, &format!("{whose} processor time for each, µs"), us, None, "", true);
+    for ((process, is_involved), us) in processes.iter().zip(median.cpu_us) {
+        if *is_involved && us > 0.0 {
+            rows.add("drain", name, &format!("{process} processor time for each, µs"), us, None, "", true);
         }
     }
     berth.stop().await
@@ -225,18 +229,18 @@ async fn drain(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyh
 
 /// Latency from the client's POST to the receiver, at 20 reservations per second.
 async fn latency(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
-    if !rows.wanted("latency") {
+    if !rows.is_selected("latency") {
         return Ok(());
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
     let resources = berth.catalogue("bench", 8).await?;
     berth.webhook("latency", &receiver.endpoint("latency", ""), "bench", json!({})).await?;
-    let _: Loaded = part(&load_arguments(&berth, &resources, 40, 4, Some(20.0), 0)).await?;
+    let _: LoadResult = run_step(&load_arguments(&berth, &resources, 40, 4, Some(20.0), 0)).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     receiver.reset().await?;
     let count = if rows.run.quick { 200 } else { 1_200 };
-    let _: Loaded = part(&load_arguments(&berth, &resources, count, 8, Some(20.0), 1_000)).await?;
-    until_received(receiver, "latency", count, Duration::from_secs(30)).await?;
+    let _: LoadResult = run_step(&load_arguments(&berth, &resources, count, 8, Some(20.0), 1_000)).await?;
+    wait_until_received(receiver, "latency", count, Duration::from_secs(30)).await?;
     let report = receiver.report("latency").await?;
     rows.add("latency at 20/s", engine.name(), "p50 ms", report.p50_ms, None, "< 3 ms", report.p50_ms < 3.0);
     rows.add("latency at 20/s", engine.name(), "p99 ms", report.p99_ms, None, "< 10 ms", report.p99_ms < 10.0);
@@ -245,7 +249,7 @@ async fn latency(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> an
 
 /// Reservations accepted and delivered per second with 32 clients; then the latency at half that rate.
 async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
-    if !rows.wanted("throughput") {
+    if !rows.is_selected("throughput") {
         return Ok(());
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
@@ -254,10 +258,10 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
     receiver.reset().await?;
     let count = if rows.run.quick { 8_000 } else { 40_000 };
     let started = Instant::now();
-    let loaded: Loaded = part(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
+    let loaded: LoadResult = run_step(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
     anyhow::ensure!(loaded.errors == 0, "{} reservations failed", loaded.errors);
-    until_received(receiver, "throughput", count, Duration::from_secs(120)).await?;
-    until_recorded(&berth, Duration::from_secs(60)).await?;
+    wait_until_received(receiver, "throughput", count, Duration::from_secs(120)).await?;
+    wait_until_recorded(&berth, Duration::from_secs(60)).await?;
     let rate = count as f64 / started.elapsed().as_secs_f64();
     let target = if engine == Engine::Postgres { "≥ 3,000/s" } else { "" };
     rows.add(
@@ -274,8 +278,8 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
     let half = (rate / 2.0).floor();
     let seconds = if rows.run.quick { 5.0 } else { 20.0 };
     let n = (half * seconds) as u64;
-    let _: Loaded = part(&load_arguments(&berth, &resources, n, 32, Some(half), 100_000)).await?;
-    until_received(receiver, "throughput", n, Duration::from_secs(60)).await?;
+    let _: LoadResult = run_step(&load_arguments(&berth, &resources, n, 32, Some(half), 100_000)).await?;
+    wait_until_received(receiver, "throughput", n, Duration::from_secs(60)).await?;
     let report = receiver.report("throughput").await?;
     rows.add("half load", engine.name(), "p50 ms", report.p50_ms, None, "", true);
     rows.add("half load", engine.name(), "p99 ms", report.p99_ms, None, "< 100 ms", report.p99_ms < 100.0);
@@ -284,7 +288,7 @@ async fn throughput(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) ->
 
 /// A receiver that responds after one second.
 async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
-    if !rows.wanted("slow receiver") {
+    if !rows.is_selected("slow receiver") {
         return Ok(());
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
@@ -298,7 +302,7 @@ async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
         )
         .await?;
     let count = if rows.run.quick { 6_000 } else { 20_000 };
-    let _: Loaded = part(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
+    let _: LoadResult = run_step(&load_arguments(&berth, &resources, count, 32, None, 0)).await?;
     receiver.reset().await?;
     berth.call(reqwest::Method::POST, &format!("/webhooks/{webhook}/resume"), Some(json!({}))).await?;
     let started = Instant::now();
@@ -311,7 +315,7 @@ async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
     rows.add(
         "slow receiver (1 s)",
         engine.name(),
-        "most in flight",
+        "peak in flight",
         report.peak_in_flight as f64,
         None,
         "2,000",
@@ -322,57 +326,57 @@ async fn slow(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
 }
 
 /// 100 webhooks, alternately all healthy, and with one that never responds and one that always fails. The target compares
-/// the median second: a stall of the machine spoils one second, but also the slowest percent of a whole round.
+/// the median second: a stall of the machine affects one second, but also the slowest percent of a whole round.
 async fn isolation(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
-    if !rows.wanted("isolation") {
+    if !rows.is_selected("isolation") {
         return Ok(());
     }
     let mut p99 = [f64::INFINITY; 2];
     let mut seconds = [Vec::new(), Vec::new()];
     let turns = if rows.run.quick { 2 } else { 6 };
     for turn in 0..turns {
-        let sick = turn % 2 == 1;
+        let with_failures = turn % 2 == 1;
         let berth = Berth::start(engine, &rows.run.postgres).await?;
         let mut resources = Vec::new();
         for webhook in 0..100 {
             let slug = format!("type-{webhook}");
             resources.extend(berth.catalogue(&slug, 1).await?);
-            let endpoint = match (sick, webhook) {
-                (true, 0) => receiver.endpoint("sick", "?delay_ms=600000"),
-                (true, 1) => receiver.endpoint("sick", "?status=500"),
-                (false, 0 | 1) => receiver.endpoint("sick", ""),
+            let endpoint = match (with_failures, webhook) {
+                (true, 0) => receiver.endpoint("failing", "?delay_ms=600000"),
+                (true, 1) => receiver.endpoint("failing", "?status=500"),
+                (false, 0 | 1) => receiver.endpoint("failing", ""),
                 _ => receiver.endpoint("healthy", ""),
             };
             berth.webhook(&slug, &endpoint, &slug, json!({})).await?;
         }
         let warm_up = if rows.run.quick { 400 } else { 1_000 };
-        let _: Loaded = part(&load_arguments(&berth, &resources, warm_up, 8, Some(200.0), 0)).await?;
+        let _: LoadResult = run_step(&load_arguments(&berth, &resources, warm_up, 8, Some(200.0), 0)).await?;
         receiver.reset().await?;
         let count = if rows.run.quick { 1_600 } else { 12_000 };
-        let _: Loaded = part(&load_arguments(&berth, &resources, count, 16, Some(400.0), 1_000)).await?;
-        until_received(receiver, "healthy", count / 100 * 98, Duration::from_secs(60)).await?;
+        let _: LoadResult = run_step(&load_arguments(&berth, &resources, count, 16, Some(400.0), 1_000)).await?;
+        wait_until_received(receiver, "healthy", count / 100 * 98, Duration::from_secs(60)).await?;
         let report = receiver.report("healthy").await?;
-        let sick = usize::from(sick);
-        p99[sick] = p99[sick].min(report.p99_ms);
-        seconds[sick].extend(report.seconds_p99_ms);
+        let group = usize::from(with_failures);
+        p99[group] = p99[group].min(report.p99_ms);
+        seconds[group].extend(report.seconds_p99_ms);
         berth.stop().await?;
     }
-    rows.add("isolation", engine.name(), "healthy p99 ms, best turn, all well", p99[0], None, "", true);
-    rows.add("isolation", engine.name(), "healthy p99 ms, best turn, two sick", p99[1], None, "", true);
-    let middle = seconds.map(|mut seconds| {
+    rows.add("isolation", engine.name(), "healthy p99 ms, best turn, all healthy", p99[0], None, "", true);
+    rows.add("isolation", engine.name(), "healthy p99 ms, best turn, two failing", p99[1], None, "", true);
+    let medians = seconds.map(|mut seconds| {
         seconds.sort_by(f64::total_cmp);
         seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
     });
-    rows.add("isolation", engine.name(), "healthy p99 ms, middle second, all well", middle[0], None, "", true);
-    rows.add("isolation", engine.name(), "healthy p99 ms, middle second, two sick", middle[1], None, "", true);
-    let ratio = middle[1] / middle[0];
+    rows.add("isolation", engine.name(), "healthy p99 ms, median second, all healthy", medians[0], None, "", true);
+    rows.add("isolation", engine.name(), "healthy p99 ms, median second, two failing", medians[1], None, "", true);
+    let ratio = medians[1] / medians[0];
     rows.add("isolation", engine.name(), "ratio", ratio, None, "≤ 1.2", ratio <= 1.2);
     Ok(())
 }
 
 /// Idle: 100 webhooks, an active reservation, an open page, no events.
 async fn idle(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyhow::Result<()> {
-    if !rows.wanted("idle") {
+    if !rows.is_selected("idle") {
         return Ok(());
     }
     let berth = Berth::start(engine, &rows.run.postgres).await?;
@@ -384,7 +388,7 @@ async fn idle(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine) -> anyho
     let reservation =
         json!({"resource_id": resource, "start_time": start, "end_time": start + chrono::Duration::hours(1)});
     berth.call(reqwest::Method::POST, "/reservations", Some(reservation)).await?;
-    until_received(receiver, "idle", 100, Duration::from_secs(60)).await?;
+    wait_until_received(receiver, "idle", 100, Duration::from_secs(60)).await?;
     let _page = berth.http.get(format!("{}/api/v1/stream", berth.url)).bearer_auth(&berth.token).send().await?;
     // PostgreSQL's sessions report their statistics with a delay of up to ten seconds.
     tokio::time::sleep(Duration::from_secs(if engine == Engine::Postgres { 11 } else { 3 })).await;
@@ -408,7 +412,8 @@ async fn statements(berth: &Berth, engine: Engine) -> anyhow::Result<f64> {
         return Ok(0.0);
     }
     // Read from another database, so that the query is not counted.
-    let (server, name) = berth.database_url.rsplit_once('/').ok_or_else(|| anyhow::anyhow!("odd database URL"))?;
+    let (server, name) =
+        berth.database_url().rsplit_once('/').ok_or_else(|| anyhow::anyhow!("the database URL has no path"))?;
     let mut connection: sqlx::PgConnection =
         <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{server}/postgres")).await?;
     let count: i64 =
@@ -421,7 +426,7 @@ async fn statements(berth: &Berth, engine: Engine) -> anyhow::Result<f64> {
 
 /// The cost of a long history: drain and first page of the log with 1,000 and with 2,000,000 stored deliveries.
 async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, baseline: f64) -> anyhow::Result<()> {
-    if !rows.wanted("history") {
+    if !rows.is_selected("history") {
         return Ok(());
     }
     let mut rates = [0.0, 0.0];
@@ -433,7 +438,7 @@ async fn history(rows: &mut Rows<'_>, receiver: &Receiver, engine: Engine, basel
             berth.webhook("history", &receiver.endpoint("drain", ""), "bench", json!({"max_in_flight": 256})).await?;
         store_history(&berth, engine, webhook, stored).await?;
         fill(&berth, &resources, webhook, 20_000, 0).await?;
-        rates[n] = drained(&berth, receiver, webhook, 20_000).await?.rate;
+        rates[n] = measure_drain(&berth, receiver, webhook, 20_000).await?.rate;
         let mut times = Vec::new();
         for _ in 0..50 {
             let started = Instant::now();
@@ -476,7 +481,7 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
     match engine {
         Engine::Postgres => {
             let mut connection: sqlx::PgConnection =
-                <sqlx::PgConnection as sqlx::Connection>::connect(&berth.database_url).await?;
+                <sqlx::PgConnection as sqlx::Connection>::connect(berth.database_url()).await?;
             let sql = format!(
                 "INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, repeat('x', 900), 'succeeded', false, 1, 4, 200, 1.0, {now}, {now}, {now} FROM generate_series(1, {count}) n"
             );
@@ -489,7 +494,7 @@ async fn store_history(berth: &Berth, engine: Engine, webhook: i64, count: u64) 
         }
         Engine::Sqlite => {
             let mut connection: sqlx::SqliteConnection =
-                <sqlx::SqliteConnection as sqlx::Connection>::connect(&berth.database_url).await?;
+                <sqlx::SqliteConnection as sqlx::Connection>::connect(berth.database_url()).await?;
             let series = format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})");
             let sql = format!(
                 "{series} INSERT INTO deliveries ({columns}) SELECT 'dlv_h' || n, 'evt_h' || n, 'reservation.created', {webhook}, 'rsv-h' || n, 'rsv-h' || n, printf('%.900c', 'x'), 'succeeded', 0, 1, 4, 200, 1.0, {now}, {now}, {now} FROM s"

@@ -2,22 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
-use axum::routing::{any, post};
+use bytes::Bytes;
 use delivery::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, SenderConfig, Target};
 use domain::delivery::{Attempt, DiagnosisCode as Code, Outcome};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::header::Header;
 use domain::signature::Secret;
-use parking_lot::Mutex;
+use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use test_support::RawReceiver;
+use test_support::{RawReceiver, ReceivedRequest, Receiver, Response};
 use tokio::net::TcpListener;
 
 fn sender(allow: bool, timeout: Duration) -> Sender {
@@ -72,13 +67,6 @@ async fn try_url(url: &str) -> Done {
     attempt(&sender(true, Duration::from_secs(5)), &request(url)).await
 }
 
-async fn serve(router: axum::Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
 /// The URL of a server that reads a request, then writes these parts with a pause after each.
 async fn raw(parts: Vec<Vec<u8>>, pause: Duration) -> String {
     RawReceiver::start(parts, pause).await.url
@@ -86,42 +74,29 @@ async fn raw(parts: Vec<Vec<u8>>, pause: Duration) -> String {
 
 #[tokio::test]
 async fn delivery_is_signed_twice_and_recorded_without_secrets() {
-    type Seen = Arc<Mutex<Option<(HeaderMap, Bytes)>>>;
-    let seen = Seen::default();
-    let router = axum::Router::new()
-        .route(
-            "/hook",
-            post(async |State(seen): State<Seen>, headers: HeaderMap, body: Bytes| {
-                *seen.lock() = Some((headers, body));
-                (StatusCode::CREATED, r#"{"status":"success"}"#)
-            }),
-        )
-        .with_state(seen.clone());
-    let url = serve(router).await;
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::json(201, json!({"status": "success"})));
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "very-secret-key".into() };
-    let custom = vec![Header { name: "X-Team".into(), value: "gpu".into() }];
-    let mut request = request_with(&format!("{url}/hook"), auth, custom);
+    let own = vec![Header { name: "X-Team".into(), value: "gpu".into() }];
+    let mut request = request_with(&format!("{}/hook", receiver.url), auth, own);
     request.test = true;
     let done = attempt(&sender(true, Duration::from_secs(5)), &request).await;
     assert_eq!(done.attempt.outcome, Outcome::Succeeded, "{:?}", done.attempt.diagnosis);
     assert_eq!(done.attempt.status_code, Some(201));
-    let (headers, body) = seen.lock().take().unwrap();
-    let value = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
-    assert_eq!(body, request.body);
-    assert_eq!(value("x-webhook-event"), "reservation.created");
-    assert_eq!(value("x-webhook-delivery"), "dlv_1");
-    assert_eq!(value("x-webhook-attempt"), "2");
-    assert_eq!(value("x-webhook-test"), "true");
-    assert_eq!(value("webhook-id"), "evt_1");
-    assert_eq!(value("x-team"), "gpu");
-    assert_eq!(value("x-api-key"), "very-secret-key");
-    assert_eq!(value("user-agent"), "Berth-Webhooks/test");
-    assert_eq!(value("content-type"), "application/json");
-    assert!(domain::signature::verify_body(
-        &Secret::parse("your-secret-key").unwrap(),
-        &body,
-        &value("x-webhook-signature")
-    ));
+    let received = receiver.last();
+    assert_eq!((received.method.as_str(), received.path.as_str()), ("POST", "/hook"));
+    assert_eq!(received.raw, request.body);
+    assert_eq!(received.event(), "reservation.created");
+    assert_eq!(received.delivery(), "dlv_1");
+    assert_eq!(received.attempt(), 2);
+    assert_eq!(received.header("x-webhook-test"), "true");
+    assert_eq!(received.event_id(), "evt_1");
+    assert_eq!(received.header("x-team"), "gpu");
+    assert_eq!(received.header("x-api-key"), "very-secret-key");
+    assert_eq!(received.header("user-agent"), "Berth-Webhooks/test");
+    assert_eq!(received.header("content-type"), "application/json");
+    let secret = Secret::parse("your-secret-key").unwrap();
+    assert!(domain::signature::verify_body(&secret, &received.raw, received.header("x-webhook-signature")));
     let recorded = serde_json::to_string(&done.attempt).unwrap();
     assert!(!recorded.contains("very-secret-key") && !recorded.contains("your-secret-key"));
     let timings = done.attempt.timings;
@@ -132,24 +107,16 @@ async fn delivery_is_signed_twice_and_recorded_without_secrets() {
 
 #[tokio::test]
 async fn deliveries_reuse_kept_alive_connections() {
-    let url = serve(axum::Router::new().route("/", any(async || "ok"))).await;
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::status(200).with_body("ok"));
     let sender = sender(true, Duration::from_secs(5));
-    assert!(!attempt(&sender, &request(&url)).await.attempt.timings.reused);
-    assert!(attempt(&sender, &request(&url)).await.attempt.timings.reused);
+    assert!(!attempt(&sender, &request(&receiver.url)).await.attempt.timings.reused);
+    assert!(attempt(&sender, &request(&receiver.url)).await.attempt.timings.reused);
 }
 
 #[tokio::test]
 async fn each_status_has_its_diagnosis() {
-    let router = axum::Router::new().route(
-        "/{status}",
-        any(async |axum::extract::Path(status): axum::extract::Path<u16>| {
-            let mut headers = HeaderMap::new();
-            headers.insert("location", "/elsewhere".parse().unwrap());
-            headers.insert("retry-after", "7".parse().unwrap());
-            (StatusCode::from_u16(status).unwrap(), headers, r#"{"detail":"no such thing"}"#)
-        }),
-    );
-    let url = serve(router).await;
+    let receiver = Receiver::start().await;
     for (status, code) in [
         (301, Code::Redirected),
         (307, Code::Redirected),
@@ -166,7 +133,9 @@ async fn each_status_has_its_diagnosis() {
         (500, Code::ServerError),
         (503, Code::ServerError),
     ] {
-        let done = try_url(&format!("{url}/{status}")).await;
+        let response = Response::status(status).with_header("location", "/elsewhere").with_header("retry-after", "7");
+        receiver.respond(response.with_body(r#"{"detail":"no such thing"}"#));
+        let done = try_url(&receiver.url).await;
         assert_eq!(done.attempt.diagnosis.code, code, "{status}");
         assert_eq!(done.attempt.outcome, Outcome::Failed);
         assert_eq!(done.attempt.status_code, Some(status));
@@ -177,20 +146,14 @@ async fn each_status_has_its_diagnosis() {
 
 #[tokio::test]
 async fn wrapped_401_of_a_fastapi_receiver_is_a_signature_error() {
-    let router = axum::Router::new().route(
-        "/",
-        any(async || {
-            (StatusCode::INTERNAL_SERVER_ERROR, r#"{"detail":"Internal server error: 401: Invalid webhook signature"}"#)
-                .into_response()
-        }),
-    );
-    let done = try_url(&serve(router).await).await;
-    assert_eq!(done.attempt.diagnosis.code, Code::SignatureRefused);
+    let receiver = Receiver::start().await;
+    let wrapped = json!({"detail": "Internal server error: 401: Invalid webhook signature"});
+    receiver.respond(Response::json(500, wrapped));
+    assert_eq!(try_url(&receiver.url).await.attempt.diagnosis.code, Code::SignatureRefused);
     // Responses of FastAPI when the receiver's error handler fails.
     for opaque_500 in ["Internal Server Error", r#"{"detail":"Internal server error: "}"#] {
-        let router = axum::Router::new()
-            .route("/", any(async move || (StatusCode::INTERNAL_SERVER_ERROR, opaque_500).into_response()));
-        let diagnosis = try_url(&serve(router).await).await.attempt.diagnosis;
+        receiver.respond(Response::status(500).with_body(opaque_500));
+        let diagnosis = try_url(&receiver.url).await.attempt.diagnosis;
         assert_eq!(diagnosis.code, Code::ServerError);
         assert!(diagnosis.hint.starts_with("Compare the webhook's secret"), "{}", diagnosis.hint);
     }
@@ -198,11 +161,10 @@ async fn wrapped_401_of_a_fastapi_receiver_is_a_signature_error() {
 
 #[tokio::test]
 async fn token_endpoint_errors_are_storable() {
-    let router = axum::Router::new().route(
-        "/token",
-        post(async || (StatusCode::BAD_REQUEST, r#"{"error":"a\u0000b","error_description":"c\u001b[2Jd"}"#)),
-    );
-    let url = serve(router).await;
+    let receiver = Receiver::start().await;
+    let error = r#"{"error":"a\u0000b","error_description":"c\u001b[2Jd"}"#;
+    receiver.respond(Response::status(400).with_body(error));
+    let url = &receiver.url;
     let auth = Auth::Oauth2 {
         token_url: format!("{url}/token"),
         client_id: "berth".into(),
@@ -213,21 +175,24 @@ async fn token_endpoint_errors_are_storable() {
     let done =
         attempt(&sender(true, Duration::from_secs(5)), &request_with(&format!("{url}/hook"), auth, Vec::new())).await;
     assert_eq!(done.attempt.diagnosis.code, Code::TokenFailed);
+    assert_eq!(receiver.last().path, "/token");
     let message = done.attempt.diagnosis.message;
     assert!(message.contains("a b") && !message.contains(char::is_control), "{message:?}");
 }
 
 #[tokio::test]
 async fn echoed_credentials_are_redacted() {
-    let echo = any(async |headers: HeaderMap| {
-        let key = headers["x-api-key"].to_str().unwrap().to_owned();
-        let body = format!(r#"{{"detail":"you sent {key}"}}"#);
-        let in_a_name = http::HeaderName::try_from(format!("x-{key}")).unwrap();
-        (StatusCode::BAD_REQUEST, [(http::HeaderName::from_static("x-echo"), key), (in_a_name, "yes".into())], body)
+    let receiver = Receiver::start().await;
+    receiver.respond_with(|request| {
+        let key = request.header("x-api-key").to_owned();
+        Response::status(400)
+            .with_body(format!(r#"{{"detail":"you sent {key}"}}"#))
+            .with_header("x-echo", key)
+            .with_header("x-very-secret-key", "yes")
     });
-    let url = serve(axum::Router::new().route("/", echo)).await;
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "Very-secret-key".into() };
-    let done = attempt(&sender(true, Duration::from_secs(5)), &request_with(&url, auth, Vec::new())).await;
+    let request = request_with(&receiver.url, auth, Vec::new());
+    let done = attempt(&sender(true, Duration::from_secs(5)), &request).await;
     let recorded = serde_json::to_string(&done.attempt).unwrap();
     assert!(recorded.contains("you sent ••••"), "{recorded}");
     assert!(!recorded.to_ascii_lowercase().contains("very-secret-key"), "{recorded}");
@@ -264,8 +229,9 @@ async fn malformed_and_slow_responses_are_diagnosed() {
 
 #[tokio::test]
 async fn response_body_is_capped_at_64_kib() {
-    let router = axum::Router::new().route("/", any(async || vec![b'x'; 100 * 1024 * 1024]));
-    let done = try_url(&serve(router).await).await;
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::status(200).with_body(vec![b'x'; 100 * 1024 * 1024]));
+    let done = try_url(&receiver.url).await;
     assert_eq!(done.attempt.diagnosis.code, Code::ResponseTooLarge);
     assert_eq!(done.attempt.outcome, Outcome::Failed);
     let response = done.attempt.response.unwrap();
@@ -282,62 +248,39 @@ async fn connection_refused_and_dns_failures_are_diagnosed() {
 
 #[tokio::test]
 async fn blocked_addresses_are_not_called() {
-    let calls = Arc::new(AtomicU32::new(0));
-    let router = axum::Router::new()
-        .route(
-            "/",
-            any(async |State(calls): State<Arc<AtomicU32>>| {
-                calls.fetch_add(1, Ordering::SeqCst);
-            }),
-        )
-        .with_state(calls.clone());
-    let url = serve(router).await;
+    let receiver = Receiver::start().await;
     let strict = sender(false, Duration::from_secs(5));
-    let port = url.rsplit_once(':').unwrap().1;
+    let port = receiver.url.rsplit_once(':').unwrap().1;
     for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "[::1]"] {
         let done = attempt(&strict, &request(&format!("http://{host}:{port}/"))).await;
         assert_eq!(done.attempt.diagnosis.code, Code::AddressNotAllowed, "{host}: {:?}", done.attempt.diagnosis);
     }
-    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    assert_eq!(receiver.count(), 0);
 }
 
 #[tokio::test]
 async fn oauth_token_is_cached_and_renewed_once_on_401() {
-    #[derive(Default)]
-    struct Counts {
-        tokens: AtomicU32,
-        basic: AtomicU32,
-    }
-    let counts = Arc::new(Counts::default());
-    let router =
-        axum::Router::new()
-            .route(
-                "/token",
-                post(async |State(counts): State<Arc<Counts>>, headers: HeaderMap, body: String| {
-                    assert!(body.contains("grant_type=client_credentials") && body.contains("scope=gpu"));
-                    if headers.contains_key("authorization") {
-                        counts.basic.fetch_add(1, Ordering::SeqCst);
-                    }
-                    let n = counts.tokens.fetch_add(1, Ordering::SeqCst) + 1;
-                    format!(r#"{{"access_token":"token-{n}","token_type":"Bearer","expires_in":3600}}"#)
-                }),
-            )
-            .route(
-                "/old",
-                post(async |headers: HeaderMap| {
-                    if headers["authorization"] == "Bearer token-1" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
-                }),
-            )
-            .route(
-                "/new",
-                post(async |headers: HeaderMap| {
-                    if headers["authorization"] == "Bearer token-2" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
-                }),
-            )
-            .route("/never", post(async || StatusCode::UNAUTHORIZED))
-            .route("/refuses", post(async || (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#)))
-            .with_state(counts.clone());
-    let url = serve(router).await;
+    let receiver = Receiver::start().await;
+    let mut tokens = 0;
+    receiver.respond_with(move |request| {
+        let accept_only =
+            |token: &str| Response::status(if request.header("authorization") == token { 200 } else { 401 });
+        match request.path.as_str() {
+            "/token" => {
+                tokens += 1;
+                let token = format!("token-{tokens}");
+                Response::json(200, json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600}))
+            }
+            "/first-token" => accept_only("Bearer token-1"),
+            "/second-token" => accept_only("Bearer token-2"),
+            "/refused-token" => Response::json(401, json!({"error": "invalid_client"})),
+            _ => Response::status(401),
+        }
+    });
+    let token_requests = || -> Vec<ReceivedRequest> {
+        receiver.requests().into_iter().filter(|request| request.path == "/token").collect()
+    };
+    let url = &receiver.url;
     let sender = sender(true, Duration::from_secs(5));
     let auth = |token: &str| Auth::Oauth2 {
         token_url: format!("{url}{token}"),
@@ -346,33 +289,37 @@ async fn oauth_token_is_cached_and_renewed_once_on_401() {
         scope: Some("gpu".into()),
         audience: None,
     };
-    let attempt_at = async |path: &str, token: &str| {
+    let go = async |path: &str, token: &str| {
         attempt(&sender, &request_with(&format!("{url}{path}"), auth(token), Vec::new())).await.attempt
     };
     for _ in 0..3 {
-        assert_eq!(attempt_at("/old", "/token").await.outcome, Outcome::Succeeded);
+        assert_eq!(go("/first-token", "/token").await.outcome, Outcome::Succeeded);
     }
-    assert_eq!(counts.tokens.load(Ordering::SeqCst), 1);
-    let renewed = attempt_at("/new", "/token").await;
+    assert_eq!(token_requests().len(), 1);
+    let renewed = go("/second-token", "/token").await;
     assert_eq!(renewed.outcome, Outcome::Succeeded);
     assert!(!serde_json::to_string(&renewed).unwrap().contains("token-2"));
-    assert_eq!(counts.tokens.load(Ordering::SeqCst), 2);
-    assert_eq!(attempt_at("/never", "/token").await.diagnosis.code, Code::CredentialsRefused);
-    assert_eq!(counts.tokens.load(Ordering::SeqCst), 3);
-    let refused = attempt_at("/old", "/refuses").await;
+    assert_eq!(token_requests().len(), 2);
+    assert_eq!(go("/never", "/token").await.diagnosis.code, Code::CredentialsRefused);
+    assert_eq!(token_requests().len(), 3);
+    let refused = go("/first-token", "/refused-token").await;
     assert_eq!(refused.diagnosis.code, Code::TokenFailed);
     assert!(refused.diagnosis.message.contains("invalid_client"), "{}", refused.diagnosis.message);
+    for request in token_requests() {
+        let form = String::from_utf8(request.raw.to_vec()).unwrap();
+        assert!(form.contains("grant_type=client_credentials") && form.contains("scope=gpu"), "{form}");
+    }
 }
 
 #[tokio::test]
 async fn unknown_authority_is_a_certificate_error() {
-    let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

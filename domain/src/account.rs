@@ -19,11 +19,11 @@ pub struct User {
     pub disabled: bool,
     /// The SSH public key offered in the reservation form, `""` when none.
     pub ssh_key: String,
-    /// Creation time.
+    /// When the account was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// Body of `POST /api/v1/session`.
+/// `POST /api/v1/session`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Credentials {
@@ -37,9 +37,9 @@ pub struct Credentials {
 /// protection).
 pub fn destination(to: Option<&str>) -> &str {
     // Browsers treat a backslash as a slash and ignore tabs and line breaks.
-    let is_local =
+    let ours =
         |to: &&str| to.starts_with('/') && !to.starts_with("//") && !to.contains(|c: char| c == '\\' || c.is_control());
-    to.filter(is_local).unwrap_or("/")
+    to.filter(ours).unwrap_or("/")
 }
 
 /// A new account.
@@ -57,7 +57,7 @@ pub struct UserInput {
     pub role: Role,
 }
 
-/// A change to an account; absent fields are unchanged.
+/// A change to an account; absent fields stay.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -81,11 +81,11 @@ pub struct UserPatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionInfo {
-    /// The user.
+    /// The person.
     pub user: User,
     /// The scopes of this credential.
     pub scopes: Vec<Scope>,
-    /// Expiry time of the session or token; null for a token without expiry.
+    /// When the session or token expires; null for a token without expiry.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -95,29 +95,29 @@ pub struct SessionInfo {
 pub struct ApiToken {
     /// Its public id.
     pub id: TokenId,
-    /// Name chosen by the owner.
+    /// The name that its owner chose.
     pub name: String,
     /// The scopes of the token.
     pub scopes: Vec<Scope>,
-    /// Creation time.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// Expiry time; null = never.
+    /// When it expires; null = never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Time of the last use, to the minute.
+    /// When it was last used, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-/// Body of `POST /api/v1/tokens`.
+/// `POST /api/v1/tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiTokenInput {
     /// 1 to 100 characters.
     pub name: String,
-    /// The scopes of the creating credential when absent.
+    /// All scopes of the person when absent.
     #[serde(default)]
     pub scopes: Option<Vec<Scope>>,
-    /// Expiry time, in the future; no expiry when absent.
+    /// In the future; never when absent.
     #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -138,7 +138,7 @@ pub struct NewApiToken {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetupInput {
-    /// The one-time code from the link printed at start; not required from the same machine.
+    /// The one-time code of the link printed at start; not required from the machine itself.
     pub code: Option<String>,
     /// Login name.
     pub username: String,
@@ -153,9 +153,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_in_destination_never_leaves_this_site() {
-        for local in ["/", "/reservations?status=active", "/a//b", "/größe"] {
-            assert_eq!(destination(Some(local)), local);
+    fn redirect_after_login_stays_on_this_site() {
+        for ours in ["/", "/reservations?status=active", "/a//b", "/größe"] {
+            assert_eq!(destination(Some(ours)), ours);
         }
         for foreign in
             ["", "x", "https://x.example", "//x.example", "/\\x.example", "/\t/x.example", "/a\r\nset-cookie: x"]

@@ -35,11 +35,13 @@ impl Fixture for TestDatabase {
 
 /// Runs each `async fn name(fixture: F)` on both databases, as `name::on_sqlite` and `name::on_postgres`.
 ///
-/// `F` is any [`Fixture`]. The second form leaves PostgreSQL out: for behaviour that does not depend on the database.
+/// `F` is any [`Fixture`]. `sqlite only:` is for behaviour that does not depend on the database or that only SQLite has;
+/// `postgres only:` is for behaviour that only PostgreSQL has.
 ///
 /// ```text
 /// on_both_databases![reservation_is_created, overlap_is_rejected];
 /// on_both_databases![sqlite only: malformed_json_is_rejected];
+/// on_both_databases![postgres only: claim_skips_locked_row];
 ///
 /// async fn reservation_is_created(t: TestService) { … }
 /// ```
@@ -47,23 +49,24 @@ impl Fixture for TestDatabase {
 macro_rules! on_both_databases {
     (sqlite only: $($name:ident),+ $(,)?) => {
         $(mod $name {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                $crate::run_test($crate::DatabaseKind::Sqlite, super::$name).await;
-            }
+            $crate::on_both_databases!(@test $name, on_sqlite, Sqlite);
         })+
+    };
+    (postgres only: $($name:ident),+ $(,)?) => {
+        $(mod $name {
+            $crate::on_both_databases!(@test $name, on_postgres, Postgres);
+        })+
+    };
+    (@test $name:ident, $function:ident, $kind:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $function() {
+            $crate::run_test($crate::DatabaseKind::$kind, super::$name).await;
+        }
     };
     ($($name:ident),+ $(,)?) => {
         $(mod $name {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                $crate::run_test($crate::DatabaseKind::Sqlite, super::$name).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() {
-                $crate::run_test($crate::DatabaseKind::Postgres, super::$name).await;
-            }
+            $crate::on_both_databases!(@test $name, on_sqlite, Sqlite);
+            $crate::on_both_databases!(@test $name, on_postgres, Postgres);
         })+
     };
 }
@@ -101,11 +104,11 @@ impl TestDatabase {
     /// Creates an empty database.
     ///
     /// # Panics
-    /// When PostgreSQL does not answer. Tests of PostgreSQL check [`postgres_url`] first.
+    /// When PostgreSQL does not respond, or [`postgres_url`] is `None`.
     pub async fn create(kind: DatabaseKind) -> Self {
         match kind {
             DatabaseKind::Sqlite => Self::sqlite_in(&std::env::temp_dir()),
-            DatabaseKind::Postgres => Self::postgres(postgres_url().expect("tests of PostgreSQL are off")).await,
+            DatabaseKind::Postgres => Self::postgres_on(postgres_url().expect("tests of PostgreSQL are off")).await,
         }
     }
 
@@ -121,11 +124,15 @@ impl TestDatabase {
         Self { url, folder: tempfile::tempdir().unwrap(), created: None }
     }
 
-    async fn postgres(server: String) -> Self {
+    /// Creates an empty database on a PostgreSQL server, whose URL has no database.
+    ///
+    /// # Panics
+    /// When the server does not respond.
+    pub async fn postgres_on(server: String) -> Self {
         let name = format!("berth_test_{:016x}", rand::random::<u64>());
         let admin = connect(&format!("{server}/postgres")).await.unwrap_or_else(|error| {
             panic!(
-                "PostgreSQL does not answer at {server}: {error}. Start it, name another server in BERTH_TEST_POSTGRES, \
+                "PostgreSQL does not respond at {server}: {error}. Start it, name another server in BERTH_TEST_POSTGRES, \
                  or set BERTH_TEST_POSTGRES=off to leave out its tests."
             )
         });
@@ -142,7 +149,7 @@ impl TestDatabase {
 
     /// A connection of the test's own, beside those of the program under test.
     pub async fn connect(&self) -> DatabaseConnection {
-        connect(&self.url).await.unwrap_or_else(|error| panic!("the database does not answer: {error}"))
+        connect(&self.url).await.unwrap_or_else(|error| panic!("the database does not respond: {error}"))
     }
 }
 

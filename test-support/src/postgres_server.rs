@@ -16,7 +16,7 @@ pub enum StartError {
          server in BERTH_TEST_POSTGRES."
     )]
     NotInstalled,
-    /// PostgreSQL refuses to run as root, and root can run nothing as another user.
+    /// PostgreSQL does not run as root, and no other user is available to run it.
     #[error(
         "PostgreSQL does not run as root, and `runuser` cannot run it as postgres or nobody. Use another user, or name a \
          server in BERTH_TEST_POSTGRES."
@@ -25,7 +25,7 @@ pub enum StartError {
     /// A program failed.
     #[error("{0}")]
     Failed(String),
-    /// The machine refused a file, a process or a port.
+    /// The operating system denied a file, a process or a port.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -84,14 +84,11 @@ impl ReceivedRequest {
 /// A scripted response.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// The status code.
-    pub status: u16,
-    /// The headers.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body.
-    pub body: Bytes,
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
     /// The time between the request and the response.
-    pub delay: Duration,
+    delay: Duration,
 }
 
 impl Response {
@@ -103,11 +100,6 @@ impl Response {
     /// A JSON response.
     pub fn json(status: u16, body: impl Into<Value>) -> Self {
         Self::status(status).with_header("content-type", "application/json").with_body(body.into().to_string())
-    }
-
-    /// A response that never comes: only the sender's time-out ends the request.
-    pub fn never() -> Self {
-        Self::status(200).after(Duration::from_secs(86_400))
     }
 
     /// Adds a header.

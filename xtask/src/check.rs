@@ -1,5 +1,6 @@
 //! The static checks: `cargo xtask check`.
 
+mod features;
 mod layers;
 mod modules;
 
@@ -27,6 +28,8 @@ Tools are stored in $BERTH_TOOLS_DIR, or in berth/tools in the user's cache fold
 
 /// The manifest of this crate, which is a separate workspace.
 pub const XTASK: &str = "xtask/Cargo.toml";
+/// The manifest of the fuzz targets, which are a workspace of their own.
+const FUZZ: &str = "fuzz/Cargo.toml";
 /// The manifests of the workspaces whose dependencies are checked.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", XTASK];
 /// Duration of fuzzing for each target in seconds.
@@ -43,6 +46,8 @@ pub enum Check {
     Layers,
     /// Cycles between the top-level modules of a crate.
     Modules,
+    /// Features of dependencies that only the tests enable.
+    Features,
     /// Documentation (rustdoc); warnings are errors.
     Doc,
     /// Types of the browser tests (tsc). Needs Node.
@@ -67,6 +72,7 @@ impl Check {
             Self::Clippy => "Lints",
             Self::Layers => "Layers",
             Self::Modules => "Module cycles",
+            Self::Features => "Features of dependencies",
             Self::Doc => "Documentation",
             Self::Types => "Types of the browser tests",
             Self::Deny => "Licences, sources, bans and advisories",
@@ -82,6 +88,7 @@ impl Check {
             Self::Clippy => lint(workspace),
             Self::Layers => layers::check(workspace),
             Self::Modules => modules::check(),
+            Self::Features => features::check(workspace),
             Self::Doc => document(workspace),
             Self::Types => type_check(workspace),
             Self::Deny => deny(workspace),
@@ -110,12 +117,12 @@ pub fn run(workspace: &Workspace, names: &[Check]) -> anyhow::Result<()> {
 }
 
 fn format(workspace: &Workspace) -> anyhow::Result<()> {
-    cmd!(workspace.sh, "cargo fmt --all --check")
-        .run()
-        .context("some files are not formatted; run: cargo fmt --all")?;
-    cmd!(workspace.sh, "cargo fmt --manifest-path {XTASK} --check")
-        .run()
-        .context("some files are not formatted; run: cargo fmt --manifest-path xtask/Cargo.toml")
+    for manifest in ["Cargo.toml", XTASK, FUZZ] {
+        cmd!(workspace.sh, "cargo fmt --manifest-path {manifest} --all --check").run().with_context(|| {
+            format!("some files are not formatted; run: cargo fmt --all --manifest-path {manifest}")
+        })?;
+    }
+    Ok(())
 }
 
 fn lint(workspace: &Workspace) -> anyhow::Result<()> {
@@ -161,7 +168,7 @@ fn deny(workspace: &Workspace) -> anyhow::Result<()> {
 
 fn find_unused_dependencies(workspace: &Workspace) -> anyhow::Result<()> {
     let cargo_shear = tools::CARGO_SHEAR.install(workspace)?;
-    for folder in [".", "xtask"] {
+    for folder in [".", "xtask", "fuzz"] {
         cmd!(workspace.sh, "{cargo_shear} {folder}").run()?;
     }
     Ok(())

@@ -4,11 +4,19 @@ use crate::support::{TestServer, gpu_cluster};
 use serde_json::{Value, json};
 use test_support::{Receiver, on_both_databases};
 
-on_both_databases![resource_crud, catalogue_lists_are_paginated, invalid_resource_fields_are_named,];
+on_both_databases![
+    resource_is_created_read_updated_and_deleted,
+    catalogue_lists_are_paginated,
+    invalid_resource_fields_are_named,
+];
 
-on_both_databases![sqlite only: resource_type_crud, invalid_resource_type_fields_are_named, catalogue_is_read_only_for_users,];
+on_both_databases![sqlite only:
+    resource_type_is_created_read_updated_and_deleted,
+    invalid_resource_type_fields_are_named,
+    catalogue_is_read_only_for_users,
+];
 
-async fn resource_type_crud(t: TestServer) {
+async fn resource_type_is_created_read_updated_and_deleted(t: TestServer) {
     let made = t.root.post("/resource-types", gpu_cluster(), 201).await;
     let expected = json!({
         "id": "gpu-cluster", "slug": "gpu-cluster", "name": "GPU cluster", "color": "#00aa88",
@@ -43,7 +51,7 @@ async fn resource_type_crud(t: TestServer) {
     t.root.delete("/resource-types/gpu-cluster", 204).await;
 }
 
-async fn resource_crud(t: TestServer) {
+async fn resource_is_created_read_updated_and_deleted(t: TestServer) {
     t.root.post("/resource-types", gpu_cluster(), 201).await;
     t.root.post("/resource-types", json!({"slug": "vm", "name": "VM"}), 201).await;
     let input = json!({"name": "node-1", "resource_type": "gpu-cluster", "location": "Rack 7", "specs": "8 × A100\n1 TiB", "status": "restricted"});

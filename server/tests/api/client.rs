@@ -130,7 +130,7 @@ impl TestClient {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let text = response.text().await.unwrap();
-        assert_eq!(status, expected, "{method} {path} was answered: {text}");
+        assert_eq!(status, expected, "{method} {path} returned: {text}");
         let reply = Reply { headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text };
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{method} {path}");
         if !path.starts_with("//") || path.starts_with("//api/v1") {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use test_support::{Receiver, Response, eventually, on_both_databases};
 
 on_both_databases![
-    delivery_list_filters,
+    delivery_list_is_filtered_by_each_parameter,
     redelivery_creates_a_new_delivery_of_the_same_event,
     failed_deliveries_are_replayed,
 ];
@@ -23,7 +23,7 @@ fn ids(items: &[Value]) -> Vec<String> {
     items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn delivery_list_filters(t: TestServer) {
+async fn delivery_list_is_filtered_by_each_parameter(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let [good, bad] = [Receiver::start().await, Receiver::start().await];
     bad.respond(Response::status(500));

@@ -14,7 +14,7 @@ on_both_databases![every_event_type_has_its_body];
 on_both_databases![sqlite only:
     retry_keeps_delivery_id_and_renews_timestamp_and_signature,
     webhook_request_has_the_headers_of_the_contract,
-    delivery_paths_of_each_layout,
+    each_layout_has_its_delivery_paths,
     rotation_signs_with_current_and_previous_secret,
     standard_webhooks_library_verifies_requests,
     ed25519_signature_verifies_with_the_public_key,
@@ -241,7 +241,7 @@ async fn retry_keeps_delivery_id_and_renews_timestamp_and_signature(t: TestServe
     );
 }
 
-async fn delivery_paths_of_each_layout(t: TestServer) {
+async fn each_layout_has_its_delivery_paths(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let custom =
         json!({"layout": "custom", "paths": {"reservation.created": "/new?x=1", "reservation.updated": "/same/"}});
@@ -414,7 +414,7 @@ async fn oauth_token_is_fetched_and_renewed(t: TestServer) {
             ("/api/webhook/reservation", "Bearer token-2"),
             ("/api/webhook/reservation", "Bearer token-2"),
         ],
-        "one token serves until it is refused"
+        "a token is reused until it is rejected"
     );
     let form: Vec<(String, String)> = url::form_urlencoded::parse(&got[0].raw).into_owned().collect();
     let expected = [

@@ -25,7 +25,7 @@ on_both_databases![sqlite only:
     idempotency_key_creates_one_reservation,
     idempotent_replay_is_denied_to_a_token_with_fewer_scopes,
     reservations_of_other_users_are_not_found,
-    reservation_list_filters,
+    reservation_list_is_filtered_by_each_parameter,
     calendar_hides_owners_from_other_users,
     unbookable_resources_are_rejected,
     started_reservation_keeps_its_start_time,
@@ -98,9 +98,9 @@ async fn one_of_twenty_concurrent_identical_reservations_succeeds(t: TestServer)
         let request = if n % 2 == 0 { &t.alice } else { &t.bob }.request(Method::POST, "/reservations").json(&body);
         async move { request.send().await.unwrap().status().as_u16() }
     });
-    let mut answers = futures::future::join_all(requests).await;
-    answers.sort_unstable();
-    assert_eq!((answers[0], &answers[1..]), (201, &[409; 19][..]));
+    let mut responses = futures::future::join_all(requests).await;
+    responses.sort_unstable();
+    assert_eq!((responses[0], &responses[1..]), (201, &[409; 19][..]));
     assert_eq!(t.root.get("/reservations", 200).await.items().len(), 1);
 }
 
@@ -170,13 +170,13 @@ async fn reservations_of_other_users_are_not_found(t: TestServer) {
     let path = format!("/reservations/{id}");
     let unknown = "/reservations/rsv-00000000000000000000000000".to_owned();
     for (path, client) in [(&path, &t.bob), (&unknown, &t.alice), (&unknown, &t.root)] {
-        let answers = [
+        let responses = [
             client.get(path, 404).await,
             client.patch(path, json!({"title": "mine"}), 404).await,
             client.post(&format!("{path}/cancel"), Value::Null, 404).await,
         ];
         assert!(
-            answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()),
+            responses.iter().all(|reply| reply.without_request_id() == responses[0].without_request_id()),
             "responses must be indistinguishable"
         );
     }
@@ -360,11 +360,11 @@ async fn concurrent_use_of_an_idempotency_key_creates_one_reservation(t: TestSer
             (response.status().as_u16(), response.json::<Value>().await.unwrap())
         }
     });
-    let answers = futures::future::join_all(requests).await;
+    let responses = futures::future::join_all(requests).await;
     let made: HashSet<&str> =
-        answers.iter().filter(|(status, _)| *status == 201).map(|(_, body)| body["id"].as_str().unwrap()).collect();
-    assert_eq!(made.len(), 1, "{answers:?}");
-    for (status, body) in &answers {
+        responses.iter().filter(|(status, _)| *status == 201).map(|(_, body)| body["id"].as_str().unwrap()).collect();
+    assert_eq!(made.len(), 1, "{responses:?}");
+    for (status, body) in &responses {
         let waits = *status == 409 && body["detail"].as_str().unwrap().contains("still running");
         assert!(*status == 201 || waits, "{status} {body}");
     }
@@ -397,7 +397,7 @@ async fn reservation_pages_contain_every_item_once(t: TestServer) {
     assert_eq!(t.root.get("/reservations", 200).await.items().len(), 24);
 }
 
-async fn reservation_list_filters(t: TestServer) {
+async fn reservation_list_is_filtered_by_each_parameter(t: TestServer) {
     let first = t.resource("node-1", "available").await;
     let second = t.resource("node-2", "available").await;
     let a = t.booking(&t.alice, first, 1, 2).await;
@@ -496,15 +496,15 @@ async fn reservation_patch_obeys_the_rules_of_creation(t: TestServer) {
 async fn reservation_shows_provisioning_and_deliveries(t: TestServer) {
     let resource = t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
-    let answer = json!({"status": "success", "message": "Provisioned", "details": {
+    let response_body = json!({"status": "success", "message": "Provisioned", "details": {
         "access_info": {"ip_address": "192.168.100.10", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.168.100.10"},
         "estimated_ready_time": "5 minutes", "cluster_id": "gpu-cluster-1"}});
-    receiver.respond(Response::json(200, answer.clone()));
+    receiver.respond(Response::json(200, response_body.clone()));
     let webhook = t.webhook(&receiver, json!({})).await.id();
     let id = t.booking(&t.alice, resource, 1, 2).await;
     let state = t.provisioning(&id, "ready").await;
     assert_eq!(state["message"], "Provisioned");
-    assert_eq!(state["access_info"], answer["details"]["access_info"]);
+    assert_eq!(state["access_info"], response_body["details"]["access_info"]);
     assert_eq!(state["estimated_ready_time"], "5 minutes");
     assert_eq!(state["details"], json!({"cluster_id": "gpu-cluster-1"}));
     let detail = t.alice.get(&format!("/reservations/{id}"), 200).await;

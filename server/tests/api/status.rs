@@ -202,7 +202,7 @@ async fn invalid_signatures_get_one_message(t: TestServer) {
         let (most, last) = right.split_at(right.len() - 1);
         format!("{most}{}", if last == "0" { "1" } else { "0" })
     };
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for (webhook, signature) in [
         (mine.as_str(), sign("another secret", &body)),
         (&mine, sign(&s.secret, b"another body")),
@@ -226,7 +226,7 @@ async fn invalid_signatures_get_one_message(t: TestServer) {
         (&deleted.id().to_string(), sign(deleted.text("secret"), &body)),
         (&deleted.id().to_string(), sign("", &body)),
     ] {
-        answers.push(s.send_with(&t, body.clone(), webhook, &signature, 401).await);
+        responses.push(s.send_with(&t, body.clone(), webhook, &signature, 401).await);
     }
     for headers in [vec![], vec![("x-webhook-id", mine.as_str())], vec![("x-webhook-signature", right.as_str())]] {
         let with = |mut request: reqwest::RequestBuilder| {
@@ -235,13 +235,13 @@ async fn invalid_signatures_get_one_message(t: TestServer) {
             }
             request.body(body.clone())
         };
-        answers.push(t.anonymous.send(Method::POST, &s.path(), 401, with).await);
+        responses.push(t.anonymous.send(Method::POST, &s.path(), 401, with).await);
     }
     // The response reveals neither whether the reservation exists nor errors in the body.
     let nothing = "/reservations/rsv-00000000000000000000000000/status";
-    answers.push(t.anonymous.send(Method::POST, nothing, 401, |r| r.body("{")).await);
+    responses.push(t.anonymous.send(Method::POST, nothing, 401, |r| r.body("{")).await);
     assert!(
-        answers.iter().all(|reply| reply.without_request_id() == answers[0].without_request_id()),
+        responses.iter().all(|reply| reply.without_request_id() == responses[0].without_request_id()),
         "one message for all of them"
     );
     assert_eq!(s.state(&t).await["status"], "waiting");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use test_support::{Receiver, Response, eventually, on_both_databases};
 
 on_both_databases![
-    webhook_crud_with_each_auth_method,
+    webhook_is_created_read_updated_and_deleted_with_each_auth_method,
     paused_webhook_keeps_events_until_resumed,
     deleting_a_webhook_cancels_queued_deliveries,
     webhook_stats_count_each_window,
@@ -66,7 +66,7 @@ async fn unknown_webhook_field_is_named_and_changes_nothing(t: TestServer) {
     t.alice.post_invalid("/reservations", input, &["start"]).await;
 }
 
-async fn webhook_crud_with_each_auth_method(t: TestServer) {
+async fn webhook_is_created_read_updated_and_deleted_with_each_auth_method(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
     let shown_oauth2 = {
@@ -540,7 +540,7 @@ async fn rotation_validates_overlap_and_secret(t: TestServer) {
     );
     let rotated = t.root.post(&path, Value::Null, 200).await;
     let until = time(&rotated.body["previous_secret_until"]);
-    assert!((until - t.now() - Duration::hours(24)).num_seconds().abs() < 60, "24 h when nothing is said");
+    assert!((until - t.now() - Duration::hours(24)).num_seconds().abs() < 60, "24 h by default");
     assert_ne!(rotated.text("secret"), made.text("secret"));
     let pasted = t.root.post(&path, json!({"secret": "a-pasted-secret", "overlap_hours": 0}), 200).await;
     assert_eq!((pasted.text("secret"), &pasted.body["previous_secret_until"]), ("a-pasted-secret", &Value::Null));
@@ -712,10 +712,10 @@ async fn test_event_is_sent_at_once_and_logged_as_test(t: TestServer) {
     }
     let response = &reply.body["response"];
     assert_eq!((&response["body"], &response["truncated"]), (&json!("{\"status\": \"success\"}"), &json!(false)));
-    let answered = response["headers"].as_array().unwrap();
-    assert!(answered.contains(&json!({"name": "x-served-by", "value": "node-7"})));
+    let response_headers = response["headers"].as_array().unwrap();
+    assert!(response_headers.contains(&json!({"name": "x-served-by", "value": "node-7"})));
     assert!(
-        answered.contains(&json!({"name": "set-cookie", "value": "••••"})),
+        response_headers.contains(&json!({"name": "set-cookie", "value": "••••"})),
         "the receiver's cookies are its secrets"
     );
     assert_eq!(reply.body["diagnosis"]["code"], "ok");

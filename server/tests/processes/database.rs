@@ -1,9 +1,11 @@
 //! The database under test, read independently of the processes that use it.
 
 use super::eventually;
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
+use super::process::Settings;
+use sea_orm::{ConnectionTrait as _, QueryResult, Statement};
 use std::collections::HashSet;
 use std::path::Path;
+use test_support::{DatabaseKind, Fixture, TestDatabase};
 
 /// One attempt of one delivery.
 pub type Attempt = (String, u32);
@@ -19,49 +21,37 @@ pub struct Delivery {
     pub status: String,
 }
 
-/// A fresh database with a data folder; both are deleted on drop.
-pub struct TestDatabase {
-    pub url: String,
-    folder: tempfile::TempDir,
-    /// PostgreSQL: server and name, if the database must be deleted.
-    server: Option<(String, String)>,
+/// A test database with queries of Berth's tables.
+pub struct Database(TestDatabase);
+
+impl Fixture for Database {
+    async fn start(kind: DatabaseKind) -> Self {
+        Self(TestDatabase::create(kind).await)
+    }
 }
 
-impl TestDatabase {
-    pub fn sqlite() -> Self {
-        Self::sqlite_on(&std::env::temp_dir())
+impl std::ops::Deref for Database {
+    type Target = TestDatabase;
+
+    fn deref(&self) -> &TestDatabase {
+        &self.0
+    }
+}
+
+impl Database {
+    /// A SQLite database on the file system of `folder`.
+    pub fn sqlite_in(folder: &Path) -> Self {
+        Self(TestDatabase::sqlite_in(folder))
     }
 
-    /// A SQLite database in a folder on the file system of `place`.
-    pub fn sqlite_on(place: &Path) -> Self {
-        let folder = tempfile::tempdir_in(place).unwrap();
-        let url = format!("sqlite://{}?mode=rwc", folder.path().join("berth.db").display());
-        Self { url, folder, server: None }
+    /// The database of a server that the test started.
+    pub fn existing(url: String) -> Self {
+        Self(TestDatabase::existing(url))
     }
 
-    /// A database on the shared server; `None` when PostgreSQL tests are skipped.
-    pub async fn postgres() -> Option<Self> {
-        let server =
-            std::env::var("BERTH_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432".into());
-        if server == "off" {
-            return None;
-        }
-        let server = server.trim_end_matches('/').to_owned();
-        let name = format!("berth_processes_{:016x}", rand::random::<u64>());
-        let administration = connect(&format!("{server}/postgres")).await;
-        administration.execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
-        administration.close().await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        Some(Self { url: format!("{server}/{name}"), folder, server: Some((server, name)) })
-    }
-
-    /// A database on a server that the test itself started.
-    pub fn on_own_server(url: String) -> Self {
-        Self { url, folder: tempfile::tempdir().unwrap(), server: None }
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Settings of a process on this database.
+    pub fn settings(&self, timeout: f64) -> Settings {
+        Settings { database_url: self.url.clone(), folder: self.folder().to_owned(), timeout }
     }
 
     /// PostgreSQL: `host:port` of the server.
@@ -79,7 +69,7 @@ impl TestDatabase {
     }
 
     pub async fn rows(&self, sql: &str) -> Vec<QueryResult> {
-        rows(&self.url, sql).await
+        rows(self, sql).await
     }
 
     pub async fn number(&self, sql: &str) -> i64 {
@@ -104,37 +94,39 @@ impl TestDatabase {
 
     /// Attempts with a lease.
     pub async fn in_flight(&self) -> HashSet<Attempt> {
-        in_flight(&self.url, "").await
-    }
-
-    /// The next attempts of queued deliveries.
-    pub async fn waiting(&self) -> HashSet<Attempt> {
-        attempts(
-            &self.url,
-            "SELECT d.id, o.attempts + 1 AS attempts FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE o.lease_owner IS NULL",
-        )
-        .await
+        in_flight(self, "").await
     }
 
     /// Attempts with a lease of one dispatcher.
     pub async fn in_flight_of(&self, owner: &str) -> HashSet<Attempt> {
-        in_flight(&self.url, &format!(" AND o.lease_owner LIKE '{owner}/%'")).await
+        in_flight(self, &format!(" AND o.lease_owner LIKE '{owner}/%'")).await
+    }
+
+    /// The next attempts of queued deliveries.
+    pub async fn queued(&self) -> HashSet<Attempt> {
+        let sql = "SELECT d.id, o.attempts + 1 AS attempts FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE o.lease_owner IS NULL";
+        attempts(self, sql).await
     }
 
     /// Attempts that a killed process had in flight. A SQLite database is read from a copy: opening the file itself would
     /// run its recovery before the next process does.
     pub async fn interrupted(&self) -> HashSet<Attempt> {
-        if !is_sqlite(&self.url) {
+        if !self.is_sqlite() {
             return self.in_flight().await;
         }
-        let copy = tempfile::tempdir().unwrap();
+        let copy = TestDatabase::sqlite_in(&std::env::temp_dir());
         for name in ["berth.db", "berth.db-wal"] {
             let file = self.folder().join(name);
             if file.exists() {
-                std::fs::copy(file, copy.path().join(name)).unwrap();
+                std::fs::copy(file, copy.folder().join(name)).unwrap();
             }
         }
-        in_flight(&format!("sqlite://{}?mode=rw", copy.path().join("berth.db").display()), "").await
+        in_flight(&copy, "").await
+    }
+
+    /// Whether this is a SQLite database.
+    pub fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
     }
 
     /// Dispatchers with a lease.
@@ -171,56 +163,24 @@ pub fn owner(token: &str) -> String {
     token.split('/').next().unwrap().to_owned()
 }
 
-async fn in_flight(url: &str, condition: &str) -> HashSet<Attempt> {
+async fn in_flight(database: &TestDatabase, condition: &str) -> HashSet<Attempt> {
     let sql = format!(
         "SELECT d.id, o.attempts FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE o.lease_owner IS NOT NULL{condition}"
     );
-    attempts(url, &sql).await
+    attempts(database, &sql).await
 }
 
-async fn attempts(url: &str, sql: &str) -> HashSet<Attempt> {
+async fn attempts(database: &TestDatabase, sql: &str) -> HashSet<Attempt> {
     let attempt =
         |row: &QueryResult| (row.try_get("", "id").unwrap(), row.try_get::<i32>("", "attempts").unwrap() as u32);
-    rows(url, sql).await.iter().map(attempt).collect()
-}
-
-fn is_sqlite(url: &str) -> bool {
-    url.starts_with("sqlite:")
-}
-
-async fn connect(url: &str) -> DatabaseConnection {
-    let mut options = sea_orm::ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
-    Database::connect(options).await.unwrap_or_else(|error| {
-        panic!(
-            "Cannot connect to {url}: {error}. Start PostgreSQL, set BERTH_TEST_POSTGRES to another server, or set it to \
-             off to skip these tests."
-        )
-    })
+    rows(database, sql).await.iter().map(attempt).collect()
 }
 
 /// Runs one query on its own connection, so that no connection of the test is open while a process is killed.
-async fn rows(url: &str, sql: &str) -> Vec<QueryResult> {
-    let connection = connect(url).await;
-    let backend = if is_sqlite(url) { DbBackend::Sqlite } else { DbBackend::Postgres };
-    let rows = connection.query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+async fn rows(database: &TestDatabase, sql: &str) -> Vec<QueryResult> {
+    let connection = database.connect().await;
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let rows = connection.query_all_raw(statement).await.unwrap();
     connection.close().await.unwrap();
     rows
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        let Some((server, name)) = self.server.take() else { return };
-        // On a separate runtime, because the current one may be shutting down.
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let administration = connect(&format!("{server}/postgres")).await;
-                let _ =
-                    administration.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
-                let _ = administration.close().await;
-            });
-        });
-        let _ = dropping.join();
-    }
 }

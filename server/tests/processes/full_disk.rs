@@ -1,7 +1,7 @@
 //! A full disk under SQLite: a limit on the size of the process's files, and a small file system without space.
 #![cfg(target_os = "linux")]
 
-use super::database::TestDatabase;
+use super::database::Database;
 use super::eventually;
 use super::load::is_unavailable;
 use super::process::{Berth, Settings};
@@ -10,7 +10,10 @@ use reqwest::Method;
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use test_support::on_both_databases;
 use tokio::process::Command;
+
+on_both_databases![sqlite only: full_disk_loses_nothing];
 
 /// How the disk becomes full; SQLite reports the two as different errors.
 enum Disk {
@@ -81,8 +84,8 @@ async fn fill(disk: &Disk, scenario: &mut Scenario) {
     eventually(disk.failure(), async || scenario.berth.logged(disk.failure()).then_some(())).await;
 }
 
-async fn loses_nothing(test: &str, database: TestDatabase, disk: Disk) {
-    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
+async fn assert_nothing_is_lost(test: &str, database: Database, disk: Disk) {
+    let settings = database.settings(5.0);
     let mut scenario = Scenario::open(&settings, disk.serve(&settings).await).await;
 
     // With free space the same process recovers by itself.
@@ -101,17 +104,16 @@ async fn loses_nothing(test: &str, database: TestDatabase, disk: Disk) {
     scenario.load.aim(&[&scenario.berth]);
     scenario.load.progress(40).await;
     assert!(scenario.close(test, &database, &interrupted).await > 0);
-    let sound: String = database.rows("PRAGMA integrity_check").await[0].try_get_by_index(0).unwrap();
-    assert_eq!(sound, "ok");
+    let integrity: String = database.rows("PRAGMA integrity_check").await[0].try_get_by_index(0).unwrap();
+    assert_eq!(integrity, "ok");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn full_disk_under_sqlite_loses_nothing() {
-    loses_nothing("full disk", TestDatabase::sqlite(), Disk::Bounded).await;
+async fn full_disk_loses_nothing(database: Database) {
+    assert_nothing_is_lost("full disk", database, Disk::Bounded).await;
 }
 
 /// Name of the test below.
-const ON_A_SMALL_FILE_SYSTEM: &str = "full_disk::full_file_system_under_sqlite_loses_nothing";
+const ON_A_SMALL_FILE_SYSTEM: &str = "full_disk::full_file_system_loses_nothing";
 /// Environment variable with the mount point, set in the process that runs in the namespace.
 const MOUNT_POINT: &str = "BERTH_TEST_SMALL_FILE_SYSTEM";
 
@@ -126,10 +128,11 @@ fn with_a_small_file_system(namespace: &[&str], place: &Path) -> Command {
 /// The test runs itself as a process inside the namespace: SQLite resolves every link of a path, so it could not open the
 /// database through `/proc/PID/root`.
 #[tokio::test(flavor = "multi_thread")]
-async fn full_file_system_under_sqlite_loses_nothing() {
+async fn full_file_system_loses_nothing() {
     if let Some(place) = std::env::var_os(MOUNT_POINT) {
         let place = PathBuf::from(place);
-        loses_nothing("full file system", TestDatabase::sqlite_on(&place), Disk::Filled(place.join("filler"))).await;
+        let database = Database::sqlite_in(&place);
+        assert_nothing_is_lost("full file system", database, Disk::Filled(place.join("filler"))).await;
         return;
     }
     let place = tempfile::tempdir().unwrap();

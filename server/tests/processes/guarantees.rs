@@ -1,45 +1,51 @@
 //! Comparison of the committed deliveries with the received requests.
 
-use super::database::{Attempt, TestDatabase};
+use super::database::{Attempt, Database};
 use super::load::ClientRecord;
-use super::receiver::{ReceivedRequest, Receiver};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use test_support::{ReceivedRequest, Receiver};
 
 /// Checks the delivery guarantees after the queue is drained. `interrupted` are the attempts in flight when a process ended,
 /// and those whose result could not be recorded: only these may arrive twice.
 pub async fn assert_guarantees(
     test: &str,
-    database: &TestDatabase,
+    database: &Database,
     receiver: &Receiver,
     record: &ClientRecord,
     interrupted: &HashSet<Attempt>,
 ) {
     let deliveries = database.deliveries().await;
-    let received = receiver.received();
+    let received = receiver.requests();
     assert!(!deliveries.is_empty());
 
     // At-least-once delivery, and no request without a committed delivery.
     let committed: HashSet<&str> = deliveries.iter().map(|delivery| delivery.id.as_str()).collect();
     let mut arrived: HashMap<&str, Vec<(usize, &ReceivedRequest)>> = HashMap::new();
     for (place, request) in received.iter().enumerate() {
-        assert!(committed.contains(request.delivery.as_str()), "sent but not committed: {request:?}");
-        arrived.entry(&request.delivery).or_default().push((place, request));
+        assert!(committed.contains(request.delivery()), "sent but not committed: {request:?}");
+        arrived.entry(request.delivery()).or_default().push((place, request));
     }
     for delivery in &deliveries {
         let got = arrived.get(delivery.id.as_str()).unwrap_or_else(|| panic!("lost: {delivery:?}"));
-        assert!(got.iter().all(|(_, a)| a.event == delivery.event && a.webhook == delivery.webhook), "{delivery:?}");
+        assert!(
+            got.iter().all(|(_, a)| a.event_id() == delivery.event && a.webhook() == delivery.webhook),
+            "{delivery:?}"
+        );
         assert_eq!(delivery.status, "succeeded", "{delivery:?}");
-        assert!(got.iter().any(|(_, a)| a.status == 200), "recorded as a success without a 200 response: {delivery:?}");
+        assert!(
+            got.iter().any(|(_, a)| a.response_status == 200),
+            "recorded as a success without a 200 response: {delivery:?}"
+        );
     }
 
     // Order: a later event of a reservation is sent only after the receiver accepted the earlier one.
-    let mut lines: BTreeMap<(i64, &str), (usize, &str)> = BTreeMap::new();
+    let mut predecessors: BTreeMap<(i64, &str), (usize, &str)> = BTreeMap::new();
     for delivery in &deliveries {
         let got = &arrived[delivery.id.as_str()];
         let first = got[0].0;
-        let accepted = got.iter().find(|(_, a)| a.status == 200).map_or(usize::MAX, |(place, _)| *place);
+        let accepted = got.iter().find(|(_, a)| a.response_status == 200).map_or(usize::MAX, |(place, _)| *place);
         if let Some((before, event)) =
-            lines.insert((delivery.webhook, &delivery.reservation), (accepted, &delivery.event_type))
+            predecessors.insert((delivery.webhook, &delivery.reservation), (accepted, &delivery.event_type))
         {
             assert!(before < first, "out of order: {event} was accepted after the first request of {delivery:?}");
         }
@@ -68,7 +74,7 @@ pub async fn assert_guarantees(
     // Duplicates only of interrupted attempts.
     let mut made: HashMap<Attempt, usize> = HashMap::new();
     for request in &received {
-        *made.entry((request.delivery.clone(), request.attempt)).or_default() += 1;
+        *made.entry((request.delivery().to_owned(), request.attempt())).or_default() += 1;
     }
     let twice: Vec<_> = made.iter().filter(|(_, count)| **count > 1).collect();
     for (attempt, count) in &twice {

@@ -1,29 +1,32 @@
 //! `kill -9` of the only process at random moments under load.
 
-use super::database::TestDatabase;
+use super::database::Database;
 use super::guarantees::assert_guarantees;
 use super::load::{Api, Load};
-use super::process::Settings;
 use super::random;
-use super::receiver::{ReceivedRequest, Receiver, Response};
 use rand::Rng as _;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
+use test_support::{ReceivedRequest, Receiver, Response, on_both_databases};
 
 /// Responds after up to 40 ms, with 503 to the first attempt of every seventh delivery.
 pub fn flaky(request: &ReceivedRequest) -> Response {
     let mut hasher = DefaultHasher::new();
-    request.delivery.hash(&mut hasher);
+    request.delivery().hash(&mut hasher);
     let hash = hasher.finish();
-    let status = if request.attempt == 1 && hash.is_multiple_of(7) { 503 } else { 200 };
-    Response { status, after: Duration::from_millis(hash % 40) }
+    let status = if request.attempt() == 1 && hash.is_multiple_of(7) { 503 } else { 200 };
+    Response::status(status).after(Duration::from_millis(hash % 40))
 }
 
-async fn kill_repeatedly(test: &str, database: TestDatabase, rounds: u32) {
+on_both_databases![kill_9_loses_and_reorders_nothing];
+
+async fn kill_9_loses_and_reorders_nothing(database: Database) {
+    let (test, rounds) = if database.is_sqlite() { ("killed on SQLite", 8) } else { ("killed on PostgreSQL", 5) };
     let mut random = random(test);
-    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 1.0 };
-    let receiver = Receiver::start(flaky).await;
+    let settings = database.settings(1.0);
+    let receiver = Receiver::start().await;
+    receiver.respond_with(flaky);
     let mut berth = settings.serve().await;
     let api = Api::of(&settings).await;
     api.resource_type(&berth.url).await;
@@ -39,7 +42,7 @@ async fn kill_repeatedly(test: &str, database: TestDatabase, rounds: u32) {
         let left = database.interrupted().await;
         berth = settings.serve().await;
         // On SQLite the next process reaps all leases before it serves; on PostgreSQL they expire first.
-        if database.url.starts_with("sqlite") {
+        if database.is_sqlite() {
             assert_eq!(berth.metric("berth_leases_lapsed_total").await, left.len() as f64);
         }
         interrupted.extend(left);
@@ -49,16 +52,4 @@ async fn kill_repeatedly(test: &str, database: TestDatabase, rounds: u32) {
     let record = load.end().await;
     database.drain().await;
     assert_guarantees(test, &database, &receiver, &record, &interrupted).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kill_9_loses_and_reorders_nothing_on_sqlite() {
-    kill_repeatedly("killed on SQLite", TestDatabase::sqlite(), 8).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kill_9_loses_and_reorders_nothing_on_postgres() {
-    if let Some(database) = TestDatabase::postgres().await {
-        kill_repeatedly("killed on PostgreSQL", database, 5).await;
-    }
 }

@@ -2,7 +2,6 @@
 
 use super::eventually;
 use super::process::{ADMINISTRATOR, Berth, Settings};
-use super::receiver::Receiver;
 use chrono::{DateTime, Duration as Span, Utc};
 use parking_lot::Mutex;
 use reqwest::Method;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use test_support::Receiver;
 
 /// Concurrent clients.
 const CLIENTS: usize = 4;

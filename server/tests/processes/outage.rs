@@ -1,14 +1,13 @@
 //! PostgreSQL becomes unavailable and returns, under load.
 
-use super::database::{Attempt, TestDatabase};
+use super::database::{Attempt, Database};
 use super::eventually;
 use super::load::{Api, is_unavailable};
 use super::process::Settings;
-use super::receiver::{ReceivedRequest, Receiver, Response};
 use super::scenario::Scenario;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use test_support::{PostgresServer, StartError, StopMode};
+use test_support::{PostgresServer, Receiver, StartError, StopMode, on_both_databases};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, block_in_place};
 
@@ -16,6 +15,11 @@ use tokio::task::{JoinSet, block_in_place};
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Documented bound for a stop without database and with an unresponsive receiver.
 const STOP_TIMEOUT: Duration = Duration::from_secs(45);
+
+on_both_databases![postgres only:
+    postgres_outage_loses_nothing_and_recovers,
+    process_stops_while_database_is_unavailable,
+];
 
 /// A TCP proxy to PostgreSQL that can be cut.
 struct Proxy {
@@ -95,15 +99,13 @@ impl Scenario {
 }
 
 /// Settings that connect to the database through a proxy.
-async fn through_proxy(database: &TestDatabase, timeout: f64) -> (Proxy, Settings) {
+async fn through_proxy(database: &Database, timeout: f64) -> (Proxy, Settings) {
     let proxy = Proxy::open(database.address()).await;
     let database_url = database.url_through(proxy.port);
-    (proxy, Settings { database_url, folder: database.folder().to_owned(), timeout })
+    (proxy, Settings { database_url, ..database.settings(timeout) })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_outage_loses_nothing_and_recovers() {
-    let Some(database) = TestDatabase::postgres().await else { return };
+async fn postgres_outage_loses_nothing_and_recovers(database: Database) {
     let (mut proxy, settings) = through_proxy(&database, 2.0).await;
     let mut scenario = Scenario::open(&settings, settings.serve().await).await;
 
@@ -141,21 +143,22 @@ fn own_server() -> Option<PostgresServer> {
 /// Attempts that a stopped server left interrupted, read after its recovery and before Berth can connect.
 async fn interrupted_attempts(server: &PostgresServer, receiver: &Receiver) -> HashSet<Attempt> {
     block_in_place(|| server.restart_on_socket()).unwrap();
-    let database = TestDatabase::on_own_server(server.socket_url("postgres"));
+    let database = Database::existing(server.socket_url("postgres"));
     let mut interrupted = database.in_flight().await;
     // Claims commit asynchronously, so a crash can undo the last ones: these deliveries are queued although they were sent.
-    let waiting = database.waiting().await;
+    let queued = database.queued().await;
     block_in_place(|| server.stop(StopMode::Fast)).unwrap();
-    let made: HashSet<Attempt> = receiver.received().into_iter().map(|a| (a.delivery, a.attempt)).collect();
-    interrupted.extend(waiting.intersection(&made).cloned());
+    let requests = receiver.requests();
+    let made: HashSet<Attempt> = requests.iter().map(|a| (a.delivery().to_owned(), a.attempt())).collect();
+    interrupted.extend(queued.intersection(&made).cloned());
     interrupted
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_stop_or_crash_loses_nothing() {
     let Some(server) = own_server() else { return };
-    let database = TestDatabase::on_own_server(format!("{}/postgres", server.url()));
-    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
+    let database = Database::existing(format!("{}/postgres", server.url()));
+    let settings = database.settings(5.0);
     let mut scenario = Scenario::open(&settings, settings.serve().await).await;
     let mut interrupted = HashSet::new();
     for mode in [StopMode::Fast, StopMode::Immediate] {
@@ -175,12 +178,9 @@ async fn postgres_stop_or_crash_loses_nothing() {
 }
 
 /// One result cannot be recorded and one request gets no response; neither lease can be released.
-#[tokio::test(flavor = "multi_thread")]
-async fn process_stops_while_database_is_unavailable() {
-    let Some(database) = TestDatabase::postgres().await else { return };
+async fn process_stops_while_database_is_unavailable(database: Database) {
     let (mut proxy, settings) = through_proxy(&database, 30.0).await;
-    let immediately = |_: &ReceivedRequest| Response { status: 200, after: Duration::ZERO };
-    let (late, silent) = (Receiver::start(immediately).await, Receiver::start(immediately).await);
+    let (late, silent) = (Receiver::start().await, Receiver::start().await);
     late.hold();
     silent.hold();
     let berth = settings.serve().await;

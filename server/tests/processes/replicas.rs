@@ -1,19 +1,21 @@
 //! Three processes on one PostgreSQL database: they share the work, one is killed, the others are replaced one by one.
 
-use super::database::{TestDatabase, owner};
+use super::database::{Database, owner};
 use super::guarantees::assert_guarantees;
 use super::kill::flaky;
 use super::load::{Api, Feed, Load};
-use super::process::{Berth, Settings};
-use super::receiver::Receiver;
+use super::process::Berth;
 use super::stop::STOP_TIMEOUT;
 use super::{eventually, random};
 use rand::Rng as _;
 use std::time::Duration;
+use test_support::{Receiver, on_both_databases};
+
+on_both_databases![postgres only: three_processes_share_work_and_replace_each_other];
 
 /// The dispatcher of a `berth serve` process with free capacity: it sends the events of its own reservations. The receiver
 /// must hold its responses.
-async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: &TestDatabase) -> String {
+async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: &Database) -> String {
     let reply = api.reserve(&berth.url, resource, slot).await.unwrap();
     assert_eq!(reply.status, 201);
     let id = reply.body["id"].as_str().unwrap();
@@ -27,12 +29,11 @@ async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: 
     owners.into_iter().next().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_processes_share_work_and_replace_each_other() {
-    let Some(database) = TestDatabase::postgres().await else { return };
+async fn three_processes_share_work_and_replace_each_other(database: Database) {
     let mut random = random("three processes");
-    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 };
-    let receiver = Receiver::start(flaky).await;
+    let settings = database.settings(5.0);
+    let receiver = Receiver::start().await;
+    receiver.respond_with(flaky);
     let (first, second, worker) = (settings.serve().await, settings.serve().await, settings.worker().await);
     let api = Api::of(&settings).await;
     api.resource_type(&first.url).await;
@@ -61,7 +62,7 @@ async fn three_processes_share_work_and_replace_each_other() {
         None
     })
     .await;
-    assert!(receiver.received().iter().any(|request| request.reservation == seen));
+    assert!(receiver.requests().iter().any(|request| request.reservation() == seen));
     database.drain().await;
     receiver.hold();
     slot += 1;

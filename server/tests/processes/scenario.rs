@@ -1,12 +1,12 @@
 //! A running server with clients and webhooks, for tests that disturb it.
 
-use super::database::{Attempt, TestDatabase};
+use super::database::{Attempt, Database};
 use super::guarantees::assert_guarantees;
 use super::kill::flaky;
 use super::load::{Api, Load, Reply};
 use super::process::{Berth, Settings};
-use super::receiver::Receiver;
 use std::collections::HashSet;
+use test_support::Receiver;
 
 /// A running server under load with two webhooks, one of them with a low concurrency limit.
 pub struct Scenario {
@@ -21,7 +21,8 @@ pub struct Scenario {
 impl Scenario {
     /// Starts the load on a fresh server.
     pub async fn open(settings: &Settings, berth: Berth) -> Self {
-        let receiver = Receiver::start(flaky).await;
+        let receiver = Receiver::start().await;
+        receiver.respond_with(flaky);
         let api = Api::of(settings).await;
         api.resource_type(&berth.url).await;
         api.webhook(&berth.url, &receiver, 64).await;
@@ -43,7 +44,7 @@ impl Scenario {
     }
 
     /// Ends the load and checks the guarantees; returns the number of 503 responses.
-    pub async fn close(self, test: &str, database: &TestDatabase, interrupted: &HashSet<Attempt>) -> usize {
+    pub async fn close(self, test: &str, database: &Database, interrupted: &HashSet<Attempt>) -> usize {
         let record = self.load.end().await;
         database.drain().await;
         assert_guarantees(test, database, &self.receiver, &record, interrupted).await;

@@ -1,19 +1,23 @@
 //! SIGTERM: attempts in flight end or return to the queue in bounded time.
 
-use super::database::TestDatabase;
+use super::database::Database;
 use super::load::{Api, Feed};
-use super::process::Settings;
-use super::receiver::{Receiver, Response};
 use super::{DEADLINE, eventually};
 use std::time::Duration;
+use test_support::{ReceivedRequest, Receiver, Response, on_both_databases};
 
 /// Attempts in flight get ten seconds to end; the rest allows for a busy machine.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 
-async fn stop_with_slow_receivers(database: TestDatabase) {
-    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 30.0 };
-    let slow = Receiver::start(|_| Response { status: 200, after: Duration::from_secs(2) }).await;
-    let silent = Receiver::start(|_| Response { status: 200, after: Duration::ZERO }).await;
+on_both_databases![sigterm_finishes_or_requeues_attempts_in_flight];
+
+on_both_databases![sqlite only: process_stops_with_closed_stderr];
+
+async fn sigterm_finishes_or_requeues_attempts_in_flight(database: Database) {
+    let settings = database.settings(30.0);
+    let slow = Receiver::start().await;
+    slow.respond(Response::status(200).after(Duration::from_secs(2)));
+    let silent = Receiver::start().await;
     silent.hold();
     let berth = settings.serve().await;
     let api = Api::of(&settings).await;
@@ -42,30 +46,16 @@ async fn stop_with_slow_receivers(database: TestDatabase) {
     let next = settings.serve().await;
     database.drain().await;
     assert_eq!(delivery_of(silent_webhook).await.status, "succeeded");
-    let attempts: Vec<u32> = silent.received().iter().map(|request| request.attempt).collect();
+    let attempts: Vec<u32> = silent.requests().iter().map(ReceivedRequest::attempt).collect();
     assert_eq!(attempts, [1, 1], "a released delivery keeps its attempt number");
     assert_eq!(slow.count(), 1);
     let (status, _) = next.stop(STOP_TIMEOUT).await;
     assert!(status.success(), "{status}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_finishes_or_requeues_attempts_in_flight_on_sqlite() {
-    stop_with_slow_receivers(TestDatabase::sqlite()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_finishes_or_requeues_attempts_in_flight_on_postgres() {
-    if let Some(database) = TestDatabase::postgres().await {
-        stop_with_slow_receivers(database).await;
-    }
-}
-
 /// The reader of the log, such as a pager or a collector, has ended.
-#[tokio::test(flavor = "multi_thread")]
-async fn process_stops_with_closed_stderr() {
-    let database = TestDatabase::sqlite();
-    let settings = Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 1.0 };
+async fn process_stops_with_closed_stderr(database: Database) {
+    let settings = database.settings(1.0);
     let mut berth = settings.serve().await;
     berth.close_stderr().await;
     let (status, _) = berth.stop(STOP_TIMEOUT).await;

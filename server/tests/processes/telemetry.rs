@@ -1,9 +1,8 @@
 //! Request ids in log lines, and export of traces to an OTLP collector.
 
-use super::database::TestDatabase;
+use super::database::Database;
 use super::load::Api;
 use super::process::{Berth, Settings};
-use super::receiver::{Receiver, Response};
 use super::stop::STOP_TIMEOUT;
 use super::{eventually, load};
 use axum::Router;
@@ -18,7 +17,14 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
+use test_support::{Receiver, Response, on_both_databases};
+
+on_both_databases![sqlite only:
+    otlp_export_contains_request_claim_send_and_record_spans,
+    otlp_sample_ratio_zero_exports_only_traces_sampled_by_the_caller,
+    unreachable_otlp_endpoint_does_not_delay_requests_or_shutdown,
+    every_log_line_of_a_request_has_its_request_id,
+];
 
 const REQUEST_ID: &str = "request-of-the-telemetry-test";
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -81,11 +87,8 @@ fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
 
 /// A server with a webhook whose first attempt fails, so that the retry is claimed from the queue.
 async fn start(settings: &Settings, env: &[(&str, &str)]) -> (Berth, Api, Receiver) {
-    let receiver = Receiver::start(|request| Response {
-        status: if request.attempt == 1 { 503 } else { 200 },
-        after: Duration::ZERO,
-    })
-    .await;
+    let receiver = Receiver::start().await;
+    receiver.respond_in_order([Response::status(503)]);
     let berth = settings.serve_with(env).await;
     let api = Api::of(settings).await;
     api.resource_type(&berth.url).await;
@@ -110,15 +113,9 @@ async fn reserve(berth: &Berth, api: &Api) {
     assert_eq!(response.headers()["x-request-id"], REQUEST_ID);
 }
 
-fn settings_of(database: &TestDatabase) -> Settings {
-    Settings { database_url: database.url.clone(), folder: database.folder().to_owned(), timeout: 5.0 }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn otlp_export_contains_request_claim_send_and_record_spans() {
-    let database = TestDatabase::sqlite();
+async fn otlp_export_contains_request_claim_send_and_record_spans(database: Database) {
     let collector = Collector::start().await;
-    let settings = settings_of(&database);
+    let settings = database.settings(5.0);
     let (berth, api, _receiver) = start(&settings, &[("BERTH_OTLP_ENDPOINT", &collector.url)]).await;
     reserve(&berth, &api).await;
     database.drain().await;
@@ -141,11 +138,9 @@ async fn otlp_export_contains_request_claim_send_and_record_spans() {
     assert!(!services.is_empty() && services.iter().all(|name| name == "berth"), "{services:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn otlp_sample_ratio_zero_exports_only_traces_sampled_by_the_caller() {
-    let database = TestDatabase::sqlite();
+async fn otlp_sample_ratio_zero_exports_only_traces_sampled_by_the_caller(database: Database) {
     let collector = Collector::start().await;
-    let settings = settings_of(&database);
+    let settings = database.settings(5.0);
     let env = [("BERTH_OTLP_ENDPOINT", collector.url.as_str()), ("BERTH_OTLP_SAMPLE_RATIO", "0")];
     let (berth, api, _receiver) = start(&settings, &env).await;
     reserve(&berth, &api).await;
@@ -160,10 +155,8 @@ async fn otlp_sample_ratio_zero_exports_only_traces_sampled_by_the_caller() {
     assert_eq!(foreign, Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn unreachable_otlp_endpoint_does_not_delay_requests_or_shutdown() {
-    let database = TestDatabase::sqlite();
-    let settings = settings_of(&database);
+async fn unreachable_otlp_endpoint_does_not_delay_requests_or_shutdown(database: Database) {
+    let settings = database.settings(5.0);
     // Port 9 (discard) refuses connections.
     let (berth, api, _receiver) = start(&settings, &[("BERTH_OTLP_ENDPOINT", "http://127.0.0.1:9")]).await;
     reserve(&berth, &api).await;
@@ -172,10 +165,8 @@ async fn unreachable_otlp_endpoint_does_not_delay_requests_or_shutdown() {
     assert!(status.success(), "{status}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_log_line_of_a_request_has_its_request_id() {
-    let database = TestDatabase::sqlite();
-    let settings = settings_of(&database);
+async fn every_log_line_of_a_request_has_its_request_id(database: Database) {
+    let settings = database.settings(5.0);
     let env = [("BERTH_LOG_FORMAT", "json"), ("BERTH_LOG", "info,server=debug")];
     let (berth, api, _receiver) = start(&settings, &env).await;
     reserve(&berth, &api).await;

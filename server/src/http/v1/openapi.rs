@@ -64,3 +64,110 @@ pub(super) fn docs() -> Router<AppState> {
     let config = utoipa_swagger_ui::Config::from("/api/v1/openapi.json");
     Router::from(utoipa_swagger_ui::SwaggerUi::new("/api/docs").config(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    /// The document that the router generates.
+    fn document() -> Value {
+        serde_json::to_value(super::super::router().1).unwrap()
+    }
+
+    #[test]
+    fn every_path_of_the_contract_is_documented() {
+        let document = document();
+        let contract = "
+            POST /session; DELETE /session; GET /session
+            POST /tokens; GET /tokens; DELETE /tokens/{id}
+            GET /resource-types; POST /resource-types; GET /resource-types/{id}; PATCH /resource-types/{id}; DELETE /resource-types/{id}
+            GET /resources; POST /resources; GET /resources/{id}; PATCH /resources/{id}; DELETE /resources/{id}
+            POST /reservations; GET /reservations; GET /reservations/{id}; PATCH /reservations/{id}; POST /reservations/{id}/cancel
+            POST /reservations/{id}/status
+            POST /access-requests; POST /access-requests/{id}/approve; POST /access-requests/{id}/deny
+            POST /webhooks; GET /webhooks; GET /webhooks/{id}; PATCH /webhooks/{id}; DELETE /webhooks/{id}
+            POST /webhooks/{id}/test; POST /webhooks/{id}/rotate-secret; POST /webhooks/{id}/pause; POST /webhooks/{id}/resume
+            GET /deliveries; GET /deliveries/{id}; POST /deliveries/{id}/redeliver; POST /deliveries/replay
+            GET /webhooks/{id}/stats
+            GET /stream";
+        for operation in contract.split([';', '\n']).map(str::trim).filter(|operation| !operation.is_empty()) {
+            let (method, path) = operation.split_once(' ').unwrap();
+            let item = &document["paths"][format!("/api/v1{path}")][method.to_lowercase()];
+            assert!(item.is_object(), "{operation}");
+        }
+    }
+
+    #[test]
+    fn every_operation_documents_its_responses_and_parameters() {
+        let document = document();
+        let mut ids = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = format!("{method} {path}");
+                assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{name} needs a summary");
+                assert!(
+                    operation["tags"].as_array().is_some_and(|tags| tags.len() == 1),
+                    "{name} needs exactly one tag"
+                );
+                assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{name} needs a unique operation id");
+                let responses = operation["responses"].as_object().unwrap();
+                let success: Vec<&String> = responses.keys().filter(|status| status.starts_with('2')).collect();
+                assert_eq!(success.len(), 1, "{name} needs exactly one success response");
+                let has_body = !responses[success[0]]["content"].is_null();
+                assert_eq!(has_body, success[0] != "204", "{name} needs a schema of its response body");
+                for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
+                    let schema = response["content"].as_object().and_then(|content| content.values().next());
+                    assert_eq!(
+                        schema.unwrap()["schema"]["$ref"],
+                        "#/components/schemas/ProblemBody",
+                        "{name} {status}"
+                    );
+                    assert!(
+                        !response["content"]["application/problem+json"].is_null(),
+                        "{name} {status} should be problem+json"
+                    );
+                }
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let is_in_path = path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap()));
+                    assert_eq!(parameter["in"] == "path", is_in_path, "{name}: place of {}", parameter["name"]);
+                }
+                for part in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+                    let named = |p: &Value| p["in"] == "path" && p["name"] == part && p["required"] == true;
+                    assert!(
+                        operation["parameters"].as_array().unwrap().iter().any(named),
+                        "{name} needs a description of {part}"
+                    );
+                }
+            }
+        }
+        // Every reference resolves.
+        let text = document.to_string();
+        for reference in
+            text.split("\"$ref\":\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap())
+        {
+            assert!(document["components"]["schemas"][reference].is_object(), "{reference}");
+        }
+    }
+
+    /// Descriptions come from doc comments, whose links readers of the document cannot follow.
+    #[test]
+    fn openapi_document_contains_no_rustdoc_links() {
+        fn check(value: &Value, path: &str) {
+            match value {
+                Value::String(text) => {
+                    // Code spans can contain patterns such as `[a-z]([a-z-]*)`, but no Rust path.
+                    let outside_code: String = text.split('`').step_by(2).collect();
+                    let is_link = text.contains("[`") || outside_code.contains("](") || text.contains("::");
+                    assert!(!is_link, "{path} contains a rustdoc link or path: {text}");
+                }
+                Value::Array(items) => items.iter().for_each(|item| check(item, path)),
+                Value::Object(fields) => {
+                    fields.iter().for_each(|(name, value)| check(value, &format!("{path}/{name}")))
+                }
+                _ => {}
+            }
+        }
+        check(&document(), "");
+    }
+}

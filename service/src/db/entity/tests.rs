@@ -1,5 +1,4 @@
-//! Inserts and reads each entity on both databases, to detect a wrong table, column or type.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! Each entity is inserted and read on both databases, so that a wrong table, column or type is found.
 
 use super::*;
 use crate::db::column::{JsonText, Text};
@@ -13,7 +12,10 @@ use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
 use domain::webhook::{AuthView, WebhookState};
-use sea_orm::{ActiveModelTrait, ConnectionTrait as _, EntityTrait, IntoActiveModel, ModelTrait};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
+use test_support::{TestDatabase, on_both_databases};
+
+on_both_databases![every_entity_round_trips];
 
 /// Inserts a row with every column set, and reads it back.
 async fn round_trip<M, A>(database: &Database, model: M)
@@ -107,7 +109,7 @@ fn delivery() -> deliveries::Model {
         max_attempts: 4,
         status_code: Some(503),
         duration_ms: Some(12.5),
-        problem: Some("The receiver responded with 503.".into()),
+        problem: Some("The service answered 503.".into()),
         created_at: 1_772_442_000_250,
         updated_at: 2,
         ended_at: Some(3),
@@ -116,8 +118,9 @@ fn delivery() -> deliveries::Model {
     }
 }
 
-/// Inserts and reads each entity, in the order of the foreign keys.
-async fn every_entity_round_trips(database: Database) {
+/// In the order of their foreign keys.
+async fn every_entity_round_trips(empty: TestDatabase) {
+    let database = connect(&empty.url).await.unwrap();
     migrations::up(database.writer()).await.unwrap();
     round_trip(&database, user()).await;
     let session = sessions::Model {
@@ -271,27 +274,4 @@ async fn relations_join(database: &Database) {
     assert!(found.queued.is_loaded());
     let (_, related) = notifications::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
     assert_eq!(related, Some(user()));
-}
-
-#[tokio::test]
-async fn every_entity_round_trips_on_sqlite() {
-    let folder = std::env::temp_dir().join(format!("berth_entities_{}", ulid::Ulid::new()));
-    std::fs::create_dir(&folder).unwrap();
-    let url = format!("sqlite://{}?mode=rwc", folder.join("berth.db").display());
-    every_entity_round_trips(connect(&url).await.unwrap()).await;
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
-#[tokio::test]
-async fn every_entity_round_trips_on_postgres() {
-    let server = std::env::var("BERTH_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432".into());
-    if server == "off" {
-        return;
-    }
-    let name = format!("berth_entities_{}", ulid::Ulid::new().to_string().to_lowercase());
-    let server = server.trim_end_matches('/');
-    let administration = connect(&format!("{server}/postgres")).await.unwrap();
-    administration.writer().execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
-    every_entity_round_trips(connect(&format!("{server}/{name}")).await.unwrap()).await;
-    administration.writer().execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
 }

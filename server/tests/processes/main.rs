@@ -7,29 +7,16 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "processes/database.rs"]
 mod database;
-#[path = "processes/full_disk.rs"]
 mod full_disk;
-#[path = "processes/guarantees.rs"]
 mod guarantees;
-#[path = "processes/kill.rs"]
 mod kill;
-#[path = "processes/load.rs"]
 mod load;
-#[path = "processes/outage.rs"]
 mod outage;
-#[path = "processes/process.rs"]
 mod process;
-#[path = "processes/receiver.rs"]
-mod receiver;
-#[path = "processes/replicas.rs"]
 mod replicas;
-#[path = "processes/scenario.rs"]
 mod scenario;
-#[path = "processes/stop.rs"]
 mod stop;
-#[path = "processes/telemetry.rs"]
 mod telemetry;
 
 use rand::SeedableRng as _;
@@ -40,16 +27,8 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Polls until `condition` returns a value.
-async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let polling = async {
-        loop {
-            if let Some(found) = condition().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, polling).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
+async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    test_support::eventually_within(DEADLINE, what, condition).await
 }
 
 /// The random generator of a test; prints its seed.

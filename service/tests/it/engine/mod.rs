@@ -1,11 +1,6 @@
 //! The delivery engine: the real dispatcher, stepped with a manual clock, on both databases, against a real receiver.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "../support/receiver.rs"]
-mod receiver;
-#[path = "../support/mod.rs"]
-mod support;
-
+mod clock_jumps;
 mod delivery;
 mod fast_path;
 mod faults;
@@ -18,12 +13,12 @@ mod provisioning;
 mod wakeup;
 mod webhook_state;
 
+use crate::support::TestService;
 use domain::authorization::{Actor, Role};
 use domain::delivery::DeliveryFilter;
 use domain::reservation::ReservationPatch;
 use domain::resource::ResourceStatus;
-use receiver::Receiver;
-use support::{Engine, TestService, open, postgres};
+use test_support::Receiver;
 
 /// An administrator, a user, a resource, a receiver and its webhook.
 struct Fixture {
@@ -53,12 +48,4 @@ fn retitled(text: &str) -> ReservationPatch {
 
 fn of_webhook(webhook: i64) -> DeliveryFilter {
     DeliveryFilter { webhook_id: Some(webhook), ..Default::default() }
-}
-
-/// A fixture on PostgreSQL; `None` without a server.
-async fn fixture_on_postgres() -> Option<(TestService, Fixture)> {
-    postgres()?;
-    let t = open(Engine::Postgres).await;
-    let s = fixture(&t).await;
-    Some((t, s))
 }

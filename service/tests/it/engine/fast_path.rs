@@ -1,12 +1,12 @@
 //! The fast path from a commit to the dispatcher.
 
-use crate::receiver::{drain, step};
-use crate::support::{TestService, on_both_engines};
-use crate::{any_delivery, fixture, retitled};
+use super::{any_delivery, fixture, retitled};
+use crate::support::{TestService, drain, step};
 use chrono::Duration;
 use domain::delivery::DeliveryStatus::*;
+use test_support::on_both_databases;
 
-on_both_engines![fast_path_needs_no_claim, closed_fast_path_loses_no_event,];
+on_both_databases![fast_path_needs_no_claim, closed_fast_path_loses_no_event];
 
 async fn fast_path_needs_no_claim(t: TestService) {
     let s = fixture(&t).await;
@@ -22,7 +22,7 @@ async fn fast_path_needs_no_claim(t: TestService) {
     dispatcher.record_once(&results).await.unwrap();
     assert_eq!(step(&dispatcher).await, 1);
     assert_eq!(
-        s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
+        s.receiver.requests().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
         ["reservation.created", "reservation.updated"]
     );
     // Its lease expires like any other.

@@ -1,8 +1,6 @@
 //! Notifications, idempotency keys, retention and backups.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
+use crate::support::{PASSWORD, TestService, refused};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::account::Credentials;
@@ -14,9 +12,9 @@ use domain::resource::{AccessRequestInput, ResourceStatus};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use service::idempotency::Idempotent;
 use service::secrets::digest;
-use support::{Engine, PASSWORD, TestService, on_both_engines, open, refused};
+use test_support::on_both_databases;
 
-on_both_engines![
+on_both_databases![
     notifications_are_visible_to_their_recipient_only,
     idempotency_key_replays_the_response,
     concurrent_requests_with_one_idempotency_key_run_once,
@@ -26,6 +24,10 @@ on_both_engines![
     retention_counts_from_the_end_of_a_delivery,
     retention_deletes_expired_sessions_keys_and_notifications,
 ];
+
+on_both_databases![sqlite only: backup_is_a_consistent_copy];
+
+on_both_databases![postgres only: backup_is_refused_and_names_pg_dump];
 
 async fn ask_for_access(t: &TestService, actor: &Actor, root: &Actor, resource: &str) -> AccessRequestId {
     let resource_id = t.resource(root, resource, ResourceStatus::Restricted).await;
@@ -185,14 +187,14 @@ async fn retention_counts_from_the_end_of_a_delivery(t: TestService) {
     deliveries(&t, &database, "failed", 3, old - Duration::days(1)).await;
     set("UPDATE deliveries SET ended_at = $at WHERE status = 'failed'").await;
     deliveries(&t, &database, "succeeded", 600, old - Duration::days(2)).await;
-    let mut gone = 0;
+    let mut deleted = 0;
     loop {
         match t.maintenance().retention_batch().await.unwrap() {
             0 => break,
-            n => gone += n,
+            n => deleted += n,
         }
     }
-    assert_eq!((gone, count(&database, "deliveries").await), (600, 1_103));
+    assert_eq!((deleted, count(&database, "deliveries").await), (600, 1_103));
     t.clock.advance(Duration::milliseconds(1));
     while t.maintenance().retention_batch().await.unwrap() > 0 {}
     assert_eq!(count(&database, "deliveries").await, 0);
@@ -219,9 +221,7 @@ async fn retention_deletes_expired_sessions_keys_and_notifications(t: TestServic
     t.accounts().authenticate_session(&kept).await.unwrap();
 }
 
-#[tokio::test]
-async fn backup_is_a_consistent_copy() {
-    let t = open(Engine::Sqlite).await;
+async fn backup_is_a_consistent_copy(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     ask_for_access(&t, &alice, &root, "node-1").await;
@@ -249,7 +249,7 @@ async fn backup_is_a_consistent_copy() {
     assert!(nowhere.detail.contains("no/such/folder"));
 
     let settings = service::Settings { database_url: format!("sqlite://{}", file.display()), ..t.settings.clone() };
-    let copy = service::Service::open(settings, t.clock.clone()).await.unwrap();
+    let copy = service::Service::open(settings, t.clock.source()).await.unwrap();
     let requests = copy
         .access_requests()
         .list(&root, None, &PageQuery { limit: Some(200), cursor: None })
@@ -273,12 +273,7 @@ async fn backup_is_a_consistent_copy() {
     );
 }
 
-#[tokio::test]
-async fn backup_on_postgres_names_pg_dump() {
-    if support::postgres().is_none() {
-        return;
-    }
-    let t = open(Engine::Postgres).await;
+async fn backup_is_refused_and_names_pg_dump(t: TestService) {
     assert!(
         refused(t.maintenance().backup(std::path::Path::new("copy.db")).await, Conflict).detail.contains("pg_dump")
     );

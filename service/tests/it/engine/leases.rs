@@ -1,8 +1,7 @@
 //! Leases: expiry, renewal, release, and results that arrive after the lease was lost.
 
-use crate::receiver::step;
-use crate::support::{Engine, TestService, on_both_engines, open};
-use crate::{any_delivery, fixture, fixture_on_postgres};
+use super::{any_delivery, fixture};
+use crate::support::{TestService, step};
 use chrono::Duration;
 use domain::delivery::DeliveryStatus::*;
 use domain::delivery::Outcome;
@@ -10,8 +9,9 @@ use domain::provisioning::ProvisioningStatus;
 use domain::webhook::{WebhookPatch, WebhookState};
 use sea_orm::ConnectionTrait as _;
 use service::outbox::{Lease, WebhookSet};
+use test_support::{Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     expired_lease_is_claimed_by_another_dispatcher,
     result_after_lost_lease_changes_nothing,
     late_result_is_not_taken_for_a_later_claim_of_the_same_dispatcher,
@@ -19,6 +19,10 @@ on_both_engines![
     released_claim_does_not_count_as_attempt,
     entry_requeued_before_the_scan_cursor_is_claimed,
 ];
+
+on_both_databases![sqlite only: delivery_cancelled_during_claim_is_not_claimed];
+
+on_both_databases![postgres only: claim_skips_locked_row, renewal_skips_rows_being_recorded];
 
 async fn expired_lease_is_claimed_by_another_dispatcher(t: TestService) {
     let s = fixture(&t).await;
@@ -50,7 +54,7 @@ async fn result_after_lost_lease_changes_nothing(t: TestService) {
     let s = fixture(&t).await;
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let (slow, successor) = (t.dispatcher(), t.dispatcher());
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     let late = slow.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let late = t.dispatcher().send_claimed(late).await;
     t.clock.advance(Duration::seconds(18));
@@ -61,7 +65,7 @@ async fn result_after_lost_lease_changes_nothing(t: TestService) {
     assert!(t.dispatcher().record_once(&late).await.unwrap().due.is_empty());
     let delivery = t.deliveries(&s.root, any_delivery()).await.remove(0);
     assert_eq!(delivery.status, Sending);
-    s.receiver.answer_status(200);
+    s.receiver.respond(Response::status(200));
     let results = t.dispatcher().send_claimed(reclaimed).await;
     t.dispatcher().record_once(&results).await.unwrap();
     // And once more, as after a commit whose confirmation was lost.
@@ -82,12 +86,12 @@ async fn late_result_is_not_taken_for_a_later_claim_of_the_same_dispatcher(t: Te
     let s = fixture(&t).await;
     t.booking(&s.alice, s.resource, 1, 3).await;
     let dispatcher = t.dispatcher();
-    s.receiver.answer_status(410);
+    s.receiver.respond(Response::status(410));
     let first = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let first = dispatcher.send_claimed(first).await;
     t.clock.advance(Duration::seconds(18));
     assert_eq!(dispatcher.reap_expired_leases(false).await.unwrap(), 1);
-    s.receiver.answer_status(200);
+    s.receiver.respond(Response::status(200));
     let second = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     assert_eq!((second.len(), second[0].request.attempt), (1, 1));
     dispatcher.record_once(&first).await.unwrap();
@@ -108,23 +112,23 @@ async fn renewed_lease_does_not_expire(t: TestService) {
         t.outbox().renew(&[claims[0].lease.clone()]).await.unwrap();
         assert_eq!(dispatcher.reap_expired_leases(false).await.unwrap(), 0);
     }
-    let anothers = Lease { token: "another/0".into(), ..claims[0].lease.clone() };
-    t.outbox().renew(&[anothers]).await.unwrap();
+    let foreign_lease = Lease { token: "another/0".into(), ..claims[0].lease.clone() };
+    t.outbox().renew(&[foreign_lease]).await.unwrap();
     t.clock.advance(Duration::seconds(18));
     assert_eq!(dispatcher.reap_expired_leases(false).await.unwrap(), 1, "another dispatcher's lease is not renewed");
 }
 
 async fn released_claim_does_not_count_as_attempt(t: TestService) {
     let s = fixture(&t).await;
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     t.booking(&s.alice, s.resource, 1, 3).await;
     let dispatcher = t.dispatcher();
     step(&dispatcher).await;
     t.clock.advance(Duration::seconds(1));
     let claims = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
     let leases: Vec<Lease> = claims.iter().map(|c| c.lease.clone()).collect();
-    let anothers: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
-    t.outbox().release(&anothers).await.unwrap();
+    let foreign_leases: Vec<Lease> = leases.iter().map(|l| Lease { token: "another/0".into(), ..l.clone() }).collect();
+    t.outbox().release(&foreign_leases).await.unwrap();
     assert_eq!(
         t.deliveries(&s.root, any_delivery()).await[0].status,
         Sending,
@@ -184,9 +188,8 @@ async fn entry_requeued_before_the_scan_cursor_is_claimed(t: TestService) {
 }
 
 /// A claim that waits for a row of another transaction would delay every webhook.
-#[tokio::test]
-async fn claim_skips_locked_row_on_postgres() {
-    let Some((t, s)) = fixture_on_postgres().await else { return };
+async fn claim_skips_locked_row(t: TestService) {
+    let s = fixture(&t).await;
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     let database = t.database().await;
@@ -199,9 +202,8 @@ async fn claim_skips_locked_row_on_postgres() {
 }
 
 /// Renewal does not wait for locks: a recorder holds some rows and waits for others, and the two would deadlock.
-#[tokio::test]
-async fn renewal_skips_rows_being_recorded_on_postgres() {
-    let Some((t, s)) = fixture_on_postgres().await else { return };
+async fn renewal_skips_rows_being_recorded(t: TestService) {
+    let s = fixture(&t).await;
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     let claims = t.dispatcher().claim_once(&WebhookSet::All, 10).await.unwrap().items;
@@ -222,9 +224,7 @@ async fn renewal_skips_rows_being_recorded_on_postgres() {
 }
 
 /// SQLite finds due deliveries before it writes their leases: a delivery that is cancelled in between is not claimed.
-#[tokio::test]
-async fn delivery_cancelled_during_claim_is_not_claimed_on_sqlite() {
-    let t = open(Engine::Sqlite).await;
+async fn delivery_cancelled_during_claim_is_not_claimed(t: TestService) {
     let s = fixture(&t).await;
     for n in 0..3 {
         t.booking(&s.alice, s.resource, n, n + 1).await;

@@ -1,15 +1,15 @@
 //! Order: the events of one reservation reach a webhook in the order in which they happened.
 
-use crate::receiver::{Answer, step};
-use crate::support::{TestService, on_both_engines};
-use crate::{any_delivery, fixture, retitled};
+use super::{any_delivery, fixture, retitled};
+use crate::support::{TestService, step};
 use chrono::Duration;
 use domain::delivery::DeliveryStatus::*;
 use serde_json::json;
 use service::outbox::WebhookSet;
 use std::collections::HashSet;
+use test_support::{Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     events_of_one_reservation_keep_order_and_others_overtake,
     two_dispatchers_never_send_the_same_delivery,
 ];
@@ -18,7 +18,7 @@ async fn events_of_one_reservation_keep_order_and_others_overtake(t: TestService
     let s = fixture(&t).await;
     let first = t.booking(&s.alice, s.resource, 1, 3).await;
     let failing = first.id.0.clone();
-    s.receiver.answer(move |got| Answer::Status(if got.text("reservation_id") == failing { 500 } else { 200 }));
+    s.receiver.respond_with(move |got| Response::status(if got.reservation() == failing { 500 } else { 200 }));
     let dispatcher = t.dispatcher();
     assert_eq!(step(&dispatcher).await, 1);
     t.reservations().update(&s.alice, &first.id, retitled("Changed")).await.unwrap();
@@ -33,7 +33,7 @@ async fn events_of_one_reservation_keep_order_and_others_overtake(t: TestService
         assert_eq!(step(&dispatcher).await, 1);
         assert_eq!(s.receiver.last().event(), "reservation.created");
     }
-    s.receiver.answer_status(200);
+    s.receiver.respond(Response::status(200));
     assert_eq!(step(&dispatcher).await, 1);
     assert_eq!(s.receiver.last().event(), "reservation.updated");
     assert_eq!(s.receiver.last().body["previous"], json!({"title": "Training"}));
@@ -53,7 +53,6 @@ async fn two_dispatchers_never_send_the_same_delivery(t: TestService) {
         }
     }
     // On PostgreSQL two processes, on SQLite two dispatchers of one process.
-
     let other = if t.is_postgres() { t.replica().await } else { t.service.clone() };
     let work = async |service: &service::Service| {
         let dispatcher = service.dispatcher();
@@ -71,7 +70,7 @@ async fn two_dispatchers_never_send_the_same_delivery(t: TestService) {
     let deliveries = t.deliveries(&s.root, any_delivery()).await;
     assert_eq!(deliveries.len(), 80);
     assert!(deliveries.iter().all(|d| d.status == Succeeded && d.attempts == 1));
-    let got = s.receiver.got();
+    let got = s.receiver.requests();
     let distinct: HashSet<_> = got.iter().map(|g| g.header("x-webhook-delivery").to_owned()).collect();
     assert_eq!((got.len(), distinct.len()), (80, 80));
     let mut seen = HashSet::new();

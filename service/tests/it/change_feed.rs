@@ -1,25 +1,28 @@
 //! The change feed, within a process and between replicas.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "support/receiver.rs"]
-mod receiver;
-mod support;
-
+use crate::support::{TestService, refused};
 use domain::ProblemKind::*;
 use domain::account::ApiTokenInput;
 use domain::authorization::{Actor, Role};
 use domain::change::Change;
 use domain::resource::{AccessRequestInput, ResourcePatch, ResourceStatus};
-use receiver::Receiver;
 use sea_orm::ConnectionTrait as _;
 use service::Service;
 use service::change_feed::Update;
 use service::outbox::WebhookSet;
 use std::time::Duration;
-use support::{Engine, TestService, on_both_engines, open, refused};
+use test_support::{Receiver, on_both_databases};
 use tokio::sync::broadcast;
 
-on_both_engines![committed_change_is_announced, rejected_change_is_not_announced];
+on_both_databases![committed_change_is_announced, rejected_change_is_not_announced];
+
+on_both_databases![postgres only:
+    replica_receives_remote_changes_once_and_in_order,
+    replica_is_woken_for_the_webhooks_with_work,
+    change_too_large_for_notify_resynchronises_replicas,
+    broken_replica_connection_is_restored_and_resynchronised,
+    replicas_invalidate_caches_after_remote_changes,
+];
 
 /// Requests access to a new resource through `service`, which announces a notification with the resource's name.
 async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) {
@@ -71,31 +74,26 @@ async fn rejected_change_is_not_announced(t: TestService) {
     assert!(feed.try_recv().is_err());
 }
 
-/// A PostgreSQL service and a replica that have found each other, with a subscriber on the replica.
-async fn two_replicas() -> Option<(TestService, Service, broadcast::Receiver<Update>, Actor)> {
-    support::postgres()?;
-    let t = open(Engine::Postgres).await;
+/// A replica that has found the service under test, a subscription to its changes, and the administrator.
+async fn connected_replica(t: &TestService) -> (Service, broadcast::Receiver<Update>, Actor) {
     let root = t.administrator().await;
     t.person("alice", Role::User).await;
     let replica = t.replica().await;
     let mut feed = replica.change_feed().subscribe();
     // Until the replicas have found each other, changes are announced locally only.
     for round in 0.. {
-        announce(&t, &t.service, &root, &format!("hello-{round}")).await;
+        announce(t, &t.service, &root, &format!("hello-{round}")).await;
         if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), feed.recv()).await {
             break;
         }
         assert!(round < 100, "the replicas never found each other");
     }
     while tokio::time::timeout(Duration::from_millis(100), feed.recv()).await.is_ok() {}
-    Some((t, replica, feed, root))
+    (replica, feed, root)
 }
 
-#[tokio::test]
-async fn replica_receives_remote_changes_once_and_in_order() {
-    let Some((t, replica, mut theirs, root)) = two_replicas().await else {
-        return;
-    };
+async fn replica_receives_remote_changes_once_and_in_order(t: TestService) {
+    let (replica, mut theirs, root) = connected_replica(&t).await;
     let mut own = t.change_feed().subscribe();
     for i in 0..30 {
         announce(&t, &t.service, &root, &format!("node-{i}.")).await;
@@ -115,11 +113,8 @@ async fn replica_receives_remote_changes_once_and_in_order() {
     assert!(theirs.try_recv().is_err() && own.try_recv().is_err());
 }
 
-#[tokio::test]
-async fn replica_is_woken_for_the_webhooks_with_work() {
-    let Some((t, replica, _feed, root)) = two_replicas().await else {
-        return;
-    };
+async fn replica_is_woken_for_the_webhooks_with_work(t: TestService) {
+    let (replica, _feed, root) = connected_replica(&t).await;
     let receiver = Receiver::start().await;
     let wait_for_wakeup = async || {
         tokio::time::timeout(Duration::from_secs(20), replica.change_feed().wait_for_wakeup()).await.expect("a wake-up")
@@ -142,11 +137,8 @@ async fn replica_is_woken_for_the_webhooks_with_work() {
     while wait_for_wakeup().await != WebhookSet::All {}
 }
 
-#[tokio::test]
-async fn change_too_large_for_notify_resynchronises_replicas() {
-    let Some((t, _replica, mut feed, root)) = two_replicas().await else {
-        return;
-    };
+async fn change_too_large_for_notify_resynchronises_replicas(t: TestService) {
+    let (_replica, mut feed, root) = connected_replica(&t).await;
     // A reservation whose configuration alone is larger than a NOTIFY may be.
     let resource_id = t.resource(&root, "large", ResourceStatus::Available).await;
     let schema = serde_json::json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}, "c": {"type": "string"}}});
@@ -168,19 +160,16 @@ async fn change_too_large_for_notify_resynchronises_replicas() {
     assert!(notification(&mut feed).await.contains("node-1"));
 }
 
-#[tokio::test]
-async fn broken_replica_connection_is_restored_and_resynchronised() {
-    let Some((t, replica, mut feed, root)) = two_replicas().await else {
-        return;
-    };
+async fn broken_replica_connection_is_restored_and_resynchronised(t: TestService) {
+    let (replica, mut feed, root) = connected_replica(&t).await;
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     t.database().await.execute_unprepared(others).await.unwrap();
     assert!(matches!(next(&mut feed).await, Update::Resync), "changes of the outage are lost");
-    // A broken connection is replaced at its first use: after as many successes as a pool has connections, all are sound.
+    // A broken connection is replaced at its first use. After as many successes as a pool has connections, every connection works.
     for service in [&t.service, &replica] {
-        let mut good = 0;
-        while good <= 16 {
-            good = if service.ping().await.is_ok() { good + 1 } else { 0 };
+        let mut successes = 0;
+        while successes <= 16 {
+            successes = if service.ping().await.is_ok() { successes + 1 } else { 0 };
         }
     }
     for round in 0.. {
@@ -199,11 +188,8 @@ async fn broken_replica_connection_is_restored_and_resynchronised() {
     }
 }
 
-#[tokio::test]
-async fn replicas_invalidate_caches_after_remote_changes() {
-    let Some((t, replica, _feed, root)) = two_replicas().await else {
-        return;
-    };
+async fn replicas_invalidate_caches_after_remote_changes(t: TestService) {
+    let (replica, _feed, root) = connected_replica(&t).await;
     let input = ApiTokenInput { name: "ci".into(), scopes: None, expires_at: None };
     let made = t.accounts().create_token(&root, input).await.unwrap();
     replica.accounts().authenticate_token(&made.token).await.unwrap();

@@ -1,15 +1,15 @@
 //! Pausing, resuming, changing and deleting a webhook with queued deliveries.
 
-use crate::receiver::drain;
-use crate::support::{TestService, on_both_engines, refused};
-use crate::{any_delivery, fixture, retitled};
+use super::{any_delivery, fixture, retitled};
+use crate::support::{TestService, drain, refused};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::delivery::DeliveryStatus::*;
 use domain::webhook::{ResumeInput, WebhookPatch, WebhookState};
 use service::outbox::WebhookSet;
+use test_support::{Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     concurrent_settings_changes_are_all_kept,
     events_of_paused_webhook_are_kept,
     queued_events_can_be_discarded_on_resume,
@@ -53,7 +53,7 @@ async fn events_of_paused_webhook_are_kept(t: TestService) {
     t.webhooks().resume(&s.root, s.webhook, ResumeInput { drop_pending: false }).await.unwrap();
     drain(&t).await;
     assert_eq!(
-        s.receiver.got().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
+        s.receiver.requests().iter().map(|g| g.event().to_owned()).collect::<Vec<_>>(),
         ["reservation.created", "reservation.updated"]
     );
 }
@@ -77,7 +77,7 @@ async fn queued_events_can_be_discarded_on_resume(t: TestService) {
 
 async fn deleting_webhook_cancels_queued_deliveries(t: TestService) {
     let s = fixture(&t).await;
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     let first = t.booking(&s.alice, s.resource, 1, 3).await;
     t.reservations().update(&s.alice, &first.id, retitled("Changed")).await.unwrap();
     let dispatcher = t.dispatcher();

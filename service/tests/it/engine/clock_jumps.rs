@@ -1,22 +1,17 @@
 //! Clock jumps during delivery: nothing is lost or reordered, and leases and retries continue.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "support/receiver.rs"]
-mod receiver;
-mod support;
-
+use crate::support::{TestService, drain, step};
 use chrono::Duration;
 use domain::authorization::{Actor, Role};
 use domain::delivery::{DeliveryFilter, DeliveryStatus};
 use domain::reservation::{Reservation, ReservationPatch};
 use domain::resource::ResourceStatus;
-use receiver::{Answer, Receiver, drain, step};
 use service::Service;
 use service::outbox::{ClaimedDelivery, WebhookSet};
 use std::collections::HashMap;
-use support::{TestService, on_both_engines};
+use test_support::{Receiver, Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     clock_set_a_day_ahead_with_requests_in_flight,
     clock_set_an_hour_back_with_requests_in_flight,
     clock_set_an_hour_back_before_the_start,
@@ -31,7 +26,7 @@ struct Fixture {
     root: Actor,
     alice: Actor,
     receiver: Receiver,
-    /// Its first event is leased to a dispatcher that is gone; a second event is queued behind it.
+    /// Its first event is leased to a dispatcher that has ended; a second event is queued behind it.
     orphaned: Reservation,
     /// Its first event is claimed and not sent.
     in_flight: (Vec<ClaimedDelivery>, Reservation),
@@ -59,13 +54,13 @@ async fn fixture(t: &TestService) -> Fixture {
     t.reservations().update(&alice, &orphaned.id, patch).await.unwrap();
 
     let dispatcher = t.dispatcher();
-    receiver.answer_status(500);
+    receiver.respond(Response::status(500));
     let retrying = book(1).await;
     assert_eq!(step(&dispatcher).await, 1);
-    receiver.answer(|_| Answer::Full { status: 503, headers: vec![("retry-after", "600".into())], body: Vec::new() });
+    receiver.respond(Response::status(503).with_header("retry-after", "600"));
     let retry_after = book(2).await;
     assert_eq!(step(&dispatcher).await, 1);
-    receiver.answer_status(200);
+    receiver.respond(Response::status(200));
 
     let reservation = book(3).await;
     let claims = dispatcher.claim_once(&WebhookSet::All, 1).await.unwrap().items;
@@ -76,9 +71,10 @@ async fn fixture(t: &TestService) -> Fixture {
 
 impl Fixture {
     /// The events that the receiver got of a reservation, in order.
-    fn got(&self, reservation: &Reservation) -> Vec<String> {
-        let of_it = |got: &receiver::Got| got.text("reservation_id") == reservation.id.as_str();
-        self.receiver.got().iter().filter(|got| of_it(got)).map(|got| got.event().to_owned()).collect()
+    fn received_events(&self, reservation: &Reservation) -> Vec<String> {
+        let requests = self.receiver.requests().into_iter();
+        let of_reservation = requests.filter(|request| request.reservation() == reservation.id.as_str());
+        of_reservation.map(|request| request.event().to_owned()).collect()
     }
 
     async fn all_succeeded(&self, t: &TestService) {
@@ -87,7 +83,7 @@ impl Fixture {
         }
         // No event of a reservation overtook an earlier one.
         let mut reached: HashMap<String, usize> = HashMap::new();
-        for got in self.receiver.got() {
+        for got in self.receiver.requests() {
             let place = ["reservation.created", "reservation.updated"].iter().position(|e| *e == got.event()).unwrap();
             let before = reached.insert(got.text("reservation_id").to_owned(), place);
             assert!(before.is_none_or(|before| before <= place), "{got:?}");
@@ -104,16 +100,16 @@ async fn clock_set_a_day_ahead_with_requests_in_flight(t: TestService) {
     t.clock.advance(Duration::days(1));
     assert_eq!(t.dispatcher().reap_expired_leases(false).await.unwrap(), 2, "every lease has expired");
     drain(&t).await;
-    assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
-    assert_eq!(s.got(&s.retrying), [CREATED, CREATED]);
-    assert_eq!(s.got(&s.retry_after), [CREATED, CREATED]);
-    assert_eq!(s.got(&s.queued), [CREATED]);
-    assert_eq!(s.got(&s.in_flight.1), [CREATED]);
+    assert_eq!(s.received_events(&s.orphaned), [CREATED, UPDATED]);
+    assert_eq!(s.received_events(&s.retrying), [CREATED, CREATED]);
+    assert_eq!(s.received_events(&s.retry_after), [CREATED, CREATED]);
+    assert_eq!(s.received_events(&s.queued), [CREATED]);
+    assert_eq!(s.received_events(&s.in_flight.1), [CREATED]);
     // The request in flight ends after all. It was claimed again, so its receiver sees it twice.
     let claims = std::mem::take(&mut s.in_flight.0);
     let results = t.dispatcher().send_claimed(claims).await;
     t.dispatcher().record_once(&results).await.unwrap();
-    assert_eq!(s.got(&s.in_flight.1), [CREATED, CREATED]);
+    assert_eq!(s.received_events(&s.in_flight.1), [CREATED, CREATED]);
     s.all_succeeded(&t).await;
 
     // The clock is corrected.
@@ -121,7 +117,7 @@ async fn clock_set_a_day_ahead_with_requests_in_flight(t: TestService) {
     let patch = ReservationPatch { title: Some("Changed".into()), ..Default::default() };
     t.reservations().update(&s.alice, &s.queued.id, patch).await.unwrap();
     drain(&t).await;
-    assert_eq!(s.got(&s.queued), [CREATED, UPDATED]);
+    assert_eq!(s.received_events(&s.queued), [CREATED, UPDATED]);
 }
 
 /// After a rollback, deliveries continue as if the clock had paused.
@@ -133,31 +129,31 @@ async fn roll_back(t: &TestService, mut s: Fixture, service: &Service) {
         "a lease keeps its remaining duration"
     );
     drain(service).await;
-    assert_eq!(s.got(&s.queued), [CREATED], "a due delivery stays due");
+    assert_eq!(s.received_events(&s.queued), [CREATED], "a due delivery stays due");
     let claims = std::mem::take(&mut s.in_flight.0);
     let results = t.dispatcher().send_claimed(claims).await;
     t.dispatcher().record_once(&results).await.unwrap();
-    assert_eq!(s.got(&s.in_flight.1), [CREATED], "the request in flight has ended");
+    assert_eq!(s.received_events(&s.in_flight.1), [CREATED], "the request in flight has ended");
     t.clock.advance(Duration::milliseconds(999));
     drain(service).await;
-    assert_eq!(s.got(&s.retrying), [CREATED]);
+    assert_eq!(s.received_events(&s.retrying), [CREATED]);
     t.clock.advance(Duration::milliseconds(1));
     drain(service).await;
-    assert_eq!(s.got(&s.retrying), [CREATED, CREATED], "a retry keeps its backoff");
+    assert_eq!(s.received_events(&s.retrying), [CREATED, CREATED], "a retry keeps its backoff");
     t.clock.advance(Duration::seconds(17));
     assert_eq!(
         service.dispatcher().reap_expired_leases(false).await.unwrap(),
         1,
-        "the lease of the dispatcher that is gone expires"
+        "the lease of the ended dispatcher expires"
     );
     drain(service).await;
-    assert_eq!(s.got(&s.orphaned), [CREATED, UPDATED]);
+    assert_eq!(s.received_events(&s.orphaned), [CREATED, UPDATED]);
     t.clock.advance(Duration::seconds(600 - 18) - Duration::milliseconds(1));
     drain(service).await;
-    assert_eq!(s.got(&s.retry_after), [CREATED], "Retry-After is still respected");
+    assert_eq!(s.received_events(&s.retry_after), [CREATED], "Retry-After is still respected");
     t.clock.advance(Duration::milliseconds(1));
     drain(service).await;
-    assert_eq!(s.got(&s.retry_after), [CREATED, CREATED]);
+    assert_eq!(s.received_events(&s.retry_after), [CREATED, CREATED]);
     s.all_succeeded(t).await;
 }
 
@@ -188,8 +184,8 @@ async fn running_clock_triggers_no_repair(t: TestService) {
     t.clock.advance(Duration::seconds(3));
     t.dispatcher().reap_expired_leases(false).await.unwrap();
     assert_eq!(step(&t.dispatcher()).await, 0);
-    assert_eq!((s.got(&s.retrying).len(), s.got(&s.retry_after).len()), (1, 1));
+    assert_eq!((s.received_events(&s.retrying).len(), s.received_events(&s.retry_after).len()), (1, 1));
     t.clock.advance(Duration::milliseconds(100));
     drain(&t).await;
-    assert_eq!((s.got(&s.retrying).len(), s.got(&s.retry_after).len()), (2, 1));
+    assert_eq!((s.received_events(&s.retrying).len(), s.received_events(&s.retry_after).len()), (2, 1));
 }

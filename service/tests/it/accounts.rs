@@ -1,25 +1,23 @@
 //! Users, sessions and API tokens.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
+use crate::support::{PASSWORD, TestService, refused};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::account::*;
 use domain::authorization::{Actor, Role, Scope};
 use sea_orm::ConnectionTrait as _;
-use support::{PASSWORD, TestService, on_both_engines, refused};
+use test_support::on_both_databases;
 
-on_both_engines![
+on_both_databases![
     set_up_succeeds_only_once,
-    session_ends_after_its_lifetime_or_log_out,
-    failed_log_ins_have_the_same_message,
-    failed_log_ins_are_throttled_by_username_and_source,
-    failed_log_ins_are_throttled_by_source,
-    concurrent_log_ins_over_the_limit_get_429,
+    session_ends_at_expiry_or_logout,
+    failed_logins_have_the_same_message,
+    failed_logins_are_throttled_by_username_and_source,
+    failed_logins_are_throttled_by_source,
+    concurrent_logins_over_the_limit_get_429,
     password_change_ends_sessions,
     password_reset_by_administrator_deletes_api_tokens,
-    disabling_an_account_takes_effect_immediately,
+    disabled_account_is_rejected_at_once,
     last_administrator_cannot_be_demoted_or_disabled,
     create_user_validates_fields_and_rejects_duplicates,
     users_change_only_their_own_account,
@@ -27,7 +25,7 @@ on_both_engines![
     revoked_token_is_rejected,
     token_expires_and_records_its_last_use,
     token_cannot_create_a_token_with_more_scopes,
-    session_token_is_no_api_token_and_vice_versa,
+    session_and_token_are_not_interchangeable,
 ];
 
 fn setup(username: &str) -> SetupInput {
@@ -61,7 +59,7 @@ async fn set_up_succeeds_only_once(t: TestService) {
     refused(t.accounts().set_up(setup("carol"), true, "").await, Conflict);
 }
 
-async fn session_ends_after_its_lifetime_or_log_out(t: TestService) {
+async fn session_ends_at_expiry_or_logout(t: TestService) {
     t.person("alice", Role::User).await;
     let logged_in = t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await.unwrap();
     let (actor, info) = t.accounts().authenticate_session(&logged_in.token).await.unwrap();
@@ -86,7 +84,7 @@ async fn session_ends_after_its_lifetime_or_log_out(t: TestService) {
     );
 }
 
-async fn failed_log_ins_have_the_same_message(t: TestService) {
+async fn failed_logins_have_the_same_message(t: TestService) {
     let root = t.administrator().await;
     t.person("alice", Role::User).await;
     t.person("mallory", Role::User).await;
@@ -111,7 +109,7 @@ async fn failed_log_ins_have_the_same_message(t: TestService) {
     assert!(problems.windows(2).all(|pair| pair[0] == pair[1]), "{problems:?}");
 }
 
-async fn failed_log_ins_are_throttled_by_username_and_source(t: TestService) {
+async fn failed_logins_are_throttled_by_username_and_source(t: TestService) {
     t.person("alice", Role::User).await;
     let attempt =
         async |password: &str, source: &str| t.accounts().log_in(credentials("alice", password), source).await;
@@ -131,7 +129,7 @@ async fn failed_log_ins_are_throttled_by_username_and_source(t: TestService) {
     attempt(PASSWORD, "192.0.2.1").await.expect("success resets the failures");
 }
 
-async fn failed_log_ins_are_throttled_by_source(t: TestService) {
+async fn failed_logins_are_throttled_by_source(t: TestService) {
     t.person("alice", Role::User).await;
     let attempt =
         async |name: &str, password: &str| t.accounts().log_in(credentials(name, password), "192.0.2.1").await;
@@ -154,7 +152,7 @@ async fn failed_log_ins_are_throttled_by_source(t: TestService) {
     }
 }
 
-async fn concurrent_log_ins_over_the_limit_get_429(t: TestService) {
+async fn concurrent_logins_over_the_limit_get_429(t: TestService) {
     t.person("alice", Role::User).await;
     let sources: Vec<String> = (0..40).map(|n| format!("192.0.2.{n}")).collect();
     let flood = sources.iter().map(|source| t.accounts().log_in(credentials("alice", PASSWORD), source));
@@ -165,7 +163,7 @@ async fn concurrent_log_ins_over_the_limit_get_429(t: TestService) {
         let problem = result.err().unwrap();
         assert_eq!((problem.kind, problem.retry_after), (RateLimited, Some(1)));
     }
-    // Rejected log-ins do not count as failed.
+    // Rejected logins do not count as failed.
     for source in &sources {
         t.accounts().log_in(credentials("alice", PASSWORD), source).await.unwrap();
     }
@@ -210,7 +208,7 @@ async fn password_reset_by_administrator_deletes_api_tokens(t: TestService) {
     assert!(t.accounts().list_tokens(&alice).await.unwrap().is_empty());
 }
 
-async fn disabling_an_account_takes_effect_immediately(t: TestService) {
+async fn disabled_account_is_rejected_at_once(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
     let session = log_in(&t, "alice").await;
@@ -379,7 +377,7 @@ async fn token_cannot_create_a_token_with_more_scopes(t: TestService) {
     refused(t.accounts().create_token_as_operator("nobody", token("ci")).await, NotFound);
 }
 
-async fn session_token_is_no_api_token_and_vice_versa(t: TestService) {
+async fn session_and_token_are_not_interchangeable(t: TestService) {
     let alice = t.person("alice", Role::User).await;
     let session = log_in(&t, "alice").await;
     let bearer = t.accounts().create_token(&alice, token("ci")).await.unwrap().token;

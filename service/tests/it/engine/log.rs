@@ -1,8 +1,7 @@
 //! The delivery log: filters, redelivery and replay.
 
-use crate::receiver::{drain, step};
-use crate::support::{Engine, TestService, on_both_engines, open, refused};
-use crate::{any_delivery, fixture, of_webhook, retitled};
+use super::{any_delivery, fixture, of_webhook, retitled};
+use crate::support::{TestService, drain, refused, step};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::delivery::DeliveryStatus::*;
@@ -10,13 +9,16 @@ use domain::delivery::{DeliveryFilter, ReplayInput};
 use domain::webhook::WebhookPatch;
 use sea_orm::ConnectionTrait as _;
 use service::outbox::WebhookSet;
+use test_support::{Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     log_filters_open_deliveries_by_status,
     log_derives_success_from_its_attempt,
     redelivery_is_a_new_delivery_of_the_same_event,
     failed_deliveries_are_replayed_in_bulk_once,
 ];
+
+on_both_databases![sqlite only: attempt_record_of_older_version_is_shown];
 
 async fn log_filters_open_deliveries_by_status(t: TestService) {
     let s = fixture(&t).await;
@@ -24,7 +26,7 @@ async fn log_filters_open_deliveries_by_status(t: TestService) {
     let mut made = Vec::new();
     t.booking(&s.alice, s.resource, 0, 1).await;
     drain(&t).await;
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     made.push(t.booking(&s.alice, s.resource, 1, 2).await);
     assert_eq!(step(&dispatcher).await, 1);
     made.push(t.booking(&s.alice, s.resource, 2, 3).await);
@@ -48,11 +50,11 @@ async fn log_derives_success_from_its_attempt(t: TestService) {
     let dispatcher = t.dispatcher();
     t.booking(&s.alice, s.resource, 0, 1).await;
     drain(&t).await;
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     let late = t.booking(&s.alice, s.resource, 1, 2).await;
     assert_eq!(step(&dispatcher).await, 1);
     t.clock.advance(Duration::seconds(1));
-    s.receiver.answer_status(202);
+    s.receiver.respond(Response::status(202));
     let sent = t.now();
     assert_eq!(step(&dispatcher).await, 1);
     let by = |status| DeliveryFilter { status: Some(status), ..any_delivery() };
@@ -71,7 +73,7 @@ async fn log_derives_success_from_its_attempt(t: TestService) {
         service::change_feed::Update::Resync => None,
     });
     assert_eq!(announced.as_ref(), t.deliveries(&s.root, by(Succeeded)).await.last());
-    s.receiver.answer_status(410);
+    s.receiver.respond(Response::status(410));
     t.booking(&s.alice, s.resource, 2, 3).await;
     assert_eq!(step(&dispatcher).await, 1);
     let succeeded = t.deliveries(&s.root, by(Succeeded)).await;
@@ -112,7 +114,7 @@ async fn redelivery_is_a_new_delivery_of_the_same_event(t: TestService) {
     assert_eq!((again.status, again.redelivery_of.as_ref()), (Pending, Some(&first.id)));
     assert_eq!(again.event_id, first.event_id);
     drain(&t).await;
-    let got = s.receiver.got();
+    let got = s.receiver.requests();
     assert_eq!(got.len(), 2);
     assert_eq!(got[0].raw, got[1].raw);
     assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"));
@@ -123,12 +125,12 @@ async fn failed_deliveries_are_replayed_in_bulk_once(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { retry: Some(domain::retry::RetryPolicy { delays: vec![] }), ..Default::default() };
     t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     let failing = t.booking(&s.alice, s.resource, 1, 2).await;
     drain(&t).await;
     t.reservations().update(&s.alice, &failing.id, retitled("Changed")).await.unwrap();
     drain(&t).await;
-    s.receiver.answer_status(200);
+    s.receiver.respond(Response::status(200));
     t.booking(&s.alice, s.resource, 3, 4).await;
     drain(&t).await;
     let replay = async |filter: DeliveryFilter, dry_run: bool| {
@@ -143,15 +145,13 @@ async fn failed_deliveries_are_replayed_in_bulk_once(t: TestService) {
     assert_eq!(s.receiver.count(), 3);
     assert_eq!(replay(any_delivery(), false).await, (2, 2));
     drain(&t).await;
-    let events: Vec<_> = s.receiver.got()[3..].iter().map(|g| g.event().to_owned()).collect();
+    let events: Vec<_> = s.receiver.requests()[3..].iter().map(|g| g.event().to_owned()).collect();
     assert_eq!(events, ["reservation.created", "reservation.updated"], "in their original order");
     assert_eq!(replay(any_delivery(), false).await, (0, 0), "a second replay sends nothing");
 }
 
 /// Attempts that were recorded before transcripts existed are shown as before.
-#[tokio::test]
-async fn attempt_record_of_older_version_is_shown() {
-    let t = open(Engine::Sqlite).await;
+async fn attempt_record_of_older_version_is_shown(t: TestService) {
     let s = fixture(&t).await;
     t.booking(&s.alice, s.resource, 1, 2).await;
     drain(&t).await;

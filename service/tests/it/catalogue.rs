@@ -1,8 +1,6 @@
 //! Resource types, resources and access requests.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
+use crate::support::{TestService, refused};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::authorization::Role;
@@ -14,9 +12,9 @@ use domain::reservation::ReservationInput;
 use domain::resource::*;
 use domain::webhook::{AuthInput, WebhookInput};
 use serde_json::json;
-use support::{TestService, on_both_engines, refused};
+use test_support::on_both_databases;
 
-on_both_engines![
+on_both_databases![
     resource_type_is_created_updated_and_deleted,
     resource_type_in_use_cannot_be_deleted,
     resource_is_created_updated_and_deleted,

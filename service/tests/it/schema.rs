@@ -1,25 +1,33 @@
 //! Migrations: applied once, atomically, and by one process at a time.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
-use sea_orm::{ConnectionTrait as _, DatabaseConnection};
+use crate::support::TestService;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend};
 use service::connect;
-use support::{Engine, TestDatabase, TestService, on_both_engines, open};
+use test_support::{TestDatabase, on_both_databases};
 
-on_both_engines![migrations_are_idempotent];
+on_both_databases![
+    migrations_are_idempotent,
+    concurrent_processes_migrate_once,
+    migration_moves_the_queue_into_the_outbox,
+    migration_moves_provisioning_into_its_table,
+];
+
+on_both_databases![sqlite only: failed_migration_is_rolled_back];
+
+on_both_databases![postgres only: exclusion_constraint_rejects_overlaps];
 
 async fn migrations_are_idempotent(t: TestService) {
     t.administrator().await;
-    let database = t.database().await;
-    assert!(migrations::pending(&database).await.unwrap().is_empty());
-    migrations::up(&database).await.unwrap();
+    // The migrator uses a second connection beside the one with the lock.
+    let connections = connect(&t.settings.database_url).await.unwrap();
+    let database = connections.writer();
+    assert!(migrations::pending(database).await.unwrap().is_empty());
+    migrations::up(database).await.unwrap();
     assert!(!t.accounts().needs_setup().await.unwrap());
 }
 
 /// Four processes start on an empty database at the same time.
-async fn concurrent_processes_migrate_once(engine: Engine) {
-    let database = TestDatabase::new(engine).await;
+async fn concurrent_processes_migrate_once(database: TestDatabase) {
     let mut connections: Vec<DatabaseConnection> = Vec::new();
     for _ in 0..4 {
         connections.push(connect(&database.url).await.unwrap().writer().clone());
@@ -31,22 +39,9 @@ async fn concurrent_processes_migrate_once(engine: Engine) {
     assert!(migrations::pending(&connections[0]).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn concurrent_processes_migrate_once_on_sqlite() {
-    concurrent_processes_migrate_once(Engine::Sqlite).await;
-}
-
-#[tokio::test]
-async fn concurrent_processes_migrate_once_on_postgres() {
-    if support::postgres().is_some() {
-        concurrent_processes_migrate_once(Engine::Postgres).await;
-    }
-}
-
 /// In early versions the queue was part of the log. Open deliveries keep their state and their leases.
-async fn migration_moves_the_queue_into_the_outbox(engine: Engine) {
+async fn migration_moves_the_queue_into_the_outbox(database: TestDatabase) {
     use migrations::MigratorTrait as _;
-    let database = TestDatabase::new(engine).await;
     let connection = connect(&database.url).await.unwrap().writer().clone();
     migrations::Migrator::up(&connection, Some(2)).await.unwrap();
     let row = |n: u32, status: &str, attempts: u32, lease: &str, ended: &str| {
@@ -105,22 +100,9 @@ async fn migration_moves_the_queue_into_the_outbox(engine: Engine) {
     assert_eq!(queue, [queued(1, 0, None), queued(2, 1, Some(500)), queued(3, 3, Some(600)), queued(4, 1, None)]);
 }
 
-#[tokio::test]
-async fn migration_moves_the_queue_into_the_outbox_on_sqlite() {
-    migration_moves_the_queue_into_the_outbox(Engine::Sqlite).await;
-}
-
-#[tokio::test]
-async fn migration_moves_the_queue_into_the_outbox_on_postgres() {
-    if support::postgres().is_some() {
-        migration_moves_the_queue_into_the_outbox(Engine::Postgres).await;
-    }
-}
-
 /// In early versions the provisioning state was part of the reservation. A process of such a version may still run.
-async fn migration_moves_provisioning_into_its_table(engine: Engine) {
+async fn migration_moves_provisioning_into_its_table(database: TestDatabase) {
     use migrations::MigratorTrait as _;
-    let database = TestDatabase::new(engine).await;
     let connection = connect(&database.url).await.unwrap().writer().clone();
     migrations::Migrator::up(&connection, Some(4)).await.unwrap();
     let untouched = r#"{"status":"waiting","message":"","progress":null}"#;
@@ -160,7 +142,7 @@ async fn migration_moves_provisioning_into_its_table(engine: Engine) {
         pairs.iter().map(|(id, state)| ((*id).to_owned(), (*state).to_owned())).collect::<Vec<_>>()
     };
     assert_eq!(states().await, expected(&[("rsv-2", updated), ("rsv-3", ready), ("rsv-4", releasing)]));
-    if engine == Engine::Sqlite {
+    if connection.get_database_backend() == DbBackend::Sqlite {
         return;
     }
     // Writes of the previous version: a response and a cancellation.
@@ -175,21 +157,7 @@ async fn migration_moves_provisioning_into_its_table(engine: Engine) {
     );
 }
 
-#[tokio::test]
-async fn migration_moves_provisioning_into_its_table_on_sqlite() {
-    migration_moves_provisioning_into_its_table(Engine::Sqlite).await;
-}
-
-#[tokio::test]
-async fn migration_moves_provisioning_into_its_table_on_postgres() {
-    if support::postgres().is_some() {
-        migration_moves_provisioning_into_its_table(Engine::Postgres).await;
-    }
-}
-
-#[tokio::test]
-async fn failed_migration_is_rolled_back() {
-    let database = TestDatabase::new(Engine::Sqlite).await;
+async fn failed_migration_is_rolled_back(database: TestDatabase) {
     let connection = connect(&database.url).await.unwrap().writer().clone();
     // Conflicts with the last table, so that the migration fails half way.
     connection.execute_unprepared("CREATE TABLE idempotency_keys (x)").await.unwrap();
@@ -198,12 +166,7 @@ async fn failed_migration_is_rolled_back() {
     migrations::up(&connection).await.unwrap();
 }
 
-#[tokio::test]
-async fn postgres_constraint_rejects_overlaps() {
-    if support::postgres().is_none() {
-        return;
-    }
-    let t = open(Engine::Postgres).await;
+async fn exclusion_constraint_rejects_overlaps(t: TestService) {
     let root = t.administrator().await;
     let resource = t.resource(&root, "node-1", domain::resource::ResourceStatus::Available).await;
     let database = t.database().await;

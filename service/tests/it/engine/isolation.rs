@@ -1,21 +1,22 @@
 //! Isolation: limits of each webhook, and fairness between webhooks.
 
-use crate::fixture;
-use crate::receiver::{Answer, Receiver, step, webhook_input};
-use crate::support::{Engine, TestService, on_both_engines, open};
+use super::fixture;
+use crate::support::{TestService, step, webhook_input};
 use chrono::Duration;
 use domain::webhook::WebhookPatch;
 use service::outbox::WebhookSet;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use test_support::{Receiver, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     backlog_of_one_webhook_does_not_delay_others,
     concurrency_limit_covers_queue_and_fast_path,
     capacity_is_freed_when_the_request_ends_before_its_record,
     circuit_breaker_probes_one_request_at_a_time,
     rate_limit_is_respected,
 ];
+
+on_both_databases![sqlite only: slow_receiver_delays_only_itself];
 
 async fn backlog_of_one_webhook_does_not_delay_others(t: TestService) {
     let s = fixture(&t).await;
@@ -136,14 +137,10 @@ async fn rate_limit_is_respected(t: TestService) {
 }
 
 /// A receiver that does not respond uses its own limit and no other webhook's.
-#[tokio::test]
-async fn slow_receiver_delays_only_itself() {
-    let t = open(Engine::Sqlite).await;
+async fn slow_receiver_delays_only_itself(t: TestService) {
     let s = fixture(&t).await;
     let slow = Receiver::start().await;
-    let held = Arc::new(tokio::sync::Notify::new());
-    let until = held.clone();
-    slow.answer(move |_| Answer::Held(until.clone()));
+    slow.hold();
     let slow_webhook = t.webhook(&s.root, &slow).await;
     for n in 0..100 {
         t.booking(&s.alice, s.resource, n, n + 1).await;
@@ -162,5 +159,4 @@ async fn slow_receiver_delays_only_itself() {
     }
     assert_eq!(s.receiver.count(), 100, "the healthy webhook got all events");
     assert_eq!(stuck.len(), 64, "the slow webhook is at its own limit");
-    drop(held);
 }

@@ -1,8 +1,7 @@
 //! Provisioning: what responses, failures and cancellations do to a reservation.
 
-use crate::receiver::{Receiver, drain};
-use crate::support::{TestService, on_both_engines, refused};
-use crate::{any_delivery, fixture, retitled};
+use super::{any_delivery, fixture, retitled};
+use crate::support::{TestService, drain, refused};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::delivery::DeliveryStatus::*;
@@ -11,8 +10,9 @@ use domain::reservation::ReservationStatus;
 use domain::webhook::{ResumeInput, WebhookPatch};
 use serde_json::json;
 use service::outbox::WebhookSet;
+use test_support::{Receiver, Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     responses_drive_provisioning,
     responses_of_one_batch_apply_in_order,
     log_only_webhook_does_not_drive_provisioning,
@@ -27,7 +27,7 @@ async fn responses_drive_provisioning(t: TestService) {
     let state = async |id: &domain::id::ReservationId| {
         t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning
     };
-    s.receiver.answer_json(202, json!({"message": "At work"}));
+    s.receiver.respond(Response::json(202, json!({"message": "At work"})));
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     assert_eq!(state(&reservation.id).await.status, ProvisioningStatus::Waiting);
     let mut feed = t.change_feed().subscribe();
@@ -45,11 +45,9 @@ async fn responses_drive_provisioning(t: TestService) {
         })
         .collect();
     assert_eq!(announced, ["sending", "provisioning", "succeeded"]);
-    s.receiver.answer_json(
-        200,
+    s.receiver.respond(Response::json(200,
         json!({"status": "success", "message": "Done", "details": {"cluster_id": "c-1", "estimated_ready_time": "5 minutes",
-            "access_info": {"ip_address": "192.0.2.1", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.0.2.1"}}}),
-    );
+            "access_info": {"ip_address": "192.0.2.1", "port": 22, "username": "user-alice", "connection_command": "ssh user-alice@192.0.2.1"}}})));
     t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
     drain(&t).await;
     let ready = state(&reservation.id).await;
@@ -86,8 +84,8 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
         (now.status, now.message)
     };
     // The second webhook's response is applied after the first one's, in the same batch.
-    s.receiver.answer_json(202, json!({"message": "At work"}));
-    other.answer_json(200, json!({"status": "success", "message": "Done"}));
+    s.receiver.respond(Response::json(202, json!({"message": "At work"})));
+    other.respond(Response::json(200, json!({"status": "success", "message": "Done"})));
     let first = t.booking(&s.alice, s.resource, 1, 2).await;
     let second = t.booking(&s.alice, s.resource, 3, 4).await;
     assert_eq!(deliver().await, 4);
@@ -95,8 +93,8 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
         assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "Done".into()));
     }
     // A first response beside a later one, in the same batch.
-    s.receiver.answer_json(200, json!({"status": "success", "message": "Done too"}));
-    other.answer_json(200, json!({"status": "success", "message": "All done"}));
+    s.receiver.respond(Response::json(200, json!({"status": "success", "message": "Done too"})));
+    other.respond(Response::json(200, json!({"status": "success", "message": "All done"})));
     t.reservations().update(&s.alice, &first.id, retitled("Changed")).await.unwrap();
     let third = t.booking(&s.alice, s.resource, 5, 6).await;
     assert_eq!(deliver().await, 4);
@@ -105,7 +103,7 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
     }
     assert_eq!(state(&second.id).await, (ProvisioningStatus::Ready, "Done".into()));
     // A failure before a response does not override it.
-    s.receiver.answer_status(410);
+    s.receiver.respond(Response::status(410));
     let last = t.booking(&s.alice, s.resource, 7, 8).await;
     assert_eq!(deliver().await, 2);
     assert_eq!(state(&last.id).await, (ProvisioningStatus::Ready, "All done".into()));
@@ -116,7 +114,7 @@ async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
     let patch = WebhookPatch { provisions: Some(false), ..Default::default() };
     assert!(!t.webhooks().update(&s.root, s.webhook, patch).await.unwrap().provisions);
     let status = async |id| t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning.status;
-    s.receiver.answer_status(410);
+    s.receiver.respond(Response::status(410));
     let failing = t.booking(&s.alice, s.resource, 1, 2).await;
     drain(&t).await;
     assert_eq!(t.deliveries(&s.root, any_delivery()).await[0].status, Failed);
@@ -129,8 +127,8 @@ async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
     t.webhooks().resume(&s.root, s.webhook, ResumeInput { drop_pending: true }).await.unwrap();
     let other = Receiver::start().await;
     let provisioner = t.webhook(&s.root, &other).await;
-    s.receiver.answer_status(200);
-    other.answer_status(202);
+    s.receiver.respond(Response::status(200));
+    other.respond(Response::status(202));
     let reservation = t.booking(&s.alice, s.resource, 3, 4).await;
     drain(&t).await;
     assert_eq!((s.receiver.last().event(), other.last().event()), ("reservation.created", "reservation.created"));
@@ -216,7 +214,7 @@ async fn cancelled_delivery_leaves_no_reservation_waiting(t: TestService) {
 
 async fn late_202_does_not_override_newer_status_update(t: TestService) {
     let s = fixture(&t).await;
-    s.receiver.answer_status(202);
+    s.receiver.respond(Response::status(202));
     let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
     let state = async || t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     let update = async |status: &str| {

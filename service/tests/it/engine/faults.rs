@@ -1,8 +1,7 @@
-//! Random faults: order and delivery hold whatever fails, and whenever.
+//! Random faults: events keep their order and are delivered under any sequence of faults.
 
-use crate::receiver::{Answer, step};
-use crate::support::{Engine, TestService, open, postgres};
-use crate::{Fixture, any_delivery, fixture, of_webhook, retitled};
+use super::{Fixture, any_delivery, fixture, of_webhook, retitled};
+use crate::support::{TestService, step};
 use chrono::{DateTime, Duration, Utc};
 use domain::delivery::DeliveryStatus::*;
 use domain::delivery::{DeliveryFilter, DeliverySummary, ReplayInput};
@@ -18,8 +17,11 @@ use service::outbox::{AttemptResult, ClaimedDelivery, WebhookSet};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use test_support::{DatabaseKind, Fixture as _, Response, on_both_databases};
 
-/// A request as the receiver saw it.
+on_both_databases![random_faults_never_reorder_events];
+
+/// One received request.
 struct Arrival {
     delivery: DeliveryId,
     attempt: u32,
@@ -28,7 +30,7 @@ struct Arrival {
     late: bool,
 }
 
-/// Counts of the faults of a run, beside refusals of the receiver.
+/// Counts of the faults of all runs, without the responses 503.
 #[derive(Debug, Default)]
 struct Faults {
     fast_path: usize,
@@ -85,11 +87,11 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// The receiver refuses 40 % of the requests.
+    /// The receiver rejects 40 % of the requests.
     fn script_receiver(&self) {
         let (seed, arrivals) = (self.seed, self.arrivals.clone());
         let mut attempts: HashMap<u64, u64> = HashMap::new();
-        self.s.receiver.answer(move |request| {
+        self.s.receiver.respond_with(move |request| {
             // Decided by what is the same in every run of a seed: ids differ, and so does the order of concurrent requests.
             let mut hasher = DefaultHasher::new();
             let webhook = request.body["webhook_id"].as_i64();
@@ -99,12 +101,12 @@ impl<'a> Run<'a> {
             *attempt += 1;
             let accepted = StdRng::seed_from_u64(key ^ *attempt).random_bool(0.6);
             arrivals.lock().push(Arrival {
-                delivery: request.header("x-webhook-delivery").into(),
-                attempt: request.header("x-webhook-attempt").parse().unwrap(),
+                delivery: request.delivery().into(),
+                attempt: request.attempt(),
                 accepted,
                 late: false,
             });
-            Answer::Status(if accepted { 200 } else { 503 })
+            Response::status(if accepted { 200 } else { 503 })
         });
     }
 
@@ -292,7 +294,7 @@ fn assert_order(seed: u64, arrivals: &[Arrival], earlier: &DeliverySummary, late
     assert_eq!(straggler, None, "seed {seed}: {earlier:?} was sent once more after {later:?}");
 }
 
-async fn random_faults_never_reorder_events(engine: Engine) {
+async fn random_faults_never_reorder_events(kind: DatabaseKind) {
     // Some fixed seeds, and some new ones.
     let seeds = match std::env::var("BERTH_TEST_SEED") {
         Ok(seed) => vec![seed.parse().expect("BERTH_TEST_SEED is a number")],
@@ -303,7 +305,7 @@ async fn random_faults_never_reorder_events(engine: Engine) {
     for seed in seeds {
         // A failed test prints its output: the last of these lines repeats the failure.
         eprintln!("BERTH_TEST_SEED={seed}");
-        let t = open(engine).await;
+        let t = TestService::start(kind).await;
         let mut run = Run::new(&t, seed, &mut faults).await;
         for turn in 0..180 {
             run.turn(turn).await;
@@ -314,16 +316,4 @@ async fn random_faults_never_reorder_events(engine: Engine) {
     let Faults { fast_path, late, failed, redelivered } = faults;
     let conclusive = single || ![fast_path, late, failed, redelivered].contains(&0);
     assert!(conclusive, "these runs had too few faults to be conclusive: {faults:?}");
-}
-
-#[tokio::test]
-async fn random_faults_never_reorder_events_on_sqlite() {
-    random_faults_never_reorder_events(Engine::Sqlite).await;
-}
-
-#[tokio::test]
-async fn random_faults_never_reorder_events_on_postgres() {
-    if postgres().is_some() {
-        random_faults_never_reorder_events(Engine::Postgres).await;
-    }
 }

@@ -1,8 +1,7 @@
 //! Delivery: from the committed change to the recorded response.
 
-use crate::receiver::{Answer, drain, step};
-use crate::support::{TestService, on_both_engines, refused};
-use crate::{any_delivery, fixture};
+use super::{any_delivery, fixture};
+use crate::support::{TestService, drain, refused, step};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::delivery::DeliveryStatus::*;
@@ -13,8 +12,9 @@ use domain::webhook::WebhookPatch;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use service::Service;
+use test_support::{ReceivedRequest, Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     event_is_published_with_its_change,
     failed_change_publishes_nothing,
     ed25519_signature_is_added_and_rotation_renews_its_key,
@@ -73,7 +73,7 @@ async fn failed_change_publishes_nothing(t: TestService) {
 }
 
 /// The number of `v1a` signatures of a request, and the positions of those that `key` verifies.
-fn verify_v1a(got: &crate::receiver::Got, key: &str) -> (usize, Vec<usize>) {
+fn verify_v1a(got: &ReceivedRequest, key: &str) -> (usize, Vec<usize>) {
     let decode = |text: &str| base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap();
     let key: [u8; 32] = decode(key.strip_prefix("whpk_").unwrap()).try_into().unwrap();
     let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
@@ -120,7 +120,7 @@ async fn ed25519_signature_is_added_and_rotation_renews_its_key(t: TestService) 
 
 async fn retries_after_1_2_and_4_seconds_then_fails(t: TestService) {
     let s = fixture(&t).await;
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let id = t.deliveries(&s.root, any_delivery()).await[0].id.clone();
     let dispatcher = t.dispatcher();
@@ -143,7 +143,7 @@ async fn retries_after_1_2_and_4_seconds_then_fails(t: TestService) {
     assert_eq!(detail.attempt_log.iter().map(|a| a.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
     t.clock.advance(Duration::days(1));
     assert_eq!(step(&dispatcher).await, 0);
-    let got = s.receiver.got();
+    let got = s.receiver.requests();
     assert_eq!(got.iter().map(|g| g.header("x-webhook-attempt")).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
     for name in ["webhook-id", "x-webhook-delivery"] {
         assert!(got.iter().all(|g| g.header(name) == got[0].header(name)), "{name} is stable across retries");
@@ -156,21 +156,13 @@ async fn retries_after_1_2_and_4_seconds_then_fails(t: TestService) {
 
 async fn retry_after_longer_than_backoff_wins(t: TestService) {
     let s = fixture(&t).await;
-    let asks = |status: u16, wait: &str| {
-        let wait = wait.to_owned();
-        move |_: &crate::receiver::Got| Answer::Full {
-            status,
-            headers: vec![("retry-after", wait.clone())],
-            body: Vec::new(),
-        }
-    };
     let dispatcher = t.dispatcher();
     for (n, (status, wait, expected)) in
         [(429, "60", 60), (503, "999999999999", 3_600), (503, "0", 1), (500, "60", 1), (429, "soon", 1)]
             .into_iter()
             .enumerate()
     {
-        s.receiver.answer(asks(status, wait));
+        s.receiver.respond(Response::status(status).with_header("retry-after", wait));
         let reservation = t.booking(&s.alice, s.resource, 10 + n as i64, 11 + n as i64).await;
         assert_eq!(step(&dispatcher).await, 1);
         let filter = DeliveryFilter { reservation_id: Some(reservation.id.0), ..Default::default() };
@@ -184,7 +176,7 @@ async fn unusual_responses_are_recorded(t: TestService) {
     let nul = br#"{"status":"su\u0000ccess","message":"a\u0000b","details":{"a\u0000":["\u0000"],"access_info":{"username":"u\u0000"}},"x\u0000":"\u0000"}"#;
     let long =
         json!({"message": "é".repeat(60_000 / 2), "details": {"estimated_ready_time": "x".repeat(4_000)}}).to_string();
-    let answers: Vec<(u16, Vec<u8>, &str)> = vec![
+    let responses: Vec<(u16, Vec<u8>, &str)> = vec![
         (200, nul.to_vec(), "NUL escaped"),
         (200, b"\0\0\0".to_vec(), "NUL"),
         (500, br#"{"detail":"a\u0000b\ud83d"}"#.to_vec(), "an error with NUL"),
@@ -196,9 +188,9 @@ async fn unusual_responses_are_recorded(t: TestService) {
         (200, b"".to_vec(), "nothing"),
         (200, "[".repeat(50_000).into_bytes(), "nested"),
     ];
-    for (n, (status, body, what)) in answers.into_iter().enumerate() {
+    for (n, (status, body, what)) in responses.into_iter().enumerate() {
         let n = n as i64;
-        s.receiver.answer(move |_| Answer::Full { status, headers: Vec::new(), body: body.clone() });
+        s.receiver.respond(Response::status(status).with_body(body));
         let reservation = t.booking(&s.alice, s.resource, n, n + 1).await;
         let dispatcher = t.dispatcher();
         assert_eq!(step(&dispatcher).await, 1, "{what}");
@@ -223,7 +215,7 @@ async fn events_wait_for_webhook_with_undecryptable_secrets(t: TestService) {
     // A process with another master key, such as a replica that was started without it.
     let mut settings = t.settings.clone();
     settings.master_key = [8; 32].into();
-    let other_key = Service::open(settings, t.clock.clone()).await.unwrap();
+    let other_key = Service::open(settings, t.clock.source()).await.unwrap();
     let reservation = other_key.reservations().create(&s.alice, t.span(s.resource, 1, 2)).await.unwrap();
     let dispatcher = other_key.dispatcher();
     assert_eq!(step(&dispatcher).await, 0, "it cannot sign, so it sends nothing");

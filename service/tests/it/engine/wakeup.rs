@@ -1,14 +1,14 @@
 //! Wake-ups: which queues are claimed when.
 
-use crate::fixture;
-use crate::receiver::step;
-use crate::support::{TestService, on_both_engines};
+use super::fixture;
+use crate::support::{TestService, step};
 use chrono::Duration;
 use domain::webhook::WebhookPatch;
 use sea_orm::ConnectionTrait as _;
 use service::outbox::WebhookSet;
+use test_support::{Response, on_both_databases};
 
-on_both_engines![
+on_both_databases![
     wakeup_names_the_webhooks_with_work,
     delivery_of_unknown_event_waits_without_blocking_others,
     retries_of_other_processes_are_found_before_they_are_due,
@@ -53,7 +53,7 @@ async fn wakeup_names_the_webhooks_with_work(t: TestService) {
     let next = dispatcher.claim_once(&other.into(), 10).await.unwrap().items;
     assert_eq!(next.len(), 1);
     // A scheduled retry names its webhook.
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     let recorded = dispatcher.record_once(&dispatcher.send_claimed(next).await).await.unwrap();
     assert_eq!(recorded.due.iter().map(|(_, webhook)| *webhook).collect::<Vec<_>>(), [other]);
 }
@@ -95,7 +95,7 @@ async fn delivery_of_unknown_event_waits_without_blocking_others(t: TestService)
 /// Retries that another process recorded.
 async fn retries_of_other_processes_are_found_before_they_are_due(t: TestService) {
     let s = fixture(&t).await;
-    s.receiver.answer_status(500);
+    s.receiver.respond(Response::status(500));
     t.booking(&s.alice, s.resource, 1, 2).await;
     t.booking(&s.alice, s.resource, 2, 3).await;
     assert_eq!(step(&t.dispatcher()).await, 2);

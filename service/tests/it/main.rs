@@ -1,0 +1,12 @@
+//! Tests of the use cases and of the delivery engine, on SQLite and on PostgreSQL.
+//!
+//! `BERTH_TEST_POSTGRES` is the URL of a PostgreSQL server; `off` skips its tests.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod bookkeeping;
+mod catalogue;
+mod change_feed;
+mod engine;
+mod schema;
+mod support;
