@@ -63,8 +63,8 @@ pub fn show_problem(problem: Option<&str>) {
 }
 
 /// Shows whether a log-in is in progress.
-pub fn set_busy(busy: bool) {
+pub fn set_pending(pending: bool) {
     if let Some(button) = element::<HtmlElement>("login-button") {
-        let _ = button.set_attribute("aria-busy", if busy { "true" } else { "false" });
+        let _ = button.set_attribute("aria-busy", if pending { "true" } else { "false" });
     }
 }

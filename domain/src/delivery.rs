@@ -4,8 +4,7 @@ use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::webhook::Header;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Map;
+use serde::{Deserialize, Serialize};
 
 /// The status of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
@@ -246,7 +245,7 @@ pub struct Attempt {
 }
 
 /// `GET /api/v1/deliveries/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryDetail {
     /// The delivery.
@@ -256,15 +255,6 @@ pub struct DeliveryDetail {
     pub body: String,
     /// The recorded attempts, oldest first (`attempts` is their number).
     pub attempt_log: Vec<Attempt>,
-}
-
-impl<'de> Deserialize<'de> for DeliveryDetail {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Map::deserialize(deserializer)?;
-        let body = crate::json::take(&mut fields, "body")?;
-        let attempt_log = crate::json::take(&mut fields, "attempt_log")?;
-        Ok(Self { delivery: crate::json::rest(fields)?, body, attempt_log })
-    }
 }
 
 /// Filters of `GET /api/v1/deliveries` and of a replay. Unknown filters are rejected: ignoring one would replay too much.

@@ -11,7 +11,6 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod id;
-pub mod json;
 pub mod json_error;
 pub mod pagination;
 pub mod problem;

@@ -15,7 +15,8 @@ pub async fn list_types() -> Result<Page<ResourceType>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { service.catalogue().list_types(actor, &page).await }).await?)
+    Ok(super::context::fetch_all_pages(|page| async move { service.catalogue().list_types(actor, &page).await })
+        .await?)
 }
 
 /// Creates a resource type.
@@ -48,9 +49,9 @@ pub async fn list_resources(resource_type: Option<String>) -> Result<Page<Resour
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let (service, resource_type) = (&cx.service, resource_type.as_deref());
-    Ok(super::context::whole(
-        |page| async move { service.catalogue().list_resources(actor, resource_type, &page).await },
-    )
+    Ok(super::context::fetch_all_pages(|page| async move {
+        service.catalogue().list_resources(actor, resource_type, &page).await
+    })
     .await?)
 }
 
@@ -92,7 +93,10 @@ pub async fn list_access_requests(status: Option<AccessStatus>) -> Result<Page<A
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { service.access_requests().list(actor, status, &page).await }).await?)
+    Ok(super::context::fetch_all_pages(
+        |page| async move { service.access_requests().list(actor, status, &page).await },
+    )
+    .await?)
 }
 
 /// Approves or denies an access request; denying an approved one withdraws the access.

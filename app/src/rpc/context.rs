@@ -1,4 +1,4 @@
-//! What the server gives every server function.
+//! The request context of server functions, and their access to the response.
 
 use super::session_cookie::{removed_session_cookie, session_cookie};
 use domain::Problem;
@@ -7,53 +7,53 @@ use domain::authorization::Actor;
 use domain::pagination::{Page, PageQuery};
 use service::Service;
 
-/// The request a server function runs for.
+/// The request for which a server function runs.
 #[derive(Clone)]
 pub struct RequestContext {
     /// The use cases.
     pub service: Service,
-    /// Who asks, when logged in.
+    /// The logged-in user, for authorisation.
     pub actor: Option<Actor>,
-    /// What the page shows of it.
+    /// The session, for the page.
     pub session: Option<SessionInfo>,
     /// The session cookie's value.
     pub session_token: Option<String>,
     /// The client's address, for throttling log-ins.
     pub source: String,
-    /// Whether the visit comes from the machine itself.
+    /// Whether the request comes from the server's own machine.
     pub local: bool,
-    /// The one-time code that allows the first set-up from elsewhere.
+    /// The one-time code that allows set-up from another machine.
     pub setup_code: Option<String>,
     /// Whether cookies are marked Secure.
     pub secure_cookies: bool,
 }
 
 impl RequestContext {
-    /// Who asks.
+    /// Returns the logged-in user.
     ///
     /// # Errors
-    /// 401 when nobody is logged in.
+    /// Unauthenticated if nobody is logged in.
     pub fn actor(&self) -> Result<&Actor, Problem> {
         self.actor.as_ref().ok_or_else(|| Problem::unauthenticated("Your session has ended. Log in again."))
     }
 }
 
-/// The request that runs.
+/// Returns the context of the running request.
 ///
 /// # Errors
-/// Internal, when a server function is called outside a request.
+/// Internal if a server function is called outside a request.
 pub fn context() -> Result<RequestContext, Problem> {
     leptos::prelude::use_context::<RequestContext>().ok_or_else(Problem::internal)
 }
 
-/// A whole list, read page by page: for choices that people search in rather than leaf through.
-pub(super) async fn whole<T, F>(read: impl Fn(PageQuery) -> F) -> Result<Page<T>, Problem>
+/// Fetches all pages of a list, for screens that search or choose in the whole list.
+pub(super) async fn fetch_all_pages<T, F>(fetch: impl Fn(PageQuery) -> F) -> Result<Page<T>, Problem>
 where
     F: Future<Output = Result<Page<T>, Problem>>,
 {
     let mut all = Page { items: Vec::new(), next_cursor: None };
     loop {
-        let page = read(PageQuery { limit: Some(200), cursor: all.next_cursor.take() }).await?;
+        let page = fetch(PageQuery { limit: Some(200), cursor: all.next_cursor.take() }).await?;
         all.items.extend(page.items);
         if page.next_cursor.is_none() {
             return Ok(all);
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// Gives the response the problem's status.
+/// Sets the status of the response, and `Retry-After`, for a problem.
 pub(super) fn set_status(problem: &Problem) {
     if let Some(options) = leptos::prelude::use_context::<leptos_axum::ResponseOptions>()
         && let Ok(status) = leptos::server_fn::axum_export::http::StatusCode::from_u16(problem.kind.status())
@@ -74,12 +74,12 @@ pub(super) fn set_status(problem: &Problem) {
     }
 }
 
-/// Starts a session in the browser.
+/// Sets the session cookie.
 pub(super) fn set_session_cookie(context: &RequestContext, token: &str) -> Result<(), Problem> {
     set_cookie(&session_cookie(token, context.secure_cookies))
 }
 
-/// Ends the session in the browser.
+/// Removes the session cookie.
 pub(super) fn remove_session_cookie(context: &RequestContext) -> Result<(), Problem> {
     set_cookie(&removed_session_cookie(context.secure_cookies))
 }

@@ -29,8 +29,10 @@ use leptos::server_fn::{Http, Protocol};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// JSON both ways by POST. On the server that is [`Http`]; in the browser all functions share one piece of code that sends and
-/// receives, where `Http` would make one for each and the page a good deal larger.
+/// The protocol of the server functions: POST with JSON in both directions.
+///
+/// The server uses Leptos's [`Http`]. In the browser, all functions share one implementation of the request, because `Http`
+/// compiles one for each function.
 pub struct Rpc;
 
 impl<I, O, C, S> Protocol<I, O, C, S, RpcError> for Rpc
@@ -56,18 +58,18 @@ where
 
     #[cfg(feature = "csr")]
     fn run_client(path: &str, input: I) -> impl Future<Output = Result<O, RpcError>> + Send {
-        let answer = fetch::post(path, domain::json::to_text(&input).ok());
-        async move { domain::json::from_value(answer.await?).map_err(|_| unreadable()) }
+        let response = fetch::post(path, serde_json::to_string(&input).ok());
+        async move { serde_json::from_str(&response.await?).map_err(|_| unreadable()) }
     }
 
-    /// Only pages call.
+    /// Only the page calls server functions.
     #[cfg(not(feature = "csr"))]
     fn run_client(_: &str, _: I) -> impl Future<Output = Result<O, RpcError>> + Send {
         std::future::ready(Err(RpcError(Problem::internal())))
     }
 }
 
-/// What came cannot be what the server says.
+/// The error for a response that is not the expected JSON.
 fn unreadable() -> RpcError {
     RpcError(Problem::new(
         ProblemKind::Unavailable,
@@ -102,7 +104,7 @@ impl From<service::Error> for RpcError {
     }
 }
 
-/// RFC 9457, as the server's guards answer before a server function runs.
+/// A problem in the format of RFC 9457, which the server's middleware sends.
 #[derive(Deserialize)]
 struct ProblemBody {
     status: u16,
@@ -127,10 +129,10 @@ impl FromServerFnError for RpcError {
 
     fn de(data: leptos::server_fn::Bytes) -> Self {
         let text = String::from_utf8_lossy(&data);
-        if let Ok(problem) = domain::json::from_text(&text) {
+        if let Ok(problem) = serde_json::from_str(&text) {
             return Self(problem);
         }
-        match domain::json::from_text::<ProblemBody>(&text) {
+        match serde_json::from_str::<ProblemBody>(&text) {
             Ok(body) => {
                 let kind = ProblemKind::ALL.into_iter().find(|kind| kind.status() == body.status);
                 let mut problem = Problem::new(kind.unwrap_or(ProblemKind::Internal), body.detail);

@@ -14,7 +14,7 @@ pub async fn list_webhooks() -> Result<Page<Webhook>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let service = &cx.service;
-    Ok(super::context::whole(|page| async move { Ok(service.webhooks().list(actor, &page).await?) }).await?)
+    Ok(super::context::fetch_all_pages(|page| async move { Ok(service.webhooks().list(actor, &page).await?) }).await?)
 }
 
 /// Creates a webhook.
