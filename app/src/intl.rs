@@ -1,6 +1,6 @@
 //! Dates, times, numbers and durations in the reader's locale and time zone.
 //!
-//! The browser's `Intl` formats them. It also knows the week start and whether the clock has 12 or 24 hours.
+//! The browser's `Intl` formats them. It also provides the week start and the 12- or 24-hour clock.
 
 use crate::time;
 use chrono::{DateTime, Duration, NaiveDate, Utc, Weekday};

@@ -1,6 +1,6 @@
 //! The log-in form that `frontend/index.html` contains.
 //!
-//! People can use the form while the app loads. The app then takes it over in place, so that typed text and the focus stay.
+//! Users can submit the form while the app loads. The app then takes it over in place, so that typed text and the focus stay.
 
 use domain::account::Credentials;
 use leptos::prelude::document;

@@ -138,7 +138,7 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
     /// Shows the data, a skeleton until it arrives, or the problem.
     ///
     /// `content` runs once, so that a form in it keeps its input. It reads later data through its signal. The problem of a
-    /// later fetch is shown above the content, unless it says that the data is not available any more.
+    /// later fetch is shown above the content, unless the data is not available any more: it then replaces the content.
     pub fn view<V: IntoView + 'static>(
         self,
         content: impl Fn(Signal<T>) -> V + Send + Sync + 'static,

@@ -4,7 +4,7 @@ use super::{Icon, IconView};
 use leptos::html;
 use leptos::prelude::*;
 
-/// A modal dialog, shown while `open` is true. Its children are created anew each time it opens.
+/// A modal dialog, shown while `open` is true. Its children are created each time it opens.
 #[component]
 pub fn Dialog(
     open: RwSignal<bool>,
