@@ -60,7 +60,7 @@ impl Formats {
             }),
             weekday: date_format(|options| options.set_weekday(WeekdayFormat::Short)),
             day: date_format(set_day_and_month),
-            hour: date_format(set_clock),
+            hour: date_format(|options| options.set_time_style(DateTimeStyle::Short)),
             slot: date_format(|options| {
                 options.set_weekday(WeekdayFormat::Long);
                 options.set_day(DayFormat::Numeric);
