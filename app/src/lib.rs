@@ -5,6 +5,8 @@ pub mod rpc;
 #[cfg(feature = "csr")]
 mod components;
 #[cfg(feature = "csr")]
+mod erased;
+#[cfg(feature = "csr")]
 mod intl;
 #[cfg(feature = "csr")]
 mod layout;

@@ -223,10 +223,10 @@ impl Live {
                 Some(LiveEvent::Resync)
             }
             "resync" => Some(LiveEvent::Resync),
-            "delivery" => serde_json::from_str(data).ok().map(LiveEvent::Delivery),
-            "reservation" => serde_json::from_str(data).ok().map(LiveEvent::Reservation),
-            "webhook" => serde_json::from_str(data).ok().map(LiveEvent::Webhook),
-            "notification" => serde_json::from_str(data).ok().map(LiveEvent::Notification),
+            "delivery" => domain::json::from_text(data).ok().map(LiveEvent::Delivery),
+            "reservation" => domain::json::from_text(data).ok().map(LiveEvent::Reservation),
+            "webhook" => domain::json::from_text(data).ok().map(LiveEvent::Webhook),
+            "notification" => domain::json::from_text(data).ok().map(LiveEvent::Notification),
             _ => None,
         };
         if let Some(event) = event {

@@ -1,15 +1,17 @@
 //! Reads from the server that stay current, and writes to it.
 //!
-//! Both are built from plain signals. Leptos's `LocalResource` replaces its data by an error and does not report whether a
+//! Both are built from signals. Leptos's `LocalResource` replaces its data by an error and does not report whether a
 //! fetch is in progress when a live update arrives. Its `Action` starts a second request while the first is pending.
 
 use crate::components::{ErrorState, Skeleton, focus_first_invalid};
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::rpc::RpcError;
 use domain::pagination::{Page, PageQuery};
 use domain::{Problem, ProblemKind};
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use std::pin::Pin;
 
 /// The delay of [`Query::refetch_soon`], in milliseconds.
 const REFETCH_DELAY_MS: u32 = 400;
@@ -20,11 +22,19 @@ const REFETCH_DELAY_MS: u32 = 400;
 /// - The data stays visible during a later fetch and after a failed one.
 /// - An older response never replaces a newer one.
 /// - A live update during a fetch causes another fetch, because the response can be older than the update.
-pub struct Query<T: Send + Sync + 'static> {
+pub struct Query<T> {
     /// The newest response.
-    data: RwSignal<Option<T>>,
+    data: ErasedSignal<Option<T>>,
+    state: QueryState,
+}
+
+/// The part of a query that does not depend on the type of its data.
+#[derive(Clone, Copy)]
+struct QueryState {
     /// The error of the last fetch, if it failed.
     problem: RwSignal<Option<Problem>>,
+    /// Whether data has been received.
+    has_data: RwSignal<bool>,
     refetch: Trigger,
     progress: StoredValue<Progress>,
 }
@@ -41,63 +51,60 @@ struct Progress {
     refetch_scheduled: bool,
 }
 
-impl<T: Send + Sync + 'static> Clone for Query<T> {
+impl<T> Clone for Query<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T: Send + Sync + 'static> Copy for Query<T> {}
+impl<T> Copy for Query<T> {}
 
-impl<T: Clone + Send + Sync + 'static> Query<T> {
-    /// Starts to fetch. The signals that `fetch` reads before its first await are tracked.
-    pub fn new<Fut>(fetch: impl Fn() -> Fut + 'static) -> Self
-    where
-        Fut: Future<Output = Result<T, RpcError>> + 'static,
-    {
-        let query = Self {
-            data: RwSignal::new(None),
+/// Stores a response. Boxed, like the content, so that [`QueryState`] is compiled once.
+type Response = Result<Box<dyn FnOnce()>, RpcError>;
+type Fetch = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Response>>>>;
+
+impl QueryState {
+    fn new() -> Self {
+        Self {
             problem: RwSignal::new(None),
+            has_data: RwSignal::new(false),
             refetch: Trigger::new(),
             progress: StoredValue::new(Progress::default()),
-        };
+        }
+    }
+
+    fn start(self, fetch: Fetch) {
         Effect::new(move |_| {
-            query.refetch.track();
-            query.progress.update_value(|progress| {
+            self.refetch.track();
+            self.progress.update_value(|progress| {
                 progress.latest += 1;
                 progress.fetching = true;
                 progress.updated = false;
             });
-            let number = query.progress.get_value().latest;
+            let number = self.progress.get_value().latest;
             let response = fetch();
-            spawn_local(async move { query.receive(number, response.await) });
+            spawn_local(async move { self.receive(number, response.await) });
         });
-        query
     }
 
     /// Stores the response to fetch `number`, unless a newer fetch has started or the page is gone.
-    fn receive(self, number: u64, response: Result<T, RpcError>) {
+    fn receive(self, number: u64, response: Response) {
         let Some(progress) = self.progress.try_get_value().filter(|progress| progress.latest == number) else { return };
         self.progress.update_value(|progress| progress.fetching = false);
         match response {
-            Ok(data) => {
+            Ok(store) => {
                 self.problem.set(None);
-                self.data.set(Some(data));
+                store();
+                self.has_data.set(true);
             }
             Err(RpcError(problem)) => self.problem.set(Some(problem)),
         }
         if progress.updated {
-            self.refetch();
+            self.refetch.notify();
         }
     }
 
-    /// Fetches again.
-    pub fn refetch(self) {
-        self.refetch.notify();
-    }
-
-    /// Fetches again after a short delay, once for all calls in the meantime. For data that many events change.
-    pub fn refetch_soon(self) {
+    fn refetch_soon(self) {
         let start =
             self.progress.try_update_value(|progress| !std::mem::replace(&mut progress.refetch_scheduled, true));
         if start != Some(true) {
@@ -105,9 +112,63 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
         }
         Timeout::new(REFETCH_DELAY_MS, move || {
             self.progress.try_update_value(|progress| progress.refetch_scheduled = false);
-            self.refetch();
+            self.refetch.notify();
         })
         .forget();
+    }
+
+    fn view(self, content: Box<dyn Fn() -> AnyView + Send + Sync>) -> impl IntoView {
+        let has_data = Memo::new(move |_| self.has_data.get());
+        let replaces_data = move |problem: &Problem| {
+            !has_data.get()
+                || matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::NotFound | ProblemKind::Unauthenticated)
+        };
+        let instead = Memo::new(move |_| self.problem.get().filter(replaces_data));
+        let above = Memo::new(move |_| self.problem.get().filter(|problem| !replaces_data(problem)));
+        let retry = Callback::new(move |()| self.refetch.notify());
+        move || match (instead.get(), has_data.get()) {
+            (Some(problem), _) => view! { <ErrorState problem=problem retry=retry /> }.into_any(),
+            (None, false) => Skeleton().into_any(),
+            (None, true) => {
+                let problem = move || {
+                    let problem = above.get()?;
+                    Some(view! { <div class="query-problem"><ErrorState problem=problem retry=retry /></div> })
+                };
+                view! {
+                    {problem}
+                    {content()}
+                }
+                .into_any()
+            }
+        }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Query<T> {
+    /// Starts to fetch. The signals that `fetch` reads before its first await are tracked.
+    pub fn new<Fut>(fetch: impl Fn() -> Fut + 'static) -> Self
+    where
+        Fut: Future<Output = Result<T, RpcError>> + 'static,
+    {
+        let query = Self { data: ErasedSignal::new(None), state: QueryState::new() };
+        query.state.start(Box::new(move || {
+            let response = fetch();
+            Box::pin(async move {
+                let data = response.await?;
+                Ok(Box::new(move || query.data.set(Some(data))) as Box<dyn FnOnce()>)
+            })
+        }));
+        query
+    }
+
+    /// Fetches again.
+    pub fn refetch(self) {
+        self.state.refetch.notify();
+    }
+
+    /// Fetches again after a short delay, once for all calls in the meantime. For data that many events change.
+    pub fn refetch_soon(self) {
+        self.state.refetch_soon();
     }
 
     /// The data, once received. Tracked.
@@ -123,11 +184,12 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
     /// Replaces the data by the response to a write.
     pub fn set(self, data: T) {
         self.data.set(Some(data));
+        self.state.has_data.set(true);
     }
 
     /// Applies a live update to the data.
     pub fn update(self, apply: impl FnOnce(&mut T)) {
-        self.progress.try_update_value(|progress| progress.updated |= progress.fetching);
+        self.state.progress.try_update_value(|progress| progress.updated |= progress.fetching);
         self.data.update(|data| {
             if let Some(data) = data {
                 apply(data);
@@ -141,31 +203,14 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
     /// later fetch is shown above the content, unless the data is not available any more: it then replaces the content.
     pub fn view<V: IntoView + 'static>(
         self,
-        content: impl Fn(Signal<T>) -> V + Send + Sync + 'static,
+        content: impl Fn(ErasedMemo<T>) -> V + Send + Sync + 'static,
     ) -> impl IntoView {
-        let has_data = Memo::new(move |_| self.data.with(Option::is_some));
-        let replaces_data = move |problem: &Problem| {
-            !has_data.get()
-                || matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::NotFound | ProblemKind::Unauthenticated)
-        };
-        let instead = Memo::new(move |_| self.problem.get().filter(replaces_data));
-        let above = Memo::new(move |_| self.problem.get().filter(|problem| !replaces_data(problem)));
-        let retry = Callback::new(move |()| self.refetch());
-        move || match (instead.get(), has_data.get()) {
-            (Some(problem), _) => view! { <ErrorState problem=problem retry=retry /> }.into_any(),
-            (None, false) => Skeleton().into_any(),
-            (None, true) => {
-                // Data is never removed, so the default is not used.
-                let first = self.data.get_untracked();
-                let shown =
-                    first.map(|first| content(Signal::derive(move || self.data.get().unwrap_or(first.clone()))));
-                view! {
-                    {move || above.get().map(|problem| view! { <div class="query-problem"><ErrorState problem=problem retry=retry /></div> })}
-                    {shown}
-                }
-                .into_any()
-            }
-        }
+        self.state.view(Box::new(move || {
+            // Data is never removed, so the default is not used.
+            let first = self.data.get_untracked();
+            let data = first.map(|first| ErasedMemo::derive(move || self.data.get().unwrap_or_else(|| first.clone())));
+            data.map(&content).into_any()
+        }))
     }
 }
 
@@ -210,13 +255,20 @@ impl Mutation {
         if self.pending.get_untracked() {
             return;
         }
+        self.send(Box::pin(async move {
+            let data = request.await?;
+            Ok(Box::new(move || on_success(data)) as Box<dyn FnOnce()>)
+        }));
+    }
+
+    fn send(self, request: Pin<Box<dyn Future<Output = Response>>>) {
         self.pending.set(true);
         self.problem.set(None);
         spawn_local(async move {
             let response = request.await;
             self.pending.set(false);
             match response {
-                Ok(data) => on_success(data),
+                Ok(on_success) => on_success(),
                 Err(RpcError(problem)) => self.reject(problem),
             }
         });

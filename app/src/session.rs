@@ -1,5 +1,6 @@
 //! The session of the user.
 
+use crate::erased::ErasedSignal;
 use crate::live::Live;
 use crate::prerendered_login;
 use domain::account::SessionInfo;
@@ -10,7 +11,7 @@ use leptos::prelude::*;
 #[derive(Clone, Copy)]
 pub struct Session {
     /// The user. `None` if nobody is logged in.
-    pub info: RwSignal<Option<SessionInfo>>,
+    pub info: ErasedSignal<Option<SessionInfo>>,
     /// Whether the server has reported the session.
     pub known: RwSignal<bool>,
     /// Whether no account exists yet.
@@ -24,7 +25,7 @@ impl Session {
     /// Creates a session that is not known yet. It opens and closes `live`.
     pub fn new(live: Live) -> Self {
         Self {
-            info: RwSignal::new(None),
+            info: ErasedSignal::new(None),
             known: RwSignal::new(false),
             needs_setup: RwSignal::new(false),
             local: RwSignal::new(false),

@@ -4,7 +4,8 @@ use crate::event::EventType;
 use crate::id::{DeliveryId, EventId, WebhookId};
 use crate::webhook::Header;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Map;
 
 /// The status of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
@@ -245,7 +246,7 @@ pub struct Attempt {
 }
 
 /// `GET /api/v1/deliveries/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryDetail {
     /// The delivery.
@@ -255,6 +256,15 @@ pub struct DeliveryDetail {
     pub body: String,
     /// The recorded attempts, oldest first (`attempts` is their number).
     pub attempt_log: Vec<Attempt>,
+}
+
+impl<'de> Deserialize<'de> for DeliveryDetail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        let body = crate::json::take(&mut fields, "body")?;
+        let attempt_log = crate::json::take(&mut fields, "attempt_log")?;
+        Ok(Self { delivery: crate::json::rest(fields)?, body, attempt_log })
+    }
 }
 
 /// Filters of `GET /api/v1/deliveries` and of a replay. Unknown filters are rejected: ignoring one would replay too much.

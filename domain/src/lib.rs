@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod id;
+pub mod json;
 pub mod json_error;
 pub mod pagination;
 pub mod problem;

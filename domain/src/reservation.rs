@@ -4,7 +4,7 @@ use crate::id::{ReservationId, ResourceId};
 use crate::problem::{Problem, Validator};
 use crate::provisioning::Provisioning;
 use chrono::{DateTime, Duration, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// The status of a reservation.
@@ -72,7 +72,7 @@ pub struct Reservation {
 }
 
 /// `GET /api/v1/reservations/{id}`: the reservation and its deliveries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReservationDetail {
     /// The reservation.
@@ -80,6 +80,14 @@ pub struct ReservationDetail {
     pub reservation: Reservation,
     /// Its deliveries, oldest first; also visible to the owner.
     pub deliveries: Vec<crate::delivery::DeliverySummary>,
+}
+
+impl<'de> Deserialize<'de> for ReservationDetail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        let deliveries = crate::json::take(&mut fields, "deliveries")?;
+        Ok(Self { reservation: crate::json::rest(fields)?, deliveries })
+    }
 }
 
 /// A reserved span in the calendar. Only the owner and administrators see whose it is.

@@ -71,8 +71,8 @@ pub fn CodeBlock(#[prop(into)] text: Signal<String>, #[prop(into)] label: String
 
 /// Formats JSON with line breaks. Other text is returned unchanged.
 pub fn pretty_json(text: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(text)
+    domain::json::from_text::<serde_json::Value>(text)
         .ok()
-        .and_then(|value| serde_json::to_string_pretty(&value).ok())
+        .and_then(|value| domain::json::to_pretty_text(&value).ok())
         .unwrap_or_else(|| text.to_owned())
 }

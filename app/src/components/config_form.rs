@@ -26,7 +26,7 @@ impl ConfigState {
             let text = match value {
                 None | Some(Value::Null) => String::new(),
                 Some(Value::String(text)) => text.clone(),
-                Some(other) => serde_json::to_string(other).unwrap_or_default(),
+                Some(other) => domain::json::to_text(other).unwrap_or_default(),
             };
             let checked = value.and_then(Value::as_bool).unwrap_or(false);
             Entry { field, text: RwSignal::new(text), checked: RwSignal::new(checked) }

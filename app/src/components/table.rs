@@ -1,6 +1,7 @@
 //! Parts of lists.
 
 use super::Button;
+use crate::erased::ErasedMemo;
 use domain::pagination::Page;
 use leptos::prelude::*;
 
@@ -17,7 +18,7 @@ pub fn ScrollableTable(#[prop(into)] label: String, children: Children) -> impl 
 /// The button that loads the next page of a list. Hidden on the last page.
 #[component]
 pub fn LoadMore<T: Clone + Send + Sync + 'static>(
-    page: Signal<Page<T>>,
+    page: ErasedMemo<Page<T>>,
     #[prop(into)] pending: Signal<bool>,
     on_click: Callback<()>,
 ) -> impl IntoView {

@@ -1,6 +1,7 @@
 //! Access requests: for administrators to decide, for other users to follow.
 
 use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::live::{LiveEvent, use_live};
 use crate::query::{Mutation, Query};
 use crate::query_signals::query_signals;
@@ -26,7 +27,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
     let decide = Callback::new(move |(request, approve): (AccessRequest, bool)| {
         mutation.run(catalogue::decide_access(request.id, approve), move |_| list.refetch());
     });
-    let revoked = RwSignal::new(None::<AccessRequest>);
+    let revoked = ErasedSignal::new(None::<AccessRequest>);
     let revoke_open = RwSignal::new(false);
     let revocation = Mutation::new();
     let open_revoke = Callback::new(move |request: AccessRequest| {
@@ -58,7 +59,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
         </div>
         <FormProblem problem=mutation.problem />
         {list.view(move |page| {
-            let items = Signal::derive(move || page.get().items);
+            let items = ErasedMemo::derive(move || page.get().items);
             view! {
                 <Show
                     when=move || !items.with(Vec::is_empty)

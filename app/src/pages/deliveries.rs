@@ -9,6 +9,7 @@ pub use detail::DeliveryPage;
 pub use list::{DeliveriesPage, DeliveryList};
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::id::DeliveryId;
@@ -28,11 +29,11 @@ pub fn upsert_delivery(items: &mut Vec<DeliverySummary>, new: DeliverySummary, n
 
 /// The status of a delivery, with its attempts and the time until the next one.
 #[component]
-pub fn DeliveryProgress(#[prop(into)] delivery: Signal<DeliverySummary>) -> impl IntoView {
-    let status = Memo::new(move |_| delivery.with(|d| d.status));
+pub fn DeliveryProgress(#[prop(into)] delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
+    let status = ErasedMemo::new(move |_| delivery.with(|d| d.status));
     let next =
-        Memo::new(move |_| delivery.with(|d| d.next_attempt_at.filter(|_| d.status == DeliveryStatus::Retrying)));
-    let attempts = Memo::new(move |_| delivery.with(|d| (d.attempts, d.max_attempts)));
+        ErasedMemo::new(move |_| delivery.with(|d| d.next_attempt_at.filter(|_| d.status == DeliveryStatus::Retrying)));
+    let attempts = ErasedMemo::new(move |_| delivery.with(|d| (d.attempts, d.max_attempts)));
     view! {
         <span class="row delivery-state">
             {move || view! { <Badge status=status.get() /> }}
@@ -50,11 +51,11 @@ pub fn DeliveryProgress(#[prop(into)] delivery: Signal<DeliverySummary>) -> impl
 /// A table of deliveries. `compact` omits the webhook and the duration. With `linked`, each row links to the delivery.
 #[component]
 pub fn DeliveryRows(
-    #[prop(into)] items: Signal<Vec<DeliverySummary>>,
+    #[prop(into)] items: ErasedMemo<Vec<DeliverySummary>>,
     #[prop(optional)] compact: bool,
     #[prop(default = true)] linked: bool,
 ) -> impl IntoView {
-    let ids = Memo::new(move |_| items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
+    let ids = ErasedMemo::new(move |_| items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
     view! {
         <ScrollableTable label="Deliveries">
             <table class="cards-on-phone deliveries">
@@ -79,11 +80,11 @@ pub fn DeliveryRows(
 }
 
 #[component]
-fn DeliveryRow(items: Signal<Vec<DeliverySummary>>, id: DeliveryId, compact: bool, linked: bool) -> impl IntoView {
+fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact: bool, linked: bool) -> impl IntoView {
     let find = move |items: &Vec<DeliverySummary>| items.iter().find(|d| d.id == id).cloned();
     let first = items.with_untracked(&find)?;
     // A removed row keeps its last content until it disappears.
-    let delivery = Memo::new(move |last: Option<&DeliverySummary>| {
+    let delivery = ErasedMemo::new(move |last: Option<&DeliverySummary>| {
         items.with(&find).unwrap_or_else(|| last.unwrap_or(&first).clone())
     });
     // These fields never change.

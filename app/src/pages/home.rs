@@ -1,6 +1,7 @@
 //! The home page: the user's reservations, and an overview for administrators.
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::live::{LiveEvent, use_live};
 use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
 use crate::pages::reservations::{ReservationRow, reservation_row_key, upsert_reservation};
@@ -62,7 +63,7 @@ fn MyReservations() -> impl IntoView {
         <section class="card flush">
             <h2>"Your reservations"</h2>
             {list.view(|page| {
-                let next = Memo::new(move |_| {
+                let next = ErasedMemo::new(move |_| {
                     let mut items = page.get().items;
                     items.sort_by_key(|r| r.start_time);
                     items.truncate(MAX_RESERVATIONS);
@@ -140,7 +141,7 @@ fn RecentDeliveries() -> impl IntoView {
                 <a href="/deliveries">"All deliveries"</a>
             </div>
             {list.view(|page| {
-                let items = Signal::derive(move || page.get().items);
+                let items = ErasedMemo::derive(move || page.get().items);
                 view! {
                     <Show
                         when=move || !items.with(Vec::is_empty)

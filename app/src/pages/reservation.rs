@@ -4,6 +4,7 @@ mod edit;
 mod provisioning;
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
@@ -25,7 +26,7 @@ const KEY_SUFFIX_LEN: usize = 8;
 #[component]
 pub fn ReservationPage() -> impl IntoView {
     let params = use_params_map();
-    let id = Memo::new(move |_| ReservationId(params.read().get("id").unwrap_or_default()));
+    let id = ErasedMemo::new(move |_| ReservationId(params.read().get("id").unwrap_or_default()));
     let query = Query::new(move || rpc::get_reservation(id.get()));
     use_live().on(move |event| match event {
         LiveEvent::Reservation(new) if new.id == id.get_untracked() => {
@@ -48,14 +49,17 @@ pub fn ReservationPage() -> impl IntoView {
         }
     });
     query.view(move |detail| {
-        let reservation = Memo::new(move |_| detail.get().reservation);
-        let deliveries = Memo::new(move |_| detail.get().deliveries);
+        let reservation = ErasedMemo::new(move |_| detail.get().reservation);
+        let deliveries = ErasedMemo::new(move |_| detail.get().deliveries);
         view! { <ReservationDetails reservation=reservation deliveries=deliveries /> }
     })
 }
 
 #[component]
-fn ReservationDetails(reservation: Memo<Reservation>, deliveries: Memo<Vec<DeliverySummary>>) -> impl IntoView {
+fn ReservationDetails(
+    reservation: ErasedMemo<Reservation>,
+    deliveries: ErasedMemo<Vec<DeliverySummary>>,
+) -> impl IntoView {
     let title =
         move || reservation.with(|r| if r.title.is_empty() { r.resource_name.clone() } else { r.title.clone() });
     let is_active = move || reservation.with(|r| r.status == ReservationStatus::Active);
@@ -88,7 +92,7 @@ fn ReservationDetails(reservation: Memo<Reservation>, deliveries: Memo<Vec<Deliv
 
 /// The deliveries of the reservation. Hidden from its owner while there are none.
 #[component]
-fn Deliveries(deliveries: Memo<Vec<DeliverySummary>>) -> impl IntoView {
+fn Deliveries(deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
     let session = use_session();
     let has_deliveries = move || !deliveries.with(Vec::is_empty);
     view! {
@@ -107,7 +111,7 @@ fn Deliveries(deliveries: Memo<Vec<DeliverySummary>>) -> impl IntoView {
 }
 
 #[component]
-fn DetailsCard(reservation: Memo<Reservation>) -> impl IntoView {
+fn DetailsCard(reservation: ErasedMemo<Reservation>) -> impl IntoView {
     let status = move || view! { <Badge status=reservation.with(|r| r.status) /> };
     let cancellation = move || {
         let (by, reason) = reservation.with(|r| (r.cancelled_by.clone(), r.cancel_reason.clone()));
@@ -157,7 +161,7 @@ fn value_text(value: &serde_json::Value) -> String {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Bool(true) => "yes".to_owned(),
         serde_json::Value::Bool(false) => "no".to_owned(),
-        other => serde_json::to_string(other).unwrap_or_default(),
+        other => domain::json::to_text(other).unwrap_or_default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The list of reservations.
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::query::{Mutation, Query};
@@ -100,7 +101,7 @@ pub fn ReservationsPage() -> impl IntoView {
             />
         </div>
         {list.view(move |page| {
-            let items = Memo::new(move |_| page.get().items);
+            let items = ErasedMemo::new(move |_| page.get().items);
             view! {
                 <Show
                     when=move || !items.with(Vec::is_empty)

@@ -5,6 +5,7 @@ mod calendar;
 mod form;
 
 use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::live::{LiveEvent, use_live};
 use crate::query::Query;
 use crate::rpc::catalogue;
@@ -33,9 +34,9 @@ pub fn ReservePage() -> impl IntoView {
     view! {
         <PageHeader title="Reserve" lead="Choose a resource and a time." />
         {resources.view(move |page| {
-            let resources = Memo::new(move |_| page.get().items);
+            let resources = ErasedMemo::new(move |_| page.get().items);
             types.view(move |page| {
-                let types = Memo::new(move |_| page.get().items);
+                let types = ErasedMemo::new(move |_| page.get().items);
                 view! {
                     <Show when=move || !resources.with(Vec::is_empty) fallback=NoResources>
                         <Picker resources=resources types=types />
@@ -62,15 +63,16 @@ fn NoResources() -> impl IntoView {
 
 /// The list of resources, and the booking of the selected one.
 #[component]
-fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> impl IntoView {
+fn Picker(resources: ErasedMemo<Vec<Resource>>, types: ErasedMemo<Vec<ResourceType>>) -> impl IntoView {
     let query = use_query_map();
     // The default when the address names no resource. It stays the same when other resources become bookable.
     let default = resources.with_untracked(|all| all.iter().find(|r| r.bookable).or(all.first()).map(|r| r.id));
     let selected =
-        Memo::new(move |_| query.read().get("resource").and_then(|id| id.parse::<ResourceId>().ok()).or(default));
-    let resource = Memo::new(move |_| resources.with(|all| all.iter().find(|r| Some(r.id) == selected.get()).cloned()));
+        ErasedMemo::new(move |_| query.read().get("resource").and_then(|id| id.parse::<ResourceId>().ok()).or(default));
+    let resource =
+        ErasedMemo::new(move |_| resources.with(|all| all.iter().find(|r| Some(r.id) == selected.get()).cloned()));
     // Only another resource discards the user's input, not a change of the same one.
-    let id = Memo::new(move |_| resource.with(|resource| resource.as_ref().map(|r| r.id)));
+    let id = ErasedMemo::new(move |_| resource.with(|resource| resource.as_ref().map(|r| r.id)));
     view! {
         <div class="reserve">
             <ResourceList resources=resources types=types selected=selected />
@@ -79,7 +81,7 @@ fn Picker(resources: Memo<Vec<Resource>>, types: Memo<Vec<ResourceType>>) -> imp
                     None => view! { <EmptyState icon=Icon::Server title="This resource does not exist" /> }.into_any(),
                     Some(first) => {
                         let id = first.id;
-                        let resource = Memo::new(move |last: Option<&Resource>| {
+                        let resource = ErasedMemo::new(move |last: Option<&Resource>| {
                             let current = resource.get().filter(|r| r.id == id);
                             current.unwrap_or_else(|| last.unwrap_or(&first).clone())
                         });
@@ -99,9 +101,9 @@ fn lower_case(text: &str) -> String {
 /// The resources that match the search and the type.
 #[component]
 fn ResourceList(
-    resources: Memo<Vec<Resource>>,
-    types: Memo<Vec<ResourceType>>,
-    selected: Memo<Option<ResourceId>>,
+    resources: ErasedMemo<Vec<Resource>>,
+    types: ErasedMemo<Vec<ResourceType>>,
+    selected: ErasedMemo<Option<ResourceId>>,
 ) -> impl IntoView {
     let search = RwSignal::new(String::new());
     let type_filter = RwSignal::new(String::new());
@@ -142,7 +144,7 @@ fn ResourceList(
 }
 
 #[component]
-fn ResourceItem(resource: Resource, color: String, selected: Memo<Option<ResourceId>>) -> impl IntoView {
+fn ResourceItem(resource: Resource, color: String, selected: ErasedMemo<Option<ResourceId>>) -> impl IntoView {
     let navigate = use_navigate();
     let id = resource.id;
     let select = move |_| {
@@ -185,13 +187,13 @@ enum BookingAction {
 
 /// The calendar of a resource, and the form below it.
 #[component]
-fn Booking(resource: Memo<Resource>, types: Memo<Vec<ResourceType>>) -> impl IntoView {
-    let selected = RwSignal::new(None::<Span>);
+fn Booking(resource: ErasedMemo<Resource>, types: ErasedMemo<Vec<ResourceType>>) -> impl IntoView {
+    let selected = ErasedSignal::new(None::<Span>);
     // Id and type of a resource never change.
     let (id, slug) = resource.with_untracked(|r| (r.id, r.resource_type.clone()));
     let type_slug = slug.clone();
     let bookable = Signal::derive(move || resource.with(|r| r.bookable));
-    let action = Memo::new(move |_| {
+    let action = ErasedMemo::new(move |_| {
         let (bookable, status) = resource.with(|r| (r.bookable, r.status));
         if !bookable {
             let is_maintenance = status == ResourceStatus::Maintenance;

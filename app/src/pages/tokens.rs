@@ -1,6 +1,7 @@
 //! Settings → API tokens of the user.
 
 use crate::components::*;
+use crate::erased::ErasedSignal;
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::time;
@@ -16,7 +17,7 @@ pub fn TokensPage() -> impl IntoView {
     let create_open = RwSignal::new(false);
     let create = Callback::new(move |()| create_open.set(true));
     let mutation = Mutation::new();
-    let revoked = RwSignal::new(None::<ApiToken>);
+    let revoked = ErasedSignal::new(None::<ApiToken>);
     let revoke_open = RwSignal::new(false);
     let revoke = Callback::new(move |()| {
         if let Some(token) = revoked.get_untracked() {
@@ -119,7 +120,7 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
     let scope = RwSignal::new("read".to_owned());
     let days = RwSignal::new("90".to_owned());
     let mutation = Mutation::new();
-    let created = RwSignal::new(None::<NewApiToken>);
+    let created = ErasedSignal::new(None::<NewApiToken>);
     let submit = Callback::new(move |()| {
         let scopes = match scope.get_untracked().as_str() {
             "read" => vec![Scope::Read],

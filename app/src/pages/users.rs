@@ -1,6 +1,7 @@
 //! Settings → Users: all accounts, for administrators.
 
 use crate::components::*;
+use crate::erased::ErasedSignal;
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::session::use_session;
@@ -13,7 +14,7 @@ use leptos::prelude::*;
 pub fn UsersPage() -> impl IntoView {
     let list = Query::new(accounts::list_users);
     let create_open = RwSignal::new(false);
-    let editing = RwSignal::new(None::<User>);
+    let editing = ErasedSignal::new(None::<User>);
     let edit_open = RwSignal::new(false);
     let create = Callback::new(move |()| create_open.set(true));
     let edit = Callback::new(move |user: User| {

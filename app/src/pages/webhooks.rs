@@ -11,6 +11,7 @@ pub use form::{WebhookEditPage, WebhookNewPage};
 pub use list::WebhooksPage;
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::pages::deliveries::DeliveryList;
@@ -46,9 +47,9 @@ fn success_rate(rate: Option<f64>) -> String {
 
 /// The badge of a webhook: its health, or why it does not deliver.
 #[component]
-fn WebhookBadge(#[prop(into)] webhook: Signal<Webhook>) -> impl IntoView {
-    let state = Memo::new(move |_| webhook.with(|w| w.state));
-    let health = Memo::new(move |_| webhook.with(|w| w.summary.health));
+fn WebhookBadge(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
+    let state = ErasedMemo::new(move |_| webhook.with(|w| w.state));
+    let health = ErasedMemo::new(move |_| webhook.with(|w| w.summary.health));
     move || match state.get() {
         WebhookState::Enabled => view! { <Badge status=health.get() /> }.into_any(),
         state => view! { <Badge status=state /> }.into_any(),
@@ -85,7 +86,7 @@ pub fn WebhookPage() -> impl IntoView {
         TABS.iter().find(|(key, _)| *key == selected).map_or("overview", |(key, _)| key)
     });
     query.view(move |webhook| {
-        let webhook = Memo::new(move |_| webhook.get());
+        let webhook = ErasedMemo::new(move |_| webhook.get());
         let id = webhook.with_untracked(|w| w.id);
         view! {
             <PageHeader title=move || webhook.with(|w| w.name.clone()) lead=move || webhook.with(|w| w.endpoint_url.clone())>
@@ -125,7 +126,7 @@ fn Tabs(id: WebhookId, selected: Memo<&'static str>) -> impl IntoView {
 
 /// The switch that pauses and resumes the webhook.
 #[component]
-fn PauseSwitch(#[prop(into)] webhook: Signal<Webhook>, query: Query<Webhook>) -> impl IntoView {
+fn PauseSwitch(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let mutation = Mutation::new();
     let on = Signal::derive(move || webhook.with(|w| w.enabled));
     let label = move || webhook.with(|w| format!("Enable {}", w.name));
@@ -148,9 +149,9 @@ fn PauseSwitch(#[prop(into)] webhook: Signal<Webhook>, query: Query<Webhook>) ->
 
 /// The reason why a webhook does not deliver, and the actions that solve it.
 #[component]
-fn StateNotice(#[prop(into)] webhook: Signal<Webhook>, query: Query<Webhook>) -> impl IntoView {
+fn StateNotice(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let mutation = Mutation::new();
-    let state = Memo::new(move |_| webhook.with(|w| (w.state, w.summary.waiting, w.summary.health)));
+    let state = ErasedMemo::new(move |_| webhook.with(|w| (w.state, w.summary.waiting, w.summary.health)));
     move || {
         let (state, queued, health) = state.get();
         let cause = match state {

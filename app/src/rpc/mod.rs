@@ -58,8 +58,8 @@ where
 
     #[cfg(feature = "csr")]
     fn run_client(path: &str, input: I) -> impl Future<Output = Result<O, RpcError>> + Send {
-        let response = fetch::post(path, serde_json::to_string(&input).ok());
-        async move { serde_json::from_str(&response.await?).map_err(|_| unreadable()) }
+        let response = fetch::post(path, domain::json::to_text(&input).ok());
+        async move { domain::json::from_text(&response.await?).map_err(|_| unreadable()) }
     }
 
     /// Only the page calls server functions.
@@ -129,10 +129,10 @@ impl FromServerFnError for RpcError {
 
     fn de(data: leptos::server_fn::Bytes) -> Self {
         let text = String::from_utf8_lossy(&data);
-        if let Ok(problem) = serde_json::from_str(&text) {
+        if let Ok(problem) = domain::json::from_text(&text) {
             return Self(problem);
         }
-        match serde_json::from_str::<ProblemBody>(&text) {
+        match domain::json::from_text::<ProblemBody>(&text) {
             Ok(body) => {
                 let kind = ProblemKind::ALL.into_iter().find(|kind| kind.status() == body.status);
                 let mut problem = Problem::new(kind.unwrap_or(ProblemKind::Internal), body.detail);

@@ -190,7 +190,7 @@ pub struct Webhook {
 }
 
 /// A webhook with its secret: the response to its creation and to a rotation. The secret is shown only then.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WebhookWithSecret {
     /// The webhook.
@@ -198,6 +198,14 @@ pub struct WebhookWithSecret {
     pub webhook: Webhook,
     /// The signing secret.
     pub secret: String,
+}
+
+impl<'de> Deserialize<'de> for WebhookWithSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = serde_json::Map::deserialize(deserializer)?;
+        let secret = crate::json::take(&mut fields, "secret")?;
+        Ok(Self { webhook: crate::json::rest(fields)?, secret })
+    }
 }
 
 /// `POST /api/v1/webhooks/{id}/rotate-secret`.

@@ -2,6 +2,7 @@
 
 use super::{ConfirmDelete, Purpose, ResourcesQuery, RowActions, TypesQuery};
 use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::query::Mutation;
 use crate::rpc::catalogue as rpc;
 use domain::id::ResourceId;
@@ -12,7 +13,7 @@ use leptos::prelude::*;
 #[component]
 pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView {
     let open = RwSignal::new(false);
-    let purpose = RwSignal::new(Purpose::<Resource>::Create);
+    let purpose = ErasedSignal::new(Purpose::<Resource>::Create);
     let open_for = Callback::new(move |new: Purpose<Resource>| {
         purpose.set(new);
         open.set(true);
@@ -41,7 +42,7 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
                 </Button>
             </div>
             {resources.view(move |page| {
-                let items = Memo::new(move |_| page.get().items);
+                let items = ErasedMemo::new(move |_| page.get().items);
                 let row = move |item| view! { <Row item=item open_for=open_for /> };
                 view! {
                     <Show when=move || !items.with(Vec::is_empty) fallback=empty>

@@ -2,6 +2,7 @@
 
 use super::{ConfirmDelete, Purpose, RowActions, TypesQuery};
 use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::query::Mutation;
 use crate::rpc::catalogue as rpc;
 use domain::Problem;
@@ -16,7 +17,7 @@ const DEFAULT_COLOR: &str = "#4f46e5";
 #[component]
 pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
     let open = RwSignal::new(false);
-    let purpose = RwSignal::new(Purpose::<ResourceType>::Create);
+    let purpose = ErasedSignal::new(Purpose::<ResourceType>::Create);
     let open_for = Callback::new(move |new: Purpose<ResourceType>| {
         purpose.set(new);
         open.set(true);
@@ -38,7 +39,7 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
                 </Button>
             </div>
             {types.view(move |page| {
-                let items = Memo::new(move |_| page.get().items);
+                let items = ErasedMemo::new(move |_| page.get().items);
                 let row = move |item| view! { <Row item=item open_for=open_for /> };
                 view! {
                     <Show when=move || !items.with(Vec::is_empty) fallback=empty>
@@ -126,9 +127,9 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
     let slug = RwSignal::new(old.as_ref().map(|t| t.slug.clone()).unwrap_or_default());
     let name = RwSignal::new(old.as_ref().map(|t| t.name.clone()).unwrap_or_default());
     let color = RwSignal::new(old.as_ref().map_or_else(|| DEFAULT_COLOR.to_owned(), |t| t.color.clone()));
-    let schema = old.and_then(|t| serde_json::to_string_pretty(&t.config_schema).ok());
+    let schema = old.and_then(|t| domain::json::to_pretty_text(&t.config_schema).ok());
     let schema = RwSignal::new(schema.unwrap_or_else(|| "{}".to_owned()));
-    let parsed = Memo::new(move |_| schema.with(|text| parse_schema(text)));
+    let parsed = ErasedMemo::new(move |_| schema.with(|text| parse_schema(text)));
     let mutation = Mutation::new();
     let submit = Callback::new(move |()| {
         let value = match parsed.get_untracked() {

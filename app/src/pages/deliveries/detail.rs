@@ -2,6 +2,7 @@
 
 use super::{AttemptView, DeliveryProgress};
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::query::{Mutation, Query};
@@ -16,7 +17,7 @@ use wasm_bindgen::JsCast as _;
 #[component]
 pub fn DeliveryPage() -> impl IntoView {
     let params = use_params_map();
-    let id = Memo::new(move |_| DeliveryId(params.read().get("id").unwrap_or_default()));
+    let id = ErasedMemo::new(move |_| DeliveryId(params.read().get("id").unwrap_or_default()));
     let detail = Query::new(move || rpc::get_delivery(id.get()));
     use_live().on(move |event| match event {
         LiveEvent::Delivery(new) if new.id == id.get_untracked() => {
@@ -33,8 +34,8 @@ pub fn DeliveryPage() -> impl IntoView {
         _ => {}
     });
     detail.view(move |detail| {
-        let delivery = Memo::new(move |_| detail.get().delivery);
-        let attempts = Memo::new(move |_| detail.get().attempt_log);
+        let delivery = ErasedMemo::new(move |_| detail.get().delivery);
+        let attempts = ErasedMemo::new(move |_| detail.get().attempt_log);
         let body = Memo::new(move |_| detail.get().body);
         view! { <DeliveryDetails delivery=delivery attempts=attempts body=body /> }
     })
@@ -42,7 +43,11 @@ pub fn DeliveryPage() -> impl IntoView {
 
 /// The delivery, its attempts, and its body until the first attempt.
 #[component]
-fn DeliveryDetails(delivery: Memo<DeliverySummary>, attempts: Memo<Vec<Attempt>>, body: Memo<String>) -> impl IntoView {
+fn DeliveryDetails(
+    delivery: ErasedMemo<DeliverySummary>,
+    attempts: ErasedMemo<Vec<Attempt>>,
+    body: Memo<String>,
+) -> impl IntoView {
     let navigate = use_navigate();
     let mutation = Mutation::new();
     let redeliver = Callback::new(move |()| {
@@ -90,7 +95,7 @@ fn DeliveryDetails(delivery: Memo<DeliverySummary>, attempts: Memo<Vec<Attempt>>
 
 /// The facts about the delivery.
 #[component]
-fn DeliveryCard(delivery: Memo<DeliverySummary>) -> impl IntoView {
+fn DeliveryCard(delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
     let reservation = move || match delivery.with(|d| d.reservation_id.clone()) {
         Some(id) if !delivery.with(|d| d.test) && id.starts_with(ReservationId::PREFIX) => {
             view! { <a href=format!("/reservations/{id}")>{id.clone()}</a> }.into_any()

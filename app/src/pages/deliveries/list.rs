@@ -2,6 +2,7 @@
 
 use super::{DeliveryRows, upsert_delivery};
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::query::{Mutation, Query};
@@ -145,7 +146,7 @@ pub fn DeliveriesPage() -> impl IntoView {
 #[component]
 pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoView {
     let filters = Filters::from_address();
-    let filter = Memo::new(move |_| filters.to_filter(webhook));
+    let filter = ErasedMemo::new(move |_| filters.to_filter(webhook));
     let list = Query::new(move || rpc::list_deliveries(filter.get(), PageQuery::default()));
     use_live().on(move |event| match event {
         LiveEvent::Delivery(new) => {
@@ -177,7 +178,7 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
             </Button>
         </FilterBar>
         {list.view(move |page| {
-            let items = Signal::derive(move || page.get().items);
+            let items = ErasedMemo::derive(move || page.get().items);
             view! {
                 <Show when=move || !items.with(Vec::is_empty) fallback=move || view! { <NoDeliveries filters=filters /> }>
                     <DeliveryRows items=items />

@@ -1,6 +1,7 @@
 //! The provisioning of a reservation: its steps, its progress, and the access when it is ready.
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::session::use_session;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::provisioning::{AccessInfo, Provisioning, ProvisioningStatus};
@@ -34,9 +35,12 @@ fn steps(current: ProvisioningStatus, is_over: bool) -> &'static [ProvisioningSt
 
 /// The card that shows the provisioning.
 #[component]
-pub fn ProvisioningCard(reservation: Memo<Reservation>, deliveries: Memo<Vec<DeliverySummary>>) -> impl IntoView {
-    let state = Memo::new(move |_| reservation.with(|r| r.provisioning.clone()));
-    let status = Memo::new(move |_| state.with(|p| p.status));
+pub fn ProvisioningCard(
+    reservation: ErasedMemo<Reservation>,
+    deliveries: ErasedMemo<Vec<DeliverySummary>>,
+) -> impl IntoView {
+    let state = ErasedMemo::new(move |_| reservation.with(|r| r.provisioning.clone()));
+    let status = ErasedMemo::new(move |_| state.with(|p| p.status));
     let is_over = Memo::new(move |_| reservation.with(|r| r.status != ReservationStatus::Active));
     let updated = Signal::derive(move || state.with(|p| p.updated_at));
     let access = move || {
@@ -61,7 +65,7 @@ pub fn ProvisioningCard(reservation: Memo<Reservation>, deliveries: Memo<Vec<Del
 }
 
 #[component]
-fn Steps(status: Memo<ProvisioningStatus>, is_over: Memo<bool>) -> impl IntoView {
+fn Steps(status: ErasedMemo<ProvisioningStatus>, is_over: Memo<bool>) -> impl IntoView {
     let items = move || {
         let current = status.get();
         let item = move |step: &ProvisioningStatus| {
@@ -85,7 +89,7 @@ fn Steps(status: Memo<ProvisioningStatus>, is_over: Memo<bool>) -> impl IntoView
 
 /// The message of the service.
 #[component]
-fn Message(state: Memo<Provisioning>) -> impl IntoView {
+fn Message(state: ErasedMemo<Provisioning>) -> impl IntoView {
     move || {
         let (message, status) = state.with(|p| (p.message.clone(), p.status));
         let (class, icon) = match status {
@@ -105,7 +109,7 @@ fn Message(state: Memo<Provisioning>) -> impl IntoView {
 
 /// The progress in per cent, and the estimate of the service.
 #[component]
-fn Progress(state: Memo<Provisioning>) -> impl IntoView {
+fn Progress(state: ErasedMemo<Provisioning>) -> impl IntoView {
     use ProvisioningStatus::{Provisioning, Releasing, Waiting};
     let progress = move || {
         let percent = state.with(|p| p.progress.filter(|_| matches!(p.status, Provisioning | Releasing)))?;
@@ -138,7 +142,7 @@ fn Progress(state: Memo<Provisioning>) -> impl IntoView {
 
 /// The next step while no service has responded.
 #[component]
-fn WaitingHint(deliveries: Memo<Vec<DeliverySummary>>) -> impl IntoView {
+fn WaitingHint(deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
     let session = use_session();
     let is_sent = Memo::new(move |_| deliveries.with(|all| all.iter().any(|d| d.status != DeliveryStatus::Cancelled)));
     move || {
@@ -167,11 +171,11 @@ fn WaitingHint(deliveries: Memo<Vec<DeliverySummary>>) -> impl IntoView {
 
 /// Further details from the service as JSON.
 #[component]
-fn ServiceDetails(state: Memo<Provisioning>) -> impl IntoView {
+fn ServiceDetails(state: ErasedMemo<Provisioning>) -> impl IntoView {
     move || {
         let details = state.with(|p| p.details.clone());
         (!details.is_empty()).then(|| {
-            let text = serde_json::to_string_pretty(&details).unwrap_or_default();
+            let text = domain::json::to_pretty_text(&details).unwrap_or_default();
             view! {
                 <details>
                     <summary>"Details from the service"</summary>

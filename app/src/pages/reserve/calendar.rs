@@ -3,6 +3,7 @@
 //! The user selects a span by dragging, by two clicks, or with the arrow keys and Enter.
 
 use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::live::{LiveEvent, use_live};
 use crate::query::Query;
 use crate::rpc::reservations;
@@ -109,21 +110,21 @@ impl Slot {
 #[derive(Clone, Copy)]
 struct CalendarState {
     /// The first day of the visible week.
-    week: RwSignal<NaiveDate>,
+    week: ErasedSignal<NaiveDate>,
     /// The reserved spans of the resource.
-    busy: Memo<Vec<BusySpan>>,
+    busy: ErasedMemo<Vec<BusySpan>>,
     /// The current time to the minute.
     now: Memo<DateTime<Utc>>,
     /// Whether the user may reserve the resource.
     bookable: Signal<bool>,
     /// The selected span.
-    selected: RwSignal<Option<Span>>,
+    selected: ErasedSignal<Option<Span>>,
     /// The hour in which the pointer was pressed, while it is.
-    pressed: RwSignal<Option<Hour>>,
+    pressed: ErasedSignal<Option<Hour>>,
     /// The first of two clicked hours.
-    clicked: RwSignal<Option<Hour>>,
+    clicked: ErasedSignal<Option<Hour>>,
     /// The hour that the Tab key focuses.
-    focused: RwSignal<Hour>,
+    focused: ErasedSignal<Hour>,
 }
 
 impl CalendarState {
@@ -220,7 +221,11 @@ impl CalendarState {
 }
 
 /// Reads the reserved spans of a resource in the visible week, and polls them.
-fn query_busy_spans(resource: ResourceId, resource_type: String, week: RwSignal<NaiveDate>) -> Memo<Vec<BusySpan>> {
+fn query_busy_spans(
+    resource: ResourceId,
+    resource_type: String,
+    week: ErasedSignal<NaiveDate>,
+) -> ErasedMemo<Vec<BusySpan>> {
     let ticker = use_ticker();
     let busy = Query::new(move || {
         let start = time::hour_of(week.get(), 0);
@@ -235,7 +240,7 @@ fn query_busy_spans(resource: ResourceId, resource_type: String, week: RwSignal<
         LiveEvent::Resync => busy.refetch(),
         _ => {}
     });
-    Memo::new(move |_| {
+    ErasedMemo::new(move |_| {
         let mut spans = busy.get().unwrap_or_default();
         spans.retain(|span| span.resource_id == resource);
         spans
@@ -247,22 +252,22 @@ fn query_busy_spans(resource: ResourceId, resource_type: String, week: RwSignal<
 pub fn Calendar(
     resource: ResourceId,
     resource_type: String,
-    selected: RwSignal<Option<Span>>,
+    selected: ErasedSignal<Option<Span>>,
     bookable: Signal<bool>,
 ) -> impl IntoView {
     let ticker = use_ticker();
     // Slots change at most once a minute.
     let minute = Memo::new(move |_| ticker.now().timestamp() / 60);
-    let week = RwSignal::new(first_day_of_week(today()));
+    let week = ErasedSignal::new(first_day_of_week(today()));
     let state = CalendarState {
         week,
         busy: query_busy_spans(resource, resource_type, week),
         now: Memo::new(move |_| DateTime::from_timestamp(minute.get() * 60, 0).unwrap_or_default()),
         bookable,
         selected,
-        pressed: RwSignal::new(None),
-        clicked: RwSignal::new(None),
-        focused: RwSignal::new((today(), FIRST_FOCUSED_HOUR)),
+        pressed: ErasedSignal::new(None),
+        clicked: ErasedSignal::new(None),
+        focused: ErasedSignal::new((today(), FIRST_FOCUSED_HOUR)),
     };
     let release = move |_: PointerEvent| state.pressed.set(None);
     view! {
@@ -364,7 +369,8 @@ fn Grid(state: CalendarState) -> impl IntoView {
 fn SlotCell(state: CalendarState, hour: Hour) -> impl IntoView {
     let session = use_session();
     let span = span_of(hour);
-    let slot = Memo::new(move |_| state.busy.with(|busy| Slot::new(span, busy, state.now.get(), &session.username())));
+    let slot =
+        ErasedMemo::new(move |_| state.busy.with(|busy| Slot::new(span, busy, state.now.get(), &session.username())));
     let is_selected = Memo::new(move |_| state.selected.get().is_some_and(|selected| overlaps(selected, span)));
     let name = intl::hour_of_day(span.0);
     let on_pointer_down = move |event: PointerEvent| {

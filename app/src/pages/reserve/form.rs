@@ -2,6 +2,7 @@
 
 use super::calendar::Span;
 use crate::components::*;
+use crate::erased::ErasedSignal;
 use crate::query::Mutation;
 use crate::rpc::reservations;
 use crate::session::use_session;
@@ -29,7 +30,7 @@ fn input_span(start: RwSignal<String>, end: RwSignal<String>) -> (Option<DateTim
 }
 
 /// Keeps the inputs and the selection of the calendar equal.
-fn synchronise(start: RwSignal<String>, end: RwSignal<String>, selected: RwSignal<Option<Span>>) {
+fn synchronise(start: RwSignal<String>, end: RwSignal<String>, selected: ErasedSignal<Option<Span>>) {
     Effect::new(move |_| {
         if let Some((from, to)) = selected.get() {
             let (from, to) = (time::to_input(from), time::to_input(to));
@@ -50,7 +51,7 @@ fn synchronise(start: RwSignal<String>, end: RwSignal<String>, selected: RwSigna
 
 /// The form with the fields of `schema`.
 #[component]
-pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, selected: RwSignal<Option<Span>>) -> impl IntoView {
+pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, selected: ErasedSignal<Option<Span>>) -> impl IntoView {
     let session = use_session();
     let navigate = use_navigate();
     let first_start = next_full_hour();

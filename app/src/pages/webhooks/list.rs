@@ -3,6 +3,7 @@
 use super::test::TestPanel;
 use super::{WebhookBadge, received_types, success_rate};
 use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::query::{Mutation, Query};
@@ -23,7 +24,7 @@ pub fn WebhooksPage() -> impl IntoView {
         LiveEvent::Delivery(d) if d.status.is_final() && !d.test => list.refetch_soon(),
         _ => {}
     });
-    let testing = RwSignal::new(None::<Webhook>);
+    let testing = ErasedSignal::new(None::<Webhook>);
     let open = RwSignal::new(false);
     let test = Callback::new(move |webhook: Webhook| {
         testing.set(Some(webhook));
@@ -35,7 +36,7 @@ pub fn WebhooksPage() -> impl IntoView {
             <a class="button primary" href="/settings/webhooks/new"><IconView icon=Icon::Plus />"Add New Webhook"</a>
         </PageHeader>
         {list.view(move |page| {
-            let ids = Memo::new(move |_| page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
+            let ids = ErasedMemo::new(move |_| page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
             view! {
                 <Show when=move || !ids.with(Vec::is_empty) fallback=FirstSteps>
                     <ScrollableTable label="Webhooks">
@@ -95,18 +96,19 @@ fn summarise_events(events: &[EventType]) -> (String, String) {
 #[component]
 fn Row(
     id: WebhookId,
-    page: Signal<Page<Webhook>>,
+    page: ErasedMemo<Page<Webhook>>,
     list: Query<Page<Webhook>>,
     on_test: Callback<Webhook>,
 ) -> impl IntoView {
     let find = move |page: &Page<Webhook>| page.items.iter().find(|w| w.id == id).cloned();
     let first = page.with_untracked(find)?;
     // A removed row keeps its last content until it disappears.
-    let webhook =
-        Memo::new(move |last: Option<&Webhook>| page.with(find).unwrap_or_else(|| last.unwrap_or(&first).clone()));
+    let webhook = ErasedMemo::new(move |last: Option<&Webhook>| {
+        page.with(find).unwrap_or_else(|| last.unwrap_or(&first).clone())
+    });
     let mutation = Mutation::new();
     let name = move || webhook.with(|w| w.name.clone());
-    let last_delivery = Memo::new(move |_| webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
+    let last_delivery = ErasedMemo::new(move |_| webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
     let test = Callback::new(move |()| on_test.run(webhook.get_untracked()));
     Some(view! {
         <tr>
@@ -162,7 +164,7 @@ fn Row(
 
 /// The switch that pauses and resumes a webhook.
 #[component]
-fn EnableSwitch(webhook: Memo<Webhook>, list: Query<Page<Webhook>>, mutation: Mutation) -> impl IntoView {
+fn EnableSwitch(webhook: ErasedMemo<Webhook>, list: Query<Page<Webhook>>, mutation: Mutation) -> impl IntoView {
     let id = webhook.with_untracked(|w| w.id);
     let replace = move |new: Webhook| {
         list.update(|page| {

@@ -2,6 +2,7 @@
 
 use super::{WebhookBadge, received_types, retry_delay, success_rate};
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::query::Query;
@@ -11,7 +12,7 @@ use leptos::prelude::*;
 
 /// The overview tab.
 #[component]
-pub fn Overview(#[prop(into)] webhook: Signal<Webhook>) -> impl IntoView {
+pub fn Overview(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
     let id = webhook.with_untracked(|w| w.id);
     let window = RwSignal::new("24h".to_owned());
     let stats_window = move || match window.get().as_str() {
@@ -44,7 +45,7 @@ pub fn Overview(#[prop(into)] webhook: Signal<Webhook>) -> impl IntoView {
 }
 
 #[component]
-fn Figures(stats: Signal<WebhookStats>, queued: Signal<u64>) -> impl IntoView {
+fn Figures(stats: ErasedMemo<WebhookStats>, queued: Signal<u64>) -> impl IntoView {
     let figure = |name: &'static str, value: Signal<String>| {
         view! {
             <div class="card figure">
@@ -75,7 +76,7 @@ const HEIGHT: f64 = 90.0;
 
 /// Succeeded and failed deliveries over time.
 #[component]
-fn Chart(stats: Signal<WebhookStats>) -> impl IntoView {
+fn Chart(stats: ErasedMemo<WebhookStats>) -> impl IntoView {
     let bars = move || {
         stats.with(|stats| {
             let max = stats.series.iter().map(|p| p.succeeded + p.failed).max().unwrap_or(0).max(1) as f64;
@@ -116,7 +117,7 @@ fn Chart(stats: Signal<WebhookStats>) -> impl IntoView {
 
 /// The URL of each event.
 #[component]
-fn Endpoints(#[prop(into)] webhook: Signal<Webhook>) -> impl IntoView {
+fn Endpoints(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
     view! {
         <section class="card">
             <h2>"Endpoints"</h2>
@@ -144,7 +145,7 @@ fn Endpoints(#[prop(into)] webhook: Signal<Webhook>) -> impl IntoView {
 
 /// The settings of the webhook.
 #[component]
-fn Details(#[prop(into)] webhook: Signal<Webhook>) -> impl IntoView {
+fn Details(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
     let auth = move || {
         webhook.with(|w| match &w.auth {
             AuthView::None => "Signature only".to_owned(),

@@ -1,6 +1,7 @@
 //! The signing secret: its only display, and its rotation.
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
@@ -24,7 +25,7 @@ pub fn NewSecret(secret: String) -> impl IntoView {
 
 /// The current secret, and the dialog that rotates it. During the overlap, receivers can verify by either secret.
 #[component]
-pub fn RotateCard(webhook: Signal<Webhook>, query: Query<Webhook>) -> impl IntoView {
+pub fn RotateCard(webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let open = RwSignal::new(false);
     let previous_until = move || webhook.with(|w| w.previous_secret_until.filter(|until| *until > time::now()));
     view! {
@@ -59,7 +60,7 @@ pub fn RotateCard(webhook: Signal<Webhook>, query: Query<Webhook>) -> impl IntoV
 
 /// The form of a rotation, then the new secret.
 #[component]
-fn RotateForm(webhook: Signal<Webhook>, query: Query<Webhook>, open: RwSignal<bool>) -> impl IntoView {
+fn RotateForm(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSignal<bool>) -> impl IntoView {
     let (id, has_public_key) = webhook.with_untracked(|w| (w.id, w.public_key.is_some()));
     let overlap = RwSignal::new("24".to_owned());
     let own_secret = RwSignal::new(String::new());

@@ -3,6 +3,7 @@
 use super::form::EditForm;
 use super::secret::RotateCard;
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
 use domain::webhook::Webhook;
@@ -11,7 +12,7 @@ use leptos_router::hooks::use_navigate;
 
 /// The settings tab.
 #[component]
-pub fn SettingsTab(#[prop(into)] webhook: Signal<Webhook>, query: Query<Webhook>) -> impl IntoView {
+pub fn SettingsTab(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let current = webhook.get_untracked();
     let delete_open = RwSignal::new(false);
     view! {

@@ -1,6 +1,7 @@
 //! The panel that sends a test event and shows the exchange.
 
 use crate::components::*;
+use crate::erased::ErasedSignal;
 use crate::pages::deliveries::AttemptView;
 use crate::query::Mutation;
 use crate::rpc::webhooks as rpc;
@@ -16,7 +17,7 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] send_at_once: bool) -> impl
     let first = webhook.events.first().copied().unwrap_or(EventType::ReservationCreated);
     let event = RwSignal::new(first.as_str().to_owned());
     let mutation = Mutation::new();
-    let attempt = RwSignal::new(None::<Attempt>);
+    let attempt = ErasedSignal::new(None::<Attempt>);
     let send = Callback::new(move |()| {
         let input = TestInput { event_type: EventType::parse(&event.get_untracked()) };
         attempt.set(None);

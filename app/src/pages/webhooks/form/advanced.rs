@@ -3,6 +3,7 @@
 use super::super::retry_delay;
 use super::model::{FieldErrors, FormModel, HeaderModel};
 use crate::components::*;
+use crate::erased::ErasedSignal;
 use domain::retry::RetryPolicy;
 use leptos::prelude::*;
 
@@ -60,7 +61,7 @@ fn HeaderFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
 }
 
 #[component]
-fn HeaderRow(headers: RwSignal<Vec<HeaderModel>>, row: HeaderModel, errors: FieldErrors) -> impl IntoView {
+fn HeaderRow(headers: ErasedSignal<Vec<HeaderModel>>, row: HeaderModel, errors: FieldErrors) -> impl IntoView {
     // Validation reports the position of a header, which changes when an earlier one is removed.
     let position = move || headers.with(|rows| rows.iter().position(|other| other.key == row.key)).unwrap_or(0);
     let error = move |part: &'static str| {

@@ -9,6 +9,7 @@ mod model;
 use super::secret::NewSecret;
 use super::{query_webhook, use_webhook_id};
 use crate::components::*;
+use crate::erased::ErasedSignal;
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, webhooks as rpc};
 use advanced::AdvancedFields;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 /// `/settings/webhooks/new`
 #[component]
 pub fn WebhookNewPage() -> impl IntoView {
-    let created = RwSignal::new(None::<WebhookWithSecret>);
+    let created = ErasedSignal::new(None::<WebhookWithSecret>);
     move || {
         match created.get() {
         None => view! {
@@ -96,7 +97,7 @@ fn with_form_data<V: IntoView + 'static>(
 
 /// The form for a new webhook.
 #[component]
-fn NewForm(created: RwSignal<Option<WebhookWithSecret>>) -> impl IntoView {
+fn NewForm(created: ErasedSignal<Option<WebhookWithSecret>>) -> impl IntoView {
     with_form_data(move |policy, types| {
         let policy = StoredValue::new(policy);
         let model = FormModel::new();

@@ -1,5 +1,6 @@
 //! The input of the webhook form, its conversion to and from a webhook, and its validation.
 
+use crate::erased::ErasedSignal;
 use crate::query::Mutation;
 use domain::Problem;
 use domain::endpoint::UrlPolicy;
@@ -32,7 +33,7 @@ pub struct FormModel {
     /// The path of each event, for the layout `custom`.
     pub paths: [(EventType, RwSignal<String>); EventType::ALL.len()],
     /// The custom headers.
-    pub headers: RwSignal<Vec<HeaderModel>>,
+    pub headers: ErasedSignal<Vec<HeaderModel>>,
     /// The origin of the secret of a new webhook: `generate` or `existing`.
     pub secret_source: RwSignal<String>,
     /// The existing secret.
@@ -163,7 +164,7 @@ impl FormModel {
             auth: AuthModel::new(),
             layout: text_signal("by_event"),
             paths: path_signals(&DeliveryPaths::default()),
-            headers: RwSignal::new(Vec::new()),
+            headers: ErasedSignal::new(Vec::new()),
             secret_source: text_signal("generate"),
             secret: text_signal(""),
             retry: text_signal("default"),
@@ -199,7 +200,7 @@ impl FormModel {
                 Layout::Custom => path_signals(paths),
                 Layout::ByEvent | Layout::Single => path_signals(&DeliveryPaths::default()),
             },
-            headers: RwSignal::new(headers.collect()),
+            headers: ErasedSignal::new(headers.collect()),
             retry: text_signal(match &webhook.retry {
                 policy if *policy == RetryPolicy::default() => "default",
                 policy if *policy == RetryPolicy::extended() => "extended",
@@ -321,7 +322,7 @@ pub struct FieldErrors {
     /// The problem that the validation in the page finds.
     pub problem: Memo<Option<Problem>>,
     /// The fields that the user has left. Others show no error before the form is submitted.
-    left: RwSignal<BTreeSet<String>>,
+    left: ErasedSignal<BTreeSet<String>>,
     /// Whether the user has submitted the form.
     pub submitted: RwSignal<bool>,
     mutation: Mutation,
@@ -330,7 +331,7 @@ pub struct FieldErrors {
 impl FieldErrors {
     /// Combines the errors of a validation and of a mutation.
     pub fn new(problem: Memo<Option<Problem>>, mutation: Mutation) -> Self {
-        Self { problem, left: RwSignal::new(BTreeSet::new()), submitted: RwSignal::new(false), mutation }
+        Self { problem, left: ErasedSignal::new(BTreeSet::new()), submitted: RwSignal::new(false), mutation }
     }
 
     /// The message for a field. The server's message is shown while the validation in the page succeeds.
