@@ -2,7 +2,7 @@
 //!
 //! `serde_json` deserializes a structure from an object or an array, with names as text or bytes, and explains errors. The compiler
 //! generates code for all of that for each structure. This module parses text to a [`Value`] and deserializes structures only from
-//! objects. It reports errors without a reason. The page is more than 10 KB smaller with brotli (docs/adr/0005-page-size.md).
+//! objects. It reports errors without a reason. Its effect on the size of the page: docs/adr/0005-page-size.md.
 //!
 //! The standard library writes decimal numbers, because the faster algorithm of `serde_json` needs tables of 10 KB.
 
