@@ -1,23 +1,32 @@
-import { type Browser, type Locator, type Page, test as base, expect } from "@playwright/test";
+import {
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  type Locator,
+  type Page,
+  test as base,
+  expect,
+} from "@playwright/test";
 import type { Page as ApiPage, Webhook } from "./support/api.ts";
 import { ADMIN, ALICE, BOB, Berth } from "./support/berth.ts";
-import { type Behaviour, OddReceiver } from "./support/odd.ts";
+import { type Behaviour, TestReceiver } from "./support/test-receiver.ts";
 
 export { expect };
 export { ADMIN, ALICE, BOB, Berth };
 
 const PASSWORDS = new Map([ADMIN, ALICE, BOB].map((who) => [who.username, who.password]));
 
-interface ForTest {
-  /** A page with a session of its own. */
+interface TestFixtures {
+  /** Opens a page with its own session. */
   pageOf: (username: string) => Promise<Page>;
-  /** A receiver inside the test, gone with it. */
-  receiver: (behaviour?: Behaviour, tls?: boolean) => Promise<OddReceiver>;
-  tidy: void;
+  /** Starts a receiver in the test, which stops with the test. */
+  receiver: (behaviour?: Behaviour, tls?: boolean) => Promise<TestReceiver>;
+  cleanUp: void;
+  quietConsole: void;
 }
 
-/** The tests' `test`: each worker has a server, each test only its own webhooks. */
-export const test = base.extend<ForTest, { berth: Berth }>({
+/** The `test` of all specs. Each worker has its own server, each test its own webhooks. */
+export const test = base.extend<TestFixtures, { berth: Berth }>({
   berth: [
     async ({}, use) => {
       const berth = await Berth.start();
@@ -31,67 +40,92 @@ export const test = base.extend<ForTest, { berth: Berth }>({
     { scope: "worker", timeout: 120_000 },
   ],
   baseURL: async ({ berth }, use) => use(berth.url),
-  page: async ({ page }, use) => {
-    const check = watch(page);
-    await use(page);
-    check();
+  context: async ({ context }, use) => {
+    watchConsole(context);
+    await use(context);
   },
   pageOf: async ({ browser, berth }, use) => {
-    const open: { page: Page; check: () => void }[] = [];
+    const pages: Page[] = [];
     await use(async (username) => {
-      const page = await signedIn(browser, berth, username);
-      open.push({ page, check: watch(page) });
+      const page = await logInByApi(browser, berth, username);
+      pages.push(page);
       return page;
     });
-    for (const { page, check } of open) {
-      check();
-      await page.context().close();
-    }
+    for (const page of pages) await page.context().close();
   },
   receiver: async ({}, use) => {
-    const started: OddReceiver[] = [];
+    const started: TestReceiver[] = [];
     await use(async (behaviour, tls) => {
-      const receiver = await OddReceiver.start(behaviour, tls);
+      const receiver = await TestReceiver.start(behaviour, tls);
       started.push(receiver);
       return receiver;
     });
     for (const receiver of started) await receiver.stop();
   },
-  tidy: [
+  cleanUp: [
     async ({ berth }, use, info) => {
       await use();
       if (info.status !== info.expectedStatus) {
         await info.attach("server log", { body: berth.tail(), contentType: "text/plain" });
       }
-      // A webhook that stayed would be told of the next test's reservations.
+      // A remaining webhook would receive the reservations of the next test.
       const webhooks = await berth.api.get<ApiPage<Webhook>>("/webhooks?limit=200");
       for (const webhook of webhooks.items) await berth.api.call("DELETE", `/webhooks/${webhook.id}`);
     },
     { auto: true },
   ],
+  quietConsole: [
+    async ({}, use) => {
+      consoleMessages.length = 0;
+      await use();
+      expect(consoleMessages, "warnings and errors in the browser's console").toEqual([]);
+    },
+    { auto: true },
+  ],
 });
 
-/** A page in a context of its own, logged in by the API. */
-export async function signedIn(browser: Browser, berth: Berth, username: string): Promise<Page> {
-  const context = await browser.newContext({ baseURL: berth.url });
+/** The warnings and errors of all pages of the running test. A worker runs one test at a time. */
+const consoleMessages: string[] = [];
+
+/** Messages of the browser that do not indicate a fault of the page. */
+const ALLOWED_MESSAGES = [
+  // The browser reports each response with an error status. Many tests cause such responses, and some stop the server.
+  /^Failed to load resource: /,
+];
+
+/** Collects warnings, errors, panics and violations of the content security policy. They fail the test. */
+function watchConsole(context: BrowserContext): void {
+  context.on("weberror", (error) => consoleMessages.push(String(error.error())));
+  context.on("console", (message) => {
+    const isFault = message.type() === "warning" || message.type() === "error";
+    if (isFault && !ALLOWED_MESSAGES.some((allowed) => allowed.test(message.text()))) {
+      consoleMessages.push(`${message.page()?.url()}: ${message.text()}`);
+    }
+  });
+}
+
+/** Opens a browser context, whose console must stay quiet. Its locale and other options can differ from the default. */
+export async function newContext(browser: Browser, berth: Berth, options: BrowserContextOptions = {}): Promise<BrowserContext> {
+  const context = await browser.newContext({ baseURL: berth.url, ...options });
+  watchConsole(context);
+  return context;
+}
+
+/** Opens a page in its own context, logged in by the API. */
+export async function logInByApi(
+  browser: Browser,
+  berth: Berth,
+  username: string,
+  options: BrowserContextOptions = {},
+): Promise<Page> {
+  const context = await newContext(browser, berth, options);
   const credentials = { username, password: PASSWORDS.get(username) };
-  const answer = await context.request.post("/api/v1/session", { data: credentials });
-  expect(answer.status(), await answer.text()).toBe(200);
+  const response = await context.request.post("/api/v1/session", { data: credentials });
+  expect(response.status(), await response.text()).toBe(200);
   return context.newPage();
 }
 
-/** Watches for what must never happen in a page: panics, uncaught errors, breaches of the content policy. */
-export function watch(page: Page): () => void {
-  const seen: string[] = [];
-  page.on("pageerror", (error) => seen.push(String(error)));
-  page.on("console", (message) => {
-    // Refusals are part of many tests; the browser reports them by itself.
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) seen.push(message.text());
-  });
-  return () => expect(seen, "errors in the page").toEqual([]);
-}
-
-/** The card that shows how provisioning stands, by its heading. */
+/** The heading of the card that shows the provisioning. */
 export function provisioning(page: Page): Locator {
   return page.getByRole("heading", { name: /^Provisioning/ });
 }
@@ -101,17 +135,17 @@ export function deliveryRows(page: Page): Locator {
   return page.getByRole("region", { name: "Deliveries" }).locator("tbody").getByRole("row");
 }
 
-/** Chooses one of the cards under `legend`. */
+/** Selects a card of the group `legend`. */
 export async function choose(page: Page, legend: string, card: string): Promise<void> {
   await page.getByRole("group", { name: legend }).getByRole("radio", { name: new RegExp(`^${card}`) }).check();
 }
 
-/** Logs in by the form, as people do. */
+/** Logs in with the form. */
 export async function logIn(page: Page, who: { username: string; password: string }): Promise<void> {
   await page.getByLabel("Username").fill(who.username);
   await page.getByLabel("Password").fill(who.password);
   await page.getByRole("button", { name: "Log in" }).click();
 }
 
-/** A key that `ssh-keygen -t ed25519` made; its private half was thrown away. */
+/** A key from `ssh-keygen -t ed25519`, whose private half was deleted. */
 export const SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBaJvV++C3b0lUVfjp8uNVmLBBjjHk8v3vYtJ2vcfQOg alice@laptop";

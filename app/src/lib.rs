@@ -1,25 +1,35 @@
-//! What people see (feature `csr`), and the server functions that the page calls (bodies with feature `ssr`).
+//! The page (feature `csr`), and the server functions that it calls (their bodies with feature `ssr`).
 
 pub mod rpc;
 
 #[cfg(feature = "csr")]
-mod address;
-#[cfg(feature = "csr")]
 mod components;
+#[cfg(feature = "csr")]
+mod erased;
+#[cfg(feature = "csr")]
+mod intl;
 #[cfg(feature = "csr")]
 mod layout;
 #[cfg(feature = "csr")]
 mod live;
 #[cfg(feature = "csr")]
-mod load;
+mod notification_menu;
 #[cfg(feature = "csr")]
 mod pages;
 #[cfg(feature = "csr")]
 mod prerendered_login;
 #[cfg(feature = "csr")]
-mod time;
+mod query;
 #[cfg(feature = "csr")]
-mod values;
+mod query_signals;
+#[cfg(feature = "csr")]
+mod router;
+#[cfg(feature = "csr")]
+mod session;
+#[cfg(feature = "csr")]
+mod theme;
+#[cfg(feature = "csr")]
+mod time;
 
 #[cfg(feature = "csr")]
-pub use layout::mount;
+pub use router::mount;

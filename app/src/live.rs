@@ -1,5 +1,6 @@
-//! The live feed in the page: server-sent events to callbacks; connects again by itself for ever, and says when it is not
-//! live.
+//! Live updates: the server-sent events of `/api/v1/stream`.
+//!
+//! The page reconnects itself. The browser's own reconnection stops after an HTTP error and cannot be triggered.
 
 use domain::change::{Notification, WebhookChange};
 use domain::delivery::DeliverySummary;
@@ -13,206 +14,212 @@ use wasm_bindgen::JsCast as _;
 use wasm_bindgen::closure::Closure;
 use web_sys::{EventSource, MessageEvent, VisibilityState};
 
-/// How long a page that nobody sees stays connected.
-const HIDDEN_MS: u32 = 10_000;
+/// The names of the server-sent events.
+const EVENTS: [&str; 6] = ["hello", "delivery", "reservation", "webhook", "notification", "resync"];
+/// The time after which a hidden page disconnects, in milliseconds.
+const HIDDEN_TIMEOUT_MS: u32 = 10_000;
+/// The delay before the first reconnection, in milliseconds. It doubles with each failure.
+const MIN_RETRY_MS: u32 = 300;
+/// The longest delay before a reconnection, in milliseconds.
+const MAX_RETRY_MS: u32 = 8_000;
 
-/// Whether the page follows.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveStatus {
-    /// The first connection is being made.
+    /// The first connection is being opened.
     Connecting,
-    /// Changes come as they commit.
+    /// Connected.
     Live,
-    /// The connection broke; it is being made again.
+    /// The connection failed and is being opened again.
     Reconnecting,
 }
 
-/// A change, as the feed tells it.
+/// A live update.
 pub enum LiveEvent {
-    /// A delivery.
+    /// A new or changed delivery.
     Delivery(DeliverySummary),
-    /// A reservation.
+    /// A new or changed reservation.
     Reservation(Reservation),
-    /// A webhook.
+    /// A new, changed or deleted webhook.
     Webhook(WebhookChange),
-    /// A message to the person.
+    /// A new notification of the user.
     Notification(Notification),
-    /// Changes were missed: read again.
+    /// Updates may be missing, so pages fetch their data again.
     Resync,
 }
 
 type Listener = Rc<dyn Fn(&LiveEvent)>;
 
+/// The connection, its callbacks and timers. Dropping a timer cancels it.
 #[derive(Default)]
-struct State {
+struct Connection {
     listeners: BTreeMap<u64, Listener>,
-    next: u64,
+    next_listener: u64,
     source: Option<EventSource>,
-    handlers: Vec<Closure<dyn FnMut(MessageEvent)>>,
-    failed: Option<Closure<dyn FnMut()>>,
-    retry: Option<Timeout>,
-    /// Closes the feed of a page that nobody sees.
-    hidden: Option<Timeout>,
-    wait_ms: u32,
-    wanted: bool,
+    on_message: Vec<Closure<dyn FnMut(MessageEvent)>>,
+    on_error: Option<Closure<dyn FnMut()>>,
+    reconnect_timer: Option<Timeout>,
+    hidden_timer: Option<Timeout>,
+    retry_ms: u32,
+    is_enabled: bool,
 }
 
-/// The feed, as a context.
+impl Connection {
+    fn disconnect(&mut self) {
+        self.reconnect_timer = None;
+        if let Some(source) = self.source.take() {
+            source.close();
+        }
+    }
+}
+
+/// The live updates of the page, as a context.
 #[derive(Clone, Copy)]
 pub struct Live {
-    /// Whether the page follows.
+    /// The state of the connection.
     pub status: RwSignal<LiveStatus>,
-    /// Connections that failed since the last that was live.
+    /// The number of failed connections since the last successful one.
     pub failures: RwSignal<u32>,
-    state: StoredValue<Rc<RefCell<State>>, LocalStorage>,
+    connection: StoredValue<Rc<RefCell<Connection>>, LocalStorage>,
 }
 
 impl Live {
-    /// A feed that is not connected yet.
+    /// Creates the updates, not connected yet.
     pub fn new() -> Self {
         let live = Self {
             status: RwSignal::new(LiveStatus::Connecting),
             failures: RwSignal::new(0),
-            state: StoredValue::new_local(Rc::default()),
+            connection: StoredValue::new_local(Rc::default()),
         };
-        // Coming back to the page or to the network is the time to try at once.
         for event in ["online", "visibilitychange", "focus"] {
-            let again = Closure::<dyn FnMut()>::new(move || {
-                let document = web_sys::window().and_then(|window| window.document());
-                if document.is_some_and(|document| document.visibility_state() == VisibilityState::Hidden) {
-                    return live.hide();
-                }
-                live.state().borrow_mut().hidden = None;
-                if live.status.get_untracked() == LiveStatus::Reconnecting {
-                    live.connect();
-                }
-            });
-            if let Some(window) = web_sys::window() {
-                let _ = window.add_event_listener_with_callback(event, again.as_ref().unchecked_ref());
-            }
-            // It lives as long as the page.
-            again.forget();
+            let listener = Closure::<dyn FnMut()>::new(move || live.on_visibility_or_network_change());
+            let _ = window().add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
+            // The listener lives as long as the page.
+            listener.forget();
         }
         live
     }
 
-    fn state(self) -> Rc<RefCell<State>> {
-        self.state.get_value()
+    fn connection(self) -> Rc<RefCell<Connection>> {
+        self.connection.get_value()
     }
 
-    /// Calls back on every change until the calling component goes.
+    /// Calls `listener` on every update, until the current component is removed.
     pub fn on(self, listener: impl Fn(&LiveEvent) + 'static) {
-        let state = self.state();
+        let connection = self.connection();
         let id = {
-            let mut state = state.borrow_mut();
-            state.next += 1;
-            let id = state.next;
-            state.listeners.insert(id, Rc::new(listener));
+            let mut connection = connection.borrow_mut();
+            connection.next_listener += 1;
+            let id = connection.next_listener;
+            connection.listeners.insert(id, Rc::new(listener));
             id
         };
-        let owner = StoredValue::new_local(state);
+        let connection = StoredValue::new_local(connection);
         on_cleanup(move || {
-            owner.try_with_value(|state| state.borrow_mut().listeners.remove(&id));
+            connection.try_with_value(|connection| connection.borrow_mut().listeners.remove(&id));
         });
     }
 
-    fn tell(self, event: &LiveEvent) {
-        let listeners: Vec<Listener> = self.state().borrow().listeners.values().cloned().collect();
+    fn notify(self, event: &LiveEvent) {
+        // A listener can add and remove listeners, so the connection must not stay borrowed.
+        let listeners: Vec<Listener> = self.connection().borrow().listeners.values().cloned().collect();
         for listener in listeners {
             listener(event);
         }
     }
 
-    /// Opens the feed; it stays open until [`Live::close`].
+    /// Connects and stays connected until [`Live::close`].
     pub fn open(self) {
-        self.state().borrow_mut().wanted = true;
+        self.connection().borrow_mut().is_enabled = true;
         self.connect();
     }
 
-    /// Closes the feed (on log-out).
+    /// Disconnects, on log-out.
     pub fn close(self) {
-        let state = self.state();
-        let mut state = state.borrow_mut();
-        state.wanted = false;
-        state.retry = None;
-        if let Some(source) = state.source.take() {
-            source.close();
-        }
+        let connection = self.connection();
+        let mut connection = connection.borrow_mut();
+        connection.is_enabled = false;
+        connection.disconnect();
         self.status.set(LiveStatus::Connecting);
     }
 
-    /// Nobody sees the page: soon its connection is given up, for a browser has only six of them for one server, which a few
-    /// pages in the background would use up. Whoever looks again gets what was missed.
-    fn hide(self) {
-        let later = Timeout::new(HIDDEN_MS, move || {
-            let state = self.state();
-            let mut state = state.borrow_mut();
-            state.retry = None;
-            if let Some(source) = state.source.take() {
-                source.close();
-                self.status.try_set(LiveStatus::Reconnecting);
+    /// Disconnects a hidden page after a while, and reconnects a visible one at once.
+    fn on_visibility_or_network_change(self) {
+        if document().visibility_state() == VisibilityState::Hidden {
+            return self.disconnect_soon();
+        }
+        self.connection().borrow_mut().hidden_timer = None;
+        if self.status.get_untracked() == LiveStatus::Reconnecting {
+            self.connect();
+        }
+    }
+
+    /// Starts the timer of a hidden page. With HTTP/1.1 a browser opens only six connections to a server, and a few pages in the
+    /// background would occupy them all.
+    fn disconnect_soon(self) {
+        let timer = Timeout::new(HIDDEN_TIMEOUT_MS, move || {
+            let connection = self.connection();
+            let mut connection = connection.borrow_mut();
+            let was_connected = connection.source.is_some();
+            connection.disconnect();
+            if was_connected {
+                self.status.set(LiveStatus::Reconnecting);
             }
         });
-        self.state().borrow_mut().hidden = Some(later);
+        self.connection().borrow_mut().hidden_timer = Some(timer);
     }
 
     fn connect(self) {
-        let state = self.state();
-        let mut state = state.borrow_mut();
-        if !state.wanted {
+        let connection = self.connection();
+        let mut connection = connection.borrow_mut();
+        if !connection.is_enabled {
             return;
         }
-        if let Some(source) = state.source.take() {
+        connection.disconnect();
+        let Ok(source) = EventSource::new("/api/v1/stream") else {
+            drop(connection);
+            return self.reconnect_later();
+        };
+        connection.on_message.clear();
+        for name in EVENTS {
+            let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |message: MessageEvent| {
+                self.receive(name, &message.data().as_string().unwrap_or_default());
+            });
+            let _ = source.add_event_listener_with_callback(name, on_message.as_ref().unchecked_ref());
+            connection.on_message.push(on_message);
+        }
+        let on_error = Closure::<dyn FnMut()>::new(move || self.reconnect_later());
+        source.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        connection.on_error = Some(on_error);
+        connection.source = Some(source);
+    }
+
+    /// Reconnects with exponential backoff.
+    fn reconnect_later(self) {
+        let connection = self.connection();
+        let mut connection = connection.borrow_mut();
+        // The callbacks stay, because this runs inside one of them.
+        if let Some(source) = &connection.source {
             source.close();
         }
-        state.retry = None;
-        let Ok(source) = EventSource::new("/api/v1/stream") else {
-            drop(state);
-            return self.later();
-        };
-        state.handlers.clear();
-        for name in ["hello", "delivery", "reservation", "webhook", "notification", "resync"] {
-            let handler = Closure::<dyn FnMut(MessageEvent)>::new(move |message: MessageEvent| {
-                let data = message.data().as_string().unwrap_or_default();
-                self.received(name, &data);
-            });
-            let _ = source.add_event_listener_with_callback(name, handler.as_ref().unchecked_ref());
-            state.handlers.push(handler);
+        if !connection.is_enabled {
+            return;
         }
-        let failed = Closure::<dyn FnMut()>::new(move || self.later());
-        source.set_onerror(Some(failed.as_ref().unchecked_ref()));
-        state.failed = Some(failed);
-        state.source = Some(source);
+        let delay = connection.retry_ms.max(MIN_RETRY_MS);
+        connection.retry_ms = (delay * 2).min(MAX_RETRY_MS);
+        connection.reconnect_timer = Some(Timeout::new(delay, move || self.connect()));
+        self.status.set(LiveStatus::Reconnecting);
+        self.failures.update(|failures| *failures += 1);
     }
 
-    /// The browser's own reconnecting gives up on HTTP errors and cannot be hurried; ours does neither.
-    fn later(self) {
-        let state = self.state();
-        let wait = {
-            let mut state = state.borrow_mut();
-            if let Some(source) = &state.source {
-                source.close();
-            }
-            if !state.wanted {
-                return;
-            }
-            let wait = state.wait_ms.max(300);
-            state.wait_ms = (wait * 2).min(8_000);
-            wait
-        };
-        self.status.try_set(LiveStatus::Reconnecting);
-        self.failures.try_update(|failures| *failures += 1);
-        let timeout = Timeout::new(wait, move || self.connect());
-        state.borrow_mut().retry = Some(timeout);
-    }
-
-    fn received(self, name: &str, data: &str) {
+    /// Handles a server-sent event.
+    fn receive(self, name: &str, data: &str) {
         let event = match name {
             "hello" => {
-                self.state().borrow_mut().wait_ms = 0;
+                self.connection().borrow_mut().retry_ms = 0;
                 self.failures.set(0);
                 self.status.set(LiveStatus::Live);
-                // The first time too: what was read while the connection was being made may be old by now.
+                // After the first connection too: data fetched before it may be outdated.
                 Some(LiveEvent::Resync)
             }
             "resync" => Some(LiveEvent::Resync),
@@ -223,29 +230,34 @@ impl Live {
             _ => None,
         };
         if let Some(event) = event {
-            self.tell(&event);
+            self.notify(&event);
         }
     }
 }
 
-/// The feed of this page.
+/// Returns the live updates of the page.
 pub fn use_live() -> Live {
     expect_context::<Live>()
 }
 
-/// The feed's state in words.
+/// The state of the connection as text.
 #[component]
 pub fn LiveBadge() -> impl IntoView {
     let live = use_live();
-    let words = move || match live.status.get() {
-        LiveStatus::Connecting => ("live-badge connecting", "Connecting"),
-        LiveStatus::Live => ("live-badge live", "Live"),
-        LiveStatus::Reconnecting => ("live-badge off", "Offline, reconnecting"),
+    let class = move || match live.status.get() {
+        LiveStatus::Connecting => "live-badge connecting",
+        LiveStatus::Live => "live-badge live",
+        LiveStatus::Reconnecting => "live-badge off",
+    };
+    let label = move || match live.status.get() {
+        LiveStatus::Connecting => "Connecting",
+        LiveStatus::Live => "Live",
+        LiveStatus::Reconnecting => "Offline, reconnecting",
     };
     view! {
-        <span class=move || words().0 role="status">
+        <span class=class role="status">
             <span class="dot" aria-hidden="true"></span>
-            <span class="words">{move || words().1}</span>
+            <span class="live-label">{label}</span>
         </span>
     }
 }

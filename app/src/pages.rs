@@ -1,4 +1,4 @@
-//! The pages, one for each route of [`crate::layout`].
+//! The pages, each with one entry component for each of its routes in [`crate::router`].
 
 pub mod access;
 pub mod account;

@@ -1,6 +1,6 @@
 //! The log-in form that `frontend/index.html` contains.
 //!
-//! People can use the form while the app loads. The app then takes it over in place, so that typed text and the focus stay.
+//! Users can submit the form while the app loads. The app then takes it over in place, so that typed text and the focus stay.
 
 use domain::account::Credentials;
 use leptos::prelude::document;
@@ -63,8 +63,8 @@ pub fn show_problem(problem: Option<&str>) {
 }
 
 /// Shows whether a log-in is in progress.
-pub fn set_busy(busy: bool) {
+pub fn set_pending(pending: bool) {
     if let Some(button) = element::<HtmlElement>("login-button") {
-        let _ = button.set_attribute("aria-busy", if busy { "true" } else { "false" });
+        let _ = button.set_attribute("aria-busy", if pending { "true" } else { "false" });
     }
 }

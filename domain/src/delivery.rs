@@ -309,3 +309,41 @@ pub struct ReplayResult {
     /// Number of new deliveries (0 on a dry run, at most 10,000).
     pub redelivered: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn detail() -> Value {
+        json!({
+            "id": "dlv_1", "event_id": "evt_1", "event_type": "reservation.created", "webhook_id": 7,
+            "webhook_name": "GPU", "reservation_id": null, "status": "retrying", "test": false, "attempts": 2,
+            "max_attempts": 4, "status_code": 503, "duration_ms": 12.0, "problem": "503", "next_attempt_at": null,
+            "created_at": "2026-11-24T10:00:00Z", "updated_at": "2026-11-24T10:00:01.500Z", "redelivery_of": null,
+            "body": "{}",
+            "attempt_log": [{
+                "delivery_id": "dlv_1", "attempt": 1, "started_at": "2026-11-24T10:00:00Z", "outcome": "failed",
+                "status_code": null, "duration_ms": 0.25, "timings": { "dns_ms": 0.1, "total_ms": 1 },
+                "request": { "method": "POST", "url": "https://a.example/", "headers": [], "body": "{}" },
+                "response": null, "diagnosis": { "code": "dns_failed", "message": "m", "hint": "h" },
+            }],
+        })
+    }
+
+    #[test]
+    fn delivery_detail_contains_the_fields_of_the_delivery() {
+        let detail: DeliveryDetail = serde_json::from_value(detail()).unwrap();
+        assert_eq!((detail.delivery.attempts, detail.attempt_log.len()), (2, 1));
+        assert_eq!(detail.attempt_log[0].timings, Timings { dns_ms: Some(0.1), total_ms: 1.0, ..Default::default() });
+        let text = serde_json::to_string(&detail).unwrap();
+        assert_eq!(serde_json::from_str::<DeliveryDetail>(&text).unwrap(), detail);
+    }
+
+    #[test]
+    fn delivery_detail_without_attempt_log_is_rejected() {
+        let mut value = detail();
+        value.as_object_mut().unwrap().remove("attempt_log");
+        assert!(serde_json::from_value::<DeliveryDetail>(value).is_err());
+    }
+}

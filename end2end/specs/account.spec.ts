@@ -1,9 +1,9 @@
-// Logging in and out, throttling, tokens, passwords, the first set-up.
+// Log-in, log-out, throttling, API tokens, passwords and the first set-up.
 
-import { ADMIN, ALICE, Berth, expect, logIn, test, watch } from "../fixtures.ts";
+import { ADMIN, ALICE, Berth, expect, logIn, newContext, test } from "../fixtures.ts";
 import { Api } from "../support/api.ts";
 
-test("log in, be brought where one wanted to go, log out", async ({ page }) => {
+test("log-in returns to the requested page, and log-out ends the session on the server", async ({ page }) => {
   await page.goto("/settings/account");
   await expect(page).toHaveURL(/\/login\?to=%2Fsettings%2Faccount$/);
   await logIn(page, { ...ALICE, password: "wrong password" });
@@ -17,15 +17,15 @@ test("log in, be brought where one wanted to go, log out", async ({ page }) => {
   await page.getByRole("button", { name: "Log out" }).click();
   await expect(page).toHaveURL(/\/login/);
   expect(await page.context().cookies()).toEqual([]);
-  // The session is over on the server too, not only forgotten by the browser.
-  const answer = await page.request.get("/api/v1/session", { headers: { cookie: `berth_session=${cookie?.value}` } });
-  expect(answer.status()).toBe(401);
+  // The server ends the session; deleting the cookie alone would not.
+  const response = await page.request.get("/api/v1/session", { headers: { cookie: `berth_session=${cookie?.value}` } });
+  expect(response.status()).toBe(401);
   await page.goto("/login?to=//elsewhere.example/");
   await logIn(page, ALICE);
   await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
 });
 
-test("a session that has ended leads to the log-in, and back", async ({ pageOf }) => {
+test("an expired session leads to log-in and back to the same page", async ({ pageOf }) => {
   const page = await pageOf("alice");
   await page.goto("/reservations");
   await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
@@ -39,22 +39,22 @@ test("a session that has ended leads to the log-in, and back", async ({ pageOf }
   await expect(page.getByLabel("Status")).toHaveValue("cancelled");
 });
 
-test("tries at guessing a password are slowed down", async ({ berth, page }) => {
+test("repeated failed log-ins are throttled for that user only", async ({ berth, page }) => {
   const guessed = { username: "guessed", password: "ten characters" };
   await berth.api.post("/users", { ...guessed, email: "guessed@example.com", role: "user" });
   for (let n = 0; n < 10; n += 1) {
-    const answer = await page.request.post("/api/v1/session", { data: { ...guessed, password: `guess ${n}` } });
-    expect(answer.status()).toBe(401);
+    const response = await page.request.post("/api/v1/session", { data: { ...guessed, password: `guess ${n}` } });
+    expect(response.status()).toBe(401);
   }
   await page.goto("/login");
   await logIn(page, guessed);
   await expect(page.getByRole("alert")).toContainText(/Too many failed log-ins.*Try again in \d+ seconds/);
-  // Others are not held up.
+  // Other users are not throttled.
   await logIn(page, ALICE);
   await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
 });
 
-test("a token is shown once, does what it may, and ends when it is revoked", async ({ berth, pageOf }) => {
+test("an API token is shown once, is limited to its scope, and stops working when it is revoked", async ({ berth, pageOf }) => {
   const page = await pageOf("alice");
   await page.goto("/settings/tokens");
   await page.getByRole("button", { name: "New token" }).click();
@@ -82,12 +82,11 @@ test("a token is shown once, does what it may, and ends when it is revoked", asy
 test("a new password ends every session", async ({ berth, browser }) => {
   const carol = { username: "carol", password: "first password" };
   await berth.api.post("/users", { ...carol, email: "carol@example.com", role: "user" });
-  const context = await browser.newContext({ baseURL: berth.url });
+  const context = await newContext(browser, berth);
   const other = await context.request.post("/api/v1/session", { data: carol });
   const cookie = String(other.headers()["set-cookie"]).split(";")[0] ?? "";
   await context.clearCookies();
   const page = await context.newPage();
-  const check = watch(page);
   await page.goto("/settings/account");
   await logIn(page, carol);
   await page.getByLabel("Current password").fill("not my password");
@@ -107,11 +106,10 @@ test("a new password ends every session", async ({ berth, browser }) => {
   await expect(page.getByRole("alert")).toContainText("wrong");
   await logIn(page, { ...carol, password: "second password" });
   await expect(page.getByText("Logged in as carol.")).toBeVisible();
-  check();
   await context.close();
 });
 
-test("an administrator makes an account, and disables it", async ({ berth, pageOf, page }) => {
+test("an administrator creates and disables an account", async ({ berth, pageOf, page }) => {
   const admin = await pageOf("admin");
   await admin.goto("/settings/users");
   await admin.getByRole("button", { name: "New user" }).click();
@@ -144,12 +142,11 @@ test("an administrator makes an account, and disables it", async ({ berth, pageO
   expect((await berth.api.raw("PATCH", `/users/${ADMIN.username}`, { disabled: true })).status).toBe(409);
 });
 
-test("the first visit sets the administrator up, once", async ({ browser }) => {
+test("the first visit creates the administrator, only once", async ({ browser }) => {
   const berth = await Berth.start({ administrator: false });
-  const context = await browser.newContext({ baseURL: berth.url });
+  const context = await newContext(browser, berth);
   try {
     const page = await context.newPage();
-    const check = watch(page);
     await page.goto("/");
     await expect(page.getByRole("heading", { name: "Set up Berth" })).toBeVisible();
     const form = page.locator("#app");
@@ -164,7 +161,6 @@ test("the first visit sets the administrator up, once", async ({ browser }) => {
     await expect(page).not.toHaveURL(/\/setup/);
     const again = { username: "second", email: "second@example.com", password: "correct horse battery" };
     expect((await context.request.post("/api/v1/setup", { data: again })).status()).toBe(409);
-    check();
   } finally {
     await context.close();
     await berth.stop();

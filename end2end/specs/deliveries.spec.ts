@@ -1,11 +1,11 @@
-// The delivery log: live attempts, the countdown, filters in the address, redelivery.
+// The delivery log: live attempts, countdown, filters in the address, redelivery.
 
 import { deliveryRows, expect, test } from "../fixtures.ts";
 import { local, nextHour } from "../support/api.ts";
-import { Gate, answers } from "../support/odd.ts";
+import { Gate, responds } from "../support/test-receiver.ts";
 
-test("an attempt shows as it starts, counts down to its retry, and ends", async ({ berth, pageOf, receiver }) => {
-  const first = new Gate(answers(503, { detail: "one moment" }));
+test("an attempt is shown while it runs, with a countdown to its retry", async ({ berth, pageOf, receiver }) => {
+  const first = new Gate(responds(503, { detail: "one moment" }));
   const service = await receiver(first.behaviour);
   await berth.api.webhook({ name: "Watched", endpoint_url: service.endpoint });
   const resource = await berth.resource();
@@ -18,7 +18,7 @@ test("an attempt shows as it starts, counts down to its retry, and ends", async 
   await expect(row).toContainText("Sending");
   const second = new Gate();
   first.open();
-  await expect(row).toContainText(/Retrying\s*next attempt in 1 s/);
+  await expect(row).toContainText(/Retrying\s*next attempt in 1 sec/);
   service.behaviour = second.behaviour;
   await expect(row).toContainText(/Sending\s*attempt 2 of 4/);
   second.open();
@@ -34,8 +34,8 @@ test("an attempt shows as it starts, counts down to its retry, and ends", async 
   await expect(page.getByText(/responded with 503: it is not available now. Response: “one moment”/)).toBeVisible();
 });
 
-test("after the last attempt it has failed; redelivering makes a new delivery of the same event", async ({ berth, pageOf, receiver }) => {
-  const service = await receiver(answers(500));
+test("a delivery fails after its last attempt; a redelivery sends the same event again", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver(responds(500));
   await berth.api.webhook({ endpoint_url: service.endpoint, retry: { waits: [1] } });
   const resource = await berth.resource();
   const reservation = await berth.api.reserve(resource.id);
@@ -45,7 +45,7 @@ test("after the last attempt it has failed; redelivering makes a new delivery of
   await expect(rows).toContainText("Failed");
   await expect(rows).toContainText("attempt 2 of 2");
 
-  service.behaviour = answers(200);
+  service.behaviour = responds(200);
   await rows.getByRole("link", { name: "reservation.created" }).click();
   const failed = page.url();
   await page.getByRole("button", { name: "Redeliver" }).click();
@@ -58,15 +58,15 @@ test("after the last attempt it has failed; redelivering makes a new delivery of
   expect(new Set(deliveries).size).toBe(2);
 });
 
-test("many are redelivered at once, after a count", async ({ berth, pageOf, receiver }) => {
-  const service = await receiver(answers(500));
+test("a replay redelivers all matching deliveries after showing their number", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver(responds(500));
   const webhook = await berth.api.webhook({ name: "Was broken", endpoint_url: service.endpoint, retry: { waits: [] } });
   const resource = await berth.resource();
   for (const hours of [1, 4, 7]) await berth.api.reserve(resource.id, hours);
   const page = await pageOf("admin");
   await page.goto(`/deliveries?webhook=${webhook.id}`);
   await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
-  service.behaviour = answers(200);
+  service.behaviour = responds(200);
   await page.getByRole("button", { name: "Redeliver failed…" }).click();
   const dialog = page.getByRole("dialog", { name: "Redeliver failed deliveries" });
   await expect(dialog).toContainText("3 failed deliveries match");
@@ -77,9 +77,9 @@ test("many are redelivered at once, after a count", async ({ berth, pageOf, rece
   await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
 });
 
-test("filters are in the address, survive a reload and hold for what comes", async ({ berth, pageOf, receiver }) => {
+test("filters are in the address, survive a reload and apply to live updates", async ({ berth, pageOf, receiver }) => {
   const good = await receiver();
-  const bad = await receiver(answers(500));
+  const bad = await receiver(responds(500));
   const one = await berth.api.webhook({ name: "Filter good", endpoint_url: good.endpoint });
   await berth.api.webhook({ name: "Filter bad", endpoint_url: bad.endpoint, retry: { waits: [] } });
   const resource = await berth.resource();
@@ -106,7 +106,7 @@ test("filters are in the address, survive a reload and hold for what comes", asy
   await expect(page.getByLabel("Webhook")).toHaveValue(String(one.id));
   await expect(rows).toHaveCount(1);
 
-  // What comes and does not match stays out; what matches comes in.
+  // Live updates add only matching deliveries.
   await page.getByLabel("Reservation").fill("");
   const before = await rows.count();
   const other = await berth.api.reserve(resource.id, 5);
@@ -118,7 +118,7 @@ test("filters are in the address, survive a reload and hold for what comes", asy
   await expect(page.getByLabel("Event")).toHaveValue("");
 });
 
-test("two times bound the list; a span back from now takes their place", async ({ berth, pageOf, receiver }) => {
+test("a custom time range limits the list, and a preset replaces it", async ({ berth, pageOf, receiver }) => {
   const service = await receiver();
   await berth.api.webhook({ endpoint_url: service.endpoint });
   const resource = await berth.resource();
@@ -145,7 +145,7 @@ test("two times bound the list; a span back from now takes their place", async (
   await expect(row).toHaveCount(1);
 });
 
-test("a filter that matches nothing says so", async ({ pageOf }) => {
+test("a filter without matches and an unknown delivery show a message", async ({ pageOf }) => {
   const page = await pageOf("admin");
   await page.goto("/deliveries?reservation=rsv-00000000000000000000000000");
   await expect(page.getByRole("heading", { name: "No matching deliveries" })).toBeVisible();

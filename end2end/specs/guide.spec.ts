@@ -1,5 +1,4 @@
-// The guide's story, literally: Alice registers a webhook and tests it, a user reserves, the service provisions, both watch.
-// Then what the guide's troubleshooting is about.
+// The walkthrough of the guide: register and test a webhook, reserve, provision. Then the cases of its troubleshooting.
 
 import type { Locator, Page } from "@playwright/test";
 import { ADMIN, SSH_KEY, choose, deliveryRows, expect, logIn, provisioning, test } from "../fixtures.ts";
@@ -9,7 +8,7 @@ import { type Kind, kinds } from "../support/receivers.ts";
 
 const SSH = "ssh user-alice@192.168.100.10";
 
-/** Step 1 and 2 of the guide; returns the secret that the page shows. */
+/** Steps 1 and 2 of the guide. Returns the secret from the page. */
 async function register(page: Page, endpoint: string): Promise<string> {
   await page.getByRole("link", { name: "Webhook Integrations" }).click();
   await page.getByRole("link", { name: "Add New Webhook" }).click();
@@ -32,12 +31,12 @@ async function register(page: Page, endpoint: string): Promise<string> {
   return secret;
 }
 
-/** What a test or an attempt means, in words. */
+/** The diagnosis of a test or an attempt. */
 function verdict(page: Page | Locator, words: RegExp): Locator {
   return page.getByRole("status").filter({ hasText: words });
 }
 
-/** Reserves as Alice's user does; ends on the reservation's page. Returns the reservation's id. */
+/** Reserves as a user. Ends on the page of the reservation and returns its id. */
 async function reserve(page: Page, resource: number): Promise<string> {
   await page.goto(`/reserve?resource=${resource}`);
   const form = page.getByRole("region", { name: "Reservation", exact: true });
@@ -69,7 +68,7 @@ for (const kind of kinds) {
       const secret = await register(page, `http://127.0.0.1:${port}/api/webhook`);
       service = await kind.start(port, secret);
 
-      // Step 3: test the integration, from the webhook's page and from the list.
+      // Step 3: test the integration from the page of the webhook and from the list.
       await page.getByRole("link", { name: "Test Webhook" }).click();
       await page.getByRole("button", { name: "Send Test Event" }).click();
       await expect(verdict(page, /The receiver responded with 20[02]\./)).toBeVisible();
@@ -83,7 +82,7 @@ for (const kind of kinds) {
       await expect(verdict(dialog, /The receiver responded with 20[02]\./)).toBeVisible();
       await dialog.getByRole("button", { name: "Close" }).click();
 
-      // The administrator watches the log while somebody reserves.
+      // The delivery log of the administrator updates itself while a user reserves.
       await page.getByRole("link", { name: "Deliveries", exact: true }).click();
       const user = await pageOf("alice");
       const id = await reserve(user, resource.id);
@@ -112,7 +111,7 @@ for (const kind of kinds) {
       await expect(mine).toHaveCount(3);
     });
 
-    test("a wrong secret is told from other troubles, retried and reported", async ({ berth, pageOf }) => {
+    test("a wrong secret has its own diagnosis, is retried and reported", async ({ berth, pageOf }) => {
       const resource = await berth.resource();
       const port = await freePort();
       service = await kind.start(port, "another-secret");
@@ -133,7 +132,7 @@ for (const kind of kinds) {
       await expectGuideRetries(berth.api.url, berth.api.token, delivery?.id ?? "", kind.wrongSecret.code);
     });
 
-    test("a stopped and a slow receiver get the diagnosis that helps", async ({ berth, pageOf }) => {
+    test("a stopped and a slow receiver get different diagnoses", async ({ berth, pageOf }) => {
       const port = await freePort();
       const webhook = await berth.api.webhook({ endpoint_url: `http://127.0.0.1:${port}/api/webhook` });
       const admin = await pageOf("admin");
@@ -146,7 +145,7 @@ for (const kind of kinds) {
       await send.click();
       await expect(verdict(admin, /The receiver responded with 20[02]\./)).toBeVisible();
 
-      // A process that is stopped still has its connections taken by the kernel, and answers nothing.
+      // The kernel accepts connections for a stopped process, which sends no response.
       service.signal("SIGSTOP");
       await send.click();
       await expect(verdict(admin, /no response came within 4 seconds/)).toContainText("status_url");
@@ -157,7 +156,7 @@ for (const kind of kinds) {
   });
 }
 
-test("a receiver that was away gets the event by the retry", async ({ berth, pageOf }) => {
+test("a receiver that was unavailable gets the event with the retry", async ({ berth, pageOf }) => {
   const kind = kinds.at(-1) as Kind;
   const resource = await berth.resource();
   const port = await freePort();
@@ -184,7 +183,7 @@ async function expectGuideRetries(url: string, token: string, delivery: string, 
     const [before, after] = [log[n], log[n + 1]];
     if (before === undefined || after === undefined) throw new Error("an attempt is missing");
     const ended = Date.parse(before.started_at) + before.duration_ms;
-    // A millisecond of rounding on either side.
+    // Each time is rounded to the millisecond.
     expect(Date.parse(after.started_at) - ended).toBeGreaterThanOrEqual(wait - 2);
   }
 }

@@ -1,9 +1,9 @@
-// The log-in stands in the page itself: it works before the app is there, and the app takes it over as it is.
+// The log-in form of index.html works before the app is loaded, and the app takes it over with its input.
 
 import type { Page } from "@playwright/test";
-import { ALICE, expect, logIn, test, watch } from "../fixtures.ts";
+import { ALICE, expect, logIn, test } from "../fixtures.ts";
 
-/** Keeps the app back until the returned function is called. */
+/** Delays the app until the returned function is called. */
 async function withoutApp(page: Page): Promise<() => void> {
   let release: () => void = () => {};
   const released = new Promise<void>((resolve) => (release = resolve));
@@ -14,8 +14,7 @@ async function withoutApp(page: Page): Promise<() => void> {
   return release;
 }
 
-test("people can log in before the app is there", async ({ page }) => {
-  const check = watch(page);
+test("users can log in before the app is loaded", async ({ page }) => {
   const release = await withoutApp(page);
   await page.goto("/reservations?status=cancelled", { waitUntil: "commit" });
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
@@ -30,10 +29,9 @@ test("people can log in before the app is there", async ({ page }) => {
   release();
   await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
   await expect(page.getByLabel("Status")).toHaveValue("cancelled");
-  check();
 });
 
-test("an app that comes while somebody logs in without it lets them in too", async ({ page }) => {
+test("an app that loads during a log-in shows the requested page", async ({ page }) => {
   const release = await withoutApp(page);
   await page.goto("/login?to=/reservations", { waitUntil: "commit" });
   let answer: () => void = () => {};
@@ -51,7 +49,7 @@ test("an app that comes while somebody logs in without it lets them in too", asy
   await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
 });
 
-test("a log-in without the app says when Berth cannot be reached", async ({ page, context }) => {
+test("a log-in without the app reports an unreachable server", async ({ page, context }) => {
   await withoutApp(page);
   await page.goto("/login", { waitUntil: "commit" });
   await page.getByLabel("Username").fill(ALICE.username);
@@ -61,8 +59,7 @@ test("a log-in without the app says when Berth cannot be reached", async ({ page
   await expect(page.getByRole("alert")).toHaveText(/cannot be reached/);
 });
 
-test("the app takes the log-in over without touching what is typed", async ({ page }) => {
-  const check = watch(page);
+test("the app takes the form over without changing its input", async ({ page }) => {
   const release = await withoutApp(page);
   await page.goto("/login?to=/reservations", { waitUntil: "commit" });
   await page.getByLabel("Username").fill(ALICE.username);
@@ -74,7 +71,7 @@ test("the app takes the log-in over without touching what is typed", async ({ pa
   await expect(page.getByLabel("Password")).toBeFocused();
   await expect(page.getByLabel("Username")).toHaveValue(ALICE.username);
   await expect(page.getByLabel("Password")).toHaveValue("half of ");
-  // From here on it is the app that logs in: the page is not loaded anew.
+  // From here the app handles the log-in, without reloading the page.
   await page.evaluate(() => Object.assign(globalThis, { same: true }));
   await page.getByRole("button", { name: "Log in" }).click();
   await expect(page.getByRole("alert")).toHaveText("The username or the password is wrong. Check both and try again.");
@@ -83,11 +80,10 @@ test("the app takes the log-in over without touching what is typed", async ({ pa
   await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
   expect(await page.evaluate(() => "same" in globalThis)).toBe(true);
   await expect(page.getByLabel("Password")).toBeHidden();
-  // A new page starts with its own title.
+  // Navigation moves the focus to the title of the new page.
   await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Reserve", exact: true }).click();
   await expect(page.getByRole("heading", { name: "Reserve", level: 1 })).toBeFocused();
   await page.getByRole("button", { name: "Log out" }).click();
   await expect(page.getByLabel("Password")).toHaveValue("");
   await expect(page.getByRole("alert")).toBeHidden();
-  check();
 });

@@ -1,4 +1,4 @@
-// Reserving: the calendar, the generated form, the key, conflicts, changing, cancelling, asking for access.
+// Reservations: calendar, configuration form, SSH key, conflicts, changes, cancellation and access requests.
 
 import type { Page } from "@playwright/test";
 import { SSH_KEY, expect, provisioning, test } from "../fixtures.ts";
@@ -7,12 +7,10 @@ import { type Page as ApiPage, type Reservation, local, nextHour } from "../supp
 const form = (page: Page) => page.getByRole("region", { name: "Reservation", exact: true });
 const submit = (page: Page) => form(page).getByRole("button", { name: "Reserve" }).click();
 
-/** The calendar's slot that begins at `time`. */
+/** The slot of the calendar that starts at `time`. */
 function slot(page: Page, time: Date) {
-  const day = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" }).formatToParts(time);
-  const part = (type: string) => day.find((p) => p.type === type)?.value ?? "";
-  const hour = `${String(time.getHours()).padStart(2, "0")}:00`;
-  return page.getByRole("button", { name: `${part("weekday")} ${part("day")} ${part("month")} ${hour}` });
+  const format = { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit" } as const;
+  return page.getByRole("button", { name: new Intl.DateTimeFormat("en-GB", format).format(time) });
 }
 
 /** 10:00 on the day `days` after today. */
@@ -27,7 +25,7 @@ function later(time: Date, hours: number): Date {
   return new Date(time.getTime() + hours * 3_600_000);
 }
 
-test("two clicks on the calendar mark the time; the form follows, and the slots become one's own", async ({ berth, pageOf }) => {
+test("two clicks on the calendar select the time in the form, and the reserved slots are marked as own", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const page = await pageOf("alice");
   await page.goto("/reserve");
@@ -43,7 +41,7 @@ test("two clicks on the calendar mark the time; the form follows, and the slots 
   await form(page).getByLabel("Title").fill("Marked by clicks");
   await submit(page);
   await expect(page.getByRole("heading", { name: "Marked by clicks" })).toBeVisible();
-  // No webhook is told of it: nobody will make it ready, and the page does not pretend.
+  // No webhook receives the reservation, so the page does not promise provisioning.
   await expect(provisioning(page)).toHaveText(/Waiting$/);
   await expect(page.getByText("No webhook provisions this resource.")).toBeVisible();
 
@@ -57,12 +55,12 @@ test("two clicks on the calendar mark the time; the form follows, and the slots 
   await expect(other.getByText("Marked by clicks")).toHaveCount(0);
 });
 
-test("the calendar works by keyboard", async ({ berth, pageOf }) => {
+test("the calendar can be used with the keyboard", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const page = await pageOf("alice");
   await page.goto(`/reserve?resource=${resource.id}`);
   await page.getByRole("button", { name: "Next week" }).click();
-  // One stop for the Tab key, then arrows.
+  // The Tab key reaches one slot; arrow keys move from there.
   await page.locator('.slot[tabindex="0"]').focus();
   await page.keyboard.press("Home");
   for (let n = 0; n < 10; n += 1) await page.keyboard.press("ArrowDown");
@@ -74,7 +72,7 @@ test("the calendar works by keyboard", async ({ berth, pageOf }) => {
   await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(/T12:00$/);
 });
 
-test("the generated form knows the type's fields and checks them", async ({ berth, pageOf }) => {
+test("the configuration form has the fields of the type and validates them", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const page = await pageOf("alice");
   await page.goto(`/reserve?resource=${resource.id}`);
@@ -107,7 +105,7 @@ test("the generated form knows the type's fields and checks them", async ({ bert
   expect(saved).toMatchObject({ additional_config: { gpu_type: "nvidia-h100", gpu_count: 4, memory_gb: 512, exclusive: true } });
 });
 
-test("keys and times are checked, with the remedy beside them", async ({ berth, pageOf }) => {
+test("invalid keys and times show an error with a remedy", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const page = await pageOf("alice");
   await page.goto(`/reserve?resource=${resource.id}`);
@@ -141,7 +139,7 @@ test("keys and times are checked, with the remedy beside them", async ({ berth, 
   await expect(page.getByText(/^ssh-ed25519 ….* alice@laptop$/)).toBeVisible();
 });
 
-test("whoever is second is told of the conflict and loses nothing of the form", async ({ berth, pageOf }) => {
+test("the second of two conflicting reservations is rejected and keeps its input", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const pages = [await pageOf("alice"), await pageOf("bob")];
   for (const page of pages) {
@@ -151,22 +149,22 @@ test("whoever is second is told of the conflict and loses nothing of the form", 
     await form(page).getByLabel("Title").fill("Mine");
   }
   await Promise.all(pages.map(submit));
-  const won = (page: Page) => page.getByRole("heading", { name: "Mine", level: 1 });
-  const lost = (page: Page) => form(page).getByRole("alert");
-  for (const page of pages) await expect(won(page).or(lost(page))).toBeVisible();
+  const isReserved = (page: Page) => page.getByRole("heading", { name: "Mine", level: 1 });
+  const conflict = (page: Page) => form(page).getByRole("alert");
+  for (const page of pages) await expect(isReserved(page).or(conflict(page))).toBeVisible();
   const losers = [];
-  for (const page of pages) if (await lost(page).isVisible()) losers.push(page);
+  for (const page of pages) if (await conflict(page).isVisible()) losers.push(page);
   expect(losers).toHaveLength(1);
   const [loser] = losers as [Page];
-  await expect(lost(loser)).toContainText("already reserved");
+  await expect(conflict(loser)).toContainText("already reserved");
   await expect(form(loser).getByLabel("Title")).toHaveValue("Mine");
   await form(loser).getByLabel("Start").fill(local(later(tenOClock(3), 2)));
   await form(loser).getByLabel("End", { exact: true }).fill(local(later(tenOClock(3), 3)));
   await submit(loser);
-  await expect(won(loser)).toBeVisible();
+  await expect(isReserved(loser)).toBeVisible();
 });
 
-test("changing and cancelling", async ({ berth, pageOf }) => {
+test("a reservation is modified and cancelled", async ({ berth, pageOf }) => {
   const alice = await berth.as("alice");
   const resource = await berth.resource();
   const blocked = await alice.reserve(resource.id, 30);
@@ -200,13 +198,13 @@ test("changing and cancelling", async ({ berth, pageOf }) => {
   await expect(page.getByText("by alice: Changed my mind")).toBeVisible();
   await expect(page.getByRole("button", { name: "Modify" })).toHaveCount(0);
 
-  // Another's is not to be seen, whatever its address.
+  // The page of another user's reservation shows no data.
   const other = await pageOf("bob");
   await other.goto(`/reservations/${blocked.id}`);
   await expect(other.getByRole("alert")).toContainText("This reservation does not exist");
 });
 
-test("access is asked for, granted, and used", async ({ berth, pageOf, receiver }) => {
+test("access is requested, approved and used", async ({ berth, pageOf, receiver }) => {
   const service = await receiver();
   await berth.api.webhook({ endpoint_url: service.endpoint, events: ["user.access_requested"] });
   const resource = await berth.resource({ status: "restricted" });
@@ -222,7 +220,7 @@ test("access is asked for, granted, and used", async ({ berth, pageOf, receiver 
   await expect(ask).toContainText("Request sent. You will be notified.");
   await expect.poll(() => service.received.map((request) => request.path)).toEqual(["/api/webhook/access-request"]);
 
-  // It comes to the administrator's page by itself.
+  // The page of the administrator updates itself.
   const row = admin.getByRole("row").filter({ hasText: resource.name });
   await expect(row).toContainText("The thesis is due");
   await row.getByRole("button", { name: "Approve request from bob" }).click();
@@ -236,7 +234,7 @@ test("access is asked for, granted, and used", async ({ berth, pageOf, receiver 
   expect(mine.items.map((r) => r.user_id)).toEqual(["bob"]);
 });
 
-test("access that was granted is withdrawn; the page of whom it concerns follows", async ({ berth, pageOf }) => {
+test("revoked access updates the user's open page", async ({ berth, pageOf }) => {
   const resource = await berth.resource({ status: "restricted" });
   const bob = await berth.as("bob");
   const asked = await bob.post<{ id: string }>("/access-requests", { resource_id: resource.id, reason: "The thesis is due" });
@@ -260,7 +258,7 @@ test("access that was granted is withdrawn; the page of whom it concerns follows
   await expect(form(page)).toHaveCount(0);
 });
 
-test("what is in maintenance cannot be reserved", async ({ berth, pageOf }) => {
+test("a resource in maintenance cannot be reserved", async ({ berth, pageOf }) => {
   const resource = await berth.resource({ status: "maintenance" });
   const page = await pageOf("alice");
   await page.goto(`/reserve?resource=${resource.id}`);

@@ -1,17 +1,17 @@
-// Every screen, light, dark and as wide as a phone: a picture of each in `screenshots/`, and axe finds nothing.
+// Screenshots of every screen in light, dark and at the width of a phone, and an accessibility check of each by axe.
 
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { mkdirSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Berth, SSH_KEY, choose, expect, signedIn, test as base } from "../fixtures.ts";
+import { Berth, SSH_KEY, choose, expect, logInByApi, newContext, test as base } from "../fixtures.ts";
 import type { Reservation } from "../support/api.ts";
-import { OddReceiver, answers } from "../support/odd.ts";
+import { TestReceiver, responds } from "../support/test-receiver.ts";
 
 const folder = resolve(dirname(fileURLToPath(import.meta.url)), "../screenshots");
 
-/** What the screens show: enough of everything. */
+/** The data of the screens. */
 interface Scene {
   admin: Page;
   alice: Page;
@@ -27,12 +27,12 @@ interface Scene {
 const test = base.extend<object, { scene: Scene }>({
   scene: [
     async ({ browser }, use) => {
-      // A server of its own: other tests delete webhooks.
+      // Its own server, because other tests delete webhooks.
       const berth = await Berth.start();
       await berth.prepare();
       const { api } = berth;
-      const good = await OddReceiver.start(
-        answers(200, {
+      const good = await TestReceiver.start(
+        responds(200, {
           status: "success",
           message: "Resource provisioned successfully",
           details: {
@@ -41,7 +41,7 @@ const test = base.extend<object, { scene: Scene }>({
           },
         }),
       );
-      const bad = await OddReceiver.start(answers(500, { detail: "no free node" }));
+      const bad = await TestReceiver.start(responds(500, { detail: "no free node" }));
       await api.post("/resource-types", { slug: "switch-port", name: "Switch port", color: "#b45309" });
       const a100 = await berth.resource({ name: "A100 cluster", location: "Hall 1, row A", specs: "4 nodes, 8 × NVIDIA A100 80 GB each, InfiniBand" });
       const h100 = await berth.resource({ name: "H100 cluster", location: "Hall 1, row B", specs: "2 nodes, 8 × NVIDIA H100" });
@@ -64,8 +64,8 @@ const test = base.extend<object, { scene: Scene }>({
       const failed = await alice.reserve(h100.id, 3, { title: "" });
       await api.post("/tokens", { name: "nightly training", scopes: ["read"] });
       const scene = {
-        admin: await signedIn(browser, berth, "admin"),
-        alice: await signedIn(browser, berth, "alice"),
+        admin: await logInByApi(browser, berth, "admin"),
+        alice: await logInByApi(browser, berth, "alice"),
         ready: ready.id,
         failed: failed.id,
         webhook: webhook.id,
@@ -91,20 +91,20 @@ const VARIANTS = [
   { name: "phone", scheme: "light", width: 390, height: 844 },
 ] as const;
 
-/** Takes the pictures and lets axe look. */
-async function look(page: Page, name: string): Promise<void> {
+/** Takes the screenshots and checks accessibility. */
+async function inspect(page: Page, name: string): Promise<void> {
   mkdirSync(folder, { recursive: true });
   for (const variant of VARIANTS) {
     await page.emulateMedia({ colorScheme: variant.scheme, reducedMotion: "reduce" });
     await page.setViewportSize({ width: variant.width, height: variant.height });
-    // Pictures of whole pages show what sticks to the top where the page is scrolled to.
+    // In a screenshot of the whole page, the sticky header appears at the scroll position.
     await page.evaluate(() => scrollTo(0, 0));
     await page.screenshot({ path: `${folder}/${name}-${variant.name}.png`, fullPage: true, animations: "disabled" });
     const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-    const faults = found.violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n  ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join("\n  ")}`);
-    expect(faults, `${name}, ${variant.name}`).toEqual([]);
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(wider, `${name}, ${variant.name}: the page scrolls sideways`).toBeLessThanOrEqual(0);
+    const violations = found.violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n  ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join("\n  ")}`);
+    expect(violations, `${name}, ${variant.name}`).toEqual([]);
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(overflow, `${name}, ${variant.name}: the page scrolls horizontally`).toBeLessThanOrEqual(0);
   }
 }
 
@@ -184,7 +184,7 @@ for (const screen of SCREENS) {
     await expect(page.getByRole("heading", { name: screen.heading, level: 1 })).toBeVisible();
     await expect(page.getByText("Loading", { exact: true })).toHaveCount(0);
     await screen.act?.(page);
-    await look(page, screen.name);
+    await inspect(page, screen.name);
   });
 }
 
@@ -205,17 +205,17 @@ test("log-in", async ({ page }) => {
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
   await page.getByRole("button", { name: "Log in" }).click();
   await expect(page.getByRole("alert")).toBeVisible();
-  await look(page, "login");
+  await inspect(page, "login");
 });
 
 test("first set-up", async ({ browser }) => {
   const berth = await Berth.start({ administrator: false });
   try {
-    const context = await browser.newContext({ baseURL: berth.url });
+    const context = await newContext(browser, berth);
     const page = await context.newPage();
     await page.goto("/");
     await expect(page.getByRole("heading", { name: "Set up Berth" })).toBeVisible();
-    await look(page, "setup");
+    await inspect(page, "setup");
     await context.close();
   } finally {
     await berth.stop();

@@ -1,21 +1,21 @@
-// What Berth signs is verified by others' code: the `standardwebhooks` package and Python's hmac.
+// Independent code verifies the signatures: the `standardwebhooks` package and Python's hmac.
 
 import { execFileSync } from "node:child_process";
 import { createPublicKey, verify as verifyEd25519 } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { expect, test } from "../fixtures.ts";
 import type { Reservation } from "../support/api.ts";
-import type { Received } from "../support/odd.ts";
+import type { Received } from "../support/test-receiver.ts";
 
 const PYTHON = process.env.BERTH_PYTHON ?? "python3";
 
-/** The guide's `X-Webhook-Signature` by Python. */
+/** Computes the guide's `X-Webhook-Signature` with Python. */
 function byPython(secret: string, body: Buffer | string): string {
   const script = "import hashlib, hmac, sys; print('sha256=' + hmac.new(sys.argv[1].encode(), sys.stdin.buffer.read(), hashlib.sha256).hexdigest())";
   return execFileSync(PYTHON, ["-c", script, secret], { input: body, encoding: "utf8" }).trim();
 }
 
-/** Throws unless the Standard Webhooks headers are right. */
+/** Throws unless the Standard Webhooks headers are valid. */
 function verify(verifier: Webhook, request: Received | undefined): void {
   if (request === undefined) throw new Error("nothing came");
   const headers = Object.fromEntries(["id", "timestamp", "signature"].map((name) => [`webhook-${name}`, String(request.headers[`webhook-${name}`])]));
@@ -29,7 +29,7 @@ const CASES = [
 ];
 
 for (const { name, secret } of CASES) {
-  test(`both signatures with ${name}`, async ({ berth, receiver }) => {
+  test(`both signatures are valid with ${name}`, async ({ berth, receiver }) => {
     const service = await receiver();
     const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, secret });
     const resource = await berth.resource();
@@ -49,13 +49,13 @@ for (const { name, secret } of CASES) {
   });
 }
 
-test("an Ed25519 signature is verified with the public key alone", async ({ berth, receiver }) => {
+test("the public key alone verifies an Ed25519 signature", async ({ berth, receiver }) => {
   const service = await receiver();
   const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, ed25519: true });
   await berth.api.post(`/webhooks/${webhook.id}/test`);
   const [request] = service.received;
   const raw = Buffer.from(String(webhook.public_key).replace("whpk_", ""), "base64");
-  // RFC 8410: what stands before the 32 bytes of an Ed25519 public key in DER.
+  // RFC 8410: the DER prefix of an Ed25519 public key of 32 bytes.
   const key = createPublicKey({ key: Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), raw]), format: "der", type: "spki" });
   const header = (name: string) => String(request?.headers[name]);
   const signed = Buffer.concat([Buffer.from(`${header("webhook-id")}.${header("webhook-timestamp")}.`), request?.body ?? Buffer.alloc(0)]);
@@ -64,11 +64,11 @@ test("an Ed25519 signature is verified with the public key alone", async ({ bert
   const signature = Buffer.from(String(asymmetric).replace("v1a,", ""), "base64");
   expect(verifyEd25519(null, signed, key, signature)).toBe(true);
   expect(verifyEd25519(null, Buffer.concat([signed, Buffer.from(" ")]), key, signature)).toBe(false);
-  // Libraries that know only `v1` pass over the other.
+  // Libraries that support only `v1` ignore the other signature.
   verify(new Webhook(webhook.secret), request);
 });
 
-test("while a secret is rotated the old one and the new one verify, and each signs status updates", async ({ berth, receiver }) => {
+test("during a rotation both secrets verify requests and sign status updates", async ({ berth, receiver }) => {
   const service = await receiver();
   const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
   const resource = await berth.resource();
@@ -81,7 +81,7 @@ test("while a secret is rotated the old one and the new one verify, and each sig
   expect(() => verify(new Webhook(`whsec_${Buffer.alloc(32).toString("base64")}`), request)).toThrow();
   expect(request?.headers["x-webhook-signature"]).toBe(byPython(secret, request?.body ?? ""));
 
-  // The receiver's own signing, made by Python too.
+  // Python computes the signature of the receiver too.
   const event = JSON.parse(String(request?.body)) as { status_url: string };
   const update = (status: string, key: string) => {
     const body = JSON.stringify({ status, timestamp: new Date().toISOString() });

@@ -3,7 +3,7 @@
 import type { Page } from "@playwright/test";
 import { choose, deliveryRows, expect, test } from "../fixtures.ts";
 import type { Page as ApiPage, Webhook } from "../support/api.ts";
-import { answers } from "../support/odd.ts";
+import { responds } from "../support/test-receiver.ts";
 
 async function fill(page: Page, values: { name?: string; url?: string }): Promise<void> {
   if (values.name !== undefined) await page.getByLabel("Webhook Name").fill(values.name);
@@ -12,7 +12,7 @@ async function fill(page: Page, values: { name?: string; url?: string }): Promis
 
 const save = (page: Page) => page.getByRole("button", { name: "Save Webhook" }).click();
 
-test("every fault is named beside its field, and nothing is saved", async ({ berth, pageOf }) => {
+test("every invalid field shows its error, and nothing is saved", async ({ berth, pageOf }) => {
   const page = await pageOf("admin");
   await page.goto("/settings/webhooks/new");
   const name = page.getByLabel("Webhook Name");
@@ -82,7 +82,7 @@ test("every fault is named beside its field, and nothing is saved", async ({ ber
   expect((await berth.api.get<ApiPage<Webhook>>("/webhooks")).items).toEqual([]);
 });
 
-test("the preview shows the URLs that will be called", async ({ pageOf }) => {
+test("the preview shows the URL of each event", async ({ pageOf }) => {
   const page = await pageOf("admin");
   await page.goto("/settings/webhooks/new");
   await fill(page, { url: "https://your-service.com/api/webhook/?key=1" });
@@ -101,7 +101,7 @@ test("the preview shows the URLs that will be called", async ({ pageOf }) => {
   await expect(created).toContainText("POST https://your-service.com/api/webhook/v2/new?key=1");
 });
 
-test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edited", async ({ berth, pageOf, receiver }) => {
+test("OAuth 2.0, custom headers, custom paths and an existing secret are saved and can be edited", async ({ berth, pageOf, receiver }) => {
   const service = await receiver();
   const page = await pageOf("admin");
   await page.goto("/settings/webhooks/new");
@@ -127,7 +127,7 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
   await expect(page.getByText("50 per second")).toBeVisible();
   await expect(page.getByText("Logged only")).toBeVisible();
 
-  // The secret was shown that once.
+  // The secret was shown only once.
   await page.reload();
   await expect(page.getByRole("heading", { name: "Everything" })).toBeVisible();
   await page.getByRole("link", { name: "Settings", exact: true }).click();
@@ -137,7 +137,7 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
 
   await page.getByLabel("Webhook Name").fill("Renamed");
   await choose(page, "Authentication Method", "API Key");
-  // Another method needs its own key; the old one's secret does not carry over.
+  // A different method needs its own credentials; the stored ones do not apply.
   await save(page);
   await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the API key/);
   await page.getByLabel("API Key", { exact: true }).fill("k1");
@@ -155,7 +155,7 @@ test("OAuth 2.0, own headers, own paths, own secret: all is saved and can be edi
   expect(service.received.at(-1)?.headers).toMatchObject({ "x-api-key": "k1", "x-team": "gpu", "x-webhook-test": "true" });
 });
 
-test("a new secret signs at once, beside the old one while that lasts", async ({ berth, pageOf, receiver }) => {
+test("a rotated secret signs at once, together with the old one during the overlap", async ({ berth, pageOf, receiver }) => {
   const service = await receiver();
   const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
   const page = await pageOf("admin");
@@ -173,7 +173,7 @@ test("a new secret signs at once, beside the old one while that lasts", async ({
   expect(String(service.received.at(-1)?.headers["webhook-signature"]).split(" ")).toHaveLength(2);
 });
 
-test("pausing keeps events; resuming delivers them or drops them", async ({ berth, pageOf, receiver }) => {
+test("a paused webhook queues events; resuming delivers or discards them", async ({ berth, pageOf, receiver }) => {
   const service = await receiver();
   const webhook = await berth.api.webhook({ name: "Pausing", endpoint_url: service.endpoint });
   const resource = await berth.resource();
@@ -205,7 +205,7 @@ test("pausing keeps events; resuming delivers them or drops them", async ({ bert
   expect(service.received).toHaveLength(1);
 });
 
-test("deleting asks first", async ({ berth, pageOf }) => {
+test("deleting a webhook needs a confirmation", async ({ berth, pageOf }) => {
   const webhook = await berth.api.webhook({ name: "Short-lived", endpoint_url: "http://127.0.0.1:9/api/webhook" });
   const page = await pageOf("admin");
   await page.goto(`/settings/webhooks/${webhook.id}?tab=settings`);
@@ -221,9 +221,9 @@ test("deleting asks first", async ({ berth, pageOf }) => {
   expect((await berth.api.raw("GET", `/webhooks/${webhook.id}`)).status).toBe(404);
 });
 
-test("the list shows how each webhook does, and changes by itself", async ({ berth, pageOf, receiver }) => {
+test("the list shows the health of each webhook and updates itself", async ({ berth, pageOf, receiver }) => {
   const good = await receiver();
-  const bad = await receiver(answers(500, { detail: "out of GPUs" }));
+  const bad = await receiver(responds(500, { detail: "out of GPUs" }));
   await berth.api.webhook({ name: "Good one", endpoint_url: good.endpoint });
   await berth.api.webhook({ name: "Bad one", endpoint_url: bad.endpoint, retry: { waits: [] } });
   const page = await pageOf("admin");
@@ -233,12 +233,12 @@ test("the list shows how each webhook does, and changes by itself", async ({ ber
   const resource = await berth.resource();
   await berth.api.reserve(resource.id);
   await expect(row("Good one")).toContainText("Healthy");
-  await expect(row("Good one")).toContainText("100 %");
+  await expect(row("Good one")).toContainText("100%");
   await expect(row("Bad one")).toContainText("Failing");
-  await expect(row("Bad one")).toContainText("0.0 %");
+  await expect(row("Bad one")).toContainText(/Failing\s*0%/);
 });
 
-test("only administrators come here", async ({ pageOf }) => {
+test("only administrators can open webhook settings", async ({ pageOf }) => {
   const page = await pageOf("alice");
   await page.goto("/");
   await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();

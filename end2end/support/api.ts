@@ -1,4 +1,4 @@
-/** What of the API's answers the tests read. */
+/** The fields of API responses that the tests read. */
 export interface Webhook {
   id: number;
   name: string;
@@ -49,7 +49,7 @@ export class Api {
     readonly token: string,
   ) {}
 
-  /** Any request; the answer whatever it is. */
+  /** Sends a request and returns the response, also with an error status. */
   raw(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Response> {
     const sent = body === undefined ? {} : { body: JSON.stringify(body) };
     return fetch(`${this.url}/api/v1${path}`, {
@@ -59,11 +59,11 @@ export class Api {
     });
   }
 
-  /** A request that must succeed. */
+  /** Sends a request that must succeed. */
   async call<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const answer = await this.raw(method, path, body);
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(`${method} ${path} was answered ${answer.status}: ${text}`);
+    const response = await this.raw(method, path, body);
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${path} returned ${response.status}: ${text}`);
     return (text === "" ? undefined : JSON.parse(text)) as T;
   }
 
@@ -75,13 +75,13 @@ export class Api {
     return this.call("POST", path, body);
   }
 
-  /** Registers a webhook; what is not said is as the form has it. */
+  /** Registers a webhook, with defaults for the missing fields. */
   webhook(input: Record<string, unknown>): Promise<Webhook & { secret: string }> {
     const rest = { name: "Cluster Manager", events: ["reservation.created", "reservation.updated", "reservation.cancelled"] };
     return this.post("/webhooks", { ...rest, auth: { method: "none" }, resource_type: "gpu-cluster", ...input });
   }
 
-  /** Reserves `resource` for two hours, beginning `hours` from the next full hour. */
+  /** Reserves `resource` for two hours, from the full hour in `hours` hours. */
   reserve(resource: number, hours = 1, more: Record<string, unknown> = {}): Promise<Reservation> {
     const start = nextHour(hours);
     const end = new Date(start.getTime() + 2 * 3_600_000);
@@ -93,7 +93,7 @@ export class Api {
   }
 }
 
-/** The full hour that begins `hours` after the present one. */
+/** The full hour that starts `hours` after the current one. */
 export function nextHour(hours: number): Date {
   const time = new Date(Date.now() + hours * 3_600_000);
   time.setMinutes(0, 0, 0);

@@ -11,7 +11,7 @@ export const ADMIN = { username: "admin", password: "correct horse battery" };
 export const ALICE = { username: "alice", password: "staple battery horse" };
 export const BOB = { username: "bob", password: "horse staple correct" };
 
-/** Seconds for one exchange with a receiver here; the product's 30 would make the tests of silence long. */
+/** The timeout of a request in seconds. The default of 30 would make tests of timeouts slow. */
 export const TIMEOUT_S = 4;
 
 const GPU_CLUSTER = {
@@ -30,7 +30,7 @@ const GPU_CLUSTER = {
   },
 };
 
-/** A server of its own: the real binary on a free port with a fresh SQLite database. */
+/** A server: the real binary on a free port with an empty SQLite database. */
 export class Berth {
   url = "";
   /** The API as the administrator, once {@link Berth.prepare} was called. */
@@ -43,7 +43,7 @@ export class Berth {
     private env: Record<string, string>,
   ) {}
 
-  /** Starts a server that knows nobody, or only the administrator. */
+  /** Starts a server with an administrator, or without any account. */
   static async start(options: { env?: Record<string, string>; administrator?: boolean } = {}): Promise<Berth> {
     const folder = await mkdtemp(join(tmpdir(), "berth-end2end-"));
     const administrator = { BERTH_ADMIN_USERNAME: ADMIN.username, BERTH_ADMIN_PASSWORD: ADMIN.password };
@@ -64,18 +64,18 @@ export class Berth {
   }
 
   private async run(): Promise<void> {
-    const sign = (line: string) => /Berth listens on (http:\/\/\S+)/.exec(line)?.[1];
-    [this.child, this.url] = await Child.start(this.command("serve"), sign);
-    // A restart keeps the port: pages that are open come back to it.
+    const findUrl = (line: string) => /Berth listens on (http:\/\/\S+)/.exec(line)?.[1];
+    [this.child, this.url] = await Child.start(this.command("serve"), findUrl);
+    // A restart keeps the port, so that open pages reconnect.
     this.env.BERTH_LISTEN = new URL(this.url).host;
-    const begun = Date.now();
+    const start = Date.now();
     while (!(await fetch(`${this.url}/readyz`)).ok) {
-      if (Date.now() - begun > 30_000) throw new Error(`The server does not become ready:\n${this.tail()}`);
+      if (Date.now() - start > 30_000) throw new Error(`The server does not become ready:\n${this.tail()}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
 
-  /** Makes what most tests need: people, the guide's resource type, and a token for the tests' own calls. */
+  /** Creates users, the resource type of the guide, and an API token for the tests. */
   async prepare(): Promise<void> {
     this.api = new Api(this.url, await this.token(ADMIN.username));
     for (const user of [ALICE, BOB]) {
@@ -84,30 +84,30 @@ export class Berth {
     await this.api.post("/resource-types", GPU_CLUSTER);
   }
 
-  /** `berth token create`: what it prints. */
+  /** Creates an API token with `berth token create`. */
   async token(user: string): Promise<string> {
     const { program, args, cwd, env } = this.command("token", "create", "--user", user, "--name", "end2end");
     const { stdout } = await promisify(execFile)(program, args, { cwd, env });
     return stdout.trim();
   }
 
-  /** The API as somebody else. */
+  /** The API as another user. */
   async as(user: string): Promise<Api> {
     return new Api(this.url, await this.token(user));
   }
 
-  /** A resource that no other test touches. */
+  /** Creates a resource that no other test uses. */
   async resource(more: Record<string, unknown> = {}): Promise<{ id: number; name: string }> {
     this.resources += 1;
     return this.api.post("/resources", { name: `Cluster ${this.resources}`, resource_type: "gpu-cluster", ...more });
   }
 
-  /** Ends the process at once, as a crash does. */
+  /** Kills the process, like a crash. */
   async kill(): Promise<void> {
     await this.child?.stop("SIGKILL");
   }
 
-  /** Starts it again on the same port, with other settings where given. */
+  /** Restarts the process on the same port, with changed settings. */
   async restart(env: Record<string, string> = {}): Promise<void> {
     await this.child?.stop();
     Object.assign(this.env, env);
@@ -118,7 +118,7 @@ export class Berth {
     return this.child?.tail() ?? "";
   }
 
-  /** Ends it and forgets its data. */
+  /** Stops the process and deletes its data. */
   async stop(): Promise<void> {
     await this.child?.stop();
     await rm(this.folder, { recursive: true, force: true });

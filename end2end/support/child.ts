@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-/** What a process is started with. */
+/** The command of a process. */
 export interface Command {
   program: string;
   args: string[];
@@ -9,7 +9,7 @@ export interface Command {
   env: Record<string, string>;
 }
 
-/** Variables that every process gets; nothing else of the caller's environment, least of all settings of Berth. */
+/** The environment of a process. It contains no settings of Berth from the caller's environment. */
 export function environment(more: Record<string, string>): Record<string, string> {
   const kept: Record<string, string> = { NO_COLOR: "1" };
   for (const name of ["PATH", "HOME", "TMPDIR", "LANG"]) {
@@ -19,7 +19,7 @@ export function environment(more: Record<string, string>): Record<string, string
   return { ...kept, ...more };
 }
 
-/** A process that runs until its test ends it by its id. */
+/** A process that runs until the test stops it by its id. */
 export class Child {
   readonly log: string[] = [];
   private readonly ended: Promise<void>;
@@ -37,8 +37,8 @@ export class Child {
     });
   }
 
-  /** Starts a process and waits for a line of its output that `sign` finds something in. */
-  static async start<T>(command: Command, sign: (line: string) => T | undefined): Promise<[Child, T]> {
+  /** Starts a process and waits until `find` returns a value for a line of its output. */
+  static async start<T>(command: Command, find: (line: string) => T | undefined): Promise<[Child, T]> {
     const { program, args, cwd, env } = command;
     const process = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
     const child = new Child(process, program);
@@ -46,13 +46,13 @@ export class Child {
       for (const stream of [process.stdout, process.stderr]) {
         createInterface({ input: stream }).on("line", (line) => {
           child.log.push(line);
-          const seen = sign(line);
+          const seen = find(line);
           if (seen !== undefined) resolve(seen);
         });
       }
       process.once("error", reject);
       process.once("exit", (code) => reject(new Error(`${program} ended with ${code}:\n${child.tail()}`)));
-      setTimeout(() => reject(new Error(`${program} said nothing for 60 s:\n${child.tail()}`)), 60_000).unref();
+      setTimeout(() => reject(new Error(`${program} wrote no expected line within 60 s:\n${child.tail()}`)), 60_000).unref();
     });
     try {
       return [child, await found];
@@ -62,25 +62,25 @@ export class Child {
     }
   }
 
-  /** The end of its log. */
+  /** The last lines of the log. */
   tail(): string {
     return this.log.slice(-80).join("\n");
   }
 
-  /** Sends a signal to it. */
+  /** Sends a signal. */
   signal(name: NodeJS.Signals): void {
     this.child.kill(name);
   }
 
-  /** Ends it, and waits until it has. */
+  /** Stops the process and waits for its end. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     if (this.over || this.child.pid === undefined) return;
     this.child.kill(signal);
-    // A stopped process does not hear SIGTERM before it goes on.
+    // A stopped process handles SIGTERM only after it continues.
     this.child.kill("SIGCONT");
-    const last = setTimeout(() => this.child.kill("SIGKILL"), 30_000);
+    const kill = setTimeout(() => this.child.kill("SIGKILL"), 30_000);
     await this.ended;
-    clearTimeout(last);
+    clearTimeout(kill);
   }
 
   toString(): string {
@@ -88,7 +88,7 @@ export class Child {
   }
 }
 
-/** A port that nobody listens on, for a process that must know it beforehand. */
+/** Returns a free port, for a process that needs it before it starts. */
 export async function freePort(): Promise<number> {
   const { createServer } = await import("node:net");
   return new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 /** The repository. */
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
-/** The server under test: `BERTH_BINARY`, else what `cargo build --package server` leaves. */
+/** The path of the server: `BERTH_BINARY`, or the output of `cargo build --package server`. */
 export function binary(): string {
   const path = resolve(process.env.BERTH_BINARY ?? `${root}/target/debug/berth`);
   if (!existsSync(path)) {
@@ -14,5 +14,5 @@ export function binary(): string {
   return path;
 }
 
-/** The folder of the guide's own receiver, where the caller has it. */
+/** The folder of the guide's receiver, if the caller has it. */
 export const guideReceiver = process.env.BERTH_GUIDE_RECEIVER;

@@ -5,13 +5,13 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { binary, guideReceiver } from "./paths.ts";
 
-/** Before all tests: what they need once. */
+/** Prepares all tests once. */
 export default function prepare(): void {
   binary();
   if (guideReceiver !== undefined) process.env.BERTH_GUIDE_PYTHON = guidePython(guideReceiver);
 }
 
-/** A Python with the guide's pinned packages, made once for each set of them, outside the repository. */
+/** Returns a Python with the guide's pinned packages, in a virtual environment outside the repository. */
 function guidePython(folder: string): string {
   const list = join(folder, "requirements.txt");
   if (!existsSync(list)) throw new Error(`BERTH_GUIDE_RECEIVER is ${folder}, but there is no requirements.txt in it.`);
@@ -28,7 +28,7 @@ function guidePython(folder: string): string {
   mkdirSync(venv, { recursive: true });
   run(python, ["-m", "venv", venv], "On Debian, install python3-venv.");
   const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", list];
-  run(own, pip, `The pinned packages need a package index that can be reached and ready-made wheels for ${version.trim()}.`);
+  run(own, pip, `The pinned packages need a package index and wheels for ${version.trim()}.`);
   writeFileSync(done, "");
   return own;
 }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { Child, environment } from "./child.ts";
 import { guideReceiver, root } from "./paths.ts";
 
-/** A receiver as users have one: a process of its own. */
+/** A receiver as a process. */
 export interface RunningReceiver {
   process: Child;
 }
@@ -11,9 +11,9 @@ export interface RunningReceiver {
 export interface Kind {
   name: string;
   start(port: number, secret: string, options?: { stepsMs?: number }): Promise<Child>;
-  /** Whether it says at once that it is done, as the guide's does. */
+  /** Whether it reports `ready` at once, like the receiver of the guide. */
   immediate: boolean;
-  /** How a wrong secret is diagnosed from what it answers. */
+  /** The diagnosis of its response to a wrong secret. */
   wrongSecret: { words: RegExp; code: string };
 }
 
@@ -34,11 +34,11 @@ function example(name: string, program: string, file: string): Kind {
 export const python = example("examples/python", process.env.BERTH_PYTHON ?? "python3", "python/receiver.py");
 export const node = example("examples/node", process.execPath, "node/receiver.mjs");
 
-/** The guide's own `app.py`, unmodified. */
+/** The unmodified `app.py` of the guide. */
 export const guide: Kind = {
   name: "the guide's own receiver",
   immediate: true,
-  // It fails while it refuses: a bare 500 with no word of why.
+  // It fails with a 500 without a reason.
   wrongSecret: { words: /internal error, no details given/, code: "server_error" },
   async start(port, secret) {
     const program = process.env.BERTH_GUIDE_PYTHON;
@@ -51,5 +51,5 @@ export const guide: Kind = {
   },
 };
 
-/** Those at hand. */
+/** All available receivers. */
 export const kinds: Kind[] = guideReceiver === undefined ? [python, node] : [guide, python, node];

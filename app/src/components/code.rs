@@ -1,4 +1,4 @@
-//! Text to copy.
+//! Code blocks and copying to the clipboard.
 
 use super::{Icon, IconView};
 use gloo_timers::callback::Timeout;
@@ -6,60 +6,56 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast as _;
 
-/// Puts a text on the clipboard; false where the browser does not let us.
+/// Copies a text to the clipboard. Returns false if the browser does not allow it.
 async fn copy(text: &str) -> bool {
-    let Some(window) = web_sys::window() else { return false };
-    let clipboard = window.navigator().clipboard();
-    // Browsers give it to pages from https:// and the same machine only.
+    let clipboard = window().navigator().clipboard();
+    // Browsers define it only in a secure context: https:// or localhost.
     if !clipboard.is_undefined() {
         return wasm_bindgen_futures::JsFuture::from(clipboard.write_text(text)).await.is_ok();
     }
-    let copied = || -> Option<bool> {
-        let document = window.document()?.dyn_into::<web_sys::HtmlDocument>().ok()?;
+    let copy_selection = || -> Option<bool> {
+        let document = document().dyn_into::<web_sys::HtmlDocument>().ok()?;
         let area = document.create_element("textarea").ok()?.dyn_into::<web_sys::HtmlTextAreaElement>().ok()?;
         area.set_value(text);
-        // In the dialog on top, where there is one: nothing below it can be selected.
-        let place = document.query_selector("dialog[open] .dialog-body").ok()?.or(document.body().map(Into::into))?;
-        place.append_child(&area).ok()?;
+        // Text outside an open modal dialog cannot be selected.
+        let parent = document.query_selector("dialog[open] .dialog-body").ok()?.or(document.body().map(Into::into))?;
+        parent.append_child(&area).ok()?;
         area.select();
         let copied = document.exec_command("copy").ok();
         area.remove();
         copied
     };
-    copied().unwrap_or(false)
+    copy_selection().unwrap_or(false)
 }
 
-/// Copies `text` and says so.
+/// A button that copies `text` and confirms it for two seconds.
 #[component]
 pub fn CopyButton(
     #[prop(into)] text: Signal<String>,
     #[prop(optional, into)] label: Option<&'static str>,
 ) -> impl IntoView {
-    let said = RwSignal::new(None::<bool>);
+    let result = RwSignal::new(None::<bool>);
     let copy = move |_| {
         let text = text.get_untracked();
         spawn_local(async move {
-            said.try_set(Some(copy(&text).await));
-            Timeout::new(2_000, move || {
-                said.try_set(None);
-            })
-            .forget();
+            result.set(Some(copy(&text).await));
+            Timeout::new(2_000, move || result.set(None)).forget();
         });
     };
-    let words = move || match said.get() {
+    let label = move || match result.get() {
         Some(true) => "Copied",
         Some(false) => "Select the text and copy it",
         None => label.unwrap_or("Copy"),
     };
     view! {
         <button type="button" class="button quiet small copy" on:click=copy>
-            {move || view! { <IconView icon=if said.get() == Some(true) { Icon::Check } else { Icon::Copy } /> }.into_any()}
-            <span aria-live="polite">{words}</span>
+            {move || view! { <IconView icon=if result.get() == Some(true) { Icon::Check } else { Icon::Copy } /> }}
+            <span aria-live="polite">{label}</span>
         </button>
     }
 }
 
-/// A block of code or data with a button that copies it.
+/// A block of code or data with a copy button.
 #[component]
 pub fn CodeBlock(#[prop(into)] text: Signal<String>, #[prop(into)] label: String) -> impl IntoView {
     view! {
@@ -73,8 +69,8 @@ pub fn CodeBlock(#[prop(into)] text: Signal<String>, #[prop(into)] label: String
     }
 }
 
-/// JSON with line breaks; what is not JSON stays as it is.
-pub fn pretty(text: &str) -> String {
+/// Formats JSON with line breaks. Other text is returned unchanged.
+pub fn pretty_json(text: &str) -> String {
     domain::json::from_text::<serde_json::Value>(text)
         .ok()
         .and_then(|value| domain::json::to_pretty_text(&value).ok())

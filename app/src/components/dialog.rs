@@ -1,11 +1,10 @@
-//! A modal dialog: the browser's own, which keeps and returns the focus.
+//! A modal dialog. The browser's `<dialog>` traps the focus and returns it.
 
-use super::{Icon, IconView, When};
-use crate::values::effect;
+use super::{Icon, IconView};
 use leptos::html;
 use leptos::prelude::*;
 
-/// Shows `children` in a dialog while `open`. They are made anew each time it opens.
+/// A modal dialog, shown while `open` is true. Its children are created each time it opens.
 #[component]
 pub fn Dialog(
     open: RwSignal<bool>,
@@ -14,7 +13,7 @@ pub fn Dialog(
     children: ChildrenFn,
 ) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
-    effect(move || {
+    Effect::new(move |_| {
         let Some(dialog) = node.get() else { return };
         match (open.get(), dialog.open()) {
             (true, false) => {
@@ -24,15 +23,15 @@ pub fn Dialog(
             _ => {}
         }
     });
-    let name = title.clone();
+    let label = title.clone();
     view! {
         <dialog
             node_ref=node
             class=if wide { "dialog wide" } else { "dialog" }
-            aria-label=move || name.get().to_string()
+            aria-label=move || label.get().to_string()
             on:close=move |_| open.set(false)
         >
-            <When when=move || open.get()>
+            <Show when=move || open.get()>
                 <div class="dialog-head">
                     <h2>{title.get().to_string()}</h2>
                     <button type="button" class="button quiet small" aria-label="Close" on:click=move |_| open.set(false)>
@@ -40,7 +39,7 @@ pub fn Dialog(
                     </button>
                 </div>
                 <div class="dialog-body">{children()}</div>
-            </When>
+            </Show>
         </dialog>
     }
 }

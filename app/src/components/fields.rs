@@ -1,18 +1,18 @@
-//! Fields of forms: label above, hint and error below, tied together for assistive technology.
+//! Form fields with label, hint and error, which ARIA attributes connect to the input.
 
 use super::{Icon, IconView};
 use leptos::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// An id for a field, unique in the page.
-pub fn field_id() -> String {
+/// Returns an element id that is unique in the page.
+fn unique_id() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("field-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The frame of a field.
+/// The label, hint and error around an input.
 #[component]
-pub fn Field(
+fn Field(
     id: String,
     label: TextProp,
     hint: Option<TextProp>,
@@ -25,26 +25,26 @@ pub fn Field(
     view! {
         <div class="field" class:invalid=move || error.get().is_some()>
             <label for=id>
-                {move || label.get().to_string()} {optional.then(|| view! { <span class="optional">"optional"</span> }.into_any())}
+                {move || label.get().to_string()} {optional.then(|| view! { <span class="optional">"optional"</span> })}
             </label>
-            {children()} {hint.map(|hint| view! { <p class="hint" id=hint_id>{move || hint.get().to_string()}</p> }.into_any())}
+            {children()} {hint.map(|hint| view! { <p class="hint" id=hint_id>{move || hint.get().to_string()}</p> })}
             <p class="error" id=error_id aria-live="polite">
                 {move || {
                     error
                         .get()
-                        .map(|error| view! { <IconView icon=Icon::Warning /><span>{error}</span> }.into_any())
+                        .map(|error| view! { <IconView icon=Icon::Warning /><span>{error}</span> })
                 }}
             </p>
         </div>
     }
 }
 
-/// What describes a field: its hint and its error.
-fn described(id: &str) -> String {
+/// The value of `aria-describedby` for the input of a [`Field`].
+fn description_ids(id: &str) -> String {
     format!("{id}-hint {id}-error")
 }
 
-/// A line of text.
+/// A text input with one line.
 #[component]
 pub fn TextInput(
     #[prop(into)] label: TextProp,
@@ -60,8 +60,8 @@ pub fn TextInput(
     #[prop(optional)] disabled: bool,
     #[prop(optional)] on_blur: Option<Callback<()>>,
 ) -> impl IntoView {
-    let id = field_id();
-    let described = described(&id);
+    let id = unique_id();
+    let described_by = description_ids(&id);
     let input_id = id.clone();
     let input = view! {
         <input
@@ -73,13 +73,13 @@ pub fn TextInput(
             placeholder=placeholder
             autocomplete=autocomplete.unwrap_or("off")
             spellcheck="false"
-            aria-describedby=described
+            aria-describedby=described_by
             aria-invalid=move || error.get().is_some().to_string()
             prop:value=move || value.get()
             on:input=move |event| value.set(event_target_value(&event))
             on:blur=move |_| {
-                if let Some(act) = on_blur {
-                    act.run(());
+                if let Some(on_blur) = on_blur {
+                    on_blur.run(());
                 }
             }
         />
@@ -87,7 +87,7 @@ pub fn TextInput(
     view! { <Field id=id label=label hint=hint error=error optional=optional>{input}</Field> }
 }
 
-/// Several lines of text.
+/// A text input with several lines.
 #[component]
 pub fn TextArea(
     #[prop(into)] label: TextProp,
@@ -99,8 +99,8 @@ pub fn TextArea(
     #[prop(optional)] mono: bool,
     #[prop(default = 3)] rows: u32,
 ) -> impl IntoView {
-    let id = field_id();
-    let described = described(&id);
+    let id = unique_id();
+    let described_by = description_ids(&id);
     let input_id = id.clone();
     let input = view! {
         <textarea
@@ -109,7 +109,7 @@ pub fn TextArea(
             class:mono=mono
             placeholder=placeholder
             spellcheck=if mono { "false" } else { "true" }
-            aria-describedby=described
+            aria-describedby=described_by
             aria-invalid=move || error.get().is_some().to_string()
             prop:value=move || value.get()
             on:input=move |event| value.set(event_target_value(&event))
@@ -118,7 +118,7 @@ pub fn TextArea(
     view! { <Field id=id label=label hint=hint error=error optional=optional>{input}</Field> }
 }
 
-/// One of several, in a list that opens. Options are (value, words).
+/// A drop-down list. Options are pairs of value and label.
 #[component]
 pub fn Select(
     #[prop(into)] label: TextProp,
@@ -128,13 +128,13 @@ pub fn Select(
     #[prop(optional, into)] error: Signal<Option<String>>,
     #[prop(optional)] optional: bool,
 ) -> impl IntoView {
-    let id = field_id();
-    let described = described(&id);
+    let id = unique_id();
+    let described_by = description_ids(&id);
     let input_id = id.clone();
     let input = view! {
         <select
             id=input_id
-            aria-describedby=described
+            aria-describedby=described_by
             aria-invalid=move || error.get().is_some().to_string()
             on:change=move |event| value.set(event_target_value(&event))
         >
@@ -142,13 +142,13 @@ pub fn Select(
                 options
                     .get()
                     .into_iter()
-                    .map(|(option, words)| {
-                        let is = option.clone();
+                    .map(|(option, label)| {
+                        let own = option.clone();
                         view! {
-                            <option value=option selected=move || value.get() == is>
-                                {words}
+                            <option value=option selected=move || value.get() == own>
+                                {label}
                             </option>
-                        }.into_any()
+                        }
                     })
                     .collect_view()
             }}
@@ -157,41 +157,41 @@ pub fn Select(
     view! { <Field id=id label=label hint=hint error=error optional=optional>{input}</Field> }
 }
 
-/// Yes or no, with words beside it.
+/// A checkbox with its label.
 #[component]
 pub fn Checkbox(
     #[prop(into)] label: TextProp,
     value: RwSignal<bool>,
     #[prop(optional, into)] hint: Option<TextProp>,
 ) -> impl IntoView {
-    let id = field_id();
+    let id = unique_id();
     let hint_id = format!("{id}-hint");
-    let describes = hint_id.clone();
-    let for_id = id.clone();
+    let described_by = hint_id.clone();
+    let input_id = id.clone();
     view! {
         <div class="checkbox">
             <input
                 type="checkbox"
                 id=id
-                aria-describedby=describes
+                aria-describedby=described_by
                 prop:checked=move || value.get()
                 on:change=move |event| value.set(event_target_checked(&event))
             />
             <div>
-                <label for=for_id>{move || label.get().to_string()}</label>
-                {hint.map(|hint| view! { <p class="hint" id=hint_id>{move || hint.get().to_string()}</p> }.into_any())}
+                <label for=input_id>{move || label.get().to_string()}</label>
+                {hint.map(|hint| view! { <p class="hint" id=hint_id>{move || hint.get().to_string()}</p> })}
             </div>
         </div>
     }
 }
 
-/// On or off, at once.
+/// A switch whose change takes effect at once. While the change is pending, a click does nothing.
 #[component]
 pub fn Switch(
     #[prop(into)] label: TextProp,
     #[prop(into)] on: Signal<bool>,
-    #[prop(optional, into)] busy: Signal<bool>,
-    change: Callback<bool>,
+    #[prop(optional, into)] pending: Signal<bool>,
+    on_change: Callback<bool>,
 ) -> impl IntoView {
     view! {
         <button
@@ -200,10 +200,10 @@ pub fn Switch(
             class="switch"
             aria-checked=move || on.get().to_string()
             aria-label=move || label.get().to_string()
-            aria-busy=move || busy.get().to_string()
+            aria-busy=move || pending.get().to_string()
             on:click=move |_| {
-                if !busy.get_untracked() {
-                    change.run(!on.get_untracked());
+                if !pending.get_untracked() {
+                    on_change.run(!on.get_untracked());
                 }
             }
         >
@@ -212,23 +212,23 @@ pub fn Switch(
     }
 }
 
-/// One of few, all in sight. Options are (value, words, explanation).
+/// Radio buttons as cards. Options are triples of value, label and explanation.
 #[component]
 pub fn RadioCards(
     #[prop(into)] legend: String,
     value: RwSignal<String>,
     options: Vec<(&'static str, &'static str, &'static str)>,
 ) -> impl IntoView {
-    let name = field_id();
+    let name = unique_id();
     view! {
         <fieldset class="cards">
             <legend>{legend}</legend>
             <div>
                 {options
                     .into_iter()
-                    .map(|(option, words, explanation)| {
+                    .map(|(option, label, explanation)| {
                         view! {
-                            <label class="card-choice" class:chosen=move || value.get() == option>
+                            <label class="card-choice" class:selected=move || value.get() == option>
                                 <input
                                     type="radio"
                                     name=name.clone()
@@ -237,11 +237,11 @@ pub fn RadioCards(
                                     on:change=move |_| value.set(option.to_owned())
                                 />
                                 <span>
-                                    <strong>{words}</strong>
+                                    <strong>{label}</strong>
                                     <small>{explanation}</small>
                                 </span>
                             </label>
-                        }.into_any()
+                        }
                     })
                     .collect_view()}
             </div>
@@ -249,8 +249,7 @@ pub fn RadioCards(
     }
 }
 
-/// A form: Enter sends it, the browser's own validation stays out of the way. After a refusal the first field at fault
-/// gets the focus.
+/// A form without the browser's own validation.
 #[component]
 pub fn Form(on_submit: Callback<()>, children: Children) -> impl IntoView {
     view! {
@@ -267,23 +266,21 @@ pub fn Form(on_submit: Callback<()>, children: Children) -> impl IntoView {
     }
 }
 
-/// Moves the focus to the first field at fault, once it shows.
+/// Moves the focus to the first invalid field or error message, once it is rendered.
 pub fn focus_first_invalid() {
     use wasm_bindgen::JsCast as _;
     request_animation_frame(|| {
-        let field = web_sys::window().and_then(|window| window.document()).and_then(|document| {
-            document.query_selector("#app [aria-invalid=\"true\"], #app .notice.error").ok().flatten()
-        });
-        if let Some(field) = field {
-            field.scroll_into_view();
-            if let Ok(field) = field.dyn_into::<web_sys::HtmlElement>() {
-                let _ = field.focus();
+        let invalid = document().query_selector("#app [aria-invalid=\"true\"], #app .notice.error");
+        if let Ok(Some(element)) = invalid {
+            element.scroll_into_view();
+            if let Ok(element) = element.dyn_into::<web_sys::HtmlElement>() {
+                let _ = element.focus();
             }
         }
     });
 }
 
-/// Fixed options of a [`Select`]: (value, words).
-pub fn words<const N: usize>(options: [(&'static str, &'static str); N]) -> Vec<(String, String)> {
-    options.into_iter().map(|(value, words)| (value.to_owned(), words.to_owned())).collect()
+/// Converts fixed options of a [`Select`], pairs of value and label.
+pub fn select_options<const N: usize>(options: [(&'static str, &'static str); N]) -> Vec<(String, String)> {
+    options.into_iter().map(|(value, label)| (value.to_owned(), label.to_owned())).collect()
 }

@@ -1,12 +1,12 @@
-//! Requests for access to resources.
+//! Access requests: for administrators to decide, for other users to follow.
 
-use crate::address::in_address;
 use crate::components::*;
-use crate::layout::use_session;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::live::{LiveEvent, use_live};
-use crate::load::{Write, load};
+use crate::query::{Mutation, Query};
+use crate::query_signals::query_signals;
 use crate::rpc::catalogue;
-use crate::values::{Cell, Value};
+use crate::session::use_session;
 use domain::resource::{AccessRequest, AccessStatus};
 use leptos::prelude::*;
 
@@ -14,35 +14,36 @@ use leptos::prelude::*;
 #[component]
 pub fn AccessRequestsPage() -> impl IntoView {
     let session = use_session();
-    let [status] = in_address([("status", if session.is_admin() { "pending" } else { "" })]);
-    let list = load(move || catalogue::list_access_requests(AccessStatus::parse(&status.get())));
+    let is_admin = untrack(|| session.is_admin());
+    let [status] = query_signals([("status", if is_admin { "pending" } else { "" })]);
+    let list = Query::new(move || catalogue::list_access_requests(AccessStatus::parse(&status.get())));
     use_live().on(move |event| {
-        // Requests and decisions come with a notification.
+        // Each request and decision comes with a notification.
         if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
-            list.again();
+            list.refetch();
         }
     });
-    let write = Write::new();
+    let mutation = Mutation::new();
     let decide = Callback::new(move |(request, approve): (AccessRequest, bool)| {
-        write.run(catalogue::decide_access(request.id, approve), move |_| list.again());
+        mutation.run(catalogue::decide_access(request.id, approve), move |_| list.refetch());
     });
-    let leaving = Cell::new(None::<AccessRequest>);
-    let confirm = RwSignal::new(false);
-    let withdrawal = Write::new();
-    let ask = Callback::new(move |request: AccessRequest| {
-        withdrawal.problem.set(None);
-        leaving.set(Some(request));
-        confirm.set(true);
+    let revoked = ErasedSignal::new(None::<AccessRequest>);
+    let revoke_open = RwSignal::new(false);
+    let revocation = Mutation::new();
+    let open_revoke = Callback::new(move |request: AccessRequest| {
+        revocation.problem.set(None);
+        revoked.set(Some(request));
+        revoke_open.set(true);
     });
     let revoke = Callback::new(move |()| {
-        if let Some(request) = leaving.get_untracked() {
-            withdrawal.run(catalogue::decide_access(request.id, false), move |_| {
-                confirm.set(false);
-                list.again();
+        if let Some(request) = revoked.get_untracked() {
+            revocation.run(catalogue::decide_access(request.id, false), move |_| {
+                revoke_open.set(false);
+                list.refetch();
             });
         }
     });
-    let lead = if session.is_admin() {
+    let lead = if is_admin {
         "Requests to use restricted resources. Approval lasts until you revoke it."
     } else {
         "Your access requests and their status."
@@ -53,18 +54,18 @@ pub fn AccessRequestsPage() -> impl IntoView {
             <Select
                 label="Status"
                 value=status
-                options=words([("", "All"), ("pending", "Pending"), ("approved", "Approved"), ("denied", "Denied")])
+                options=select_options([("", "All"), ("pending", "Pending"), ("approved", "Approved"), ("denied", "Denied")])
             />
         </div>
-        <FormProblem problem=write.problem />
-        {list.show(move |page| {
-            let items = Value::derive(move || page.get().items);
+        <FormProblem problem=mutation.problem />
+        {list.view(move |page| {
+            let items = ErasedMemo::derive(move || page.get().items);
             view! {
-                <When
+                <Show
                     when=move || !items.with(Vec::is_empty)
                     fallback=|| view! { <EmptyState icon=Icon::Lock title="No access requests" /> }
                 >
-                    <TableBox label="Access requests">
+                    <ScrollableTable label="Access requests">
                         <table class="cards-on-phone">
                             <thead>
                                 <tr>
@@ -78,25 +79,25 @@ pub fn AccessRequestsPage() -> impl IntoView {
                             </thead>
                             <tbody>
                                 {move || {
-                                    items.get().into_iter().map(|request| view! { <Row request=request decide=decide revoke=ask admin=session.is_admin() /> }.into_any()).collect_view()
+                                    items.get().into_iter().map(|request| view! { <Row request=request on_decide=decide on_revoke=open_revoke is_admin=is_admin /> }.into_any()).collect_view()
                                 }}
                             </tbody>
                         </table>
-                    </TableBox>
-                </When>
+                    </ScrollableTable>
+                </Show>
             }
         })}
-        <Dialog open=confirm title="Revoke this access?">
+        <Dialog open=revoke_open title="Revoke this access?">
             <p>
-                <strong>{move || leaving.get().map(|r| r.user_id)}</strong>
+                <strong>{move || revoked.get().map(|r| r.user_id)}</strong>
                 " will not be able to reserve "
-                <strong>{move || leaving.get().map(|r| r.resource_name)}</strong>
+                <strong>{move || revoked.get().map(|r| r.resource_name)}</strong>
                 " and will be notified. Existing reservations are kept."
             </p>
-            <FormProblem problem=withdrawal.problem />
+            <FormProblem problem=revocation.problem />
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| confirm.set(false))>"Keep access"</Button>
-                <Button look=Look::Danger busy=withdrawal.busy on_click=revoke>"Revoke access"</Button>
+                <Button on_click=Callback::new(move |()| revoke_open.set(false))>"Keep access"</Button>
+                <Button variant=ButtonVariant::Danger pending=revocation.pending on_click=revoke>"Revoke access"</Button>
             </div>
         </Dialog>
     }
@@ -105,42 +106,40 @@ pub fn AccessRequestsPage() -> impl IntoView {
 #[component]
 fn Row(
     request: AccessRequest,
-    decide: Callback<(AccessRequest, bool)>,
-    revoke: Callback<AccessRequest>,
-    admin: bool,
+    on_decide: Callback<(AccessRequest, bool)>,
+    on_revoke: Callback<AccessRequest>,
+    is_admin: bool,
 ) -> impl IntoView {
-    let yes = request.clone();
-    let no = request.clone();
-    let granted = request.clone();
-    let withdraw = Callback::new(move |()| revoke.run(granted.clone()));
-    let approve = Callback::new(move |()| decide.run((yes.clone(), true)));
-    let deny = Callback::new(move |()| decide.run((no.clone(), false)));
-    let who = request.user_id;
+    let (approved, denied, revoked) = (request.clone(), request.clone(), request.clone());
+    let approve = Callback::new(move |()| on_decide.run((approved.clone(), true)));
+    let deny = Callback::new(move |()| on_decide.run((denied.clone(), false)));
+    let revoke = Callback::new(move |()| on_revoke.run(revoked.clone()));
+    let user = request.user_id;
     view! {
         <tr>
             <td data-label="Resource">
                 <span class="wrap">{request.resource_name}<br /><span class="muted small">{request.resource_type}</span></span>
             </td>
-            <td data-label="Requested by">{who.clone()}</td>
+            <td data-label="Requested by">{user.clone()}</td>
             <td data-label="Reason" class="wrap">{request.reason}</td>
-            <td data-label="Requested"><Ago at=request.requested_at /></td>
+            <td data-label="Requested"><RelativeTime at=request.requested_at /></td>
             <td data-label="Status">
                 <span>
-                    <Chip state=request.status />
+                    <Badge status=request.status />
                     {request.decided_by.map(|by| view! { <br /><span class="muted small">"by "{by}</span> }.into_any())}
                 </span>
             </td>
             <td>
                 {match request.status {
-                    AccessStatus::Pending if admin => Some(view! {
+                    AccessStatus::Pending if is_admin => Some(view! {
                         <div class="row">
-                            <Button on_click=approve label=format!("Approve request from {who}")>"Approve"</Button>
-                            <Button look=Look::Danger on_click=deny label=format!("Deny request from {who}")>"Deny"</Button>
+                            <Button on_click=approve label=format!("Approve request from {user}")>"Approve"</Button>
+                            <Button variant=ButtonVariant::Danger on_click=deny label=format!("Deny request from {user}")>"Deny"</Button>
                         </div>
                     }
                     .into_any()),
-                    AccessStatus::Approved if admin => Some(view! {
-                        <Button look=Look::Quiet on_click=withdraw label=format!("Revoke access for {who}")>"Revoke"</Button>
+                    AccessStatus::Approved if is_admin => Some(view! {
+                        <Button variant=ButtonVariant::Quiet on_click=revoke label=format!("Revoke access for {user}")>"Revoke"</Button>
                     }
                     .into_any()),
                     _ => None,

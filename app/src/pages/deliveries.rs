@@ -1,4 +1,4 @@
-//! The delivery log: what was sent to whom, as it happens.
+//! The delivery log.
 
 mod attempt;
 mod detail;
@@ -9,13 +9,15 @@ pub use detail::DeliveryPage;
 pub use list::{DeliveriesPage, DeliveryList};
 
 use crate::components::*;
-use crate::time;
-use crate::values::Value;
+use crate::erased::ErasedMemo;
+use crate::intl;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
+use domain::id::DeliveryId;
 use leptos::prelude::*;
 
-/// Puts a changed delivery where it was; a new one first, or last where the list is oldest first. An older state of what
-/// is there already changes nothing: the feed and a reading may cross.
+/// Replaces a delivery in a list, or adds a new one at the start (`newest_first`) or the end.
+///
+/// An older state is ignored, because a live update can arrive after a newer response.
 pub fn upsert_delivery(items: &mut Vec<DeliverySummary>, new: DeliverySummary, newest_first: bool) {
     match items.iter_mut().find(|old| old.id == new.id) {
         Some(old) if old.updated_at > new.updated_at => {}
@@ -25,81 +27,77 @@ pub fn upsert_delivery(items: &mut Vec<DeliverySummary>, new: DeliverySummary, n
     }
 }
 
-/// How a delivery stands, with the countdown to its next attempt.
+/// The status of a delivery, with its attempts and the time until the next one.
 #[component]
-pub fn DeliveryState(delivery: Value<DeliverySummary>) -> impl IntoView {
-    let status = Value::memo(move || delivery.with(|d| d.status));
+pub fn DeliveryProgress(#[prop(into)] delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
+    let status = ErasedMemo::new(move |_| delivery.with(|d| d.status));
     let next =
-        Value::memo(move || delivery.with(|d| d.next_attempt_at.filter(|_| d.status == DeliveryStatus::Retrying)));
-    let tries = Value::memo(move || delivery.with(|d| (d.attempts, d.max_attempts)));
+        ErasedMemo::new(move |_| delivery.with(|d| d.next_attempt_at.filter(|_| d.status == DeliveryStatus::Retrying)));
+    let attempts = ErasedMemo::new(move |_| delivery.with(|d| (d.attempts, d.max_attempts)));
     view! {
         <span class="row delivery-state">
-            {move || view! { <Chip state=status.get() /> }.into_any()}
-            {move || next.get().map(|at| view! { <span class="small muted">"next attempt "<Countdown at=at /></span> }.into_any())}
-            {move || match tries.get() {
-                (n, max) if n > 1 => Some(view! { <span class="small muted">{format!("attempt {n} of {max}")}</span> }),
+            {move || view! { <Badge status=status.get() /> }}
+            {move || next.get().map(|at| view! { <span class="small muted">"next attempt "<Countdown at=at /></span> })}
+            {move || match attempts.get() {
+                (number, max) if number > 1 => {
+                    Some(view! { <span class="small muted">{format!("attempt {number} of {max}")}</span> })
+                }
                 _ => None,
             }}
         </span>
     }
 }
 
-/// Deliveries as rows that change by themselves. `compact` leaves the webhook and the duration out.
+/// A table of deliveries. `compact` omits the webhook and the duration. With `linked`, each row links to the delivery.
 #[component]
 pub fn DeliveryRows(
-    items: Value<Vec<DeliverySummary>>,
+    #[prop(into)] items: ErasedMemo<Vec<DeliverySummary>>,
     #[prop(optional)] compact: bool,
     #[prop(default = true)] linked: bool,
 ) -> impl IntoView {
-    let ids = Value::memo(move || items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
+    let ids = ErasedMemo::new(move |_| items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
     view! {
-        <TableBox label="Deliveries">
+        <ScrollableTable label="Deliveries">
             <table class="cards-on-phone deliveries">
                 <thead>
                     <tr>
                         <th>"Event"</th>
                         <th>"Status"</th>
-                        {(!compact).then(|| view! { <th>"Webhook"</th> }.into_any())}
+                        {(!compact).then(|| view! { <th>"Webhook"</th> })}
                         <th>"Response"</th>
-                        {(!compact).then(|| view! { <th>"Duration"</th> }.into_any())}
+                        {(!compact).then(|| view! { <th>"Duration"</th> })}
                         <th>"Created"</th>
                     </tr>
                 </thead>
                 <tbody>
-                    {rows(
-                        move || ids.get(),
-                        ToString::to_string,
-                        move |id| {
-                            let first = items.with_untracked(|items| items.iter().find(|d| d.id == id).cloned());
-                            first
-                                .map(|first| {
-                                    let delivery = Value::following(move |last: Option<&DeliverySummary>| {
-                                        items
-                                            .with(|items| items.iter().find(|d| d.id == id).cloned())
-                                            .unwrap_or_else(|| last.unwrap_or(&first).clone())
-                                    });
-                                    view! { <DeliveryRow delivery=delivery compact=compact linked=linked /> }.into_any()
-                                })
-                        },
-                    )}
+                    <For each=move || ids.get() key=|id| id.to_string() let:id>
+                        <DeliveryRow items=items id=id compact=compact linked=linked />
+                    </For>
                 </tbody>
             </table>
-        </TableBox>
+        </ScrollableTable>
     }
 }
 
 #[component]
-fn DeliveryRow(delivery: Value<DeliverySummary>, compact: bool, linked: bool) -> impl IntoView {
-    let now = delivery.get_untracked();
-    let link = format!("/deliveries/{}", now.id);
-    let event = now.event_type.as_str();
+fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact: bool, linked: bool) -> impl IntoView {
+    let find = move |items: &Vec<DeliverySummary>| items.iter().find(|d| d.id == id).cloned();
+    let first = items.with_untracked(&find)?;
+    // A removed row keeps its last content until it disappears.
+    let delivery = ErasedMemo::new(move |last: Option<&DeliverySummary>| {
+        items.with(&find).unwrap_or_else(|| last.unwrap_or(&first).clone())
+    });
+    // These fields never change.
+    let fixed = delivery.get_untracked();
+    let link = format!("/deliveries/{}", fixed.id);
+    let event = fixed.event_type.as_str();
     let heading = if linked {
         view! { <a class="nowrap" href=link>{event}</a> }.into_any()
     } else {
         view! { <span class="nowrap">{event}</span> }.into_any()
     };
-    let created = now.created_at;
-    let answer = move || {
+    let created = fixed.created_at;
+    let response = move || {
         delivery.with(|d| match (d.status_code, &d.problem) {
             (Some(code), None) => view! { <span class="mono">{code}</span> }.into_any(),
             (Some(code), Some(problem)) => {
@@ -109,30 +107,30 @@ fn DeliveryRow(delivery: Value<DeliverySummary>, compact: bool, linked: bool) ->
             (None, None) => view! { <span class="muted">"–"</span> }.into_any(),
         })
     };
-    view! {
+    Some(view! {
         <tr>
             <td data-label="Event">
                 <span class="wrap">
-                    {heading} {now.test.then(|| view! { " " <span class="chip">"test"</span> }.into_any())}
-                    {now.redelivery_of.is_some().then(|| view! { " " <span class="chip">"redelivery"</span> }.into_any())}
-                    {now
+                    {heading} {fixed.test.then(|| view! { " " <span class="badge">"test"</span> }.into_any())}
+                    {fixed.redelivery_of.is_some().then(|| view! { " " <span class="badge">"redelivery"</span> }.into_any())}
+                    {fixed
                         .reservation_id
                         .filter(|_| !compact)
                         .map(|id| view! { <br /><span class="small muted mono short-id" title=id.clone()>{id.clone()}</span> }.into_any())}
                 </span>
             </td>
-            <td data-label="Status"><DeliveryState delivery=delivery /></td>
-            {(!compact).then(|| view! { <td data-label="Webhook"><a href=format!("/settings/webhooks/{}", now.webhook_id)>{now.webhook_name}</a></td> }.into_any())}
-            <td data-label="Response">{answer}</td>
+            <td data-label="Status"><DeliveryProgress delivery=delivery /></td>
+            {(!compact).then(|| view! { <td data-label="Webhook"><a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a></td> }.into_any())}
+            <td data-label="Response">{response}</td>
             {(!compact)
                 .then(|| {
                     view! {
                         <td data-label="Duration" class="nowrap">
-                            {move || delivery.with(|d| d.duration_ms.map_or_else(|| "–".to_owned(), time::duration))}
+                            {move || delivery.with(|d| d.duration_ms.map_or_else(|| "–".to_owned(), intl::duration))}
                         </td>
                     }.into_any()
                 })}
-            <td data-label="Created"><Ago at=created /></td>
+            <td data-label="Created"><RelativeTime at=created /></td>
         </tr>
-    }
+    })
 }

@@ -1,16 +1,16 @@
-//! Where people start: what is theirs, and for administrators how delivery goes.
+//! The home page: the user's reservations, and an overview for administrators.
 
 use crate::components::*;
-use crate::layout::use_session;
+use crate::erased::ErasedMemo;
 use crate::live::{LiveEvent, use_live};
-use crate::load::load;
 use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
-use crate::pages::reservations::{ReservationRow, upsert_reservation};
+use crate::pages::reservations::{ReservationRow, reservation_row_key, upsert_reservation};
+use crate::query::Query;
 use crate::rpc::{catalogue, deliveries, reservations, webhooks};
-use crate::values::Value;
+use crate::session::use_session;
 use domain::delivery::DeliveryFilter;
 use domain::pagination::PageQuery;
-use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
+use domain::reservation::{ReservationFilter, ReservationStatus};
 use domain::resource::AccessStatus;
 use domain::webhook::Webhook;
 use leptos::prelude::*;
@@ -24,48 +24,54 @@ pub fn HomePage() -> impl IntoView {
             <a class="button primary" href="/reserve"><IconView icon=Icon::Calendar />"Reserve"</a>
         </PageHeader>
         <div class="stack">
-            <Mine />
-            <When when=move || session.is_admin()>
-                <Requests />
+            <MyReservations />
+            <Show when=move || session.is_admin()>
+                <PendingRequests />
                 <div class="columns">
-                    <Latest />
-                    <Webhooks />
+                    <RecentDeliveries />
+                    <WebhookSummary />
                 </div>
-            </When>
+            </Show>
         </div>
     }
 }
 
+/// The number of reservations that the list shows.
+const MAX_RESERVATIONS: usize = 8;
+/// The number of deliveries that the list shows.
+const MAX_DELIVERIES: usize = 8;
+
 #[component]
-fn Mine() -> impl IntoView {
+fn MyReservations() -> impl IntoView {
     let session = use_session();
     let filter =
         || ReservationFilter { mine: Some(true), status: Some(ReservationStatus::Active), ..Default::default() };
-    let list = load(move || reservations::list_reservations(filter(), PageQuery { limit: Some(20), cursor: None }));
+    let list =
+        Query::new(move || reservations::list_reservations(filter(), PageQuery { limit: Some(20), cursor: None }));
     use_live().on(move |event| match event {
-        LiveEvent::Reservation(new) if new.user_id == session.username() => {
+        LiveEvent::Reservation(new) if new.user_id == session.username_untracked() => {
             let new = new.clone();
             list.update(move |page| {
                 upsert_reservation(&mut page.items, new);
                 page.items.retain(|r| r.status == ReservationStatus::Active);
             });
         }
-        LiveEvent::Resync => list.again(),
+        LiveEvent::Resync => list.refetch(),
         _ => {}
     });
     view! {
         <section class="card flush">
             <h2>"Your reservations"</h2>
-            {list.show(|page| {
-                let newest = Value::memo(move || {
+            {list.view(|page| {
+                let next = ErasedMemo::new(move |_| {
                     let mut items = page.get().items;
                     items.sort_by_key(|r| r.start_time);
-                    items.truncate(8);
+                    items.truncate(MAX_RESERVATIONS);
                     items
                 });
                 view! {
-                    <When
-                        when=move || !newest.with(Vec::is_empty)
+                    <Show
+                        when=move || !next.with(Vec::is_empty)
                         fallback=|| {
                             view! {
                                 <p class="muted card-text">
@@ -74,13 +80,11 @@ fn Mine() -> impl IntoView {
                             }
                         }
                     >
-                        {rows(
-                            move || newest.get(),
-                            |r: &Reservation| format!("{} {} {}", r.id, r.updated_at.timestamp_micros(), r.provisioning.updated_at.timestamp_micros()),
-                            |reservation| view! { <ReservationRow reservation=reservation /> }.into_any(),
-                        )}
+                        <For each=move || next.get() key=reservation_row_key let:reservation>
+                            <ReservationRow reservation=reservation />
+                        </For>
                         <p class="card-text"><a href="/reservations">"All reservations"</a></p>
-                    </When>
+                    </Show>
                 }
             })}
         </section>
@@ -88,18 +92,18 @@ fn Mine() -> impl IntoView {
 }
 
 #[component]
-fn Requests() -> impl IntoView {
-    let list = load(|| catalogue::list_access_requests(Some(AccessStatus::Pending)));
+fn PendingRequests() -> impl IntoView {
+    let list = Query::new(|| catalogue::list_access_requests(Some(AccessStatus::Pending)));
     let count = move || list.get().map_or(0, |page| page.items.len());
     use_live().on(move |event| {
         // An access request comes with a notification.
         if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
-            list.again();
+            list.refetch();
         }
     });
     view! {
-        <When when=move || count() != 0>
-            <Notice kind="warning">
+        <Show when=move || count() != 0>
+            <Notice kind=NoticeKind::Warning>
                 <p>
                     {move || match count() {
                         1 => "1 access request pending · ".to_owned(),
@@ -107,23 +111,27 @@ fn Requests() -> impl IntoView {
                     }} <a href="/access-requests">"Review"</a>
                 </p>
             </Notice>
-        </When>
+        </Show>
     }
 }
 
 #[component]
-fn Latest() -> impl IntoView {
-    let list =
-        load(|| deliveries::list_deliveries(DeliveryFilter::default(), PageQuery { limit: Some(8), cursor: None }));
+fn RecentDeliveries() -> impl IntoView {
+    let list = Query::new(|| {
+        deliveries::list_deliveries(
+            DeliveryFilter::default(),
+            PageQuery { limit: Some(MAX_DELIVERIES as u32), cursor: None },
+        )
+    });
     use_live().on(move |event| match event {
         LiveEvent::Delivery(new) => {
             let new = new.clone();
             list.update(move |page| {
                 upsert_delivery(&mut page.items, new, true);
-                page.items.truncate(8);
+                page.items.truncate(MAX_DELIVERIES);
             });
         }
-        LiveEvent::Resync => list.again(),
+        LiveEvent::Resync => list.refetch(),
         _ => {}
     });
     view! {
@@ -132,15 +140,15 @@ fn Latest() -> impl IntoView {
                 <h2>"Recent deliveries"</h2>
                 <a href="/deliveries">"All deliveries"</a>
             </div>
-            {list.show(|page| {
-                let items = Value::derive(move || page.get().items);
+            {list.view(|page| {
+                let items = ErasedMemo::derive(move || page.get().items);
                 view! {
-                    <When
+                    <Show
                         when=move || !items.with(Vec::is_empty)
                         fallback=|| view! { <p class="card muted">"No deliveries yet."</p> }
                     >
                         <DeliveryRows items=items compact=true />
-                    </When>
+                    </Show>
                 }
             })}
         </section>
@@ -148,22 +156,24 @@ fn Latest() -> impl IntoView {
 }
 
 #[component]
-fn Webhooks() -> impl IntoView {
-    let list = load(webhooks::list_webhooks);
+fn WebhookSummary() -> impl IntoView {
+    let list = Query::new(webhooks::list_webhooks);
     use_live().on(move |event| {
         if matches!(event, LiveEvent::Webhook(_) | LiveEvent::Resync) {
-            list.again();
+            list.refetch();
         }
     });
     let row = |webhook: Webhook| {
-        let state = webhook.state;
-        let health = webhook.summary.health;
         view! {
             <a class="reservation-row" href=format!("/settings/webhooks/{}", webhook.id)>
                 <strong>{webhook.name}</strong>
-                {if webhook.enabled { view! { <Chip state=health /> }.into_any() } else { view! { <Chip state=state /> }.into_any() }}
+                {if webhook.enabled {
+                    view! { <Badge status=webhook.summary.health /> }.into_any()
+                } else {
+                    view! { <Badge status=webhook.state /> }.into_any()
+                }}
             </a>
-        }.into_any()
+        }
     };
     view! {
         <section class="stack tight">
@@ -171,7 +181,7 @@ fn Webhooks() -> impl IntoView {
                 <h2>"Webhooks"</h2>
                 <a href="/settings/webhooks">"All webhooks"</a>
             </div>
-            {list.show(move |page| {
+            {list.view(move |page| {
                 view! {
                     <div class="card flush">
                         {move || {

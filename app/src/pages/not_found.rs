@@ -1,9 +1,9 @@
-//! An address that leads nowhere.
+//! The page for unknown addresses.
 
 use crate::components::*;
 use leptos::prelude::*;
 
-/// Says so, and where to go instead.
+/// The message for an unknown address, with a link to the home page.
 #[component]
 pub fn NotFound() -> impl IntoView {
     view! {

@@ -1,18 +1,18 @@
 //! The list of reservations.
 
-use crate::address::in_address;
 use crate::components::*;
-use crate::layout::use_session;
+use crate::erased::ErasedMemo;
+use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::load::{Write, load, read_more};
+use crate::query::{Mutation, Query};
+use crate::query_signals::query_signals;
 use crate::rpc::reservations as rpc;
-use crate::time;
-use crate::values::Value;
+use crate::session::use_session;
 use domain::pagination::PageQuery;
 use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
 use leptos::prelude::*;
 
-/// Puts a changed reservation where it was, or a new one first.
+/// Replaces a reservation in a list, or adds a new one at the start.
 pub fn upsert_reservation(items: &mut Vec<Reservation>, new: Reservation) {
     match items.iter_mut().find(|old| old.id == new.id) {
         Some(old) => *old = new,
@@ -20,9 +20,15 @@ pub fn upsert_reservation(items: &mut Vec<Reservation>, new: Reservation) {
     }
 }
 
-/// A reservation in a list: what, when, how it stands.
+/// The key of a [`ReservationRow`], which is rendered again when the reservation or its provisioning changes.
+pub fn reservation_row_key(reservation: &Reservation) -> String {
+    let (changed, provisioned) = (reservation.updated_at, reservation.provisioning.updated_at);
+    format!("{} {} {}", reservation.id, changed.timestamp_micros(), provisioned.timestamp_micros())
+}
+
+/// A reservation in a list. With `show_owner`, it contains the user name.
 #[component]
-pub fn ReservationRow(reservation: Reservation, #[prop(optional)] owner: bool) -> impl IntoView {
+pub fn ReservationRow(reservation: Reservation, #[prop(optional)] show_owner: bool) -> impl IntoView {
     let Reservation {
         id,
         user_id,
@@ -36,15 +42,16 @@ pub fn ReservationRow(reservation: Reservation, #[prop(optional)] owner: bool) -
         ..
     } = reservation;
     let heading = if title.is_empty() { resource_name.clone() } else { title };
-    let who = if owner { format!(" · {user_id}") } else { String::new() };
+    let owner = if show_owner { format!(" · {user_id}") } else { String::new() };
     view! {
         <a class="reservation-row" href=format!("/reservations/{id}")>
             <strong>{heading}</strong>
             <span class="row">
-                {(status != ReservationStatus::Active).then(|| view! { <Chip state=status /> }.into_any())} <Chip state=provisioning.status />
+                {(status != ReservationStatus::Active).then(|| view! { <Badge status=status /> })}
+                <Badge status=provisioning.status />
             </span>
-            <span class="muted small">{format!("{resource_name} · {resource_type}{who}")}</span>
-            <span class="muted small">{time::span(start_time, end_time)}</span>
+            <span class="muted small">{format!("{resource_name} · {resource_type}{owner}")}</span>
+            <span class="muted small">{intl::span(start_time, end_time)}</span>
         </a>
     }
 }
@@ -53,15 +60,16 @@ pub fn ReservationRow(reservation: Reservation, #[prop(optional)] owner: bool) -
 #[component]
 pub fn ReservationsPage() -> impl IntoView {
     let session = use_session();
-    let [whose, status] = in_address([("whose", "mine"), ("status", "active")]);
+    let [owner, status] = query_signals([("whose", "mine"), ("status", "active")]);
+    let everyone = Memo::new(move |_| owner.get() != "mine");
     let filter = move || ReservationFilter {
-        mine: Some(whose.get() == "mine"),
+        mine: Some(!everyone.get()),
         status: ReservationStatus::parse(&status.get()),
         ..Default::default()
     };
-    let list = load(move || rpc::list_reservations(filter(), PageQuery::default()));
-    let wanted = move |r: &Reservation| {
-        (whose.get_untracked() != "mine" || r.user_id == session.username())
+    let list = Query::new(move || rpc::list_reservations(filter(), PageQuery::default()));
+    let matches = move |r: &Reservation| {
+        (everyone.get_untracked() || r.user_id == session.username_untracked())
             && ReservationStatus::parse(&status.get_untracked()).is_none_or(|status| r.status == status)
     };
     use_live().on(move |event| match event {
@@ -69,33 +77,33 @@ pub fn ReservationsPage() -> impl IntoView {
             let new = new.clone();
             list.update(move |page| {
                 upsert_reservation(&mut page.items, new);
-                page.items.retain(wanted);
+                page.items.retain(matches);
             });
         }
-        LiveEvent::Resync => list.again(),
+        LiveEvent::Resync => list.refetch(),
         _ => {}
     });
-    let more = Write::new();
-    let next = Callback::new(move |()| read_more(list, more, |page| rpc::list_reservations(untrack(filter), page)));
-    let everyone = move || whose.get() != "mine";
+    let load_more = Mutation::new();
+    let next =
+        Callback::new(move |()| list.fetch_next(load_more, |page| rpc::list_reservations(untrack(filter), page)));
     view! {
         <PageHeader title="Reservations" lead="Upcoming and past reservations.">
             <a class="button primary" href="/reserve"><IconView icon=Icon::Plus />"Reserve"</a>
         </PageHeader>
         <div class="toolbar">
-            <When when=move || session.is_admin()>
-                <Select label="Owner" value=whose options=words([("mine", "Me"), ("all", "Everyone")]) />
-            </When>
+            <Show when=move || session.is_admin()>
+                <Select label="Owner" value=owner options=select_options([("mine", "Me"), ("all", "Everyone")]) />
+            </Show>
             <Select
                 label="Status"
                 value=status
-                options=words([("", "All"), ("active", "Active"), ("cancelled", "Cancelled"), ("expired", "Expired")])
+                options=select_options([("", "All"), ("active", "Active"), ("cancelled", "Cancelled"), ("expired", "Expired")])
             />
         </div>
-        {list.show(move |page| {
-            let items = Value::memo(move || page.get().items);
+        {list.view(move |page| {
+            let items = ErasedMemo::new(move |_| page.get().items);
             view! {
-                <When
+                <Show
                     when=move || !items.with(Vec::is_empty)
                     fallback=|| {
                         view! {
@@ -107,18 +115,17 @@ pub fn ReservationsPage() -> impl IntoView {
                     }
                 >
                     <div class="card flush">
-                        {rows(
-                            move || items.get(),
-                            move |r: &Reservation| {
-                                let (changed, provisioned) = (r.updated_at, r.provisioning.updated_at);
-                                format!("{} {} {} {}", r.id, changed.timestamp_micros(), provisioned.timestamp_micros(), everyone())
-                            },
-                            move |reservation| view! { <ReservationRow reservation=reservation owner=untrack(everyone) /> }.into_any(),
-                        )}
+                        <For
+                            each=move || items.get()
+                            key=move |reservation| (reservation_row_key(reservation), everyone.get())
+                            let:reservation
+                        >
+                            <ReservationRow reservation=reservation show_owner=everyone.get_untracked() />
+                        </For>
                     </div>
-                </When>
-                <More page=page busy=more.busy next=next />
-                <FormProblem problem=more.problem />
+                </Show>
+                <LoadMore page=page pending=load_more.pending on_click=next />
+                <FormProblem problem=load_more.problem />
             }
         })}
     }

@@ -1,10 +1,10 @@
-//! One's own API tokens.
+//! Settings → API tokens of the user.
 
 use crate::components::*;
-use crate::load::{Write, load};
+use crate::erased::ErasedSignal;
+use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::time;
-use crate::values::Cell;
 use chrono::Duration;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken};
 use domain::authorization::Scope;
@@ -13,32 +13,32 @@ use leptos::prelude::*;
 /// `/settings/tokens`
 #[component]
 pub fn TokensPage() -> impl IntoView {
-    let list = load(accounts::list_tokens);
-    let making = RwSignal::new(false);
-    let make = Callback::new(move |()| making.set(true));
-    let write = Write::new();
-    let leaving = Cell::new(None::<ApiToken>);
-    let confirm = RwSignal::new(false);
+    let list = Query::new(accounts::list_tokens);
+    let create_open = RwSignal::new(false);
+    let create = Callback::new(move |()| create_open.set(true));
+    let mutation = Mutation::new();
+    let revoked = ErasedSignal::new(None::<ApiToken>);
+    let revoke_open = RwSignal::new(false);
     let revoke = Callback::new(move |()| {
-        if let Some(token) = leaving.get_untracked() {
-            write.run(accounts::revoke_token(token.id), move |()| {
-                confirm.set(false);
-                list.again();
+        if let Some(token) = revoked.get_untracked() {
+            mutation.run(accounts::revoke_token(token.id), move |()| {
+                revoke_open.set(false);
+                list.refetch();
             });
         }
     });
-    let ask = Callback::new(move |token: ApiToken| {
-        leaving.set(Some(token));
-        confirm.set(true);
+    let open_revoke = Callback::new(move |token: ApiToken| {
+        revoked.set(Some(token));
+        revoke_open.set(true);
     });
     view! {
         <PageHeader title="API tokens" lead="Credentials for scripts. Send as Authorization: Bearer <token>.">
             <a class="button" href="/api/docs" rel="external">"API documentation"</a>
-            <Button look=Look::Primary on_click=make><IconView icon=Icon::Plus />"New token"</Button>
+            <Button variant=ButtonVariant::Primary on_click=create><IconView icon=Icon::Plus />"New token"</Button>
         </PageHeader>
-        {list.show(move |tokens| {
+        {list.view(move |tokens| {
             view! {
-                <When
+                <Show
                     when=move || !tokens.with(Vec::is_empty)
                     fallback=|| {
                         view! {
@@ -48,7 +48,7 @@ pub fn TokensPage() -> impl IntoView {
                         }
                     }
                 >
-                    <TableBox label="API tokens">
+                    <ScrollableTable label="API tokens">
                         <table class="cards-on-phone">
                             <thead>
                                 <tr>
@@ -61,66 +61,66 @@ pub fn TokensPage() -> impl IntoView {
                                 </tr>
                             </thead>
                             <tbody>
-                                {move || tokens.get().into_iter().map(|token| view! { <Row token=token revoke=ask /> }.into_any()).collect_view()}
+                                {move || tokens.get().into_iter().map(|token| view! { <Row token=token on_revoke=open_revoke /> }).collect_view()}
                             </tbody>
                         </table>
-                    </TableBox>
-                </When>
+                    </ScrollableTable>
+                </Show>
             }
         })}
-        <Dialog open=making title="New API token">
-            <Make made=Callback::new(move |()| list.again()) open=making />
+        <Dialog open=create_open title="New API token">
+            <CreateForm on_done=Callback::new(move |()| list.refetch()) open=create_open />
         </Dialog>
-        <Dialog open=confirm title="Revoke this token?">
+        <Dialog open=revoke_open title="Revoke this token?">
             <p>
                 "Scripts that use "
-                <strong>{move || leaving.get().map(|t| t.name).unwrap_or_default()}</strong> " will stop working at once."
+                <strong>{move || revoked.get().map(|t| t.name).unwrap_or_default()}</strong> " will stop working at once."
             </p>
-            <FormProblem problem=write.problem />
+            <FormProblem problem=mutation.problem />
             <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| confirm.set(false))>"Keep token"</Button>
-                <Button look=Look::Danger busy=write.busy on_click=revoke>"Revoke token"</Button>
+                <Button on_click=Callback::new(move |()| revoke_open.set(false))>"Keep token"</Button>
+                <Button variant=ButtonVariant::Danger pending=mutation.pending on_click=revoke>"Revoke token"</Button>
             </div>
         </Dialog>
     }
 }
 
 #[component]
-fn Row(token: ApiToken, revoke: Callback<ApiToken>) -> impl IntoView {
+fn Row(token: ApiToken, on_revoke: Callback<ApiToken>) -> impl IntoView {
     let scopes = token.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
-    let of = token.clone();
-    let ask = Callback::new(move |()| revoke.run(of.clone()));
+    let revoked = token.clone();
+    let revoke = Callback::new(move |()| on_revoke.run(revoked.clone()));
     view! {
         <tr>
             <td data-label="Name" class="wrap">{token.name.clone()}</td>
             <td data-label="Scope">{scopes}</td>
-            <td data-label="Created"><Ago at=token.created_at /></td>
+            <td data-label="Created"><RelativeTime at=token.created_at /></td>
             <td data-label="Last used">
                 {match token.last_used_at {
-                    Some(at) => view! { <Ago at=at /> }.into_any(),
+                    Some(at) => view! { <RelativeTime at=at /> }.into_any(),
                     None => view! { <span class="muted">"Never"</span> }.into_any(),
                 }}
             </td>
             <td data-label="Expires">
                 {match token.expires_at {
-                    Some(at) => view! { <Ago at=at /> }.into_any(),
+                    Some(at) => view! { <RelativeTime at=at /> }.into_any(),
                     None => view! { <span class="muted">"Never"</span> }.into_any(),
                 }}
             </td>
             <td>
-                <Button look=Look::Quiet on_click=ask label=format!("Revoke {}", token.name)>"Revoke"</Button>
+                <Button variant=ButtonVariant::Quiet on_click=revoke label=format!("Revoke {}", token.name)>"Revoke"</Button>
             </td>
         </tr>
     }
 }
 
 #[component]
-fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
+fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
     let name = RwSignal::new(String::new());
     let scope = RwSignal::new("read".to_owned());
     let days = RwSignal::new("90".to_owned());
-    let write = Write::new();
-    let token = Cell::new(None::<NewApiToken>);
+    let mutation = Mutation::new();
+    let created = ErasedSignal::new(None::<NewApiToken>);
     let submit = Callback::new(move |()| {
         let scopes = match scope.get_untracked().as_str() {
             "read" => vec![Scope::Read],
@@ -129,27 +129,28 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
         };
         let expires_at = days.get_untracked().parse::<i64>().ok().map(|days| time::now() + Duration::days(days));
         let input = ApiTokenInput { name: name.get_untracked().trim().to_owned(), scopes: Some(scopes), expires_at };
-        write.run(accounts::create_token(input), move |new| {
-            token.set(Some(new));
-            made.run(());
+        mutation.run(accounts::create_token(input), move |new| {
+            created.set(Some(new));
+            on_done.run(());
         });
     });
     let close = Callback::new(move |()| open.set(false));
-    move || match token.get() {
+    move || {
+        match created.get() {
         Some(new) => view! {
-            <Notice kind="success">
+            <Notice kind=NoticeKind::Success>
                 <p>"Copy the token now. It is not shown again."</p>
             </Notice>
             <CodeBlock text=new.token label="Token" />
             <div class="dialog-actions">
-                <Button look=Look::Primary on_click=close>"Done"</Button>
+                <Button variant=ButtonVariant::Primary on_click=close>"Done"</Button>
             </div>
         }
         .into_any(),
         None => view! {
             <Form on_submit=submit>
-                <FormProblem problem=write.other_than(&["name", "expires_at"]) />
-                <TextInput label="Name" value=name hint="For example: nightly training" error=write.message("name") />
+                <FormProblem problem=mutation.problem_except(&["name", "expires_at"]) />
+                <TextInput label="Name" value=name hint="For example: nightly training" error=mutation.field_error("name") />
                 <RadioCards
                     legend="Scope"
                     value=scope
@@ -162,15 +163,16 @@ fn Make(made: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
                 <Select
                     label="Expires"
                     value=days
-                    options=words([("30", "In 30 days"), ("90", "In 90 days"), ("365", "In 1 year"), ("", "Never")])
-                    error=write.message("expires_at")
+                    options=select_options([("30", "In 30 days"), ("90", "In 90 days"), ("365", "In 1 year"), ("", "Never")])
+                    error=mutation.field_error("expires_at")
                 />
                 <div class="dialog-actions">
                     <Button on_click=close>"Cancel"</Button>
-                    <Button look=Look::Primary submit=true busy=write.busy>"Create token"</Button>
+                    <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Create token"</Button>
                 </div>
             </Form>
         }
         .into_any(),
+    }
     }
 }

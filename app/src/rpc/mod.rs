@@ -1,7 +1,7 @@
-//! Server functions: the private API of the page. Most functions call one use case of `service`.
+//! Server functions: the private API of the page. Each function calls one use case.
 #![allow(
     missing_docs,
-    reason = "the macro generates a struct from each function's arguments, and its fields cannot be documented"
+    reason = "the macro makes a structure of each function's arguments, whose fields cannot be documented"
 )]
 
 #[cfg(feature = "ssr")]
@@ -29,8 +29,10 @@ use leptos::server_fn::{Http, Protocol};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// JSON by `POST` in both directions. The server uses [`Http`]. In the browser all functions share one client, because `Http`
-/// would generate one for each function and enlarge the page.
+/// The protocol of the server functions: POST with JSON in both directions.
+///
+/// The server uses Leptos's [`Http`]. In the browser, all functions share one implementation of the request, because `Http`
+/// compiles one for each function.
 pub struct Rpc;
 
 impl<I, O, C, S> Protocol<I, O, C, S, RpcError> for Rpc
@@ -57,10 +59,10 @@ where
     #[cfg(feature = "csr")]
     fn run_client(path: &str, input: I) -> impl Future<Output = Result<O, RpcError>> + Send {
         let response = fetch::post(path, domain::json::to_text(&input).ok());
-        async move { domain::json::from_value(response.await?).map_err(|_| invalid_response()) }
+        async move { domain::json::from_text(&response.await?).map_err(|_| invalid_response()) }
     }
 
-    /// Only the page sends requests.
+    /// Only the page calls server functions.
     #[cfg(not(feature = "csr"))]
     fn run_client(_: &str, _: I) -> impl Future<Output = Result<O, RpcError>> + Send {
         std::future::ready(Err(RpcError(Problem::internal())))

@@ -1,13 +1,14 @@
-//! The list of deliveries: filters in the address, rows that change as it happens.
+//! The list of deliveries, with filters in the address and live updates.
 
 use super::{DeliveryRows, upsert_delivery};
-use crate::address::in_address;
 use crate::components::*;
+use crate::erased::ErasedMemo;
+use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::load::{Write, load, read_more};
+use crate::query::{Mutation, Query};
+use crate::query_signals::query_signals;
 use crate::rpc::{deliveries as rpc, webhooks};
 use crate::time;
-use crate::values::{Cell, Value, effect, on_change};
 use chrono::{DateTime, Duration, Utc};
 use domain::delivery::*;
 use domain::event::EventType;
@@ -15,11 +16,18 @@ use domain::id::WebhookId;
 use domain::pagination::PageQuery;
 use leptos::prelude::*;
 
-/// The filters, as the address holds them.
-const KEYS: [&str; 6] = ["webhook", "event", "status", "reservation", "since", "until"];
+/// The presets of the time filter: the value in the address, and the label.
+const PRESETS: [(&str, &str); 4] =
+    [("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")];
 
-/// Whether a delivery passes: the same rule as the server's, for what the feed brings.
-fn passes(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
+/// The option of the time filter that shows two time inputs. The address contains their values instead.
+const CUSTOM_RANGE: &str = "custom";
+
+/// The largest number of deliveries that one replay redelivers.
+const MAX_REPLAYED: u64 = 10_000;
+
+/// Whether a live update matches the filter: the same rule as the server's.
+fn matches(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
     filter.webhook_id.is_none_or(|id| d.webhook_id == id)
         && filter.event_type.is_none_or(|event| d.event_type == event)
         && filter.status.is_none_or(|status| d.status == status)
@@ -28,8 +36,8 @@ fn passes(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
         && filter.until.is_none_or(|until| d.created_at < until)
 }
 
-/// A time filter: a `datetime-local` value, or a span back from now such as `1h`.
-fn moment(text: &str) -> Option<DateTime<Utc>> {
+/// Parses a time filter: a preset before now such as `1h`, or the value of a `datetime-local` input.
+fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     match text {
         "1h" => Some(time::now() - Duration::hours(1)),
         "24h" => Some(time::now() - Duration::hours(24)),
@@ -38,46 +46,91 @@ fn moment(text: &str) -> Option<DateTime<Utc>> {
     }
 }
 
-/// The spans back from now that [`moment`] knows, and none.
-const PRESETS: [(&str, &str); 4] =
-    [("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")];
-
-/// The choice of two times, which is no value of `since`.
-const BETWEEN: &str = "between";
-
-/// What the time filter shows for what the address holds.
-fn span_of(since: &str, until: &str) -> String {
-    let preset = until.is_empty() && PRESETS.iter().any(|(value, _)| *value == since);
-    if preset { since } else { BETWEEN }.to_owned()
+/// The filters, whose values are parameters of the address.
+#[derive(Clone, Copy)]
+struct Filters {
+    webhook: RwSignal<String>,
+    event: RwSignal<String>,
+    status: RwSignal<String>,
+    reservation: RwSignal<String>,
+    since: RwSignal<String>,
+    until: RwSignal<String>,
+    /// The option of the time filter: a preset or [`CUSTOM_RANGE`].
+    range: RwSignal<String>,
 }
 
-/// The choice of a time filter, which follows `since` and `until` and sets them.
-fn time_span(since: RwSignal<String>, until: RwSignal<String>) -> RwSignal<String> {
-    let span = RwSignal::new(untrack(|| span_of(&since.get(), &until.get())));
-    let put = |signal: RwSignal<String>, value: String| {
+impl Filters {
+    fn from_address() -> Self {
+        let names = ["webhook", "event", "status", "reservation", "since", "until"];
+        let [webhook, event, status, reservation, since, until] = query_signals(names.map(|name| (name, "")));
+        let range = range_signal(since, until);
+        Self { webhook, event, status, reservation, since, until, range }
+    }
+
+    fn in_address(self) -> [RwSignal<String>; 6] {
+        [self.webhook, self.event, self.status, self.reservation, self.since, self.until]
+    }
+
+    /// The filter for the server. `webhook` replaces the filter of the address. Tracked.
+    fn to_filter(self, webhook: Option<WebhookId>) -> DeliveryFilter {
+        DeliveryFilter {
+            webhook_id: webhook.or_else(|| self.webhook.with(|id| id.parse().ok())),
+            event_type: self.event.with(|event| EventType::parse(event)),
+            status: self.status.with(|status| DeliveryStatus::parse(status)),
+            reservation_id: self.reservation.with(|id| Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
+            since: self.since.with(|time| parse_time(time)),
+            until: self.until.with(|time| parse_time(time)),
+        }
+    }
+
+    /// Whether any filter is set. Tracked.
+    fn is_set(self) -> bool {
+        self.in_address().iter().any(|signal| signal.with(|value| !value.is_empty()))
+    }
+
+    fn clear(self) {
+        self.in_address().iter().for_each(|signal| signal.set(String::new()));
+        self.range.set(String::new());
+    }
+}
+
+/// The option of the time filter for two values of the address.
+fn range_of(since: &str, until: &str) -> String {
+    let is_preset = until.is_empty() && PRESETS.iter().any(|(value, _)| *value == since);
+    if is_preset { since } else { CUSTOM_RANGE }.to_owned()
+}
+
+/// Creates the signal for the option of the time filter, which follows `since` and `until` and sets them.
+fn range_signal(since: RwSignal<String>, until: RwSignal<String>) -> RwSignal<String> {
+    let range = RwSignal::new(range_of(&since.get_untracked(), &until.get_untracked()));
+    let set = |signal: RwSignal<String>, value: String| {
         if signal.get_untracked() != value {
             signal.set(value);
         }
     };
-    effect(move || {
-        let now = span_of(&since.get(), &until.get());
-        // Two times that nobody entered yet.
-        if !now.is_empty() || span.get_untracked() != BETWEEN {
-            put(span, now);
+    Effect::new(move |_| {
+        let current = range_of(&since.get(), &until.get());
+        // A custom range without times is not in the address, and must stay selected.
+        if !current.is_empty() || range.get_untracked() != CUSTOM_RANGE {
+            set(range, current);
         }
     });
-    on_change(
-        move || span.get(),
-        move |now| {
-            if now != BETWEEN {
-                put(until, String::new());
-                put(since, now);
-            } else if let Some(from) = moment(&since.get_untracked()) {
-                put(since, time::to_input(from));
+    Effect::watch(
+        move || range.get(),
+        move |current, previous, _| {
+            if Some(current) == previous {
+                return;
+            }
+            if current != CUSTOM_RANGE {
+                set(until, String::new());
+                set(since, current.clone());
+            } else if let Some(start) = parse_time(&since.get_untracked()) {
+                set(since, time::to_input(start));
             }
         },
+        false,
     );
-    span
+    range
 }
 
 /// `/deliveries`
@@ -89,170 +142,189 @@ pub fn DeliveriesPage() -> impl IntoView {
     }
 }
 
-/// The list with its filters; of one webhook where `webhook` is given.
+/// The list with its filters. With `webhook`, only the deliveries of this webhook.
 #[component]
 pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoView {
-    let inputs = in_address(KEYS.map(|key| (key, "")));
-    let input = move |key: &str| {
-        KEYS.iter().zip(inputs).find(|(k, _)| **k == key).map_or_else(|| RwSignal::new(String::new()), |(_, s)| s)
-    };
-    let value = move |key: &str| input(key).get();
-    let filter = Value::memo(move || DeliveryFilter {
-        webhook_id: webhook.or_else(|| value("webhook").parse().ok()),
-        event_type: EventType::parse(&value("event")),
-        status: DeliveryStatus::parse(&value("status")),
-        reservation_id: Some(value("reservation").trim().to_owned()).filter(|id| !id.is_empty()),
-        since: moment(&value("since")),
-        until: moment(&value("until")),
-    });
-    let list = load(move || rpc::list_deliveries(filter.get(), PageQuery::default()));
+    let filters = Filters::from_address();
+    let filter = ErasedMemo::new(move |_| filters.to_filter(webhook));
+    let list = Query::new(move || rpc::list_deliveries(filter.get(), PageQuery::default()));
     use_live().on(move |event| match event {
         LiveEvent::Delivery(new) => {
             let new = new.clone();
             list.update(move |page| {
                 let filter = filter.get_untracked();
-                if passes(&filter, &new) {
+                if matches(&filter, &new) {
                     upsert_delivery(&mut page.items, new, true);
-                } else if passes(&DeliveryFilter { status: None, ..filter }, &new) {
+                } else if matches(&DeliveryFilter { status: None, ..filter }, &new) {
+                    // The delivery left the list by its new status.
                     page.items.retain(|old| old.id != new.id);
                 }
             });
         }
-        LiveEvent::Resync => list.again(),
+        LiveEvent::Resync => list.refetch(),
         _ => {}
     });
-    let more = Write::new();
-    let next =
-        Callback::new(move |()| read_more(list, more, |page| rpc::list_deliveries(filter.get_untracked(), page)));
-    let all = load(move || async move {
-        match webhook {
-            Some(_) => Ok(Vec::new()),
-            None => webhooks::list_webhooks().await.map(|page| page.items),
-        }
+    let load_more = Mutation::new();
+    let next = Callback::new(move |()| {
+        list.fetch_next(load_more, |page| rpc::list_deliveries(filter.get_untracked(), page));
     });
-    let choices = Signal::derive(move || {
-        let mut options = vec![(String::new(), "All webhooks".to_owned())];
-        options.extend(all.get().unwrap_or_default().into_iter().map(|w| (w.id.to_string(), w.name)));
-        options
-    });
-    let mut events = vec![(String::new(), "All events".to_owned())];
-    events.extend(EventType::ALL.map(|e| (e.as_str().to_owned(), e.as_str().to_owned())));
-    let mut statuses = vec![(String::new(), "Any status".to_owned())];
-    statuses.extend(DeliveryStatus::ALL.map(|s| (s.as_str().to_owned(), s.word().to_owned())));
-    let filtered = move || KEYS.iter().any(|key| !value(key).is_empty());
-    let (since, until) = (input("since"), input("until"));
-    let span = time_span(since, until);
-    let clear = Callback::new(move |()| {
-        inputs.iter().for_each(|signal| signal.set(String::new()));
-        span.set(String::new());
-    });
-    let mut spans = words(PRESETS);
-    spans.push((BETWEEN.to_owned(), "Custom range".to_owned()));
-    let between = Memo::new(move |_| span.get() == BETWEEN);
-    let backwards = Signal::derive(move || {
-        let times = (moment(&since.get()), moment(&until.get()));
-        let wrong = matches!(times, (Some(from), Some(to)) if from >= to);
-        wrong.then(|| "To must be after From.".to_owned())
-    });
-    let replaying = RwSignal::new(false);
-    let replayed = Value::memo(move || replayed_status(&filter.get()));
-    let again = Callback::new(move |()| list.again());
+    let replay_open = RwSignal::new(false);
+    let replayed = Memo::new(move |_| filter.with(replayed_status).label().to_lowercase());
     view! {
-        <div class="toolbar filters">
-            {webhook.is_none().then(|| view! { <Select label="Webhook" value=input("webhook") options=choices /> }.into_any())}
-            <Select label="Event" value=input("event") options=events />
-            <Select label="Status" value=input("status") options=statuses />
-            <Select label="Time" value=span options=spans />
-            <When when=move || between.get()>
-                <TextInput label="From" value=since kind="datetime-local" />
-                <TextInput label="To" value=until kind="datetime-local" error=backwards />
-            </When>
-            <TextInput label="Reservation" value=input("reservation") placeholder="rsv-…" mono=true />
-            <div class="row">
-                <When when=filtered>
-                    <Button look=Look::Quiet on_click=clear>"Clear filters"</Button>
-                </When>
-                <Button on_click=Callback::new(move |()| replaying.set(true))><IconView icon=Icon::Retry />{move || format!("Redeliver {}…", replayed.get().word().to_lowercase())}</Button>
-            </div>
-        </div>
-        <When when=move || between.get()>
-            <p class="muted small">"Times in "{time::zone()}"."</p>
-        </When>
-        {list.show(move |page| {
-            let items = Value::derive(move || page.get().items);
+        <FilterBar filters=filters webhook=webhook>
+            <Button on_click=Callback::new(move |()| replay_open.set(true))>
+                <IconView icon=Icon::Retry />
+                {move || format!("Redeliver {}…", replayed.get())}
+            </Button>
+        </FilterBar>
+        {list.view(move |page| {
+            let items = ErasedMemo::derive(move || page.get().items);
             view! {
-                <When
-                    when=move || !items.with(Vec::is_empty)
-                    fallback=move || {
-                        view! {
-                            <EmptyState icon=Icon::Send title=if untrack(filtered) { "No matching deliveries" } else { "No deliveries yet" }>
-                                <p>"Deliveries appear here when someone reserves a resource."</p>
-                            </EmptyState>
-                        }
-                    }
-                >
+                <Show when=move || !items.with(Vec::is_empty) fallback=move || view! { <NoDeliveries filters=filters /> }>
                     <DeliveryRows items=items />
-                </When>
-                <More page=page busy=more.busy next=next />
-                <FormProblem problem=more.problem />
+                </Show>
+                <LoadMore page=page pending=load_more.pending on_click=next />
+                <FormProblem problem=load_more.problem />
             }
         })}
-        <Dialog open=replaying title=move || format!("Redeliver {} deliveries", replayed.get().word().to_lowercase())>
-            <Replay filter=filter.get_untracked() open=replaying redelivered=again />
+        <Dialog open=replay_open title=move || format!("Redeliver {} deliveries", replayed.get())>
+            <Replay filter=filter.get_untracked() open=replay_open on_done=Callback::new(move |()| list.refetch()) />
         </Dialog>
     }
 }
 
-/// The status of the deliveries that a replay repeats: the filter's, or failed.
+#[component]
+fn NoDeliveries(filters: Filters) -> impl IntoView {
+    let title = if untrack(move || filters.is_set()) { "No matching deliveries" } else { "No deliveries yet" };
+    view! {
+        <EmptyState icon=Icon::Send title=title>
+            <p>"Deliveries appear here when someone reserves a resource."</p>
+        </EmptyState>
+    }
+}
+
+/// The inputs of the filters, followed by the actions in `children`.
+#[component]
+fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -> impl IntoView {
+    let with_all = |label: &str, options: Vec<(String, String)>| {
+        let all = (String::new(), label.to_owned());
+        std::iter::once(all).chain(options).collect::<Vec<_>>()
+    };
+    let events = EventType::ALL.map(|event| (event.as_str().to_owned(), event.as_str().to_owned()));
+    let statuses = DeliveryStatus::ALL.map(|status| (status.as_str().to_owned(), status.label().to_owned()));
+    let mut ranges = select_options(PRESETS);
+    ranges.push((CUSTOM_RANGE.to_owned(), "Custom range".to_owned()));
+    let is_custom = Memo::new(move |_| filters.range.get() == CUSTOM_RANGE);
+    let range_error = Signal::derive(move || {
+        let range = (parse_time(&filters.since.get()), parse_time(&filters.until.get()));
+        matches!(range, (Some(from), Some(to)) if from >= to).then(|| "To must be after From.".to_owned())
+    });
+    view! {
+        <div class="toolbar filters">
+            {webhook.is_none().then(|| view! { <WebhookFilter webhook=filters.webhook /> })}
+            <Select label="Event" value=filters.event options=with_all("All events", events.to_vec()) />
+            <Select label="Status" value=filters.status options=with_all("Any status", statuses.to_vec()) />
+            <Select label="Time" value=filters.range options=ranges />
+            <Show when=move || is_custom.get()>
+                <TextInput label="From" value=filters.since kind="datetime-local" />
+                <TextInput label="To" value=filters.until kind="datetime-local" error=range_error />
+            </Show>
+            <TextInput label="Reservation" value=filters.reservation placeholder="rsv-…" mono=true />
+            <div class="row">
+                <Show when=move || filters.is_set()>
+                    <Button variant=ButtonVariant::Quiet on_click=Callback::new(move |()| filters.clear())>"Clear filters"</Button>
+                </Show>
+                {children()}
+            </div>
+        </div>
+        <Show when=move || is_custom.get()>
+            <p class="muted small">"Times in "{intl::time_zone()}"."</p>
+        </Show>
+    }
+}
+
+#[component]
+fn WebhookFilter(webhook: RwSignal<String>) -> impl IntoView {
+    let webhooks = Query::new(webhooks::list_webhooks);
+    let options = Signal::derive(move || {
+        let mut options = vec![(String::new(), "All webhooks".to_owned())];
+        options.extend(webhooks.get().into_iter().flat_map(|page| page.items).map(|w| (w.id.to_string(), w.name)));
+        options
+    });
+    view! { <Select label="Webhook" value=webhook options=options /> }
+}
+
+/// The status of the deliveries that a replay redelivers: the status of the filter, or failed.
 fn replayed_status(filter: &DeliveryFilter) -> DeliveryStatus {
     filter.status.unwrap_or(DeliveryStatus::Failed)
 }
 
-/// Redelivers everything that matches the filters; counts before it does.
+/// Counts the deliveries that match the filter, and redelivers them after a confirmation.
 #[component]
-fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, redelivered: Callback<()>) -> impl IntoView {
+fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
     let status = replayed_status(&filter);
     let filter = DeliveryFilter { status: Some(status), ..filter };
-    let counting = filter.clone();
-    let count = load(move || rpc::replay(ReplayInput { filter: counting.clone(), dry_run: true }));
-    let write = Write::new();
-    let done = Cell::new(None::<u64>);
-    let go = Callback::new(move |()| {
-        write.run(rpc::replay(ReplayInput { filter: filter.clone(), dry_run: false }), move |result| {
-            done.set(Some(result.redelivered));
-            redelivered.run(());
+    let input = StoredValue::new(ReplayInput { filter, dry_run: true });
+    let count = Query::new(move || rpc::replay(input.get_value()));
+    let mutation = Mutation::new();
+    let redelivered = RwSignal::new(None::<u64>);
+    let redeliver = Callback::new(move |()| {
+        mutation.run(rpc::replay(ReplayInput { dry_run: false, ..input.get_value() }), move |result| {
+            redelivered.set(Some(result.redelivered));
+            on_done.run(());
         });
     });
     let close = Callback::new(move |()| open.set(false));
-    count.show(move |count| {
+    count.view(move |count| {
         let matched = count.get_untracked().matched;
-        let word = status.word().to_lowercase();
-        view! {
-            {move || match done.get() {
-                Some(n) => view! {
-                    <Notice kind="success"><p>{match n { 1 => "1 delivery queued.".to_owned(), n => format!("{n} deliveries queued.") }}</p></Notice>
-                    <div class="dialog-actions"><Button look=Look::Primary on_click=close>"View progress"</Button></div>
-                }
-                .into_any(),
-                None => view! {
-                    <p>
-                        {if matched == 1 {
-                            format!("1 {word} delivery matches the filters.")
-                        } else {
-                            format!("{matched} {word} deliveries match the filters.")
-                        }} " Each event is sent again as a new delivery with the same webhook-id."
-                    </p>
-                    {(matched > 10_000).then(|| view! { <p class="muted">"At most 10,000 are redelivered at a time."</p> }.into_any())}
-                    <FormProblem problem=write.problem />
-                    <div class="dialog-actions">
-                        <Button on_click=close>"Cancel"</Button>
-                        <Button look=Look::Primary busy=write.busy disabled={matched == 0} on_click=go>
-                            {if matched == 1 { "Redeliver 1 delivery".to_owned() } else { format!("Redeliver {matched} deliveries") }}
-                        </Button>
-                    </div>
-                }
-                .into_any(),
-            }}
+        move || match redelivered.get() {
+            Some(number) => view! { <ReplayDone redelivered=number on_close=close /> }.into_any(),
+            None => view! {
+                <ReplayForm status=status matched=matched mutation=mutation on_cancel=close on_confirm=redeliver />
+            }
+            .into_any(),
         }
     })
+}
+
+#[component]
+fn ReplayForm(
+    status: DeliveryStatus,
+    matched: u64,
+    mutation: Mutation,
+    on_cancel: Callback<()>,
+    on_confirm: Callback<()>,
+) -> impl IntoView {
+    let status = status.label().to_lowercase();
+    let number = intl::number(matched);
+    let (count, action) = if matched == 1 {
+        (format!("1 {status} delivery matches the filters."), "Redeliver 1 delivery".to_owned())
+    } else {
+        (format!("{number} {status} deliveries match the filters."), format!("Redeliver {number} deliveries"))
+    };
+    let limit =
+        (matched > MAX_REPLAYED).then(|| format!("At most {} are redelivered at a time.", intl::number(MAX_REPLAYED)));
+    view! {
+        <p>{count}" Each event is sent again as a new delivery with the same webhook-id."</p>
+        {limit.map(|limit| view! { <p class="muted">{limit}</p> })}
+        <FormProblem problem=mutation.problem />
+        <div class="dialog-actions">
+            <Button on_click=on_cancel>"Cancel"</Button>
+            <Button variant=ButtonVariant::Primary pending=mutation.pending disabled={matched == 0} on_click=on_confirm>
+                {action}
+            </Button>
+        </div>
+    }
+}
+
+#[component]
+fn ReplayDone(redelivered: u64, on_close: Callback<()>) -> impl IntoView {
+    let text = match redelivered {
+        1 => "1 delivery queued.".to_owned(),
+        n => format!("{} deliveries queued.", intl::number(n)),
+    };
+    view! {
+        <Notice kind=NoticeKind::Success><p>{text}</p></Notice>
+        <div class="dialog-actions"><Button variant=ButtonVariant::Primary on_click=on_close>"View progress"</Button></div>
+    }
 }

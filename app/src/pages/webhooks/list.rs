@@ -1,12 +1,13 @@
 //! The list of webhooks.
 
-use super::{Standing, about, test::TestPanel};
+use super::test::TestPanel;
+use super::{WebhookBadge, received_types, success_rate};
 use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::load::{Load, Write, load};
+use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
-use crate::time;
-use crate::values::{Cell, Value};
 use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::pagination::Page;
@@ -16,14 +17,14 @@ use leptos::prelude::*;
 /// `/settings/webhooks`
 #[component]
 pub fn WebhooksPage() -> impl IntoView {
-    let list = load(rpc::list_webhooks);
+    let list = Query::new(rpc::list_webhooks);
     use_live().on(move |event| match event {
-        LiveEvent::Webhook(_) | LiveEvent::Resync => list.again(),
-        // The figures of the last 24 hours: after an attempt, and not for each of a thousand.
-        LiveEvent::Delivery(d) if d.status.is_final() && !d.test => list.again_soon(),
+        LiveEvent::Webhook(_) | LiveEvent::Resync => list.refetch(),
+        // A final delivery changes the summary of the last 24 hours.
+        LiveEvent::Delivery(d) if d.status.is_final() && !d.test => list.refetch_soon(),
         _ => {}
     });
-    let testing = Cell::new(None::<Webhook>);
+    let testing = ErasedSignal::new(None::<Webhook>);
     let open = RwSignal::new(false);
     let test = Callback::new(move |webhook: Webhook| {
         testing.set(Some(webhook));
@@ -34,11 +35,11 @@ pub fn WebhooksPage() -> impl IntoView {
         <PageHeader title="Webhook Integrations" lead="Send reservation events to your services.">
             <a class="button primary" href="/settings/webhooks/new"><IconView icon=Icon::Plus />"Add New Webhook"</a>
         </PageHeader>
-        {list.show(move |page| {
-            let ids = Value::memo(move || page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
+        {list.view(move |page| {
+            let ids = ErasedMemo::new(move |_| page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
             view! {
-                <When when=move || !ids.with(Vec::is_empty) fallback=FirstSteps>
-                    <TableBox label="Webhooks">
+                <Show when=move || !ids.with(Vec::is_empty) fallback=FirstSteps>
+                    <ScrollableTable label="Webhooks">
                         <table class="cards-on-phone">
                             <thead>
                                 <tr>
@@ -53,24 +54,22 @@ pub fn WebhooksPage() -> impl IntoView {
                                 </tr>
                             </thead>
                             <tbody>
-                                {rows(
-                                    move || ids.get(),
-                                    ToString::to_string,
-                                    move |id| view! { <Row id=id page=page list=list test=test /> }.into_any(),
-                                )}
+                                <For each=move || ids.get() key=|id| *id let:id>
+                                    <Row id=id page=page list=list on_test=test />
+                                </For>
                             </tbody>
                         </table>
-                    </TableBox>
-                </When>
+                    </ScrollableTable>
+                </Show>
             }
         })}
         <Dialog open=open title=title wide=true>
-            {move || testing.get().map(|webhook| view! { <TestPanel webhook=webhook at_once=true /> }.into_any())}
+            {move || testing.get().map(|webhook| view! { <TestPanel webhook=webhook send_at_once=true /> })}
         </Dialog>
     }
 }
 
-/// What to do first.
+/// The first steps, while no webhook exists.
 #[component]
 fn FirstSteps() -> impl IntoView {
     view! {
@@ -81,13 +80,13 @@ fn FirstSteps() -> impl IntoView {
     }
 }
 
-/// The events in short: their number, with the names on hover and for assistive technology.
-fn told(events: &[EventType]) -> (String, String) {
+/// A short text for the events of a webhook, and their names for the tooltip.
+fn summarise_events(events: &[EventType]) -> (String, String) {
     let names = events.iter().map(|e| e.label()).collect::<Vec<_>>().join(", ");
     let short = if events.len() == EventType::ALL.len() {
         "All events".to_owned()
-    } else if events.len() == 1 {
-        names.clone()
+    } else if let [event] = events {
+        event.label().to_owned()
     } else {
         format!("{} events", events.len())
     };
@@ -95,76 +94,93 @@ fn told(events: &[EventType]) -> (String, String) {
 }
 
 #[component]
-fn Row(id: WebhookId, page: Value<Page<Webhook>>, list: Load<Page<Webhook>>, test: Callback<Webhook>) -> impl IntoView {
-    let found = page.with_untracked(|page| page.items.iter().find(|w| w.id == id).cloned());
-    found.map(|first| {
-        let webhook = Value::following(move |last: Option<&Webhook>| {
-            page.with(|page| page.items.iter().find(|w| w.id == id).cloned())
-                .unwrap_or_else(|| last.unwrap_or(&first).clone())
-        });
-        let write = Write::new();
-        let set = move |new: Webhook| {
-            list.update(|page| {
-                if let Some(old) = page.items.iter_mut().find(|w| w.id == new.id) {
-                    *old = new;
-                }
-            });
-        };
-        let flip = Callback::new(move |enable: bool| {
-            if enable {
-                write.run(rpc::resume_webhook(id, ResumeInput::default()), set);
-            } else {
-                write.run(rpc::pause_webhook(id), set);
-            }
-        });
-        let on = Signal::derive(move || webhook.with(|w| w.enabled));
-        let name = move || webhook.with(|w| w.name.clone());
-        let events = move || {
-            let (short, names) = webhook.with(|w| told(&w.events));
-            view! { <span class="small muted" title=names.clone()>{short}</span> }.into_any()
-        };
-        let last = Value::memo(move || webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
-        view! {
-            <tr>
-                <td data-label="Enabled"><Switch label=move || format!("Enable {}", name()) on=on busy=write.busy change=flip /></td>
-                <td data-label="Webhook" class="endpoint">
-                    <span class="wrap">
-                        <a href=format!("/settings/webhooks/{id}")>{name}</a>
-                        <br />
-                        <span class="small muted">{move || webhook.with(|w| w.endpoint_url.clone())}</span>
-                        {move || write.problem.get().map(|p| view! { <br /><span class="error" role="alert">{p.detail}</span> }.into_any())}
-                    </span>
-                </td>
-                <td data-label="Receives">
-                    <span class="nowrap">{move || webhook.with(about)}<br />{events}</span>
-                </td>
-                <td data-label="Health">
-                    <span>
-                        <Standing webhook=webhook />
-                        {move || webhook.with(|w| (w.summary.waiting > 0).then(|| view! { <br /><span class="small muted">{format!("{} queued", w.summary.waiting)}</span> }.into_any()))}
-                    </span>
-                </td>
-                <td data-label="Success rate">{move || webhook.with(|w| overview_rate(w.summary.success_rate))}</td>
-                <td data-label="p95" class="nowrap">{move || webhook.with(|w| w.summary.p95_ms.map_or_else(|| "–".to_owned(), time::duration))}</td>
-                <td data-label="Last delivery">
-                    {move || match last.get() {
-                        (Some(at), status) => view! { <span><Ago at=at />{status.map(|s| view! { <br /><Chip state=s /> }.into_any())}</span> }.into_any(),
-                        _ => view! { <span class="muted">"Never"</span> }.into_any(),
+fn Row(
+    id: WebhookId,
+    page: ErasedMemo<Page<Webhook>>,
+    list: Query<Page<Webhook>>,
+    on_test: Callback<Webhook>,
+) -> impl IntoView {
+    let find = move |page: &Page<Webhook>| page.items.iter().find(|w| w.id == id).cloned();
+    let first = page.with_untracked(find)?;
+    // A removed row keeps its last content until it disappears.
+    let webhook = ErasedMemo::new(move |last: Option<&Webhook>| {
+        page.with(find).unwrap_or_else(|| last.unwrap_or(&first).clone())
+    });
+    let mutation = Mutation::new();
+    let name = move || webhook.with(|w| w.name.clone());
+    let last_delivery = ErasedMemo::new(move |_| webhook.with(|w| (w.summary.last_delivery_at, w.summary.last_status)));
+    let test = Callback::new(move |()| on_test.run(webhook.get_untracked()));
+    Some(view! {
+        <tr>
+            <td data-label="Enabled"><EnableSwitch webhook=webhook list=list mutation=mutation /></td>
+            <td data-label="Webhook" class="endpoint">
+                <span class="wrap">
+                    <a href=format!("/settings/webhooks/{id}")>{name}</a>
+                    <br />
+                    <span class="small muted">{move || webhook.with(|w| w.endpoint_url.clone())}</span>
+                    {move || mutation.problem.get().map(|p| view! { <br /><span class="error" role="alert">{p.detail}</span> })}
+                </span>
+            </td>
+            <td data-label="Receives">
+                <span class="nowrap">
+                    {move || webhook.with(received_types)}
+                    <br />
+                    {move || {
+                        let (text, names) = webhook.with(|w| summarise_events(&w.events));
+                        view! { <span class="small muted" title=names>{text}</span> }
                     }}
-                </td>
-                <td>
-                    <Button label=format!("Test Webhook {}", webhook.with_untracked(|w| w.name.clone())) on_click=Callback::new(move |()| test.run(webhook.get_untracked()))>"Test"</Button>
-                </td>
-            </tr>
-        }.into_any()
+                </span>
+            </td>
+            <td data-label="Health">
+                <span>
+                    <WebhookBadge webhook=webhook />
+                    {move || {
+                        let queued = webhook.with(|w| w.summary.waiting);
+                        (queued > 0)
+                            .then(|| view! { <br /><span class="small muted">{intl::number(queued)}" queued"</span> })
+                    }}
+                </span>
+            </td>
+            <td data-label="Success rate">{move || webhook.with(|w| success_rate(w.summary.success_rate))}</td>
+            <td data-label="p95" class="nowrap">
+                {move || webhook.with(|w| w.summary.p95_ms.map_or_else(|| "–".to_owned(), intl::duration))}
+            </td>
+            <td data-label="Last delivery">
+                {move || match last_delivery.get() {
+                    (Some(at), status) => view! {
+                        <span>
+                            <RelativeTime at=at />
+                            {status.map(|status| view! { <br /><Badge status=status /> })}
+                        </span>
+                    }
+                    .into_any(),
+                    (None, _) => view! { <span class="muted">"Never"</span> }.into_any(),
+                }}
+            </td>
+            <td><Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test"</Button></td>
+        </tr>
     })
 }
 
-/// A rate as people read it; 99.96 % is not 100 %.
-pub fn overview_rate(rate: Option<f64>) -> String {
-    match rate {
-        None => "–".to_owned(),
-        Some(rate) if rate >= 1.0 => "100 %".to_owned(),
-        Some(rate) => format!("{:.1} %", (rate * 1_000.0).floor() / 10.0),
-    }
+/// The switch that pauses and resumes a webhook.
+#[component]
+fn EnableSwitch(webhook: ErasedMemo<Webhook>, list: Query<Page<Webhook>>, mutation: Mutation) -> impl IntoView {
+    let id = webhook.with_untracked(|w| w.id);
+    let replace = move |new: Webhook| {
+        list.update(|page| {
+            if let Some(old) = page.items.iter_mut().find(|w| w.id == id) {
+                *old = new;
+            }
+        });
+    };
+    let on_change = Callback::new(move |enable: bool| {
+        if enable {
+            mutation.run(rpc::resume_webhook(id, ResumeInput::default()), replace);
+        } else {
+            mutation.run(rpc::pause_webhook(id), replace);
+        }
+    });
+    let on = Signal::derive(move || webhook.with(|w| w.enabled));
+    let label = move || webhook.with(|w| format!("Enable {}", w.name));
+    view! { <Switch label=label on=on pending=mutation.pending on_change=on_change /> }
 }

@@ -1,51 +1,51 @@
-//! How a webhook does: figures, and where each event goes.
+//! The overview tab of a webhook: statistics, endpoints and details.
 
-use super::{Standing, list::overview_rate};
+use super::{WebhookBadge, received_types, retry_delay, success_rate};
 use crate::components::*;
+use crate::erased::ErasedMemo;
+use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::load::load;
+use crate::query::Query;
 use crate::rpc::webhooks as rpc;
-use crate::time;
-use crate::values::Value;
 use domain::webhook::{AuthView, StatsPoint, StatsWindow, Webhook, WebhookStats};
 use leptos::prelude::*;
 
-/// The overview of a webhook.
+/// The overview tab.
 #[component]
-pub fn Overview(webhook: Value<Webhook>) -> impl IntoView {
+pub fn Overview(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
     let id = webhook.with_untracked(|w| w.id);
-    let span = RwSignal::new("24h".to_owned());
-    let window = move || match span.get().as_str() {
+    let window = RwSignal::new("24h".to_owned());
+    let stats_window = move || match window.get().as_str() {
         "1h" => StatsWindow::Hour,
         "7d" => StatsWindow::Week,
         _ => StatsWindow::Day,
     };
-    let stats = load(move || rpc::webhook_stats(id, window()));
+    let stats = Query::new(move || rpc::webhook_stats(id, stats_window()));
     use_live().on(move |event| match event {
-        LiveEvent::Delivery(d) if d.webhook_id == id && d.status.is_final() => stats.again_soon(),
-        LiveEvent::Resync => stats.again(),
+        LiveEvent::Delivery(d) if d.webhook_id == id && d.status.is_final() => stats.refetch_soon(),
+        LiveEvent::Resync => stats.refetch(),
         _ => {}
     });
-    let waiting = move || webhook.with(|w| w.summary.waiting);
+    let queued = Signal::derive(move || webhook.with(|w| w.summary.waiting));
     view! {
         <div class="stack">
             <section class="stack tight">
                 <div class="row between">
-                    <h2 class="row">"Deliveries "<Standing webhook=webhook /></h2>
-                    <Select label="Window" value=span options=words([("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")]) />
+                    <h2 class="row">"Deliveries "<WebhookBadge webhook=webhook /></h2>
+                    <Select label="Window" value=window options=select_options([("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")]) />
                 </div>
-                {stats.show(move |stats| view! { <Figures stats=stats waiting=Signal::derive(waiting) /> })}
+                {stats.view(move |stats| view! { <Figures stats=stats queued=queued /> })}
             </section>
             <div class="columns">
-                <Destinations webhook=webhook />
-                <Facts webhook=webhook />
+                <Endpoints webhook=webhook />
+                <Details webhook=webhook />
             </div>
         </div>
     }
 }
 
 #[component]
-fn Figures(stats: Value<WebhookStats>, waiting: Signal<u64>) -> impl IntoView {
+fn Figures(stats: ErasedMemo<WebhookStats>, queued: Signal<u64>) -> impl IntoView {
     let figure = |name: &'static str, value: Signal<String>| {
         view! {
             <div class="card figure">
@@ -53,15 +53,14 @@ fn Figures(stats: Value<WebhookStats>, waiting: Signal<u64>) -> impl IntoView {
                 <dd>{move || value.get()}</dd>
             </div>
         }
-        .into_any()
     };
-    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), time::duration);
+    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), intl::duration);
     view! {
         <dl class="figures">
-            {figure("Succeeded", Signal::derive(move || stats.with(|s| s.succeeded.to_string())))}
-            {figure("Failed", Signal::derive(move || stats.with(|s| s.failed.to_string())))}
-            {figure("Queued", Signal::derive(move || waiting.get().to_string()))}
-            {figure("Success rate", Signal::derive(move || stats.with(|s| overview_rate(s.error_rate.map(|e| 1.0 - e)))))}
+            {figure("Succeeded", Signal::derive(move || intl::number(stats.with(|s| s.succeeded))))}
+            {figure("Failed", Signal::derive(move || intl::number(stats.with(|s| s.failed))))}
+            {figure("Queued", Signal::derive(move || intl::number(queued.get())))}
+            {figure("Success rate", Signal::derive(move || stats.with(|s| success_rate(s.error_rate.map(|e| 1.0 - e)))))}
             {figure("p50", Signal::derive(move || stats.with(|s| ms(s.p50_ms))))}
             {figure("p95", Signal::derive(move || stats.with(|s| ms(s.p95_ms))))}
             {figure("p99", Signal::derive(move || stats.with(|s| ms(s.p99_ms))))}
@@ -70,47 +69,55 @@ fn Figures(stats: Value<WebhookStats>, waiting: Signal<u64>) -> impl IntoView {
     }
 }
 
+/// The size of the chart in its own units.
+const WIDTH: f64 = 600.0;
+/// See [`WIDTH`].
 const HEIGHT: f64 = 90.0;
 
-/// Succeeded and failed over time. A picture; the figures beside it say the same in words.
+/// Succeeded and failed deliveries over time.
 #[component]
-fn Chart(stats: Value<WebhookStats>) -> impl IntoView {
+fn Chart(stats: ErasedMemo<WebhookStats>) -> impl IntoView {
     let bars = move || {
         stats.with(|stats| {
-            let most = stats.series.iter().map(|p| p.succeeded + p.failed).max().unwrap_or(0).max(1) as f64;
-            let width = 600.0 / stats.series.len().max(1) as f64;
+            let max = stats.series.iter().map(|p| p.succeeded + p.failed).max().unwrap_or(0).max(1) as f64;
+            let width = WIDTH / stats.series.len().max(1) as f64;
             let bar = |(n, point): (usize, &StatsPoint)| {
-                let good = point.succeeded as f64 / most * HEIGHT;
-                let bad = point.failed as f64 / most * HEIGHT;
+                let good = point.succeeded as f64 / max * HEIGHT;
+                let bad = point.failed as f64 / max * HEIGHT;
                 let x = format!("{:.2}", n as f64 * width + width * 0.1);
                 let w = format!("{:.2}", width * 0.8);
-                let tip = format!("{}: {} succeeded, {} failed", time::absolute(point.at), point.succeeded, point.failed);
+                let tooltip = format!(
+                    "{}: {} succeeded, {} failed",
+                    intl::timestamp(point.at),
+                    intl::number(point.succeeded),
+                    intl::number(point.failed)
+                );
                 view! {
                     <g>
-                        <title>{tip}</title>
+                        <title>{tooltip}</title>
                         <rect class="good" x=x.clone() y=format!("{:.2}", HEIGHT - good) width=w.clone() height=format!("{good:.2}")></rect>
                         <rect class="bad" x=x y=format!("{:.2}", HEIGHT - good - bad) width=w height=format!("{bad:.2}")></rect>
                     </g>
-                }.into_any()
+                }
             };
             stats.series.iter().enumerate().map(bar).collect_view()
         })
     };
-    let ends = move || stats.with(|s| s.series.first().map(|p| time::absolute(p.at)));
+    let start = move || stats.with(|s| s.series.first().map(|p| intl::timestamp(p.at)));
     view! {
         <figure class="card chart">
-            <svg viewBox="0 0 600 90" preserveAspectRatio="none" role="img" aria-label="Deliveries over time">{bars}</svg>
+            <svg viewBox=format!("0 0 {WIDTH} {HEIGHT}") preserveAspectRatio="none" role="img" aria-label="Deliveries over time">{bars}</svg>
             <figcaption class="row between small muted">
-                <span>{ends}</span>
+                <span>{start}</span>
                 <span>"now"</span>
             </figcaption>
         </figure>
     }
 }
 
-/// Which URL each event goes to.
+/// The URL of each event.
 #[component]
-fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
+fn Endpoints(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
     view! {
         <section class="card">
             <h2>"Endpoints"</h2>
@@ -126,7 +133,7 @@ fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
                                             <span>{event.label()}</span>
                                             <code>"POST "{w.delivery_paths.url(&w.endpoint_url, *event)}</code>
                                         </li>
-                                    }.into_any()
+                                    }
                                 })
                                 .collect_view()
                         })
@@ -136,8 +143,9 @@ fn Destinations(webhook: Value<Webhook>) -> impl IntoView {
     }
 }
 
+/// The settings of the webhook.
 #[component]
-fn Facts(webhook: Value<Webhook>) -> impl IntoView {
+fn Details(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
     let auth = move || {
         webhook.with(|w| match &w.auth {
             AuthView::None => "Signature only".to_owned(),
@@ -148,22 +156,26 @@ fn Facts(webhook: Value<Webhook>) -> impl IntoView {
     let retries = move || {
         webhook.with(|w| match w.retry.delays.as_slice() {
             [] => "None".to_owned(),
-            waits => {
-                let noun = if waits.len() == 1 { "retry" } else { "retries" };
-                format!("{} {noun}: {}", waits.len(), waits.iter().map(|s| waited(*s)).collect::<Vec<_>>().join(", "))
+            delays => {
+                let noun = if delays.len() == 1 { "retry" } else { "retries" };
+                format!(
+                    "{} {noun}: {}",
+                    delays.len(),
+                    delays.iter().map(|s| retry_delay(*s)).collect::<Vec<_>>().join(", ")
+                )
             }
         })
     };
-    let made = Signal::derive(move || webhook.with(|w| w.created_at));
-    let changed = Signal::derive(move || webhook.with(|w| w.updated_at));
+    let created = Signal::derive(move || webhook.with(|w| w.created_at));
+    let updated = Signal::derive(move || webhook.with(|w| w.updated_at));
     view! {
         <section class="card">
             <h2>"Details"</h2>
-            <dl class="facts">
+            <dl class="details-list">
                 <dt>"Webhook ID"</dt>
                 <dd><code>{move || webhook.with(|w| w.id)}</code></dd>
                 <dt>"Receives"</dt>
-                <dd>{move || webhook.with(super::about)}</dd>
+                <dd>{move || webhook.with(received_types)}</dd>
                 <dt>"Responses"</dt>
                 <dd>{move || webhook.with(|w| if w.provisions { "Update the reservation" } else { "Logged only" })}</dd>
                 <dt>"Authentication"</dt>
@@ -177,19 +189,10 @@ fn Facts(webhook: Value<Webhook>) -> impl IntoView {
                 <dt>"Rate limit"</dt>
                 <dd>{move || webhook.with(|w| w.rate_limit.map_or_else(|| "None".to_owned(), |n| format!("{n} per second")))}</dd>
                 <dt>"Created"</dt>
-                <dd><Ago at=made /></dd>
+                <dd><RelativeTime at=created /></dd>
                 <dt>"Updated"</dt>
-                <dd><Ago at=changed /></dd>
+                <dd><RelativeTime at=updated /></dd>
             </dl>
         </section>
-    }
-}
-
-/// A wait in the largest unit that fits.
-pub fn waited(seconds: u32) -> String {
-    match seconds {
-        s if s >= 3_600 && s.is_multiple_of(3_600) => format!("{} h", s / 3_600),
-        s if s >= 60 && s.is_multiple_of(60) => format!("{} min", s / 60),
-        s => format!("{s} s"),
     }
 }

@@ -1,18 +1,19 @@
-//! The signing secret: shown once, renewed with an overlap.
+//! The signing secret: its only display, and its rotation.
 
 use crate::components::*;
-use crate::load::{Load, Write};
+use crate::erased::ErasedMemo;
+use crate::intl;
+use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
 use crate::time;
-use crate::values::Value;
 use domain::webhook::{RotateInput, Webhook};
 use leptos::prelude::*;
 
-/// A secret, this once.
+/// A new secret. The page cannot show it again.
 #[component]
-pub fn SecretShown(secret: String) -> impl IntoView {
+pub fn NewSecret(secret: String) -> impl IntoView {
     view! {
-        <Notice kind="warning">
+        <Notice kind=NoticeKind::Warning>
             <p>
                 <strong>"Copy the secret now. It is not shown again."</strong>
             </p>
@@ -22,69 +23,94 @@ pub fn SecretShown(secret: String) -> impl IntoView {
     }
 }
 
-/// Makes a new secret; the old one signs too for a while, so that receivers can change over.
+/// The current secret, and the dialog that rotates it. During the overlap, receivers can verify by either secret.
 #[component]
-pub fn RotateCard(webhook: Value<Webhook>, changed: Load<Webhook>) -> impl IntoView {
+pub fn RotateCard(webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let open = RwSignal::new(false);
-    let id = webhook.with_untracked(|w| w.id);
-    let overlap = RwSignal::new("24".to_owned());
-    let own = RwSignal::new(String::new());
-    let write = Write::new();
-    let made = RwSignal::new(None::<String>);
-    let rotate = Callback::new(move |()| {
-        let secret = Some(own.get_untracked().trim().to_owned()).filter(|s| !s.is_empty());
-        let input = RotateInput { overlap_hours: overlap.get_untracked().parse().ok(), secret };
-        write.run(rpc::rotate_secret(id, input), move |new| {
-            made.set(Some(new.secret));
-            changed.set(new.webhook);
-        });
-    });
-    let start = Callback::new(move |()| {
-        made.set(None);
-        own.set(String::new());
-        open.set(true);
-    });
-    let close = Callback::new(move |()| open.set(false));
-    let until = move || webhook.with(|w| w.previous_secret_until.filter(|until| *until > time::now()));
+    let previous_until = move || webhook.with(|w| w.previous_secret_until.filter(|until| *until > time::now()));
     view! {
         <section class="card stack tight">
             <h2>"Signing secret"</h2>
             <p>"Current secret: "<code>"…"{move || webhook.with(|w| w.secret_hint.clone())}</code></p>
-            {move || until().map(|until| view! { <p class="muted">{format!("Previous secret also signs until {}.", time::absolute(until))}</p> }.into_any())}
-            {move || webhook.with(|w| w.public_key.clone()).map(|key| view! {
-                <p>"Requests also carry a "<code>"v1a"</code>" signature. Verify it with this public key."</p>
-                <CodeBlock text=key label="Ed25519 public key" />
-            }.into_any())}
-            <div><Button on_click=start><IconView icon=Icon::Key />"Rotate secret"</Button></div>
+            {move || {
+                previous_until()
+                    .map(|until| {
+                        view! { <p class="muted">{format!("Previous secret also signs until {}.", intl::timestamp(until))}</p> }
+                    })
+            }}
+            {move || {
+                webhook
+                    .with(|w| w.public_key.clone())
+                    .map(|key| {
+                        view! {
+                            <p>"Requests also carry a "<code>"v1a"</code>" signature. Verify it with this public key."</p>
+                            <CodeBlock text=key label="Ed25519 public key" />
+                        }
+                    })
+            }}
+            <div>
+                <Button on_click=Callback::new(move |()| open.set(true))><IconView icon=Icon::Key />"Rotate secret"</Button>
+            </div>
         </section>
         <Dialog open=open title="Rotate signing secret">
-            {move || match made.get() {
-                Some(secret) => view! {
-                    <SecretShown secret=secret />
-                    <div class="dialog-actions"><Button look=Look::Primary on_click=close>"Done"</Button></div>
-                }
-                .into_any(),
-                None => view! {
-                    <Form on_submit=rotate>
-                        <FormProblem problem=write.other_than(&["secret", "overlap_hours"]) />
-                        <p>"During the overlap, "<code>"webhook-signature"</code>" contains a signature by each secret. "<code>"X-Webhook-Signature"</code>" changes at once."
-                            {webhook.with_untracked(|w| w.public_key.is_some()).then_some(" The Ed25519 key is replaced too; copy the new public key afterwards.")}
-                        </p>
-                        <Select
-                            label="Keep signing with the old secret for"
-                            value=overlap
-                            options=words([("0", "Revoke now (compromised)"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")])
-                            error=write.message("overlap_hours")
-                        />
-                        <TextInput label="New secret" value=own optional=true mono=true hint="Leave empty to generate one." error=write.message("secret") />
-                        <div class="dialog-actions">
-                            <Button on_click=close>"Cancel"</Button>
-                            <Button look=Look::Primary submit=true busy=write.busy>"Rotate secret"</Button>
-                        </div>
-                    </Form>
-                }
-                .into_any(),
-            }}
+            <RotateForm webhook=webhook query=query open=open />
         </Dialog>
+    }
+}
+
+/// The form of a rotation, then the new secret.
+#[component]
+fn RotateForm(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSignal<bool>) -> impl IntoView {
+    let (id, has_public_key) = webhook.with_untracked(|w| (w.id, w.public_key.is_some()));
+    let overlap = RwSignal::new("24".to_owned());
+    let own_secret = RwSignal::new(String::new());
+    let mutation = Mutation::new();
+    let new_secret = RwSignal::new(None::<String>);
+    let rotate = Callback::new(move |()| {
+        let secret = Some(own_secret.get_untracked().trim().to_owned()).filter(|s| !s.is_empty());
+        let input = RotateInput { overlap_hours: overlap.get_untracked().parse().ok(), secret };
+        mutation.run(rpc::rotate_secret(id, input), move |new| {
+            new_secret.set(Some(new.secret));
+            query.set(new.webhook);
+        });
+    });
+    let close = Callback::new(move |()| open.set(false));
+    move || {
+        match new_secret.get() {
+        Some(secret) => view! {
+            <NewSecret secret=secret />
+            <div class="dialog-actions"><Button variant=ButtonVariant::Primary on_click=close>"Done"</Button></div>
+        }
+        .into_any(),
+        None => view! {
+            <Form on_submit=rotate>
+                <FormProblem problem=mutation.problem_except(&["secret", "overlap_hours"]) />
+                <p>
+                    "During the overlap, "<code>"webhook-signature"</code>" contains a signature by each secret. "
+                    <code>"X-Webhook-Signature"</code>" changes at once."
+                    {has_public_key.then_some(" The Ed25519 key is replaced too; copy the new public key afterwards.")}
+                </p>
+                <Select
+                    label="Keep signing with the old secret for"
+                    value=overlap
+                    options=select_options([("0", "Revoke now (compromised)"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")])
+                    error=mutation.field_error("overlap_hours")
+                />
+                <TextInput
+                    label="New secret"
+                    value=own_secret
+                    optional=true
+                    mono=true
+                    hint="Leave empty to generate one."
+                    error=mutation.field_error("secret")
+                />
+                <div class="dialog-actions">
+                    <Button on_click=close>"Cancel"</Button>
+                    <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Rotate secret"</Button>
+                </div>
+            </Form>
+        }
+        .into_any(),
+    }
     }
 }

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A request as it arrived. */
+/** A received request. */
 export interface Received {
   method: string;
   path: string;
@@ -14,38 +14,38 @@ export interface Received {
   body: Buffer;
 }
 
-/** What a receiver does with a request. */
+/** Handles a request. */
 export type Behaviour = (response: ServerResponse, request: Received) => void | Promise<void>;
 
-/** Answers, like a proper receiver. */
-export function answers(status: number, body: unknown = { status: "success" }, headers: Record<string, string> = {}): Behaviour {
+/** Sends a response. */
+export function responds(status: number, body: unknown = { status: "success" }, headers: Record<string, string> = {}): Behaviour {
   return (response) => {
     const [type, text] = typeof body === "string" ? ["text/html", body] : ["application/json", JSON.stringify(body)];
     response.writeHead(status, { "content-type": type, ...headers }).end(text);
   };
 }
 
-/** Takes the request and says nothing. */
+/** Never responds. */
 export const silent: Behaviour = () => {};
 
-/** Begins to answer and sends a byte a second. */
+/** Sends a response with one byte per second. */
 export const dribbles: Behaviour = (response) => {
   response.writeHead(200, { "content-type": "application/json", "content-length": "100000" });
   const timer = setInterval(() => response.write(" "), 1_000);
   response.on("close", () => clearInterval(timer));
 };
 
-/** Answers what is not HTTP. */
+/** Sends data that is not HTTP. */
 export const speaksNoHttp: Behaviour = (response) => {
   response.socket?.end("SSH-2.0-OpenSSH_9.2\r\n");
 };
 
-/** Breaks the connection. */
+/** Closes the connection. */
 export const hangsUp: Behaviour = (response) => {
   response.socket?.destroy();
 };
 
-/** Answers with a body that does not end. */
+/** Sends an endless body. */
 export const floods: Behaviour = (response) => {
   const block = Buffer.alloc(64 * 1024, "x");
   response.writeHead(200, { "content-type": "text/plain" });
@@ -56,14 +56,14 @@ export const floods: Behaviour = (response) => {
   more();
 };
 
-/** Keeps requests open until the test opens the gate. */
+/** Keeps requests pending until the test opens the gate. */
 export class Gate {
   private opened: (() => void) | undefined;
   private readonly wait = new Promise<void>((resolve) => {
     this.opened = resolve;
   });
 
-  constructor(private readonly then: Behaviour = answers(200)) {}
+  constructor(private readonly then: Behaviour = responds(200)) {}
 
   readonly behaviour: Behaviour = async (response, request) => {
     await this.wait;
@@ -75,19 +75,19 @@ export class Gate {
   }
 }
 
-/** A receiver inside the test, which does what the test says and remembers what it got. */
-export class OddReceiver {
+/** A receiver in the test, with a configurable behaviour. It stores the requests. */
+export class TestReceiver {
   readonly received: Received[] = [];
-  behaviour: Behaviour = answers(200);
+  behaviour: Behaviour = responds(200);
 
   private constructor(
     private readonly server: Server,
     private readonly scheme: string,
   ) {}
 
-  static async start(behaviour?: Behaviour, tls = false): Promise<OddReceiver> {
+  static async start(behaviour?: Behaviour, tls = false): Promise<TestReceiver> {
     const server = tls ? createTlsServer(selfSigned()) : createServer();
-    const receiver = new OddReceiver(server, tls ? "https" : "http");
+    const receiver = new TestReceiver(server, tls ? "https" : "http");
     if (behaviour !== undefined) receiver.behaviour = behaviour;
     server.on("request", async (request, response) => {
       const chunks: Buffer[] = [];
@@ -97,7 +97,7 @@ export class OddReceiver {
       receiver.received.push(received);
       await receiver.behaviour(response, received);
     });
-    // Connections that a test breaks, or that Berth gives up, are no error here.
+    // Tests and Berth close connections on purpose.
     server.on("clientError", (_, socket) => socket.destroy());
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     return receiver;
@@ -113,7 +113,7 @@ export class OddReceiver {
   }
 }
 
-/** A certificate that nobody trusts. */
+/** Creates a self-signed certificate. */
 function selfSigned(): { key: Buffer; cert: Buffer } {
   const folder = mkdtempSync(join(tmpdir(), "berth-certificate-"));
   const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];

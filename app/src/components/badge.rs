@@ -1,4 +1,4 @@
-//! States as chips: icon, word and colour, never colour alone.
+//! Badges for statuses. Each has an icon and a label, because colour alone is not accessible.
 
 use super::{Icon, IconView};
 use domain::delivery::DeliveryStatus;
@@ -8,31 +8,31 @@ use domain::resource::{AccessStatus, ResourceStatus};
 use domain::webhook::{WebhookHealth, WebhookState};
 use leptos::prelude::*;
 
-/// A tone of a chip.
+/// The colour and icon of a badge.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing special.
+    /// No special meaning.
     Neutral,
-    /// Under way.
+    /// In progress.
     Active,
-    /// Good.
+    /// Success.
     Good,
-    /// Look at it.
+    /// Needs attention.
     Warn,
-    /// Bad.
+    /// Failure.
     Bad,
 }
 
-/// Something that a chip can show.
-pub trait State: Copy {
-    /// Its word.
-    fn word(self) -> &'static str;
-    /// Its tone.
+/// A status that a badge can show.
+pub trait Status: Copy {
+    /// The text.
+    fn label(self) -> &'static str;
+    /// The colour and icon.
     fn tone(self) -> Tone;
 }
 
-impl State for DeliveryStatus {
-    fn word(self) -> &'static str {
+impl Status for DeliveryStatus {
+    fn label(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
             Self::Sending => "Sending",
@@ -54,8 +54,8 @@ impl State for DeliveryStatus {
     }
 }
 
-impl State for ProvisioningStatus {
-    fn word(self) -> &'static str {
+impl Status for ProvisioningStatus {
+    fn label(self) -> &'static str {
         match self {
             Self::Waiting => "Waiting",
             Self::Provisioning => "Provisioning",
@@ -76,8 +76,8 @@ impl State for ProvisioningStatus {
     }
 }
 
-impl State for ReservationStatus {
-    fn word(self) -> &'static str {
+impl Status for ReservationStatus {
+    fn label(self) -> &'static str {
         match self {
             Self::Active => "Active",
             Self::Cancelled => "Cancelled",
@@ -93,8 +93,8 @@ impl State for ReservationStatus {
     }
 }
 
-impl State for ResourceStatus {
-    fn word(self) -> &'static str {
+impl Status for ResourceStatus {
+    fn label(self) -> &'static str {
         match self {
             Self::Available => "Available",
             Self::Restricted => "Restricted",
@@ -111,8 +111,8 @@ impl State for ResourceStatus {
     }
 }
 
-impl State for AccessStatus {
-    fn word(self) -> &'static str {
+impl Status for AccessStatus {
+    fn label(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
             Self::Approved => "Approved",
@@ -129,8 +129,8 @@ impl State for AccessStatus {
     }
 }
 
-impl State for WebhookState {
-    fn word(self) -> &'static str {
+impl Status for WebhookState {
+    fn label(self) -> &'static str {
         match self {
             Self::Enabled => "Enabled",
             Self::Paused => "Paused",
@@ -147,8 +147,8 @@ impl State for WebhookState {
     }
 }
 
-impl State for WebhookHealth {
-    fn word(self) -> &'static str {
+impl Status for WebhookHealth {
+    fn label(self) -> &'static str {
         match self {
             Self::Unknown => "No data",
             Self::Healthy => "Healthy",
@@ -167,17 +167,17 @@ impl State for WebhookHealth {
     }
 }
 
-/// A state as a chip.
+/// A status as a badge.
 #[component]
-pub fn Chip<S: State>(state: S) -> impl IntoView {
-    let class = match state.tone() {
-        Tone::Neutral => "chip",
-        Tone::Active => "chip active",
-        Tone::Good => "chip good",
-        Tone::Warn => "chip warn",
-        Tone::Bad => "chip bad",
+pub fn Badge<S: Status>(status: S) -> impl IntoView {
+    let class = match status.tone() {
+        Tone::Neutral => "badge",
+        Tone::Active => "badge active",
+        Tone::Good => "badge good",
+        Tone::Warn => "badge warn",
+        Tone::Bad => "badge bad",
     };
-    let icon = match state.tone() {
+    let icon = match status.tone() {
         Tone::Neutral => Icon::Clock,
         Tone::Active => Icon::Retry,
         Tone::Good => Icon::Check,
@@ -187,7 +187,7 @@ pub fn Chip<S: State>(state: S) -> impl IntoView {
     view! {
         <span class=class>
             <IconView icon=icon />
-            {state.word()}
+            {status.label()}
         </span>
     }
 }

@@ -1,0 +1,203 @@
+//! The list of resource types, and its dialogs.
+
+use super::{ConfirmDelete, Purpose, RowActions, TypesQuery};
+use crate::components::*;
+use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::query::Mutation;
+use crate::rpc::catalogue as rpc;
+use domain::Problem;
+use domain::resource::{ConfigSchema, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
+use leptos::prelude::*;
+use serde_json::Value;
+
+const EXAMPLE_SCHEMA: &str = r#"{"type": "object", "properties": {"gpu_count": {"type": "integer", "title": "GPUs", "minimum": 1, "maximum": 8, "default": 1}}}"#;
+const DEFAULT_COLOR: &str = "#4f46e5";
+
+/// The resource types.
+#[component]
+pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
+    let open = RwSignal::new(false);
+    let purpose = ErasedSignal::new(Purpose::<ResourceType>::Create);
+    let open_for = Callback::new(move |new: Purpose<ResourceType>| {
+        purpose.set(new);
+        open.set(true);
+    });
+    let empty = || {
+        view! {
+            <EmptyState icon=Icon::Stack title="No resource types yet">
+                <p>"A resource type defines the fields of its reservations. Webhooks can be limited to one type."</p>
+            </EmptyState>
+        }
+    };
+    view! {
+        <section class="stack tight">
+            <div class="row between">
+                <h2>"Resource types"</h2>
+                <Button on_click=Callback::new(move |()| open_for.run(Purpose::Create))>
+                    <IconView icon=Icon::Plus />
+                    "New type"
+                </Button>
+            </div>
+            {types.view(move |page| {
+                let items = ErasedMemo::new(move |_| page.get().items);
+                let row = move |item| view! { <Row item=item open_for=open_for /> };
+                view! {
+                    <Show when=move || !items.with(Vec::is_empty) fallback=empty>
+                        <ScrollableTable label="Resource types">
+                            <table class="cards-on-phone">
+                                <thead>
+                                    <tr>
+                                        <th>"Type"</th>
+                                        <th>"Slug"</th>
+                                        <th>"Fields"</th>
+                                        <th>"Resources"</th>
+                                        <th><span class="visually-hidden">"Actions"</span></th>
+                                    </tr>
+                                </thead>
+                                <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
+                            </table>
+                        </ScrollableTable>
+                    </Show>
+                }
+            })}
+        </section>
+        <Dialog open=open title=move || purpose.with(|p| p.title("resource type", |t| &t.name)) wide=true>
+            {move || match purpose.get() {
+                Purpose::Create => view! { <TypeForm old=None open=open types=types /> }.into_any(),
+                Purpose::Edit(item) => view! { <TypeForm old=Some(item) open=open types=types /> }.into_any(),
+                Purpose::Delete(item) => view! { <DeleteType slug=item.slug open=open types=types /> }.into_any(),
+            }}
+        </Dialog>
+    }
+}
+
+#[component]
+fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl IntoView {
+    let fields = ConfigSchema::parse(&item.config_schema).map(|schema| schema.fields.len()).unwrap_or_default();
+    let (edited, deleted) = (item.clone(), item.clone());
+    let on_edit = Callback::new(move |()| open_for.run(Purpose::Edit(edited.clone())));
+    let on_delete = Callback::new(move |()| open_for.run(Purpose::Delete(deleted.clone())));
+    view! {
+        <tr>
+            <td data-label="Type">
+                <span><span class="swatch" aria-hidden="true" style:background=item.color></span>{item.name.clone()}</span>
+            </td>
+            <td data-label="Slug"><code>{item.slug}</code></td>
+            <td data-label="Fields">{fields}</td>
+            <td data-label="Resources">{item.resources}</td>
+            <td><RowActions name=item.name on_edit=on_edit on_delete=on_delete /></td>
+        </tr>
+    }
+}
+
+#[component]
+fn DeleteType(slug: String, open: RwSignal<bool>, types: TypesQuery) -> impl IntoView {
+    let mutation = Mutation::new();
+    let on_confirm = Callback::new(move |()| {
+        mutation.run(rpc::delete_type(slug.clone()), move |()| {
+            open.set(false);
+            types.refetch();
+        });
+    });
+    view! {
+        <ConfirmDelete
+            action="Delete type"
+            text="Only a type without resources can be deleted."
+            mutation=mutation
+            on_confirm=on_confirm
+            open=open
+        />
+    }
+}
+
+/// Parses the text of a schema. An empty text is a schema without fields.
+fn parse_schema(text: &str) -> Result<(Value, ConfigSchema), String> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let value = serde_json::from_str(text).map_err(|error| domain::json_error::describe(&error))?;
+    let schema = ConfigSchema::parse(&value).map_err(|errors| {
+        let messages = errors.into_iter().map(|error| format!("{}: {}", error.field, error.message));
+        messages.collect::<Vec<_>>().join(" ")
+    })?;
+    Ok((value, schema))
+}
+
+#[component]
+fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) -> impl IntoView {
+    let is_new = old.is_none();
+    let slug = RwSignal::new(old.as_ref().map(|t| t.slug.clone()).unwrap_or_default());
+    let name = RwSignal::new(old.as_ref().map(|t| t.name.clone()).unwrap_or_default());
+    let color = RwSignal::new(old.as_ref().map_or_else(|| DEFAULT_COLOR.to_owned(), |t| t.color.clone()));
+    let schema = old.and_then(|t| domain::json::to_pretty_text(&t.config_schema).ok());
+    let schema = RwSignal::new(schema.unwrap_or_else(|| "{}".to_owned()));
+    let parsed = ErasedMemo::new(move |_| schema.with(|text| parse_schema(text)));
+    let mutation = Mutation::new();
+    let submit = Callback::new(move |()| {
+        let value = match parsed.get_untracked() {
+            Ok((value, _)) => value,
+            Err(message) => return mutation.reject(Problem::field("config_schema", message)),
+        };
+        let on_success = move |_| {
+            open.set(false);
+            types.refetch();
+        };
+        let slug = slug.get_untracked();
+        let (name, color) = (name.get_untracked().trim().to_owned(), color.get_untracked());
+        if is_new {
+            let slug = slug.trim().to_owned();
+            let input = ResourceTypeInput { slug, name, color: Some(color), config_schema: Some(value) };
+            match check_type(&input) {
+                Err(problem) => mutation.reject(problem),
+                Ok(_) => mutation.run(rpc::create_type(input), on_success),
+            }
+        } else {
+            let patch = ResourceTypePatch { name: Some(name), color: Some(color), config_schema: Some(value) };
+            mutation.run(rpc::patch_type(slug, patch), on_success);
+        }
+    });
+    let server_error = mutation.field_error("config_schema");
+    let schema_error = Signal::derive(move || parsed.get().err().or_else(|| server_error.get()));
+    view! {
+        <Form on_submit=submit>
+            <FormProblem problem=mutation.problem_except(&["slug", "name", "color", "config_schema"]) />
+            <div class="grid-2">
+                <TextInput label="Name" value=name error=mutation.field_error("name") />
+                <TextInput
+                    label="Slug"
+                    value=slug
+                    mono=true
+                    disabled=!is_new
+                    hint="Cannot be changed; sent to receivers as resource_type."
+                    error=mutation.field_error("slug")
+                />
+                <TextInput label="Colour" value=color kind="color" error=mutation.field_error("color") />
+            </div>
+            <TextArea
+                label="Configuration schema"
+                value=schema
+                mono=true
+                rows=10
+                hint=format!("JSON Schema of the fields in the reservation form; {{}} for none. Example: {EXAMPLE_SCHEMA}")
+                error=schema_error
+            />
+            {move || parsed.get().ok().map(|(_, schema)| view! { <FormPreview schema=schema /> })}
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
+                <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save type"</Button>
+            </div>
+        </Form>
+    }
+}
+
+/// The fields of a schema as the reservation form shows them.
+#[component]
+fn FormPreview(schema: ConfigSchema) -> impl IntoView {
+    (!schema.fields.is_empty()).then(|| {
+        let state = ConfigState::new(schema, &Default::default());
+        view! {
+            <fieldset class="card stack tight">
+                <legend>"Form preview"</legend>
+                <ConfigForm state=state mutation=Mutation::new() />
+            </fieldset>
+        }
+    })
+}

@@ -1,0 +1,184 @@
+//! The form for a new or existing webhook. The page validates the input by the same rules as the server.
+
+mod advanced;
+mod authentication;
+mod endpoint;
+mod events;
+mod model;
+
+use super::secret::NewSecret;
+use super::{query_webhook, use_webhook_id};
+use crate::components::*;
+use crate::erased::ErasedSignal;
+use crate::query::{Mutation, Query};
+use crate::rpc::{catalogue, webhooks as rpc};
+use advanced::AdvancedFields;
+use authentication::{AuthenticationFields, SecretFields};
+use domain::endpoint::UrlPolicy;
+use domain::resource::ResourceType;
+use domain::webhook::*;
+use endpoint::{EndpointFields, PathFields};
+use events::EventFields;
+use leptos::prelude::*;
+use leptos_router::hooks::use_navigate;
+use model::{FieldErrors, FormModel, method_of, to_patch};
+use std::sync::Arc;
+
+/// `/settings/webhooks/new`
+#[component]
+pub fn WebhookNewPage() -> impl IntoView {
+    let created = ErasedSignal::new(None::<WebhookWithSecret>);
+    move || {
+        match created.get() {
+        None => view! {
+            <PageHeader title="Add New Webhook" lead="Notify your service when people reserve, so it can provision the resource." />
+            <div class="narrow">
+                <NewForm created=created />
+            </div>
+        }
+        .into_any(),
+        Some(created) => view! { <CreatedWebhook created=created /> }.into_any(),
+    }
+    }
+}
+
+/// The secret of a new webhook, and the next steps.
+#[component]
+fn CreatedWebhook(created: WebhookWithSecret) -> impl IntoView {
+    let id = created.webhook.id;
+    view! {
+        <PageHeader title=format!("{} created", created.webhook.name) />
+        <div class="stack narrow">
+            <NewSecret secret=created.secret />
+            <p>
+                "Set it in your service, e.g. "<code>"WEBHOOK_SECRET"</code>
+                ". To post status updates, the service also sends the webhook ID, "<strong>{id}</strong>", as "
+                <code>"X-Webhook-Id"</code>"."
+            </p>
+            <div class="row">
+                <a class="button primary" href=format!("/settings/webhooks/{id}?tab=test")><IconView icon=Icon::Send />"Test Webhook"</a>
+                <a class="button" href=format!("/settings/webhooks/{id}")>"View webhook"</a>
+            </div>
+        </div>
+    }
+}
+
+/// `/settings/webhooks/:id/edit`: the form of the settings tab as a page, for links from elsewhere.
+#[component]
+pub fn WebhookEditPage() -> impl IntoView {
+    let webhook = query_webhook(use_webhook_id());
+    let navigate = use_navigate();
+    webhook.view(move |webhook| {
+        let webhook = webhook.get_untracked();
+        let navigate = navigate.clone();
+        let on_save =
+            Callback::new(move |new: Webhook| navigate(&format!("/settings/webhooks/{}", new.id), Default::default()));
+        view! {
+            <PageHeader title=format!("Edit {}", webhook.name) />
+            <div class="narrow">
+                <EditForm webhook=webhook on_save=on_save />
+            </div>
+        }
+    })
+}
+
+/// Fetches the URL policy and the resource types, then shows `form`.
+fn with_form_data<V: IntoView + 'static>(
+    form: impl Fn(UrlPolicy, Vec<ResourceType>) -> V + Send + Sync + 'static,
+) -> impl IntoView {
+    let policy = Query::new(rpc::url_policy);
+    let types = Query::new(catalogue::list_types);
+    let form = Arc::new(form);
+    policy.view(move |policy| {
+        let form = Arc::clone(&form);
+        types.view(move |types| form(policy.get_untracked(), types.get_untracked().items))
+    })
+}
+
+/// The form for a new webhook.
+#[component]
+fn NewForm(created: ErasedSignal<Option<WebhookWithSecret>>) -> impl IntoView {
+    with_form_data(move |policy, types| {
+        let policy = StoredValue::new(policy);
+        let model = FormModel::new();
+        let mutation = Mutation::new();
+        let validate = move || policy.with_value(|policy| model.validate(policy, true));
+        let errors = FieldErrors::new(Memo::new(move |_| validate().err()), mutation);
+        let submit = Callback::new(move |()| {
+            errors.submitted.set(true);
+            match untrack(validate) {
+                Err(problem) => mutation.reject(problem),
+                Ok(input) => mutation.run(rpc::create_webhook(input), move |new| created.set(Some(new))),
+            }
+        });
+        view! {
+            <Form on_submit=submit>
+                <CommonFields model=model errors=errors types=types stored_method=None />
+                <SecretFields model=model errors=errors />
+                <AdvancedFields model=model errors=errors />
+                <FormProblem problem=mutation.problem_without_fields() />
+                <div class="row">
+                    <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save Webhook"</Button>
+                    <a class="button quiet" href="/settings/webhooks">"Cancel"</a>
+                </div>
+            </Form>
+        }
+    })
+}
+
+/// The form for an existing webhook.
+#[component]
+pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
+    let id = webhook.id;
+    let stored_method = method_of(&webhook.auth);
+    with_form_data(move |policy, types| {
+        let policy = StoredValue::new(policy);
+        let model = FormModel::of(&webhook);
+        let mutation = Mutation::new();
+        let saved = RwSignal::new(false);
+        let validate = move || {
+            // Empty credentials keep the stored ones, as long as the method stays.
+            let needs_secrets = model.auth.method.with(|method| method != stored_method);
+            policy.with_value(|policy| model.validate(policy, needs_secrets))
+        };
+        let errors = FieldErrors::new(Memo::new(move |_| validate().err()), mutation);
+        let submit = Callback::new(move |()| {
+            errors.submitted.set(true);
+            saved.set(false);
+            match untrack(validate) {
+                Err(problem) => mutation.reject(problem),
+                Ok(input) => mutation.run(rpc::patch_webhook(id, to_patch(input)), move |new| {
+                    saved.set(true);
+                    on_save.run(new);
+                }),
+            }
+        });
+        view! {
+            <Form on_submit=submit>
+                <CommonFields model=model errors=errors types=types stored_method=Some(stored_method) />
+                <AdvancedFields model=model errors=errors />
+                <FormProblem problem=mutation.problem_without_fields() />
+                <div class="row">
+                    <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save Webhook"</Button>
+                    <span role="status">{move || saved.get().then_some("Saved.")}</span>
+                </div>
+            </Form>
+        }
+    })
+}
+
+/// The fields that a new and an existing webhook have in common. `stored_method` is the method with stored credentials.
+#[component]
+fn CommonFields(
+    model: FormModel,
+    errors: FieldErrors,
+    types: Vec<ResourceType>,
+    stored_method: Option<&'static str>,
+) -> impl IntoView {
+    view! {
+        <EndpointFields model=model errors=errors types=types />
+        <AuthenticationFields model=model.auth errors=errors stored_method=stored_method />
+        <EventFields model=model errors=errors />
+        <PathFields model=model errors=errors />
+    }
+}

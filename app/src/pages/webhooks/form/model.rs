@@ -1,0 +1,367 @@
+//! The input of the webhook form, its conversion to and from a webhook, and its validation.
+
+use crate::erased::ErasedSignal;
+use crate::query::Mutation;
+use domain::Problem;
+use domain::endpoint::UrlPolicy;
+use domain::event::EventType;
+use domain::header::Header;
+use domain::problem::FieldError;
+use domain::retry::RetryPolicy;
+use domain::routing::{DeliveryPaths, Layout};
+use domain::webhook::*;
+use leptos::prelude::*;
+use std::collections::BTreeSet;
+
+/// The default of [`FormModel::max_in_flight`].
+const DEFAULT_MAX_IN_FLIGHT: u32 = 64;
+
+/// The input of the form. Choices hold the value of their option.
+#[derive(Clone, Copy)]
+pub struct FormModel {
+    /// The name of the webhook.
+    pub name: RwSignal<String>,
+    /// The endpoint URL.
+    pub url: RwSignal<String>,
+    /// The slug of the resource type, empty for all types.
+    pub resource_type: RwSignal<String>,
+    /// Whether the webhook receives each event.
+    pub events: [(EventType, RwSignal<bool>); EventType::ALL.len()],
+    /// The authentication and its credentials.
+    pub auth: AuthModel,
+    /// The layout of the URLs: `by_event`, `single` or `custom`.
+    pub layout: RwSignal<String>,
+    /// The path of each event, for the layout `custom`.
+    pub paths: [(EventType, RwSignal<String>); EventType::ALL.len()],
+    /// The custom headers.
+    pub headers: ErasedSignal<Vec<HeaderModel>>,
+    /// The origin of the secret of a new webhook: `generate` or `existing`.
+    pub secret_source: RwSignal<String>,
+    /// The existing secret.
+    pub secret: RwSignal<String>,
+    /// The retry policy: `default`, `extended` or `custom`.
+    pub retry: RwSignal<String>,
+    /// The delays of the retry policy `custom`, in seconds.
+    pub retry_delays: RwSignal<String>,
+    /// The concurrency limit.
+    pub max_in_flight: RwSignal<String>,
+    /// The rate limit, empty for none.
+    pub rate_limit: RwSignal<String>,
+    /// Whether requests also carry an Ed25519 signature.
+    pub ed25519: RwSignal<bool>,
+    /// Whether responses update the reservation.
+    pub provisions: RwSignal<bool>,
+}
+
+/// The authentication in the form.
+#[derive(Clone, Copy)]
+pub struct AuthModel {
+    /// The method: `none`, `api_key` or `oauth2`.
+    pub method: RwSignal<String>,
+    /// The header of the API key.
+    pub key_header: RwSignal<String>,
+    /// The API key.
+    pub key: RwSignal<String>,
+    /// The token URL of OAuth 2.0.
+    pub token_url: RwSignal<String>,
+    /// The client id of OAuth 2.0.
+    pub client_id: RwSignal<String>,
+    /// The client secret of OAuth 2.0.
+    pub client_secret: RwSignal<String>,
+    /// The scope of OAuth 2.0, optional.
+    pub scope: RwSignal<String>,
+    /// The audience of OAuth 2.0, optional.
+    pub audience: RwSignal<String>,
+}
+
+/// A custom header in the form.
+#[derive(Clone, Copy, PartialEq)]
+pub struct HeaderModel {
+    /// Identifies the row while other rows are added and removed.
+    pub key: u32,
+    /// The name of the header.
+    pub name: RwSignal<String>,
+    /// The value of the header.
+    pub value: RwSignal<String>,
+}
+
+/// Creates a signal for a text input.
+fn text_signal(text: &str) -> RwSignal<String> {
+    RwSignal::new(text.to_owned())
+}
+
+/// The trimmed text of an input. Tracked.
+fn trimmed(signal: RwSignal<String>) -> String {
+    signal.with(|text| text.trim().to_owned())
+}
+
+/// The trimmed text of an optional input, or `None` if it is empty. Tracked.
+fn optional(signal: RwSignal<String>) -> Option<String> {
+    Some(trimmed(signal)).filter(|text| !text.is_empty())
+}
+
+/// The option of the authentication method of a webhook.
+pub fn method_of(auth: &AuthView) -> &'static str {
+    match auth {
+        AuthView::None => "none",
+        AuthView::ApiKey { .. } => "api_key",
+        AuthView::Oauth2 { .. } => "oauth2",
+    }
+}
+
+impl AuthModel {
+    fn new() -> Self {
+        Self {
+            method: text_signal("none"),
+            key_header: RwSignal::new(default_key_header()),
+            key: text_signal(""),
+            token_url: text_signal(""),
+            client_id: text_signal(""),
+            client_secret: text_signal(""),
+            scope: text_signal(""),
+            audience: text_signal(""),
+        }
+    }
+
+    /// The server does not return credentials, so their inputs are empty.
+    fn of(auth: &AuthView) -> Self {
+        let new = Self { method: text_signal(method_of(auth)), ..Self::new() };
+        match auth {
+            AuthView::None => new,
+            AuthView::ApiKey { header } => Self { key_header: text_signal(header), ..new },
+            AuthView::Oauth2 { token_url, client_id, scope, audience } => Self {
+                token_url: text_signal(token_url),
+                client_id: text_signal(client_id),
+                scope: text_signal(scope.as_deref().unwrap_or_default()),
+                audience: text_signal(audience.as_deref().unwrap_or_default()),
+                ..new
+            },
+        }
+    }
+
+    fn input(self) -> AuthInput {
+        match self.method.get().as_str() {
+            "api_key" => AuthInput::ApiKey { header: trimmed(self.key_header), key: trimmed(self.key) },
+            "oauth2" => AuthInput::Oauth2 {
+                token_url: trimmed(self.token_url),
+                client_id: trimmed(self.client_id),
+                client_secret: trimmed(self.client_secret),
+                scope: optional(self.scope),
+                audience: optional(self.audience),
+            },
+            _ => AuthInput::None,
+        }
+    }
+}
+
+impl FormModel {
+    /// The input for a new webhook: every event except access requests.
+    pub fn new() -> Self {
+        Self {
+            name: text_signal(""),
+            url: text_signal(""),
+            resource_type: text_signal(""),
+            events: EventType::ALL.map(|event| (event, RwSignal::new(event != EventType::AccessRequested))),
+            auth: AuthModel::new(),
+            layout: text_signal("by_event"),
+            paths: path_signals(&DeliveryPaths::default()),
+            headers: ErasedSignal::new(Vec::new()),
+            secret_source: text_signal("generate"),
+            secret: text_signal(""),
+            retry: text_signal("default"),
+            retry_delays: RwSignal::new(delays_text(&RetryPolicy::default())),
+            max_in_flight: RwSignal::new(DEFAULT_MAX_IN_FLIGHT.to_string()),
+            rate_limit: text_signal(""),
+            ed25519: RwSignal::new(false),
+            provisions: RwSignal::new(true),
+        }
+    }
+
+    /// The input for a change of `webhook`.
+    pub fn of(webhook: &Webhook) -> Self {
+        let paths = &webhook.delivery_paths;
+        let headers = (0..).zip(&webhook.headers).map(|(key, header)| HeaderModel {
+            key,
+            name: text_signal(&header.name),
+            value: text_signal(&header.value),
+        });
+        Self {
+            name: text_signal(&webhook.name),
+            url: text_signal(&webhook.endpoint_url),
+            resource_type: text_signal(webhook.resource_type.as_deref().unwrap_or_default()),
+            events: EventType::ALL.map(|event| (event, RwSignal::new(webhook.events.contains(&event)))),
+            auth: AuthModel::of(&webhook.auth),
+            layout: text_signal(match paths.layout {
+                Layout::ByEvent => "by_event",
+                Layout::Single => "single",
+                Layout::Custom => "custom",
+            }),
+            // With another layout, the custom paths start with the default ones.
+            paths: match paths.layout {
+                Layout::Custom => path_signals(paths),
+                Layout::ByEvent | Layout::Single => path_signals(&DeliveryPaths::default()),
+            },
+            headers: ErasedSignal::new(headers.collect()),
+            retry: text_signal(match &webhook.retry {
+                policy if *policy == RetryPolicy::default() => "default",
+                policy if *policy == RetryPolicy::extended() => "extended",
+                _ => "custom",
+            }),
+            retry_delays: RwSignal::new(delays_text(&webhook.retry)),
+            max_in_flight: RwSignal::new(webhook.max_in_flight.to_string()),
+            rate_limit: RwSignal::new(webhook.rate_limit.map(|n| n.to_string()).unwrap_or_default()),
+            ed25519: RwSignal::new(webhook.public_key.is_some()),
+            provisions: RwSignal::new(webhook.provisions),
+            ..Self::new()
+        }
+    }
+
+    /// The selected events. Tracked.
+    pub fn selected_events(self) -> Vec<EventType> {
+        self.events.into_iter().filter(|(_, selected)| selected.get()).map(|(event, _)| event).collect()
+    }
+
+    /// The delivery paths. Tracked.
+    pub fn delivery_paths(self) -> DeliveryPaths {
+        match self.layout.get().as_str() {
+            "single" => DeliveryPaths { layout: Layout::Single, ..Default::default() },
+            "custom" => {
+                let paths = self.paths.into_iter().map(|(event, path)| (event, trimmed(path)));
+                DeliveryPaths { layout: Layout::Custom, paths: paths.filter(|(_, path)| !path.is_empty()).collect() }
+            }
+            _ => DeliveryPaths::default(),
+        }
+    }
+
+    fn retry_policy(self) -> Result<RetryPolicy, FieldError> {
+        match self.retry.get().as_str() {
+            "extended" => Ok(RetryPolicy::extended()),
+            "custom" => {
+                let text = self.retry_delays.get();
+                let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
+                let delays = parts.map(str::parse).collect::<Result<_, _>>();
+                delays.map(|delays| RetryPolicy { delays }).map_err(|_| FieldError {
+                    field: "retry.waits".into(),
+                    message: "Enter whole seconds separated by commas, e.g. 1, 2, 4.".into(),
+                })
+            }
+            _ => Ok(RetryPolicy::default()),
+        }
+    }
+
+    /// The input, if it is valid. `needs_secrets` is false if empty credentials keep the stored ones. Tracked.
+    ///
+    /// # Errors
+    /// Invalid, with an error for each invalid field.
+    pub fn validate(self, policy: &UrlPolicy, needs_secrets: bool) -> Result<WebhookInput, Problem> {
+        let mut errors = Vec::new();
+        let retry = self.retry_policy().map_err(|error| errors.push(error)).unwrap_or_default();
+        let max_in_flight = parse_number("max_in_flight", self.max_in_flight);
+        let max_in_flight = max_in_flight.map_err(|error| errors.push(error)).unwrap_or_default();
+        let rate_limit = parse_number("rate_limit", self.rate_limit);
+        let rate_limit = rate_limit.map_err(|error| errors.push(error)).unwrap_or_default();
+        let headers = self.headers.get().into_iter();
+        let input = WebhookInput {
+            name: trimmed(self.name),
+            endpoint_url: trimmed(self.url),
+            resource_type: optional(self.resource_type),
+            events: self.selected_events(),
+            auth: self.auth.input(),
+            delivery_paths: Some(self.delivery_paths()),
+            secret: (self.secret_source.get() == "existing").then(|| trimmed(self.secret)),
+            headers: headers.map(|row| Header { name: trimmed(row.name), value: trimmed(row.value) }).collect(),
+            retry: Some(retry),
+            enabled: None,
+            max_in_flight,
+            rate_limit,
+            ed25519: Some(self.ed25519.get()),
+            provisions: Some(self.provisions.get()),
+        };
+        if let Err(problem) = check(&input, policy, needs_secrets) {
+            errors.extend(problem.errors);
+        }
+        if errors.is_empty() { Ok(input) } else { Err(Problem::invalid(errors)) }
+    }
+}
+
+/// Converts the input of a whole form to a change that sets every field.
+pub fn to_patch(input: WebhookInput) -> WebhookPatch {
+    WebhookPatch {
+        name: Some(input.name),
+        endpoint_url: Some(input.endpoint_url),
+        resource_type: Some(input.resource_type),
+        events: Some(input.events),
+        auth: Some(input.auth),
+        delivery_paths: input.delivery_paths,
+        headers: Some(input.headers),
+        retry: input.retry,
+        enabled: None,
+        max_in_flight: Some(input.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT)),
+        rate_limit: Some(input.rate_limit),
+        ed25519: input.ed25519,
+        provisions: input.provisions,
+    }
+}
+
+fn path_signals(paths: &DeliveryPaths) -> [(EventType, RwSignal<String>); EventType::ALL.len()] {
+    EventType::ALL.map(|event| (event, text_signal(paths.path(event))))
+}
+
+fn delays_text(policy: &RetryPolicy) -> String {
+    policy.delays.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Parses an optional whole number.
+fn parse_number(field: &str, signal: RwSignal<String>) -> Result<Option<u32>, FieldError> {
+    let number = optional(signal).map(|text| text.parse()).transpose();
+    number.map_err(|_| FieldError { field: field.into(), message: "Enter a whole number.".into() })
+}
+
+/// The error messages of the form's fields: from the validation in the page and from the server.
+#[derive(Clone, Copy)]
+pub struct FieldErrors {
+    /// The problem that the validation in the page finds.
+    pub problem: Memo<Option<Problem>>,
+    /// The fields that the user has left. Others show no error before the form is submitted.
+    left: ErasedSignal<BTreeSet<String>>,
+    /// Whether the user has submitted the form.
+    pub submitted: RwSignal<bool>,
+    mutation: Mutation,
+}
+
+impl FieldErrors {
+    /// Combines the errors of a validation and of a mutation.
+    pub fn new(problem: Memo<Option<Problem>>, mutation: Mutation) -> Self {
+        Self { problem, left: ErasedSignal::new(BTreeSet::new()), submitted: RwSignal::new(false), mutation }
+    }
+
+    /// The message for a field. The server's message is shown while the validation in the page succeeds.
+    pub fn message(self, field: impl Into<String>) -> Signal<Option<String>> {
+        let field = field.into();
+        let server = self.mutation.field_error(field.clone());
+        Signal::derive(move || {
+            let is_visible = self.submitted.get() || self.left.with(|left| left.contains(&field));
+            self.problem.with(|problem| match problem {
+                Some(problem) => problem.message_for(&field).filter(|_| is_visible).map(str::to_owned),
+                None => server.get(),
+            })
+        })
+    }
+
+    /// The callback for when the user leaves a field.
+    pub fn on_blur(self, field: impl Into<String>) -> Callback<()> {
+        let field = field.into();
+        Callback::new(move |()| {
+            self.left.update(|left| {
+                left.insert(field.clone());
+            });
+        })
+    }
+
+    /// Whether a field whose name starts with one of `prefixes` has an error after submission. Tracked.
+    pub fn has_submitted_error(self, prefixes: &[&str]) -> bool {
+        let is_included = |error: &FieldError| prefixes.iter().any(|prefix| error.field.starts_with(prefix));
+        self.submitted.get()
+            && self.problem.with(|problem| problem.as_ref().is_some_and(|p| p.errors.iter().any(is_included)))
+    }
+}

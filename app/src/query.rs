@@ -1,0 +1,311 @@
+//! Reads from the server that stay current, and writes to it.
+//!
+//! Both are built from signals. Leptos's `LocalResource` replaces its data by an error and does not report whether a
+//! fetch is in progress when a live update arrives. Its `Action` starts a second request while the first is pending.
+
+use crate::components::{ErrorState, Skeleton, focus_first_invalid};
+use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::rpc::RpcError;
+use domain::pagination::{Page, PageQuery};
+use domain::{Problem, ProblemKind};
+use gloo_timers::callback::Timeout;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use std::pin::Pin;
+
+/// The delay of [`Query::refetch_soon`], in milliseconds.
+const REFETCH_DELAY_MS: u32 = 400;
+
+/// Data that is read from the server.
+///
+/// - A fetch starts at once, again when a signal that it reads changes, and on [`Query::refetch`].
+/// - The data stays visible during a later fetch and after a failed one.
+/// - An older response never replaces a newer one.
+/// - A live update during a fetch causes another fetch, because the response can be older than the update.
+pub struct Query<T> {
+    /// The newest response.
+    data: ErasedSignal<Option<T>>,
+    state: QueryState,
+}
+
+/// The part of a query that does not depend on the type of its data.
+#[derive(Clone, Copy)]
+struct QueryState {
+    /// The error of the last fetch, if it failed.
+    problem: RwSignal<Option<Problem>>,
+    /// Whether data has been received.
+    has_data: RwSignal<bool>,
+    refetch: Trigger,
+    progress: StoredValue<Progress>,
+}
+
+/// The state of the fetches of a query.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// The number of the last started fetch.
+    latest: u64,
+    fetching: bool,
+    /// Whether a live update arrived during the fetch.
+    updated: bool,
+    /// Whether the timer of [`Query::refetch_soon`] runs.
+    refetch_scheduled: bool,
+}
+
+impl<T> Clone for Query<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Query<T> {}
+
+/// Stores a response. Boxed, like the content, so that [`QueryState`] is compiled once.
+type Response = Result<Box<dyn FnOnce()>, RpcError>;
+type Fetch = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Response>>>>;
+
+impl QueryState {
+    fn new() -> Self {
+        Self {
+            problem: RwSignal::new(None),
+            has_data: RwSignal::new(false),
+            refetch: Trigger::new(),
+            progress: StoredValue::new(Progress::default()),
+        }
+    }
+
+    fn start(self, fetch: Fetch) {
+        Effect::new(move |_| {
+            self.refetch.track();
+            self.progress.update_value(|progress| {
+                progress.latest += 1;
+                progress.fetching = true;
+                progress.updated = false;
+            });
+            let number = self.progress.get_value().latest;
+            let response = fetch();
+            spawn_local(async move { self.receive(number, response.await) });
+        });
+    }
+
+    /// Stores the response to fetch `number`, unless a newer fetch has started or the page is gone.
+    fn receive(self, number: u64, response: Response) {
+        let Some(progress) = self.progress.try_get_value().filter(|progress| progress.latest == number) else { return };
+        self.progress.update_value(|progress| progress.fetching = false);
+        match response {
+            Ok(store) => {
+                self.problem.set(None);
+                store();
+                self.has_data.set(true);
+            }
+            Err(RpcError(problem)) => self.problem.set(Some(problem)),
+        }
+        if progress.updated {
+            self.refetch.notify();
+        }
+    }
+
+    fn refetch_soon(self) {
+        let start =
+            self.progress.try_update_value(|progress| !std::mem::replace(&mut progress.refetch_scheduled, true));
+        if start != Some(true) {
+            return;
+        }
+        Timeout::new(REFETCH_DELAY_MS, move || {
+            self.progress.try_update_value(|progress| progress.refetch_scheduled = false);
+            self.refetch.notify();
+        })
+        .forget();
+    }
+
+    fn view(self, content: Box<dyn Fn() -> AnyView + Send + Sync>) -> impl IntoView {
+        let has_data = Memo::new(move |_| self.has_data.get());
+        let replaces_data = move |problem: &Problem| {
+            !has_data.get()
+                || matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::NotFound | ProblemKind::Unauthenticated)
+        };
+        let instead = Memo::new(move |_| self.problem.get().filter(replaces_data));
+        let above = Memo::new(move |_| self.problem.get().filter(|problem| !replaces_data(problem)));
+        let retry = Callback::new(move |()| self.refetch.notify());
+        move || match (instead.get(), has_data.get()) {
+            (Some(problem), _) => view! { <ErrorState problem=problem retry=retry /> }.into_any(),
+            (None, false) => Skeleton().into_any(),
+            (None, true) => {
+                let problem = move || {
+                    let problem = above.get()?;
+                    Some(view! { <div class="query-problem"><ErrorState problem=problem retry=retry /></div> })
+                };
+                view! {
+                    {problem}
+                    {content()}
+                }
+                .into_any()
+            }
+        }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Query<T> {
+    /// Starts to fetch. The signals that `fetch` reads before its first await are tracked.
+    pub fn new<Fut>(fetch: impl Fn() -> Fut + 'static) -> Self
+    where
+        Fut: Future<Output = Result<T, RpcError>> + 'static,
+    {
+        let query = Self { data: ErasedSignal::new(None), state: QueryState::new() };
+        query.state.start(Box::new(move || {
+            let response = fetch();
+            Box::pin(async move {
+                let data = response.await?;
+                Ok(Box::new(move || query.data.set(Some(data))) as Box<dyn FnOnce()>)
+            })
+        }));
+        query
+    }
+
+    /// Fetches again.
+    pub fn refetch(self) {
+        self.state.refetch.notify();
+    }
+
+    /// Fetches again after a short delay, once for all calls in the meantime. For data that many events change.
+    pub fn refetch_soon(self) {
+        self.state.refetch_soon();
+    }
+
+    /// The data, once received. Tracked.
+    pub fn get(self) -> Option<T> {
+        self.data.get()
+    }
+
+    /// The data, once received. Not tracked.
+    pub fn get_untracked(self) -> Option<T> {
+        self.data.get_untracked()
+    }
+
+    /// Replaces the data by the response to a write.
+    pub fn set(self, data: T) {
+        self.data.set(Some(data));
+        self.state.has_data.set(true);
+    }
+
+    /// Applies a live update to the data.
+    pub fn update(self, apply: impl FnOnce(&mut T)) {
+        self.state.progress.try_update_value(|progress| progress.updated |= progress.fetching);
+        self.data.update(|data| {
+            if let Some(data) = data {
+                apply(data);
+            }
+        });
+    }
+
+    /// Shows the data, a skeleton until it arrives, or the problem.
+    ///
+    /// `content` runs once, so that a form in it keeps its input. It reads later data through its signal. The problem of a
+    /// later fetch is shown above the content, unless the data is not available any more: it then replaces the content.
+    pub fn view<V: IntoView + 'static>(
+        self,
+        content: impl Fn(ErasedMemo<T>) -> V + Send + Sync + 'static,
+    ) -> impl IntoView {
+        self.state.view(Box::new(move || {
+            // Data is never removed, so the default is not used.
+            let first = self.data.get_untracked();
+            let data = first.map(|first| ErasedMemo::derive(move || self.data.get().unwrap_or_else(|| first.clone())));
+            data.map(&content).into_any()
+        }))
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Query<Page<T>> {
+    /// Fetches the next page and appends it.
+    pub fn fetch_next<Fut>(self, mutation: Mutation, fetch: impl FnOnce(PageQuery) -> Fut)
+    where
+        Fut: Future<Output = Result<Page<T>, RpcError>> + 'static,
+    {
+        let Some(cursor) = self.get_untracked().and_then(|page| page.next_cursor) else { return };
+        let response = fetch(PageQuery { limit: None, cursor: Some(cursor) });
+        mutation.run(response, move |next| {
+            self.update(|page| {
+                page.items.extend(next.items);
+                page.next_cursor = next.next_cursor;
+            });
+        });
+    }
+}
+
+/// A write to the server: whether it is pending, and the problem of the last one.
+#[derive(Clone, Copy)]
+pub struct Mutation {
+    /// Whether a request is pending.
+    pub pending: RwSignal<bool>,
+    /// Why the last request failed.
+    pub problem: RwSignal<Option<Problem>>,
+}
+
+impl Mutation {
+    /// A mutation that has not run.
+    pub fn new() -> Self {
+        Self { pending: RwSignal::new(false), problem: RwSignal::new(None) }
+    }
+
+    /// Sends a request and calls `on_success` with the response. Does nothing while a request is pending.
+    pub fn run<T: 'static>(
+        self,
+        request: impl Future<Output = Result<T, RpcError>> + 'static,
+        on_success: impl FnOnce(T) + 'static,
+    ) {
+        if self.pending.get_untracked() {
+            return;
+        }
+        self.send(Box::pin(async move {
+            let data = request.await?;
+            Ok(Box::new(move || on_success(data)) as Box<dyn FnOnce()>)
+        }));
+    }
+
+    fn send(self, request: Pin<Box<dyn Future<Output = Response>>>) {
+        self.pending.set(true);
+        self.problem.set(None);
+        spawn_local(async move {
+            let response = request.await;
+            self.pending.set(false);
+            match response {
+                Ok(on_success) => on_success(),
+                Err(RpcError(problem)) => self.reject(problem),
+            }
+        });
+    }
+
+    /// Shows a problem. Pages also report input errors with it before they send a request.
+    pub fn reject(self, problem: Problem) {
+        let has_field_errors = !problem.errors.is_empty();
+        self.problem.set(Some(problem));
+        if has_field_errors {
+            focus_first_invalid();
+        }
+    }
+
+    /// The problem if it has no field errors. For forms in which every field shows its own error.
+    pub fn problem_without_fields(self) -> Signal<Option<Problem>> {
+        Signal::derive(move || self.problem.get().filter(|problem| problem.errors.is_empty()))
+    }
+
+    /// The problem without the errors of `fields`, which show them themselves.
+    pub fn problem_except(self, fields: &'static [&'static str]) -> Signal<Option<Problem>> {
+        Signal::derive(move || {
+            let mut problem = self.problem.get()?;
+            if problem.errors.is_empty() {
+                return Some(problem);
+            }
+            problem.errors.retain(|error| !fields.contains(&error.field.as_str()));
+            problem.detail = problem.errors.first()?.message.clone();
+            Some(problem)
+        })
+    }
+
+    /// The error message of a field.
+    pub fn field_error(self, field: impl Into<String>) -> Signal<Option<String>> {
+        let field = field.into();
+        Signal::derive(move || {
+            self.problem.with(|problem| problem.as_ref().and_then(|p| p.message_for(&field)).map(str::to_owned))
+        })
+    }
+}

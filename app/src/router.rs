@@ -1,0 +1,101 @@
+//! The start of the page, and its routes.
+
+use crate::components::{Skeleton, Ticker};
+use crate::layout::Layout;
+use crate::live::Live;
+use crate::pages;
+use crate::query::Query;
+use crate::rpc;
+use crate::session::Session;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use leptos_meta::provide_meta_context;
+use leptos_router::components::{ParentRoute, Route, Router, Routes};
+use leptos_router::path;
+use wasm_bindgen::JsCast as _;
+
+/// The number of failed connections after which the page checks whether its session has expired.
+const CHECK_SESSION_AFTER: u32 = 2;
+
+/// Mounts the page in the element `app`, in place of the skeleton from `index.html`.
+pub fn mount() {
+    let parent = document().get_element_by_id("app").and_then(|parent| parent.dyn_into::<web_sys::HtmlElement>().ok());
+    if let Some(parent) = parent {
+        parent.set_text_content(None);
+        // The script of the pre-rendered log-in form reads this attribute (frontend/index.html).
+        let _ = parent.set_attribute("data-mounted", "");
+        leptos::mount::mount_to(parent, App).forget();
+    }
+}
+
+/// The whole page. Reads the session, then shows the route.
+#[component]
+fn App() -> impl IntoView {
+    provide_meta_context();
+    provide_context(Ticker::start());
+    let live = Live::new();
+    provide_context(live);
+    let session = Session::new(live);
+    provide_context(session);
+    let visit = Query::new(rpc::session::visit);
+    Effect::new(move |_| {
+        let Some(visit) = visit.get() else { return };
+        session.local.set(visit.local);
+        session.needs_setup.set(visit.needs_setup);
+        match visit.session {
+            Some(info) => session.start(info),
+            None => session.known.set(true),
+        }
+    });
+    end_expired_session(session, live);
+    visit.view(move |_| {
+        view! {
+            <Show when=move || session.known.get() fallback=Skeleton>
+                <AppRoutes />
+            </Show>
+        }
+    })
+}
+
+/// Ends the session when the live updates fail because it has expired. The browser does not report the reason of the failure.
+fn end_expired_session(session: Session, live: Live) {
+    Effect::new(move |_| {
+        if live.failures.get() >= CHECK_SESSION_AFTER && session.info.with_untracked(Option::is_some) {
+            spawn_local(async move {
+                if rpc::session::visit().await.is_ok_and(|visit| visit.session.is_none()) {
+                    session.end();
+                }
+            });
+        }
+    });
+}
+
+#[component]
+fn AppRoutes() -> impl IntoView {
+    view! {
+        <Router>
+            <Routes fallback=pages::not_found::NotFound>
+                <Route path=path!("/login") view=pages::login::LoginPage />
+                <Route path=path!("/setup") view=pages::login::SetupPage />
+                <ParentRoute path=path!("") view=Layout>
+                    <Route path=path!("") view=pages::home::HomePage />
+                    <Route path=path!("/reserve") view=pages::reserve::ReservePage />
+                    <Route path=path!("/reservations") view=pages::reservations::ReservationsPage />
+                    <Route path=path!("/reservations/:id") view=pages::reservation::ReservationPage />
+                    <Route path=path!("/access-requests") view=pages::access::AccessRequestsPage />
+                    <Route path=path!("/deliveries") view=pages::deliveries::DeliveriesPage />
+                    <Route path=path!("/deliveries/:id") view=pages::deliveries::DeliveryPage />
+                    <Route path=path!("/settings/webhooks") view=pages::webhooks::WebhooksPage />
+                    <Route path=path!("/settings/webhooks/new") view=pages::webhooks::WebhookNewPage />
+                    <Route path=path!("/settings/webhooks/:id") view=pages::webhooks::WebhookPage />
+                    <Route path=path!("/settings/webhooks/:id/edit") view=pages::webhooks::WebhookEditPage />
+                    <Route path=path!("/settings/tokens") view=pages::tokens::TokensPage />
+                    <Route path=path!("/settings/account") view=pages::account::AccountPage />
+                    <Route path=path!("/settings/users") view=pages::users::UsersPage />
+                    <Route path=path!("/settings/catalogue") view=pages::catalogue::CataloguePage />
+                    <Route path=path!("/*any") view=pages::not_found::NotFound />
+                </ParentRoute>
+            </Routes>
+        </Router>
+    }
+}
