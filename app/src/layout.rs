@@ -23,7 +23,8 @@ pub fn Layout() -> impl IntoView {
         move || path.get(),
         move |_, _, _| {
             menu_open.set(false);
-            request_animation_frame(move_to_title);
+            let opened = path.get_untracked();
+            move_to_title(move || path.get_untracked() == opened);
         },
         false,
     );
@@ -62,14 +63,20 @@ fn redirect_without_session(session: Session) {
     });
 }
 
-/// Scrolls a new page to its top and focuses its title, where screen readers start to read.
-fn move_to_title() {
-    window().scroll_to_with_x_and_y(0.0, 0.0);
-    if let Ok(Some(title)) = document().query_selector("#app h1")
-        && let Ok(title) = title.dyn_into::<web_sys::HtmlElement>()
-    {
+/// Scrolls a new page to its top and focuses its title, where screen readers start to read. Waits until the area of the page is
+/// loaded, unless the user opens another page first.
+fn move_to_title(is_current: impl Fn() -> bool + 'static) {
+    request_animation_frame(move || {
+        if !is_current() {
+            return;
+        }
+        let title = document().query_selector("#app h1").ok().flatten();
+        let Some(title) = title.and_then(|title| title.dyn_into::<web_sys::HtmlElement>().ok()) else {
+            return move_to_title(is_current);
+        };
+        window().scroll_to_with_x_and_y(0.0, 0.0);
         let _ = title.focus();
-    }
+    });
 }
 
 /// The bar at the top.

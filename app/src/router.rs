@@ -1,5 +1,6 @@
 //! The start of the page, and its routes.
 
+use crate::areas;
 use crate::components::{Skeleton, Ticker};
 use crate::layout::Layout;
 use crate::live::Live;
@@ -79,20 +80,20 @@ fn AppRoutes() -> impl IntoView {
                 <Route path=path!("/setup") view=pages::login::SetupPage />
                 <ParentRoute path=path!("") view=Layout>
                     <Route path=path!("") view=pages::home::HomePage />
-                    <Route path=path!("/reserve") view=pages::reserve::ReservePage />
-                    <Route path=path!("/reservations") view=pages::reservations::ReservationsPage />
-                    <Route path=path!("/reservations/:id") view=pages::reservation::ReservationPage />
-                    <Route path=path!("/access-requests") view=pages::access::AccessRequestsPage />
-                    <Route path=path!("/deliveries") view=pages::deliveries::DeliveriesPage />
-                    <Route path=path!("/deliveries/:id") view=pages::deliveries::DeliveryPage />
-                    <Route path=path!("/settings/webhooks") view=pages::webhooks::WebhooksPage />
-                    <Route path=path!("/settings/webhooks/new") view=pages::webhooks::WebhookNewPage />
-                    <Route path=path!("/settings/webhooks/:id") view=pages::webhooks::WebhookPage />
-                    <Route path=path!("/settings/webhooks/:id/edit") view=pages::webhooks::WebhookEditPage />
-                    <Route path=path!("/settings/tokens") view=pages::tokens::TokensPage />
-                    <Route path=path!("/settings/account") view=pages::account::AccountPage />
-                    <Route path=path!("/settings/users") view=pages::users::UsersPage />
-                    <Route path=path!("/settings/catalogue") view=pages::catalogue::CataloguePage />
+                    <Route path=path!("/reserve") view=areas::reservations::Screen::Reserve />
+                    <Route path=path!("/reservations") view=areas::reservations::Screen::List />
+                    <Route path=path!("/reservations/:id") view=areas::reservations::Screen::Detail />
+                    <Route path=path!("/access-requests") view=areas::settings::Screen::AccessRequests />
+                    <Route path=path!("/deliveries") view=areas::deliveries::Screen::List />
+                    <Route path=path!("/deliveries/:id") view=areas::deliveries::Screen::Detail />
+                    <Route path=path!("/settings/webhooks") view=areas::webhooks::Screen::List />
+                    <Route path=path!("/settings/webhooks/new") view=areas::webhookform::Screen::New />
+                    <Route path=path!("/settings/webhooks/:id") view=areas::webhooks::Screen::Detail />
+                    <Route path=path!("/settings/webhooks/:id/edit") view=areas::webhookform::Screen::Edit />
+                    <Route path=path!("/settings/tokens") view=areas::settings::Screen::Tokens />
+                    <Route path=path!("/settings/account") view=areas::settings::Screen::Account />
+                    <Route path=path!("/settings/users") view=areas::settings::Screen::Users />
+                    <Route path=path!("/settings/catalogue") view=areas::settings::Screen::Catalogue />
                     <Route path=path!("/*any") view=pages::not_found::NotFound />
                 </ParentRoute>
             </Routes>

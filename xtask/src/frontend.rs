@@ -8,6 +8,7 @@ mod bindgen;
 mod budget;
 mod html;
 mod minify;
+mod split;
 
 use crate::progress::{Step, note};
 use crate::tools;
@@ -71,7 +72,7 @@ pub fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<()> {
     } else {
         // Removed first, because an interrupted build must not count as complete.
         workspace.sh.remove_path(&stamp_file)?;
-        let assets = bundle(workspace, minifiers.as_ref(), &module, template)?;
+        let assets = bundle(workspace, profile, minifiers.as_ref(), &module, template)?;
         assets::write(Path::new(DIST), &assets, profile == Profile::Release)?;
         workspace.sh.write_file(&stamp_file, &stamp)?;
     }
@@ -85,11 +86,19 @@ pub fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<()> {
 /// Compiles the page and returns the path of the module.
 fn compile(workspace: &Workspace, profile: Profile) -> anyhow::Result<PathBuf> {
     let name = profile.name();
+    // Splitting needs relocations. Passing them with `cargo rustc` affects the last crate only.
+    let (features, linker): (&[&str], &[&str]) = match profile {
+        Profile::Dev => (&[], &[]),
+        Profile::Release => (&["--features", "split"], &["--", "-Clink-args=--emit-relocs"]),
+    };
     // The profile `dev` shares procedural macros with the server's build. Without optimisation the module would be several times
     // larger, and the page slow.
-    cmd!(workspace.sh, "cargo build --package frontend --target {TARGET} --profile {name}")
-        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
-        .run()?;
+    cmd!(
+        workspace.sh,
+        "cargo rustc --package frontend --bin frontend {features...} --target {TARGET} --profile {name} {linker...}"
+    )
+    .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+    .run()?;
     Ok(workspace.target.join(TARGET).join(profile.folder()).join("frontend.wasm"))
 }
 
@@ -116,33 +125,88 @@ fn stamp(
 /// Generates all files of the page, including `index.html`.
 fn bundle(
     workspace: &Workspace,
+    profile: Profile,
     minifiers: Option<&Minifiers>,
     module: &Path,
     template: html::Template,
 ) -> anyhow::Result<Vec<Asset>> {
-    let mut page = bindgen::generate(module)?;
-    if let Some(minifiers) = minifiers {
-        page.wasm = minifiers.optimise(workspace, page.wasm)?;
-        page.script = minifiers.minify(workspace, "js", page.script)?;
-    }
-    let wasm = Asset::hashed("frontend_bg", "wasm", page.wasm);
-    let script = Asset::hashed("frontend", "js", page.script);
-    let mut assets = page.snippets;
-    let mut styles = Vec::new();
+    let tools = Tools { workspace, minifiers };
+    let code = match profile {
+        Profile::Dev => tools.single(module)?,
+        Profile::Release => tools.split(module)?,
+    };
+    let (mut assets, mut styles) = (code.snippets, Vec::new());
     for file in &template.styles {
-        let mut style = std::fs::read(file)?;
-        if let Some(minifiers) = minifiers {
-            style = minifiers.minify(workspace, "css", style)?;
-        }
+        let style = tools.minify("css", workspace.sh.read_file(file)?)?;
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        styles.push(Asset::hashed(&stem, "css", style));
+        styles.push(Asset::hashed(&stem, "css", style.into_bytes()));
     }
     for file in &template.copies {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         assets.push(Asset::named(name, std::fs::read(file)?));
     }
-    let index = template.render(&html::References { styles: &styles, script: &script, wasm: &wasm })?;
+    let references = html::References { styles: &styles, scripts: &code.scripts, wasm: &code.wasm, areas: &code.areas };
+    let index = template.render(&references)?;
     assets.extend(styles);
-    assets.extend([script, wasm, Asset::named("index.html", index.into_bytes())]);
+    assets.extend(code.scripts);
+    assets.extend(code.areas);
+    assets.extend([code.wasm, Asset::named("index.html", index.into_bytes())]);
     Ok(assets)
+}
+
+/// The modules and scripts of the page.
+struct Code {
+    /// The main module.
+    wasm: Asset,
+    /// The script that starts the module, then the scripts that it imports.
+    scripts: Vec<Asset>,
+    /// Scripts of dependencies.
+    snippets: Vec<Asset>,
+    /// The modules of the areas.
+    areas: Vec<Asset>,
+}
+
+/// The steps after compilation. Without minifiers, files stay unchanged.
+struct Tools<'a> {
+    workspace: &'a Workspace,
+    minifiers: Option<&'a Minifiers>,
+}
+
+impl Tools<'_> {
+    /// Builds the page from one module.
+    fn single(&self, module: &Path) -> anyhow::Result<Code> {
+        let page = bindgen::generate(self.workspace.sh.read_binary_file(module)?, false)?;
+        let script = self.minify("js", page.script)?;
+        let scripts = vec![Asset::hashed("frontend", "js", script.into_bytes())];
+        let wasm = Asset::hashed("frontend_bg", "wasm", self.optimise(page.wasm)?);
+        Ok(Code { wasm, scripts, snippets: page.snippets, areas: Vec::new() })
+    }
+
+    /// Builds the page from a main module and the modules of the areas.
+    fn split(&self, module: &Path) -> anyhow::Result<Code> {
+        let mut split = split::split(&self.workspace.sh, module)?;
+        let page = bindgen::generate(split.main, true)?;
+        let mut areas = Vec::new();
+        for mut module in split.modules {
+            module.wasm = self.optimise(module.wasm)?;
+            areas.push(module.into_asset(&mut split.loader));
+        }
+        let scripts = split::link(self.minify("js", page.script)?, self.minify("js", split.loader)?)?;
+        let wasm = Asset::hashed("frontend_bg", "wasm", self.optimise(page.wasm)?);
+        Ok(Code { wasm, scripts: scripts.into(), snippets: page.snippets, areas })
+    }
+
+    fn optimise(&self, wasm: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        match self.minifiers {
+            Some(minifiers) => minifiers.optimise(self.workspace, wasm),
+            None => Ok(wasm),
+        }
+    }
+
+    fn minify(&self, language: &str, source: String) -> anyhow::Result<String> {
+        match self.minifiers {
+            Some(minifiers) => minifiers.minify(self.workspace, language, source),
+            None => Ok(source),
+        }
+    }
 }

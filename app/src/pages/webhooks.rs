@@ -9,12 +9,13 @@ mod test;
 
 pub use form::{WebhookEditPage, WebhookNewPage};
 pub use list::WebhooksPage;
+pub use settings::SettingsTab;
 
+use crate::areas;
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::pages::deliveries::DeliveryList;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
 use domain::id::WebhookId;
@@ -96,9 +97,9 @@ pub fn WebhookPage() -> impl IntoView {
             <Tabs id=id selected=tab />
             <StateNotice webhook=webhook query=query />
             {move || match tab.get() {
-                "deliveries" => view! { <DeliveryList webhook=id /> }.into_any(),
+                "deliveries" => areas::show_part(areas::deliveries::Screen::OfWebhook(id)),
                 "test" => view! { <test::TestPanel webhook=webhook.get_untracked() /> }.into_any(),
-                "settings" => view! { <settings::SettingsTab webhook=webhook query=query /> }.into_any(),
+                "settings" => areas::show_part(areas::webhookform::Screen::SettingsTab(webhook, query)),
                 _ => view! { <overview::Overview webhook=webhook /> }.into_any(),
             }}
         }

@@ -9,17 +9,19 @@ pub struct Page {
     /// The module, without the metadata for wasm-bindgen.
     pub wasm: Vec<u8>,
     /// The script that loads the module and connects it to the browser's APIs.
-    pub script: Vec<u8>,
+    pub script: String,
     /// Scripts of dependencies, which `script` imports from `snippets/`.
     pub snippets: Vec<Asset>,
 }
 
-/// Generates the scripts of a compiled module.
-pub fn generate(module: &Path) -> anyhow::Result<Page> {
+/// Generates the scripts of a compiled module. A split module keeps the symbols that the modules of the areas import.
+pub fn generate(module: Vec<u8>, is_split: bool) -> anyhow::Result<Page> {
     check_version()?;
     let mut output = wasm_bindgen_cli_support::Bindgen::new()
-        .input_path(module)
+        .input_bytes("frontend", module)
         .out_name("frontend")
+        .keep_lld_exports(is_split)
+        .demangle(!is_split)
         .web(true)?
         .typescript(false)
         // `index.html` passes the hashed path.
@@ -27,7 +29,7 @@ pub fn generate(module: &Path) -> anyhow::Result<Page> {
         .generate_output()
         .context("wasm-bindgen failed")?;
     let wasm = output.wasm_mut().emit_wasm();
-    let script = output.js().as_bytes().to_vec();
+    let script = output.js().to_owned();
     let mut snippets = Vec::new();
     for (package, scripts) in output.snippets() {
         for (number, script) in scripts.iter().enumerate() {

@@ -19,10 +19,12 @@ pub struct Template {
 pub struct References<'a> {
     /// The style sheets, in the order of the template.
     pub styles: &'a [Asset],
-    /// The script of the module.
-    pub script: &'a Asset,
+    /// The script that starts the module, then the scripts that it imports.
+    pub scripts: &'a [Asset],
     /// The module.
     pub wasm: &'a Asset,
+    /// The modules of the areas.
+    pub areas: &'a [Asset],
 }
 
 struct Link {
@@ -95,7 +97,7 @@ impl Template {
                     ));
                 }
                 Kind::Copy => {}
-                Kind::Module => html.push_str(&loader(references)),
+                Kind::Module => html.push_str(&loader(references)?),
             }
             position = range.end;
         }
@@ -104,19 +106,49 @@ impl Template {
     }
 }
 
-/// HTML that loads and starts the module. Preloading fetches script and module in parallel. Browsers ignore `integrity` on a
-/// preload with `as="fetch"` and log a warning, so only the script has it.
-fn loader(References { script, wasm, .. }: &References<'_>) -> String {
-    format!(
-        r#"<link rel="modulepreload" href="/{script}" crossorigin="anonymous" integrity="{integrity}" />
-    <link rel="preload" href="/{wasm}" as="fetch" type="application/wasm" crossorigin="anonymous" />
+/// Delay in milliseconds before the modules of the areas are fetched, so that they do not delay the first screen.
+const PREFETCH_DELAY: u32 = 2000;
+
+/// HTML that loads and starts the module. Preloading fetches scripts and module in parallel. Browsers ignore `integrity` on a
+/// preload with `as="fetch"` and log a warning, so only the scripts have it.
+fn loader(references: &References<'_>) -> anyhow::Result<String> {
+    let mut html = String::new();
+    for script in references.scripts {
+        html.push_str(&format!(
+            r#"<link rel="modulepreload" href="/{}" crossorigin="anonymous" integrity="{}" />
+    "#,
+            script.path,
+            script.integrity()
+        ));
+    }
+    html.push_str(&format!(
+        r#"<link rel="preload" href="/{wasm}" as="fetch" type="application/wasm" crossorigin="anonymous" />
     <script type="module">
       import start from "/{script}";
-      await start({{ module_or_path: "/{wasm}" }});
+      await start({{ module_or_path: "/{wasm}" }});{prefetch}
     </script>"#,
-        script = script.path,
-        integrity = script.integrity(),
-        wasm = wasm.path,
+        script = references.scripts.first().context("the page has no script")?.path,
+        wasm = references.wasm.path,
+        prefetch = prefetch(references.areas),
+    ));
+    Ok(html)
+}
+
+/// Fetches the modules of the areas into the browser's cache, one after the other, so that their screens open without delay. The
+/// first failure ends it. It is reported when somebody opens an area.
+fn prefetch(areas: &[Asset]) -> String {
+    if areas.is_empty() {
+        return String::new();
+    }
+    let paths: Vec<_> = areas.iter().map(|asset| format!("\"/{}\"", asset.path)).collect();
+    format!(
+        r#"
+      setTimeout(async () => {{
+        try {{
+          for (const path of [{}]) await (await fetch(path, {{ priority: "low" }})).arrayBuffer();
+        }} catch {{}}
+      }}, {PREFETCH_DELAY});"#,
+        paths.join(", ")
     )
 }
 
@@ -144,12 +176,21 @@ mod tests {
         assert_eq!(template.copies, [Path::new("frontend/favicon.svg")]);
         let asset = |path: &str| Asset::named(path, path.as_bytes().to_vec());
         let (style, script, wasm) = (asset("base-01.css"), asset("frontend-02.js"), asset("frontend_bg-03.wasm"));
-        let html = template.render(&References { styles: &[style], script: &script, wasm: &wasm }).unwrap();
+        let html =
+            template.render(&References { styles: &[style], scripts: &[script], wasm: &wasm, areas: &[] }).unwrap();
         assert!(!html.contains("data-trunk"), "{html}");
         assert!(html.contains(r#"<link rel="icon" href="/favicon.svg" />"#), "{html}");
         assert!(html.contains(r#"<link rel="stylesheet" href="/base-01.css" integrity="sha384-"#), "{html}");
         assert!(html.contains(r#"import start from "/frontend-02.js";"#), "{html}");
         assert!(html.contains(r#"module_or_path: "/frontend_bg-03.wasm""#), "{html}");
+        assert!(!html.contains("setTimeout"), "{html}");
+    }
+
+    #[test]
+    fn modules_of_areas_are_fetched_after_the_first_screen() {
+        let asset = |path: &str| Asset::named(path, Vec::new());
+        let script = prefetch(&[asset("area_a-01.wasm"), asset("area_b-02.wasm")]);
+        assert!(script.contains(r#"for (const path of ["/area_a-01.wasm", "/area_b-02.wasm"])"#), "{script}");
     }
 
     #[test]

@@ -1,0 +1,152 @@
+//! The areas of the page. The browser loads the code of an area when somebody first opens one of its screens.
+//!
+//! With the feature `split`, `cargo xtask build --release` moves each area into WebAssembly modules of its own. Without it the page
+//! is one module and each area is there at once, because `wasm_split` needs that additional step after compilation.
+
+use crate::components::*;
+use crate::erased::ErasedMemo;
+use crate::pages;
+use crate::query::Query;
+use domain::id::WebhookId;
+use domain::webhook::Webhook;
+use leptos::prelude::*;
+use leptos::wasm_split::SplitLoaderError;
+use leptos_router::ChooseView;
+use std::pin::Pin;
+
+/// A screen that is being loaded, or the failure to load it.
+pub type LoadedScreen = Pin<Box<dyn Future<Output = Result<AnyView, SplitLoaderError>>>>;
+
+/// Declares an area: a module with an enum of its screens, which are views for routes. A part of a screen may have
+/// parameters. The name of an area contains no `_`, which separates areas in the names of files.
+macro_rules! area {
+    ($(#[$doc:meta])* $area:ident { $($screen:ident $(($($name:ident: $type:ty),*))? => $view:expr,)* }) => {
+        $(#[$doc])*
+        pub mod $area {
+            use super::*;
+
+            /// A screen of the area.
+            #[derive(Clone, Copy)]
+            pub enum Screen {
+                $(#[doc = concat!("`", stringify!($view), "`")] $screen $(($($type),*))?,)*
+            }
+
+            #[cfg(feature = "split")]
+            #[leptos::wasm_split::wasm_split($area, wasm_split_path = leptos::wasm_split, fallible)]
+            fn open(screen: Screen) -> Result<AnyView, SplitLoaderError> {
+                Ok(view(screen))
+            }
+
+            #[cfg(not(feature = "split"))]
+            async fn open(screen: Screen) -> Result<AnyView, SplitLoaderError> {
+                Ok(view(screen))
+            }
+
+            fn view(screen: Screen) -> AnyView {
+                match screen {
+                    $(Screen::$screen $(($($name),*))? => $view.into_any(),)*
+                }
+            }
+
+            impl From<Screen> for LoadedScreen {
+                fn from(screen: Screen) -> Self {
+                    Box::pin(open(screen))
+                }
+            }
+
+            impl ChooseView for Screen {
+                async fn choose(self) -> AnyView {
+                    show(self.into(), true)
+                }
+
+                async fn preload(&self) {}
+            }
+        }
+    };
+}
+
+area! {
+    /// Reserving, and reservations.
+    reservations {
+        Reserve => pages::reserve::ReservePage(),
+        List => pages::reservations::ReservationsPage(),
+        Detail => pages::reservation::ReservationPage(),
+    }
+}
+
+area! {
+    /// The delivery log.
+    deliveries {
+        List => pages::deliveries::DeliveriesPage(),
+        Detail => pages::deliveries::DeliveryPage(),
+        OfWebhook(webhook: WebhookId) => view! { <pages::deliveries::DeliveryList webhook=webhook /> },
+    }
+}
+
+area! {
+    /// Webhooks, without the form that changes them.
+    webhooks {
+        List => pages::webhooks::WebhooksPage(),
+        Detail => pages::webhooks::WebhookPage(),
+    }
+}
+
+area! {
+    /// The form for a webhook.
+    webhookform {
+        New => pages::webhooks::WebhookNewPage(),
+        Edit => pages::webhooks::WebhookEditPage(),
+        SettingsTab(webhook: ErasedMemo<Webhook>, query: Query<Webhook>) => {
+            view! { <pages::webhooks::SettingsTab webhook=webhook query=query /> }
+        },
+    }
+}
+
+area! {
+    /// The catalogue and access to its resources, users, API tokens, and the reader's account.
+    settings {
+        Catalogue => pages::catalogue::CataloguePage(),
+        AccessRequests => pages::access::AccessRequestsPage(),
+        Users => pages::users::UsersPage(),
+        Tokens => pages::tokens::TokensPage(),
+        Account => pages::account::AccountPage(),
+    }
+}
+
+/// Shows a part of a screen, which belongs to another area than the screen.
+pub fn show_part(part: impl Into<LoadedScreen>) -> AnyView {
+    show(part.into(), false)
+}
+
+/// Shows grey bars until a screen is loaded.
+fn show(screen: LoadedScreen, has_title: bool) -> AnyView {
+    let loaded = RwSignal::new_local(None);
+    leptos::task::spawn_local_scoped_with_cancellation(async move {
+        let view = screen.await.unwrap_or_else(|_| view! { <LoadFailed has_title=has_title /> }.into_any());
+        loaded.set(Some(view));
+    });
+    let content = move || {
+        loaded.track();
+        loaded.write_untracked().take().unwrap_or_else(|| view! { <Skeleton /> }.into_any())
+    };
+    content.into_any()
+}
+
+/// Reports an area that could not be loaded: the connection failed, or a new release replaced its files.
+#[component]
+fn LoadFailed(has_title: bool) -> impl IntoView {
+    let reload = Callback::new(|()| {
+        let _ = window().location().reload();
+    });
+    view! {
+        {has_title.then(|| view! { <PageHeader title="Page not loaded" /> })}
+        <div class="notice error" role="alert">
+            <IconView icon=Icon::Warning />
+            <div>
+                <strong>"This page could not be loaded"</strong>
+                <p>"The connection failed, or Berth was updated. Check your connection, then reload."</p>
+                <Button on_click=reload>"Reload page"</Button>
+            </div>
+        </div>
+    }
+}

@@ -1,0 +1,86 @@
+// The page loads the code of an area when somebody first opens one of its screens, or in the background.
+
+import type { Page } from "@playwright/test";
+import { expect, logInByApi, test } from "../fixtures.ts";
+
+/** The modules of areas; not those that the first screen needs. */
+const MODULES = /\/area_[^/]*\.wasm$/;
+/** The modules that the area of reservations needs. */
+const RESERVATIONS = /\/area_[^/]*reservations[^/]*\.wasm$/;
+
+// A development build has one module (`cargo xtask build --release` splits it; BERTH_BINARY=target/release/berth tests it).
+test.beforeEach(async ({ request }) => {
+  const index = await (await request.get("/")).text();
+  test.skip(!index.includes("/area_"), "the page is not split");
+});
+
+/** Opens the first screen while modules of areas cannot be loaded, then a screen of an area. */
+async function openWithoutArea(page: Page, fail: Parameters<Page["route"]>[1]): Promise<void> {
+  await page.route(MODULES, fail);
+  await page.goto("/");
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+  await page.getByRole("link", { name: "Reservations", exact: true }).click();
+  await expect(page.getByRole("heading", { name: "Page not loaded" })).toBeFocused();
+  await expect(page.getByRole("alert")).toContainText("Check your connection, then reload.");
+}
+
+test("first screen does not load areas, and a screen loads the area that it belongs to", async ({ pageOf }) => {
+  const page = await pageOf("alice");
+  const loaded: string[] = [];
+  page.on("response", (response) => {
+    if (MODULES.test(response.url())) loaded.push(response.url());
+  });
+  // Suspends the background, whose requests have a low priority.
+  await page.addInitScript(() => {
+    const original = window.fetch;
+    window.fetch = (input, init) => (init?.priority === "low" ? new Promise(() => {}) : original(input, init));
+  });
+  await page.goto("/");
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+  expect(loaded).toEqual([]);
+  await page.getByRole("link", { name: "Reservations", exact: true }).click();
+  await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeFocused();
+  expect(loaded).not.toEqual([]);
+  expect(loaded.filter((url) => !RESERVATIONS.test(url))).toEqual([]);
+});
+
+test("modules of areas are cached in the background, and their screens open without a connection", async ({ pageOf }) => {
+  const page = await pageOf("alice");
+  const cached = new Set<string>();
+  page.on("requestfinished", (request) => {
+    if (MODULES.test(request.url())) cached.add(new URL(request.url()).pathname);
+  });
+  await page.goto("/");
+  const modules = new Set((await page.content()).match(/\/area_[^"]*\.wasm/g));
+  expect(modules.size).toBeGreaterThan(0);
+  await expect.poll(() => cached.size, { timeout: 60_000 }).toBe(modules.size);
+  await page.context().setOffline(true);
+  await page.getByRole("link", { name: "Account", exact: true }).click();
+  await expect(page.getByRole("heading", { name: "Account", level: 1 })).toBeVisible();
+});
+
+test("area that cannot be loaded shows an error, and loads when it is opened again", async ({ browser, berth }) => {
+  const page = await logInByApi(browser, berth, "alice");
+  await openWithoutArea(page, (route) => route.abort("internetdisconnected"));
+  await page.getByRole("link", { name: "Home", exact: true }).click();
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+  await page.unroute(MODULES);
+  await page.getByRole("link", { name: "Reservations", exact: true }).click();
+  await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
+  await page.context().close();
+});
+
+test("area that a new release replaced shows an error, and reloading opens it", async ({ browser, berth }) => {
+  const page = await logInByApi(browser, berth, "alice");
+  await openWithoutArea(page, (route) => route.fulfill({ status: 404, contentType: "text/plain", body: "File not found.\n" }));
+  await page.unroute(MODULES);
+  await page.getByRole("button", { name: "Reload page" }).click();
+  await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
+  await page.context().close();
+});
+
+test("screen of an area opens by its address", async ({ pageOf }) => {
+  const page = await pageOf("admin");
+  await page.goto("/settings/webhooks/new");
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Add New Webhook");
+});
