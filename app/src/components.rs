@@ -3,7 +3,6 @@
 mod badge;
 mod button;
 mod code;
-mod config_form;
 mod dialog;
 mod fields;
 mod icon;
@@ -15,7 +14,6 @@ mod time;
 pub use badge::*;
 pub use button::*;
 pub use code::*;
-pub use config_form::*;
 pub use dialog::*;
 pub use fields::*;
 pub use icon::*;

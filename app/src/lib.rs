@@ -3,8 +3,6 @@
 pub mod rpc;
 
 #[cfg(feature = "csr")]
-mod areas;
-#[cfg(feature = "csr")]
 mod components;
 #[cfg(feature = "csr")]
 mod erased;

@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod account;
+pub mod areas;
 pub mod catalogue;
+mod config_form;
 pub mod deliveries;
 pub mod home;
 pub mod login;

@@ -1,10 +1,9 @@
 //! The start of the page, and its routes.
 
-use crate::areas;
 use crate::components::{Skeleton, Ticker};
 use crate::layout::Layout;
 use crate::live::Live;
-use crate::pages;
+use crate::pages::{self, areas};
 use crate::query::Query;
 use crate::rpc;
 use crate::session::Session;

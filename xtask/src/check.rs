@@ -64,7 +64,7 @@ pub enum Check {
 
 impl Check {
     /// Checks that `cargo xtask test` runs first. They are fast and need only the toolchain.
-    pub const BEFORE_TESTS: [Self; 4] = [Self::Fmt, Self::Clippy, Self::Layers, Self::Doc];
+    pub const BEFORE_TESTS: [Self; 5] = [Self::Fmt, Self::Clippy, Self::Layers, Self::Modules, Self::Doc];
 
     fn title(self) -> &'static str {
         match self {

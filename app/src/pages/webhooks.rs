@@ -11,11 +11,11 @@ pub use form::{WebhookEditPage, WebhookNewPage};
 pub use list::WebhooksPage;
 pub use settings::SettingsTab;
 
-use crate::areas;
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
+use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
 use domain::id::WebhookId;

@@ -1,6 +1,6 @@
 //! Splitting the module of the page: a main module, and modules that the browser loads with an area.
 //!
-//! `app/src/areas.rs` marks the areas. Code that only one area uses moves into the module of that area. Code that several areas use,
+//! `app/src/pages/areas.rs` marks the areas. Code that only one area uses moves into the module of that area. Code that several areas use,
 //! but not the main module, moves into modules that these areas share. The names of the files contain the names of the areas.
 
 use super::assets::Asset;

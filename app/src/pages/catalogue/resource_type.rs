@@ -3,6 +3,7 @@
 use super::{ConfirmDelete, Purpose, RowActions, TypesQuery};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::pages::config_form::{ConfigForm, ConfigState};
 use crate::query::Mutation;
 use crate::rpc::catalogue as rpc;
 use domain::Problem;

@@ -1,6 +1,7 @@
 //! The forms that modify and cancel a reservation.
 
 use crate::components::*;
+use crate::pages::config_form::{ConfigForm, ConfigState};
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, reservations as rpc};
 use crate::time;

@@ -3,6 +3,7 @@
 use super::calendar::Span;
 use crate::components::*;
 use crate::erased::ErasedSignal;
+use crate::pages::config_form::{ConfigForm, ConfigState};
 use crate::query::Mutation;
 use crate::rpc::reservations;
 use crate::session::use_session;

@@ -1,6 +1,6 @@
 //! The form that the configuration schema of a resource type defines.
 
-use super::{Checkbox, Select, TextInput};
+use crate::components::{Checkbox, Select, TextInput};
 use crate::query::Mutation;
 use domain::resource::{ConfigField, ConfigSchema, FieldKind};
 use leptos::prelude::*;
