@@ -35,7 +35,8 @@ pub fn run(workspace: &Workspace, specs: &[String], tally: &mut Tally) -> anyhow
 
     let step = Step::begin("Browser tests");
     let folder = workspace.sh.push_dir("end2end");
-    let mut playwright = cmd!(workspace.sh, "npx playwright test {specs...}");
+    let binary = std::env::var_os("BERTH_BINARY").unwrap_or_else(|| workspace.binary("berth", false).into());
+    let mut playwright = cmd!(workspace.sh, "npx playwright test {specs...}").env("BERTH_BINARY", binary);
     if let Some(chromium) = chromium {
         playwright = playwright.env("BERTH_CHROMIUM", chromium);
     }

@@ -2,6 +2,7 @@
 
 mod browser;
 mod check;
+mod environment;
 mod frontend;
 mod fuzz;
 mod postgres;
@@ -68,6 +69,7 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
+    environment::remove_package_variables()?;
     let arguments = Arguments::parse();
     let workspace = Workspace::open()?;
     match arguments.command {

@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         self.unrecorded.push((dispatcher, results));
     }
 
-    /// Ends all faults and delivers what is left.
+    /// Ends all faults and delivers the remaining events.
     async fn drain(&mut self) {
         for claim in std::mem::take(&mut self.unsent) {
             self.send(claim).await;
