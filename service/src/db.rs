@@ -16,4 +16,5 @@ pub(crate) mod queue_stats;
 pub(crate) mod reservations;
 pub(crate) mod table_lock;
 pub(crate) mod vacuum;
+pub(crate) mod webhook_revision;
 pub(crate) mod webhook_stats;

@@ -6,7 +6,7 @@ use crate::db::entity::{access_grants, resource_types, resources};
 use domain::id::ResourceId;
 use domain::resource::{ConfigSchema, ResourceStatus};
 use parking_lot::Mutex;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait as _, SelectExt as _};
+use sea_orm::{ConnectionTrait, EntityTrait as _, SelectExt as _};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,20 +65,10 @@ impl Catalogue {
         self.cache.put(resource.clone());
         Ok(Some(resource))
     }
-
-    /// A resource with the schema of its type, as a transaction sees it.
-    pub(crate) async fn bookable_in(&self, tx: &DatabaseTransaction, id: ResourceId) -> Result<Option<Bookable>> {
-        read_bookable(tx, id).await
-    }
-
-    /// Whether a user has access to a restricted resource.
-    pub(crate) async fn is_granted(&self, id: ResourceId, username: &str) -> Result<bool> {
-        let grant = access_grants::Entity::find_by_id((id, username.to_owned()));
-        Ok(grant.exists(&self.context.db.read).await?)
-    }
 }
 
-async fn read_bookable(connection: &impl ConnectionTrait, id: ResourceId) -> Result<Option<Bookable>> {
+/// Reads a resource with the schema of its type.
+pub(crate) async fn read_bookable(connection: &impl ConnectionTrait, id: ResourceId) -> Result<Option<Bookable>> {
     let found = resources::Entity::find_by_id(id).find_also_related(resource_types::Entity).one(connection).await?;
     let Some((resource, Some(resource_type))) = found else { return Ok(None) };
     Ok(Some(Bookable {
@@ -89,4 +79,10 @@ async fn read_bookable(connection: &impl ConnectionTrait, id: ResourceId) -> Res
         // Schemas are validated before they are stored. One that a later version cannot parse has no fields.
         schema: Arc::new(ConfigSchema::parse(&resource_type.config_schema.0).unwrap_or_default()),
     }))
+}
+
+/// Whether a user has access to a restricted resource.
+pub(crate) async fn is_granted(connection: &impl ConnectionTrait, id: ResourceId, username: &str) -> Result<bool> {
+    let grant = access_grants::Entity::find_by_id((id, username.to_owned()));
+    Ok(grant.exists(connection).await?)
 }

@@ -6,7 +6,7 @@ mod resources;
 mod types;
 
 pub use access_requests::AccessRequests;
-pub(crate) use cache::Bookable;
+pub(crate) use cache::{Bookable, is_granted, read_bookable};
 
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;

@@ -3,7 +3,7 @@
 use super::Reservations;
 use super::booking::{check_bookable, check_horizon, conflict_reason, first_overlap, needs_grant, overlap_problem};
 use super::event::{event_body, for_outbox};
-use crate::catalogue::Bookable;
+use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::reservations;
 use crate::db::reservations::NewReservation;
@@ -21,7 +21,7 @@ use domain::reservation::{
     Reservation, ReservationInput, ReservationPatch, ReservationStatus, apply_patch, check_input,
 };
 use domain::{Problem, validation};
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
 use tracing::instrument;
 
 impl Reservations {
@@ -39,7 +39,7 @@ impl Reservations {
         let resource = self.catalogue.bookable(input.resource_id).await?.ok_or_else(|| {
             Problem::field("resource_id", "There is no such resource. Choose one of GET /api/v1/resources.")
         })?;
-        self.authorize_booking(actor, &resource).await?;
+        authorize_booking(&self.context.db.read, actor, &resource).await?;
         let config = check_input(&input, &resource.schema, now)?;
         check_horizon(input.end_time, now)?;
         let email = self.accounts.user_cached(&actor.username).await?.email;
@@ -69,12 +69,6 @@ impl Reservations {
         }
     }
 
-    async fn authorize_booking(&self, actor: &Actor, resource: &Bookable) -> Result<()> {
-        let granted =
-            needs_grant(actor, resource.status) && self.catalogue.is_granted(resource.id, &actor.username).await?;
-        Ok(check_bookable(actor, &resource.name, resource.status, granted)?)
-    }
-
     /// Changes a reservation; publishes `reservation.updated` if a value differs.
     ///
     /// # Errors
@@ -87,14 +81,14 @@ impl Reservations {
         let now = self.context.now();
         let tx = self.context.db.begin_write().await?;
         let current = self.lock_reservation(&tx, Some(actor), id).await?;
-        let resource = self.catalogue.bookable_in(&tx, current.resource_id).await?.ok_or_else(Problem::internal)?;
+        let resource = read_bookable(&tx, current.resource_id).await?.ok_or_else(Problem::internal)?;
         let (mut next, previous) = apply_patch(&current, &patch, &resource.schema, now)?;
         if previous.is_empty() {
             return Ok(current);
         }
         // A smaller span is always allowed: it only frees time.
         if next.start_time < current.start_time || next.end_time > current.end_time {
-            self.authorize_booking(actor, &resource).await?;
+            authorize_booking(&tx, actor, &resource).await?;
         }
         if next.start_time != current.start_time || next.end_time != current.end_time {
             check_horizon(next.end_time, now)?;
@@ -196,6 +190,13 @@ impl Reservations {
         self.outbox.publish(enqueued, vec![Change::Reservation(Box::new(reservation.clone()))]);
         Ok(())
     }
+}
+
+/// Checks that the actor may book the resource. Inside a transaction `connection` is the transaction: waiting for a second
+/// connection of the pool could deadlock.
+async fn authorize_booking(connection: &impl ConnectionTrait, actor: &Actor, resource: &Bookable) -> Result<()> {
+    let granted = needs_grant(actor, resource.status) && is_granted(connection, resource.id, &actor.username).await?;
+    Ok(check_bookable(actor, &resource.name, resource.status, granted)?)
 }
 
 async fn write_changes(tx: &DatabaseTransaction, next: &Reservation) -> Result<(), DbErr> {
