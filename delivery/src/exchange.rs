@@ -57,8 +57,14 @@ pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: D
     for (name, value) in &redacted {
         record.header(name.as_str(), value);
     }
+    let mut response_is_json = false;
     let (status_code, response_body, retry_after, mut diagnosis) = match result {
         Ok(received) => {
+            response_is_json = received
+                .headers
+                .get(http::header::CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok())
+                .is_some_and(domain::provisioning::is_json_content_type);
             let retry_after = received
                 .headers
                 .get(http::header::RETRY_AFTER)
@@ -88,6 +94,7 @@ pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: D
         transcript,
         retry_after,
         response_body,
+        response_is_json,
     }
 }
 

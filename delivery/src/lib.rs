@@ -126,6 +126,8 @@ pub struct AttemptOutcome {
     pub retry_after: Option<chrono::Duration>,
     /// The body of the response, at most 64 KiB, with echoed credentials redacted; empty without a response.
     pub response_body: Bytes,
+    /// Whether the content type of the response is JSON.
+    pub response_is_json: bool,
 }
 
 impl AttemptOutcome {

@@ -141,6 +141,7 @@ impl Transcript {
             request,
             response,
             diagnosis,
+            effect: None,
         })
     }
 

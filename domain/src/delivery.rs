@@ -3,6 +3,7 @@
 use crate::event::EventType;
 use crate::header::Header;
 use crate::id::{DeliveryId, EventId, WebhookId};
+use crate::provisioning::{ReceiverResponse, is_json_content_type};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Map;
@@ -244,6 +245,24 @@ pub struct Attempt {
     pub response: Option<ReceivedResponse>,
     /// The diagnosis.
     pub diagnosis: Diagnosis,
+    /// What the response does to a reservation, or would do if the event were no test; null without a 2xx response.
+    #[serde(default)]
+    pub effect: Option<ReceiverResponse>,
+}
+
+impl Attempt {
+    /// The attempt with the effect of its response to `event`.
+    pub fn with_effect(mut self, event: EventType) -> Self {
+        let succeeded = self.outcome == Outcome::Succeeded;
+        self.effect = self.response.as_ref().zip(self.status_code).filter(|_| succeeded).map(|(response, code)| {
+            let is_json = response
+                .headers
+                .iter()
+                .any(|header| header.name.eq_ignore_ascii_case("content-type") && is_json_content_type(&header.value));
+            ReceiverResponse::parse(event, code, is_json, response.body.as_bytes())
+        });
+        self
+    }
 }
 
 /// Response of `GET /api/v1/deliveries/{id}`.

@@ -15,7 +15,7 @@ const CASES: { name: string; behaviour: Behaviour; message: RegExp; hint: RegExp
   { name: "not found", behaviour: responds(404, "<h1>Not here</h1>"), message: /responded with 404: \/api\/webhook\/reservation does not exist/, hint: /delivery paths/ },
   { name: "method not allowed", behaviour: responds(405), message: /responded with 405: .* does not accept POST/, hint: /always sends POST/ },
   { name: "redirect", behaviour: REDIRECT, message: /a redirect to https:\/\/elsewhere\.example/, hint: /Register the final URL/ },
-  { name: "gone", behaviour: responds(410), message: /responded with 410 Gone/, hint: /Resume it|events are kept/ },
+  { name: "gone", behaviour: responds(410), message: /responded with 410 Gone/, hint: /The response to a test changes nothing/ },
   { name: "body refused", behaviour: responds(422, { detail: "gpu_type is missing" }), message: /responded with 422: .*gpu_type is missing/, hint: /Compare what your service expects/ },
   { name: "server error", behaviour: responds(500, { detail: "out of GPUs" }), message: /responded with 500: .*out of GPUs/, hint: /service's log/ },
   { name: "not HTTP", behaviour: speaksNoHttp, message: /did not send an HTTP response/, hint: /Check the port/ },

@@ -1,7 +1,7 @@
 //! A status update is accepted, or rejected with 400 or 422 naming its fields; an accepted one can be stored.
 #![no_main]
 
-use domain::provisioning::{Provisioning, StatusUpdate};
+use domain::provisioning::{DrivingWebhook, Provisioning, StatusUpdate};
 
 libfuzzer_sys::fuzz_target!(|body: &[u8]| match StatusUpdate::parse(body) {
     Err(problem) => match problem.kind.status() {
@@ -12,7 +12,8 @@ libfuzzer_sys::fuzz_target!(|body: &[u8]| match StatusUpdate::parse(body) {
     Ok(update) => {
         assert!(update.progress.unwrap_or_default() <= 100);
         let now = chrono::DateTime::UNIX_EPOCH;
-        if let Ok(next) = Provisioning::waiting(now).after_update(&update, now) {
+        let webhook = DrivingWebhook { id: 1, name: "GPU" };
+        if let Ok(Some(next)) = Provisioning::waiting([webhook], now).after_update(webhook, &update, now) {
             let stored = serde_json::to_string(&next).unwrap();
             assert!(!stored.contains("\\u0000"));
             assert_eq!(serde_json::from_str::<Provisioning>(&stored).unwrap(), next);

@@ -14,16 +14,18 @@ use crate::error::Result;
 use chrono::{DateTime, Utc};
 use domain::event::EventType;
 use domain::id::WebhookId;
-use domain::provisioning::{Provisioning, ReceiverResponse, StatusUpdate};
+use domain::provisioning::{DrivingWebhook, Provisioning, ReceiverResponse, StatusUpdate};
 use domain::reservation::Reservation;
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The effect of a delivery on its reservation.
 pub(crate) enum DeliveryEffect<'a> {
     /// The receiver responded to a request that was sent at this time.
     Response(Box<ReceiverResponse>, DateTime<Utc>),
+    /// An attempt failed, with this reason; another one follows at this time.
+    Retry(&'a str, DateTime<Utc>),
     /// The delivery failed permanently, with this reason.
     Failure(&'a str),
     /// The delivery was cancelled, with this reason.
@@ -33,6 +35,8 @@ pub(crate) enum DeliveryEffect<'a> {
 /// The effect of one delivery on one reservation.
 pub(crate) struct ProvisioningUpdate<'a> {
     pub(crate) reservation_id: &'a str,
+    /// The webhook of the delivery. It drives provisioning.
+    pub(crate) webhook: DrivingWebhook<'a>,
     pub(crate) event: EventType,
     pub(crate) effect: DeliveryEffect<'a>,
 }
@@ -52,7 +56,8 @@ pub(crate) async fn apply(
 }
 
 /// Applies first responses, the most frequent updates. A reservation without a provisioning row is waiting and active,
-/// because every other change inserts the row. The next state is therefore written without a read of the reservation.
+/// and at most one service provisions it, because every other change inserts the row, and so does a creation with
+/// several services. The next state is therefore written without a read of the reservation.
 ///
 /// Removes the applied responses from `updates` and returns their reservations. If one of the reservations had a row,
 /// all responses remain in `updates`: applying a response twice is idempotent.
@@ -65,11 +70,11 @@ async fn insert_initial_provisioning<'a>(
     // Sorted by reservation, so that concurrent transactions lock rows in the same order, which avoids a deadlock. Only
     // the first update of a reservation counts: a response after a failure must not be applied before it.
     let mut first: BTreeMap<&'a str, Option<String>> = BTreeMap::new();
-    for ProvisioningUpdate { reservation_id, event, effect } in updates.iter() {
+    for ProvisioningUpdate { reservation_id, webhook, event, effect } in updates.iter() {
         let Entry::Vacant(entry) = first.entry(*reservation_id) else { continue };
         let next = match effect {
             DeliveryEffect::Response(response, sent) if event.provisions() => {
-                Provisioning::waiting(*sent).after_response(response, *sent, now)
+                Provisioning::waiting([*webhook], *sent).after_response(*webhook, *event, response, *sent, now)
             }
             _ => None,
         };
@@ -104,16 +109,19 @@ async fn update_provisioning(
     let locked = rows::lock(db, tx, &ids).await?;
     let mut known: BTreeMap<&str, _> =
         locked.iter().map(|row| (row.reservation_id.as_str(), (row.active, row.provisioning.clone(), false))).collect();
-    for ProvisioningUpdate { reservation_id, event, effect } in updates {
+    for ProvisioningUpdate { reservation_id, webhook, event, effect } in updates {
         let Some((active, provisioning, changed)) = known.get_mut(reservation_id) else { continue };
         // A late response to `created` must not undo the release of a reservation that has ended.
         if event.provisions() && !*active {
             continue;
         }
         let next = match effect {
-            DeliveryEffect::Response(response, sent) => provisioning.after_response(&response, sent, now),
-            DeliveryEffect::Failure(reason) => provisioning.after_failure(event, reason, now),
-            DeliveryEffect::Cancellation(reason) => provisioning.after_cancellation(event, reason, now),
+            DeliveryEffect::Response(response, sent) => {
+                provisioning.after_response(webhook, event, &response, sent, now)
+            }
+            DeliveryEffect::Retry(reason, due) => provisioning.after_retry(webhook, event, reason, due, now),
+            DeliveryEffect::Failure(reason) => provisioning.after_failure(webhook, event, reason, now),
+            DeliveryEffect::Cancellation(reason) => provisioning.after_cancellation(webhook, event, reason, now),
         };
         if let Some(next) = next {
             *provisioning = next;
@@ -140,10 +148,10 @@ pub(crate) async fn cancel_queued(
     if cancelled.is_empty() {
         return Ok(Vec::new());
     }
-    let log_only: HashSet<WebhookId> = entity::webhooks::Entity::find()
+    let driving: HashMap<WebhookId, String> = entity::webhooks::Entity::find()
         .select_only()
-        .column(entity::webhooks::Column::Id)
-        .filter(entity::webhooks::Column::Provisions.eq(false))
+        .columns([entity::webhooks::Column::Id, entity::webhooks::Column::Name])
+        .filter(entity::webhooks::Column::Provisions.eq(true))
         .into_tuple()
         .all(tx)
         .await?
@@ -151,10 +159,11 @@ pub(crate) async fn cancel_queued(
         .collect();
     let updates = cancelled
         .iter()
-        .filter(|delivery| !log_only.contains(&delivery.webhook_id))
         .filter_map(|delivery| {
+            let name = driving.get(&delivery.webhook_id)?;
             Some(ProvisioningUpdate {
                 reservation_id: delivery.reservation_id.as_deref()?,
+                webhook: DrivingWebhook { id: delivery.webhook_id, name },
                 event: EventType::parse(&delivery.event_type)?,
                 effect: DeliveryEffect::Cancellation(reason),
             })
@@ -163,7 +172,8 @@ pub(crate) async fn cancel_queued(
     apply(&context.db, tx, updates, now).await
 }
 
-/// Applies a receiver's status update to a reservation that is locked by the transaction.
+/// Applies a service's status update to a reservation that is locked by the transaction. Returns false, and changes
+/// nothing, if a newer one was applied before.
 ///
 /// # Errors
 /// 409 for a status that cannot follow the current one.
@@ -171,24 +181,42 @@ pub(crate) async fn apply_status_update(
     db: &Database,
     tx: &DatabaseTransaction,
     reservation: &mut Reservation,
+    webhook: DrivingWebhook<'_>,
     update: &StatusUpdate,
     now: DateTime<Utc>,
-) -> Result<()> {
-    reservation.provisioning = reservation.provisioning.after_update(update, now)?;
-    write(db, tx, reservation).await
+) -> Result<bool> {
+    let Some(next) = reservation.provisioning.after_update(webhook, update, now)? else { return Ok(false) };
+    reservation.provisioning = next;
+    write(db, tx, reservation).await?;
+    Ok(true)
 }
 
-/// Applies the end of a reservation that is locked by the transaction: begins its release, or completes it if no
-/// receiver is notified.
+/// Applies the end of a reservation that is locked by the transaction: begins its release by the services that are
+/// notified, and completes it for the others.
 pub(crate) async fn begin_release(
     db: &Database,
     tx: &DatabaseTransaction,
     reservation: &mut Reservation,
-    notifies_receiver: bool,
+    notified: &[DrivingWebhook<'_>],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    reservation.provisioning = reservation.provisioning.on_release(notifies_receiver, now);
+    reservation.provisioning = reservation.provisioning.on_release(notified, now);
     write(db, tx, reservation).await
+}
+
+/// Inserts the states of new reservations that several services provision. See [`insert_initial_provisioning`].
+pub(crate) async fn insert_shared(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    reservations: impl Iterator<Item = &Reservation>,
+) -> Result<()> {
+    let shared = reservations.filter(|reservation| reservation.provisioning.services.len() > 1);
+    let mut ids: Vec<&str> = shared.map(|reservation| reservation.id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    ids.sort_unstable();
+    Ok(rows::ensure_rows(db, tx, &ids).await?)
 }
 
 /// Writes the provisioning state of a reservation that is locked by the transaction.

@@ -105,7 +105,11 @@ fn of_client_error(request: &DeliveryRequest, status: u16, headers: &HeaderMap, 
         410 => diagnosis(
             Code::Gone,
             "The receiver responded with 410 Gone: it rejects all further events.",
-            "The webhook has been disabled. Resume it when the service is back; its events are kept.",
+            if request.test {
+                "The response to a test changes nothing. The same response to a real event disables the webhook."
+            } else {
+                "The webhook has been disabled. Resume it when the service is back; its events are kept."
+            },
         ),
         400 | 415 | 422 => diagnosis(
             Code::BodyRefused,

@@ -1,9 +1,11 @@
 //! Provisioning: the state of the resource behind a reservation (docs/contract.md §§3–4).
 
 mod receiver_response;
+mod service;
 mod status_update;
 
-pub use receiver_response::ReceiverResponse;
+pub use receiver_response::{ReceiverResponse, is_json_content_type};
+pub use service::{DrivingWebhook, LastStatusUpdate, PendingChange, PendingChangeState, ServiceProvisioning};
 pub use status_update::StatusUpdate;
 
 use crate::event::EventType;
@@ -46,6 +48,11 @@ impl ProvisioningStatus {
         text.parse().ok()
     }
 
+    /// The position in the life cycle: a smaller one is less advanced.
+    pub fn position(self) -> usize {
+        Self::ALL.iter().position(|status| *status == self).unwrap_or_default()
+    }
+
     /// Whether `next` may follow this status. A status may follow itself (progress). `released` is final; `releasing`
     /// may only end or fail; `failed` may recover; `waiting` may skip ahead.
     pub fn may_become(self, next: Self) -> bool {
@@ -83,29 +90,37 @@ pub struct AccessInfo {
     pub connection_command: Option<String>,
 }
 
-/// The provisioning state of a reservation.
+/// The provisioning state of a reservation: the state of each service, and the headline derived from them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Provisioning {
-    /// The current status.
+    /// The headline: `failed` if a required service failed, `ready` if all are ready, otherwise the status of the
+    /// service that is least advanced.
     pub status: ProvisioningStatus,
-    /// The receiver's message, `""` without one.
+    /// The message of the service that determines the status, `""` without one.
     pub message: String,
-    /// Progress in percent, 0 to 100.
+    /// Its progress in percent, 0 to 100.
     pub progress: Option<u8>,
-    /// The receiver's estimate as text, e.g. `"5 minutes"`.
+    /// Its estimate as text, e.g. `"5 minutes"`.
     pub estimated_ready_time: Option<String>,
-    /// Access information, once the receiver has sent it.
+    /// The access information of the first service that has sent it.
     pub access_info: Option<AccessInfo>,
-    /// Further details from the receiver, for display.
+    /// Further details from the service that determines the status, for display.
     pub details: Map<String, Value>,
+    /// The services that provision the reservation, in the order of their webhooks. Empty if no webhook drives
+    /// provisioning.
+    #[serde(default)]
+    pub services: Vec<ServiceProvisioning>,
     /// Time of the last change.
     pub updated_at: DateTime<Utc>,
 }
 
 impl Provisioning {
-    /// The state of a new reservation.
-    pub fn waiting(now: DateTime<Utc>) -> Self {
+    /// The state of a new reservation that these webhooks provision.
+    pub fn waiting<'a>(webhooks: impl IntoIterator<Item = DrivingWebhook<'a>>, now: DateTime<Utc>) -> Self {
+        let mut services: Vec<_> =
+            webhooks.into_iter().map(|webhook| ServiceProvisioning::waiting(webhook, true, now)).collect();
+        services.sort_by_key(|service| service.webhook_id);
         Self {
             status: ProvisioningStatus::Waiting,
             message: String::new(),
@@ -113,107 +128,389 @@ impl Provisioning {
             estimated_ready_time: None,
             access_info: None,
             details: Map::new(),
+            services,
             updated_at: now,
         }
     }
 
-    /// The state after a receiver's 2xx response to a request sent at `sent`; `None` when nothing changes.
-    pub fn after_response(&self, response: &ReceiverResponse, sent: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
-        let status = response.status?;
-        if !self.status.may_become(status) {
-            return None;
-        }
-        // A receiver may send status updates before it responds (docs/contract.md §4). A late 202 is older than those
-        // and must not override them; a late `success` still completes the work.
-        let in_progress = matches!(status, ProvisioningStatus::Provisioning | ProvisioningStatus::Releasing);
-        if in_progress && self.updated_at > sent {
-            return None;
-        }
-        let mut next = self.clone();
-        next.status = status;
-        next.message = response.message.clone().unwrap_or_default();
-        next.estimated_ready_time = response.estimated_ready_time.clone().or(next.estimated_ready_time);
-        next.access_info = response.access_info.clone().or(next.access_info);
-        if !response.details.is_empty() {
-            next.details.clone_from(&response.details);
-        }
-        next.progress = match next.status {
-            ProvisioningStatus::Provisioning => next.progress,
-            _ => None,
-        };
-        next.updated_at = now;
-        Some(next)
+    /// The states of the services. A reservation without services has one that shows the headline.
+    pub fn by_service(&self) -> Vec<ServiceProvisioning> {
+        if self.services.is_empty() { vec![self.headline()] } else { self.services.clone() }
     }
 
-    /// The state after a status update.
+    /// The headline as the state of a service without a name.
+    pub fn headline(&self) -> ServiceProvisioning {
+        self.service_from_headline(DrivingWebhook { id: 0, name: "" })
+    }
+
+    fn service_from_headline(&self, webhook: DrivingWebhook<'_>) -> ServiceProvisioning {
+        ServiceProvisioning {
+            status: self.status,
+            message: self.message.clone(),
+            progress: self.progress,
+            estimated_ready_time: self.estimated_ready_time.clone(),
+            access_info: self.access_info.clone(),
+            details: self.details.clone(),
+            ..ServiceProvisioning::waiting(webhook, true, self.updated_at)
+        }
+    }
+
+    /// The state after a service's 2xx response to a request for `event` sent at `sent`; `None` when nothing changes.
+    pub fn after_response(
+        &self,
+        webhook: DrivingWebhook<'_>,
+        event: EventType,
+        response: &ReceiverResponse,
+        sent: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        self.service(webhook, now).after_response(event, response, sent, now).map(|next| self.with(next))
+    }
+
+    /// The state after a status update of a service; `None` if a newer one was applied before.
     ///
     /// # Errors
-    /// 409 when the status cannot follow the current one.
-    pub fn after_update(&self, update: &StatusUpdate, now: DateTime<Utc>) -> Result<Self, crate::Problem> {
-        if !self.status.may_become(update.status) {
-            return Err(crate::Problem::conflict(format!(
-                "\"{}\" cannot follow \"{}\".",
-                update.status.as_str(),
-                self.status.as_str()
-            )));
-        }
-        let mut next = self.clone();
-        if update.status != self.status {
-            // The message belongs to the previous status.
-            next.message.clear();
-        }
-        next.status = update.status;
-        next.progress = update.progress;
-        if let Some(message) = &update.message {
-            next.message.clone_from(message);
-        }
-        if let Some(details) = &update.details {
-            let (access_info, estimate, rest) = receiver_response::split_details(details);
-            next.access_info = access_info.or(next.access_info);
-            next.estimated_ready_time = estimate.or(next.estimated_ready_time);
-            if !rest.is_empty() {
-                next.details = rest;
-            }
-        }
-        next.updated_at = now;
-        Ok(next)
+    /// 409 when the status cannot follow the current one of the service.
+    pub fn after_update(
+        &self,
+        webhook: DrivingWebhook<'_>,
+        update: &StatusUpdate,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Self>, crate::Problem> {
+        Ok(self.service(webhook, now).after_update(update, now)?.map(|next| self.with(next)))
+    }
+
+    /// The state after an attempt to deliver `event` failed with `reason` and another one follows at `due`; `None` when
+    /// nothing changes.
+    pub fn after_retry(
+        &self,
+        webhook: DrivingWebhook<'_>,
+        event: EventType,
+        reason: &str,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        self.service(webhook, now).after_retry(event, reason, due, now).map(|next| self.with(next))
     }
 
     /// The state after a delivery of `event` failed permanently, with the reason; `None` when nothing changes.
-    pub fn after_failure(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
-        if event == EventType::AccessRequested || !self.status.may_become(ProvisioningStatus::Failed) {
-            return None;
-        }
-        let mut next = self.clone();
-        next.status = ProvisioningStatus::Failed;
-        next.message = reason.chars().take(500).collect();
-        next.progress = None;
-        next.updated_at = now;
-        Some(next)
+    pub fn after_failure(
+        &self,
+        webhook: DrivingWebhook<'_>,
+        event: EventType,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        self.service(webhook, now).after_failure(event, reason, now).map(|next| self.with(next))
     }
 
     /// The state after a queued delivery of `event` was cancelled, with the reason; `None` when nothing changes.
-    pub fn after_cancellation(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
-        let mut next = self.clone();
-        next.status = match self.status {
-            ProvisioningStatus::Releasing if event.releases() => ProvisioningStatus::Released,
-            ProvisioningStatus::Waiting if event.provisions() => ProvisioningStatus::Failed,
-            ProvisioningStatus::Provisioning | ProvisioningStatus::Ready if event.provisions() => self.status,
-            _ => return None,
-        };
-        next.message = reason.to_owned();
-        next.updated_at = now;
-        Some(next)
+    pub fn after_cancellation(
+        &self,
+        webhook: DrivingWebhook<'_>,
+        event: EventType,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        self.service(webhook, now).after_cancellation(event, reason, now).map(|next| self.with(next))
     }
 
-    /// The state after the reservation was cancelled or expired: `releasing` when a receiver is notified, else
+    /// The state after the reservation was changed and `notified` services receive the change.
+    pub fn after_change(&self, notified: &[DrivingWebhook<'_>], now: DateTime<Utc>) -> Self {
+        let known = |webhook: &&DrivingWebhook<'_>| {
+            self.services.is_empty() || self.services.iter().any(|service| service.webhook_id == webhook.id)
+        };
+        notified
+            .iter()
+            .filter(known)
+            .fold(self.clone(), |state, webhook| state.with(state.service(*webhook, now).after_change(now)))
+    }
+
+    /// The state after the reservation was cancelled or expired: each service is `releasing` when it is notified, else
     /// `released`.
-    pub fn on_release(&self, receiver_notified: bool, now: DateTime<Utc>) -> Self {
+    pub fn on_release(&self, notified: &[DrivingWebhook<'_>], now: DateTime<Utc>) -> Self {
+        let is_notified = |id| notified.iter().any(|webhook| webhook.id == id);
+        let mut state = self.clone();
+        state.services =
+            self.services.iter().map(|service| service.on_release(is_notified(service.webhook_id), now)).collect();
+        for webhook in notified {
+            state = state.with(ServiceProvisioning {
+                // It has something to release, even if it did not provision.
+                required: true,
+                ..state.service(*webhook, now).on_release(true, now)
+            });
+        }
+        if state.services.is_empty() {
+            state.status = ProvisioningStatus::Released;
+            state.message.clear();
+            state.progress = None;
+            state.updated_at = now;
+            return state;
+        }
+        state.derived()
+    }
+
+    /// The state of one service. A state that was stored before services were told apart belongs to the first one that
+    /// changes it. A service that is not in the list was added later and is not required.
+    fn service(&self, webhook: DrivingWebhook<'_>, now: DateTime<Utc>) -> ServiceProvisioning {
+        if let Some(service) = self.services.iter().find(|service| service.webhook_id == webhook.id) {
+            return ServiceProvisioning { webhook_name: webhook.name.to_owned(), ..service.clone() };
+        }
+        if self.services.is_empty() {
+            return self.service_from_headline(webhook);
+        }
+        ServiceProvisioning::waiting(webhook, false, now)
+    }
+
+    /// The state with a new state of one service.
+    fn with(&self, service: ServiceProvisioning) -> Self {
         let mut next = self.clone();
-        next.status = if receiver_notified { ProvisioningStatus::Releasing } else { ProvisioningStatus::Released };
-        next.message.clear();
-        next.progress = None;
-        next.updated_at = now;
-        next
+        match next.services.binary_search_by_key(&service.webhook_id, |other| other.webhook_id) {
+            Ok(position) => next.services[position] = service,
+            Err(position) => next.services.insert(position, service),
+        }
+        next.derived()
+    }
+
+    /// The state with the headline of its services. There is at least one.
+    fn derived(mut self) -> Self {
+        let any_required = self.services.iter().any(|service| service.required);
+        let counted = || self.services.iter().filter(|service| service.required || !any_required);
+        let failed = counted().find(|service| service.status == ProvisioningStatus::Failed);
+        let Some(lead) = failed.or_else(|| counted().min_by_key(|service| service.status.position())) else {
+            return self;
+        };
+        let access_info = counted().chain(&self.services).find_map(|service| service.access_info.clone());
+        let updated_at = self.services.iter().map(|service| service.updated_at).max();
+        (self.status, self.message, self.progress, self.estimated_ready_time, self.details) = (
+            lead.status,
+            lead.message.clone(),
+            lead.progress,
+            lead.estimated_ready_time.clone(),
+            lead.details.clone(),
+        );
+        self.access_info = access_info;
+        self.updated_at = updated_at.unwrap_or(self.updated_at);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::Duration;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const A: DrivingWebhook<'static> = DrivingWebhook { id: 1, name: "Machines" };
+    const B: DrivingWebhook<'static> = DrivingWebhook { id: 2, name: "Network" };
+    const LATER: DrivingWebhook<'static> = DrivingWebhook { id: 3, name: "Added later" };
+    const CREATED: EventType = EventType::ReservationCreated;
+    const UPDATED: EventType = EventType::ReservationUpdated;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + Duration::seconds(seconds)
+    }
+
+    fn answer(
+        state: &Provisioning,
+        webhook: DrivingWebhook<'_>,
+        event: EventType,
+        body: Value,
+        seconds: i64,
+    ) -> Provisioning {
+        let response = ReceiverResponse::parse(event, 200, true, body.to_string().as_bytes());
+        state
+            .after_response(webhook, event, &response, at(seconds), at(seconds))
+            .unwrap_or_else(|| state.clone())
+    }
+
+    fn ready(address: &str) -> Value {
+        json!({"status": "success", "message": "Done", "details": {"access_info": {"ip_address": address}}})
+    }
+
+    fn update(status: &str, seconds: i64, progress: Option<u8>) -> StatusUpdate {
+        let body = json!({"status": status, "timestamp": at(seconds), "progress": progress});
+        StatusUpdate::parse(body.to_string().as_bytes()).unwrap()
+    }
+
+    fn address(state: &Provisioning, service: usize) -> Option<&str> {
+        state.services[service].access_info.as_ref()?.ip_address.as_deref()
+    }
+
+    #[test]
+    fn services_keep_their_own_state() {
+        let state = Provisioning::waiting([B, A], at(0));
+        let ids: Vec<_> = state.services.iter().map(|service| service.webhook_id).collect();
+        assert_eq!(ids, [1, 2]);
+        let state = answer(&state, A, CREATED, ready("192.0.2.1"), 1);
+        assert_eq!((state.status, address(&state, 0)), (ProvisioningStatus::Waiting, Some("192.0.2.1")));
+        let state = answer(&state, B, CREATED, ready("192.0.2.2"), 2);
+        assert_eq!(state.status, ProvisioningStatus::Ready);
+        assert_eq!((address(&state, 0), address(&state, 1)), (Some("192.0.2.1"), Some("192.0.2.2")));
+        assert_eq!(state.access_info.as_ref().unwrap().ip_address.as_deref(), Some("192.0.2.1"));
+        assert_eq!(state.updated_at, at(2));
+    }
+
+    #[test]
+    fn headline_is_failed_if_a_required_service_failed_and_else_the_least_advanced() {
+        let state = Provisioning::waiting([A, B], at(0));
+        let state = answer(&state, A, CREATED, json!({"status": "accepted", "message": "Installing"}), 1);
+        assert_eq!(state.status, ProvisioningStatus::Waiting);
+        let state = answer(&state, B, CREATED, ready("192.0.2.2"), 2);
+        assert_eq!((state.status, state.message.as_str()), (ProvisioningStatus::Provisioning, "Installing"));
+        let failed = state.after_failure(A, CREATED, "No GPUs", at(3)).unwrap();
+        assert_eq!((failed.status, failed.message.as_str()), (ProvisioningStatus::Failed, "No GPUs"));
+        assert_eq!(failed.services[1].status, ProvisioningStatus::Ready);
+        let recovered = failed.after_update(A, &update("ready", 4, None), at(4)).unwrap().unwrap();
+        assert_eq!(recovered.status, ProvisioningStatus::Ready);
+    }
+
+    #[test]
+    fn failed_change_leaves_a_ready_service_ready() {
+        let state = answer(&Provisioning::waiting([A], at(0)), A, CREATED, ready("192.0.2.1"), 1);
+        let state = state.after_change(&[A], at(10));
+        assert_eq!(state.services[0].pending_change.as_ref().unwrap().state, PendingChangeState::Sent);
+        let retrying = state.after_retry(A, UPDATED, "500", at(12), at(11)).unwrap();
+        let change = retrying.services[0].pending_change.clone().unwrap();
+        assert_eq!((change.state, change.next_attempt_at, change.since), (PendingChangeState::Retrying, Some(at(12)), at(10)));
+        let failed = [
+            retrying.after_failure(A, UPDATED, "500", at(13)).unwrap(),
+            answer(&state, A, UPDATED, json!({"status": "failed", "message": "500"}), 11),
+            state.after_cancellation(A, UPDATED, "500", at(13)).unwrap(),
+        ];
+        for state in failed {
+            assert_eq!((state.status, address(&state, 0)), (ProvisioningStatus::Ready, Some("192.0.2.1")));
+            assert_eq!(state.message, "Done", "a message changes only with the status");
+            let change = state.services[0].pending_change.clone().unwrap();
+            assert_eq!((change.state, change.message.as_str(), change.since), (PendingChangeState::Failed, "500", at(10)));
+            let confirmed = answer(&state, A, UPDATED, json!({"status": "success"}), 20);
+            assert_eq!(confirmed.services[0].pending_change, None);
+            assert_eq!(address(&confirmed, 0), Some("192.0.2.1"));
+        }
+        let doubtful = answer(&state, A, UPDATED, json!({"status": "exploded"}), 11);
+        assert_eq!(doubtful.status, ProvisioningStatus::Ready);
+        assert_eq!(doubtful.services[0].pending_change.as_ref().unwrap().state, PendingChangeState::Failed);
+    }
+
+    #[test]
+    fn response_to_an_earlier_event_does_not_confirm_a_later_change() {
+        let state = Provisioning::waiting([A], at(0)).after_change(&[A], at(10));
+        let state = answer(&state, A, CREATED, ready("192.0.2.1"), 5);
+        assert_eq!(state.status, ProvisioningStatus::Ready);
+        assert!(state.services[0].pending_change.is_some());
+        let state = answer(&state, A, UPDATED, json!({"status": "success"}), 5);
+        assert!(state.services[0].pending_change.is_some());
+        let state = answer(&state, A, UPDATED, json!({"status": "success"}), 11);
+        assert!(state.services[0].pending_change.is_none());
+    }
+
+    #[test]
+    fn late_202_applies_although_the_reservation_was_changed() {
+        let state = Provisioning::waiting([A], at(0)).after_change(&[A], at(10));
+        let state = answer(&state, A, CREATED, json!({"status": "accepted"}), 5);
+        assert_eq!(state.status, ProvisioningStatus::Provisioning);
+    }
+
+    #[test]
+    fn service_that_was_added_later_does_not_change_the_headline() {
+        let state = answer(&Provisioning::waiting([A], at(0)), A, CREATED, ready("192.0.2.1"), 1);
+        let changed = state.after_change(&[A, LATER], at(10));
+        assert_eq!(changed.services.len(), 1, "it has not provisioned anything that could change");
+        let state = state.after_failure(LATER, UPDATED, "500", at(11)).unwrap();
+        assert_eq!((state.status, state.services[1].status), (ProvisioningStatus::Ready, ProvisioningStatus::Failed));
+        assert!(!state.services[1].required);
+        let state = answer(&state, LATER, UPDATED, ready("192.0.2.3"), 12);
+        assert_eq!(state.status, ProvisioningStatus::Ready);
+        assert_eq!(state.access_info.unwrap().ip_address.as_deref(), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn state_without_services_belongs_to_the_first_that_changes_it() {
+        let mut stored = answer(&Provisioning::waiting([A], at(0)), A, CREATED, ready("192.0.2.1"), 1);
+        stored.services.clear();
+        let text = serde_json::to_string(&stored).unwrap().replace(",\"services\":[]", "");
+        let state: Provisioning = serde_json::from_str(&text).unwrap();
+        let state = state.after_failure(A, UPDATED, "500", at(2)).unwrap();
+        assert_eq!((state.status, address(&state, 0)), (ProvisioningStatus::Ready, Some("192.0.2.1")));
+        // A reservation that no webhook provisioned when it was created.
+        let state = Provisioning::waiting([], at(0));
+        assert_eq!(state.after_failure(A, UPDATED, "500", at(1)).unwrap().status, ProvisioningStatus::Failed);
+        assert_eq!(state.on_release(&[], at(1)).status, ProvisioningStatus::Released);
+        assert_eq!(state.on_release(&[A], at(1)).status, ProvisioningStatus::Releasing);
+    }
+
+    #[test]
+    fn release_is_complete_when_every_notified_service_has_released() {
+        let state = Provisioning::waiting([A, B], at(0));
+        let state = answer(&state, A, CREATED, ready("192.0.2.1"), 1).on_release(&[A, LATER], at(5));
+        let statuses = |state: &Provisioning| state.services.iter().map(|s| s.status.as_str()).collect::<Vec<_>>();
+        assert_eq!(statuses(&state), ["releasing", "released", "releasing"]);
+        assert_eq!(state.status, ProvisioningStatus::Releasing);
+        let state = answer(&state, A, EventType::ReservationCancelled, json!({}), 6);
+        assert_eq!(state.status, ProvisioningStatus::Releasing);
+        let state = answer(&state, LATER, EventType::ReservationCancelled, json!({}), 7);
+        assert_eq!(state.status, ProvisioningStatus::Released);
+    }
+
+    #[test]
+    fn cancellation_affects_only_the_service_of_the_webhook() {
+        let state = answer(&Provisioning::waiting([A, B], at(0)), A, CREATED, ready("192.0.2.1"), 1);
+        assert_eq!(state.after_cancellation(A, CREATED, "deleted", at(2)), None);
+        let state = state.after_cancellation(B, CREATED, "deleted", at(2)).unwrap();
+        assert_eq!((state.services[0].message.as_str(), state.services[1].message.as_str()), ("Done", "deleted"));
+        assert_eq!(state.status, ProvisioningStatus::Failed);
+    }
+
+    #[test]
+    fn older_status_update_changes_nothing() {
+        let state = Provisioning::waiting([A], at(0));
+        let state = state.after_update(A, &update("ready", 100, None), at(100)).unwrap().unwrap();
+        assert_eq!(state.after_update(A, &update("provisioning", 70, Some(90)), at(101)).unwrap(), None);
+        // Each service has its own order.
+        assert!(state.after_update(B, &update("provisioning", 70, Some(90)), at(101)).unwrap().is_some());
+    }
+
+    #[test]
+    fn progress_does_not_decrease_within_a_phase() {
+        let apply = |state: &Provisioning, status: &str, seconds, progress| {
+            state.after_update(A, &update(status, seconds, progress), at(seconds)).unwrap().unwrap()
+        };
+        let state = apply(&Provisioning::waiting([A], at(0)), "provisioning", 1, Some(60));
+        assert_eq!(apply(&state, "provisioning", 2, Some(40)).progress, Some(60));
+        assert_eq!(apply(&state, "provisioning", 2, None).progress, Some(60));
+        assert_eq!(apply(&state, "provisioning", 2, Some(70)).progress, Some(70));
+        let ready = apply(&state, "ready", 2, None);
+        assert_eq!(ready.progress, None);
+        assert_eq!(apply(&ready, "provisioning", 3, Some(5)).progress, Some(5), "a new phase");
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order, the headline follows from the services.
+        #[test]
+        fn headline_follows_from_the_services(steps in prop::collection::vec((0_usize..3, 0_usize..7, 0_i64..50), 0..30)) {
+            let mut state = Provisioning::waiting([A, B], at(0));
+            for (who, what, when) in steps {
+                let webhook = [A, B, LATER][who];
+                state = match what {
+                    0 => answer(&state, webhook, CREATED, ready("192.0.2.9"), when),
+                    1 => answer(&state, webhook, CREATED, json!({"status": "accepted"}), when),
+                    2 => state.after_failure(webhook, CREATED, "down", at(when)).unwrap_or(state),
+                    3 => state.after_failure(webhook, UPDATED, "down", at(when)).unwrap_or(state),
+                    4 => state.after_update(webhook, &update("provisioning", when, Some(30)), at(when)).ok().flatten().unwrap_or(state),
+                    5 => state.after_change(&[webhook], at(when)),
+                    _ => answer(&state, webhook, UPDATED, json!({"status": "success"}), when),
+                };
+                let required: Vec<_> = state.services.iter().filter(|s| s.required).map(|s| s.status).collect();
+                prop_assert_eq!(required.len(), 2);
+                if required.contains(&ProvisioningStatus::Failed) {
+                    prop_assert_eq!(state.status, ProvisioningStatus::Failed);
+                } else {
+                    prop_assert_eq!(Some(state.status), required.into_iter().min_by_key(|s| s.position()));
+                }
+                let stored = serde_json::to_string(&state).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<Provisioning>(&stored).unwrap(), &state);
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Status updates that a receiver posts (docs/contract.md §4).
 
 use super::ProvisioningStatus;
-use super::receiver_response::{MAX_MESSAGE, clean_fields};
+use super::receiver_response::{MAX_MESSAGE, clean_fields, without_bom};
 use crate::problem::{Problem, Validator};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -36,18 +36,23 @@ impl StatusUpdate {
     }
 }
 
+/// The status with this name, in any case, as in responses.
+fn parse_status(text: &str) -> Option<ProvisioningStatus> {
+    ProvisioningStatus::parse(&text.trim().to_ascii_lowercase())
+}
+
 /// See [`StatusUpdate::parse`].
 ///
 /// # Errors
 /// 400 when it is not a JSON object, 422 naming each invalid field.
 fn parse_status_update(body: &[u8]) -> Result<StatusUpdate, Problem> {
-    let fields = match serde_json::from_slice::<Value>(body) {
+    let fields = match serde_json::from_slice::<Value>(without_bom(body)) {
         Ok(Value::Object(fields)) => fields,
         Ok(_) => return Err(Problem::malformed("The body must be a JSON object.")),
         Err(error) => return Err(Problem::malformed(crate::json_error::describe(&error))),
     };
     let mut validator = Validator::new();
-    let status = match fields.get("status").and_then(Value::as_str).and_then(ProvisioningStatus::parse) {
+    let status = match fields.get("status").and_then(Value::as_str).and_then(parse_status) {
         Some(status) if status != ProvisioningStatus::Waiting => Some(status),
         _ => {
             validator.error("status", "Use provisioning, ready, failed, releasing or released.");
@@ -114,6 +119,7 @@ mod tests {
             fields(json!({"status": "waiting", "timestamp": "now", "progress": 101, "message": 1, "details": []})),
             ["status", "timestamp", "progress", "message", "details"]
         );
+        assert_eq!(parse_status_update(b"\xEF\xBB\xBF{\"status\":\"READY\",\"timestamp\":\"2026-01-01T00:00:00Z\"}").unwrap().status, ProvisioningStatus::Ready);
         assert_eq!(parse_status_update(b"[]").unwrap_err().kind.status(), 400);
         assert_eq!(parse_status_update(b"{").unwrap_err().kind.status(), 400);
         assert_eq!(

@@ -181,6 +181,25 @@ pub struct Webhook {
     pub summary: WebhookSummary,
 }
 
+/// Beginning of the names of the webhooks of the built-in sample receiver. It stops provisioning a type as soon as
+/// another webhook does.
+pub const SAMPLE_RECEIVER: &str = "Sample receiver";
+
+impl Webhook {
+    /// Whether the webhook drives the provisioning of reservations of a type, or of any type if it is `None`.
+    pub fn drives(&self, resource_type: Option<&str>) -> bool {
+        let own = self.resource_type.as_deref();
+        self.provisions
+            && self.events.iter().any(|event| event.provisions())
+            && (own.is_none() || resource_type.is_none() || own == resource_type)
+    }
+
+    /// Whether it belongs to the built-in sample receiver.
+    pub fn is_sample(&self) -> bool {
+        self.name.starts_with(SAMPLE_RECEIVER)
+    }
+}
+
 /// A webhook with its secret: the response to its creation and to a rotation. No other response
 /// contains the secret.
 #[derive(Clone, PartialEq, Serialize)]

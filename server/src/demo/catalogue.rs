@@ -60,6 +60,11 @@ pub(super) async fn create(service: &Service, actor: &Actor) -> Result<(), Strin
     Ok(())
 }
 
+/// The slugs of the sample resource types.
+pub(super) fn slugs() -> impl Iterator<Item = &'static str> {
+    types().into_iter().map(|(slug, ..)| slug)
+}
+
 /// Slug, name, colour and config schema of the sample resource types.
 fn types() -> [(&'static str, &'static str, &'static str, Value); 3] {
     [

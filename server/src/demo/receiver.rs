@@ -8,28 +8,30 @@ use axum::routing::post;
 use axum::{Json, Router};
 use domain::Problem;
 use domain::authorization::Actor;
+use domain::change::Change;
 use domain::event::EventType;
 use domain::pagination::PageQuery;
 use domain::signature::{Secret, sign_body, verify_body};
-use domain::webhook::{AuthInput, RotateInput, WebhookInput, WebhookPatch};
+use domain::webhook::{AuthInput, RotateInput, SAMPLE_RECEIVER, Webhook, WebhookInput, WebhookPatch};
 use serde_json::{Value, json};
 use service::Service;
+use service::change_feed::Update;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-/// Name of the sample receiver's webhook.
-const WEBHOOK: &str = "Sample receiver";
-
-/// Starts the receiver on a free port and registers its webhook, or changes the URL of the existing one.
+/// Starts the receiver on a free port and registers a webhook for each sample type, or changes the URL of existing ones.
 pub(super) async fn start(service: &Service, actor: &Actor, cancel: &CancellationToken) -> Result<(), String> {
     let cannot_listen = |error: std::io::Error| format!("The sample receiver cannot listen: {error}");
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(cannot_listen)?;
     let endpoint_url = format!("http://{}/api/webhook", listener.local_addr().map_err(cannot_listen)?);
-    let (id, secret) = register(service, actor, endpoint_url)
+    // Subscribed before the webhooks are read, so that no change is missed.
+    let changes = service.change_feed().subscribe();
+    let secret = register(service, actor, &endpoint_url)
         .await
         .map_err(|problem| format!("The sample receiver cannot be registered: {}", problem.detail))?;
-    let receiver = Receiver { id, secret: Secret::parse(&secret)?, http: client()? };
+    let receiver = Receiver { secret: Secret::parse(&secret)?, http: client()? };
     let router = Router::new()
         .route("/api/webhook/reservation", post(provision))
         .route("/api/webhook/reservation/cancel", post(release))
@@ -41,26 +43,47 @@ pub(super) async fn start(service: &Service, actor: &Actor, cancel: &Cancellatio
             tracing::warn!(%error, "the sample receiver failed");
         }
     });
+    tokio::spawn(yield_to_services(service.clone(), actor.clone(), changes, cancel.clone()));
     Ok(())
 }
 
-/// Registers the webhook, or updates the URL and rotates the secret of the existing one. Returns its id and secret.
-async fn register(service: &Service, actor: &Actor, endpoint_url: String) -> Result<(i64, String), Problem> {
-    let known = service.webhooks().list(actor, &PageQuery { limit: Some(200), cursor: None }).await?;
-    if let Some(webhook) = known.items.iter().find(|webhook| webhook.name == WEBHOOK) {
-        let patch = WebhookPatch { endpoint_url: Some(endpoint_url), ..WebhookPatch::default() };
-        service.webhooks().update(actor, webhook.id, patch).await?;
-        let rotation = RotateInput { overlap_hours: Some(0), secret: None };
-        return Ok((webhook.id, service.webhooks().rotate_secret(actor, webhook.id, rotation).await?.secret));
+/// Registers the webhooks, or updates their URLs and rotates their secrets. Returns the secret, the same for all.
+async fn register(service: &Service, actor: &Actor, endpoint_url: &str) -> Result<String, Problem> {
+    let known = all_webhooks(service, actor).await?;
+    let mut secret = None;
+    for slug in super::catalogue::slugs() {
+        let name = format!("{SAMPLE_RECEIVER} ({slug})");
+        let found = known.iter().find(|webhook| webhook.name == name);
+        // An earlier release had a single webhook, without a type in its name. The first type takes it over.
+        let earlier = || known.iter().find(|webhook| webhook.name == SAMPLE_RECEIVER && secret.is_none());
+        let registered = if let Some(webhook) = found.or_else(earlier) {
+            let patch = WebhookPatch {
+                name: Some(name),
+                endpoint_url: Some(endpoint_url.to_owned()),
+                resource_type: Some(Some(slug.to_owned())),
+                ..WebhookPatch::default()
+            };
+            service.webhooks().update(actor, webhook.id, patch).await?;
+            let rotation = RotateInput { overlap_hours: Some(0), secret: secret.clone() };
+            service.webhooks().rotate_secret(actor, webhook.id, rotation).await?
+        } else {
+            service.webhooks().create(actor, input(name, endpoint_url, slug, secret.clone())).await?
+        };
+        secret = Some(registered.secret);
     }
-    let input = WebhookInput {
-        name: WEBHOOK.into(),
-        endpoint_url,
-        resource_type: None,
+    yield_types(service, actor).await?;
+    secret.ok_or_else(Problem::internal)
+}
+
+fn input(name: String, endpoint_url: &str, slug: &str, secret: Option<String>) -> WebhookInput {
+    WebhookInput {
+        name,
+        endpoint_url: endpoint_url.to_owned(),
+        resource_type: Some(slug.to_owned()),
         events: EventType::ALL.to_vec(),
         auth: AuthInput::ApiKey { header: "X-API-Key".into(), key: "sample-receiver-key".into() },
         delivery_paths: None,
-        secret: None,
+        secret,
         headers: Vec::new(),
         retry: None,
         enabled: None,
@@ -68,15 +91,62 @@ async fn register(service: &Service, actor: &Actor, endpoint_url: String) -> Res
         rate_limit: None,
         ed25519: None,
         provisions: None,
-    };
-    let created = service.webhooks().create(actor, input).await?;
-    Ok((created.webhook.id, created.secret))
+    }
+}
+
+async fn all_webhooks(service: &Service, actor: &Actor) -> Result<Vec<Webhook>, Problem> {
+    let mut webhooks = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = service.webhooks().list(actor, &PageQuery { limit: Some(200), cursor }).await?;
+        webhooks.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(webhooks);
+        }
+    }
+}
+
+/// Lets the sample receiver provision exactly the types that no other webhook provisions.
+async fn yield_types(service: &Service, actor: &Actor) -> Result<(), Problem> {
+    let (samples, others): (Vec<_>, Vec<_>) =
+        all_webhooks(service, actor).await?.into_iter().partition(Webhook::is_sample);
+    for sample in samples {
+        let is_provisioned = others.iter().any(|other| other.drives(sample.resource_type.as_deref()));
+        if sample.provisions == is_provisioned {
+            let patch = WebhookPatch { provisions: Some(!is_provisioned), ..WebhookPatch::default() };
+            service.webhooks().update(actor, sample.id, patch).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Applies [`yield_types`] after each change of a webhook.
+async fn yield_to_services(
+    service: Service,
+    actor: Actor,
+    mut changes: broadcast::Receiver<Update>,
+    cancel: CancellationToken,
+) {
+    loop {
+        let update = tokio::select! {
+            update = changes.recv() => update,
+            () = cancel.cancelled() => return,
+        };
+        match update {
+            Ok(Update::Change(change)) if !matches!(*change, Change::Webhook(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+        }
+        if let Err(problem) = yield_types(&service, &actor).await {
+            tracing::warn!(problem = problem.detail, "the sample receiver cannot change its webhooks");
+        }
+    }
 }
 
 /// State of the receiver. It uses only the public contract, like a receiver of an integrator.
 #[derive(Clone)]
 struct Receiver {
-    id: i64,
     secret: Secret,
     http: reqwest::Client,
 }
@@ -98,6 +168,7 @@ impl Receiver {
     async fn send_status_updates(self, event: Value) {
         let url = event["status_url"].as_str().unwrap_or_default().to_owned();
         let user = event["user_id"].as_str().unwrap_or_default().to_owned();
+        let webhook = event["webhook_id"].to_string();
         let steps = [
             (10, "Choosing a machine"),
             (35, "Writing the operating system"),
@@ -121,7 +192,7 @@ impl Receiver {
                 .http
                 .post(&url)
                 .header("content-type", "application/json")
-                .header("x-webhook-id", self.id)
+                .header("x-webhook-id", &webhook)
                 .header("x-webhook-signature", sign_body(&self.secret, body.as_bytes()))
                 .body(body)
                 .send()

@@ -158,7 +158,8 @@ impl AccessRequests {
             requested_at: now,
             user_ssh_key: user.ssh_key.clone(),
         }));
-        let enqueued = self.outbox.enqueue(&tx, vec![(resource.resource_type.clone(), event)], true).await?;
+        let configs = self.outbox.configs().load(&tx).await?;
+        let enqueued = self.outbox.enqueue(&tx, &configs, vec![(resource.resource_type.clone(), event)], true).await?;
         let message = format!("{} requests access to {}.", user.username, resource.name);
         let notification = self
             .notifications

@@ -62,6 +62,7 @@ pub(super) struct LogRow {
 #[sea_orm(entity = "webhooks::Entity")]
 struct LogWebhook {
     name: String,
+    provisions: bool,
     deleted_at: Option<i64>,
 }
 
@@ -280,6 +281,10 @@ impl Deliveries {
         for attempt in attempts {
             let mut attempt = recorded_attempt(attempt, id)?;
             attempt.request.body.clone_from(&body);
+            // The responses of other webhooks change no reservation.
+            if let (Some(event), true) = (EventType::parse(&entry.event_type), entry.webhook.provisions) {
+                attempt = attempt.with_effect(event);
+            }
             attempt_log.push(attempt);
         }
         Ok(DeliveryDetail { delivery: entry.summary(), body, attempt_log })

@@ -14,6 +14,7 @@ use crate::webhooks::health;
 use chrono::{DateTime, Utc};
 use domain::change::Change;
 use domain::delivery::{DeliveryStatus, Outcome};
+use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::provisioning::ReceiverResponse;
 use std::sync::Arc;
@@ -93,20 +94,23 @@ impl Recorder {
     }
 }
 
-/// The effect of a result on its reservation; `None` for a retry, and for a webhook that does not drive provisioning.
+/// The effect of a result on its reservation; `None` for a webhook that does not drive provisioning, and for a retry of
+/// anything but a change.
 fn provisioning_update(result: &AttemptResult) -> Option<ProvisioningUpdate<'_>> {
     let reservation_id = result.reservation_id().filter(|_| result.config().provisions)?;
     let event = result.event_type();
+    let reason = &result.diagnosis.message;
     let effect = match result.status {
         DeliveryStatus::Succeeded => {
             let status_code = result.row.status_code.unwrap_or_default();
-            let response = ReceiverResponse::parse(event, status_code, &result.response);
+            let response = ReceiverResponse::parse(event, status_code, result.response_is_json, &result.response);
             DeliveryEffect::Response(Box::new(response), time(result.row.started_at))
         }
-        DeliveryStatus::Failed => DeliveryEffect::Failure(&result.diagnosis.message),
+        DeliveryStatus::Failed => DeliveryEffect::Failure(reason),
+        _ if event == EventType::ReservationUpdated => DeliveryEffect::Retry(reason, result.due?),
         _ => return None,
     };
-    Some(ProvisioningUpdate { reservation_id, event, effect })
+    Some(ProvisioningUpdate { reservation_id, webhook: result.config().driving_webhook(), event, effect })
 }
 
 /// Time of a delivery's last update. For a success it is derived from the attempt, as in the log.

@@ -11,6 +11,7 @@ use delivery::{Auth, Destination, Target};
 use domain::Problem;
 use domain::event::EventType;
 use domain::id::WebhookId;
+use domain::provisioning::DrivingWebhook;
 use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
 use domain::webhook::{AuthView, WebhookState};
@@ -95,6 +96,11 @@ impl WebhookConfig {
         self.urls.get(&event).cloned().unwrap_or_else(|| Destination::new(""))
     }
 
+    /// The webhook as reservations refer to it.
+    pub(crate) fn driving_webhook(&self) -> DrivingWebhook<'_> {
+        DrivingWebhook { id: self.id, name: &self.name }
+    }
+
     /// Whether the webhook receives events of a resource type.
     pub(crate) fn serves(&self, resource_type: &str) -> bool {
         self.resource_type.as_deref().is_none_or(|slug| slug == resource_type)
@@ -167,6 +173,17 @@ impl Configs {
         event: EventType,
     ) -> impl Iterator<Item = &Arc<WebhookConfig>> {
         self.by_id.values().filter(move |config| config.events.contains(&event) && config.serves(resource_type))
+    }
+
+    /// The webhooks that receive an event and drive provisioning, in the order of their ids.
+    pub(crate) fn driving(&self, resource_type: &str, event: EventType) -> Vec<DrivingWebhook<'_>> {
+        let mut driving: Vec<_> = self
+            .subscribed(resource_type, event)
+            .filter(|config| config.provisions)
+            .map(|config| config.driving_webhook())
+            .collect();
+        driving.sort_unstable();
+        driving
     }
 }
 

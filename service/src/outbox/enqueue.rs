@@ -26,8 +26,6 @@ pub(crate) struct Enqueued {
     claimed: Vec<ClaimedDelivery>,
     /// The webhooks whose deliveries wait for a claim.
     queued: WebhookSet,
-    /// Whether one of the receivers drives provisioning.
-    pub(crate) notifies_provisioner: bool,
 }
 
 /// A delivery that is about to be inserted.
@@ -106,24 +104,20 @@ impl Pending {
 }
 
 impl Outbox {
-    /// Inserts deliveries of events, each with the slug of its resource type, for every subscribed webhook. `fresh`
-    /// states that no earlier delivery has an event's ordering key; only then the fast path can be used.
+    /// Inserts deliveries of events, each with the slug of its resource type, for every subscribed webhook of `configs`.
+    /// `fresh` states that no earlier delivery has an event's ordering key; only then the fast path can be used.
     pub(crate) async fn enqueue(
         &self,
         tx: &DatabaseTransaction,
+        configs: &Configs,
         events: Vec<(String, EventBody)>,
         fresh: bool,
     ) -> Result<Enqueued> {
-        let configs = self.configs.load(tx).await?;
         let now = self.context.now();
         let fast_path = if fresh { self.state.fast_path.sender() } else { None };
-        let pending = self.prepare(&configs, events, fast_path.as_ref(), now)?;
-        let mut enqueued = Enqueued {
-            summaries: Vec::new(),
-            claimed: Vec::new(),
-            queued: WebhookSet::empty(),
-            notifies_provisioner: false,
-        };
+        let pending = self.prepare(configs, events, fast_path.as_ref(), now)?;
+        let mut enqueued =
+            Enqueued { summaries: Vec::new(), claimed: Vec::new(), queued: WebhookSet::empty() };
         if pending.is_empty() {
             return Ok(enqueued);
         }
@@ -132,7 +126,6 @@ impl Outbox {
         metrics::counter!("berth_events_enqueued_total").increment(pending.len() as u64);
         let has_subscribers = self.feed.has_subscribers();
         for mut delivery in pending {
-            enqueued.notifies_provisioner |= delivery.config.provisions;
             if has_subscribers {
                 enqueued.summaries.push(delivery.summary(now));
             }

@@ -27,6 +27,8 @@ pub struct AttemptResult {
     pub(crate) due: Option<DateTime<Utc>>,
     /// The body of the response.
     pub(crate) response: bytes::Bytes,
+    /// Whether its content type is JSON.
+    pub(crate) response_is_json: bool,
     pub(crate) row: AttemptRow,
     ended: DateTime<Utc>,
 }
@@ -47,8 +49,8 @@ impl AttemptResult {
             }
         };
         let row = AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &attempted, transcript);
-        let AttemptOutcome { outcome, diagnosis, response_body: response, .. } = attempted;
-        Self { claim, outcome, diagnosis, status, due, response, row, ended }
+        let AttemptOutcome { outcome, diagnosis, response_body: response, response_is_json, .. } = attempted;
+        Self { claim, outcome, diagnosis, status, due, response, response_is_json, row, ended }
     }
 
     /// The claim's lease.
@@ -94,6 +96,7 @@ impl AttemptResult {
     pub(crate) fn drop_response(&mut self) {
         self.diagnosis.message = "The response could not be stored.".into();
         self.response = bytes::Bytes::new();
+        self.response_is_json = false;
         self.row.drop_response(&self.diagnosis);
     }
 

@@ -3,6 +3,7 @@
 use super::Reservations;
 use super::booking::{check_bookable, check_horizon, conflict_reason, first_overlap, needs_grant, overlap_problem};
 use super::event::{event_body, for_outbox};
+use super::group_commit::Written;
 use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::reservations;
@@ -57,15 +58,17 @@ impl Reservations {
             status: ReservationStatus::Active,
             cancelled_by: None,
             cancel_reason: String::new(),
-            provisioning: Provisioning::waiting(now),
+            // The services are known when the reservation is written.
+            provisioning: Provisioning::waiting([], now),
             created_at: now,
             updated_at: now,
         };
-        let new = NewReservation { reservation: reservation.clone(), email, resource_status: resource.status };
-        if self.group_commit.write(new).await? {
-            Ok(reservation)
-        } else {
-            Err(conflict_reason(&self.context.db.read, &reservation).await?.into())
+        let new = NewReservation { reservation, email, resource_status: resource.status };
+        match self.group_commit.write(new).await? {
+            Written::Inserted(reservation) => Ok(reservation),
+            Written::Conflict(reservation) => {
+                Err(conflict_reason(&self.context.db.read, &reservation).await?.into())
+            }
         }
     }
 
@@ -99,11 +102,10 @@ impl Reservations {
             previous: Some(previous),
             ..event_body(&self.context, EventType::ReservationUpdated, &next, &email, now)
         };
-        let enqueued = self.outbox.enqueue(&tx, vec![for_outbox(body)], false).await?;
-        if enqueued.notifies_provisioner {
-            next.provisioning.message = "The change is on its way to the service.".into();
-            next.provisioning.updated_at = now;
-        }
+        let configs = self.outbox.configs().load(&tx).await?;
+        let enqueued = self.outbox.enqueue(&tx, &configs, vec![for_outbox(body)], false).await?;
+        let notified = configs.driving(&next.resource_type, EventType::ReservationUpdated);
+        next.provisioning = next.provisioning.after_change(&notified, now);
         if let Err(error) = write_changes(&tx, &next).await {
             if is_exclusion_violation(&error) {
                 drop(tx);
@@ -165,7 +167,9 @@ impl Reservations {
         body: ReservationBody,
         now: DateTime<Utc>,
     ) -> Result<Enqueued> {
-        let enqueued = self.outbox.enqueue(tx, vec![for_outbox(body)], false).await?;
+        let configs = self.outbox.configs().load(tx).await?;
+        let notified = configs.driving(&reservation.resource_type, body.event_type);
+        let enqueued = self.outbox.enqueue(tx, &configs, vec![for_outbox(body)], false).await?;
         reservation.updated_at = now;
         let changes = reservations::ActiveModel {
             status: Set(Text(reservation.status)),
@@ -175,7 +179,7 @@ impl Reservations {
             ..Default::default()
         };
         update_row(tx, &reservation.id, changes).await?;
-        provisioning::begin_release(&self.context.db, tx, reservation, enqueued.notifies_provisioner, now).await?;
+        provisioning::begin_release(&self.context.db, tx, reservation, &notified, now).await?;
         Ok(enqueued)
     }
 

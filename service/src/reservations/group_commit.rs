@@ -7,10 +7,12 @@ use crate::context::Context;
 use crate::db::reservations::{NewReservation, insert_free};
 use crate::error::{is_exclusion_violation, unavailable};
 use crate::outbox::Outbox;
-use crate::{Error, Result};
+use crate::{Error, Result, provisioning};
 use domain::Problem;
 use domain::change::Change;
 use domain::event::EventType;
+use domain::provisioning::Provisioning;
+use domain::reservation::Reservation;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::instrument;
@@ -22,8 +24,22 @@ const QUEUE_CAPACITY: usize = 1_024;
 /// Writing tasks on PostgreSQL: while one transaction waits for the disk, the next is prepared. SQLite has one writer.
 const POSTGRES_WRITERS: usize = 2;
 
+/// What became of a reservation.
+pub(super) enum Written {
+    /// It was written, with its event.
+    Inserted(Reservation),
+    /// It was not written: its span is taken, or the status of its resource has changed.
+    Conflict(Reservation),
+}
+
+impl Written {
+    fn new(reservation: Reservation, is_inserted: bool) -> Self {
+        if is_inserted { Self::Inserted(reservation) } else { Self::Conflict(reservation) }
+    }
+}
+
 /// The result of one request, as [`GroupCommit::write`] returns it.
-type Reply = oneshot::Sender<Result<bool, Problem>>;
+type Reply = oneshot::Sender<Result<Written, Problem>>;
 type Request = (NewReservation, Reply);
 
 /// The queue of the writing tasks. Cheap to clone; the tasks end with the last clone.
@@ -45,11 +61,11 @@ impl GroupCommit {
         Self { queue: sender }
     }
 
-    /// Writes one reservation with its event. Returns false if its span is taken or the status of its resource has changed.
+    /// Writes one reservation with its event and the services that provision it, if its span is free.
     ///
     /// # Errors
     /// If the database is unavailable.
-    pub(super) async fn write(&self, new: NewReservation) -> Result<bool, Problem> {
+    pub(super) async fn write(&self, new: NewReservation) -> Result<Written, Problem> {
         let (reply, result) = oneshot::channel();
         self.queue.send((new, reply)).await.map_err(|_| unavailable())?;
         result.await.map_err(|_| unavailable())?
@@ -74,20 +90,21 @@ impl Writer {
     async fn write_batch(&self, mut batch: Vec<Request>) {
         // All transactions lock in the same order, which avoids a deadlock on the exclusion constraint.
         batch.sort_by_key(|(new, _)| (new.reservation.resource_id, new.reservation.start_time));
-        let (new, replies): (Vec<NewReservation>, Vec<Reply>) = batch.into_iter().unzip();
-        match self.try_write(&new).await {
-            Ok(written) => {
-                for (reply, written) in replies.into_iter().zip(written) {
+        let (mut new, replies): (Vec<NewReservation>, Vec<Reply>) = batch.into_iter().unzip();
+        match self.try_write(&mut new).await {
+            Ok(inserted) => {
+                for ((new, reply), inserted) in new.into_iter().zip(replies).zip(inserted) {
                     // A client that has disconnected meanwhile has still reserved. Its page shows the reservation when it reloads.
-                    let _ = reply.send(Ok(written));
+                    let _ = reply.send(Ok(Written::new(new.reservation, inserted)));
                 }
             }
             // A deadlock or a conflict with another replica aborts the whole transaction; alone, each reservation succeeds or fails on
             // its own. In an outage a repeat is useless, and the first commit may even have succeeded.
             Err(error) if new.len() > 1 && !error.is_outage() => {
-                for (new, reply) in new.iter().zip(replies) {
-                    let result = self.try_write(std::slice::from_ref(new)).await;
-                    let written = result.map(|written| written.first().copied().unwrap_or_default());
+                for (mut new, reply) in new.into_iter().zip(replies) {
+                    let result = self.try_write(std::slice::from_mut(&mut new)).await;
+                    let inserted = result.map(|inserted| inserted.first().copied().unwrap_or_default());
+                    let written = inserted.map(|inserted| Written::new(new.reservation, inserted));
                     let _ = reply.send(written.map_err(problem_of));
                 }
             }
@@ -100,22 +117,29 @@ impl Writer {
         }
     }
 
-    /// Writes every reservation whose span is free, with its event, in one transaction. Returns for each whether it was written.
+    /// Writes every reservation whose span is free, with its event and its services, in one transaction. Returns for each whether it
+    /// was written.
     #[instrument(skip_all, fields(reservations = new.len()), err(level = "debug"))]
-    async fn try_write(&self, new: &[NewReservation]) -> Result<Vec<bool>> {
+    async fn try_write(&self, new: &mut [NewReservation]) -> Result<Vec<bool>> {
         let tx = self.context.db.begin_write().await?;
+        let configs = self.outbox.configs().load(&tx).await?;
+        for NewReservation { reservation, .. } in new.iter_mut() {
+            let services = configs.driving(&reservation.resource_type, EventType::ReservationCreated);
+            reservation.provisioning = Provisioning::waiting(services, reservation.created_at);
+        }
         let inserted = insert_free(&self.context.db, &tx, new).await?;
         let now = self.context.now();
         let is_inserted = |new: &&NewReservation| inserted.contains(new.reservation.id.as_str());
-        let events = new.iter().filter(is_inserted).map(|NewReservation { reservation, email, .. }| {
+        let written = || new.iter().filter(is_inserted);
+        provisioning::insert_shared(&self.context.db, &tx, written().map(|new| &new.reservation)).await?;
+        let events = written().map(|NewReservation { reservation, email, .. }| {
             for_outbox(event_body(&self.context, EventType::ReservationCreated, reservation, email, now))
         });
-        let enqueued = self.outbox.enqueue(&tx, events.collect(), true).await?;
+        let enqueued = self.outbox.enqueue(&tx, &configs, events.collect(), true).await?;
         tx.commit().await?;
         let mut changes = Vec::new();
         if self.feed.has_subscribers() {
-            let written = new.iter().filter(is_inserted);
-            changes.extend(written.map(|new| Change::Reservation(Box::new(new.reservation.clone()))));
+            changes.extend(written().map(|new| Change::Reservation(Box::new(new.reservation.clone()))));
         }
         self.outbox.publish(enqueued, changes);
         Ok(new.iter().map(|new| is_inserted(&new)).collect())

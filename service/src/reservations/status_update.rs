@@ -26,11 +26,12 @@ fn unauthenticated() -> Problem {
 }
 
 impl Reservations {
-    /// Applies a receiver's status update from its raw headers and body. A repeated update changes nothing.
+    /// Applies a receiver's status update from its raw headers and body. A repeated update changes nothing, and neither does one that
+    /// is older than the newest applied one of the same webhook.
     ///
     /// # Errors
     /// 401 with one text for an invalid or missing signature and for an unknown or disabled webhook; 401 for a timestamp that
-    /// differs by more than 5 minutes; 404; 403 if the webhook does not serve the resource type or its responses are logged
+    /// differs by more than 5 minutes; 404; 403 if the webhook does not serve the resource type or listens
     /// only; 400 and 422 for an invalid body; 409 for a status that cannot follow the current one.
     #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
     pub async fn apply_status_update(
@@ -49,7 +50,7 @@ impl Reservations {
         }
         if !webhook.provisions {
             return Err(Problem::forbidden(
-                "The responses of this webhook are logged only. Change that in its settings first.",
+                "This webhook listens only. Change that in its settings first.",
             )
             .into());
         }
@@ -63,7 +64,11 @@ impl Reservations {
         if !insert_digest(&tx, id, webhook.id, body, now).await? {
             return Ok(reservation.provisioning);
         }
-        provisioning::apply_status_update(&self.context.db, &tx, &mut reservation, &update, now).await?;
+        let db = &self.context.db;
+        let service = webhook.driving_webhook();
+        if !provisioning::apply_status_update(db, &tx, &mut reservation, service, &update, now).await? {
+            return Ok(reservation.provisioning);
+        }
         tx.commit().await?;
         let provisioning = reservation.provisioning.clone();
         self.feed.publish(vec![Change::Reservation(Box::new(reservation))]);

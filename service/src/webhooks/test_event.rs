@@ -67,7 +67,7 @@ impl Webhooks {
             event_id: request.event_id,
             event_type,
             webhook_id: id,
-            webhook_name: config.name,
+            webhook_name: config.name.clone(),
             reservation_id: matches!(event, EventBody::Reservation(_)).then(|| event.ordering_key().to_owned()),
             status: if succeeded { DeliveryStatus::Succeeded } else { DeliveryStatus::Failed },
             test: true,
@@ -83,6 +83,9 @@ impl Webhooks {
         };
         self.record_test(&summary, event.ordering_key(), &body, outcome).await?;
         attempt.request.body = body;
+        if config.provisions {
+            attempt = attempt.with_effect(event_type);
+        }
         self.feed.publish(vec![Change::Delivery(Box::new(summary))]);
         Ok(attempt)
     }

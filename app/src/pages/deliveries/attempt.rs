@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::intl;
 use domain::delivery::{Attempt, Outcome, SentRequest, Timings};
 use domain::header::Header;
+use domain::provisioning::{ProvisioningStatus, ReceiverResponse};
 use leptos::prelude::*;
 
 /// Formats headers, one per line.
@@ -87,20 +88,46 @@ fn Waterfall(timings: Timings) -> impl IntoView {
     }
 }
 
-/// The diagnosis of an attempt.
+/// The diagnosis of an attempt, and what the response does to a reservation.
 #[component]
 fn Diagnosis(attempt: Attempt) -> impl IntoView {
     let succeeded = attempt.outcome == Outcome::Succeeded;
-    let class = if succeeded { "notice success" } else { "notice error" };
+    let effect = attempt.effect;
+    let (class, icon) = match &effect {
+        _ if !succeeded => ("notice error", Icon::Warning),
+        Some(effect) if effect.status == Some(ProvisioningStatus::Failed) => ("notice error", Icon::Warning),
+        Some(effect) if effect.problem.is_some() => ("notice warning", Icon::Warning),
+        _ => ("notice success", Icon::Check),
+    };
     view! {
         <div class=class role="status">
-            <IconView icon=if succeeded { Icon::Check } else { Icon::Warning } />
+            <IconView icon=icon />
             <div>
                 <strong>{attempt.diagnosis.message}</strong>
                 {(!attempt.diagnosis.hint.is_empty()).then(|| view! { <p>{attempt.diagnosis.hint}</p> })}
+                {effect.map(|effect| view! { <Effect effect=effect /> })}
             </div>
         </div>
     }
+}
+
+/// What a response does to a reservation.
+#[component]
+fn Effect(effect: ReceiverResponse) -> impl IntoView {
+    let Some(status) = effect.status else {
+        return view! { <p>"Responses to this event change no reservation."</p> }.into_any();
+    };
+    let lines = [
+        effect.problem.map(|problem| format!("{problem} Berth waits for a status update.")),
+        effect.message.map(|message| format!("Message: {message}")),
+        effect.estimated_ready_time.map(|estimate| format!("Estimated ready time: {estimate}")),
+        effect.access_info.and_then(|access| access.connection_command.or(access.ip_address)).map(|a| format!("Access: {a}")),
+    ];
+    view! {
+        <p class="row">"With this response, a reservation becomes "<Badge status=status /></p>
+        {lines.into_iter().flatten().map(|line| view! { <p class="wrap">{line}</p> }).collect_view()}
+    }
+    .into_any()
 }
 
 /// One attempt with all its details.

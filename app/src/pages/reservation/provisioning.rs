@@ -1,10 +1,14 @@
-//! The provisioning of a reservation: its steps, its progress, and the access when it is ready.
+//! The provisioning of a reservation: its steps, and for each service its progress, its access and changes that it has
+//! not confirmed.
 
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::session::use_session;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
-use domain::provisioning::{AccessInfo, Provisioning, ProvisioningStatus};
+use domain::id::WebhookId;
+use domain::provisioning::{
+    AccessInfo, PendingChange, PendingChangeState, Provisioning, ProvisioningStatus, ServiceProvisioning,
+};
 use domain::reservation::{Reservation, ReservationStatus};
 use leptos::prelude::*;
 
@@ -43,25 +47,93 @@ pub fn ProvisioningCard(
     let status = ErasedMemo::new(move |_| state.with(|p| p.status));
     let is_over = Memo::new(move |_| reservation.with(|r| r.status != ReservationStatus::Active));
     let updated = Signal::derive(move || state.with(|p| p.updated_at));
-    let access = move || {
-        let is_ready = status.get() == ProvisioningStatus::Ready && !is_over.get();
-        let access = state.with(|p| p.access_info.clone()).filter(|_| is_ready);
-        access.map(|access| view! { <AccessDetails access=access /> })
-    };
+    let ids = Memo::new(move |_| state.with(|p| p.by_service().iter().map(|s| s.webhook_id).collect::<Vec<_>>()));
+    let is_shared = Memo::new(move |_| ids.with(|ids| ids.len() > 1));
     view! {
         <section class="card stack" aria-live="polite">
             <h2 class="row">"Provisioning "{move || view! { <Badge status=status.get() /> }}</h2>
             <Steps status=status is_over=is_over />
-            <Message state=state />
-            <Progress state=state />
-            {access}
+            <ol class="services" class:shared=move || is_shared.get()>
+                <For each=move || ids.get() key=|id| *id let:id>
+                    <Service state=state id=id is_shared=is_shared is_over=is_over />
+                </For>
+            </ol>
             <Show when=move || status.get() == ProvisioningStatus::Waiting && !is_over.get()>
                 <WaitingHint deliveries=deliveries />
             </Show>
-            <ServiceDetails state=state />
             <p class="muted small">"Updated "<RelativeTime at=updated /></p>
         </section>
     }
+}
+
+/// The part of one service. Its name and status are shown only if there are several.
+#[component]
+fn Service(
+    state: ErasedMemo<Provisioning>,
+    id: WebhookId,
+    is_shared: Memo<bool>,
+    is_over: Memo<bool>,
+) -> impl IntoView {
+    // After a service has left the list, its view is removed; until then it shows the headline.
+    let service = ErasedMemo::new(move |_| {
+        state.with(|p| p.by_service().into_iter().find(|s| s.webhook_id == id).unwrap_or_else(|| p.headline()))
+    });
+    let header = move || {
+        is_shared.get().then(|| {
+            let (name, status, at) = service.with(|s| (s.webhook_name.clone(), s.status, s.updated_at));
+            view! {
+                <h3 class="row">
+                    <span class="wrap">{name}</span>
+                    <Badge status=status />
+                    <span class="muted small"><RelativeTime at=at /></span>
+                </h3>
+            }
+        })
+    };
+    let access = move || {
+        let is_ready = service.with(|s| s.status) == ProvisioningStatus::Ready && !is_over.get();
+        let access = service.with(|s| s.access_info.clone()).filter(|_| is_ready);
+        access.map(|access| view! { <AccessDetails access=access /> })
+    };
+    let change = move || {
+        let (name, change) = service.with(|s| (s.webhook_name.clone(), s.pending_change.clone()));
+        change.filter(|_| !is_over.get()).map(|change| view! { <UnconfirmedChange service=name change=change /> })
+    };
+    view! {
+        <li class="stack tight">
+            {header}
+            <Message state=service />
+            <Progress state=service />
+            {access}
+            {change}
+            <ServiceDetails state=service />
+        </li>
+    }
+}
+
+/// A change of the reservation that the service has not confirmed.
+#[component]
+fn UnconfirmedChange(service: String, change: PendingChange) -> impl IntoView {
+    if change.state == PendingChangeState::Sent {
+        return view! { <p class="muted small">{format!("Your change has been sent to {service}, which has not confirmed it yet.")}</p> }
+            .into_any();
+    }
+    let next = match (change.state, change.next_attempt_at) {
+        (PendingChangeState::Retrying, Some(at)) => view! { "Next attempt "<RelativeTime at=at />"." }.into_any(),
+        (PendingChangeState::Retrying, None) => view! { "Berth tries again." }.into_any(),
+        _ => view! { "The service may still use the previous values." }.into_any(),
+    };
+    view! {
+        <div class="notice warning">
+            <IconView icon=Icon::Warning />
+            <div>
+                <strong>{format!("Change not confirmed by {service}.")}</strong>
+                <p class="wrap">{change.message}</p>
+                <p>{next}</p>
+            </div>
+        </div>
+    }
+    .into_any()
 }
 
 #[component]
@@ -89,7 +161,7 @@ fn Steps(status: ErasedMemo<ProvisioningStatus>, is_over: Memo<bool>) -> impl In
 
 /// The message of the service.
 #[component]
-fn Message(state: ErasedMemo<Provisioning>) -> impl IntoView {
+fn Message(state: ErasedMemo<ServiceProvisioning>) -> impl IntoView {
     move || {
         let (message, status) = state.with(|p| (p.message.clone(), p.status));
         let (class, icon) = match status {
@@ -109,8 +181,8 @@ fn Message(state: ErasedMemo<Provisioning>) -> impl IntoView {
 
 /// The progress in per cent, and the estimate of the service.
 #[component]
-fn Progress(state: ErasedMemo<Provisioning>) -> impl IntoView {
-    use ProvisioningStatus::{Provisioning, Releasing, Waiting};
+fn Progress(state: ErasedMemo<ServiceProvisioning>) -> impl IntoView {
+    use ProvisioningStatus::{Provisioning, Ready, Releasing, Waiting};
     let progress = move || {
         let percent = state.with(|p| p.progress.filter(|_| matches!(p.status, Provisioning | Releasing)))?;
         Some(view! {
@@ -130,9 +202,9 @@ fn Progress(state: ErasedMemo<Provisioning>) -> impl IntoView {
         })
     };
     let estimate = move || {
-        let estimate =
-            state.with(|p| p.estimated_ready_time.clone().filter(|_| matches!(p.status, Waiting | Provisioning)))?;
-        Some(view! { <p>"Ready in about "<strong>{estimate}</strong>"."</p> })
+        let (estimate, status) = state.with(|p| (p.estimated_ready_time.clone(), p.status));
+        let estimate = estimate.filter(|_| matches!(status, Waiting | Provisioning | Ready))?;
+        Some(view! { <p>"Estimated ready time: "<strong>{estimate}</strong></p> })
     };
     view! {
         {progress}
@@ -171,7 +243,7 @@ fn WaitingHint(deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
 
 /// Further details from the service as JSON.
 #[component]
-fn ServiceDetails(state: ErasedMemo<Provisioning>) -> impl IntoView {
+fn ServiceDetails(state: ErasedMemo<ServiceProvisioning>) -> impl IntoView {
     move || {
         let details = state.with(|p| p.details.clone());
         (!details.is_empty()).then(|| {

@@ -56,7 +56,7 @@ fn reservation() -> reservations::Model {
         status: Text(ReservationStatus::Cancelled),
         cancelled_by: Some("alice".into()),
         cancel_reason: "done".into(),
-        provisioning: JsonText(Provisioning::waiting(chrono::DateTime::UNIX_EPOCH)),
+        provisioning: JsonText(Provisioning::waiting([], chrono::DateTime::UNIX_EPOCH)),
         created_at: 1,
         updated_at: 2,
     }
@@ -174,7 +174,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     round_trip(&database, reservation()).await;
     let update = status_updates::Model { reservation_id: "rsv-1".into(), digest: "ef".into(), received_at: 1 };
     round_trip(&database, update).await;
-    let state = JsonText(Provisioning::waiting(chrono::DateTime::UNIX_EPOCH));
+    let state = JsonText(Provisioning::waiting([], chrono::DateTime::UNIX_EPOCH));
     round_trip(&database, provisioning::Model { reservation_id: "rsv-1".into(), state }).await;
     round_trip(&database, webhook()).await;
     round_trip(&database, delivery()).await;

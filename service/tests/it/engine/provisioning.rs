@@ -5,7 +5,7 @@ use crate::support::{TestService, drain, refused};
 use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::delivery::DeliveryStatus::*;
-use domain::provisioning::ProvisioningStatus;
+use domain::provisioning::{PendingChangeState, Provisioning, ProvisioningStatus};
 use domain::reservation::ReservationStatus;
 use domain::webhook::{ResumeInput, WebhookPatch};
 use serde_json::json;
@@ -15,12 +15,26 @@ use test_support::{Receiver, Response, on_both_databases};
 on_both_databases![
     responses_drive_provisioning,
     responses_of_one_batch_apply_in_order,
-    log_only_webhook_does_not_drive_provisioning,
+    listen_only_webhook_does_not_drive_provisioning,
     late_response_to_created_does_not_undo_release,
     concurrent_first_response_and_cancellation_end_in_release,
     cancelled_delivery_leaves_no_reservation_waiting,
     late_202_does_not_override_newer_status_update,
+    services_of_one_type_do_not_overwrite_each_other,
+    failed_change_leaves_a_ready_reservation_ready,
+    older_status_update_changes_nothing,
+    doubtful_response_is_not_ready,
+    webhook_added_later_does_not_change_the_headline,
 ];
+
+/// The statuses and messages of the services.
+fn services(state: &Provisioning) -> Vec<(ProvisioningStatus, &str)> {
+    state.services.iter().map(|service| (service.status, service.message.as_str())).collect()
+}
+
+fn access(address: &str) -> serde_json::Value {
+    json!({"status": "success", "message": "Done", "details": {"access_info": {"ip_address": address}}})
+}
 
 async fn responses_drive_provisioning(t: TestService) {
     let s = fixture(&t).await;
@@ -79,10 +93,9 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
         dispatcher.record_once(&results).await.unwrap();
         results.len()
     };
-    let state = async |id: &domain::id::ReservationId| {
-        let now = t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning;
-        (now.status, now.message)
-    };
+    let state =
+        async |id: &domain::id::ReservationId| t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning;
+    use ProvisioningStatus::{Failed, Provisioning, Ready};
     // The second webhook's response is applied after the first one's, in the same batch.
     s.receiver.respond(Response::json(202, json!({"message": "At work"})));
     other.respond(Response::json(200, json!({"status": "success", "message": "Done"})));
@@ -90,7 +103,9 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
     let second = t.booking(&s.alice, s.resource, 3, 4).await;
     assert_eq!(deliver().await, 4);
     for reservation in [&first, &second] {
-        assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "Done".into()));
+        let state = state(&reservation.id).await;
+        assert_eq!(services(&state), [(Provisioning, "At work"), (Ready, "Done")]);
+        assert_eq!((state.status, state.message.as_str()), (Provisioning, "At work"));
     }
     // A first response beside a later one, in the same batch.
     s.receiver.respond(Response::json(200, json!({"status": "success", "message": "Done too"})));
@@ -99,17 +114,137 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
     let third = t.booking(&s.alice, s.resource, 5, 6).await;
     assert_eq!(deliver().await, 4);
     for reservation in [&first, &third] {
-        assert_eq!(state(&reservation.id).await, (ProvisioningStatus::Ready, "All done".into()));
+        let state = state(&reservation.id).await;
+        assert_eq!(services(&state), [(Ready, "Done too"), (Ready, "All done")]);
+        assert_eq!(state.status, Ready);
     }
-    assert_eq!(state(&second.id).await, (ProvisioningStatus::Ready, "Done".into()));
-    // A failure before a response does not override it.
+    assert_eq!(state(&second.id).await.status, Provisioning);
+    // A failure of one service is not hidden by the success of the other.
     s.receiver.respond(Response::status(410));
     let last = t.booking(&s.alice, s.resource, 7, 8).await;
     assert_eq!(deliver().await, 2);
-    assert_eq!(state(&last.id).await, (ProvisioningStatus::Ready, "All done".into()));
+    let last = state(&last.id).await;
+    assert_eq!((last.status, last.services[0].status, last.services[1].status), (Failed, Failed, Ready));
 }
 
-async fn log_only_webhook_does_not_drive_provisioning(t: TestService) {
+async fn services_of_one_type_do_not_overwrite_each_other(t: TestService) {
+    let s = fixture(&t).await;
+    let other = Receiver::start().await;
+    t.webhook(&s.root, &other).await;
+    s.receiver.respond(Response::json(200, access("192.0.2.1")));
+    other.respond(Response::json(200, access("192.0.2.2")));
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    assert_eq!(services(&reservation.provisioning), [(ProvisioningStatus::Waiting, ""); 2]);
+    drain(&t).await;
+    let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    let address = |n: usize| state.services[n].access_info.clone().unwrap().ip_address.unwrap();
+    assert_eq!((state.status, address(0), address(1)), (ProvisioningStatus::Ready, "192.0.2.1".into(), "192.0.2.2".into()));
+    assert_eq!(state.services.iter().map(|s| s.webhook_name.as_str()).collect::<Vec<_>>(), ["Provisioner", "Provisioner"]);
+    // Deleting one webhook affects only its entry.
+    t.webhooks().pause(&s.root, s.webhook).await.unwrap();
+    t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    drain(&t).await;
+    t.webhooks().delete(&s.root, s.webhook).await.unwrap();
+    let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    assert_eq!(services(&state), [(ProvisioningStatus::Ready, "Done"), (ProvisioningStatus::Ready, "Done")]);
+    assert!(state.services[0].pending_change.as_ref().unwrap().message.contains("its webhook was deleted"));
+    assert_eq!(state.services[1].pending_change, None);
+}
+
+async fn failed_change_leaves_a_ready_reservation_ready(t: TestService) {
+    let s = fixture(&t).await;
+    s.receiver.respond(Response::json(200, access("192.0.2.1")));
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    drain(&t).await;
+    s.receiver.respond(Response::status(500));
+    let changed = t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    let change = |state: &Provisioning| state.services[0].pending_change.clone().unwrap();
+    assert_eq!(change(&changed.provisioning).state, PendingChangeState::Sent);
+    let state = async || t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    let dispatcher = t.dispatcher();
+    let claims = dispatcher.claim_once(&WebhookSet::All, 10).await.unwrap().items;
+    dispatcher.record_once(&dispatcher.send_claimed(claims).await).await.unwrap();
+    let retrying = change(&state().await);
+    assert_eq!(retrying.state, PendingChangeState::Retrying);
+    assert!(retrying.next_attempt_at.is_some_and(|at| at > t.now()) && retrying.message.contains("500"), "{retrying:?}");
+    for _ in 0..3 {
+        t.clock.advance(Duration::seconds(5));
+        drain(&t).await;
+    }
+    let failed = state().await;
+    assert_eq!(change(&failed).state, PendingChangeState::Failed);
+    assert_eq!((failed.status, failed.message.as_str()), (ProvisioningStatus::Ready, "Done"));
+    assert_eq!(failed.access_info.unwrap().ip_address.as_deref(), Some("192.0.2.1"));
+    s.receiver.respond(Response::status(200));
+    t.reservations().update(&s.alice, &reservation.id, retitled("Changed again")).await.unwrap();
+    drain(&t).await;
+    assert_eq!(state().await.services[0].pending_change, None);
+}
+
+async fn older_status_update_changes_nothing(t: TestService) {
+    let s = fixture(&t).await;
+    s.receiver.respond(Response::status(202));
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    drain(&t).await;
+    let update = async |status: &str, at: chrono::DateTime<chrono::Utc>, progress: u8| {
+        let body = json!({"status": status, "timestamp": at, "progress": progress}).to_string();
+        let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
+        let signature = domain::signature::sign_body(&secret, body.as_bytes());
+        let webhook = s.webhook.to_string();
+        t.reservations()
+            .apply_status_update(&reservation.id, Some(&webhook), Some(&signature), body.as_bytes())
+            .await
+            .unwrap()
+    };
+    assert_eq!(update("ready", t.now(), 100).await.status, ProvisioningStatus::Ready);
+    let late = update("provisioning", t.now() - Duration::seconds(30), 90).await;
+    assert_eq!(late.status, ProvisioningStatus::Ready);
+    let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    assert_eq!((state.status, state.progress), (ProvisioningStatus::Ready, Some(100)));
+}
+
+async fn doubtful_response_is_not_ready(t: TestService) {
+    let s = fixture(&t).await;
+    let response = |content_type: &str, body: &'static [u8]| {
+        Response::status(200).with_header("content-type", content_type).with_body(body)
+    };
+    let html = |body: &'static str| response("text/html", body.as_bytes());
+    let typed = |body: &'static [u8]| response("application/json", body);
+    for (hour, response, expected) in [
+        (1, typed(br#"{"status":"FAILED"}"#), ProvisioningStatus::Failed),
+        (2, typed(b"\xEF\xBB\xBF{\"status\":\"failed\"}"), ProvisioningStatus::Failed),
+        (3, typed(br#"{"status":"exploded"}"#), ProvisioningStatus::Provisioning),
+        (4, typed(b"oops"), ProvisioningStatus::Provisioning),
+        (5, typed(b""), ProvisioningStatus::Ready),
+        (6, html("<p>ok</p>"), ProvisioningStatus::Ready),
+    ] {
+        s.receiver.respond(response);
+        let reservation = t.booking(&s.alice, s.resource, hour, hour + 1).await;
+        drain(&t).await;
+        let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+        assert_eq!(state.status, expected, "hour {hour}");
+        assert_eq!(state.message.is_empty(), expected != ProvisioningStatus::Provisioning, "{}", state.message);
+    }
+}
+
+async fn webhook_added_later_does_not_change_the_headline(t: TestService) {
+    let s = fixture(&t).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    drain(&t).await;
+    let other = Receiver::start().await;
+    t.webhook(&s.root, &other).await;
+    other.respond(Response::status(410));
+    t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
+    drain(&t).await;
+    let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
+    assert_eq!(state.status, ProvisioningStatus::Ready);
+    assert_eq!(state.services.iter().map(|s| (s.status, s.required)).collect::<Vec<_>>(), [
+        (ProvisioningStatus::Ready, true),
+        (ProvisioningStatus::Failed, false),
+    ]);
+}
+
+async fn listen_only_webhook_does_not_drive_provisioning(t: TestService) {
     let s = fixture(&t).await;
     let patch = WebhookPatch { provisions: Some(false), ..Default::default() };
     assert!(!t.webhooks().update(&s.root, s.webhook, patch).await.unwrap().provisions);

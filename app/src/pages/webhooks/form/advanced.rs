@@ -24,7 +24,7 @@ pub fn AdvancedFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
                     <Checkbox
                         label="Responses update the reservation"
                         value=model.provisions
-                        hint="Clear this for services that do not provision, such as an inventory or a chat. Responses are then logged only."
+                        hint="Clear this for services that do not provision, such as an inventory or a chat. The webhook then listens only."
                     />
                     <Checkbox
                         label="Also sign with Ed25519"

@@ -5,6 +5,7 @@ mod authentication;
 mod endpoint;
 mod events;
 mod model;
+mod second_service;
 
 use super::secret::NewSecret;
 use super::{query_webhook, use_webhook_id};
@@ -15,6 +16,7 @@ use crate::rpc::{catalogue, webhooks as rpc};
 use advanced::AdvancedFields;
 use authentication::{AuthenticationFields, SecretFields};
 use domain::endpoint::UrlPolicy;
+use domain::id::WebhookId;
 use domain::resource::ResourceType;
 use domain::webhook::*;
 use endpoint::{EndpointFields, PathFields};
@@ -22,6 +24,7 @@ use events::EventFields;
 use leptos::prelude::*;
 use leptos_router::hooks::use_navigate;
 use model::{FieldErrors, FormModel, method_of, to_patch};
+use second_service::SecondServiceWarning;
 use std::sync::Arc;
 
 /// `/settings/webhooks/new`
@@ -82,23 +85,38 @@ pub fn WebhookEditPage() -> impl IntoView {
     })
 }
 
-/// Fetches the URL policy and the resource types, then shows `form`.
-fn with_form_data<V: IntoView + 'static>(
-    form: impl Fn(UrlPolicy, Vec<ResourceType>) -> V + Send + Sync + 'static,
-) -> impl IntoView {
+/// What the form needs from the server besides the webhook.
+struct FormData {
+    policy: UrlPolicy,
+    types: Vec<ResourceType>,
+    webhooks: Vec<Webhook>,
+}
+
+/// Fetches the data of the form, then shows `form`.
+fn with_form_data<V: IntoView + 'static>(form: impl Fn(FormData) -> V + Send + Sync + 'static) -> impl IntoView {
     let policy = Query::new(rpc::url_policy);
     let types = Query::new(catalogue::list_types);
+    let webhooks = Query::new(rpc::list_webhooks);
     let form = Arc::new(form);
     policy.view(move |policy| {
         let form = Arc::clone(&form);
-        types.view(move |types| form(policy.get_untracked(), types.get_untracked().items))
+        types.view(move |types| {
+            let form = Arc::clone(&form);
+            webhooks.view(move |webhooks| {
+                form(FormData {
+                    policy: policy.get_untracked(),
+                    types: types.get_untracked().items,
+                    webhooks: webhooks.get_untracked().items,
+                })
+            })
+        })
     })
 }
 
 /// The form for a new webhook.
 #[component]
 fn NewForm(created: ErasedSignal<Option<WebhookWithSecret>>) -> impl IntoView {
-    with_form_data(move |policy, types| {
+    with_form_data(move |FormData { policy, types, webhooks }| {
         let policy = StoredValue::new(policy);
         let model = FormModel::new();
         let mutation = Mutation::new();
@@ -113,7 +131,7 @@ fn NewForm(created: ErasedSignal<Option<WebhookWithSecret>>) -> impl IntoView {
         });
         view! {
             <Form on_submit=submit>
-                <CommonFields model=model errors=errors types=types stored_method=None />
+                <CommonFields model=model errors=errors types=types webhooks=webhooks edited=None />
                 <SecretFields model=model errors=errors />
                 <AdvancedFields model=model errors=errors />
                 <FormProblem problem=mutation.problem_without_fields() />
@@ -131,7 +149,7 @@ fn NewForm(created: ErasedSignal<Option<WebhookWithSecret>>) -> impl IntoView {
 pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
     let id = webhook.id;
     let stored_method = method_of(&webhook.auth);
-    with_form_data(move |policy, types| {
+    with_form_data(move |FormData { policy, types, webhooks }| {
         let policy = StoredValue::new(policy);
         let model = FormModel::of(&webhook);
         let mutation = Mutation::new();
@@ -155,7 +173,7 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
         });
         view! {
             <Form on_submit=submit>
-                <CommonFields model=model errors=errors types=types stored_method=Some(stored_method) />
+                <CommonFields model=model errors=errors types=types webhooks=webhooks edited=Some((id, stored_method)) />
                 <AdvancedFields model=model errors=errors />
                 <FormProblem problem=mutation.problem_without_fields() />
                 <div class="row">
@@ -167,17 +185,20 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
     })
 }
 
-/// The fields that a new and an existing webhook have in common. `stored_method` is the method with stored credentials.
+/// The fields that a new and an existing webhook have in common. `edited` is the existing webhook, with its method whose
+/// credentials are stored.
 #[component]
 fn CommonFields(
     model: FormModel,
     errors: FieldErrors,
     types: Vec<ResourceType>,
-    stored_method: Option<&'static str>,
+    webhooks: Vec<Webhook>,
+    edited: Option<(WebhookId, &'static str)>,
 ) -> impl IntoView {
     view! {
         <EndpointFields model=model errors=errors types=types />
-        <AuthenticationFields model=model.auth errors=errors stored_method=stored_method />
+        <SecondServiceWarning model=model webhooks=webhooks own=edited.map(|(id, _)| id) />
+        <AuthenticationFields model=model.auth errors=errors stored_method=edited.map(|(_, method)| method) />
         <EventFields model=model errors=errors />
         <PathFields model=model errors=errors />
     }
