@@ -51,7 +51,7 @@ async fn created_reservation_is_returned_in_full(t: TestServer) {
         "title": "Training — 日本語 🚀", "start_time": start, "end_time": end, "user_ssh_key": KEY,
         "additional_config": {"gpu_type": "nvidia-a100", "gpu_count": 8}, "status": "active", "cancelled_by": null,
         "cancel_reason": "", "created_at": at, "updated_at": at,
-        "provisioning": {"status": "waiting", "message": "", "progress": null, "estimated_ready_time": null, "access_info": null, "details": {}, "updated_at": at},
+        "provisioning": {"status": "waiting", "message": "", "progress": null, "estimated_ready_time": null, "access_info": null, "details": {}, "services": [], "updated_at": at},
     });
     // Whole seconds are written without a fraction.
     for field in ["start_time", "end_time"] {

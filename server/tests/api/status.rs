@@ -94,6 +94,13 @@ async fn signed_status_update_returns_the_provisioning_state(t: TestServer) {
         "access_info": null, "details": {"step": 2},
     });
     expected["updated_at"] = reply.body["updated_at"].clone();
+    let mut service = expected.clone();
+    service["webhook_id"] = json!(s.webhook);
+    service["webhook_name"] = json!("Provisioner");
+    service["required"] = json!(true);
+    service["pending_change"] = Value::Null;
+    service["last_status_update"] = reply.body["services"][0]["last_status_update"].clone();
+    expected["services"] = json!([service]);
     assert!((t.now() - time(&reply.body["updated_at"])).num_seconds() < 60);
     assert_eq!(reply.body, expected);
     assert_eq!(s.state(&t).await, reply.body, "the reservation shows the returned state");
@@ -177,11 +184,14 @@ async fn invalid_status_update_fields_are_named(t: TestServer) {
         let reply = s.send(&t, body.to_string(), 422).await;
         assert_eq!(reply.invalid_fields(), invalid_fields, "{body}");
     }
-    for body in ["", "{", "ready", "[]", "null", "\"ready\"", "{} {}", "status=ready", "\u{feff}{}"] {
+    for body in ["", "{", "ready", "[]", "null", "\"ready\"", "{} {}", "status=ready", "\u{feff}[]"] {
         s.send(&t, body, 400).await;
     }
     s.send(&t, b"{\"status\": \"\xff\"}".to_vec(), 400).await;
     assert_eq!(s.state(&t).await["status"], "waiting", "rejected requests have no effect");
+    // A byte order mark is ignored, and the case of the status does not matter.
+    let body = format!("\u{feff}{}", json!({"status": "Provisioning", "timestamp": wire(t.now())}));
+    assert_eq!(s.send(&t, body, 200).await.body["status"], "provisioning");
     // Unusual details, NUL included, are kept for display, and unknown fields are ignored.
     let body = json!({"status": "ready", "timestamp": wire(t.now()), "details": {"a\0": ["\0", {"b": null}]}, "more": 1, "message": "x".repeat(500), "progress": null});
     let reply = s.send(&t, body.to_string(), 200).await;
@@ -319,8 +329,13 @@ async fn late_202_does_not_override_newer_status_update(t: TestServer) {
     let receiver = Receiver::start().await;
     receiver.respond(Response::status(202));
     receiver.hold();
-    t.webhook(&receiver, json!({"events": ["reservation.created"]})).await;
-    let s = Fixture { reservation: t.booking(&t.alice, s.resource, 3, 4).await, ..s };
+    let made = t.webhook(&receiver, json!({"events": ["reservation.created"]})).await;
+    let s = Fixture {
+        webhook: made.id(),
+        secret: made.text("secret").to_owned(),
+        reservation: t.booking(&t.alice, s.resource, 3, 4).await,
+        ..s
+    };
     receiver.wait_for(1).await;
     s.send(&t, Fixture::update(&t, "ready").to_string(), 200).await;
     // The later 202 response does not override the status `ready`.

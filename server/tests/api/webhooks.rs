@@ -686,8 +686,10 @@ async fn test_event_is_sent_at_once_and_logged_as_test(t: TestServer) {
         "request",
         "response",
         "diagnosis",
+        "effect",
     ];
     assert_eq!(fields, expected);
+    assert_eq!(reply.body["effect"]["status"], "ready");
     assert_eq!(
         (&reply.body["outcome"], &reply.body["status_code"], &reply.body["attempt"]),
         (&json!("succeeded"), &json!(200), &json!(1))
