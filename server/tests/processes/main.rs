@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod database;
+mod demo;
 mod full_disk;
 mod guarantees;
 mod kill;

@@ -59,6 +59,13 @@ impl Settings {
         Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
     }
 
+    /// Starts `berth serve --demo`.
+    pub async fn demo(&self) -> Berth {
+        let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
+        command.args(["serve", "--demo"]);
+        Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
+    }
+
     /// Like [`Settings::serve`], but ignores SIGXFSZ, so that a write over the file size limit fails.
     pub async fn serve_within_file_limits(&self) -> Berth {
         let mut command = self.command("sh");
