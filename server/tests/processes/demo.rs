@@ -24,7 +24,7 @@ async fn provisioned(api: &Api, base: &str) -> BTreeMap<String, bool> {
 async fn sample_receiver_provisions_only_types_without_another_service(database: Database) {
     let settings = database.settings(5.0);
     let berth = settings.demo().await;
-    let api = Api::of(&settings).await;
+    let api = Api::of_user(&settings, "admin").await;
     let all = BTreeMap::from([("gpu-cluster", true), ("server", true), ("switch-port", true)].map(|(k, v)| (k.to_owned(), v)));
     assert_eq!(provisioned(&api, &berth.url).await, all);
     let receiver = Receiver::start().await;

@@ -48,7 +48,11 @@ pub struct Api {
 
 impl Api {
     pub async fn of(settings: &Settings) -> Self {
-        let token = settings.run(&["token", "create", "--user", ADMINISTRATOR, "--name", "test"]).await;
+        Self::of_user(settings, ADMINISTRATOR).await
+    }
+
+    pub async fn of_user(settings: &Settings, username: &str) -> Self {
+        let token = settings.run(&["token", "create", "--user", username, "--name", "test"]).await;
         Self { http: client(), token }
     }
 

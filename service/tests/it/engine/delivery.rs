@@ -241,10 +241,14 @@ async fn one_transaction_enqueues_and_cancels_any_number(t: TestService) {
     assert_eq!(count("SELECT COUNT(*) FROM outbox").await, 4_000);
     assert_eq!(count("SELECT COUNT(*) FROM deliveries").await, 4_000);
     // As many again, all of one webhook: the queue after a long outage of its receiver.
-    let more = "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
-         SELECT 'res_' || n.seq || '_' || v.id, v.username, v.resource_id, v.title, v.start_at, v.end_at, v.user_ssh_key, v.additional_config, 'cancelled', '', REPLACE(v.provisioning, '\"waiting\"', '\"releasing\"'), v.created_at, v.updated_at
-         FROM reservations v CROSS JOIN (SELECT seq FROM outbox ORDER BY seq LIMIT 400) n";
-    database.execute_unprepared(more).await.unwrap();
+    // Their states have no services, so they belong to the first webhook that changes them.
+    let state = r#"{"status":"releasing","message":"","progress":null,"estimated_ready_time":null,"access_info":null,"details":{},"updated_at":"2026-01-01T00:00:00Z"}"#;
+    let more = format!(
+        "INSERT INTO reservations (id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config, status, cancel_reason, provisioning, created_at, updated_at)
+         SELECT 'res_' || n.seq || '_' || v.id, v.username, v.resource_id, v.title, v.start_at, v.end_at, v.user_ssh_key, v.additional_config, 'cancelled', '', '{state}', v.created_at, v.updated_at
+         FROM reservations v CROSS JOIN (SELECT seq FROM outbox ORDER BY seq LIMIT 400) n"
+    );
+    database.execute_unprepared(&more).await.unwrap();
     let more = "INSERT INTO provisioning (reservation_id, state) SELECT id, provisioning FROM reservations WHERE status = 'cancelled'";
     database.execute_unprepared(more).await.unwrap();
     let more = format!(
