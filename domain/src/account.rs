@@ -73,8 +73,21 @@ pub struct UserPatch {
     pub role: Option<Role>,
     /// Disable or enable (administrators only).
     pub disabled: Option<bool>,
+    /// With `disabled: true`: what happens to the account's active reservations. `keep` when absent.
+    pub reservations: Option<ReservationsOfDisabled>,
     /// New SSH public key, `""` to remove.
     pub ssh_key: Option<String>,
+}
+
+/// What happens to the active reservations of an account that is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ReservationsOfDisabled {
+    /// They stay active until they end.
+    Keep,
+    /// They are cancelled, each with the event `reservation.cancelled`.
+    Cancel,
 }
 
 /// The current session: the user and the scopes of the credential.

@@ -207,6 +207,9 @@ pub enum DiagnosisCode {
     TokenFailed,
     /// The process ended during the attempt; the outcome is unknown.
     Interrupted,
+    /// A cause that only a newer release of Berth knows. The message describes it.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The cause of a failure and its remedy.

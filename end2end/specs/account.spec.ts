@@ -1,7 +1,7 @@
 // Log-in, log-out, throttling, API tokens, passwords and the first set-up.
 
-import { ADMIN, ALICE, Berth, expect, logIn, newContext, test } from "../fixtures.ts";
-import { Api } from "../support/api.ts";
+import { ADMIN, ALICE, Berth, choose, expect, logIn, newContext, test } from "../fixtures.ts";
+import { Api, type Page, type Reservation } from "../support/api.ts";
 
 test("log-in returns to the requested page, and log-out ends the session on the server", async ({ page }) => {
   await page.goto("/settings/account");
@@ -132,11 +132,22 @@ test("an administrator creates and disables an account", async ({ berth, pageOf,
   await logIn(page, dave);
   await expect(page.getByRole("heading", { name: "Hello, dave" })).toBeVisible();
 
+  const created = await page.request.post("/api/v1/tokens", { data: { name: "test" }, headers: { origin: berth.url } });
+  const { token } = (await created.json()) as { token: string };
+  const resources = await berth.api.get<Page<{ id: number; status: string }>>("/resources");
+  const available = resources.items.find((resource) => resource.status === "available");
+  const reservation = await new Api(berth.url, token).reserve(available?.id ?? 0, 300);
+
   await row.getByRole("button", { name: "Edit dave" }).click();
   const change = admin.getByRole("dialog", { name: "Edit user" });
+  await expect(change.getByRole("group", { name: "Active reservations" })).toBeHidden();
   await change.getByRole("checkbox", { name: "Disabled" }).check();
   await change.getByRole("button", { name: "Save user" }).click();
+  await expect(change.getByRole("alert")).toContainText("Choose what happens to this user's reservations.");
+  await choose(admin, "Active reservations", "Cancel");
+  await change.getByRole("button", { name: "Save user" }).click();
   await expect(row).toContainText("Disabled");
+  expect((await berth.api.get<Reservation>(`/reservations/${reservation.id}`)).status).toBe("cancelled");
   await page.reload();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
   expect((await berth.api.raw("PATCH", `/users/${ADMIN.username}`, { disabled: true })).status).toBe(409);

@@ -1,13 +1,18 @@
 //! Migrations of the schema for SQLite and PostgreSQL. `README.md` describes the schema and the rules for changes
 //! (expand/contract).
 
+mod compatibility;
 mod m0001_start;
 mod m0002_webhook_options;
 mod m0003_outbox;
 mod m0004_queue;
 mod m0005_provisioning;
+mod m0006_setup_code;
 
 pub use sea_orm_migration::MigratorTrait;
+
+use compatibility::Schema;
+use sea_orm_migration::MigratorTraitSelf as _;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
@@ -25,15 +30,24 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_outbox::Migration),
             Box::new(m0004_queue::Migration),
             Box::new(m0005_provisioning::Migration),
+            Box::new(m0006_setup_code::Migration),
         ]
     }
 }
 
 /// Applies pending migrations. If several processes start at the same time, one of them migrates and the others wait.
 ///
+/// A current schema is only read, so a role without the right to change it can start. A schema that a newer release has
+/// expanded is accepted with a warning.
+///
 /// # Errors
-/// If a statement fails. On PostgreSQL, migrations before the failed one stay applied; on SQLite, none is applied.
+/// If a statement fails, or a newer release has contracted the schema beyond this one. On PostgreSQL, migrations before
+/// the failed one stay applied; on SQLite, none is applied.
 pub async fn up(database: &DatabaseConnection) -> Result<(), DbErr> {
+    let schema = Schema::read(database).await?;
+    if schema.pending().is_empty() {
+        return schema.check();
+    }
     if database.get_database_backend() != DatabaseBackend::Postgres {
         // One transaction under SQLite's write lock, so that an interrupted migration is rolled back.
         let options = TransactionOptions {
@@ -41,21 +55,28 @@ pub async fn up(database: &DatabaseConnection) -> Result<(), DbErr> {
             ..Default::default()
         };
         let transaction = database.begin_with_options(options).await?;
-        Migrator::up(&transaction, None).await?;
+        apply_pending(&transaction).await?;
         return transaction.commit().await;
     }
     // A transaction-scoped lock: PostgreSQL releases it if the connection breaks.
     let lock = database.begin().await?;
     lock.execute_unprepared("SELECT pg_advisory_xact_lock(4242701)").await?;
-    let result = Migrator::up(database, None).await;
+    let result = apply_pending(database).await;
     lock.commit().await?;
     result
 }
 
-/// The names of pending migrations.
+/// Reads the schema again, because another process may have migrated while this one waited, and applies what is pending.
+async fn apply_pending<'c>(database: impl IntoSchemaManagerConnection<'c> + Copy) -> Result<(), DbErr> {
+    let schema = Schema::read(database).await?;
+    schema.check()?;
+    schema.up(database, None).await
+}
+
+/// The names of pending migrations. Changes nothing.
 ///
 /// # Errors
 /// If the database is unavailable.
 pub async fn pending(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
-    Ok(Migrator::get_pending_migrations(database).await?.iter().map(|m| m.name().to_owned()).collect())
+    Ok(Schema::read(database).await?.pending().to_vec())
 }

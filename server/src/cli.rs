@@ -1,15 +1,16 @@
 //! The command line.
 
-use crate::config::{Args, Config};
+use crate::config::{Args, Config, default_public_url};
 use crate::telemetry::Telemetry;
 use clap::{Parser, Subcommand, ValueEnum};
 use domain::Problem;
 use domain::account::{ApiTokenInput, UserInput};
 use domain::authorization::{Role, Scope};
+use service::transfer::{Progress, Source};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 const INVALID_SETTINGS: u8 = 2;
 /// Exit code for other failures.
 const FAILED: u8 = 1;
+/// Minimum interval between two reports on one table of `berth transfer`.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Timeout of `berth healthcheck`.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,15 @@ enum Command {
     Backup {
         /// Path of the copy; the file must not exist.
         file: PathBuf,
+    },
+    /// Copy a SQLite database to an empty PostgreSQL database, while Berth is stopped.
+    Transfer {
+        /// URL of the SQLite database, e.g. sqlite:///var/lib/berth/berth.db.
+        #[arg(long)]
+        from: String,
+        /// URL of the PostgreSQL database [default: BERTH_DATABASE_URL].
+        #[arg(long)]
+        to: Option<String>,
     },
     /// Check that the running process is ready, e.g. as a container health check.
     Healthcheck,
@@ -118,7 +130,10 @@ enum UserCommand {
 /// Runs the command. Returns exit code 2 for invalid settings and 1 for other failures.
 pub fn main() -> ExitCode {
     let CommandLine { command, args } = CommandLine::parse();
-    let config = match args.with_file().and_then(Args::resolve) {
+    crate::descriptors::raise_limit();
+    let is_server = matches!(command, Command::Serve { .. } | Command::Worker { .. });
+    let check = |args: Args| if is_server { args.check_for_server().map(|()| args) } else { Ok(args) };
+    let config = match args.with_file().and_then(check).and_then(Args::resolve) {
         Ok(config) => config,
         Err(message) => return fail(&message, INVALID_SETTINGS),
     };
@@ -147,6 +162,11 @@ fn fail(message: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+#[expect(clippy::print_stderr, reason = "the progress of a command does not belong to its result")]
+fn print_progress(text: &str) {
+    eprintln!("{text}");
+}
+
 #[expect(clippy::print_stdout, reason = "results of a command belong on standard output")]
 fn print(text: &str) {
     println!("{text}");
@@ -162,6 +182,9 @@ pub(crate) fn format_problem(problem: Problem) -> String {
 }
 
 async fn run(command: Command, config: Config) -> Result<(), String> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     match command {
         Command::Serve { demo } => serve(config, demo).await,
         Command::Worker { worker_listen } => work(config, worker_listen).await,
@@ -177,6 +200,7 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
             create_user(&config, name, email, admin).await
         }
         Command::Backup { file } => back_up(&config, &file).await,
+        Command::Transfer { from, to } => transfer(&from, &to.unwrap_or(config.service.database_url)).await,
         Command::Healthcheck => check_health(config.listen).await,
     }
 }
@@ -185,8 +209,8 @@ async fn serve(mut config: Config, demo: bool) -> Result<(), String> {
     let listener = bind(config.listen, "BERTH_LISTEN").await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     // With port 0 the operating system chooses the port, so the default public URL is set here.
-    if config.public_url == format!("http://{}", config.listen) {
-        config.public_url = format!("http://{address}");
+    if config.public_url_is_default {
+        config.public_url = default_public_url(address);
         config.service.public_url.clone_from(&config.public_url);
     }
     let cancel = shutdown_token();
@@ -258,6 +282,31 @@ async fn back_up(config: &Config, file: &Path) -> Result<(), String> {
     print(&format!(
         "Wrote {}. Store the master key with it: secrets in the backup cannot be decrypted without it.",
         file.display()
+    ));
+    Ok(())
+}
+
+/// Copies the SQLite database `from` to the PostgreSQL database `to`, and reports progress on standard error.
+async fn transfer(from: &str, to: &str) -> Result<(), String> {
+    if !to.starts_with("postgres://") && !to.starts_with("postgresql://") {
+        return Err("--to must be the URL of a PostgreSQL database, such as postgres://berth@db.internal/berth.".into());
+    }
+    let source = Source::open(from).await.map_err(|error| error.to_string())?;
+    let target = service::connect(to).await.map_err(|error| error.to_string())?;
+    migrations::up(target.writer()).await.map_err(|error| service::explain_migration_error(&error))?;
+    drop(target);
+    let mut last_report = Instant::now();
+    let report = |progress: Progress<'_>| {
+        if progress.copied == progress.rows || last_report.elapsed() >= PROGRESS_INTERVAL {
+            last_report = Instant::now();
+            print_progress(&format!("{}: {} of {} rows", progress.table, progress.copied, progress.rows));
+        }
+    };
+    let copied = source.copy_to(to, report).await.map_err(|error| error.to_string())?;
+    print(&format!(
+        "Copied and verified {} rows in {} tables. Start Berth with this database and the same master key as before \
+         (BERTH_MASTER_KEY, or the file master.key in the data folder). Keep the SQLite file until it works.",
+        copied.rows, copied.tables
     ));
     Ok(())
 }

@@ -1,17 +1,21 @@
 //! Settings from flags, environment variables and a file, in this order of precedence. `berth serve --help` lists them;
 //! docs/configuration.md describes them.
 
+use crate::client_address::TrustedProxies;
+use crate::descriptors::Shares;
+use crate::listener::Limits;
+use crate::master_key::{KeyFile, parse_key};
 use crate::telemetry::{self, LogFormat};
 use domain::endpoint::{Network, UrlPolicy};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use service::secrets::MasterKey;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// Networks that webhooks may reach in development.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
-/// Length of the master key in bytes.
-const KEY_LENGTH: usize = 32;
 
 /// Environment in which Berth runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -40,13 +44,13 @@ pub struct Args {
     /// Folder of the SQLite database and the master key [default: data].
     #[arg(long, env = "BERTH_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
-    /// URL at which people and receivers reach this server [default: http://LISTEN].
+    /// URL at which people and receivers reach this server, e.g. https://berth.example.com [default in development: http://LISTEN].
     #[arg(long, env = "BERTH_PUBLIC_URL", global = true)]
     pub public_url: Option<String>,
     /// development or production [default: development].
     #[arg(long, env = "BERTH_ENV", global = true)]
     pub env: Option<Environment>,
-    /// Key that encrypts secrets at rest, 64 hex digits [default: a file with mode 0600 in the data folder].
+    /// Key that encrypts secrets at rest, 64 hex digits [default: the file master.key in the data folder].
     #[arg(long, env = "BERTH_MASTER_KEY", global = true, hide_env_values = true)]
     pub master_key: Option<String>,
     /// Private networks that webhooks may reach, CIDR, comma-separated [default: loopback in development, else none].
@@ -67,9 +71,10 @@ pub struct Args {
     /// Password of the administrator that the first start creates.
     #[arg(long, env = "BERTH_ADMIN_PASSWORD", global = true, hide_env_values = true)]
     pub admin_password: Option<String>,
-    /// Take the client address from the X-Forwarded-For header of a reverse proxy [default: false].
+    /// Reverse proxies whose X-Forwarded-For is used: their number, their networks (CIDR, comma-separated), true for one
+    /// proxy, or false [default: false].
     #[arg(long, env = "BERTH_TRUST_PROXY", global = true, num_args = 0..=1, default_missing_value = "true")]
-    pub trust_proxy: Option<bool>,
+    pub trust_proxy: Option<TrustedProxies>,
     /// Log filter, e.g. info or server=debug [default: info].
     #[arg(long, env = "BERTH_LOG", global = true)]
     pub log: Option<String>,
@@ -89,8 +94,10 @@ pub struct Args {
 pub struct Config {
     /// Address and port to listen on.
     pub listen: SocketAddr,
-    /// URL at which people and receivers reach this server, without a trailing slash.
+    /// URL at which people and receivers reach this server: scheme, host and port only.
     pub public_url: String,
+    /// Whether the public URL is the default.
+    pub public_url_is_default: bool,
     /// Development or production.
     pub env: Environment,
     /// Settings of the service.
@@ -99,10 +106,16 @@ pub struct Config {
     pub api_rate: u32,
     /// Login name and password of the first administrator.
     pub admin: Option<(String, String)>,
-    /// Whether to take the client address from `X-Forwarded-For`.
-    pub trust_proxy: bool,
+    /// Reverse proxies whose `X-Forwarded-For` is used.
+    pub trusted_proxies: TrustedProxies,
     /// Folder of the SQLite database and the master key.
     pub data_dir: PathBuf,
+    /// The master key file that the first start creates; `None` if there is a key.
+    pub new_key_file: Option<KeyFile>,
+    /// Limits of the connections of clients.
+    pub listener: Limits,
+    /// Problems that do not prevent the start, for the log.
+    pub warnings: Vec<String>,
     /// Settings of logs and traces.
     pub telemetry: telemetry::Settings,
 }
@@ -131,12 +144,27 @@ impl Args {
             .merge(Toml::file(&file))
             .merge(Serialized::defaults(given))
             .extract()
-            .map_err(|error| format!("{}: {error}", file.display()))?;
+            .map_err(|error| format!("{}: {}", file.display(), describe(error)))?;
         merged.config = config;
         Ok(merged)
     }
 
-    /// Validates the settings, and creates the data folder and master key if they do not exist.
+    /// Checks that a server has the settings that have no default in production.
+    ///
+    /// # Errors
+    /// Returns a message with the missing setting.
+    pub fn check_for_server(&self) -> Result<(), String> {
+        if self.env == Some(Environment::Production) && self.public_url.is_none() {
+            return Err(
+                "BERTH_PUBLIC_URL is required in production: the URL at which users and receivers reach Berth, \
+                        such as https://berth.example.com."
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Validates the settings, and creates the data folder if it does not exist.
     ///
     /// # Errors
     /// Returns a message with the invalid setting and the remedy.
@@ -144,7 +172,11 @@ impl Args {
         let telemetry = self.telemetry()?;
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
         let env = self.env.unwrap_or(Environment::Development);
-        let public_url = public_url(self.public_url.unwrap_or_else(|| format!("http://{listen}")))?;
+        let public_url_is_default = self.public_url.is_none();
+        let public_url = match self.public_url {
+            Some(text) => public_url(&text, env)?,
+            None => default_public_url(listen),
+        };
         let url_policy = UrlPolicy {
             allow_http: env == Environment::Development,
             allow_networks: allowed_networks(self.allow_networks.as_deref(), env)?,
@@ -165,10 +197,21 @@ impl Args {
         let data_dir = create_data_dir(self.data_dir.unwrap_or_else(|| PathBuf::from("data")))?;
         let database_url =
             self.database_url.unwrap_or_else(|| format!("sqlite://{}?mode=rwc", data_dir.join("berth.db").display()));
-        let master_key = match self.master_key {
+        let (mut new_key_file, mut warnings) = (None, Vec::new());
+        let master_key: MasterKey = match self.master_key {
             Some(text) => parse_key(&text)
-                .ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?,
-            None => read_or_create_key_file(&data_dir)?,
+                .ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?
+                .into(),
+            None => {
+                let file = KeyFile::of(&data_dir);
+                if let Some((key, warning)) = file.read()? {
+                    warnings.extend(warning);
+                    key
+                } else {
+                    new_key_file = Some(file);
+                    service::secrets::random::<32>().into()
+                }
+            }
         };
         Ok(Config {
             listen,
@@ -176,16 +219,21 @@ impl Args {
             service: service::Settings {
                 database_url,
                 public_url: public_url.clone(),
-                master_key: master_key.into(),
+                master_key,
                 url_policy,
                 retention_days,
                 delivery_timeout: Duration::from_secs_f64(seconds),
+                max_in_flight: Shares::of_process().deliveries,
             },
             public_url,
+            public_url_is_default,
             api_rate: self.api_rate.unwrap_or(100),
             admin,
-            trust_proxy: self.trust_proxy.unwrap_or(false),
+            trusted_proxies: self.trust_proxy.unwrap_or_default(),
             data_dir,
+            new_key_file,
+            listener: Limits::default(),
+            warnings,
             telemetry,
         })
     }
@@ -209,16 +257,76 @@ impl Args {
     }
 }
 
-fn is_http_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+/// An error of the settings file, without the values of settings: they may be secrets.
+fn describe(error: figment::Error) -> String {
+    use figment::error::Kind;
+    let describe_one = |error: figment::Error| match &error.kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+            format!("the setting {} must be {expected}", error.path.join("."))
+        }
+        _ => error.to_string(),
+    };
+    error.into_iter().map(describe_one).collect::<Vec<_>>().join("; ")
 }
 
-fn public_url(text: String) -> Result<String, String> {
-    let text = text.trim_end_matches('/');
-    if is_http_url(text) {
-        return Ok(text.to_owned());
+fn is_http_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+}
+
+/// Validates `BERTH_PUBLIC_URL` and returns its normal form: scheme, host in lower case and ASCII, and an unusual port.
+/// Browsers send this form as `Origin`.
+fn public_url(text: &str, env: Environment) -> Result<String, String> {
+    let invalid = |reason: &str| {
+        format!("BERTH_PUBLIC_URL {reason}. It must be a URL without a path, such as https://berth.example.com.")
+    };
+    let text = text.trim();
+    if !text.is_ascii() {
+        return Err(invalid(
+            "contains international letters; write the ASCII form of the host, such as xn--bcher-kva.example",
+        ));
     }
-    Err("BERTH_PUBLIC_URL must be a URL such as https://berth.example.com.".into())
+    let url = Url::parse(text).map_err(|error| invalid(&format!("is not a URL ({error})")))?;
+    let has_scheme = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
+    if !matches!(url.scheme(), "http" | "https") || !has_scheme {
+        return Err(invalid("does not begin with http:// or https://"));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
+        return Err(invalid("contains a space, a control character or a backslash"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("contains a user name or a password"));
+    }
+    if url.path() != "/" {
+        return Err(invalid("contains a path; Berth must be at the root of its host"));
+    }
+    if text.contains(['?', '#']) {
+        return Err(invalid("contains a query or a fragment"));
+    }
+    let host = url.host().ok_or_else(|| invalid("has no host"))?;
+    let is_unspecified = match host {
+        url::Host::Ipv4(ip) => ip.is_unspecified(),
+        url::Host::Ipv6(ip) => ip.is_unspecified(),
+        url::Host::Domain(_) => false,
+    };
+    if is_unspecified || url.port() == Some(0) {
+        return Err(invalid("has a host or port that nobody can reach"));
+    }
+    if env == Environment::Production && url.scheme() != "https" {
+        return Err(
+            "BERTH_PUBLIC_URL must begin with https:// in production, because browsers send the session cookie \
+                    over TLS only."
+                .into(),
+        );
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
+/// The public URL in development: the listening address, which is loopback if the server listens on all addresses.
+pub(crate) fn default_public_url(mut listen: SocketAddr) -> String {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    format!("http://{listen}")
 }
 
 fn allowed_networks(list: Option<&str>, env: Environment) -> Result<Vec<Network>, String> {
@@ -239,66 +347,80 @@ fn create_data_dir(folder: PathBuf) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-fn parse_key(text: &str) -> Option<[u8; KEY_LENGTH]> {
-    let mut key = [0; KEY_LENGTH];
-    hex::decode_to_slice(text.trim(), &mut key).ok()?;
-    Some(key)
-}
-
-/// Reads the master key from the data folder. The first start creates it, readable only by its owner.
-fn read_or_create_key_file(folder: &Path) -> Result<[u8; KEY_LENGTH], String> {
-    use std::io::Write as _;
-    let path = folder.join("master.key");
-    let unusable = |error: std::io::Error| {
-        format!("The master key {} cannot be used ({error}). Set BERTH_MASTER_KEY instead.", path.display())
-    };
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(&path) {
-        Ok(mut file) => {
-            let key = hex::encode(service::secrets::random::<KEY_LENGTH>());
-            file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(unusable)?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => check_key_permissions(&path)?,
-        Err(error) => return Err(unusable(error)),
-    }
-    let text = std::fs::read_to_string(&path).map_err(unusable)?;
-    parse_key(&text).ok_or_else(|| {
-        format!("{} does not contain 64 hex digits. Restore it, or set BERTH_MASTER_KEY.", path.display())
-    })
-}
-
-#[cfg(unix)]
-fn check_key_permissions(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let file = path.display();
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| format!("The master key {file} cannot be used ({error}). Set BERTH_MASTER_KEY instead."))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(format!("Other users can read {file}. Run: chmod 600 {file}"));
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_key_permissions(_: &Path) -> Result<(), String> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn master_keys_are_64_hex_digits() {
+    fn public_url_is_an_origin_in_normal_form() {
+        for (text, normal) in [
+            ("https://berth.example.com", "https://berth.example.com"),
+            (" https://Berth.Example.com/ ", "https://berth.example.com"),
+            ("https://berth.example.com:443/", "https://berth.example.com"),
+            ("https://berth.example.com:8443", "https://berth.example.com:8443"),
+            ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+            ("https://[2001:DB8::1]:8443/", "https://[2001:db8::1]:8443"),
+        ] {
+            assert_eq!(public_url(text, Environment::Production).as_deref(), Ok(normal), "{text}");
+        }
+        for text in [
+            "",
+            "berth.example.com",
+            "localhost:3000",
+            "ftp://berth.example.com",
+            "https:berth.example.com",
+            "https://",
+            "https://berth.example.com/berth",
+            "https://berth.example.com//",
+            "https://berth.example.com/?",
+            "https://berth.example.com?tenant=1",
+            "https://berth.example.com/#",
+            "https://user@berth.example.com",
+            "https://user:secret@berth.example.com",
+            "https://berth example.com",
+            "https://berth.example.com /",
+            "https://berth.exam\tple.com",
+            "https:\\\\berth.example.com",
+            "https://0.0.0.0:3000",
+            "https://[::]",
+            "https://berth.example.com:0",
+            "https://bücher.example",
+        ] {
+            let error = public_url(text, Environment::Development).expect_err(text);
+            assert!(error.contains("BERTH_PUBLIC_URL") && !error.contains("secret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn production_requires_a_public_url_with_https() {
+        assert!(public_url("http://berth.example.com", Environment::Production).unwrap_err().contains("https://"));
         assert_eq!(
-            parse_key(&format!(" {}\n", "0aF9".repeat(16))).map(|key| key[..2].to_vec()),
-            Some(vec![0x0a, 0xf9])
+            public_url("http://127.0.0.1:3000/", Environment::Development).as_deref(),
+            Ok("http://127.0.0.1:3000")
         );
-        for invalid in ["", "00", &"g0".repeat(32), &"00".repeat(33), &"é".repeat(32)] {
-            assert_eq!(parse_key(invalid), None, "{invalid}");
+        let production = Args { env: Some(Environment::Production), ..Args::default() };
+        assert!(production.check_for_server().unwrap_err().contains("BERTH_PUBLIC_URL"));
+        assert!(Args::default().check_for_server().is_ok());
+        let given = Args { public_url: Some("https://berth.example.com".into()), ..production };
+        assert!(given.check_for_server().is_ok());
+    }
+
+    #[test]
+    fn default_public_url_can_be_reached() {
+        assert_eq!(default_public_url("0.0.0.0:3000".parse().unwrap()), "http://127.0.0.1:3000");
+        assert_eq!(default_public_url("[::]:3000".parse().unwrap()), "http://[::1]:3000");
+        assert_eq!(default_public_url("192.0.2.1:80".parse().unwrap()), "http://192.0.2.1:80");
+    }
+
+    #[test]
+    fn errors_of_the_file_contain_no_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("berth.toml");
+        for setting in ["admin_password = 1234567890", "master_key = [1234567890]", "database_url = 1234567890"] {
+            std::fs::write(&file, setting).unwrap();
+            let error = Args { config: Some(file.clone()), ..Args::default() }.with_file().unwrap_err();
+            let name = setting.split(' ').next().unwrap();
+            assert!(error.contains(name) && !error.contains("1234567890"), "{error}");
         }
     }
 

@@ -1,9 +1,13 @@
 //! The `berth` process: command line, settings, HTTP and workers. It is a library, so that tests can start the whole process.
 
 pub mod cli;
+pub mod client_address;
 pub mod config;
 pub mod demo;
+pub mod descriptors;
 pub mod http;
+pub mod listener;
+pub mod master_key;
 pub mod metrics;
 pub mod telemetry;
 pub mod workers;
@@ -11,22 +15,20 @@ pub mod workers;
 use crate::http::AppState;
 use crate::http::health::{self, Probes};
 use crate::http::middleware::rate_limit::RateLimits;
-use axum::serve::ListenerExt as _;
 use config::Config;
 use domain::account::UserInput;
 use domain::authorization::Role;
+use listener::Limits;
 use metrics::Metrics;
 use service::{Service, SystemClock};
-use std::fs::{File, OpenOptions};
-use std::net::{IpAddr, SocketAddr};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Timeout for open requests at shutdown.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Interval at which metrics and rate limits drop outdated entries.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -44,10 +46,12 @@ pub async fn open(config: &Config) -> Result<Service, String> {
 /// The same as [`open`].
 pub async fn open_with(config: &Config, clock: Arc<dyn service::Clock>) -> Result<Service, String> {
     let connections = service::connect(&config.service.database_url).await.map_err(|error| error.to_string())?;
-    migrations::up(connections.writer())
-        .await
-        .map_err(|error| format!("The database schema cannot be migrated: {error}"))?;
-    Service::open_with(config.service.clone(), clock, connections).map_err(|error| error.to_string())
+    migrations::up(connections.writer()).await.map_err(|error| service::explain_migration_error(&error))?;
+    let mut settings = config.service.clone();
+    if let Some(file) = &config.new_key_file {
+        settings.master_key = file.create(&connections).await?;
+    }
+    Service::open_with(settings, clock, connections).map_err(|error| error.to_string())
 }
 
 /// Serves page, API and workers on `listener` until `cancel`, then waits for open requests and deliveries.
@@ -66,19 +70,18 @@ pub async fn serve(
     if lock.is_some() {
         service.dispatcher().reap_expired_leases(true).await.map_err(|error| error.into_problem().detail)?;
     }
-    let setup_code: Arc<str> = hex::encode(service::secrets::random::<16>()).into();
-    if service.accounts().needs_setup().await.map_err(|problem| problem.detail)? {
+    if let Some(setup_code) = service.accounts().setup_code().await.map_err(|problem| problem.detail)? {
         let url = format!("{}/setup?code={setup_code}", config.public_url);
         tracing::info!("Berth has no administrator yet. Open this one-time link to create one: {url}");
     }
     let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
+    let limits = config.listener;
     let app = AppState {
         health: Probes { service: service.clone(), heartbeat, cancel: cancel.clone(), metrics: metrics.clone() },
         service,
         rate_limits: Arc::new(RateLimits::new(config.api_rate)),
         config: Arc::new(config),
         cancel: cancel.clone(),
-        setup_code,
         streams: Arc::default(),
     };
     let rate_limits = app.rate_limits.clone();
@@ -86,7 +89,7 @@ pub async fn serve(
         metrics.run_upkeep();
         rate_limits.prune();
     }));
-    serve_until_cancelled(listener, crate::http::router(app), &cancel).await?;
+    listener::serve(listener, crate::http::router(app), limits, &cancel).await;
     while tasks.join_next().await.is_some() {}
     drop(lock);
     Ok(())
@@ -103,44 +106,11 @@ pub async fn work(service: Service, listener: Option<TcpListener>, cancel: Cance
     tasks.spawn(run_upkeep(cancel.clone(), move || upkeep.run_upkeep()));
     if let Some(listener) = listener {
         let probes = Probes { service, heartbeat, cancel: cancel.clone(), metrics };
-        spawn_health_server(&mut tasks, listener, probes, cancel);
+        let router = health::router().with_state(probes);
+        tasks.spawn(async move { listener::serve(listener, router, Limits::default(), &cancel).await });
     }
     while tasks.join_next().await.is_some() {}
     Ok(())
-}
-
-/// Serves `router` until `cancel`, then waits for open requests, at most [`SHUTDOWN_TIMEOUT`].
-async fn serve_until_cancelled(
-    listener: TcpListener,
-    router: axum::Router,
-    cancel: &CancellationToken,
-) -> Result<(), String> {
-    // Nagle's algorithm would delay small responses and live events.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY is not available");
-        }
-    });
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(cancel.clone().cancelled_owned());
-    let server = tokio::spawn(server.into_future());
-    cancel.cancelled().await;
-    match tokio::time::timeout(SHUTDOWN_TIMEOUT, server).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => return Err(format!("The HTTP server failed: {error}")),
-        Ok(Err(_)) | Err(_) => tracing::warn!("some requests did not end within {SHUTDOWN_TIMEOUT:?}"),
-    }
-    Ok(())
-}
-
-fn spawn_health_server(tasks: &mut JoinSet<()>, listener: TcpListener, probes: Probes, cancel: CancellationToken) {
-    let server =
-        axum::serve(listener, health::router().with_state(probes)).with_graceful_shutdown(cancel.cancelled_owned());
-    tasks.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the health server failed");
-        }
-    });
 }
 
 /// Creates the administrator from the settings if no account exists.
@@ -173,9 +143,20 @@ fn mail_domain(public_url: &str) -> String {
 /// Locks a SQLite database for dispatching. The holder is the only dispatching process, so it can reap every lease at start.
 /// Returns `None` for PostgreSQL, or if another process holds the lock.
 fn try_dispatcher_lock(config: &Config) -> Option<File> {
-    let path = config.service.database_url.strip_prefix("sqlite://")?.split('?').next()?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(format!("{path}.dispatcher")).ok()?;
-    file.try_lock().ok().map(|()| file)
+    let database = service::sqlite_file(&config.service.database_url).ok()??;
+    lock_dispatching(&database).ok()?
+}
+
+/// Takes the dispatcher lock of a SQLite file. Returns `None` if another process holds it.
+fn lock_dispatching(database: &Path) -> std::io::Result<Option<File>> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".dispatcher");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 async fn run_upkeep(cancel: CancellationToken, act: impl Fn() + Send) {

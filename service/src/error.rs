@@ -3,6 +3,10 @@
 use domain::{Problem, ProblemKind};
 use sea_orm::DbErr;
 
+/// Session settings and `LISTEN` need a session that belongs to one connection.
+pub(crate) const NEEDS_SESSION_POOLING: &str = "BERTH_DATABASE_URL leads to a connection pooler in transaction mode, which mixes the sessions of its clients. Use \
+     session mode (PgBouncer: pool_mode = session), or connect to PostgreSQL directly.";
+
 /// The reason why the service cannot be opened: a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -82,34 +86,64 @@ pub(crate) fn db_problem(error: DbErr) -> Problem {
     Problem::internal()
 }
 
+/// The driver's error in a failed statement.
+fn statement_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner)) => {
+            Some(inner)
+        }
+        _ => None,
+    }
+}
+
 /// The database's code of an error: SQLSTATE, or SQLite's result code.
 fn sql_state(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) =
-        error
-    else {
-        return None;
-    };
-    inner.as_database_error()?.code().map(Into::into)
+    statement_error(error)?.as_database_error()?.code().map(Into::into)
+}
+
+/// Whether a PostgreSQL statement failed because its connection was closed. Another connection may work.
+pub(crate) fn is_disconnect(error: &DbErr) -> bool {
+    match statement_error(error) {
+        Some(sqlx::Error::Io(_)) => true,
+        Some(sqlx::Error::Database(database)) => {
+            let code = database.code().unwrap_or_default();
+            // 57P01 to 57P05: an administrator, a crash or an idle timeout ended the session; 25P03: so did the timeout of
+            // an idle transaction; 08xxx: a connection pooler closed the connection.
+            database.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_none()
+                && (code.starts_with("57P") || code == "25P03" || code.starts_with("08"))
+        }
+        _ => false,
+    }
 }
 
 fn connection_lost(error: &DbErr) -> bool {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) =
-        error
-    else {
-        return false;
-    };
-    match &**inner {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(database) => {
+    match statement_error(error) {
+        Some(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) => true,
+        Some(sqlx::Error::Database(database)) => {
             let code = database.code().unwrap_or_default();
             match database.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
                 // The low byte is the primary result code: busy, locked, out of memory, I/O error, full.
                 Some(_) => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 10 | 13)),
-                // 57P0x: the server is shutting down or starting; 53xxx: out of connections, memory or disk.
-                None => code.starts_with("57P") || code.starts_with("53"),
+                // 53xxx: out of connections, memory or disk.
+                None => is_disconnect(error) || code.starts_with("53"),
             }
         }
-        _ => false,
+        _ => is_disconnect(error),
+    }
+}
+
+/// A sentence for the operator about a failed migration: the cause and the remedy.
+pub fn explain_migration_error(error: &DbErr) -> String {
+    match sql_state(error).as_deref() {
+        Some("42501") => format!(
+            "The database schema cannot be migrated: {error}. The role of BERTH_DATABASE_URL needs the right to change \
+             the schema. As the owner of the database, run CREATE EXTENSION IF NOT EXISTS btree_gist and GRANT CREATE, \
+             USAGE ON SCHEMA public TO the role. Or run `berth migrate` as a role with these rights; a role with SELECT, \
+             INSERT, UPDATE and DELETE can serve a current schema."
+        ),
+        // Prepared statements of another session.
+        Some("42P05" | "26000") => NEEDS_SESSION_POOLING.to_owned(),
+        _ => format!("The database schema cannot be migrated: {error}"),
     }
 }
 

@@ -22,11 +22,14 @@ pub mod reservations;
 pub mod secrets;
 mod service;
 mod settings;
+pub mod transfer;
 mod wake;
 pub mod webhooks;
 
 pub use clock::{Clock, SystemClock};
 pub use db::connect::{Database, connect};
-pub use error::{Error, OpenError, Result};
+pub use db::database_url::sqlite_file;
+pub use error::{Error, OpenError, Result, explain_migration_error};
+pub use maintenance::secrets_exist;
 pub use service::Service;
-pub use settings::Settings;
+pub use settings::{MAX_IN_FLIGHT, Settings};

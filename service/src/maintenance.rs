@@ -2,15 +2,20 @@
 
 use crate::Result;
 use crate::context::Context;
-use crate::db::entity::{attempts, deliveries, idempotency_keys, notifications, outbox, sessions, status_updates};
+use crate::db::connect::Database;
+use crate::db::entity::{
+    attempts, deliveries, idempotency_keys, notifications, outbox, sessions, status_updates, webhooks,
+};
+use crate::db::link::DatabaseTransaction;
 use crate::db::vacuum::vacuum_into;
+use crate::error::OpenError;
 use crate::idempotency::KEY_LIFETIME;
 use chrono::Duration;
 use domain::{Problem, ProblemKind};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, Iterable as _, PrimaryKeyToColumn as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    ColumnTrait, DbErr, EntityTrait, FromQueryResult, Iterable as _, PrimaryKeyToColumn as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _, SelectExt as _,
 };
 use std::fmt::Display;
 use std::path::Path;
@@ -37,6 +42,19 @@ struct FinishedDelivery {
     seq: i64,
     created_at: i64,
     ended_at: i64,
+}
+
+/// Whether the database contains secrets that are encrypted with the master key. Only that key can decrypt them.
+///
+/// # Errors
+/// A sentence for the operator if the database is unavailable.
+pub async fn secrets_exist(database: &Database) -> Result<bool, OpenError> {
+    let read = async || -> Result<bool, DbErr> {
+        let webhook = webhooks::Entity::find().filter(webhooks::COLUMN.secret.ne(""));
+        let response = idempotency_keys::Entity::find().filter(idempotency_keys::COLUMN.body.is_not_null());
+        Ok(webhook.exists(&database.read).await? || response.exists(&database.read).await?)
+    };
+    read().await.map_err(|error| OpenError(format!("The database cannot be read: {error}")))
 }
 
 impl Maintenance {

@@ -5,13 +5,12 @@ use crate::context::Context;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::notifications;
+use crate::db::link::DatabaseTransaction;
 use domain::Problem;
 use domain::authorization::{Actor, Role};
 use domain::change::{Notification, Severity};
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    Condition, DatabaseTransaction, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
-};
+use sea_orm::{Condition, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set};
 use tracing::instrument;
 
 /// Number of notifications in the list.

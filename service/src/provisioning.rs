@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::db::codec::to_json;
 use crate::db::connect::Database;
 use crate::db::entity;
+use crate::db::link::DatabaseTransaction;
 use crate::db::provisioning as rows;
 use crate::db::queue_cancel::{self, Queued};
 use crate::error::Result;
@@ -16,7 +17,7 @@ use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::provisioning::{DrivingWebhook, Provisioning, ReceiverResponse, StatusUpdate};
 use domain::reservation::Reservation;
-use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

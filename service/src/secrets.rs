@@ -75,7 +75,8 @@ impl Cipher {
         })
     }
 
-    fn try_decrypt(&self, purpose: &str, encrypted: &str) -> Option<String> {
+    /// The same as [`Self::decrypt`], without the log entry.
+    pub(crate) fn try_decrypt(&self, purpose: &str, encrypted: &str) -> Option<String> {
         let bytes = STANDARD.decode(encrypted.strip_prefix(VERSION)?).ok()?;
         let (nonce, encrypted) = bytes.split_at_checked(NONCE_LEN)?;
         let payload = Payload { msg: encrypted, aad: purpose.as_bytes() };

@@ -19,6 +19,8 @@ use crate::settings::Settings;
 use crate::webhooks::Webhooks;
 use chrono::{DateTime, Utc};
 use domain::Problem;
+use domain::account::{ReservationsOfDisabled, User, UserPatch};
+use domain::authorization::Actor;
 use sea_orm::ConnectionTrait as _;
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -79,7 +81,7 @@ impl Service {
         let outbox = Outbox::new(context.clone(), feed.clone(), cipher.clone());
         let deliveries = Deliveries::new(context.clone(), feed.clone());
         let webhooks = Webhooks::new(context.clone(), cipher.clone(), sender.clone(), feed.clone(), deliveries.clone());
-        let accounts = Accounts::new(context.clone(), feed.clone());
+        let accounts = Accounts::new(context.clone(), feed.clone(), cipher.clone());
         let catalogue = Catalogue::new(context.clone(), feed.clone());
         let notifications = Notifications::new(context.clone());
         let inner = Inner {
@@ -187,6 +189,23 @@ impl Service {
     /// Retention and backups.
     pub fn maintenance(&self) -> &Maintenance {
         &self.inner.maintenance
+    }
+}
+
+/// Use cases of several areas.
+impl Service {
+    /// Changes an account, and cancels its active reservations if the patch says so.
+    ///
+    /// # Errors
+    /// As for [`Accounts::update_user`]. If the database becomes unavailable (503), some reservations may still be active;
+    /// the same patch cancels the rest.
+    pub async fn update_user(&self, actor: &Actor, username: &str, patch: UserPatch) -> Result<User, Problem> {
+        let cancels = patch.reservations == Some(ReservationsOfDisabled::Cancel);
+        let user = self.accounts().update_user(actor, username, patch).await?;
+        if cancels {
+            self.reservations().cancel_all_of(actor, username, "The account was disabled.").await?;
+        }
+        Ok(user)
     }
 }
 

@@ -5,6 +5,9 @@ use domain::endpoint::UrlPolicy;
 use domain::id::ReservationId;
 use std::time::Duration;
 
+/// Maximum number of requests in flight of one process, if it has enough file descriptors.
+pub const MAX_IN_FLIGHT: u32 = 4_096;
+
 /// The settings of a [`Service`](crate::Service).
 #[derive(Clone)]
 pub struct Settings {
@@ -20,6 +23,8 @@ pub struct Settings {
     pub retention_days: u32,
     /// Time limit of one exchange with a receiver, at most 30 s.
     pub delivery_timeout: Duration,
+    /// Maximum number of requests in flight of this process; at most [`MAX_IN_FLIGHT`] count.
+    pub max_in_flight: u32,
 }
 
 impl Settings {

@@ -5,7 +5,8 @@ use crate::erased::ErasedSignal;
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::session::use_session;
-use domain::account::{User, UserInput, UserPatch};
+use domain::Problem;
+use domain::account::{ReservationsOfDisabled, User, UserInput, UserPatch};
 use domain::authorization::Role;
 use leptos::prelude::*;
 
@@ -80,6 +81,14 @@ fn role_options() -> Vec<(&'static str, &'static str, &'static str)> {
     ]
 }
 
+/// The answers to the question what happens to the reservations of a disabled user.
+fn reservation_options() -> Vec<(&'static str, &'static str, &'static str)> {
+    vec![
+        ("keep", "Keep", "They stay active until they end."),
+        ("cancel", "Cancel", "They end now, and webhooks are notified."),
+    ]
+}
+
 fn role_label(role: Role) -> &'static str {
     match role {
         Role::User => "User",
@@ -147,15 +156,30 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
     let password = RwSignal::new(String::new());
     let role = RwSignal::new(user.role.as_str().to_owned());
     let disabled = RwSignal::new(user.disabled);
+    // The question what happens to the reservations appears when the account is being disabled. It has no default.
+    let was_disabled = user.disabled;
+    let asks_for_reservations = move || disabled.get() && !was_disabled;
+    let reservations = RwSignal::new(String::new());
     let mutation = Mutation::new();
     let name = user.username.clone();
     let submit = Callback::new(move |()| {
         let new = password.get_untracked();
+        let is_disabling = !is_own && disabled.get_untracked() && !was_disabled;
+        let choice = match reservations.get_untracked().as_str() {
+            _ if !is_disabling => None,
+            "keep" => Some(ReservationsOfDisabled::Keep),
+            "cancel" => Some(ReservationsOfDisabled::Cancel),
+            _ => {
+                mutation.reject(Problem::field("reservations", "Choose what happens to this user's reservations."));
+                return;
+            }
+        };
         let patch = UserPatch {
             email: Some(email.get_untracked().trim().to_owned()),
             password: (!new.is_empty()).then_some(new),
             role: (!is_own).then(|| parse_role(&role.get_untracked())),
             disabled: (!is_own).then(|| disabled.get_untracked()),
+            reservations: choice,
             ..Default::default()
         };
         mutation.run(accounts::patch_user(name.clone(), patch), move |_| {
@@ -183,6 +207,9 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
                     />
                     <RadioCards legend="Role" value=role options=role_options() />
                     <Checkbox label="Disabled" value=disabled hint="Blocks log-in and API tokens." />
+                    <Show when=asks_for_reservations>
+                        <RadioCards legend="Active reservations" value=reservations options=reservation_options() />
+                    </Show>
                 }
                     .into_any()
             }}

@@ -51,7 +51,7 @@ pub async fn create_user(input: UserInput) -> Result<User, RpcError> {
 pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.accounts().update_user(actor, &username, patch).await?)
+    Ok(cx.service.update_user(actor, &username, patch).await?)
 }
 
 /// Lists the newest 100 notifications of the user.

@@ -22,8 +22,6 @@ pub struct RequestContext {
     pub source: String,
     /// Whether the request comes from the machine of the server.
     pub local: bool,
-    /// One-time code that the first setup requires from other machines.
-    pub setup_code: Option<String>,
     /// Whether cookies have the attribute `Secure`.
     pub secure_cookies: bool,
 }

@@ -48,7 +48,7 @@ pub async fn log_out() -> Result<(), RpcError> {
 #[server(prefix = "/rpc", endpoint = "set-up", protocol = Rpc)]
 pub async fn set_up(input: SetupInput) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
-    let started = cx.service.accounts().set_up(input, cx.local, cx.setup_code.as_deref().unwrap_or_default()).await?;
+    let started = cx.service.accounts().set_up(input, cx.local).await?;
     super::context::set_session_cookie(&cx, &started.token)?;
     Ok(started.info)
 }

@@ -43,6 +43,12 @@ impl Network {
     }
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl UrlPolicy {
     /// Whether Berth may connect to `address` (docs/contract.md §5).
     ///

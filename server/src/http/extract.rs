@@ -27,9 +27,10 @@ pub struct AuthenticatedUser {
 
 /// The bearer token of a request.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    })
 }
 
 /// The session token of a request.
@@ -41,14 +42,13 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        if parts.headers.contains_key(header::AUTHORIZATION) {
-            let token = bearer(&parts.headers)
-                .ok_or_else(|| Problem::unauthenticated("Send the API token as: Authorization: Bearer <token>."))?;
+        if let Some(token) = bearer(&parts.headers) {
             let known = app.service.accounts().authenticate_token(token).await;
             app.rate_limits.record_token(token, known.is_ok());
             let (actor, info) = known?;
             return Ok(Self { actor, info });
         }
+        // Another scheme of `Authorization` is ignored: a proxy may add it to the requests of a browser with a session.
         let Some(token) = session(&parts.headers) else {
             return Err(
                 Problem::unauthenticated("Log in, or send an API token as: Authorization: Bearer <token>.").into()

@@ -4,9 +4,9 @@ use super::AppState;
 use super::extract::session;
 use super::json::{body, is_json, not_json};
 use super::middleware::csrf::same_origin;
-use super::middleware::rate_limit::client_source;
 use super::problem::{ApiError, unknown_route};
 use super::v1::session::is_local;
+use crate::client_address::client_source;
 use crate::config::Environment;
 use app::rpc::context::RequestContext;
 use axum::body::Body;
@@ -65,9 +65,8 @@ async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Proble
         actor,
         session: info,
         session_token: token,
-        source: client_source(headers, peer, app.config.trust_proxy),
+        source: client_source(headers, peer, &app.config.trusted_proxies),
         local: peer.is_some_and(|peer| is_local(headers, peer, &app.config.public_url)),
-        setup_code: Some(app.setup_code.to_string()),
         secure_cookies: app.config.env == Environment::Production,
     })
 }

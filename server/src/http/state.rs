@@ -18,8 +18,6 @@ pub struct AppState {
     pub config: Arc<Config>,
     /// Ends long-lived responses at shutdown.
     pub cancel: CancellationToken,
-    /// One-time code of the setup link, valid until the first administrator exists.
-    pub setup_code: Arc<str>,
     /// Request budgets by token or address.
     pub rate_limits: Arc<RateLimits>,
     /// Number of open live feeds by user.

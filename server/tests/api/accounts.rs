@@ -12,6 +12,7 @@ on_both_databases![sqlite only:
     own_password_change_requires_the_current_password,
     password_reset_revokes_sessions_and_tokens,
     disabled_account_is_rejected_at_once,
+    disabling_can_cancel_reservations,
     last_administrator_cannot_be_removed,
     invalid_account_fields_are_named,
 ];
@@ -166,4 +167,14 @@ async fn notifications_are_visible_only_to_their_recipients(t: TestServer) {
     assert_eq!((notification.items().len(), &notification.items()[0]["username"]), (1, &json!("alice")));
     assert!(t.bob.get("/notifications", 200).await.items().is_empty());
     assert_eq!(t.root.get("/notifications", 200).await.items().len(), 1);
+}
+
+async fn disabling_can_cancel_reservations(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    t.root.patch_invalid("/users/alice", json!({"reservations": "cancel"}), &["reservations"]).await;
+    t.root.patch_invalid("/users/alice", json!({"disabled": true, "reservations": "drop"}), &["reservations"]).await;
+    t.root.patch("/users/alice", json!({"disabled": true, "reservations": "cancel"}), 200).await;
+    let cancelled = t.root.get(&format!("/reservations/{reservation}"), 200).await;
+    assert_eq!((&cancelled.body["status"], &cancelled.body["cancelled_by"]), (&json!("cancelled"), &json!("root")));
 }

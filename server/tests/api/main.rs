@@ -9,6 +9,7 @@ mod access;
 mod accounts;
 mod catalogue;
 mod client;
+mod connections;
 mod deliveries;
 mod openapi;
 mod process;

@@ -16,6 +16,7 @@ on_both_databases![sqlite only:
     failed_logins_are_throttled,
     failed_logins_are_throttled_across_usernames,
     session_and_token_are_not_interchangeable,
+    other_authorization_schemes_are_ignored_next_to_a_session,
     csrf_login_from_another_site_is_rejected,
 ];
 
@@ -116,9 +117,24 @@ async fn session_and_token_are_not_interchangeable(t: TestServer) {
     let token = t.alice.post("/tokens", json!({"name": "script"}), 201).await.text("token").to_owned();
     t.anonymous.with_session(&token).get("/session", 401).await;
     t.anonymous.with_token(&token).get("/session", 200).await;
-    // An invalid credential is rejected even if another valid one is present.
+    // An invalid token is rejected even if a valid session is present.
     let both = t.anonymous.with_session(&session);
-    both.send(Method::GET, "/session", 401, |request| request.header("authorization", "Basic YWxpY2U6eA==")).await;
+    both.send(Method::GET, "/session", 401, |request| request.header("authorization", "Bearer made-up")).await;
+}
+
+/// A proxy with HTTP authentication adds its header to the requests of a browser.
+async fn other_authorization_schemes_are_ignored_next_to_a_session(t: TestServer) {
+    let browser = t.browser("alice").await;
+    for scheme in ["Basic YWxpY2U6eA==", "Negotiate YII", "Bearer"] {
+        let get = async |path: &str| {
+            let request = browser.request(Method::GET, path).header("authorization", scheme);
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(get("/session").await, 200, "{scheme}");
+        assert_eq!(get("/reservations").await, 200, "{scheme}");
+        assert_eq!(get("/stream").await, 200, "{scheme}");
+    }
+    t.anonymous.send(Method::GET, "/session", 401, |r| r.header("authorization", "Basic YWxpY2U6eA==")).await;
 }
 
 /// Login CSRF: another site could otherwise log its visitors in to its own account.
@@ -180,7 +196,8 @@ on_both_databases![first_administrator_is_created_once_and_only_locally];
 /// A client can send its own X-Forwarded-For values, which precede the proxy's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trusted_proxy_sets_the_client_address() {
-    let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.trust_proxy = true).await;
+    let t =
+        TestServer::start_with(DatabaseKind::Sqlite, |config| config.trusted_proxies = "true".parse().unwrap()).await;
     let log_in = async |password: &str, forwarded: &str, status: u16| {
         let input = json!({"username": "alice", "password": password});
         let made_up = format!("198.51.100.{}, 198.51.100.1", rand::random::<u8>());
@@ -195,6 +212,27 @@ async fn trusted_proxy_sets_the_client_address() {
     }
     log_in(PASSWORD, "2001:db8:0:1:ffff::1", 429).await;
     log_in(PASSWORD, "2001:db8:0:2::1", 200).await;
+}
+
+/// The proxy in front of the last one appends the client's address, the last one appends the first proxy's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_behind_two_proxies_have_their_own_login_limits() {
+    for setting in ["2", "127.0.0.0/8,10.0.0.0/8"] {
+        let proxies = setting.parse().unwrap();
+        let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.trusted_proxies = proxies).await;
+        let log_in = async |username: &str, password: &str, client: &str, status: u16| {
+            let input = json!({"username": username, "password": password});
+            let forwarded = format!("{client}, 10.0.0.5");
+            t.anonymous
+                .send(Method::POST, "/session", status, |r| r.json(&input).header("x-forwarded-for", forwarded))
+                .await
+        };
+        for n in 0..30 {
+            log_in(&format!("person{n}"), "wrong horse battery", "203.0.113.1", 401).await;
+        }
+        log_in("alice", PASSWORD, "203.0.113.1", 429).await;
+        log_in("alice", PASSWORD, "203.0.113.2", 200).await;
+    }
 }
 
 /// The same rule for server functions.

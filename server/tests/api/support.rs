@@ -7,7 +7,9 @@ use domain::authorization::Role;
 use domain::endpoint::{Network, UrlPolicy};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use serde_json::{Value, json};
+use server::client_address::TrustedProxies;
 use server::config::{Config, Environment};
+use server::listener::Limits;
 use service::Service;
 use test_support::{DEADLINE, DatabaseKind, Fixture, ManualClock, Receiver, TestDatabase, eventually};
 use tokio::net::TcpListener;
@@ -99,6 +101,7 @@ impl TestServer {
         let mut config = Config {
             listen,
             public_url: url.clone(),
+            public_url_is_default: false,
             env: Environment::Development,
             service: service::Settings {
                 database_url: database.url.clone(),
@@ -107,12 +110,16 @@ impl TestServer {
                 url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
                 retention_days: 30,
                 delivery_timeout: std::time::Duration::from_secs(5),
+                max_in_flight: service::MAX_IN_FLIGHT,
             },
             // Tests send more requests than the default limit allows. The limit has its own test.
             api_rate: 0,
             admin: None,
-            trust_proxy: false,
+            trusted_proxies: TrustedProxies::None,
             data_dir: database.folder().to_owned(),
+            new_key_file: None,
+            listener: Limits::default(),
+            warnings: Vec::new(),
             telemetry: server::telemetry::Settings::default(),
         };
         adjust(&mut config);

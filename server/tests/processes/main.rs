@@ -17,6 +17,7 @@ mod outage;
 mod process;
 mod replicas;
 mod scenario;
+mod start;
 mod stop;
 mod telemetry;
 

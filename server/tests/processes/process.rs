@@ -52,10 +52,18 @@ impl Settings {
         self.serve_with(&[]).await
     }
 
-    /// Like [`Settings::serve`], with additional environment variables.
-    pub async fn serve_with(&self, env: &[(&str, &str)]) -> Berth {
+    /// Like [`Settings::serve`], with additional or (`None`) without environment variables.
+    pub async fn serve_with(&self, env: &[(&str, Option<&str>)]) -> Berth {
         let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
-        command.arg("serve").envs(env.iter().copied());
+        set_env(command.arg("serve"), env);
+        Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
+    }
+
+    /// Like [`Settings::serve`], with a limit on open file descriptors.
+    pub async fn serve_with_descriptors(&self, limit: u32) -> Berth {
+        let mut command = self.command("sh");
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_berth"), "serve"]);
         Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
     }
 
@@ -80,11 +88,29 @@ impl Settings {
         Berth::ready(Berth::spawn(command, "worker started, serving health on ").await).await
     }
 
+    /// Runs a command with additional or (`None`) without environment variables; returns its exit code and what it wrote
+    /// to standard error.
+    pub async fn run_with(&self, arguments: &[&str], env: &[(&str, Option<&str>)]) -> (i32, String) {
+        let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
+        set_env(command.args(arguments), env);
+        let output = tokio::time::timeout(DEADLINE, command.output()).await.expect("the command should end").unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// Runs a command to its end and returns its output.
     pub async fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(env!("CARGO_BIN_EXE_berth")).args(arguments).output().await.unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+fn set_env(command: &mut Command, env: &[(&str, Option<&str>)]) {
+    for (name, value) in env {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
 }
 

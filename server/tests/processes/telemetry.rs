@@ -89,7 +89,8 @@ fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
 async fn start(settings: &Settings, env: &[(&str, &str)]) -> (Berth, Api, Receiver) {
     let receiver = Receiver::start().await;
     receiver.respond_in_order([Response::status(503)]);
-    let berth = settings.serve_with(env).await;
+    let env: Vec<_> = env.iter().map(|(name, value)| (*name, Some(*value))).collect();
+    let berth = settings.serve_with(&env).await;
     let api = Api::of(settings).await;
     api.resource_type(&berth.url).await;
     api.webhook(&berth.url, &receiver, 4).await;

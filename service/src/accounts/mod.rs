@@ -2,7 +2,8 @@
 //!
 //! | File | Content |
 //! |---|---|
-//! | `users` | accounts, the first set-up |
+//! | `users` | accounts |
+//! | `setup` | the first set-up and its code |
 //! | `sessions` | log-in, log-out, the session lifetime |
 //! | `tokens` | API tokens |
 //! | `passwords` | Argon2 hashes |
@@ -13,6 +14,7 @@ mod credential_cache;
 mod login_throttle;
 mod passwords;
 mod sessions;
+mod setup;
 mod tokens;
 mod users;
 
@@ -20,6 +22,7 @@ pub use sessions::{LoggedIn, SESSION_LIFETIME};
 
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
+use crate::secrets::Cipher;
 use credential_cache::CredentialCache;
 use domain::account::SessionInfo;
 use domain::authorization::Actor;
@@ -33,6 +36,7 @@ use tokio::sync::Semaphore;
 pub struct Accounts {
     context: Context,
     feed: ChangeFeed,
+    cipher: Cipher,
     state: Arc<AuthState>,
 }
 
@@ -45,13 +49,13 @@ struct AuthState {
 }
 
 impl Accounts {
-    pub(crate) fn new(context: Context, feed: ChangeFeed) -> Self {
+    pub(crate) fn new(context: Context, feed: ChangeFeed, cipher: Cipher) -> Self {
         let state = AuthState {
             credentials: Mutex::default(),
             throttle: Mutex::default(),
             log_ins: Semaphore::new(login_throttle::MAX_CONCURRENT_LOG_INS),
         };
-        Self { context, feed, state: Arc::new(state) }
+        Self { context, feed, cipher, state: Arc::new(state) }
     }
 
     /// The generation of accounts and credentials. It differs from an earlier one if they may have changed on any

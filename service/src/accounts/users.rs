@@ -1,76 +1,24 @@
-//! User accounts and the first set-up.
+//! User accounts.
 
-use super::{Accounts, LoggedIn, passwords};
+use super::{Accounts, passwords};
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{api_tokens, sessions, users};
+use crate::db::link::DatabaseTransaction;
 use crate::db::table_lock::lock_users;
 use crate::{Error, Result};
-use domain::account::{SetupInput, User, UserInput, UserPatch};
+use domain::account::{User, UserInput, UserPatch};
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::problem::Validator;
 use domain::{Problem, validation};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, NotSet, QueryFilter as _,
-    QueryOrder as _, SelectExt as _, Set,
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,
+    SelectExt as _, Set,
 };
 use secrecy::SecretString;
-use subtle::ConstantTimeEq as _;
 use tracing::instrument;
 
 impl Accounts {
-    /// Whether no account exists yet.
-    ///
-    /// # Errors
-    /// 503 if the database is unavailable.
-    #[instrument(skip_all, err(level = "debug"))]
-    pub async fn needs_setup(&self) -> Result<bool, Problem> {
-        Ok(!any_user(&self.context.db.read).await.map_err(Error::from)?)
-    }
-
-    /// Creates the first administrator and logs in. A request from this machine (`local`) needs no code; any other
-    /// request needs the one-time code printed at start (`expected`).
-    ///
-    /// # Errors
-    /// 403 without the code; 409 if an account exists; 422 that names invalid fields.
-    #[instrument(skip_all, err(level = "debug"))]
-    pub async fn set_up(&self, input: SetupInput, local: bool, expected: &str) -> Result<LoggedIn, Problem> {
-        let code = input.code.unwrap_or_default();
-        let code_matches: bool = code.as_bytes().ct_eq(expected.as_bytes()).into();
-        if !local && (expected.is_empty() || !code_matches) {
-            return Err(Problem::forbidden(
-                "The set-up code is missing or wrong. Open the link that Berth printed at start, or use a browser on the \
-                 machine itself.",
-            ));
-        }
-        let user = UserInput {
-            username: input.username,
-            email: input.email,
-            password: input.password,
-            role: Role::Administrator,
-        };
-        validate_new(&user)?;
-        if !self.needs_setup().await? {
-            return Err(already_set_up());
-        }
-        let username = user.username.clone();
-        let account = self.new_account(user).await?;
-        self.insert_first_user(account).await?;
-        self.open_session(&username).await
-    }
-
-    /// Inserts the first account, unless a concurrent set-up has inserted one.
-    async fn insert_first_user(&self, account: users::ActiveModel) -> Result<()> {
-        let tx = self.context.db.begin_write().await?;
-        lock_users(&tx).await?;
-        if any_user(&tx).await? {
-            return Err(already_set_up().into());
-        }
-        users::Entity::insert(account).exec_without_returning(&tx).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// Lists all accounts by username (administrators).
     ///
     /// # Errors
@@ -121,7 +69,7 @@ impl Accounts {
     }
 
     /// The row of a new account, with the password hashed.
-    async fn new_account(&self, input: UserInput) -> Result<users::ActiveModel, Problem> {
+    pub(super) async fn new_account(&self, input: UserInput) -> Result<users::ActiveModel, Problem> {
         Ok(users::ActiveModel {
             username: Set(input.username),
             email: Set(input.email),
@@ -160,7 +108,8 @@ impl Accounts {
     /// key.
     ///
     /// To change their own password, users must send the current one. If an administrator sets the password of another
-    /// account, that account's API tokens are deleted.
+    /// account, that account's API tokens are deleted. `patch.reservations` is only validated here;
+    /// [`Service::update_user`](crate::Service::update_user) applies it.
     ///
     /// # Errors
     /// 403 for other users; 404 for an unknown account; 409 for the last enabled administrator; 422 naming invalid
@@ -265,7 +214,7 @@ pub(super) fn to_user(user: users::Model) -> User {
     }
 }
 
-async fn any_user(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
+pub(super) async fn any_user(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
     users::Entity::find().exists(connection).await
 }
 
@@ -288,11 +237,7 @@ async fn require_other_administrator(tx: &DatabaseTransaction, username: &str) -
     Ok(())
 }
 
-fn already_set_up() -> Problem {
-    Problem::conflict("Berth is already set up. Log in instead.")
-}
-
-fn validate_new(input: &UserInput) -> Result<(), Problem> {
+pub(super) fn validate_new(input: &UserInput) -> Result<(), Problem> {
     let mut validator = Validator::new();
     validator.check("username", validation::username(&input.username));
     validator.check("email", validation::email(&input.email));
@@ -302,6 +247,9 @@ fn validate_new(input: &UserInput) -> Result<(), Problem> {
 
 fn validate_patch(patch: &UserPatch, is_own: bool) -> Result<(), Problem> {
     let mut validator = Validator::new();
+    if patch.reservations.is_some() && patch.disabled != Some(true) {
+        validator.error("reservations", "Send this only with disabled: true.");
+    }
     if let Some(email) = &patch.email {
         validator.check("email", validation::email(email));
     }

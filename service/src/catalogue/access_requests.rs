@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{access_grants, access_requests, resources};
+use crate::db::link::DatabaseTransaction;
 use crate::notifications::{Notifications, Recipient};
 use crate::outbox::Outbox;
 use crate::pagination::{decode_cursor, page_of};
@@ -22,8 +23,8 @@ use domain::problem::Validator;
 use domain::resource::{Resource, ResourceStatus};
 use domain::{Problem, validation};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DerivePartialModel, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Set,
+    ActiveModelTrait as _, ColumnTrait as _, DerivePartialModel, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Set,
 };
 use tracing::instrument;
 

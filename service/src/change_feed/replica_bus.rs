@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The PostgreSQL channel of all messages between replicas.
+/// The PostgreSQL channel of all messages between replicas whose tables are in the schema `public`.
 const CHANNEL: &str = "berth";
 /// NOTIFY accepts at most 8,000 bytes.
 const MAX_PAYLOAD: usize = 7_500;
@@ -30,6 +30,10 @@ const BATCH_LINGER: Duration = Duration::from_millis(4);
 /// The delay before the first attempt to reconnect; it doubles up to [`MAX_RECONNECT_DELAY`].
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
+/// A connection that received nothing for this long is lost: it should have received the presence messages of this replica.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(25);
+/// Time limit of sending one batch.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that lasted this long was stable: the reconnect delay is reset.
 const STABLE_CONNECTION: Duration = Duration::from_secs(25);
 
@@ -124,20 +128,25 @@ impl ReplicaBus {
     /// Sends and receives messages on one connection, until it breaks.
     async fn exchange(&self, outgoing: &mut mpsc::UnboundedReceiver<Outgoing>) -> Result<(), sqlx::Error> {
         let single = || PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-        let options = crate::db::connect::postgres_options(&self.url)?;
+        let options = crate::db::database_url::postgres_options(&self.url)?;
         let pool = single().connect_with(options.clone()).await?;
+        let channel = channel_of(&pool).await?;
         let mut listener = PgListener::connect_with(&single().connect_with(options).await?).await?;
-        listener.listen(CHANNEL).await?;
-        self.send(&pool, vec![Outgoing::Presence { hello: true }]).await?;
+        listener.listen(&channel).await?;
+        self.send(&pool, &channel, vec![Outgoing::Presence { hello: true }]).await?;
         let mut presence = tokio::time::interval(PRESENCE_INTERVAL);
         presence.tick().await;
+        let mut last_received = Instant::now();
         loop {
             tokio::select! {
-                notification = listener.try_recv() => match notification? {
-                    Some(notification) => self.receive(notification.payload()),
-                    // The listener reconnected automatically; messages of the outage are lost.
-                    None => self.shared.resync(),
-                },
+                notification = listener.try_recv() => {
+                    last_received = Instant::now();
+                    match notification? {
+                        Some(notification) => self.receive(notification.payload()),
+                        // The listener reconnected automatically; messages of the outage are lost.
+                        None => self.shared.resync(),
+                    }
+                }
                 first = outgoing.recv() => {
                     let Some(first) = first else { return Ok(()) };
                     tokio::time::sleep(BATCH_LINGER).await;
@@ -145,11 +154,14 @@ impl ReplicaBus {
                     while let Ok(more) = outgoing.try_recv() {
                         batch.push(more);
                     }
-                    self.send(&pool, batch).await?;
+                    self.send(&pool, &channel, batch).await?;
                 }
                 _ = presence.tick() => {
+                    if last_received.elapsed() > SILENCE_TIMEOUT {
+                        return Err(lost("no message arrived"));
+                    }
                     self.shared.peers.expire();
-                    self.send(&pool, vec![Outgoing::Presence { hello: false }]).await?;
+                    self.send(&pool, &channel, vec![Outgoing::Presence { hello: false }]).await?;
                 }
             }
         }
@@ -208,14 +220,14 @@ impl ReplicaBus {
         messages
     }
 
-    async fn send(&self, pool: &sqlx::PgPool, batch: Vec<Outgoing>) -> Result<(), sqlx::Error> {
+    async fn send(&self, pool: &sqlx::PgPool, channel: &str, batch: Vec<Outgoing>) -> Result<(), sqlx::Error> {
         let payloads: Vec<String> =
             self.pack(batch).iter().filter_map(|message| serde_json::to_string(message).ok()).collect();
-        sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
-            .bind(CHANNEL)
+        let notify = sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload")
+            .bind(channel)
             .bind(payloads)
-            .execute(pool)
-            .await?;
+            .execute(pool);
+        tokio::time::timeout(SEND_TIMEOUT, notify).await.map_err(|_| lost("a message was not accepted"))??;
         Ok(())
     }
 
@@ -250,4 +262,19 @@ impl ReplicaBus {
             let _ = self.shared.updates.send(Update::Resync);
         }
     }
+}
+
+/// The channel of the replicas whose tables are in the same schema. Another schema of the database has another Berth.
+async fn channel_of(pool: &sqlx::PgPool) -> Result<String, sqlx::Error> {
+    let schema: Option<String> = sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await?;
+    Ok(match schema.as_deref() {
+        None | Some("public") => CHANNEL.to_owned(),
+        // A digest, because the name of a channel has at most 63 bytes.
+        Some(schema) => format!("{CHANNEL}_{}", &crate::secrets::digest(schema)[..32]),
+    })
+}
+
+/// The error of a connection whose packets are dropped.
+fn lost(reason: &str) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, reason))
 }

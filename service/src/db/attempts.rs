@@ -2,11 +2,12 @@
 
 use super::bulk::BulkValues;
 use super::connect::Database;
+use super::link::DatabaseTransaction;
 use crate::error::{Error, is_unique_violation};
 use delivery::{AttemptOutcome, Transcript};
 use domain::delivery::Diagnosis;
 use domain::id::WebhookId;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
+use sea_orm::ConnectionTrait as _;
 
 /// A row of `attempts`. The request body is stored once, with the delivery.
 #[derive(Clone)]

@@ -1,9 +1,19 @@
 //! Column types that the entities share: JSON in a TEXT column, and an enum by its wire name.
 
+use domain::authorization::Scope;
+use domain::event::EventType;
+use domain::header::Header;
+use domain::provisioning::{Provisioning, ProvisioningStatus};
+use domain::retry::RetryPolicy;
+use domain::routing::{DeliveryPaths, Layout};
+use domain::webhook::AuthView;
+use parking_lot::Mutex;
 use sea_orm::sea_query::{self, ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr};
-use sea_orm::{ColIdx, DbErr, QueryResult, TryGetError, TryGetable, Value};
+use sea_orm::{ColIdx, DbErr, QueryResult, TryGetError, TryGetable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A value stored as JSON in a TEXT column, on both databases.
 ///
@@ -17,6 +27,10 @@ pub(crate) struct Text<T>(pub(crate) T);
 
 /// An enum with one wire name for each variant.
 pub(crate) trait WireName: Copy {
+    /// The variant as which an unknown name is read: the one that permits least.
+    ///
+    /// After a rollback, rows can contain names that only the newer release knows. They must not make a list unreadable.
+    const UNKNOWN: Self;
     /// The name of this variant.
     fn wire_name(self) -> &'static str;
     /// The variant with this name.
@@ -24,8 +38,10 @@ pub(crate) trait WireName: Copy {
 }
 
 macro_rules! wire_names {
-    ($($name:ty),+ $(,)?) => {$(
+    ($($name:ty => $unknown:ident),+ $(,)?) => {$(
         impl WireName for $name {
+            const UNKNOWN: Self = Self::$unknown;
+
             fn wire_name(self) -> &'static str {
                 self.as_str()
             }
@@ -38,16 +54,19 @@ macro_rules! wire_names {
 }
 
 wire_names!(
-    domain::authorization::Role,
-    domain::delivery::DeliveryStatus,
-    domain::event::EventType,
-    domain::reservation::ReservationStatus,
-    domain::resource::AccessStatus,
-    domain::resource::ResourceStatus,
-    domain::webhook::WebhookState,
+    domain::authorization::Role => User,
+    domain::delivery::DeliveryStatus => Cancelled,
+    // Claims and the log read event types as text. An unknown one is neither sent nor shown as an event of its own.
+    domain::event::EventType => ReservationCreated,
+    domain::reservation::ReservationStatus => Cancelled,
+    domain::resource::AccessStatus => Denied,
+    domain::resource::ResourceStatus => Maintenance,
+    domain::webhook::WebhookState => Paused,
 );
 
 impl WireName for domain::delivery::Outcome {
+    const UNKNOWN: Self = Self::Failed;
+
     fn wire_name(self) -> &'static str {
         self.as_str()
     }
@@ -58,6 +77,8 @@ impl WireName for domain::delivery::Outcome {
 }
 
 impl WireName for domain::change::Severity {
+    const UNKNOWN: Self = Self::Warning;
+
     fn wire_name(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -71,6 +92,111 @@ impl WireName for domain::change::Severity {
     }
 }
 
+/// A type that is stored as JSON.
+pub(crate) trait StoredJson: Serialize + DeserializeOwned {
+    /// Parses a stored text. A type that contains an enum accepts values that only a newer release knows, for the same
+    /// reason as [`WireName::UNKNOWN`].
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+}
+
+impl StoredJson for Value {}
+impl StoredJson for serde_json::Map<String, Value> {}
+impl StoredJson for Vec<Header> {}
+impl StoredJson for RetryPolicy {}
+
+impl StoredJson for Vec<EventType> {
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        known_elements(text)
+    }
+}
+
+impl StoredJson for Vec<Scope> {
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        known_elements(text)
+    }
+}
+
+impl StoredJson for AuthView {
+    /// An unknown method is read as none. [`is_deliverable`] then prevents requests without authentication.
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).or_else(|error| {
+            let stored: Value = serde_json::from_str(text)?;
+            if stored.get("method").is_some_and(Value::is_string) { Ok(Self::None) } else { Err(error) }
+        })
+    }
+}
+
+impl StoredJson for DeliveryPaths {
+    /// An unknown layout is read as the default. [`is_deliverable`] then prevents requests to other paths.
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).or_else(|_| {
+            let mut stored: serde_json::Map<String, Value> = serde_json::from_str(text)?;
+            if let Some(paths) = stored.get_mut("paths").and_then(Value::as_object_mut) {
+                paths.retain(|event, _| EventType::parse(event).is_some());
+            }
+            let layout = stored.remove("layout").and_then(|layout| serde_json::from_value::<Layout>(layout).ok());
+            stored.insert("layout".into(), serde_json::to_value(layout.unwrap_or_default())?);
+            serde_json::from_value(Value::Object(stored))
+        })
+    }
+}
+
+impl StoredJson for Provisioning {
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).or_else(|_| {
+            let mut stored: Value = serde_json::from_str(text)?;
+            replace_unknown_statuses(&mut stored);
+            serde_json::from_value(stored)
+        })
+    }
+}
+
+/// The elements of an array that this release knows.
+fn known_elements<T: DeserializeOwned>(text: &str) -> serde_json::Result<Vec<T>> {
+    serde_json::from_str(text).or_else(|_| {
+        let stored: Vec<Value> = serde_json::from_str(text)?;
+        Ok(stored.into_iter().filter_map(|element| serde_json::from_value(element).ok()).collect())
+    })
+}
+
+/// Replaces unknown provisioning statuses by `provisioning`, which promises nothing.
+fn replace_unknown_statuses(stored: &mut Value) {
+    match stored {
+        Value::Array(elements) => elements.iter_mut().for_each(replace_unknown_statuses),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let is_unknown = |status: &str| ProvisioningStatus::ALL.iter().all(|known| known.as_str() != status);
+                if name == "status" && value.as_str().is_some_and(is_unknown) {
+                    *value = ProvisioningStatus::Provisioning.as_str().into();
+                } else {
+                    replace_unknown_statuses(value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether this release knows the stored authentication method and layout of a webhook, so that it can send requests.
+pub(crate) fn is_deliverable(auth: &str, delivery_paths: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct WithLayout {
+        #[serde(rename = "layout")]
+        _layout: Layout,
+    }
+    serde_json::from_str::<AuthView>(auth).is_ok() && serde_json::from_str::<WithLayout>(delivery_paths).is_ok()
+}
+
+/// Logs a name that only a newer release knows, once.
+fn warn_about_unknown(name: &str) {
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SEEN.lock().insert(name.to_owned()) {
+        tracing::warn!(name, "the database contains a value that this release does not know");
+    }
+}
+
 /// Conversion of a column type to and from text.
 trait TextColumn: Sized {
     /// The text to store; `None` if the value has no text form.
@@ -79,13 +205,13 @@ trait TextColumn: Sized {
     fn from_text(text: &str) -> Result<Self, String>;
 }
 
-impl<T: Serialize + DeserializeOwned> TextColumn for JsonText<T> {
+impl<T: StoredJson> TextColumn for JsonText<T> {
     fn to_text(&self) -> Option<String> {
         serde_json::to_string(&self.0).inspect_err(|error| tracing::error!(%error, "a value has no JSON form")).ok()
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map(Self).map_err(|error| format!("invalid JSON: {error}"))
+        T::from_json(text).map(Self).map_err(|error| format!("invalid JSON: {error}"))
     }
 }
 
@@ -95,14 +221,17 @@ impl<T: WireName> TextColumn for Text<T> {
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        T::from_wire_name(text).map(Self).ok_or_else(|| format!("unknown value {text:?}"))
+        Ok(Self(T::from_wire_name(text).unwrap_or_else(|| {
+            warn_about_unknown(text);
+            T::UNKNOWN
+        })))
     }
 }
 
 /// Implements the traits that SeaORM requires of a column type, in terms of [`TextColumn`].
 macro_rules! text_column {
     ($name:ident, $($bound:path),+) => {
-        impl<T: $($bound +)+> From<$name<T>> for Value {
+        impl<T: $($bound +)+> From<$name<T>> for sea_orm::Value {
             /// A value without a text form becomes NULL, so that the NOT NULL constraint rejects the row.
             fn from(column: $name<T>) -> Self {
                 Self::String(column.to_text())
@@ -118,7 +247,7 @@ macro_rules! text_column {
         }
 
         impl<T: $($bound +)+> ValueType for $name<T> {
-            fn try_from(value: Value) -> Result<Self, ValueTypeErr> {
+            fn try_from(value: sea_orm::Value) -> Result<Self, ValueTypeErr> {
                 let text = <String as ValueType>::try_from(value)?;
                 Self::from_text(&text).map_err(|_| ValueTypeErr)
             }
@@ -137,8 +266,8 @@ macro_rules! text_column {
         }
 
         impl<T: $($bound +)+> Nullable for $name<T> {
-            fn null() -> Value {
-                Value::String(None)
+            fn null() -> sea_orm::Value {
+                sea_orm::Value::String(None)
             }
         }
 
@@ -152,27 +281,50 @@ macro_rules! text_column {
     };
 }
 
-text_column!(JsonText, Serialize, DeserializeOwned);
+text_column!(JsonText, StoredJson);
 text_column!(Text, WireName);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::event::EventType;
+    use sea_orm::Value as Stored;
 
     #[test]
     fn json_column_rejects_text_of_another_shape() {
-        let stored = Value::from(JsonText(vec![EventType::ReservationCreated]));
-        assert_eq!(stored, Value::from(r#"["reservation.created"]"#));
+        let stored = Stored::from(JsonText(vec![EventType::ReservationCreated]));
+        assert_eq!(stored, Stored::from(r#"["reservation.created"]"#));
         assert!(<JsonText<Vec<EventType>> as ValueType>::try_from(stored).is_ok());
-        assert!(<JsonText<Vec<EventType>> as ValueType>::try_from(Value::from("{}")).is_err());
+        assert!(<JsonText<Vec<EventType>> as ValueType>::try_from(Stored::from("{}")).is_err());
+        assert!(<JsonText<AuthView> as ValueType>::try_from(Stored::from("{}")).is_err());
     }
 
     #[test]
-    fn enum_column_rejects_unknown_wire_name() {
-        let stored = Value::from(Text(EventType::ReservationCancelled));
-        assert_eq!(stored, Value::from("reservation.cancelled"));
-        assert!(<Text<EventType> as ValueType>::try_from(stored).is_ok());
-        assert!(<Text<EventType> as ValueType>::try_from(Value::from("reservation.moved")).is_err());
+    fn values_of_a_newer_release_are_read_as_those_that_permit_least() {
+        use domain::authorization::Role;
+        use domain::resource::ResourceStatus;
+        use domain::webhook::WebhookState;
+        assert_eq!(Text::<Role>::from_text("auditor").unwrap().0, Role::User);
+        assert_eq!(Text::<ResourceStatus>::from_text("draining").unwrap().0, ResourceStatus::Maintenance);
+        assert_eq!(Text::<WebhookState>::from_text("throttled").unwrap().0, WebhookState::Paused);
+        let events = JsonText::<Vec<EventType>>::from_text(r#"["reservation.moved","reservation.created"]"#);
+        assert_eq!(events.unwrap().0, [EventType::ReservationCreated]);
+        let scopes = JsonText::<Vec<Scope>>::from_text(r#"["read","audit"]"#);
+        assert_eq!(scopes.unwrap().0, [Scope::Read]);
+        let auth = r#"{"method":"mtls","certificate":"x"}"#;
+        assert_eq!(JsonText::<AuthView>::from_text(auth).unwrap().0, AuthView::None);
+        let paths = r#"{"layout":"regional","paths":{"reservation.moved":"/m","reservation.created":"/c"}}"#;
+        let read = JsonText::<DeliveryPaths>::from_text(paths).unwrap().0;
+        assert_eq!((read.layout, read.paths.len()), (Layout::ByEvent, 1));
+        let state = serde_json::to_string(&Provisioning::waiting(chrono::DateTime::UNIX_EPOCH)).unwrap();
+        let state = JsonText::<Provisioning>::from_text(&state.replace("waiting", "hibernating")).unwrap().0;
+        assert_eq!(state.status, ProvisioningStatus::Provisioning);
+    }
+
+    #[test]
+    fn webhook_with_unknown_authentication_or_layout_is_not_deliverable() {
+        let (auth, paths) = (r#"{"method":"none"}"#, r#"{"layout":"guide","paths":{"reservation.moved":"/m"}}"#);
+        assert!(is_deliverable(auth, paths));
+        assert!(!is_deliverable(r#"{"method":"mtls"}"#, paths));
+        assert!(!is_deliverable(auth, r#"{"layout":"regional"}"#));
     }
 }

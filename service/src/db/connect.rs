@@ -1,10 +1,13 @@
 //! Connections to SQLite and PostgreSQL: pools, pragmas and session settings.
 
-use crate::error::OpenError;
+use super::database_url::{is_postgres, log_slow_statements, postgres_options, redacted, unknown_parameters};
+use super::link::{Connection, DatabaseTransaction, Link, Use};
+use crate::error::{NEEDS_SESSION_POOLING, OpenError};
 use sea_orm::{
-    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _, Value,
+    ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, QueryResult, SqliteTransactionMode, Statement,
+    TransactionOptions, Value,
 };
+use sqlx::Connection as _;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -12,19 +15,19 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Database {
     /// SQLite: the only connection that writes. PostgreSQL: the pool.
-    pub(crate) write: DatabaseConnection,
+    pub(crate) write: Connection,
     /// SQLite: connections that only read. PostgreSQL: the same pool.
-    pub(crate) read: DatabaseConnection,
+    pub(crate) read: Connection,
     /// Claims. PostgreSQL: a separate connection with other settings, see [`CLAIM_SETTINGS`].
-    pub(crate) claim: DatabaseConnection,
+    pub(crate) claim: Connection,
     /// Results and leases. PostgreSQL: separate connections with other settings, see [`INDEX_PLANS`].
-    pub(crate) record: DatabaseConnection,
+    pub(crate) record: Connection,
 }
 
 impl Database {
-    /// The connection for migrations.
+    /// The connection for migrations, without the time limit of other statements.
     pub fn writer(&self) -> &DatabaseConnection {
-        &self.write
+        self.write.pool()
     }
 
     /// Whether the database is PostgreSQL.
@@ -46,12 +49,12 @@ impl Database {
         self.begin(&self.record).await
     }
 
-    async fn begin(&self, connection: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    async fn begin(&self, connection: &Connection) -> Result<DatabaseTransaction, DbErr> {
         // SQLite: a transaction that reads first and writes later can fail with SQLITE_BUSY; IMMEDIATE takes the lock
         // at once.
         let mode = (!self.is_postgres()).then_some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
-        connection.begin_with_options(options).await
+        connection.begin(options).await
     }
 
     /// A hand-written statement with parameters `$1`, `$2` … (both databases accept them).
@@ -69,9 +72,6 @@ impl Database {
     }
 }
 
-/// Statements that take longer are logged as warnings, with their duration and without their parameters.
-const SLOW_STATEMENT: Duration = Duration::from_secs(1);
-
 /// JIT compilation costs more than it saves: no statement reads millions of rows, and the plan costs of [`INDEX_PLANS`]
 /// would trigger it for each batch.
 const NO_JIT: &str = "SET jit = off";
@@ -82,29 +82,49 @@ const INDEX_PLANS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; 
 /// database server loses the claim, the delivery is still in the queue.
 const CLAIM_SETTINGS: &str = "SET enable_bitmapscan = off; SET enable_sort = off; SET synchronous_commit = off";
 
+/// Packets that keep an idle connection open in firewalls, and end the session of a process that disappeared. The driver
+/// offers no such option for its own socket, so the server sends them.
+const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000";
 /// Connects to a database. The caller applies migrations before it opens the service.
 ///
 /// # Errors
 /// A sentence for the operator when the URL is invalid or the database does not accept connections.
 pub async fn connect(database_url: &str) -> Result<Database, OpenError> {
-    let connected = if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
-        connect_postgres(database_url).await
+    let failed =
+        |error: sqlx::Error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url)));
+    if is_postgres(database_url) {
+        let (database, has_own_sessions) = connect_postgres(database_url).await.map_err(failed)?;
+        if has_own_sessions { Ok(database) } else { Err(OpenError(NEEDS_SESSION_POOLING.into())) }
     } else if database_url.starts_with("sqlite:") {
-        connect_sqlite(database_url).await
+        connect_sqlite(database_url).await.map_err(failed)
     } else {
-        return Err(OpenError("BERTH_DATABASE_URL must begin with sqlite: or postgres:".into()));
-    };
-    connected.map_err(|error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url))))
+        Err(OpenError("BERTH_DATABASE_URL must begin with sqlite: or postgres:".into()))
+    }
 }
 
-async fn connect_postgres(database_url: &str) -> Result<Database, sqlx::Error> {
+/// Connects to PostgreSQL. Also returns whether each connection has a session of its own.
+async fn connect_postgres(database_url: &str) -> Result<(Database, bool), sqlx::Error> {
+    for name in unknown_parameters(database_url) {
+        tracing::warn!("the parameter {name} of BERTH_DATABASE_URL is unknown and has no effect");
+    }
     let options = postgres_options(database_url)?;
+    let link = Link::default();
     let pool = |size: u32, settings: &'static [&'static str]| {
+        let (acquired, released) = (link.clone(), link.clone());
         sqlx::postgres::PgPoolOptions::new()
             .max_connections(size)
             // In an outage a request fails within this time.
             .acquire_timeout(Duration::from_secs(5))
             .test_before_acquire(false)
+            .before_acquire(move |connection, idle| {
+                let link = acquired.clone();
+                Box::pin(async move { Ok(link.is_usable(idle.age, idle.idle_for, connection.ping()).await) })
+            })
+            // The driver tests a returned connection without a time limit, so a lost one must not get there.
+            .after_release(move |_, connection| {
+                let usable = !released.is_retired(connection.age);
+                Box::pin(std::future::ready(Ok(usable)))
+            })
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     for setting in settings {
@@ -114,14 +134,35 @@ async fn connect_postgres(database_url: &str) -> Result<Database, sqlx::Error> {
                 })
             })
     };
-    let wrap = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool;
-    let write = wrap(pool(11, &[NO_JIT]).connect_with(options.clone()).await?);
-    Ok(Database {
-        read: write.clone(),
-        write,
-        claim: wrap(pool(1, &[NO_JIT, INDEX_PLANS, CLAIM_SETTINGS]).connect_lazy_with(options.clone())),
-        record: wrap(pool(3, &[NO_JIT, INDEX_PLANS]).connect_lazy_with(options)),
-    })
+    let shared = pool(11, &[NO_JIT, KEEP_ALIVE]).connect_with(options.clone()).await?;
+    let has_own_sessions = has_own_sessions(&shared).await?;
+    let claims = pool(1, &[NO_JIT, KEEP_ALIVE, INDEX_PLANS, CLAIM_SETTINGS]).connect_lazy_with(options.clone());
+    let results = pool(3, &[NO_JIT, KEEP_ALIVE, INDEX_PLANS]).connect_lazy_with(options);
+    let over =
+        |pool, purpose| Connection::over(&link, sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool), purpose);
+    let database = Database {
+        read: over(shared.clone(), Use::Read),
+        write: over(shared, Use::Write),
+        claim: over(claims, Use::Unattended),
+        record: over(results, Use::Unattended),
+    };
+    Ok((database, has_own_sessions))
+}
+
+/// Whether each connection has a session of its own. In transaction mode a pooler runs consecutive statements of two
+/// connections in one session.
+async fn has_own_sessions(pool: &sqlx::PgPool) -> Result<bool, sqlx::Error> {
+    let (mut one, mut other) = (pool.acquire().await?, pool.acquire().await?);
+    let mut session = None;
+    for connection in [&mut one, &mut other] {
+        // Not prepared: a pooler in transaction mode may reject prepared statements.
+        let row = sqlx::Executor::fetch_one(&mut **connection, "SELECT pg_backend_pid()").await?;
+        let id: i32 = sqlx::Row::try_get(&row, 0)?;
+        if session.replace(id) == Some(id) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn connect_sqlite(database_url: &str) -> Result<Database, sqlx::Error> {
@@ -160,52 +201,7 @@ async fn connect_sqlite(database_url: &str) -> Result<Database, sqlx::Error> {
     // The writer first: it creates the file and switches it to WAL.
     let write = pool(1, options.clone().pragma("temp_store", "memory")).await?;
     let read = pool(4, options).await?;
-    let wrap = sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool;
-    let write = wrap(write);
-    Ok(Database { read: wrap(read), claim: write.clone(), record: write.clone(), write })
-}
-
-/// Logs slow statements only: logging each statement would cost more than most statements.
-fn log_slow_statements<O: sqlx::ConnectOptions>(options: O) -> O {
-    options.log_statements(log::LevelFilter::Off).log_slow_statements(log::LevelFilter::Warn, SLOW_STATEMENT)
-}
-
-/// Options for PostgreSQL. On a loopback address TLS is off unless the URL or `PGSSLMODE` sets it: there is no network
-/// to protect. TLS splits a statement of more than 16 KiB into several writes. The driver (0.9.0) does not set
-/// `TCP_NODELAY`, so each write is delayed by 40 ms (Nagle's algorithm with delayed ACK).
-pub(crate) fn postgres_options(database_url: &str) -> Result<sqlx::postgres::PgConnectOptions, sqlx::Error> {
-    let options = sqlx::postgres::PgConnectOptions::from_str(database_url)?.application_name("berth");
-    let options = log_slow_statements(options);
-    let host = options.get_host().trim_matches(['[', ']']);
-    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    let query = database_url.split_once('?').map_or("", |(_, query)| query);
-    let configured = query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode="))
-        || std::env::var_os("PGSSLMODE").is_some();
-    Ok(if local && !configured { options.ssl_mode(sqlx::postgres::PgSslMode::Disable) } else { options })
-}
-
-/// A database URL without its password.
-fn redacted(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}://…{}", &url[..scheme], &url[at..]),
-        _ => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::postgres_options;
-    use sqlx::postgres::PgSslMode;
-
-    #[test]
-    fn tls_is_off_on_loopback_unless_configured() {
-        let without = |url: &str| matches!(postgres_options(url).unwrap().get_ssl_mode(), PgSslMode::Disable);
-        assert!(without("postgres://berth@127.0.0.1:5432/berth"));
-        assert!(without("postgres://berth@localhost/berth?application_name=x"));
-        assert!(without("postgres://berth@[::1]/berth"));
-        assert!(!without("postgres://berth@127.0.0.1/berth?sslmode=require"));
-        assert!(!without("postgres://berth@localhost/berth?application_name=x&sslmode=prefer"));
-        assert!(!without("postgres://berth@db.example.com/berth"));
-        assert!(!without("postgres://berth@127.0.0.1.example.com/berth"));
-    }
+    let local = |pool| Connection::local(sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool(pool));
+    let write = local(write);
+    Ok(Database { read: local(read), claim: write.clone(), record: write.clone(), write })
 }

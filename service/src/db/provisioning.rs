@@ -6,11 +6,12 @@
 
 use super::bulk::{BulkValues, MAX_ROWS};
 use super::connect::Database;
+use super::link::DatabaseTransaction;
 use crate::db::codec::json;
 use crate::error::Error;
 use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, TryGetableMany as _};
+use sea_orm::{ConnectionTrait as _, DbErr, TryGetableMany as _};
 
 /// A reservation with its provisioning state, locked by the transaction.
 pub(crate) struct LockedState {

@@ -6,9 +6,10 @@
 
 use super::bulk::{BulkValues, MAX_ROWS};
 use super::connect::Database;
+use super::link::DatabaseTransaction;
 use crate::error::Error;
 use domain::id::WebhookId;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, TryGetableMany as _};
+use sea_orm::{ConnectionTrait as _, TryGetableMany as _};
 
 /// The queued deliveries to cancel.
 #[derive(Debug, Clone, Copy)]

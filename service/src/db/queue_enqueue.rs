@@ -6,9 +6,10 @@
 
 use super::bulk::BulkValues;
 use super::connect::Database;
+use super::link::DatabaseTransaction;
 use crate::error::Error;
 use domain::id::WebhookId;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
+use sea_orm::ConnectionTrait as _;
 use std::collections::HashMap;
 
 /// The table and columns of an insert into the queue.

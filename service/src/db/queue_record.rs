@@ -5,10 +5,11 @@
 
 use super::bulk::BulkValues;
 use super::connect::Database;
+use super::link::DatabaseTransaction;
 use super::queue_leases::Lease;
 use crate::error::Error;
 use domain::id::WebhookId;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
+use sea_orm::{ConnectionTrait as _, Value};
 use std::collections::HashSet;
 
 /// A statement that ends leases, with its parameters.

@@ -7,10 +7,11 @@
 use super::bulk::BulkValues;
 use super::codec::to_json;
 use super::connect::Database;
+use super::link::DatabaseTransaction;
 use crate::Result;
 use domain::reservation::Reservation;
 use domain::resource::ResourceStatus;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, TryGetableMany as _};
+use sea_orm::{ConnectionTrait as _, DbErr, TryGetableMany as _};
 use std::collections::HashSet;
 
 /// A validated reservation that is written if its span is free.

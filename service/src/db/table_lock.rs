@@ -1,6 +1,7 @@
 //! Table locks, which SeaORM cannot express.
 
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr};
+use super::link::DatabaseTransaction;
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 
 /// Serialises changes of `users` whose condition spans rows (the first account, the last administrator), until the end
 /// of the transaction. Readers are not blocked.

@@ -7,9 +7,10 @@
 //!
 //! The test `webhook_summary_reads_only_its_sample_on_postgres` counts the index entries that are read.
 
+use crate::db::column::Text;
 use crate::db::connect::Database;
 use crate::db::entity::attempts::StatusAfter;
-use sea_orm::{ConnectionTrait as _, DbErr, FromQueryResult, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DbErr, FromQueryResult, TransactionOptions};
 
 /// The attempts of one webhook, without test events.
 #[derive(Debug, FromQueryResult)]
@@ -25,7 +26,7 @@ pub(crate) struct AttemptSummary {
     /// Start time of the newest attempt.
     pub(crate) last_at: Option<i64>,
     /// Status of the delivery after the newest attempt.
-    pub(crate) last_status: Option<StatusAfter>,
+    pub(crate) last_status: Option<Text<StatusAfter>>,
 }
 
 /// `$1`: webhooks, `$2`: start of the period.
@@ -75,7 +76,7 @@ pub(crate) async fn summarise_attempts(
     since: i64,
 ) -> Result<Vec<AttemptSummary>, DbErr> {
     if db.is_postgres() {
-        let tx = db.read.begin().await?;
+        let tx = db.read.begin(TransactionOptions::default()).await?;
         // If the statistics lag behind a growing table, the planner expects few attempts, collects all of the day with
         // a bitmap scan and sorts them. Without that scan it reads the end of the index.
         tx.execute_unprepared("SET LOCAL enable_bitmapscan = off").await?;

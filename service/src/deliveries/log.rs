@@ -147,9 +147,9 @@ impl LogRow {
 
 /// The attempt by which a delivery succeeded.
 fn successful_attempt() -> RelationDef {
-    deliveries::Relation::Attempts
-        .def()
-        .on_condition(|_, _| attempts::Column::DeliveryStatus.eq(attempts::StatusAfter::Succeeded).into_condition())
+    deliveries::Relation::Attempts.def().on_condition(|_, _| {
+        attempts::Column::DeliveryStatus.eq(Text(attempts::StatusAfter::Succeeded)).into_condition()
+    })
 }
 
 /// All deliveries, with their webhooks and queue entries.

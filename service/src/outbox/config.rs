@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::db::codec::time;
+use crate::db::column::is_deliverable;
 use crate::db::entity::webhooks;
 use crate::db::webhook_revision::read_revision;
 use crate::error;
@@ -16,8 +17,8 @@ use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
 use domain::webhook::{AuthView, WebhookState};
 use parking_lot::Mutex;
-use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _};
-use std::collections::HashMap;
+use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The settings of one webhook.
@@ -209,12 +210,13 @@ impl ConfigCache {
             return Ok(cached.clone());
         }
         let models = webhooks::Entity::find().filter(webhooks::COLUMN.deleted_at.is_null()).all(connection).await?;
+        let undeliverable = undeliverable_webhooks(connection).await?;
         let mut by_id = HashMap::with_capacity(models.len());
         for model in models {
             let id = model.id;
             // A webhook whose secrets cannot be decrypted (another master key) must not stop the others. Its events
             // stay queued, as if it were paused, until it has new secrets or the correct key is configured.
-            let config = match DecryptedSecrets::of(&model, &self.cipher) {
+            let mut config = match DecryptedSecrets::of(&model, &self.cipher) {
                 Ok(secrets) => WebhookConfig::new(model, secrets),
                 Err(problem) => {
                     tracing::error!(
@@ -227,10 +229,29 @@ impl ConfigCache {
                     config
                 }
             };
+            if undeliverable.contains(&id) {
+                tracing::error!(
+                    webhook_id = id,
+                    "a newer release has set the authentication or the paths of a webhook; its deliveries stay queued"
+                );
+                config.state = WebhookState::Paused;
+            }
             by_id.insert(id, Arc::new(config));
         }
         let configs = Arc::new(Configs { revision, by_id });
         *self.cached.lock() = Some(configs.clone());
         Ok(configs)
     }
+}
+
+/// The webhooks with settings that only a newer release knows, so that this one cannot send their requests.
+async fn undeliverable_webhooks(connection: &impl ConnectionTrait) -> error::Result<HashSet<WebhookId>> {
+    let stored: Vec<(WebhookId, String, String)> = webhooks::Entity::find()
+        .select_only()
+        .columns([webhooks::Column::Id, webhooks::Column::Auth, webhooks::Column::DeliveryPaths])
+        .filter(webhooks::COLUMN.deleted_at.is_null())
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(stored.into_iter().filter(|(_, auth, paths)| !is_deliverable(auth, paths)).map(|(id, ..)| id).collect())
 }

@@ -5,6 +5,7 @@ use super::fast_path::FastPathSender;
 use super::{ClaimedDelivery, Configs, Lease, Outbox, Permit, WebhookConfig, WebhookSet, body_bytes};
 use crate::db::bulk::MAX_ROWS;
 use crate::db::codec::to_json;
+use crate::db::link::DatabaseTransaction;
 use crate::db::queue_enqueue::{Insertion, NewDelivery, insert_deliveries};
 use crate::error::Result;
 use chrono::{DateTime, Utc};
@@ -13,7 +14,6 @@ use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::event::EventBody;
 use domain::id::DeliveryId;
 use domain::webhook::WebhookState;
-use sea_orm::DatabaseTransaction;
 use std::collections::HashMap;
 use std::sync::Arc;
 

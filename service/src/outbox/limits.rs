@@ -3,16 +3,12 @@
 
 use super::WebhookConfig;
 use super::circuit_breaker::CircuitBreaker;
+use crate::settings::MAX_IN_FLIGHT;
 use chrono::{DateTime, Utc};
 use domain::id::WebhookId;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Maximum number of requests in flight of one process.
-const MAX_IN_FLIGHT: u32 = 4_096;
-/// Maximum number of retries in flight of one process; the rest is reserved for first attempts.
-const MAX_RETRIES_IN_FLIGHT: u32 = MAX_IN_FLIGHT / 4 * 3;
 
 /// The settings of a webhook that limit its requests.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +26,14 @@ impl From<&WebhookConfig> for Quota {
 }
 
 /// The concurrency limits of one process.
-#[derive(Default)]
 pub struct ConcurrencyLimits {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Maximum of `total`.
+    max_in_flight: u32,
     /// Requests in flight and results that are not recorded.
     total: u32,
     unrecorded: u32,
@@ -100,7 +97,7 @@ impl State {
     /// The number of requests that a webhook may start. It holds at most as many requests as remain for the others, so
     /// a dozen slow receivers without limits leave capacity for the next one.
     fn capacity(&mut self, quota: Quota, now: DateTime<Utc>) -> Capacity {
-        let left = MAX_IN_FLIGHT.saturating_sub(self.total);
+        let left = self.max_in_flight.saturating_sub(self.total);
         let limits = self.webhooks.entry(quota.webhook).or_default();
         let own = limits.free(quota, now);
         // Each request adds one to the webhook's share and subtracts one from the remaining capacity: half of the
@@ -111,6 +108,12 @@ impl State {
 }
 
 impl ConcurrencyLimits {
+    /// Creates limits for at most `max_in_flight` requests, and at most [`MAX_IN_FLIGHT`].
+    pub(crate) fn new(max_in_flight: u32) -> Self {
+        let max_in_flight = max_in_flight.min(MAX_IN_FLIGHT);
+        Self { state: Mutex::new(State { max_in_flight, ..State::default() }) }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock())
     }
@@ -146,9 +149,9 @@ impl ConcurrencyLimits {
         acquired.then(|| Permit { limits: self.clone(), webhook: quota.webhook, retry, in_flight: true })
     }
 
-    /// Whether no more retries may start.
+    /// Whether no more retries may start. A quarter of the requests is reserved for first attempts.
     pub(crate) fn retries_exhausted(&self) -> bool {
-        self.with(|state| state.retries >= MAX_RETRIES_IN_FLIGHT)
+        self.with(|state| state.retries >= state.max_in_flight / 4 * 3)
     }
 
     /// Requests in flight.
@@ -230,16 +233,16 @@ mod tests {
 
     #[test]
     fn retries_leave_capacity_for_first_attempts() {
-        let limits = Arc::new(ConcurrencyLimits::default());
+        let limits = Arc::new(ConcurrencyLimits::new(MAX_IN_FLIGHT));
         let mut retries = Vec::new();
         while !limits.retries_exhausted() {
             // A few for each webhook, because one alone may not hold so many.
             let webhook = 1 + retries.len() as WebhookId / 64;
             retries.push(limits.acquire(quota(webhook, 64), now(), true).expect("capacity for retries"));
         }
-        assert_eq!(retries.len() as u32, MAX_RETRIES_IN_FLIGHT);
+        assert_eq!(retries.len() as u32, (MAX_IN_FLIGHT / 4 * 3));
         let first: Vec<Permit> = (100..200).flat_map(|webhook| fill(&limits, quota(webhook, 64))).collect();
-        assert_eq!(first.len() as u32, MAX_IN_FLIGHT - MAX_RETRIES_IN_FLIGHT);
+        assert_eq!(first.len() as u32, MAX_IN_FLIGHT - (MAX_IN_FLIGHT / 4 * 3));
         retries[0].end_request(true);
         assert!(limits.retries_exhausted(), "an unrecorded result counts");
         drop(retries.swap_remove(0));
@@ -251,8 +254,15 @@ mod tests {
     }
 
     #[test]
+    fn total_is_limited_by_the_setting() {
+        let limits = Arc::new(ConcurrencyLimits::new(96));
+        let permits: Vec<Permit> = (1..100).flat_map(|webhook| fill(&limits, quota(webhook, 64))).collect();
+        assert_eq!(permits.len(), 96);
+    }
+
+    #[test]
     fn webhook_holds_at_most_as_many_requests_as_are_left() {
-        let limits = Arc::new(ConcurrencyLimits::default());
+        let limits = Arc::new(ConcurrencyLimits::new(MAX_IN_FLIGHT));
         let mut taken = Vec::new();
         let mut left = MAX_IN_FLIGHT;
         // Each webhook gets half of the remaining capacity.
@@ -269,7 +279,7 @@ mod tests {
 
     #[test]
     fn capacity_reports_whether_other_webhooks_limit_it() {
-        let limits = Arc::new(ConcurrencyLimits::default());
+        let limits = Arc::new(ConcurrencyLimits::new(MAX_IN_FLIGHT));
         let modest = quota(1, 10);
         let mut others: Vec<Permit> = (2..=8).flat_map(|webhook| fill(&limits, unlimited(webhook))).collect();
         assert_eq!(MAX_IN_FLIGHT as usize - others.len(), 32);
@@ -296,7 +306,7 @@ mod tests {
 
     #[test]
     fn open_breaker_allows_one_request_until_the_receiver_responds() {
-        let limits = Arc::new(ConcurrencyLimits::default());
+        let limits = Arc::new(ConcurrencyLimits::new(MAX_IN_FLIGHT));
         let unresponsive = quota(1, 5);
         let exchange = |responded| limits.acquire(unresponsive, now(), false).unwrap().end_request(responded);
         let almost_open = || (1..FAILURE_THRESHOLD).for_each(|_| exchange(false));
@@ -318,7 +328,7 @@ mod tests {
 
     #[test]
     fn dropped_permit_frees_capacity_even_without_a_result() {
-        let limits = Arc::new(ConcurrencyLimits::default());
+        let limits = Arc::new(ConcurrencyLimits::new(MAX_IN_FLIGHT));
         let quota = quota(1, 2);
         let mut ended = limits.acquire(quota, now(), true).unwrap();
         let abandoned = limits.acquire(quota, now(), true).unwrap();

@@ -71,9 +71,9 @@ impl Outbox {
     pub(crate) fn new(context: Context, feed: ChangeFeed, cipher: Cipher) -> Self {
         Self {
             configs: ConfigCache::new(context.clone(), cipher),
+            limits: Arc::new(ConcurrencyLimits::new(context.settings.max_in_flight)),
             context,
             feed,
-            limits: Arc::default(),
             state: Arc::default(),
         }
     }

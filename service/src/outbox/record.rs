@@ -3,13 +3,13 @@
 
 use super::{ClaimedDelivery, Lease, Outbox, WebhookConfig, WebhookSet};
 use crate::db::attempts::{AttemptRow, OnConflict, insert_attempts};
+use crate::db::link::DatabaseTransaction;
 use crate::db::queue_record::{DeliveryUpdate, LeaseEndings, update_deliveries, webhooks_with_successors};
 use crate::error::Result;
 use chrono::{DateTime, Utc};
 use delivery::AttemptOutcome;
 use domain::delivery::{DeliveryStatus, DeliverySummary, Diagnosis, DiagnosisCode, Outcome};
 use domain::event::EventType;
-use sea_orm::DatabaseTransaction;
 use std::collections::HashSet;
 
 /// Number of results in one batch from which the queue has a backlog. Then it is claimed continuously, so successors

@@ -7,10 +7,11 @@ use super::group_commit::Written;
 use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::reservations;
+use crate::db::link::DatabaseTransaction;
 use crate::db::reservations::NewReservation;
 use crate::error::is_exclusion_violation;
 use crate::outbox::Enqueued;
-use crate::{Result, provisioning};
+use crate::{Error, Result, provisioning};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
@@ -21,8 +22,11 @@ use domain::provisioning::Provisioning;
 use domain::reservation::{
     Reservation, ReservationInput, ReservationPatch, ReservationStatus, apply_patch, check_input,
 };
-use domain::{Problem, validation};
-use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
+use domain::{Problem, ProblemKind, validation};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
 use tracing::instrument;
 
 impl Reservations {
@@ -157,6 +161,34 @@ impl Reservations {
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
         self.commit(tx, enqueued, &reservation).await?;
         Ok(reservation)
+    }
+
+    /// Cancels all active reservations of an account, as [`Self::cancel`] does. Returns their number.
+    ///
+    /// # Errors
+    /// 403 unless the actor manages accounts; 503 if the database becomes unavailable before the last one.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn cancel_all_of(&self, actor: &Actor, username: &str, reason: &str) -> Result<usize> {
+        authorize(actor, Action::ManageUsers)?;
+        let active: Vec<String> = reservations::Entity::find()
+            .select_only()
+            .column(reservations::Column::Id)
+            .filter(reservations::COLUMN.username.eq(username))
+            .filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
+            .order_by_asc(reservations::Column::StartAt)
+            .into_tuple()
+            .all(&self.context.db.read)
+            .await?;
+        let mut cancelled = 0;
+        for id in active.into_iter().map(ReservationId) {
+            match self.cancel(actor, &id, Some(reason.to_owned())).await {
+                Ok(_) => cancelled += 1,
+                // It ended, or someone else cancelled it.
+                Err(Error::Problem(problem)) if problem.kind == ProblemKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(cancelled)
     }
 
     /// Writes the end of a reservation (cancelled or expired) with its event, and begins the release of the resource.

@@ -6,6 +6,7 @@ use crate::db::bulk::{MAX_ROWS, padded_keys};
 use crate::db::codec::time;
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::{provisioning, reservations, resources, users};
+use crate::db::link::DatabaseTransaction;
 use crate::{Error, Result};
 use domain::Problem;
 use domain::authorization::{Action, Actor, authorize};
@@ -15,8 +16,7 @@ use domain::provisioning::Provisioning;
 use domain::reservation::{Reservation, ReservationStatus};
 use sea_orm::sea_query::LockType;
 use sea_orm::{
-    DatabaseTransaction, DerivePartialModel, EntityTrait as _, JoinType, QueryFilter as _, QuerySelect,
-    RelationTrait as _, Select,
+    DerivePartialModel, EntityTrait as _, JoinType, QueryFilter as _, QuerySelect, RelationTrait as _, Select,
 };
 use serde_json::{Map, Value};
 

@@ -2,6 +2,7 @@
 
 use super::Reservations;
 use crate::db::entity::status_updates;
+use crate::db::link::DatabaseTransaction;
 use crate::outbox::WebhookConfig;
 use crate::secrets::digest;
 use crate::{Result, provisioning};
@@ -11,7 +12,7 @@ use domain::id::{ReservationId, WebhookId};
 use domain::provisioning::{Provisioning, StatusUpdate};
 use domain::webhook::WebhookState;
 use domain::{Problem, signature};
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait as _, TryInsertResult};
+use sea_orm::{ActiveValue::Set, EntityTrait as _, TryInsertResult};
 use std::sync::Arc;
 use tracing::instrument;
 

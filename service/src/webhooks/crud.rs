@@ -17,7 +17,7 @@ use domain::webhook::{
     AuthInput, AuthView, ResumeInput, Webhook, WebhookInput, WebhookPatch, WebhookState, WebhookSummary,
     WebhookWithSecret, check,
 };
-use sea_orm::ActiveValue::Set;
+use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -196,19 +196,35 @@ impl Webhooks {
             Some(false) => (None, None),
             _ => (current.signing_key.clone(), current.public_key.clone()),
         };
+        let (sets_state, sets_events) = (patch.enabled.is_some(), patch.events.is_some());
+        let (sets_auth, sets_paths) = (patch.auth.is_some(), patch.delivery_paths.is_some());
         let input = apply_patch(&current, patch);
         // An empty secret keeps the stored one if both have the same method: an API key is not a client secret.
         let same_method = std::mem::discriminant(&input.auth.redacted()) == std::mem::discriminant(&current.auth.0);
         let keeps_secret = auth_secret(&input.auth) == Some("") && same_method && current.auth_secret.is_some();
         self.validate(&input, !keeps_secret).await?;
         let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(&input.auth)? };
-        let changes = webhooks::ActiveModel {
+        let mut changes = webhooks::ActiveModel {
             state: Set(Text(state)),
             auth_secret: Set(auth_secret),
             signing_key: Set(signing_key),
             public_key: Set(public_key),
             ..settings(input)
         };
+        // A newer release may have stored values that this one does not know. They are kept until they are set.
+        if !sets_state {
+            changes.state = NotSet;
+        }
+        if !sets_events {
+            changes.events = NotSet;
+        }
+        if !sets_paths {
+            changes.delivery_paths = NotSet;
+        }
+        if !sets_auth {
+            changes.auth = NotSet;
+            changes.auth_secret = NotSet;
+        }
         self.save_if_unchanged(&current, changes).await
     }
 

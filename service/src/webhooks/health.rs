@@ -4,6 +4,7 @@
 //! - 410 Gone disables the webhook.
 
 use crate::db::entity::{notifications, webhooks};
+use crate::db::link::DatabaseTransaction;
 use crate::error::Result;
 use crate::notifications::{Notifications, Recipient};
 use crate::outbox::AttemptResult;
@@ -13,7 +14,7 @@ use domain::delivery::{DeliveryStatus, DiagnosisCode};
 use domain::id::WebhookId;
 use domain::webhook::WebhookState;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Order, Query};
-use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, UpdateMany};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, UpdateMany};
 use std::collections::BTreeMap;
 
 /// Minimum interval of alerts about one webhook, so that a flaky receiver does not cause one for each batch of results.

@@ -9,6 +9,7 @@ mod test_event;
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::entity::webhooks;
+use crate::db::link::DatabaseTransaction;
 use crate::db::queue_cancel::Queued;
 use crate::deliveries::Deliveries;
 use crate::secrets::Cipher;
@@ -17,7 +18,7 @@ use domain::Problem;
 use domain::change::{Change, WebhookChange};
 use domain::id::WebhookId;
 use sea_orm::ActiveValue::Set;
-use sea_orm::{DatabaseTransaction, EntityTrait as _, QueryFilter as _};
+use sea_orm::{EntityTrait as _, QueryFilter as _};
 
 /// Use cases of webhooks. Cheap to clone.
 #[derive(Clone)]

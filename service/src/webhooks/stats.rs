@@ -4,6 +4,7 @@ use super::Webhooks;
 use super::crud::to_webhook;
 use crate::Result;
 use crate::db::codec::time;
+use crate::db::column::Text;
 use crate::db::entity::attempts::{self, StatusAfter};
 use crate::db::entity::{outbox, webhooks};
 use crate::db::webhook_stats::{AttemptSummary, summarise_attempts};
@@ -25,7 +26,7 @@ const PERCENTILE_SAMPLE: u64 = 20_000;
 #[derive(FromQueryResult)]
 struct StepCount {
     step: i64,
-    delivery_status: StatusAfter,
+    delivery_status: Text<StatusAfter>,
     attempts: i64,
 }
 
@@ -51,7 +52,7 @@ fn summary(alerted: bool, attempts: Option<&AttemptSummary>, queued: u64) -> Web
     let succeeded = attempts.map_or(0, |attempts| attempts.succeeded.unsigned_abs());
     let deliveries = succeeded + attempts.map_or(0, |attempts| attempts.failed.unsigned_abs());
     let success_rate = (deliveries > 0).then(|| succeeded as f64 / deliveries as f64);
-    let last_status = attempts.and_then(|attempts| attempts.last_status?.delivery_status());
+    let last_status = attempts.and_then(|attempts| attempts.last_status?.0.delivery_status());
     WebhookSummary {
         health: health(alerted, success_rate, last_status),
         deliveries,
@@ -142,7 +143,7 @@ impl Webhooks {
             let attempts = attempts.unsigned_abs();
             stats.attempts += attempts;
             let Some(point) = usize::try_from(step).ok().and_then(|step| stats.series.get_mut(step)) else { continue };
-            match delivery_status {
+            match delivery_status.0 {
                 StatusAfter::Succeeded => {
                     stats.succeeded += attempts;
                     point.succeeded += attempts;
@@ -194,7 +195,7 @@ fn counted_attempts(id: WebhookId, since: i64) -> Condition {
     Condition::all()
         .add(attempts::COLUMN.webhook_id.eq(id))
         .add(attempts::COLUMN.started_at.gte(since))
-        .add(attempts::COLUMN.delivery_status.ne(StatusAfter::Test))
+        .add(attempts::COLUMN.delivery_status.ne(Text(StatusAfter::Test)))
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Webhooks {
             outcome: Set(Text(outcome.outcome)),
             status_code: Set(outcome.status_code.map(i32::from)),
             duration_ms: Set(outcome.timings.total_ms),
-            delivery_status: Set(StatusAfter::Test),
+            delivery_status: Set(Text(StatusAfter::Test)),
             record: Set(outcome.transcript.into_text()),
         };
         attempts::Entity::insert(attempt).exec_without_returning(&tx).await?;

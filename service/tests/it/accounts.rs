@@ -5,11 +5,17 @@ use chrono::Duration;
 use domain::ProblemKind::*;
 use domain::account::*;
 use domain::authorization::{Actor, Role, Scope};
+use domain::delivery::DeliveryFilter;
+use domain::event::EventType;
+use domain::id::ReservationId;
+use domain::reservation::ReservationStatus;
+use domain::resource::ResourceStatus;
 use sea_orm::ConnectionTrait as _;
-use test_support::on_both_databases;
+use test_support::{Receiver, on_both_databases};
 
 on_both_databases![
     set_up_succeeds_only_once,
+    replicas_share_one_setup_code,
     session_ends_at_expiry_or_logout,
     failed_logins_have_the_same_message,
     failed_logins_are_throttled_by_username_and_source,
@@ -27,6 +33,10 @@ on_both_databases![
     token_cannot_create_a_token_with_more_scopes,
     session_and_token_are_not_interchangeable,
 ];
+
+on_both_databases![sqlite only: setup_code_of_another_master_key_is_replaced];
+
+on_both_databases![reservations_of_a_disabled_account_are_kept_or_cancelled];
 
 fn setup(username: &str) -> SetupInput {
     let email = format!("{username}@example.com");
@@ -48,15 +58,47 @@ fn token(name: &str) -> ApiTokenInput {
 async fn set_up_succeeds_only_once(t: TestService) {
     assert!(t.accounts().needs_setup().await.unwrap());
     t.ready_to_race().await;
-    let (one, other) =
-        tokio::join!(t.accounts().set_up(setup("alice"), true, ""), t.accounts().set_up(setup("bob"), true, ""));
+    let (one, other) = tokio::join!(t.accounts().set_up(setup("alice"), true), t.accounts().set_up(setup("bob"), true));
     let (won, lost) = if one.is_ok() { (one, other) } else { (other, one) };
     let won = won.unwrap();
     refused(lost, Conflict);
     assert_eq!(won.info.user.role, Role::Administrator);
     assert_eq!(t.accounts().authenticate_session(&won.token).await.unwrap().1, won.info);
     assert!(!t.accounts().needs_setup().await.unwrap());
-    refused(t.accounts().set_up(setup("carol"), true, "").await, Conflict);
+    refused(t.accounts().set_up(setup("carol"), true).await, Conflict);
+}
+
+/// Each replica prints the link at its start; the link works on all of them.
+async fn replicas_share_one_setup_code(t: TestService) {
+    let other = t.replica().await;
+    t.ready_to_race().await;
+    let (one, two) = tokio::join!(t.accounts().setup_code(), other.accounts().setup_code());
+    let code = one.unwrap().expect("no account exists");
+    assert_eq!(two.unwrap().as_ref(), Some(&code));
+    assert_eq!(t.replica().await.accounts().setup_code().await.unwrap().as_ref(), Some(&code), "after a restart");
+    let database = t.database().await;
+    let stored = async || -> Option<String> {
+        let statement = sea_orm::Statement::from_string(database.get_database_backend(), "SELECT code FROM setup_code");
+        database.query_one_raw(statement).await.unwrap().map(|row| row.try_get_by_index(0).unwrap())
+    };
+    assert!(!stored().await.expect("one row").contains(&code), "the code is encrypted");
+
+    let with = |code: &str| SetupInput { code: Some(code.into()), ..setup("alice") };
+    refused(other.accounts().set_up(with("0123456789abcdef0123456789abcdef"), false).await, Forbidden);
+    refused(other.accounts().set_up(with(""), false).await, Forbidden);
+    other.accounts().set_up(with(&code), false).await.unwrap();
+    assert_eq!(t.accounts().setup_code().await.unwrap(), None);
+    assert_eq!(stored().await, None, "the code is used up");
+    refused(t.accounts().set_up(with(&code), false).await, Forbidden);
+}
+
+async fn setup_code_of_another_master_key_is_replaced(t: TestService) {
+    let code = t.accounts().setup_code().await.unwrap().unwrap();
+    let settings = service::Settings { master_key: [8; 32].into(), ..t.settings.clone() };
+    let other = service::Service::open(settings, t.clock.source()).await.unwrap();
+    let replaced = other.accounts().setup_code().await.unwrap().unwrap();
+    assert_ne!(replaced, code);
+    other.accounts().set_up(SetupInput { code: Some(replaced), ..setup("alice") }, false).await.unwrap();
 }
 
 async fn session_ends_at_expiry_or_logout(t: TestService) {
@@ -385,4 +427,38 @@ async fn session_and_token_are_not_interchangeable(t: TestService) {
     t.accounts().authenticate_token(&bearer).await.unwrap();
     refused(t.accounts().authenticate_token(&session).await, Unauthenticated);
     refused(t.accounts().authenticate_session(&bearer).await, Unauthenticated);
+}
+
+async fn reservations_of_a_disabled_account_are_kept_or_cancelled(t: TestService) {
+    let root = t.administrator().await;
+    let (alice, bob) = (t.person("alice", Role::User).await, t.person("bob", Role::User).await);
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let receiver = Receiver::start().await;
+    t.webhook(&root, &receiver).await;
+    let ended = t.booking(&alice, resource, 1, 2).await;
+    t.reservations().cancel(&alice, &ended.id, None).await.unwrap();
+    let (running, later) = (t.booking(&alice, resource, 1, 3).await, t.booking(&alice, resource, 5, 6).await);
+    let other = t.booking(&bob, resource, 3, 4).await;
+    let status = async |id: &ReservationId| t.reservations().get(&root, id).await.unwrap().reservation.status;
+    let patch = |disabled, reservations| UserPatch { disabled: Some(disabled), reservations, ..Default::default() };
+
+    let wrong = t.update_user(&root, "alice", patch(false, Some(ReservationsOfDisabled::Cancel))).await;
+    assert!(refused(wrong, Invalid).message_for("reservations").is_some());
+    t.update_user(&root, "alice", patch(true, Some(ReservationsOfDisabled::Keep))).await.unwrap();
+    assert_eq!(status(&running.id).await, ReservationStatus::Active);
+    t.update_user(&root, "alice", patch(false, None)).await.unwrap();
+
+    refused(t.update_user(&bob, "alice", patch(true, Some(ReservationsOfDisabled::Cancel))).await, Forbidden);
+    t.update_user(&root, "alice", patch(true, Some(ReservationsOfDisabled::Cancel))).await.unwrap();
+    for id in [&running.id, &later.id] {
+        let cancelled = t.reservations().get(&root, id).await.unwrap().reservation;
+        assert_eq!(cancelled.status, ReservationStatus::Cancelled);
+        assert_eq!(cancelled.cancelled_by.as_deref(), Some("root"));
+        assert_eq!(cancelled.cancel_reason, "The account was disabled.");
+    }
+    assert_eq!(status(&other.id).await, ReservationStatus::Active, "another account");
+    let events = DeliveryFilter { event_type: Some(EventType::ReservationCancelled), ..Default::default() };
+    let cancelled: Vec<_> =
+        t.deliveries(&root, events).await.into_iter().filter_map(|delivery| delivery.reservation_id).collect();
+    assert_eq!(cancelled, [&ended.id, &running.id, &later.id].map(|id| id.0.clone()));
 }

@@ -10,11 +10,17 @@ on_both_databases![
     concurrent_processes_migrate_once,
     migration_moves_the_queue_into_the_outbox,
     migration_moves_provisioning_into_its_table,
+    schema_of_a_newer_release_is_accepted,
+    schema_contracted_by_a_newer_release_is_refused,
 ];
 
 on_both_databases![sqlite only: failed_migration_is_rolled_back];
 
-on_both_databases![postgres only: exclusion_constraint_rejects_overlaps];
+on_both_databases![postgres only:
+    exclusion_constraint_rejects_overlaps,
+    role_without_ddl_rights_can_use_a_current_schema,
+    missing_right_to_migrate_is_explained,
+];
 
 async fn migrations_are_idempotent(t: TestService) {
     t.administrator().await;
@@ -37,6 +43,88 @@ async fn concurrent_processes_migrate_once(database: TestDatabase) {
         result.unwrap();
     }
     assert!(migrations::pending(&connections[0]).await.unwrap().is_empty());
+}
+
+async fn record_migration(database: &DatabaseConnection, name: &str) {
+    let sql = format!("INSERT INTO seaql_migrations VALUES ('{name}', 1)");
+    database.execute_unprepared(&sql).await.unwrap();
+}
+
+/// After a rollback, the schema has migrations that this release does not know.
+async fn schema_of_a_newer_release_is_accepted(t: TestService) {
+    let database = connect(&t.settings.database_url).await.unwrap().writer().clone();
+    record_migration(&database, "m9000_future").await;
+    record_migration(&database, "m9001_drop_old_form_requires_m0001").await;
+    migrations::up(&database).await.unwrap();
+    t.administrator().await;
+    // A migration of this release can still be pending.
+    database.execute_unprepared("DROP TABLE setup_code").await.unwrap();
+    database.execute_unprepared("DELETE FROM seaql_migrations WHERE version LIKE 'm0006%'").await.unwrap();
+    assert_eq!(migrations::pending(&database).await.unwrap(), ["m0006_setup_code"]);
+    migrations::up(&database).await.unwrap();
+    assert_eq!(migrations::pending(&database).await.unwrap(), [""; 0]);
+}
+
+async fn schema_contracted_by_a_newer_release_is_refused(t: TestService) {
+    let database = t.database().await;
+    record_migration(&database, "m9001_drop_old_form_requires_m9000").await;
+    let error = migrations::up(&database).await.unwrap_err().to_string();
+    assert!(error.contains("m9001_drop_old_form_requires_m9000") && error.contains("m9000"), "{error}");
+}
+
+/// Creates a role with a password, and returns the URL of the database for it. Roles belong to the whole server, so each
+/// test has its own.
+async fn url_of_new_role(database: &DatabaseConnection, url: &str, grants: &str) -> (String, String) {
+    let role = format!("berth_test_{:016x}", rand::random::<u64>());
+    let sql = format!("CREATE ROLE {role} LOGIN; {}", grants.replace("{role}", &role));
+    database.execute_unprepared(&sql).await.unwrap();
+    let (_, address) = url.rsplit_once('@').unwrap();
+    (format!("postgres://{role}@{address}"), role)
+}
+
+async fn drop_role(database: &DatabaseConnection, role: &str) {
+    database.execute_unprepared(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+async fn role_without_ddl_rights_can_use_a_current_schema(t: TestService) {
+    let database = t.database().await;
+    let grants = "REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}";
+    let (url, role) = url_of_new_role(&database, &t.settings.database_url, grants).await;
+    let connections = connect(&url).await.unwrap();
+    migrations::up(connections.writer()).await.unwrap();
+    let settings = service::Settings { database_url: url, ..t.settings.clone() };
+    let service = service::Service::open_with(settings, t.clock.source(), connections).unwrap();
+    let input = domain::account::UserInput {
+        username: "alice".into(),
+        email: "alice@example.com".into(),
+        password: crate::support::PASSWORD.into(),
+        role: domain::authorization::Role::User,
+    };
+    service.accounts().create_user_as_operator(input).await.unwrap();
+    service.maintenance().retention_batch().await.unwrap();
+    drop(service);
+    drop_role(&database, &role).await;
+}
+
+async fn missing_right_to_migrate_is_explained(database: TestDatabase) {
+    let owner = database.connect().await;
+    let (url, role) = url_of_new_role(&owner, &database.url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+    let connections = connect(&url).await.unwrap();
+    let error = migrations::up(connections.writer()).await.unwrap_err();
+    let explained = service::explain_migration_error(&error);
+    for part in ["permission denied", "CREATE EXTENSION IF NOT EXISTS btree_gist", "GRANT CREATE", "berth migrate"] {
+        assert!(explained.contains(part), "{part} in {explained}");
+    }
+    // With the right to create tables, the extension is missing.
+    owner.execute_unprepared(&format!("GRANT CREATE ON SCHEMA public TO {role}")).await.unwrap();
+    let error = migrations::up(connections.writer()).await.unwrap_err();
+    let explained = service::explain_migration_error(&error);
+    assert!(explained.contains("CREATE EXTENSION IF NOT EXISTS btree_gist"), "{explained}");
+    owner.execute_unprepared("CREATE EXTENSION btree_gist").await.unwrap();
+    migrations::up(connections.writer()).await.unwrap();
+    drop(connections);
+    drop_role(&owner, &role).await;
 }
 
 /// In early versions the queue was part of the log. Open deliveries keep their state and their leases.

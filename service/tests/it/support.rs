@@ -49,6 +49,7 @@ impl Fixture for TestService {
             url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
             retention_days: 30,
             delivery_timeout: std::time::Duration::from_secs(2),
+            max_in_flight: service::MAX_IN_FLIGHT,
         };
         let connections = connect(&settings.database_url).await.unwrap();
         migrations::up(connections.writer()).await.unwrap();
@@ -71,6 +72,11 @@ impl TestService {
     /// A direct connection to the database, for states that no use case creates or returns.
     pub async fn database(&self) -> DatabaseConnection {
         self.database.connect().await
+    }
+
+    /// Stops the service and returns its database.
+    pub fn stop(self) -> TestDatabase {
+        self.database
     }
 
     /// The folder of a SQLite database.

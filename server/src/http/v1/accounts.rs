@@ -98,5 +98,5 @@ async fn update_user(
     Path(username): Path<String>,
     body: Json<UserPatch>,
 ) -> Result<axum::Json<User>, ApiError> {
-    Ok(axum::Json(app.service.accounts().update_user(&caller.actor, &username, body.value).await?))
+    Ok(axum::Json(app.service.update_user(&caller.actor, &username, body.value).await?))
 }

@@ -3,8 +3,8 @@
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, session};
 use super::super::middleware::csrf::same_origin;
-use super::super::middleware::rate_limit::client_source;
 use super::super::problem::{ApiError, ProblemBody};
+use crate::client_address::client_source;
 use crate::config::Environment;
 use app::rpc::session_cookie::{removed_session_cookie, session_cookie};
 use axum::extract::{ConnectInfo, State};
@@ -52,7 +52,7 @@ async fn log_in(
     body: Json<Credentials>,
 ) -> Result<Response, ApiError> {
     reject_foreign_origin(&headers, &app)?;
-    let source = client_source(&headers, Some(peer), app.config.trust_proxy);
+    let source = client_source(&headers, Some(peer), &app.config.trusted_proxies);
     let session = app.service.accounts().log_in(body.value, &source).await?;
     Ok(start_session(&app, session))
 }
@@ -139,7 +139,7 @@ async fn set_up(
 ) -> Result<Response, ApiError> {
     reject_foreign_origin(&headers, &app)?;
     let local = is_local(&headers, peer, &app.config.public_url);
-    let session = app.service.accounts().set_up(body.value, local, &app.setup_code).await?;
+    let session = app.service.accounts().set_up(body.value, local).await?;
     Ok(start_session(&app, session))
 }
 

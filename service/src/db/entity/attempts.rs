@@ -1,31 +1,45 @@
 //! Attempts that ended.
 
-use crate::db::column::Text;
+use crate::db::column::{Text, WireName};
 use domain::delivery::{DeliveryStatus, Outcome};
 use sea_orm::entity::prelude::*;
 
 /// The status of a delivery after an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StatusAfter {
     /// The attempt succeeded.
-    #[sea_orm(string_value = "succeeded")]
     Succeeded,
     /// It was the last attempt and failed.
-    #[sea_orm(string_value = "failed")]
     Failed,
     /// It failed and another attempt follows.
-    #[sea_orm(string_value = "retrying")]
     Retrying,
     /// The delivery was cancelled during the attempt.
-    #[sea_orm(string_value = "cancelled")]
     Cancelled,
     /// Another process had taken over the delivery: the result has no effect.
-    #[sea_orm(string_value = "superseded")]
     Superseded,
     /// A test event, outside the queue.
-    #[sea_orm(string_value = "test")]
     Test,
+}
+
+impl WireName for StatusAfter {
+    const UNKNOWN: Self = Self::Superseded;
+
+    fn wire_name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Retrying => "retrying",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+            Self::Test => "test",
+        }
+    }
+
+    fn from_wire_name(name: &str) -> Option<Self> {
+        [Self::Succeeded, Self::Failed, Self::Retrying, Self::Cancelled, Self::Superseded, Self::Test]
+            .into_iter()
+            .find(|status| status.wire_name() == name)
+    }
 }
 
 impl StatusAfter {
@@ -63,7 +77,7 @@ pub(crate) struct Model {
     /// Duration of the whole exchange in milliseconds.
     pub duration_ms: f64,
     /// Status of the delivery after this attempt.
-    pub delivery_status: StatusAfter,
+    pub delivery_status: Text<StatusAfter>,
     /// The transcript of the exchange (`delivery::Transcript`), or JSON in rows of early versions.
     pub record: String,
     /// The delivery.

@@ -23,6 +23,7 @@ pub(crate) mod reservations;
 pub(crate) mod resource_types;
 pub(crate) mod resources;
 pub(crate) mod sessions;
+pub(crate) mod setup_code;
 pub(crate) mod status_updates;
 pub(crate) mod users;
 pub(crate) mod webhooks;

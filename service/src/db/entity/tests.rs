@@ -198,7 +198,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         outcome: Text(Outcome::Failed),
         status_code: Some(503),
         duration_ms: 12.5,
-        delivery_status: attempts::StatusAfter::Superseded,
+        delivery_status: Text(attempts::StatusAfter::Superseded),
         record: "transcript".into(),
     };
     round_trip(&database, attempt).await;
@@ -221,6 +221,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         created_at: 1,
     };
     round_trip(&database, key).await;
+    round_trip(&database, setup_code::Model { id: setup_code::ID, code: "v1.g".into() }).await;
     relations_join(&database).await;
 }
 

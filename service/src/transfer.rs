@@ -1,0 +1,3 @@
+//! Transfer of a SQLite database to PostgreSQL, for `berth transfer`.
+
+pub use crate::db::transfer::{Copied, Progress, Source};
