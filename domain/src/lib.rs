@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod event;
 pub mod header;
 pub mod id;
+pub mod input;
 pub mod json;
 pub mod json_error;
 pub mod pagination;

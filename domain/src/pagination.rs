@@ -17,7 +17,8 @@ pub struct Page<T> {
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(default)]
 pub struct PageQuery {
-    /// 1 to 200 items; 50 when absent.
+    /// Page size, 1 to 200; 50 when absent.
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 200))]
     pub limit: Option<u32>,
     /// The `next_cursor` of the previous page.
     pub cursor: Option<String>,
@@ -32,10 +33,18 @@ impl PageQuery {
     /// # Errors
     /// A [`crate::Problem`] naming `limit` when it is not within 1 to 200.
     pub fn limit(&self) -> Result<u64, crate::Problem> {
+        self.limit_within(50, Self::MAX)
+    }
+
+    /// The effective limit of a list with another page size: `default` when absent, at most `max`.
+    ///
+    /// # Errors
+    /// A [`crate::Problem`] naming `limit` when it is not within 1 to `max`.
+    pub fn limit_within(&self, default: u32, max: u32) -> Result<u64, crate::Problem> {
         match self.limit {
-            None => Ok(50),
-            Some(n) if (1..=Self::MAX).contains(&n) => Ok(u64::from(n)),
-            Some(_) => Err(crate::Problem::field("limit", "Choose a limit from 1 to 200.")),
+            None => Ok(u64::from(default)),
+            Some(n) if (1..=max).contains(&n) => Ok(u64::from(n)),
+            Some(_) => Err(crate::Problem::field("limit", format!("Choose a limit from 1 to {max}."))),
         }
     }
 }

@@ -78,15 +78,22 @@ pub struct ReservationDetail {
     /// The reservation.
     #[serde(flatten)]
     pub reservation: Reservation,
-    /// Its deliveries, oldest first; also visible to the owner.
+    /// Its first 500 deliveries, oldest first; also visible to the owner.
     pub deliveries: Vec<crate::delivery::DeliverySummary>,
+    /// The `cursor` of `GET /api/v1/reservations/{id}/deliveries` for further deliveries; null if there are none.
+    pub deliveries_next_cursor: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for ReservationDetail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = Map::deserialize(deserializer)?;
         let deliveries = crate::json::take_field(&mut fields, "deliveries")?;
-        Ok(Self { reservation: crate::json::from_object(fields)?, deliveries })
+        // Absent in responses of the previous release.
+        let deliveries_next_cursor = match fields.contains_key("deliveries_next_cursor") {
+            true => crate::json::take_field(&mut fields, "deliveries_next_cursor")?,
+            false => None,
+        };
+        Ok(Self { reservation: crate::json::from_object(fields)?, deliveries, deliveries_next_cursor })
     }
 }
 
@@ -164,6 +171,19 @@ pub struct ReservationFilter {
     pub to: Option<DateTime<Utc>>,
 }
 
+/// Filters of `GET /api/v1/calendar`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalendarFilter {
+    /// Start of the requested span.
+    pub from: DateTime<Utc>,
+    /// End of the requested span, at most 62 days after its start.
+    pub to: DateTime<Utc>,
+    /// Only resources of the type with this slug.
+    pub resource_type: Option<String>,
+    /// Only this resource.
+    pub resource_id: Option<ResourceId>,
+}
+
 /// Tolerance for a start in the past.
 pub const START_GRACE: Duration = Duration::minutes(5);
 /// Maximum duration of a reservation.
@@ -203,7 +223,7 @@ pub fn check_input(
 ) -> Result<Map<String, Value>, Problem> {
     let mut validator = Validator::new();
     check_span(&mut validator, input.start_time, input.end_time, now);
-    validator.check("title", crate::validation::text(input.title.as_deref().unwrap_or_default(), 200));
+    validator.check("title", crate::validation::label(input.title.as_deref().unwrap_or_default(), 200));
     if let Some(key) = input.user_ssh_key.as_deref().filter(|k| !k.is_empty()) {
         validator.check("user_ssh_key", crate::validation::ssh_key(key));
     }
@@ -256,7 +276,7 @@ pub fn apply_patch(
         check_end(&mut validator, next.start_time, next.end_time, now);
     }
     if let Some(title) = patch.title.as_ref().filter(|t| **t != current.title) {
-        validator.check("title", crate::validation::text(title, 200));
+        validator.check("title", crate::validation::label(title, 200));
         previous.insert("title".into(), Value::String(current.title.clone()));
         next.title.clone_from(title);
     }

@@ -1,5 +1,39 @@
 //! Validation of single values, shared by the page's forms and the server. Each check returns a message for its field.
 
+/// Characters without a glyph: `Default_Ignorable_Code_Point` of Unicode 17, the blank Braille pattern, and the
+/// interlinear annotation marks and the null notehead. A table instead of a crate keeps the page small.
+const INVISIBLE: [(char, char); 20] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{2800}', '\u{2800}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fff8}'),
+    ('\u{fff9}', '\u{fffb}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d159}', '\u{1d159}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// Whether a text has a character that can be seen. White space, control characters, joiners and fillers cannot.
+pub fn is_visible(text: &str) -> bool {
+    text.chars().any(|c| !is_invisible(c))
+}
+
 fn no_control(text: &str) -> Result<(), String> {
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t' && c != '\r') {
         return Err("Remove the control characters (such as NUL).".into());
@@ -19,7 +53,7 @@ pub fn text(text: &str, max: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a name: 1 to 100 characters on one line, not only white space.
+/// Checks a name: 1 to 100 characters on one line, at least one of them visible.
 ///
 /// # Errors
 /// A message for the field.
@@ -27,10 +61,24 @@ pub fn name(name: &str) -> Result<(), String> {
     if name.trim().is_empty() {
         return Err("Enter a name.".into());
     }
+    if !is_visible(name) {
+        return Err("This name has only invisible characters. Enter one that people can see.".into());
+    }
     if name.chars().any(char::is_control) {
         return Err("Remove line breaks and control characters.".into());
     }
     text(name, 100)
+}
+
+/// Checks a label that may be empty, such as a title: at most `max` characters. One with characters has a visible one.
+///
+/// # Errors
+/// A message for the field.
+pub fn label(label: &str, max: usize) -> Result<(), String> {
+    if !label.is_empty() && !is_visible(label) {
+        return Err("This text has only invisible characters. Enter visible ones, or leave the field empty.".into());
+    }
+    text(label, max)
 }
 
 /// Checks a type's slug: `[a-z0-9]([a-z0-9-]{0,62})`.
@@ -80,13 +128,14 @@ pub fn password(password: &str) -> Result<(), String> {
     }
 }
 
-/// Checks an e-mail address: local part and domain, without white space, at most 254 characters (RFC 5321 §4.5.3.1.3).
+/// Checks an e-mail address: local part and domain, without white space and invisible characters, at most 254 characters
+/// (RFC 5321 §4.5.3.1.3).
 ///
 /// # Errors
 /// A message for the field.
 pub fn email(email: &str) -> Result<(), String> {
     let is_valid = email.len() <= 254
-        && !email.chars().any(|c| c.is_whitespace() || c.is_control())
+        && !email.chars().any(is_invisible)
         && email.split_once('@').is_some_and(|(local, host)| {
             !local.is_empty()
                 && !host.is_empty()
@@ -141,4 +190,41 @@ pub fn header_value(value: &str) -> Result<(), String> {
         return Err("Use plain ASCII characters without line breaks or spaces at the ends.".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_need_a_visible_character() {
+        for invisible in
+            ["", " ", "\u{a0}", "\u{200b}", " \u{200b}\u{200d} ", "\u{ad}", "\u{feff}", "\u{3164}", "\u{2800}"]
+        {
+            assert!(name(invisible).is_err(), "{invisible:?}");
+        }
+        for invisible in ["\u{2060}\u{202e}", "\u{e0041}", "\u{fe0f}", "\u{115f}", "\0", "\u{2028}"] {
+            assert!(name(invisible).is_err(), "{invisible:?}");
+        }
+        // Joiners belong to the spelling of many languages, and to emoji.
+        for visible in ["a", "می\u{200c}خواهم", "👩\u{200d}🔬", "❤\u{fe0f}", "größe"] {
+            assert_eq!(name(visible), Ok(()), "{visible:?}");
+        }
+    }
+
+    #[test]
+    fn labels_are_empty_or_visible() {
+        assert_eq!(label("", 200), Ok(()));
+        assert_eq!(label("Training", 200), Ok(()));
+        assert!(label("\u{200b}", 200).is_err());
+        assert!(label("xxx", 2).is_err());
+    }
+
+    #[test]
+    fn email_addresses_have_no_invisible_characters() {
+        assert_eq!(email("alice@example.com"), Ok(()));
+        for wrong in ["\u{200b}@example.com", "alice@\u{200b}", "alice@exa\u{ad}mple.com", "a b@example.com"] {
+            assert!(email(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod m0003_outbox;
 mod m0004_queue;
 mod m0005_provisioning;
 mod m0006_setup_code;
+mod m0007_earlier_secrets;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_queue::Migration),
             Box::new(m0005_provisioning::Migration),
             Box::new(m0006_setup_code::Migration),
+            Box::new(m0007_earlier_secrets::Migration),
         ]
     }
 }

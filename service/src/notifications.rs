@@ -6,15 +6,19 @@ use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::notifications;
 use crate::db::link::DatabaseTransaction;
+use crate::pagination::{decode_number_cursor, page_of};
 use domain::Problem;
 use domain::authorization::{Actor, Role};
 use domain::change::{Notification, Severity};
+use domain::pagination::{Page, PageQuery};
 use sea_orm::sea_query::Expr;
-use sea_orm::{Condition, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set};
+use sea_orm::{
+    Condition, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Set,
+};
 use tracing::instrument;
 
-/// Number of notifications in the list.
-const LIST_LIMIT: u64 = 100;
+/// Number of notifications that the page shows.
+const SHOWN: u32 = 100;
 
 /// The recipient of a notification.
 #[derive(Debug, Clone, Copy)]
@@ -64,23 +68,38 @@ impl Notifications {
         Ok(Notification { id, username, severity, message, link, at: now, read: false })
     }
 
-    /// Lists the actor's newest 100 notifications, newest first.
+    /// The actor's newest 100 notifications, newest first.
     ///
     /// # Errors
     /// 503 if the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Notification>, Problem> {
-        Ok(self.newest(actor).await?)
+        let newest = PageQuery { limit: Some(SHOWN), cursor: None };
+        Ok(self.read_page(actor, &newest).await?.items)
     }
 
-    async fn newest(&self, actor: &Actor) -> Result<Vec<Notification>> {
+    /// One page of the actor's notifications, newest first.
+    ///
+    /// # Errors
+    /// 422 for an invalid limit or cursor.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_page(&self, actor: &Actor, page: &PageQuery) -> Result<Page<Notification>, Problem> {
+        Ok(self.read_page(actor, page).await?)
+    }
+
+    async fn read_page(&self, actor: &Actor, page: &PageQuery) -> Result<Page<Notification>> {
+        let limit = page.limit()?;
         let rows = notifications::Entity::find()
             .filter(addressed_to(actor))
+            .apply_if(decode_number_cursor(page.cursor.as_deref())?, |query, id| {
+                query.filter(notifications::COLUMN.id.lt(id))
+            })
             .order_by_desc(notifications::Column::Id)
-            .limit(LIST_LIMIT)
+            .limit(limit + 1)
             .all(&self.context.db.read)
             .await?;
-        Ok(rows.into_iter().map(to_notification).collect())
+        let page = page_of(rows, limit, |row| row.id.to_string());
+        Ok(Page { items: page.items.into_iter().map(to_notification).collect(), next_cursor: page.next_cursor })
     }
 
     /// Marks the actor's notifications up to `id` as read.

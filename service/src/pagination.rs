@@ -17,7 +17,8 @@ pub(crate) fn encode_cursor(key: &str) -> String {
 pub(crate) fn decode_cursor(cursor: Option<&str>) -> Result<Option<String>, Problem> {
     let Some(cursor) = cursor else { return Ok(None) };
     let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    key.map(Some).ok_or_else(invalid_cursor)
+    // PostgreSQL rejects NUL.
+    key.filter(|key| !key.chars().any(char::is_control)).map(Some).ok_or_else(invalid_cursor)
 }
 
 /// The numeric sort key in a cursor.

@@ -14,10 +14,11 @@ pub fn has_npm(workspace: &Workspace) -> bool {
     succeeds(cmd!(workspace.sh, "npm --version"))
 }
 
-/// Checks the types of the browser tests.
+/// Checks the types of the browser tests, and of the generated TypeScript client that they use.
 pub fn type_check(workspace: &Workspace) -> anyhow::Result<()> {
     install_packages(workspace)?;
     let _folder = workspace.sh.push_dir("end2end");
+    cmd!(workspace.sh, "npm run --silent generate").run()?;
     Ok(cmd!(workspace.sh, "npx tsc --noEmit").run()?)
 }
 
@@ -31,6 +32,7 @@ pub fn run(workspace: &Workspace, specs: &[String], tally: &mut Tally) -> anyhow
     let step = Step::begin("Preparing the browser tests");
     type_check(workspace)?;
     let chromium = chromium(workspace)?;
+    let api_tools = tools::install_api_tools(workspace)?;
     step.end();
 
     let step = Step::begin("Browser tests");
@@ -39,6 +41,9 @@ pub fn run(workspace: &Workspace, specs: &[String], tally: &mut Tally) -> anyhow
     let mut playwright = cmd!(workspace.sh, "npx playwright test {specs...}").env("BERTH_BINARY", binary);
     if let Some(chromium) = chromium {
         playwright = playwright.env("BERTH_CHROMIUM", chromium);
+    }
+    if let Some(api_tools) = api_tools {
+        playwright = playwright.env("BERTH_API_TOOLS", api_tools);
     }
     let result = playwright.run();
     drop(folder);

@@ -20,8 +20,8 @@ Every check runs even if an earlier one fails. The failed checks are listed at t
     cargo xtask check clippy typos
 
 `cargo xtask test`, and so .ci/run, begins with fmt, clippy, layers and doc. It runs types before the browser tests. These checks
-need only the toolchain and Node. The other checks run only here. On first use, deny, unused and typos each install a tool with
-a pinned version, which can take several minutes. fuzz needs a nightly toolchain. If a requirement is missing (Node, nightly, the
+need only the toolchain and Node. The other checks run only here. On first use, deny, unused, typos and openapi each install a tool
+with a pinned version, which can take several minutes. fuzz needs a nightly toolchain. If a requirement is missing (Node, nightly, the
 advisory database), the check prints a notice and passes.
 
 Tools are stored in $BERTH_TOOLS_DIR, or in berth/tools in the user's cache folder.";
@@ -58,6 +58,8 @@ pub enum Check {
     Unused,
     /// Spelling (typos).
     Typos,
+    /// The OpenAPI document, with Redocly's recommended rules. Needs Node.
+    Openapi,
     /// Ten seconds of each fuzz target. Needs a nightly toolchain.
     Fuzz,
 }
@@ -78,6 +80,7 @@ impl Check {
             Self::Deny => "Licences, sources, bans and advisories",
             Self::Unused => "Unused dependencies",
             Self::Typos => "Spelling",
+            Self::Openapi => "OpenAPI document",
             Self::Fuzz => "Fuzzing",
         }
     }
@@ -94,6 +97,7 @@ impl Check {
             Self::Deny => deny(workspace),
             Self::Unused => find_unused_dependencies(workspace),
             Self::Typos => spell_check(workspace),
+            Self::Openapi => lint_openapi(workspace),
             Self::Fuzz => fuzz_briefly(workspace),
         }
     }
@@ -182,6 +186,13 @@ fn find_unused_dependencies(workspace: &Workspace) -> anyhow::Result<()> {
 fn spell_check(workspace: &Workspace) -> anyhow::Result<()> {
     let typos = tools::TYPOS.install(workspace)?;
     Ok(cmd!(workspace.sh, "{typos}").run()?)
+}
+
+/// Lints the document in the repository. A test compares it with the one that the server generates.
+fn lint_openapi(workspace: &Workspace) -> anyhow::Result<()> {
+    let Some(redocly) = tools::REDOCLY.install(workspace)? else { return Ok(()) };
+    let lint = cmd!(workspace.sh, "{redocly} lint docs/openapi.json --config redocly.yaml");
+    Ok(lint.env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true").run()?)
 }
 
 fn fuzz_briefly(workspace: &Workspace) -> anyhow::Result<()> {

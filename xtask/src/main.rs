@@ -52,7 +52,7 @@ enum Command {
         /// Checks to run [default: all].
         checks: Vec<check::Check>,
     },
-    /// Fuzz the parsers of external input: signatures, responses, status updates, URLs. Needs a nightly toolchain.
+    /// Fuzz the parsers of external input: signatures, responses, status updates, bodies, URLs. Needs a nightly toolchain.
     Fuzz {
         /// Target to fuzz [default: all].
         target: Option<String>,

@@ -47,29 +47,42 @@ impl CargoTool {
     }
 }
 
-/// A tool from the npm registry. It only makes the page smaller, so it is optional: without Node it is skipped.
+/// A tool from the npm registry. It is optional: without Node it is skipped.
 pub struct NpmTool {
     binary: &'static str,
     package: &'static str,
     version: &'static str,
+    /// The effect of its absence.
+    without: &'static str,
 }
 
+/// The effect of the absence of an optimiser.
+const LARGER_PAGE: &str = "The page works, but is larger.";
+
 /// Optimises WebAssembly.
-pub const WASM_OPT: NpmTool = NpmTool { binary: "wasm-opt", package: "binaryen", version: "132.0.0" };
+pub const WASM_OPT: NpmTool =
+    NpmTool { binary: "wasm-opt", package: "binaryen", version: "132.0.0", without: LARGER_PAGE };
 /// Minifies scripts and style sheets.
-pub const ESBUILD: NpmTool = NpmTool { binary: "esbuild", package: "esbuild", version: "0.28.2" };
+pub const ESBUILD: NpmTool = NpmTool { binary: "esbuild", package: "esbuild", version: "0.28.2", without: LARGER_PAGE };
+/// Lints the OpenAPI document.
+pub const REDOCLY: NpmTool = NpmTool {
+    binary: "redocly",
+    package: "@redocly/cli",
+    version: "2.77.0",
+    without: "The OpenAPI document is not linted.",
+};
 
 impl NpmTool {
     /// Installs the tool unless this version is installed. Returns its path, or `None` if it is not available.
     pub fn install(&self, workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
-        let Self { binary, package, version } = self;
+        let Self { binary, package, version, without } = self;
         let root = folder()?.join(format!("npm/{package}-{version}"));
         let program = root.join("node_modules/.bin").join(binary);
         if program.exists() {
             return Ok(Some(program));
         }
         if !succeeds(cmd!(workspace.sh, "npm --version")) {
-            note(&format!("{binary} is not available, because Node is not installed. The page works, but is larger."));
+            note(&format!("{binary} is not available, because Node is not installed. {without}"));
             return Ok(None);
         }
         workspace.sh.create_dir(&root)?;
@@ -80,11 +93,51 @@ impl NpmTool {
         match installed {
             Ok(()) => Ok(Some(program)),
             Err(error) => {
-                note(&format!("{binary} is not available ({error}). The page works, but is larger."));
+                note(&format!("{binary} is not available ({error}). {without}"));
                 Ok(None)
             }
         }
     }
+}
+
+/// The packages of [`install_api_tools`] with their versions.
+const API_TOOLS: &str = "xtask/api-tools.txt";
+
+/// Installs the tools for tests of the API from PyPI: the property-based tester and the generator of Python clients.
+/// Returns the folder of their programs, or `None` with a note if they are not available.
+pub fn install_api_tools(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
+    let python = std::env::var("BERTH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let Ok(version) = cmd!(workspace.sh, "{python} --version").quiet().ignore_stderr().read() else {
+        note(&format!(
+            "Skipped: the property-based tests of the API and its Python client, because {python} does not start. \
+             Install Python 3.10 or later, or set BERTH_PYTHON to its path."
+        ));
+        return Ok(None);
+    };
+    let packages = workspace.sh.read_file(API_TOOLS)?;
+    let key = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(format!("{version}\n{packages}")));
+    let root = folder()?.join("python").join(&key[..16]);
+    let (programs, receipt) = (root.join("bin"), root.join("complete"));
+    if receipt.exists() {
+        return Ok(Some(programs));
+    }
+    let step = Step::begin("Installing the tools for tests of the API from PyPI (once)");
+    workspace.sh.remove_path(&root)?;
+    let own_python = programs.join("python");
+    let installed = cmd!(workspace.sh, "{python} -m venv {root}").run().and_then(|()| {
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", API_TOOLS];
+        cmd!(workspace.sh, "{own_python} {pip...}").run()
+    });
+    step.end();
+    if let Err(error) = installed {
+        note(&format!(
+            "Skipped: the property-based tests of the API and its Python client, because their tools cannot be \
+             installed ({error}). They need PyPI and the module venv (Debian: python3-venv)."
+        ));
+        return Ok(None);
+    }
+    workspace.sh.write_file(&receipt, "")?;
+    Ok(Some(programs))
 }
 
 /// Installs the WebAssembly target of the compiler.

@@ -51,7 +51,7 @@ where
 {
     let mut all = Page { items: Vec::new(), next_cursor: None };
     loop {
-        let page = read(PageQuery { limit: Some(200), cursor: all.next_cursor.take() }).await?;
+        let page = read(PageQuery { limit: Some(PageQuery::MAX), cursor: all.next_cursor.take() }).await?;
         all.items.extend(page.items);
         if page.next_cursor.is_none() {
             return Ok(all);

@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod deliveries;
 pub mod reservations;
 pub mod session;
+mod strict_json;
 pub mod webhooks;
 
 #[cfg(feature = "csr")]
@@ -22,12 +23,13 @@ mod fetch;
 use domain::{FieldError, Problem, ProblemKind};
 use http::Method;
 use leptos::server_fn::client::Client;
-use leptos::server_fn::codec::{Json, JsonEncoding};
+use leptos::server_fn::codec::{Json, JsonEncoding, Post};
 use leptos::server_fn::error::{FromServerFnError, ServerFnErrorErr};
 use leptos::server_fn::server::Server;
 use leptos::server_fn::{Http, Protocol};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use strict_json::StrictJson;
 
 /// The protocol of the server functions: POST with JSON in both directions.
 ///
@@ -37,7 +39,7 @@ pub struct Rpc;
 
 impl<I, O, C, S> Protocol<I, O, C, S, RpcError> for Rpc
 where
-    Http<Json, Json>: Protocol<I, O, C, S, RpcError>,
+    Http<Post<StrictJson>, Json>: Protocol<I, O, C, S, RpcError>,
     C: Client<RpcError>,
     S: Server<RpcError>,
     I: Serialize + Send,
@@ -53,7 +55,7 @@ where
         F: Fn(I) -> Fut + Send,
         Fut: Future<Output = Result<O, RpcError>> + Send,
     {
-        <Http<Json, Json> as Protocol<I, O, C, S, RpcError>>::run_server(request, function)
+        <Http<Post<StrictJson>, Json> as Protocol<I, O, C, S, RpcError>>::run_server(request, function)
     }
 
     #[cfg(feature = "csr")]
@@ -117,12 +119,18 @@ impl FromServerFnError for RpcError {
     type Encoder = JsonEncoding;
 
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
-        Self(match error {
+        // The conversion also sets the status of the response.
+        Self::from(match error {
             ServerFnErrorErr::Request(_) => Problem::new(
                 ProblemKind::Unavailable,
                 "Berth cannot be reached. Check your connection. Retrying automatically…",
             ),
-            ServerFnErrorErr::Args(text) | ServerFnErrorErr::MissingArg(text) => Problem::malformed(text),
+            // The body of a request: not UTF-8, not JSON, or not the arguments of the function.
+            ServerFnErrorErr::Args(text)
+            | ServerFnErrorErr::MissingArg(text)
+            | ServerFnErrorErr::Deserialization(text) => {
+                Problem::malformed(format!("The request cannot be read: {text}. Reload the page."))
+            }
             _ => Problem::internal(),
         })
     }

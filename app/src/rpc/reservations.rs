@@ -23,12 +23,19 @@ pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Re
     Ok(cx.service.reservations().list(actor, &filter, &page).await?)
 }
 
-/// Returns one reservation with its provisioning and deliveries.
+/// Returns one reservation with its provisioning and all its deliveries.
 #[server(prefix = "/rpc", endpoint = "get-reservation", protocol = Rpc)]
 pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.reservations().get(actor, &id).await?)
+    let mut detail = cx.service.reservations().get(actor, &id).await?;
+    while let Some(cursor) = detail.deliveries_next_cursor.take() {
+        let page = PageQuery { limit: Some(PageQuery::MAX), cursor: Some(cursor) };
+        let rest = cx.service.reservations().list_deliveries(actor, &id, &page).await?;
+        detail.deliveries.extend(rest.items);
+        detail.deliveries_next_cursor = rest.next_cursor;
+    }
+    Ok(detail)
 }
 
 /// Changes a reservation.
@@ -56,5 +63,13 @@ pub async fn busy(
 ) -> Result<Vec<BusySpan>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    Ok(cx.service.reservations().list_busy_spans(actor, resource_type.as_deref(), from, to).await?)
+    let (reservations, filter) =
+        (cx.service.reservations(), CalendarFilter { from, to, resource_type, resource_id: None });
+    let read = |page: PageQuery| {
+        // Larger pages than those of other lists.
+        let page = PageQuery { limit: None, ..page };
+        let (reservations, filter) = (&reservations, &filter);
+        async move { Ok::<_, domain::Problem>(reservations.list_busy_spans(actor, filter, &page).await?) }
+    };
+    Ok(super::context::fetch_all_pages(read).await?.items)
 }

@@ -183,7 +183,7 @@ fn parse_field(name: &str, property: &Value, required: bool, errors: &mut Errors
     let text = |key: &str| property.get(key).and_then(Value::as_str).map(str::to_owned);
     let field = ConfigField {
         name: name.to_owned(),
-        title: text("title").filter(|t| !t.is_empty()).unwrap_or_else(|| name.to_owned()),
+        title: text("title").filter(|t| crate::validation::is_visible(t)).unwrap_or_else(|| name.to_owned()),
         description: text("description").unwrap_or_default(),
         kind,
         default: property.get("default").cloned(),
@@ -337,7 +337,7 @@ fn check(schema: &ConfigSchema, config: &Map<String, Value>) -> Result<Map<Strin
     for field in &schema.fields {
         match config.get(&field.name).filter(|value| !value.is_null()) {
             Some(value) => match check_value(field, value) {
-                Ok(()) if field.required && value.as_str().is_some_and(|t| t.trim().is_empty()) => {
+                Ok(()) if field.required && value.as_str().is_some_and(|t| !crate::validation::is_visible(t)) => {
                     errors.add(&field.name, "Fill this field.");
                 }
                 Ok(()) => {

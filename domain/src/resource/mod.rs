@@ -176,7 +176,7 @@ pub fn check_resource(input: &ResourceInput) -> Result<(), Problem> {
     } else if crate::validation::slug(&input.resource_type).is_err() {
         validator.error("resource_type", "This resource type does not exist. Choose an existing one.");
     }
-    validator.check("location", crate::validation::text(input.location.as_deref().unwrap_or_default(), 200));
+    validator.check("location", crate::validation::label(input.location.as_deref().unwrap_or_default(), 200));
     validator.check("specs", crate::validation::text(input.specs.as_deref().unwrap_or_default(), 2_000));
     validator.finish()
 }

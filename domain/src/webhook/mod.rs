@@ -171,8 +171,11 @@ pub struct Webhook {
     pub secret_hint: String,
     /// The public key (`whpk_…`) for its `v1a` signatures, if it has them.
     pub public_key: Option<String>,
-    /// End of the rotation overlap, in which the previous secret and the previous Ed25519 key also sign.
+    /// Latest of `previous_secrets_until`; null if only the current secret signs.
     pub previous_secret_until: Option<DateTime<Utc>>,
+    /// End of each previous secret, with its Ed25519 key, that also signs; latest first.
+    #[serde(default)]
+    pub previous_secrets_until: Vec<DateTime<Utc>>,
     /// Creation time.
     pub created_at: DateTime<Utc>,
     /// Time of the last change to its settings.
@@ -225,7 +228,8 @@ impl<'de> Deserialize<'de> for WebhookWithSecret {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RotateInput {
-    /// Overlap in hours, 0 to 168, in which the old secret also signs; 24 when absent.
+    /// Overlap in hours, 0 to 168, in which the current secret also signs; 24 when absent. Secrets of earlier rotations
+    /// sign until their own end. 0 revokes all of them at once.
     pub overlap_hours: Option<u32>,
     /// The new secret, generated when absent.
     pub secret: Option<String>,

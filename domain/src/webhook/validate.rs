@@ -94,7 +94,7 @@ fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, n
         }
         AuthInput::Oauth2 { token_url, client_id, client_secret, scope, audience } => {
             validator.check("auth.token_url", crate::endpoint::check_url(token_url, policy));
-            if client_id.trim().is_empty() {
+            if !crate::validation::is_visible(client_id) {
                 validator.error("auth.client_id", "Enter the client id.");
             }
             validator.check("auth.client_id", crate::validation::text(client_id, 255));

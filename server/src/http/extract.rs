@@ -3,7 +3,6 @@
 pub use super::json::{Json, MaybeJson, body};
 
 use super::AppState;
-use super::json::{field_error, field_path};
 use super::middleware::csrf::same_origin;
 use super::problem::ApiError;
 use app::rpc::session_cookie::SESSION_COOKIE;
@@ -13,6 +12,7 @@ use axum::http::{HeaderMap, header};
 use axum_extra::extract::CookieJar;
 use domain::account::SessionInfo;
 use domain::authorization::Actor;
+use domain::input::{field_error, field_path};
 use domain::{Problem, ProblemKind};
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
@@ -73,6 +73,10 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty());
         let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        // PostgreSQL rejects NUL.
+        if let Some((name, _)) = form_urlencoded::parse(query.as_bytes()).find(|(_, value)| value.contains('\0')) {
+            return Err(Problem::field(name, "Remove the control characters (such as NUL).").into());
+        }
         let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
         serde_path_to_error::deserialize(reader)
             .map(Self)
@@ -87,11 +91,12 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        axum::extract::Path::<T>::from_request_parts(parts, app)
-            .await
-            .map(|axum::extract::Path(value)| Self(value))
-            .map_err(|_| {
-                Problem::new(ProblemKind::NotFound, "Unknown id. List the collection to find valid ids.").into()
-            })
+        let unknown = || Problem::new(ProblemKind::NotFound, "Unknown id. List the collection to find valid ids.");
+        // PostgreSQL rejects NUL.
+        if parts.uri.path().contains("%00") {
+            return Err(unknown().into());
+        }
+        let path = axum::extract::Path::<T>::from_request_parts(parts, app).await;
+        path.map(|axum::extract::Path(value)| Self(value)).map_err(|_| unknown().into())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::AppState;
 use super::extract::{AuthenticatedUser, bearer, session};
-use super::problem::{ApiError, ProblemBody};
+use super::problem::ApiError;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -80,7 +80,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// `resync` means that changes were missed: load the lists again. The stream ends when the credential expires, the
 /// account's role changes or the server stops. Reconnect then.
 #[utoipa::path(get, path = "/stream", tag = "live",
-    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
+    responses((status = 200, body = String, content_type = "text/event-stream")))]
 async fn stream(
     State(app): State<AppState>,
     caller: AuthenticatedUser,

@@ -11,6 +11,8 @@ mod catalogue;
 mod client;
 mod connections;
 mod deliveries;
+mod input;
+mod lists;
 mod openapi;
 mod process;
 mod requests;

@@ -2,7 +2,7 @@
 
 use crate::support::TestServer;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -11,22 +11,72 @@ use test_support::on_both_databases;
 on_both_databases![sqlite only:
     openapi_document_matches_the_repository,
     every_server_function_is_registered,
+    examples_of_bodies_are_accepted,
+    idempotency_key_is_checked_where_it_is_documented,
 ];
 
 /// The document that the router generates.
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(server::http::v1::router().1).unwrap());
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| server::http::v1::router().1);
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// Whether the document lists this response for a method and path.
+/// An operation of the document.
+pub struct Operation {
+    method: String,
+    template: String,
+    content: &'static Value,
+}
+
+/// All operations of the document.
+pub fn operations() -> impl Iterator<Item = Operation> {
+    DOCUMENT["paths"].as_object().unwrap().iter().flat_map(|(template, item)| {
+        item.as_object().unwrap().iter().map(|(method, content)| Operation {
+            method: method.to_uppercase(),
+            template: template.clone(),
+            content,
+        })
+    })
+}
+
+impl Operation {
+    pub fn id(&self) -> &'static str {
+        self.content["operationId"].as_str().unwrap()
+    }
+
+    pub fn method(&self) -> Method {
+        self.method.parse().unwrap()
+    }
+
+    /// The path, relative to `/api/v1`. Ids are `1` or `placeholder`.
+    pub fn path(&self) -> String {
+        let mut path = self.template.trim_start_matches("/api/v1").to_owned();
+        for parameter in self.parameters().filter(|parameter| parameter["in"] == "path") {
+            let value = if parameter["schema"]["type"] == "integer" { "1" } else { "placeholder" };
+            path = path.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), value);
+        }
+        path
+    }
+
+    pub fn has_body(&self) -> bool {
+        !self.content["requestBody"].is_null()
+    }
+
+    /// The example of the body.
+    pub fn example(&self) -> Option<&'static Value> {
+        let reference = self.content["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()?;
+        Some(&DOCUMENT["components"]["schemas"][reference.rsplit('/').next().unwrap()]["example"])
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = &'static Value> {
+        self.content["parameters"].as_array().into_iter().flatten()
+    }
+}
+
+/// Whether the document lists this response for a method and path, or does not contain the path with this method.
 pub fn documented(method: &Method, path: &str, status: u16) -> bool {
     let path = path.trim_start_matches("//api/v1").split('?').next().unwrap();
-    if path == "/openapi.json" {
-        // The document itself is not an operation.
-        return true;
-    }
     let parts: Vec<&str> = path.split('/').collect();
     let fits = |template: &str| {
         let template: Vec<&str> = template.trim_start_matches("/api/v1").split('/').collect();
@@ -34,7 +84,40 @@ pub fn documented(method: &Method, path: &str, status: u16) -> bool {
     };
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let method = method.as_str().to_lowercase();
-    paths.iter().any(|(template, item)| fits(template) && item[&method]["responses"].get(status.to_string()).is_some())
+    let mut candidates = paths.iter().filter(|(template, item)| fits(template) && item[&method].is_object()).peekable();
+    candidates.peek().is_none()
+        || candidates.any(|(_, item)| item[&method]["responses"].get(status.to_string()).is_some())
+}
+
+/// No example of a body is rejected because of its fields. The objects to which ids refer do not exist.
+async fn examples_of_bodies_are_accepted(t: TestServer) {
+    for operation in operations().filter(|operation| operation.id() != "receivers_status_update") {
+        let Some(example) = operation.example() else { continue };
+        let request = t.root.request(operation.method(), &operation.path()).json(example);
+        let reply: Value = request.send().await.unwrap().json().await.unwrap_or_default();
+        let errors = reply["errors"].as_array().cloned().unwrap_or_default();
+        let depends_on_data = |field: &Value| field == "resource_type" || field == "resource_id";
+        assert!(errors.iter().all(|error| depends_on_data(&error["field"])), "{}: {errors:?}", operation.id());
+    }
+}
+
+async fn idempotency_key_is_checked_where_it_is_documented(t: TestServer) {
+    let mut checked = 0;
+    for operation in operations()
+        .filter(|operation| operation.method() == Method::POST && operation.id() != "receivers_status_update")
+    {
+        let request = t.root.request(Method::POST, &operation.path()).header("idempotency-key", "x".repeat(256));
+        let request = match operation.example() {
+            Some(example) => request.json(example),
+            None => request,
+        };
+        let reply: Value = request.send().await.unwrap().json().await.unwrap_or_default();
+        let is_checked = reply["errors"][0]["field"] == "Idempotency-Key";
+        let is_documented = operation.parameters().any(|parameter| parameter["name"] == "Idempotency-Key");
+        assert_eq!(is_checked, is_documented, "{}: {reply}", operation.id());
+        checked += usize::from(is_checked);
+    }
+    assert_eq!(checked, 10);
 }
 
 async fn openapi_document_matches_the_repository(t: TestServer) {

@@ -16,6 +16,7 @@ on_both_databases![sqlite only:
     webhook_request_has_the_headers_of_the_contract,
     each_layout_has_its_delivery_paths,
     rotation_signs_with_current_and_previous_secret,
+    each_old_secret_signs_until_its_own_end,
     standard_webhooks_library_verifies_requests,
     ed25519_signature_verifies_with_the_public_key,
     oauth_token_is_fetched_and_renewed,
@@ -310,6 +311,55 @@ async fn rotation_signs_with_current_and_previous_secret(t: TestServer) {
     count += 1;
     t.booking(&t.alice, resource, 52, 53).await;
     assert!(is_signed(&receiver.wait_for(count).await.pop().unwrap(), &[&third]));
+}
+
+async fn each_old_secret_signs_until_its_own_end(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let made = t.webhook(&receiver, json!({"secret": "the-first-secret", "ed25519": true})).await;
+    let path = format!("/webhooks/{}", made.id());
+    let key = |reply: &crate::client::Reply| reply.text("public_key").to_owned();
+    let rotate = async |secret: &str, hours: u32| {
+        let input = json!({"secret": secret, "overlap_hours": hours});
+        t.root.post(&format!("{path}/rotate-secret"), input, 200).await
+    };
+    let expect = async |secrets: &[&str], keys: &[&str]| {
+        t.root.post(&format!("{path}/test"), Value::Null, 200).await;
+        let got = receiver.requests().pop().unwrap();
+        assert!(
+            is_signed(&got, secrets) && is_signed_for(&got, keys),
+            "{secrets:?}: {}",
+            got.header("webhook-signature")
+        );
+    };
+    // The first secret signs until 3 h, the second one until 2 h.
+    let first = key(&made);
+    let second = key(&rotate("the-second-secret", 3).await);
+    t.clock.advance(Duration::hours(1));
+    let rotated = rotate("the-third-secret", 1).await;
+    let third = key(&rotated);
+    let until: Vec<_> = rotated.body["previous_secrets_until"].as_array().unwrap().iter().map(time).collect();
+    assert!(until.len() == 2 && until[0] > until[1], "{until:?}");
+    assert_eq!(time(&rotated.body["previous_secret_until"]), until[0]);
+    expect(&["the-third-secret", "the-second-secret", "the-first-secret"], &[&third, &second, &first]).await;
+    t.clock.advance(Duration::hours(1));
+    expect(&["the-third-secret", "the-first-secret"], &[&third, &first]).await;
+    // A third rotation keeps the first secret too.
+    let fourth = key(&rotate("the-fourth-secret", 24).await);
+    expect(&["the-fourth-secret", "the-third-secret", "the-first-secret"], &[&fourth, &third, &first]).await;
+    t.clock.advance(Duration::hours(1));
+    expect(&["the-fourth-secret", "the-third-secret"], &[&fourth, &third]).await;
+    // An overlap of 0 revokes all old secrets.
+    let fifth = rotate("the-fifth-secret", 0).await;
+    assert_eq!(fifth.body["previous_secrets_until"], json!([]));
+    expect(&["the-fifth-secret"], &[&key(&fifth)]).await;
+    // Each old secret adds to the headers of every request, so their number is limited.
+    for n in 0..10 {
+        rotate(&format!("secret-number-{n}"), 24).await;
+    }
+    let reply = t.root.post(&format!("{path}/rotate-secret"), Value::Null, 409).await;
+    assert!(reply.text("detail").starts_with("10 old secrets still sign requests."), "{}", reply.text);
+    rotate("the-last-secret", 0).await;
 }
 
 async fn standard_webhooks_library_verifies_requests(t: TestServer) {

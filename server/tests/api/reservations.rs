@@ -60,6 +60,7 @@ async fn created_reservation_is_returned_in_full(t: TestServer) {
     }
     assert_eq!(made.body, expected);
     expected["deliveries"] = json!([]);
+    expected["deliveries_next_cursor"] = Value::Null;
     assert_eq!(t.alice.get(&format!("/reservations/{id}"), 200).await.body, expected);
     // Optional fields may be absent or null.
     let plain = json!({"resource_id": resource, "start_time": end, "end_time": t.hours(4), "title": null, "user_ssh_key": null, "additional_config": null});

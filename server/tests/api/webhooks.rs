@@ -22,6 +22,7 @@ on_both_databases![sqlite only:
     blocked_endpoint_urls_are_rejected,
     invalid_webhook_fields_are_named,
     rotation_validates_overlap_and_secret,
+    repeated_rotation_and_redelivery_with_a_key_run_once,
     test_event_response_redacts_credentials,
     test_event_returns_a_diagnosis,
     every_event_type_can_be_tested,
@@ -544,6 +545,37 @@ async fn rotation_validates_overlap_and_secret(t: TestServer) {
     assert_ne!(rotated.text("secret"), made.text("secret"));
     let pasted = t.root.post(&path, json!({"secret": "a-pasted-secret", "overlap_hours": 0}), 200).await;
     assert_eq!((pasted.text("secret"), &pasted.body["previous_secret_until"]), ("a-pasted-secret", &Value::Null));
+}
+
+/// A client that lost the response repeats the request and gets the same secret.
+async fn repeated_rotation_and_redelivery_with_a_key_run_once(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let id = t.webhook(&receiver, json!({})).await.id();
+    let keyed = async |path: &str, body: &Value, key: &str, status: u16| {
+        let with = |request: reqwest::RequestBuilder| {
+            let request = request.header("idempotency-key", key);
+            if body.is_null() { request } else { request.json(body) }
+        };
+        t.root.send(reqwest::Method::POST, path, status, with).await
+    };
+    let path = format!("/webhooks/{id}/rotate-secret");
+    let first = keyed(&path, &Value::Null, "rotation", 200).await;
+    assert_eq!(first.header("idempotency-replayed"), "");
+    let again = keyed(&path, &Value::Null, "rotation", 200).await;
+    assert_eq!((&again.text, again.header("idempotency-replayed")), (&first.text, "true"));
+    let read = t.root.get(&format!("/webhooks/{id}"), 200).await;
+    assert_eq!(read.body["previous_secrets_until"].as_array().unwrap().len(), 1, "it was rotated once");
+    let other = keyed(&path, &json!({"overlap_hours": 1}), "rotation", 422).await;
+    assert_eq!(other.invalid_fields(), ["Idempotency-Key"]);
+    assert_ne!(keyed(&path, &Value::Null, "second-rotation", 200).await.text("secret"), first.text("secret"));
+
+    t.booking(&t.alice, resource, 1, 2).await;
+    let delivery = t.finished("", 1).await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/deliveries/{delivery}/redeliver");
+    let first = keyed(&path, &Value::Null, "redelivery", 202).await;
+    assert_eq!(keyed(&path, &Value::Null, "redelivery", 202).await.text, first.text);
+    t.finished("", 2).await;
 }
 
 async fn paused_webhook_keeps_events_until_resumed(t: TestServer) {

@@ -6,15 +6,17 @@ use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::JsonText;
 use crate::db::entity::{api_tokens, users};
+use crate::pagination::{decode_cursor, page_of};
 use crate::secrets::{digest, new_token};
 use chrono::Duration;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, SessionInfo};
 use domain::authorization::{Action, Actor, Scope, authorize};
 use domain::id::TokenId;
+use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::{Problem, validation};
 use sea_orm::sea_query::Expr;
-use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, Set};
+use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Set};
 use tracing::instrument;
 
 /// Precision of the recorded time of the last use.
@@ -80,6 +82,30 @@ impl Accounts {
     pub async fn list_tokens(&self, actor: &Actor) -> Result<Vec<ApiToken>, Problem> {
         authorize(actor, Action::ManageOwnTokens)?;
         Ok(self.tokens_of(&actor.username).await?)
+    }
+
+    /// One page of the actor's tokens, newest first.
+    ///
+    /// # Errors
+    /// 403 if the credential may not manage tokens; 422 for an invalid limit or cursor.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_tokens_page(&self, actor: &Actor, page: &PageQuery) -> Result<Page<ApiToken>, Problem> {
+        authorize(actor, Action::ManageOwnTokens)?;
+        let limit = page.limit()?;
+        let before = decode_cursor(page.cursor.as_deref())?;
+        let tokens = self.tokens_before(&actor.username, before, limit + 1).await?;
+        Ok(page_of(tokens, limit, |token| token.id.0.clone()))
+    }
+
+    async fn tokens_before(&self, username: &str, id: Option<String>, limit: u64) -> Result<Vec<ApiToken>> {
+        let tokens = api_tokens::Entity::find()
+            .filter(api_tokens::COLUMN.username.eq(username))
+            .apply_if(id, |query, id| query.filter(api_tokens::COLUMN.id.lt(id)))
+            .order_by_desc(api_tokens::Column::Id)
+            .limit(limit)
+            .all(&self.context.db.read)
+            .await?;
+        Ok(tokens.into_iter().map(to_api_token).collect())
     }
 
     async fn tokens_of(&self, username: &str) -> Result<Vec<ApiToken>> {

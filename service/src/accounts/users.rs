@@ -6,14 +6,16 @@ use crate::db::column::Text;
 use crate::db::entity::{api_tokens, sessions, users};
 use crate::db::link::DatabaseTransaction;
 use crate::db::table_lock::lock_users;
+use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::account::{User, UserInput, UserPatch};
 use domain::authorization::{Action, Actor, Role, authorize};
+use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::{Problem, validation};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,
-    SelectExt as _, Set,
+    QuerySelect as _, SelectExt as _, Set,
 };
 use secrecy::SecretString;
 use tracing::instrument;
@@ -27,6 +29,29 @@ impl Accounts {
     pub async fn list_users(&self, actor: &Actor) -> Result<Vec<User>, Problem> {
         authorize(actor, Action::ManageUsers)?;
         Ok(self.all_users().await?)
+    }
+
+    /// One page of all accounts by username (administrators).
+    ///
+    /// # Errors
+    /// 403 for other users; 422 for an invalid limit or cursor.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_users_page(&self, actor: &Actor, page: &PageQuery) -> Result<Page<User>, Problem> {
+        authorize(actor, Action::ManageUsers)?;
+        let limit = page.limit()?;
+        let after = decode_cursor(page.cursor.as_deref())?.unwrap_or_default();
+        let users = self.users_after(&after, limit + 1).await?;
+        Ok(page_of(users, limit, |user| user.username.clone()))
+    }
+
+    async fn users_after(&self, username: &str, limit: u64) -> Result<Vec<User>> {
+        let users = users::Entity::find()
+            .filter(users::COLUMN.username.gt(username))
+            .order_by_asc(users::Column::Username)
+            .limit(limit)
+            .all(&self.context.db.read)
+            .await?;
+        Ok(users.into_iter().map(to_user).collect())
     }
 
     async fn all_users(&self) -> Result<Vec<User>> {
@@ -241,7 +266,7 @@ pub(super) fn validate_new(input: &UserInput) -> Result<(), Problem> {
     let mut validator = Validator::new();
     validator.check("username", validation::username(&input.username));
     validator.check("email", validation::email(&input.email));
-    validator.check("password", validation::password(&input.password));
+    validator.check("password", validation::password(&passwords::normalize(&input.password)));
     validator.finish()
 }
 
@@ -254,7 +279,7 @@ fn validate_patch(patch: &UserPatch, is_own: bool) -> Result<(), Problem> {
         validator.check("email", validation::email(email));
     }
     if let Some(password) = &patch.password {
-        validator.check("password", validation::password(password));
+        validator.check("password", validation::password(&passwords::normalize(password)));
         if is_own && patch.current_password.as_deref().unwrap_or_default().is_empty() {
             validator.error("current_password", "Enter your current password too.");
         }

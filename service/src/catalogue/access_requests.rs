@@ -318,7 +318,7 @@ fn select() -> Select<access_requests::Entity> {
 
 fn validate(input: &AccessRequestInput) -> Result<(), Problem> {
     let mut validator = Validator::new();
-    if input.reason.trim().is_empty() {
+    if !validation::is_visible(&input.reason) {
         validator.error("reason", "Enter the reason for your request.");
     }
     validator.check("reason", validation::text(&input.reason, 1_000));

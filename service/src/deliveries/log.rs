@@ -24,8 +24,10 @@ use sea_orm::{
     QueryOrder as _, QuerySelect, RelationDef, RelationTrait as _, Select,
 };
 
-/// Maximum number of deliveries shown with a reservation.
-const MAX_OF_RESERVATION: u64 = 500;
+/// Maximum number of deliveries on a page of a reservation's deliveries.
+const MAX_OF_RESERVATION: u32 = 500;
+/// Their number if the request does not contain one.
+const DEFAULT_OF_RESERVATION: u32 = 50;
 /// Maximum number of cancelled deliveries announced at once: a screen shows no more.
 const MAX_ANNOUNCED: u64 = 200;
 
@@ -296,16 +298,23 @@ impl Deliveries {
         Ok(select.into_partial_model().one(&self.context.db.read).await?)
     }
 
-    /// The deliveries of a reservation's events, oldest first.
-    pub(crate) async fn of_reservation(&self, id: &ReservationId) -> Result<Vec<DeliverySummary>> {
+    /// The deliveries of a reservation's events, oldest first, at most 500 on a page.
+    ///
+    /// # Errors
+    /// 422 for an invalid page.
+    pub(crate) async fn of_reservation(&self, id: &ReservationId, page: &PageQuery) -> Result<Page<DeliverySummary>> {
+        let limit = page.limit_within(DEFAULT_OF_RESERVATION, MAX_OF_RESERVATION)?;
+        let after = decode_number_cursor(page.cursor.as_deref())?.unwrap_or(0);
         let rows: Vec<LogRow> = log()
             .filter(deliveries::COLUMN.reservation_id.eq(id.as_str()))
+            .filter(deliveries::COLUMN.seq.gt(after))
             .order_by_asc(deliveries::COLUMN.seq)
-            .limit(MAX_OF_RESERVATION)
+            .limit(limit + 1)
             .into_partial_model()
             .all(&self.context.db.read)
             .await?;
-        Ok(rows.into_iter().map(LogRow::summary).collect())
+        let page = page_of(rows, limit, |row| row.seq.to_string());
+        Ok(Page { items: page.items.into_iter().map(LogRow::summary).collect(), next_cursor: page.next_cursor })
     }
 
     /// Publishes the deliveries of a webhook that were cancelled at `now` (in milliseconds).

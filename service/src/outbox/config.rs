@@ -18,7 +18,7 @@ use domain::signature::{Secret, SigningKey};
 use domain::webhook::{AuthView, WebhookState};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The settings of one webhook.
@@ -36,8 +36,8 @@ pub struct WebhookConfig {
     pub(crate) provisions: bool,
     urls: HashMap<EventType, Arc<Destination>>,
     target: Arc<Target>,
-    /// During a rotation's overlap: the target that signs with both secrets, and the end of the overlap.
-    overlap: Option<(Arc<Target>, DateTime<Utc>)>,
+    /// After rotations: the targets that also sign with old secrets, and the end of each, earliest first.
+    overlaps: Vec<(Arc<Target>, DateTime<Utc>)>,
 }
 
 impl WebhookConfig {
@@ -80,16 +80,18 @@ impl WebhookConfig {
                 .map(|event| (event, Destination::new(paths.url(&model.endpoint_url, event))))
                 .collect(),
             target: target(decrypted.secrets, decrypted.keys),
-            overlap: decrypted.overlap.map(|(secrets, keys, until)| (target(secrets, keys), until)),
+            overlaps: decrypted
+                .overlaps
+                .into_iter()
+                .map(|overlap| (target(overlap.secrets, overlap.keys), overlap.until))
+                .collect(),
         }
     }
 
     /// The target of requests, with the secrets that sign at `now`.
     pub(crate) fn target(&self, now: DateTime<Utc>) -> Arc<Target> {
-        match &self.overlap {
-            Some((both, until)) if now < *until => both.clone(),
-            _ => self.target.clone(),
-        }
+        let overlap = self.overlaps.iter().find(|(_, until)| now < *until);
+        overlap.map_or(&self.target, |(target, _)| target).clone()
     }
 
     /// The full URL for an event.
@@ -114,8 +116,15 @@ struct DecryptedSecrets {
     secrets: Vec<Secret>,
     keys: Vec<SigningKey>,
     auth: String,
-    /// During a rotation's overlap: the current and the previous secrets and keys, and the end of the overlap.
-    overlap: Option<(Vec<Secret>, Vec<SigningKey>, DateTime<Utc>)>,
+    /// The overlaps of rotations, the one that ends first at the start.
+    overlaps: Vec<Overlap>,
+}
+
+/// The secrets and keys that sign until a time: the current ones, then old ones, newest first.
+struct Overlap {
+    secrets: Vec<Secret>,
+    keys: Vec<SigningKey>,
+    until: DateTime<Utc>,
 }
 
 impl DecryptedSecrets {
@@ -138,15 +147,23 @@ impl DecryptedSecrets {
             Some(encrypted) => cipher.decrypt("webhook-auth", encrypted)?,
             None => String::new(),
         };
-        let overlap = match (&model.previous_secret, model.previous_secret_until) {
-            (Some(previous), Some(until)) => {
-                let secrets = vec![current.clone(), secret(previous)?];
-                let keys = [current_key.clone(), key(model.previous_signing_key.as_deref())?].concat();
-                Some((secrets, keys, time(until)))
+        let mut old = Vec::new();
+        for one in model.old_secrets() {
+            old.push((secret(&one.secret)?, key(one.signing_key.as_deref())?, one.until));
+        }
+        // Between two ends the same secrets sign, so each end has one set of them.
+        let ends: BTreeSet<i64> = old.iter().map(|(_, _, until)| *until).collect();
+        let overlap = |end: i64| {
+            let signing = || old.iter().filter(move |(_, _, until)| *until >= end);
+            let old_keys = signing().flat_map(|(_, keys, _)| keys);
+            Overlap {
+                secrets: [&current].into_iter().chain(signing().map(|(secret, _, _)| secret)).cloned().collect(),
+                keys: current_key.iter().chain(old_keys).cloned().collect(),
+                until: time(end),
             }
-            _ => None,
         };
-        Ok(Self { secrets: vec![current], keys: current_key, auth, overlap })
+        let overlaps = ends.into_iter().map(overlap).collect();
+        Ok(Self { secrets: vec![current], keys: current_key, auth, overlaps })
     }
 }
 

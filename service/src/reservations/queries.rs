@@ -6,13 +6,16 @@ use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{reservations, resources};
-use crate::pagination::{decode_cursor, page_of};
-use chrono::{DateTime, Duration, Utc};
+use crate::pagination::{decode_cursor, invalid_cursor, page_of};
+use chrono::Duration;
 use domain::Problem;
 use domain::authorization::{Action, Actor, Role, authorize};
+use domain::delivery::DeliverySummary;
 use domain::id::ReservationId;
 use domain::pagination::{Page, PageQuery};
-use domain::reservation::{BusySpan, Reservation, ReservationDetail, ReservationFilter, ReservationStatus};
+use domain::reservation::{
+    BusySpan, CalendarFilter, Reservation, ReservationDetail, ReservationFilter, ReservationStatus,
+};
 use sea_orm::{
     ColumnTrait as _, Condition, DerivePartialModel, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, QueryTrait as _,
@@ -21,8 +24,10 @@ use tracing::instrument;
 
 /// The longest span of the calendar.
 const MAX_CALENDAR_SPAN: Duration = Duration::days(62);
-/// Maximum number of busy spans in one response.
-const MAX_BUSY_SPANS: u64 = 5_000;
+/// Maximum and default number of busy spans on one page. A calendar usually needs a single page.
+const MAX_BUSY_SPANS: u32 = 5_000;
+/// Maximum number of deliveries in the details of a reservation. Further ones are on the pages of their list.
+const MAX_DELIVERIES: u32 = 500;
 
 /// An active reservation as the calendar shows it.
 #[derive(DerivePartialModel)]
@@ -37,6 +42,11 @@ struct BusyRow {
 }
 
 impl BusyRow {
+    /// The position in the calendar, which is ordered by start and id.
+    fn cursor(&self) -> String {
+        format!("{} {}", self.start_at, self.id)
+    }
+
     /// The span, with owner and title only if the actor may read the reservation.
     fn for_actor(self, actor: &Actor) -> BusySpan {
         let visible = authorize(actor, Action::ReadReservation { owner: &self.username }).is_ok();
@@ -49,6 +59,16 @@ impl BusyRow {
             user_id: visible.then_some(self.username),
         }
     }
+}
+
+/// The rows after a cursor of [`BusyRow::cursor`].
+fn after_cursor(cursor: &str) -> Result<Condition, Problem> {
+    let (start, id) = cursor.split_once(' ').ok_or_else(invalid_cursor)?;
+    let start: i64 = start.parse().map_err(|_| invalid_cursor())?;
+    let column = reservations::COLUMN;
+    Ok(Condition::any()
+        .add(column.start_at.gt(start))
+        .add(Condition::all().add(column.start_at.eq(start)).add(column.id.gt(id))))
 }
 
 /// The conditions of a filter. `owner` limits the list to one account.
@@ -97,38 +117,62 @@ impl Reservations {
             .await?;
         let reservation: Reservation = row.ok_or_else(|| Problem::not_found("reservation"))?.into();
         authorize(actor, Action::ReadReservation { owner: &reservation.user_id })?;
-        let deliveries = self.deliveries.of_reservation(id).await?;
-        Ok(ReservationDetail { reservation, deliveries })
+        let first = PageQuery { limit: Some(MAX_DELIVERIES), cursor: None };
+        let Page { items, next_cursor } = self.deliveries.of_reservation(id, &first).await?;
+        Ok(ReservationDetail { reservation, deliveries: items, deliveries_next_cursor: next_cursor })
     }
 
-    /// Lists the busy spans between two times, at most 62 days apart, of one resource type or all. At most 5,000 spans.
+    /// Lists the deliveries of a reservation, oldest first.
     ///
     /// # Errors
-    /// 422 if `to` is not after `from` or too far from it.
+    /// 404, also for another user's reservation; 422 for an invalid limit or cursor.
+    #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
+    pub async fn list_deliveries(
+        &self,
+        actor: &Actor,
+        id: &ReservationId,
+        page: &PageQuery,
+    ) -> Result<Page<DeliverySummary>> {
+        let reservation = reservations::Entity::find_by_id(id.as_str()).one(&self.context.db.read).await?;
+        let reservation = reservation.ok_or_else(|| Problem::not_found("reservation"))?;
+        authorize(actor, Action::ReadReservation { owner: &reservation.username })?;
+        self.deliveries.of_reservation(id, page).await
+    }
+
+    /// Lists the busy spans between two times, at most 62 days apart, by start. A page has at most 5,000 spans.
+    ///
+    /// # Errors
+    /// 422 if `to` is not after `from` or too far from it, or for an invalid limit or cursor.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list_busy_spans(
         &self,
         actor: &Actor,
-        resource_type: Option<&str>,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    ) -> Result<Vec<BusySpan>> {
+        filter: &CalendarFilter,
+        page: &PageQuery,
+    ) -> Result<Page<BusySpan>> {
         authorize(actor, Action::ReadCatalogue)?;
-        if to <= from || to - from > MAX_CALENDAR_SPAN {
+        let CalendarFilter { from, to, resource_type, resource_id } = filter;
+        if to <= from || *to - *from > MAX_CALENDAR_SPAN {
             return Err(Problem::field("to", "Choose an end after the start, at most 62 days later.").into());
         }
+        let limit = page.limit_within(MAX_BUSY_SPANS, MAX_BUSY_SPANS)?;
+        let after = decode_cursor(page.cursor.as_deref())?.as_deref().map(after_cursor).transpose()?;
         let rows: Vec<BusyRow> = reservations::Entity::find()
             .filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
             .filter(reservations::COLUMN.end_at.gt(from.timestamp_millis()))
             .filter(reservations::COLUMN.start_at.lt(to.timestamp_millis()))
-            .apply_if(resource_type, |query, slug| {
+            .apply_if(*resource_id, |query, id| query.filter(reservations::COLUMN.resource_id.eq(id)))
+            .apply_if(resource_type.as_deref(), |query, slug| {
                 query.inner_join(resources::Entity).filter(resources::COLUMN.resource_type.eq(slug))
             })
+            .apply_if(after, |query, after| query.filter(after))
             .order_by_asc(reservations::Column::StartAt)
-            .limit(MAX_BUSY_SPANS)
+            .order_by_asc(reservations::Column::Id)
+            .limit(limit + 1)
             .into_partial_model()
             .all(&self.context.db.read)
             .await?;
-        Ok(rows.into_iter().map(|row| row.for_actor(actor)).collect())
+        let Page { items, next_cursor } = page_of(rows, limit, BusyRow::cursor);
+        Ok(Page { items: items.into_iter().map(|row| row.for_actor(actor)).collect(), next_cursor })
     }
 }

@@ -32,6 +32,9 @@ const DISCARDED: &str = "The provisioning request was discarded by an administra
 /// Converts a row to a webhook without secrets.
 pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: DateTime<Utc>) -> Webhook {
     let state = model.state.0;
+    let mut old_secrets_until: Vec<_> =
+        model.old_secrets().into_iter().map(|old| time(old.until)).filter(|until| *until > now).collect();
+    old_secrets_until.sort_unstable_by(|one, other| other.cmp(one));
     Webhook {
         id: model.id,
         name: model.name,
@@ -49,7 +52,8 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
         state,
         secret_hint: model.secret_hint,
         public_key: model.public_key,
-        previous_secret_until: model.previous_secret_until.map(time).filter(|until| *until > now),
+        previous_secret_until: old_secrets_until.first().copied(),
+        previous_secrets_until: old_secrets_until,
         created_at: time(model.created_at),
         updated_at: time(model.updated_at),
         summary,
@@ -244,6 +248,7 @@ impl Webhooks {
             secret: Set(String::new()),
             auth_secret: Set(None),
             previous_secret: Set(None),
+            earlier_secrets: Set(JsonText(Vec::new())),
             signing_key: Set(None),
             public_key: Set(None),
             previous_signing_key: Set(None),

@@ -2,6 +2,7 @@
 
 use super::Webhooks;
 use crate::Result;
+use crate::db::column::JsonText;
 use crate::db::entity::webhooks;
 use chrono::Duration;
 use domain::Problem;
@@ -15,6 +16,9 @@ use sea_orm::ActiveValue::Set;
 const DEFAULT_OVERLAP: u32 = 24;
 /// Longest overlap of a rotation in hours.
 const MAX_OVERLAP: u32 = 168;
+/// Maximum number of old secrets that sign at the same time. Each adds a signature to the headers of every request, and
+/// receivers limit the size of headers.
+const MAX_OLD_SECRETS: usize = 10;
 
 /// The secret that an administrator entered, or a generated one.
 ///
@@ -44,10 +48,11 @@ pub(super) fn auth_secret(auth: &AuthInput) -> Option<&str> {
 
 impl Webhooks {
     /// Replaces the signing secret, and the Ed25519 key if the webhook has one. The old ones also sign during the
-    /// overlap.
+    /// overlap; those of earlier rotations sign until their own end. An overlap of 0 revokes all old ones.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 404, 422 for the overlap or the secret.
+    /// 403 unless the actor is an administrator, 404, 409 if too many old secrets sign, 422 for the overlap or the
+    /// secret.
     #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
     pub async fn rotate_secret(&self, actor: &Actor, id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret> {
         authorize(actor, Action::WriteWebhooks)?;
@@ -66,13 +71,20 @@ impl Webhooks {
         let current = self.find(id).await?;
         let has_key = current.signing_key.is_some();
         let (signing_key, public_key) = if has_key { self.new_signing_key()? } else { (None, None) };
-        let until = (overlap > 0).then(|| self.context.now() + Duration::hours(overlap.into()));
+        let now = self.context.now();
+        let until = (overlap > 0).then(|| now + Duration::hours(overlap.into()));
+        let mut earlier = if until.is_some() { current.old_secrets() } else { Vec::new() };
+        earlier.retain(|old| old.until > now.timestamp_millis());
+        if earlier.len() >= MAX_OLD_SECRETS {
+            return Err(too_many_old_secrets().into());
+        }
         let changes = webhooks::ActiveModel {
             secret: Set(self.encrypt_secret(secret)?),
             secret_hint: Set(secret_hint(secret)),
             previous_secret: Set(until.map(|_| current.secret.clone())),
             previous_signing_key: Set(current.signing_key.clone().filter(|_| until.is_some())),
             previous_secret_until: Set(until.map(|until| until.timestamp_millis())),
+            earlier_secrets: Set(JsonText(earlier)),
             signing_key: Set(signing_key),
             public_key: Set(public_key),
             ..Default::default()
@@ -95,4 +107,11 @@ impl Webhooks {
         let key = SigningKey::from_seed(crate::secrets::random());
         Ok((Some(self.cipher.encrypt("webhook-signing-key", &key.expose())?), Some(key.public())))
     }
+}
+
+fn too_many_old_secrets() -> Problem {
+    Problem::conflict(format!(
+        "{MAX_OLD_SECRETS} old secrets still sign requests. Wait until the overlap of one has ended, or revoke all of \
+         them with an overlap of 0 hours."
+    ))
 }

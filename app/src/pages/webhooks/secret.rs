@@ -23,20 +23,23 @@ pub fn NewSecret(secret: String) -> impl IntoView {
     }
 }
 
-/// The current secret, and the dialog that rotates it. During the overlap, receivers can verify by either secret.
+/// The current secret, and the dialog that rotates it. During the overlap, receivers can verify by each of the secrets.
 #[component]
 pub fn RotateCard(webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let open = RwSignal::new(false);
-    let previous_until = move || webhook.with(|w| w.previous_secret_until.filter(|until| *until > time::now()));
+    let previous_until = move || webhook.with(|w| w.previous_secrets_until.clone());
     view! {
         <section class="card stack tight">
             <h2>"Signing secret"</h2>
             <p>"Current secret: "<code>"…"{move || webhook.with(|w| w.secret_hint.clone())}</code></p>
             {move || {
                 previous_until()
+                    .into_iter()
+                    .filter(|until| *until > time::now())
                     .map(|until| {
                         view! { <p class="muted">{format!("Previous secret also signs until {}.", intl::timestamp(until))}</p> }
                     })
+                    .collect_view()
             }}
             {move || {
                 webhook
@@ -93,7 +96,7 @@ fn RotateForm(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSigna
                 <Select
                     label="Keep signing with the old secret for"
                     value=overlap
-                    options=select_options([("0", "Revoke now (compromised)"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")])
+                    options=select_options([("0", "Revoke all now (compromised)"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")])
                     error=mutation.field_error("overlap_hours")
                 />
                 <TextInput

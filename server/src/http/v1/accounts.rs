@@ -1,15 +1,15 @@
 //! API tokens and user accounts (docs/contract.md §6).
 
 use super::super::AppState;
-use super::super::extract::{AuthenticatedUser, Json, Path};
+use super::super::extract::{AuthenticatedUser, Json, Path, Query};
 use super::super::problem::{ApiError, ProblemBody};
-use super::create;
+use super::idempotency::create;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
 use domain::id::TokenId;
-use domain::pagination::Page;
+use domain::pagination::{Page, PageQuery};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,19 +22,20 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Lists your API tokens without their secrets, newest first.
-#[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = 200, body = Page<ApiToken>)))]
+#[utoipa::path(get, path = "/tokens", tag = "tokens", params(PageQuery), responses((status = 200, body = Page<ApiToken>)))]
 async fn list_tokens(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
+    Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<ApiToken>>, ApiError> {
-    Ok(axum::Json(Page { items: app.service.accounts().list_tokens(&caller.actor).await?, next_cursor: None }))
+    Ok(axum::Json(app.service.accounts().list_tokens_page(&caller.actor, &page).await?))
 }
 
 /// Creates an API token.
 ///
-/// Only this response contains the token. Accepts `Idempotency-Key`.
+/// Only this response contains the token.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = ApiTokenInput,
-    responses((status = 201, body = NewApiToken), (status = 422, body = ProblemBody)))]
+    responses((status = 201, body = NewApiToken)))]
 async fn create_token(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -48,7 +49,7 @@ async fn create_token(
 }
 
 /// Revokes one of your API tokens.
-#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
+#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path)), responses((status = 204)))]
 async fn revoke_token(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -58,22 +59,23 @@ async fn revoke_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lists all accounts.
+/// Lists all accounts, ordered by login name.
 ///
 /// Administrators only.
-#[utoipa::path(get, path = "/users", tag = "users", responses((status = 200, body = Page<User>), (status = 403, body = ProblemBody)))]
+#[utoipa::path(get, path = "/users", tag = "users", params(PageQuery), responses((status = 200, body = Page<User>)))]
 async fn list_users(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
+    Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<User>>, ApiError> {
-    Ok(axum::Json(Page { items: app.service.accounts().list_users(&caller.actor).await?, next_cursor: None }))
+    Ok(axum::Json(app.service.accounts().list_users_page(&caller.actor, &page).await?))
 }
 
 /// Creates an account.
 ///
-/// Administrators only. Accepts `Idempotency-Key`.
+/// Administrators only.
 #[utoipa::path(post, path = "/users", tag = "users", request_body = UserInput,
-    responses((status = 201, body = User), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 201, body = User), (status = 409, body = ProblemBody)))]
 async fn create_user(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -91,7 +93,7 @@ async fn create_user(
 /// Administrators can change every account. Other users can change their own e-mail address, password and SSH key. A change
 /// of your own password requires `current_password`.
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
-    responses((status = 200, body = User), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
+    responses((status = 200, body = User), (status = 409, body = ProblemBody)))]
 async fn update_user(
     State(app): State<AppState>,
     caller: AuthenticatedUser,

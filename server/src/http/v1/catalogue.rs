@@ -3,7 +3,7 @@
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, Path, Query};
 use super::super::problem::{ApiError, ProblemBody};
-use super::create;
+use super::idempotency::create;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -38,9 +38,9 @@ async fn list_types(
 
 /// Creates a resource type.
 ///
-/// Administrators only. Accepts `Idempotency-Key`.
+/// Administrators only.
 #[utoipa::path(post, path = "/resource-types", tag = "catalogue", request_body = ResourceTypeInput,
-    responses((status = 201, body = ResourceType), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 201, body = ResourceType), (status = 409, body = ProblemBody)))]
 async fn create_type(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -55,7 +55,7 @@ async fn create_type(
 
 /// Returns a resource type.
 #[utoipa::path(get, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path, description = "The slug")),
-    responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody)))]
+    responses((status = 200, body = ResourceType)))]
 async fn get_type(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -68,7 +68,7 @@ async fn get_type(
 ///
 /// Administrators only.
 #[utoipa::path(patch, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)), request_body = ResourceTypePatch,
-    responses((status = 200, body = ResourceType), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = ResourceType)))]
 async fn update_type(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -82,7 +82,7 @@ async fn update_type(
 ///
 /// Administrators only. Returns 409 while resources or webhooks use the type.
 #[utoipa::path(delete, path = "/resource-types/{id}", tag = "catalogue", params(("id" = String, Path)),
-    responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+    responses((status = 204), (status = 409, body = ProblemBody)))]
 async fn delete_type(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -99,6 +99,7 @@ struct ResourceFilter {
     /// Only resources of the type with this slug.
     resource_type: Option<String>,
     /// Page size, 1 to 200; 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
@@ -117,9 +118,9 @@ async fn list_resources(
 
 /// Creates a resource.
 ///
-/// Administrators only. Accepts `Idempotency-Key`.
+/// Administrators only.
 #[utoipa::path(post, path = "/resources", tag = "catalogue", request_body = ResourceInput,
-    responses((status = 201, body = Resource), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 201, body = Resource), (status = 409, body = ProblemBody)))]
 async fn create_resource(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -133,7 +134,7 @@ async fn create_resource(
 }
 
 /// Returns a resource.
-#[utoipa::path(get, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), responses((status = 200, body = Resource), (status = 404, body = ProblemBody)))]
+#[utoipa::path(get, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), responses((status = 200, body = Resource)))]
 async fn get_resource(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -146,7 +147,7 @@ async fn get_resource(
 ///
 /// Administrators only.
 #[utoipa::path(patch, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), request_body = ResourcePatch,
-    responses((status = 200, body = Resource), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = Resource), (status = 409, body = ProblemBody)))]
 async fn update_resource(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -160,7 +161,7 @@ async fn update_resource(
 ///
 /// Administrators only. Returns 409 if the resource was ever reserved. Set its status to `maintenance` instead.
 #[utoipa::path(delete, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)),
-    responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+    responses((status = 204), (status = 409, body = ProblemBody)))]
 async fn delete_resource(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -177,6 +178,7 @@ struct AccessFilter {
     /// Only requests with this status.
     status: Option<AccessStatus>,
     /// Page size, 1 to 200; 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
@@ -197,9 +199,9 @@ async fn list_access_requests(
 
 /// Requests access to a restricted resource.
 ///
-/// Publishes the event `user.access_requested`. Accepts `Idempotency-Key`.
+/// Publishes the event `user.access_requested`.
 #[utoipa::path(post, path = "/access-requests", tag = "catalogue", request_body = AccessRequestInput,
-    responses((status = 201, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 201, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn create_access_request(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -216,7 +218,7 @@ async fn create_access_request(
 ///
 /// Administrators only. Grants the access.
 #[utoipa::path(post, path = "/access-requests/{id}/approve", tag = "catalogue", params(("id" = String, Path)),
-    responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+    responses((status = 200, body = AccessRequest), (status = 409, body = ProblemBody)))]
 async fn approve_access_request(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -229,7 +231,7 @@ async fn approve_access_request(
 ///
 /// Administrators only. Denying an approved request revokes the access. Existing reservations are kept.
 #[utoipa::path(post, path = "/access-requests/{id}/deny", tag = "catalogue", params(("id" = String, Path)),
-    responses((status = 200, body = AccessRequest), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+    responses((status = 200, body = AccessRequest), (status = 409, body = ProblemBody)))]
 async fn deny_access_request(
     State(app): State<AppState>,
     caller: AuthenticatedUser,

@@ -3,8 +3,10 @@
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, Path, Query};
 use super::super::problem::{ApiError, ProblemBody};
+use super::idempotency::respond_once;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::delivery::*;
 use domain::event::EventType;
@@ -35,13 +37,14 @@ struct Filter {
     /// Only deliveries created before this time.
     until: Option<DateTime<Utc>>,
     /// Page size, 1 to 200; 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
 /// Lists deliveries, newest first.
-#[utoipa::path(get, path = "/deliveries", tag = "deliveries", params(Filter), responses((status = 200, body = Page<DeliverySummary>), (status = 403, body = ProblemBody)))]
+#[utoipa::path(get, path = "/deliveries", tag = "deliveries", params(Filter), responses((status = 200, body = Page<DeliverySummary>)))]
 async fn list(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -60,7 +63,7 @@ async fn list(
 }
 
 /// Returns a delivery with its attempts.
-#[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)), responses((status = 200, body = DeliveryDetail), (status = 404, body = ProblemBody)))]
+#[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)), responses((status = 200, body = DeliveryDetail)))]
 async fn get(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -73,24 +76,35 @@ async fn get(
 ///
 /// Creates a new delivery of the same event.
 #[utoipa::path(post, path = "/deliveries/{id}/redeliver", tag = "deliveries", params(("id" = String, Path)),
-    responses((status = 202, body = DeliverySummary), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+    responses((status = 202, body = DeliverySummary), (status = 409, body = ProblemBody)))]
 async fn redeliver(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<String>,
-) -> Result<(StatusCode, axum::Json<DeliverySummary>), ApiError> {
-    Ok((StatusCode::ACCEPTED, axum::Json(app.service.deliveries().redeliver(&caller.actor, &DeliveryId(id)).await?)))
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let path = format!("/deliveries/{id}/redeliver");
+    respond_once(&app, caller, &headers, (StatusCode::ACCEPTED, &path, ""), async move |service, actor| {
+        Ok(service.deliveries().redeliver(&actor, &DeliveryId(id)).await?)
+    })
+    .await
 }
 
 /// Replays the deliveries that match a filter.
 ///
-/// Creates a new delivery for each match, oldest first, at most 10,000. A dry run only counts the matches.
+/// Creates a new delivery for each match, oldest first, at most 10,000. If `matched` is larger than `redelivered`, repeat
+/// the request for the rest. A dry run only counts the matches.
 #[utoipa::path(post, path = "/deliveries/replay", tag = "deliveries", request_body = ReplayInput,
-    responses((status = 200, body = ReplayResult), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = ReplayResult)))]
 async fn replay(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
+    headers: HeaderMap,
     body: Json<ReplayInput>,
-) -> Result<axum::Json<ReplayResult>, ApiError> {
-    Ok(axum::Json(app.service.deliveries().replay(&caller.actor, &body.value).await?))
+) -> Result<Response, ApiError> {
+    let request = (StatusCode::OK, "/deliveries/replay", body.digest.as_str());
+    respond_once(&app, caller, &headers, request, async move |service, actor| {
+        Ok(service.deliveries().replay(&actor, &body.value).await?)
+    })
+    .await
 }

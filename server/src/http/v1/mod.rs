@@ -3,22 +3,25 @@
 
 pub mod accounts;
 pub mod catalogue;
-mod create;
 pub mod deliveries;
+mod idempotency;
 pub mod notifications;
 mod openapi;
 pub mod reservations;
 pub mod session;
 pub mod webhooks;
 
+use super::middleware::query_parameters::{QueryParameters, reject_unknown_parameters};
 use super::{AppState, stream};
 use axum::Router;
-use create::create;
+use axum::middleware::from_fn_with_state;
+use serde_json::Value;
+use std::sync::Arc;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 /// Routes of the API and its OpenAPI document.
-pub fn router() -> (Router<AppState>, utoipa::openapi::OpenApi) {
+pub fn router() -> (Router<AppState>, Value) {
     let routes = OpenApiRouter::with_openapi(openapi::Document::openapi()).nest(
         "/api/v1",
         OpenApiRouter::new()
@@ -31,9 +34,10 @@ pub fn router() -> (Router<AppState>, utoipa::openapi::OpenApi) {
             .merge(notifications::routes())
             .merge(stream::routes()),
     );
-    let (routes, mut document) = routes.split_for_parts();
-    openapi::complete(&mut document);
-    (routes, document)
+    let (routes, document) = routes.split_for_parts();
+    let document = openapi::complete(&document);
+    let parameters = Arc::new(QueryParameters::documented(&document));
+    (routes.route_layer(from_fn_with_state(parameters, reject_unknown_parameters)), document)
 }
 
 /// The documentation page of the API.

@@ -1,12 +1,12 @@
 //! Notifications of a user.
 
 use super::super::AppState;
-use super::super::extract::{AuthenticatedUser, Json};
+use super::super::extract::{AuthenticatedUser, Json, Query};
 use super::super::problem::ApiError;
 use axum::extract::State;
 use axum::http::StatusCode;
 use domain::change::Notification;
-use domain::pagination::Page;
+use domain::pagination::{Page, PageQuery};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,13 +15,14 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(mark_read))
 }
 
-/// Lists your newest 100 notifications.
-#[utoipa::path(get, path = "/notifications", tag = "notifications", responses((status = 200, body = Page<Notification>)))]
+/// Lists your notifications, newest first.
+#[utoipa::path(get, path = "/notifications", tag = "notifications", params(PageQuery), responses((status = 200, body = Page<Notification>)))]
 async fn list(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
+    Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Notification>>, ApiError> {
-    Ok(axum::Json(Page { items: app.service.notifications().list(&caller.actor).await?, next_cursor: None }))
+    Ok(axum::Json(app.service.notifications().list_page(&caller.actor, &page).await?))
 }
 
 /// Body of `POST /api/v1/notifications/read`.

@@ -3,11 +3,12 @@
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query, body};
 use super::super::problem::{ApiError, ProblemBody};
-use super::create;
+use super::idempotency::create;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use domain::delivery::DeliverySummary;
 use domain::id::{ReservationId, ResourceId};
 use domain::pagination::{Page, PageQuery};
 use domain::provisioning::{Provisioning, StatusUpdate};
@@ -25,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list, reserve))
         .routes(routes!(get, patch))
         .routes(routes!(cancel))
+        .routes(routes!(list_deliveries))
         .routes(routes!(status_update))
         .routes(routes!(calendar))
 }
@@ -44,6 +46,7 @@ struct Filter {
     /// Only reservations that start before this time.
     to: Option<DateTime<Utc>>,
     /// Page size, 1 to 200; 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
@@ -71,9 +74,9 @@ async fn list(
 
 /// Reserves a resource.
 ///
-/// Publishes the event `reservation.created`. Accepts `Idempotency-Key`.
+/// Publishes the event `reservation.created`.
 #[utoipa::path(post, path = "/reservations", tag = "reservations", request_body = ReservationInput,
-    responses((status = 201, body = Reservation), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 201, body = Reservation), (status = 409, body = ProblemBody)))]
 async fn reserve(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -88,7 +91,7 @@ async fn reserve(
 
 /// Returns a reservation with its provisioning and deliveries.
 #[utoipa::path(get, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)),
-    responses((status = 200, body = ReservationDetail), (status = 404, body = ProblemBody)))]
+    responses((status = 200, body = ReservationDetail)))]
 async fn get(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -97,11 +100,35 @@ async fn get(
     Ok(axum::Json(app.service.reservations().get(&caller.actor, &ReservationId(id)).await?))
 }
 
+/// Page of a reservation's deliveries.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DeliveriesQuery {
+    /// Page size, 1 to 500; 50 when absent.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the previous page, or `deliveries_next_cursor` of the reservation.
+    cursor: Option<String>,
+}
+
+/// Lists the deliveries of a reservation, oldest first.
+#[utoipa::path(get, path = "/reservations/{id}/deliveries", tag = "reservations", params(("id" = String, Path), DeliveriesQuery),
+    responses((status = 200, body = Page<DeliverySummary>)))]
+async fn list_deliveries(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+    Query(DeliveriesQuery { limit, cursor }): Query<DeliveriesQuery>,
+) -> Result<axum::Json<Page<DeliverySummary>>, ApiError> {
+    let page = PageQuery { limit, cursor };
+    Ok(axum::Json(app.service.reservations().list_deliveries(&caller.actor, &ReservationId(id), &page).await?))
+}
+
 /// Changes a reservation.
 ///
 /// Publishes the event `reservation.updated`.
 #[utoipa::path(patch, path = "/reservations/{id}", tag = "reservations", params(("id" = String, Path)), request_body = ReservationPatch,
-    responses((status = 200, body = Reservation), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = Reservation), (status = 409, body = ProblemBody)))]
 async fn patch(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -122,21 +149,21 @@ struct CancelInput {
 ///
 /// Publishes the event `reservation.cancelled`.
 #[utoipa::path(post, path = "/reservations/{id}/cancel", tag = "reservations", params(("id" = String, Path)), request_body = CancelInput,
-    responses((status = 200, body = Reservation), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+    responses((status = 200, body = Reservation), (status = 409, body = ProblemBody)))]
 async fn cancel(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<String>,
-    MaybeJson(input): MaybeJson<CancelInput>,
+    MaybeJson(body): MaybeJson<CancelInput>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
-    Ok(axum::Json(app.service.reservations().cancel(&caller.actor, &ReservationId(id), input.reason).await?))
+    Ok(axum::Json(app.service.reservations().cancel(&caller.actor, &ReservationId(id), body.value.reason).await?))
 }
 
 /// Applies a status update of a receiver, signed with the webhook's secret (docs/contract.md §4).
 #[utoipa::path(post, path = "/reservations/{id}/status", tag = "receivers", security(()),
     params(("id" = String, Path), ("X-Webhook-Id" = i64, Header, description = "The webhook's id"), ("X-Webhook-Signature" = String, Header, description = "sha256=<HMAC-SHA256 of the raw body, hex>")),
     request_body = StatusUpdate,
-    responses((status = 200, body = Provisioning), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = Provisioning), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn status_update(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -156,31 +183,37 @@ async fn status_update(
     Ok(axum::Json(state))
 }
 
-/// Filters of the calendar.
+/// Page of the calendar.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Span {
+struct CalendarQuery {
     /// Start of the requested span.
     from: DateTime<Utc>,
     /// End of the requested span, at most 62 days after its start.
     to: DateTime<Utc>,
     /// Only resources of the type with this slug.
     resource_type: Option<String>,
+    /// Only this resource.
+    resource_id: Option<ResourceId>,
+    /// Page size, 1 to 5,000; 5,000 when absent.
+    #[param(minimum = 1, maximum = 5000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
 }
 
-/// Lists the reserved spans of resources.
+/// Lists the reserved spans of resources, by start.
 ///
-/// Only the owner and administrators see the owner, title and id of a reservation.
-#[utoipa::path(get, path = "/calendar", tag = "reservations", params(Span), responses((status = 200, body = Page<BusySpan>), (status = 422, body = ProblemBody)))]
+/// Only the owner and administrators see the owner, title and id of a reservation. If `next_cursor` is not null, further
+/// spans follow: resources are free only outside the spans of all pages.
+#[utoipa::path(get, path = "/calendar", tag = "reservations", params(CalendarQuery), responses((status = 200, body = Page<BusySpan>)))]
 async fn calendar(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
-    Query(span): Query<Span>,
+    Query(query): Query<CalendarQuery>,
 ) -> Result<axum::Json<Page<BusySpan>>, ApiError> {
-    let items = app
-        .service
-        .reservations()
-        .list_busy_spans(&caller.actor, span.resource_type.as_deref(), span.from, span.to)
-        .await?;
-    Ok(axum::Json(Page { items, next_cursor: None }))
+    let CalendarQuery { from, to, resource_type, resource_id, limit, cursor } = query;
+    let filter = CalendarFilter { from, to, resource_type, resource_id };
+    let page = PageQuery { limit, cursor };
+    Ok(axum::Json(app.service.reservations().list_busy_spans(&caller.actor, &filter, &page).await?))
 }

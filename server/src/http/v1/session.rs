@@ -44,7 +44,7 @@ fn start_session(app: &AppState, session: LoggedIn) -> Response {
 ///
 /// Sets the session cookie. A session lasts 7 days. Failed logins are throttled with 429 and `Retry-After`.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = Credentials, security(()),
-    responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
+    responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 async fn log_in(
     State(app): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -58,7 +58,7 @@ async fn log_in(
 }
 
 /// Returns the current session.
-#[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody)))]
+#[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = SessionInfo)))]
 async fn get_session(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
     axum::Json(caller.info)
 }
@@ -66,7 +66,8 @@ async fn get_session(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
 /// Logs out.
 ///
 /// Ends the session and removes the cookie.
-#[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204)))]
+#[utoipa::path(delete, path = "/session", tag = "session", security((), ("session" = [])),
+    responses((status = 204), (status = 403, body = ProblemBody)))]
 async fn log_out(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     if let Some(token) = session(&headers) {
         same_origin(&headers, &app.config.public_url)?;
@@ -130,7 +131,7 @@ async fn get_setup(
 ///
 /// Requires the one-time code printed at start, unless the request comes from the machine of the server.
 #[utoipa::path(post, path = "/setup", tag = "session", request_body = SetupInput, security(()),
-    responses((status = 200, body = SessionInfo), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = SessionInfo), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn set_up(
     State(app): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

@@ -2,8 +2,8 @@
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query};
-use super::super::problem::{ApiError, ProblemBody};
-use super::create;
+use super::super::problem::ApiError;
+use super::idempotency::{create, respond_once};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Lists webhooks with a summary of the last 24 hours.
-#[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(PageQuery), responses((status = 200, body = Page<Webhook>), (status = 403, body = ProblemBody)))]
+#[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(PageQuery), responses((status = 200, body = Page<Webhook>)))]
 async fn list(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -38,9 +38,9 @@ async fn list(
 
 /// Creates a webhook.
 ///
-/// Only this response and that of a rotation contain the signing secret. Accepts `Idempotency-Key`.
+/// Only this response and that of a rotation contain the signing secret.
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = WebhookInput,
-    responses((status = 201, body = WebhookWithSecret), (status = 403, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 201, body = WebhookWithSecret)))]
 async fn register(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -54,7 +54,7 @@ async fn register(
 }
 
 /// Returns a webhook.
-#[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
+#[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook)))]
 async fn get(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -67,7 +67,7 @@ async fn get(
 ///
 /// An empty secret of the authentication method keeps the stored one.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), request_body = WebhookPatch,
-    responses((status = 200, body = Webhook), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = Webhook)))]
 async fn patch(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -80,7 +80,7 @@ async fn patch(
 /// Deletes a webhook.
 ///
 /// Cancels its queued deliveries. Its delivery log is kept.
-#[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 204), (status = 404, body = ProblemBody)))]
+#[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 204)))]
 async fn delete(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -92,34 +92,40 @@ async fn delete(
 
 /// Sends a test event immediately and returns the attempt (docs/contract.md §1, "Test events").
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = i64, Path)), request_body = TestInput,
-    responses((status = 200, body = Attempt), (status = 404, body = ProblemBody)))]
+    responses((status = 200, body = Attempt)))]
 async fn test(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
-    MaybeJson(input): MaybeJson<TestInput>,
+    MaybeJson(body): MaybeJson<TestInput>,
 ) -> Result<axum::Json<Attempt>, ApiError> {
-    Ok(axum::Json(app.service.webhooks().send_test(&caller.actor, id, input).await?))
+    Ok(axum::Json(app.service.webhooks().send_test(&caller.actor, id, body.value).await?))
 }
 
 /// Rotates the signing secret of a webhook.
 ///
-/// During the overlap, the old secret also signs (docs/contract.md §1, "Signatures").
+/// During the overlap, the old secret also signs (docs/contract.md §1, "Signatures"). Only this response contains the new
+/// secret.
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", params(("id" = i64, Path)), request_body = RotateInput,
-    responses((status = 200, body = WebhookWithSecret), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = WebhookWithSecret)))]
 async fn rotate(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
-    MaybeJson(input): MaybeJson<RotateInput>,
-) -> Result<axum::Json<WebhookWithSecret>, ApiError> {
-    Ok(axum::Json(app.service.webhooks().rotate_secret(&caller.actor, id, input).await?))
+    headers: HeaderMap,
+    MaybeJson(body): MaybeJson<RotateInput>,
+) -> Result<Response, ApiError> {
+    let path = format!("/webhooks/{id}/rotate-secret");
+    respond_once(&app, caller, &headers, (StatusCode::OK, &path, &body.digest), async move |service, actor| {
+        Ok(service.webhooks().rotate_secret(&actor, id, body.value).await?)
+    })
+    .await
 }
 
 /// Pauses a webhook.
 ///
 /// Its events are queued.
-#[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
+#[utoipa::path(post, path = "/webhooks/{id}/pause", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook)))]
 async fn pause(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -132,14 +138,14 @@ async fn pause(
 ///
 /// Its queued events are delivered or discarded.
 #[utoipa::path(post, path = "/webhooks/{id}/resume", tag = "webhooks", params(("id" = i64, Path)), request_body = ResumeInput,
-    responses((status = 200, body = Webhook), (status = 404, body = ProblemBody)))]
+    responses((status = 200, body = Webhook)))]
 async fn resume(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
-    MaybeJson(input): MaybeJson<ResumeInput>,
+    MaybeJson(body): MaybeJson<ResumeInput>,
 ) -> Result<axum::Json<Webhook>, ApiError> {
-    Ok(axum::Json(app.service.webhooks().resume(&caller.actor, id, input).await?))
+    Ok(axum::Json(app.service.webhooks().resume(&caller.actor, id, body.value).await?))
 }
 
 /// Parameters of the statistics.
@@ -151,7 +157,7 @@ struct StatsQuery {
 }
 
 /// Returns the counts, error rate, percentiles and time series of a webhook.
-#[utoipa::path(get, path = "/webhooks/{id}/stats", tag = "webhooks", params(("id" = i64, Path), StatsQuery), responses((status = 200, body = WebhookStats), (status = 404, body = ProblemBody)))]
+#[utoipa::path(get, path = "/webhooks/{id}/stats", tag = "webhooks", params(("id" = i64, Path), StatsQuery), responses((status = 200, body = WebhookStats)))]
 async fn stats(
     State(app): State<AppState>,
     caller: AuthenticatedUser,

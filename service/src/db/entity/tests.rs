@@ -81,6 +81,11 @@ fn webhook() -> webhooks::Model {
         secret_hint: "Kz0=".into(),
         previous_secret: Some("v1.c".into()),
         previous_secret_until: Some(1_772_442_000_250),
+        earlier_secrets: JsonText(vec![webhooks::OldSecret {
+            secret: "v1.g".into(),
+            signing_key: Some("v1.h".into()),
+            until: 1_772_442_000_000,
+        }]),
         failing_since: Some(4),
         revision: 5,
         deleted_at: Some(6),

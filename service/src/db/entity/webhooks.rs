@@ -7,6 +7,18 @@ use domain::retry::RetryPolicy;
 use domain::routing::DeliveryPaths;
 use domain::webhook::{AuthView, WebhookState};
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// A signing secret before a rotation, which also signs until its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OldSecret {
+    /// The secret, encrypted.
+    pub secret: String,
+    /// The Ed25519 signing key of its time, encrypted.
+    pub signing_key: Option<String>,
+    /// End of its overlap.
+    pub until: i64,
+}
 
 /// One webhook. The row of a deleted webhook is kept without its secrets, because the log shows its name.
 #[sea_orm::model]
@@ -48,6 +60,8 @@ pub(crate) struct Model {
     pub previous_secret: Option<String>,
     /// End of the overlap during which the previous secret and key also sign.
     pub previous_secret_until: Option<i64>,
+    /// Secrets before the previous one, newest first.
+    pub earlier_secrets: JsonText<Vec<OldSecret>>,
     /// Start of the current failure period; NULL while the webhook is not failing.
     pub failing_since: Option<i64>,
     /// Number of changes: the version for optimistic concurrency and for configuration caches.
@@ -81,3 +95,13 @@ pub(crate) struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The signing secrets before the current one, newest first, also those whose overlap has ended.
+    pub(crate) fn old_secrets(&self) -> Vec<OldSecret> {
+        let previous = self.previous_secret.clone().zip(self.previous_secret_until);
+        let signing_key = self.previous_signing_key.clone();
+        let previous = previous.map(|(secret, until)| OldSecret { secret, signing_key, until });
+        previous.into_iter().chain(self.earlier_secrets.0.iter().cloned()).collect()
+    }
+}

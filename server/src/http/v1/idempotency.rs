@@ -1,4 +1,4 @@
-//! Creation of objects with `Idempotency-Key` (docs/contract.md §6).
+//! `Idempotency-Key`: repeated requests get the response of the first one (docs/contract.md §6).
 
 use super::super::AppState;
 use super::super::extract::AuthenticatedUser;
@@ -30,15 +30,31 @@ where
     T: Serialize + Send + 'static,
     F: Future<Output = Result<T, Problem>> + Send + 'static,
 {
+    respond_once(app, caller, headers, (StatusCode::CREATED, path, digest), work).await
+}
+
+/// Responds with a status and the result of `work`. Requests with the same `Idempotency-Key` run it only once. `digest`
+/// is that of the body.
+pub async fn respond_once<T, F>(
+    app: &AppState,
+    caller: AuthenticatedUser,
+    headers: &HeaderMap,
+    (status, path, digest): (StatusCode, &str, &str),
+    work: impl FnOnce(Service, Actor) -> F,
+) -> Result<Response, ApiError>
+where
+    T: Serialize + Send + 'static,
+    F: Future<Output = Result<T, Problem>> + Send + 'static,
+{
     let AuthenticatedUser { actor, .. } = caller;
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
-        return Ok((StatusCode::CREATED, axum::Json(work(app.service.clone(), actor).await?)).into_response());
+        return Ok((status, axum::Json(work(app.service.clone(), actor).await?)).into_response());
     };
     let key = key.to_str().map_err(|_| Problem::field("Idempotency-Key", "Use 1 to 255 visible ASCII characters."))?;
     let fingerprint = service::secrets::digest(&format!("POST {path} {digest} {}", permissions(&actor)));
     let work = work(app.service.clone(), actor.clone());
     // A separate task finishes the key even if the client disconnects, which drops this future.
-    let once = run_once(app.service.clone(), actor, key.to_owned(), fingerprint, work).in_current_span();
+    let once = run_once(app.service.clone(), actor, key.to_owned(), fingerprint, status, work).in_current_span();
     tokio::spawn(once).await.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Problem::internal().into()),
@@ -59,18 +75,19 @@ async fn run_once<T: Serialize + Send>(
     actor: Actor,
     key: String,
     fingerprint: String,
+    status: StatusCode,
     work: impl Future<Output = Result<T, Problem>>,
 ) -> Result<Response, ApiError> {
     let json = (header::CONTENT_TYPE, "application/json");
-    if let Idempotent::Replay(status, body) = service.idempotency().begin(&actor, &key, &fingerprint).await? {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED);
+    if let Idempotent::Replay(stored, body) = service.idempotency().begin(&actor, &key, &fingerprint).await? {
+        let status = StatusCode::from_u16(stored).unwrap_or(status);
         return Ok((status, [json, (REPLAYED, "true")], body).into_response());
     }
     match work.await {
-        Ok(created) => {
-            let body = serde_json::to_string(&created).map_err(|_| Problem::internal())?;
-            service.idempotency().finish(&actor, &key, 201, &body).await?;
-            Ok((StatusCode::CREATED, [json], body).into_response())
+        Ok(result) => {
+            let body = serde_json::to_string(&result).map_err(|_| Problem::internal())?;
+            service.idempotency().finish(&actor, &key, status.as_u16(), &body).await?;
+            Ok((status, [json], body).into_response())
         }
         Err(problem) => {
             service.idempotency().abandon(&actor, &key).await?;

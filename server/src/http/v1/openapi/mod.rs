@@ -1,10 +1,13 @@
 //! The OpenAPI document of the API, and its documentation page.
 
+mod completion;
+mod examples;
+
 use super::super::AppState;
 use super::super::problem::ProblemBody;
 use app::rpc::session_cookie::SESSION_COOKIE;
 use axum::Router;
-use utoipa::openapi::RefOr;
+use serde_json::Value;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -15,10 +18,10 @@ use utoipa::{Modify, OpenApi};
         title = "Berth",
         description = "Reserve computing resources and notify services by signed webhooks. The public contract is docs/contract.md: \
                        section 1 describes requests to receivers, section 3 their responses, section 4 status updates, section 6 this API.\n\n\
-                       Errors are RFC 9457 problem+json. Lists are `{items, next_cursor}` with `?limit=&cursor=`. `POST` requests that \
-                       create an object accept an `Idempotency-Key`. Every response has an `X-Request-Id`. `GET /api/v1/stream` sends \
+                       Errors are RFC 9457 problem+json. Lists are `{items, next_cursor}` with `?limit=&cursor=`. Unknown fields \
+                       of a body and unknown query parameters are rejected. Every response has an `X-Request-Id`. `GET /api/v1/stream` sends \
                        changes as server-sent events `delivery`, `reservation`, `webhook`, `notification` and `resync`.",
-        license(name = "Apache-2.0")
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(ProblemBody, domain::event::ReservationBody, domain::event::AccessRequestBody)),
     modifiers(&Security),
@@ -38,25 +41,11 @@ impl Modify for Security {
     }
 }
 
-/// Completes every operation. Errors become problem+json. Operation ids get their tag as a prefix, because they must be unique
-/// in the document (OpenAPI 3.1 §4.8.10.1).
-pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
-    for item in openapi.paths.paths.values_mut() {
-        let operations =
-            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().filter_map(Option::as_mut);
-        for operation in operations {
-            if let (Some(tag), Some(name)) = (operation.tags.iter().flatten().next(), &operation.operation_id) {
-                operation.operation_id = Some(format!("{tag}_{name}"));
-            }
-            for (status, response) in &mut operation.responses.responses {
-                if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response)
-                    && let Some(content) = response.content.shift_remove("application/json")
-                {
-                    response.content.insert("application/problem+json".to_owned(), content);
-                }
-            }
-        }
-    }
+/// The document as JSON, with everything that the routes do not state themselves.
+pub(super) fn complete(openapi: &utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(openapi).unwrap_or_default();
+    completion::complete(&mut document);
+    document
 }
 
 /// The documentation page.
@@ -72,7 +61,7 @@ mod tests {
 
     /// The document that the router generates.
     fn document() -> Value {
-        serde_json::to_value(super::super::router().1).unwrap()
+        super::super::router().1
     }
 
     #[test]
@@ -117,16 +106,17 @@ mod tests {
                 let has_body = !responses[success[0]]["content"].is_null();
                 assert_eq!(has_body, success[0] != "204", "{name} needs a schema of its response body");
                 for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
-                    let schema = response["content"].as_object().and_then(|content| content.values().next());
-                    assert_eq!(
-                        schema.unwrap()["schema"]["$ref"],
-                        "#/components/schemas/ProblemBody",
-                        "{name} {status}"
-                    );
-                    assert!(
-                        !response["content"]["application/problem+json"].is_null(),
-                        "{name} {status} should be problem+json"
-                    );
+                    let shared = response["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+                    let problem = &document["components"]["responses"][shared]["content"]["application/problem+json"];
+                    assert_eq!(problem["schema"]["$ref"], "#/components/schemas/ProblemBody", "{name} {status}");
+                    assert_eq!(problem["example"]["status"].to_string(), *status, "{name}");
+                }
+                for status in ["422", "429", "500", "503"] {
+                    assert!(responses.contains_key(status), "{name} can return {status}");
+                }
+                for (status, response) in responses {
+                    let is_described = response["description"].as_str().is_some_and(|text| !text.is_empty());
+                    assert!(is_described || !response["$ref"].is_null(), "{name} {status} needs a description");
                 }
                 for parameter in operation["parameters"].as_array().into_iter().flatten() {
                     let is_in_path = path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap()));
@@ -147,6 +137,68 @@ mod tests {
             text.split("\"$ref\":\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap())
         {
             assert!(document["components"]["schemas"][reference].is_object(), "{reference}");
+        }
+    }
+
+    /// The lists of `completion` name operations by their ids.
+    #[test]
+    fn every_list_of_operations_names_existing_ones() {
+        let document = document();
+        let operations = |item: &Value| item.as_object().unwrap().values().cloned().collect::<Vec<_>>();
+        let all: Vec<Value> = document["paths"].as_object().unwrap().values().flat_map(operations).collect();
+        let ids: BTreeSet<&str> = all.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        for id in super::completion::named_operations() {
+            assert!(ids.contains(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn every_schema_has_an_example_and_every_value_is_used() {
+        let document = document();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for (name, schema) in schemas {
+            assert!(
+                !schema["example"].is_null(),
+                "{name} has no example. Add a value for its new property to examples.json."
+            );
+        }
+        let mut properties = BTreeSet::new();
+        for schema in schemas.values() {
+            collect_properties(schema, &mut properties);
+        }
+        for name in super::examples::values().keys() {
+            let (schema, property) = name.split_once('.').unwrap_or((name, ""));
+            let is_used = match (schemas.get(schema), property) {
+                (None, _) => properties.contains(name),
+                (Some(_), "") => true,
+                (Some(schema), property) => {
+                    let mut own = BTreeSet::new();
+                    collect_properties(schema, &mut own);
+                    own.contains(property)
+                }
+            };
+            assert!(is_used, "no schema uses the value {name} of examples.json");
+        }
+    }
+
+    fn collect_properties(schema: &Value, names: &mut BTreeSet<String>) {
+        match schema {
+            Value::Object(object) => {
+                names.extend(
+                    object
+                        .get("properties")
+                        .and_then(Value::as_object)
+                        .into_iter()
+                        .flatten()
+                        .map(|(name, _)| name.clone()),
+                );
+                object
+                    .iter()
+                    .filter(|(name, _)| *name != "example")
+                    .for_each(|(_, part)| collect_properties(part, names));
+            }
+            Value::Array(parts) => parts.iter().for_each(|part| collect_properties(part, names)),
+            _ => {}
         }
     }
 
