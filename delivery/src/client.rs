@@ -1,10 +1,27 @@
-//! HTTP clients: TLS trust, SSRF-checked resolution, timing.
+//! HTTP clients: TLS trust, HTTP/1.1 settings, and one request with its response.
 
-use crate::SenderConfig;
-use crate::ssrf::SsrfResolver;
-use crate::timing::{TimedConnections, TimedSessions};
+use crate::connector::Connector;
+use crate::diagnosis::{Failure, Phase};
+use crate::response::Received;
+use crate::timing::Marks;
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+
+/// Maximum number of headers of a response.
+pub(crate) const MAX_HEADERS: usize = 500;
+/// Maximum number of idle connections to one host.
+const MAX_IDLE: usize = 4_096;
+/// Time after which an idle connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum number of TLS sessions that can be resumed.
+const TLS_SESSIONS: usize = 1_024;
 
 /// The TLS configuration of all clients: TLS 1.2 and 1.3, Mozilla's roots and those installed on the machine.
 ///
@@ -16,35 +33,150 @@ pub fn tls_config() -> Result<rustls::ClientConfig, String> {
     for certificate in rustls_native_certs::load_native_certs().certs {
         let _ = roots.add(certificate);
     }
+    tls_config_with(roots)
+}
+
+/// The TLS configuration with these trusted roots.
+///
+/// # Errors
+/// A sentence for the operator when TLS cannot be configured.
+pub(crate) fn tls_config_with(roots: rustls::RootCertStore) -> Result<rustls::ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be configured: {error}"))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    tls.resumption = rustls::client::Resumption::store(Arc::new(TimedSessions::new()));
+    tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSIONS);
     Ok(tls)
 }
 
-/// Builds a client. It follows no redirects, uses no proxy, and resolves names through the SSRF check.
-///
-/// # Errors
-/// A sentence for the operator when the client cannot be built.
-pub(crate) fn build_client(
-    config: &SenderConfig,
-    policy: &Arc<domain::endpoint::UrlPolicy>,
-    tls: &rustls::ClientConfig,
-) -> Result<reqwest::Client, String> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls.clone())
-        .dns_resolver(SsrfResolver { policy: policy.clone() })
-        .connector_layer(TimedConnections)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .user_agent(&config.user_agent)
-        .pool_max_idle_per_host(4_096)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .tcp_nodelay(true)
-        .build()
-        .map_err(|error| format!("The HTTP client cannot be built: {error}"))
+/// The progress of an exchange.
+pub(crate) struct Progress {
+    phase: AtomicU8,
+    pub(crate) marks: Arc<Marks>,
+}
+
+impl Progress {
+    pub(crate) fn new(marks: Arc<Marks>) -> Self {
+        Self { phase: AtomicU8::new(Phase::Connecting as u8), marks }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The phase that the exchange has reached.
+    pub(crate) fn phase(&self) -> Phase {
+        match (Phase::from_number(self.phase.load(Ordering::Relaxed)), self.marks.connection()) {
+            (Phase::Connecting, Some(connection)) if connection.has_response() => Phase::Head,
+            (Phase::Connecting, Some(_)) => Phase::Waiting,
+            (phase, _) => phase,
+        }
+    }
+}
+
+type HttpClient = Client<Connector, Full<Bytes>>;
+
+/// The HTTP clients of a process. They follow no redirects, use no proxy, and check each address.
+pub(crate) struct Http {
+    pooled: HttpClient,
+    /// Each request has its own connection.
+    unpooled: HttpClient,
+    pub(crate) user_agent: HeaderValue,
+    /// Time limit of an exchange.
+    pub(crate) timeout: Duration,
+}
+
+impl Http {
+    pub(crate) fn new(connector: Connector, user_agent: HeaderValue, timeout: Duration) -> Self {
+        let (pooled, unpooled) = (client(connector.clone(), MAX_IDLE), client(connector, 0));
+        Self { pooled, unpooled, user_agent, timeout }
+    }
+
+    /// Sends a request over a new connection.
+    ///
+    /// # Errors
+    /// When no complete response arrives.
+    pub(crate) async fn send_on_new_connection(
+        &self,
+        request: Request<Full<Bytes>>,
+        progress: &Progress,
+    ) -> Result<Received, Failure> {
+        send(&self.unpooled, request, progress).await.map_err(|failed| failed.failure)
+    }
+
+    /// Sends a request, if possible over a kept-alive connection. If that connection closes before the first byte of a
+    /// response, `again` creates the same request for a new connection: servers close idle connections at any time, and
+    /// the close can cross a request (RFC 9112 §9.3.1). The receiver may have processed the first request all the same;
+    /// events are delivered at least once.
+    ///
+    /// # Errors
+    /// When no complete response arrives.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        again: impl FnOnce() -> Request<Full<Bytes>>,
+        progress: &Progress,
+    ) -> Result<Received, Failure> {
+        match send(&self.pooled, request, progress).await {
+            Ok(received) => Ok(received),
+            Err(failed) if failed.connection_was_stale => {
+                progress.marks.resend();
+                self.send_on_new_connection(again(), progress).await
+            }
+            Err(failed) => Err(failed.failure),
+        }
+    }
+}
+
+/// A POST request. `case` contains the letter case of header names that are not in title case.
+pub(crate) fn post(uri: Uri, headers: HeaderMap, case: Extensions, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    *request.extensions_mut() = case;
+    request
+}
+
+/// A failed request.
+struct Failed {
+    failure: Failure,
+    /// Whether a kept-alive connection closed before the first byte of the response.
+    connection_was_stale: bool,
+}
+
+async fn send(client: &HttpClient, mut request: Request<Full<Bytes>>, progress: &Progress) -> Result<Received, Failed> {
+    progress.enter(Phase::Connecting);
+    let marks = &progress.marks;
+    marks.observe(capture_connection(&mut request));
+    let result = client.request(request).await;
+    let connection = marks.connection();
+    let reused = connection.as_ref().is_some_and(|connection| connection.mark_used());
+    let response = result.map_err(|error| {
+        let connection_was_stale = reused && connection.as_ref().is_some_and(|connection| !connection.has_response());
+        let received = connection.map(|connection| connection.received()).unwrap_or_default();
+        Failed { failure: Failure::Transport { error: error.into(), received }, connection_was_stale }
+    })?;
+    marks.head_arrived(reused);
+    progress.enter(Phase::Reading);
+    Received::read(response).await.map_err(|error| Failed {
+        failure: Failure::Transport { error: error.into(), received: Vec::new() },
+        connection_was_stale: false,
+    })
+}
+
+fn client(connector: Connector, max_idle: usize) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(max_idle)
+        .http1_title_case_headers(true)
+        // What RFC 9112 §5 allows a client to tolerate.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_max_headers(MAX_HEADERS)
+        .build(connector)
 }

@@ -1,177 +1,197 @@
 //! One exchange: build and sign the request, send it within one time limit, read the response up to its cap, record
 //! both.
 
-use crate::client::{build_client, tls_config};
-use crate::diagnosis::{self, Failure, Phase};
+use crate::client::{Http, Progress, post, tls_config};
+use crate::connector::Connector;
+use crate::diagnosis::{self, Failure};
+use crate::encoding;
+use crate::header_case::HeaderCases;
 use crate::headers::{Headers, signed_headers};
-use crate::oauth::{TokenCache, TokenError, TokenRequest};
+use crate::oauth::{Flight, Token, TokenCache, TokenRequest, TokenWait};
 use crate::redaction::{record_response, redact};
-use crate::response::{MAX_RESPONSE, Received, read_body};
-use crate::ssrf;
-use crate::timing::{MARKS, Marks};
+use crate::response::Received;
+use crate::timing::{AttemptClock, MARKS, Marks};
 use crate::{AttemptOutcome, Auth, DeliveryRequest, SenderConfig};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use domain::delivery::{DiagnosisCode, Outcome};
-use http::HeaderMap;
+use domain::delivery::{Diagnosis, DiagnosisCode, Outcome};
+use http::HeaderValue;
+use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The HTTP clients, token cache and policies of a process.
+/// The HTTP clients and token cache of a process.
 pub(crate) struct Clients {
-    config: SenderConfig,
-    policy: Arc<domain::endpoint::UrlPolicy>,
-    tls: rustls::ClientConfig,
-    shared: reqwest::Client,
+    http: Arc<Http>,
+    cases: HeaderCases,
     tokens: TokenCache,
 }
 
 impl Clients {
     pub(crate) fn new(config: SenderConfig) -> Result<Self, String> {
-        let tls = tls_config()?;
-        let policy = Arc::new(config.url_policy.clone());
-        let shared = build_client(&config, &policy, &tls)?;
-        Ok(Self { config, policy, tls, shared, tokens: TokenCache::default() })
+        let user_agent = HeaderValue::try_from(config.user_agent)
+            .map_err(|_| "The user agent contains characters that are not allowed in a header.".to_owned())?;
+        let connector = Connector::new(config.url_policy, tls_config()?);
+        Ok(Self::with_connector(connector, user_agent, config.timeout))
     }
+
+    pub(crate) fn with_connector(connector: Connector, user_agent: HeaderValue, timeout: std::time::Duration) -> Self {
+        Self {
+            http: Arc::new(Http::new(connector, user_agent, timeout)),
+            cases: HeaderCases::default(),
+            tokens: TokenCache::default(),
+        }
+    }
+}
+
+/// A response, and the reason why the token could not be renewed after a 401.
+struct Exchanged {
+    received: Received,
+    failed_renewal: Option<Diagnosis>,
 }
 
 /// Makes one attempt; `now` is the wall-clock time of its start.
 pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: DateTime<Utc>) -> AttemptOutcome {
     let marks = Marks::start();
-    let phase = AtomicU8::new(Phase::Connecting as u8);
-    let mut sent = signed_headers(&clients.config.user_agent, request, now);
-    let run = MARKS.scope(marks.clone(), exchange(clients, request, &mut sent, &phase, &marks));
-    let result = match tokio::time::timeout(clients.config.timeout, run).await {
+    let exchange = Exchange {
+        clients,
+        request,
+        now,
+        clock: AttemptClock::start_at(now),
+        progress: Progress::new(marks.clone()),
+        waits_for: Mutex::new(None),
+    };
+    let mut sent = signed_headers(&clients.http.user_agent, request, now);
+    let limit = clients.http.timeout;
+    let run = MARKS.scope(marks.clone(), exchange.run(&mut sent));
+    let result = match tokio::time::timeout(limit, run).await {
         Ok(result) => result,
-        Err(_) => {
-            let phase = match Phase::from_number(phase.load(Ordering::Relaxed)) {
-                Phase::Connecting if marks.is_connected() => Phase::Waiting,
-                other => other,
-            };
-            Err(Failure::TimedOut { phase, limit: clients.config.timeout })
-        }
+        Err(_) => Err(exchange.timed_out()),
     };
     let timings = marks.timings();
     let Headers { mut record, redacted, secrets, .. } = sent;
     for (name, value) in &redacted {
-        record.header(name.as_str(), value);
+        record.header(name, value);
     }
-    let mut response_is_json = false;
-    let (status_code, response_body, retry_after, mut diagnosis) = match result {
-        Ok(received) => {
-            response_is_json = received
-                .headers
-                .get(http::header::CONTENT_TYPE)
-                .and_then(|value| value.to_str().ok())
-                .is_some_and(domain::provisioning::is_json_content_type);
-            let retry_after = received
-                .headers
-                .get(http::header::RETRY_AFTER)
-                .filter(|_| matches!(received.status, 429 | 503))
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| domain::retry::parse_retry_after(value, now));
-            let diagnosis =
-                diagnosis::of_response(request, received.status, &received.headers, &received.body, received.truncated);
-            // The crate `service` stores texts from the body, so the outcome has the redacted body.
+    let mut was_sent = marks.connection().is_some();
+    let mut outcome = match result {
+        Ok(Exchanged { received, failed_renewal }) => {
+            let mut diagnosis = diagnosis::of_response(request, &received);
+            if let Some(renewal) = failed_renewal {
+                diagnosis = diagnosis::of_failed_renewal(&diagnosis, &renewal);
+            }
             let redacted_body = record_response(&mut record, &received, &secrets);
-            (Some(received.status), redacted_body.map_or(received.body, Bytes::from), retry_after, diagnosis)
+            AttemptOutcome {
+                status_code: Some(received.status),
+                retry_after: retry_after(&received, now),
+                response_is_json: encoding::is_json(&received.headers),
+                response_error: received.decode_error,
+                // The crate `service` stores texts from the body, so the outcome has the redacted body.
+                response_body: redacted_body.map_or(received.body, Bytes::from),
+                ..AttemptOutcome::without_response(request.attempt, now, timings, diagnosis)
+            }
         }
-        Err(failure) => (None, Bytes::new(), None, diagnosis::of_failure(&failure, &request.url.text)),
+        Err(failure) => {
+            let diagnosis = diagnosis::of_failure(&failure, &request.url.text);
+            if let Failure::Token(failure) = failure {
+                record = failure.request.clone().into_transcript();
+                was_sent = failure.sent;
+            }
+            AttemptOutcome::without_response(request.attempt, now, timings, diagnosis)
+        }
     };
-    if let Cow::Owned(message) = redact(Cow::Borrowed(&diagnosis.message), &secrets) {
-        diagnosis.message = message;
+    if let Cow::Owned(message) = redact(Cow::Borrowed(&outcome.diagnosis.message), &secrets) {
+        outcome.diagnosis.message = message;
     }
-    let outcome = if diagnosis.code == DiagnosisCode::Ok { Outcome::Succeeded } else { Outcome::Failed };
-    let transcript = record.finish(status_code.is_some(), timings, &diagnosis);
-    AttemptOutcome {
-        attempt: request.attempt,
-        started_at: now,
-        outcome,
-        status_code,
-        timings,
-        diagnosis,
-        transcript,
-        retry_after,
-        response_body,
-        response_is_json,
+    if outcome.diagnosis.code == DiagnosisCode::Ok {
+        outcome.outcome = Outcome::Succeeded;
     }
+    outcome.transcript = record.finish(was_sent, outcome.status_code.is_some(), timings, &outcome.diagnosis);
+    outcome
 }
 
-async fn exchange(
-    clients: &Clients,
-    request: &DeliveryRequest,
-    headers: &mut Headers,
-    phase: &AtomicU8,
-    marks: &Marks,
-) -> Result<Received, Failure> {
-    let url = request.url.url.clone().ok_or(Failure::InvalidUrl)?;
-    ssrf::check_literal(&url, &clients.policy).map_err(Failure::BlockedAddress)?;
-    // A test event uses a new connection, so that every step is timed.
-    let fresh;
-    let client = if request.test {
-        fresh = build_client(&clients.config, &clients.policy, &clients.tls).map_err(Failure::Client)?;
-        &fresh
-    } else {
-        &clients.shared
-    };
-    let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = &request.target.auth else {
-        return send(client, url, std::mem::take(&mut headers.wire), request.body.clone(), phase, marks).await;
-    };
-    let token_request = TokenRequest {
-        token_url: token_url.clone(),
-        client_id: client_id.clone(),
-        client_secret: client_secret.clone(),
-        scope: scope.clone(),
-        audience: audience.clone(),
-    };
-    let mut stale: Option<Arc<str>> = None;
-    loop {
-        phase.store(Phase::Token as u8, Ordering::Relaxed);
-        // The token request has its own timings.
-        let token = MARKS
-            .scope(
-                Marks::start(),
-                clients.tokens.get(&clients.shared, &clients.policy, &token_request, stale.as_deref()),
-            )
-            .await
-            .map_err(|error| match error {
-                TokenError::Transport(error) => Failure::TokenTransport(error),
-                TokenError::BlockedAddress(blocked) => Failure::BlockedAddress(blocked),
-                TokenError::Rejected(message) => Failure::Token(message),
-            })?;
-        headers.add_secret(http::header::AUTHORIZATION, &format!("Bearer {token}"));
-        phase.store(Phase::Connecting as u8, Ordering::Relaxed);
-        let received = send(client, url.clone(), headers.wire.clone(), request.body.clone(), phase, marks).await?;
-        if received.status == 401 && stale.is_none() {
-            stale = Some(token);
-            continue;
-        }
-        return Ok(received);
-    }
+/// The delay that a 429 or 503 requests.
+fn retry_after(received: &Received, now: DateTime<Utc>) -> Option<chrono::Duration> {
+    let value = received.headers.get(http::header::RETRY_AFTER).filter(|_| matches!(received.status, 429 | 503))?;
+    domain::retry::parse_retry_after(value.to_str().ok()?, now)
 }
 
-async fn send(
-    client: &reqwest::Client,
-    url: url::Url,
-    headers: HeaderMap,
-    body: Bytes,
-    phase: &AtomicU8,
-    marks: &Marks,
-) -> Result<Received, Failure> {
-    // `RequestBuilder` would copy each header.
-    let mut request = reqwest::Request::new(reqwest::Method::POST, url);
-    *request.headers_mut() = headers;
-    *request.body_mut() = Some(body.into());
-    let mut response = client.execute(request).await.map_err(Failure::Transport)?;
-    marks.head_arrived();
-    phase.store(Phase::Reading as u8, Ordering::Relaxed);
-    let (body, truncated) = read_body(&mut response, MAX_RESPONSE).await.map_err(Failure::Transport)?;
-    Ok(Received {
-        status: response.status().as_u16(),
-        version: if response.version() == http::Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" },
-        headers: response.headers().clone(),
-        body,
-        truncated,
-    })
+struct Exchange<'a> {
+    clients: &'a Clients,
+    request: &'a DeliveryRequest,
+    now: DateTime<Utc>,
+    clock: AttemptClock,
+    progress: Progress,
+    /// The token request that the exchange waits for.
+    waits_for: Mutex<Option<Flight>>,
+}
+
+impl Exchange<'_> {
+    async fn run(&self, headers: &mut Headers) -> Result<Exchanged, Failure> {
+        let Some(token_request) = self.token_request() else {
+            return Ok(Exchanged { received: self.send(headers, None).await?, failed_renewal: None });
+        };
+        let tokens = &self.clients.tokens;
+        let wait = TokenWait { http: &self.clients.http, clock: self.clock, flight: &self.waits_for };
+        let token = tokens.get(&token_request, &wait).await.map_err(Failure::Token)?;
+        let mut received = self.send(headers, Some(&token)).await?;
+        let mut failed_renewal = None;
+        if received.status == 401 {
+            match tokens.renew(&token_request, &token, &wait).await {
+                Ok(Some(token)) => received = self.send(headers, Some(&token)).await?,
+                Ok(None) => {}
+                Err(failure) => failed_renewal = Some(failure.diagnosis.clone()),
+            }
+        }
+        Ok(Exchanged { received, failed_renewal })
+    }
+
+    fn token_request(&self) -> Option<TokenRequest> {
+        let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = &self.request.target.auth else {
+            return None;
+        };
+        Some(TokenRequest {
+            token_url: token_url.clone(),
+            client_id: client_id.clone(),
+            client_secret: client_secret.clone(),
+            scope: scope.clone(),
+            audience: audience.clone(),
+        })
+    }
+
+    async fn send(&self, headers: &mut Headers, token: Option<&Token>) -> Result<Received, Failure> {
+        let Clients { http, cases, .. } = self.clients;
+        let DeliveryRequest { url, target, body, test, .. } = self.request;
+        let uri = url.uri.as_ref().ok_or(Failure::InvalidUrl)?;
+        let create = |headers, case| post(uri.clone(), headers, case, body.clone());
+        let wire = match token {
+            None => std::mem::take(&mut headers.wire),
+            Some(token) => {
+                headers.add_token(&token.value);
+                headers.wire.clone()
+            }
+        };
+        let request = create(wire, cases.for_target(target).await);
+        // A test event uses a new connection, so that every step is timed.
+        if *test {
+            return http.send_on_new_connection(request, &self.progress).await;
+        }
+        // Copying every request for a repetition, which is rare, costs more than creating it again.
+        let again = || {
+            let mut headers = signed_headers(&http.user_agent, self.request, self.now);
+            if let Some(token) = token {
+                headers.add_token(&token.value);
+            }
+            create(headers.wire, cases.known(target).unwrap_or_default())
+        };
+        http.send(request, again, &self.progress).await
+    }
+
+    fn timed_out(&self) -> Failure {
+        let limit = self.clients.http.timeout;
+        match (self.waits_for.lock().clone(), self.token_request()) {
+            (Some(flight), Some(request)) => Failure::Token(Arc::new(flight.timed_out(&request, limit))),
+            _ => Failure::TimedOut { phase: self.progress.phase(), limit },
+        }
+    }
 }

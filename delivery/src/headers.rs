@@ -7,12 +7,15 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 
+/// The value of `Accept-Encoding`: a body without encoding is the easiest to produce and to read.
+pub(crate) const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
 /// The request's headers, for the wire and for the record.
 pub(crate) struct Headers {
     pub(crate) wire: HeaderMap,
     pub(crate) record: Writer,
     /// Redacted credential headers for the record; a renewed token replaces the first one.
-    pub(crate) redacted: Vec<(HeaderName, Cow<'static, str>)>,
+    pub(crate) redacted: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// Credentials that a receiver may echo, to be redacted in the response.
     pub(crate) secrets: Vec<String>,
 }
@@ -21,14 +24,14 @@ impl Headers {
     /// Adds a header; one with an invalid value is omitted (registration rejects it).
     fn add(&mut self, name: HeaderName, value: &str) {
         if let Ok(wire) = HeaderValue::from_str(value) {
-            self.record.header(name.as_str(), value);
+            self.record.documented_header(name.as_str(), value);
             self.wire.append(name, wire);
         }
     }
 
     /// Adds an ASCII header; avoids a copy of static and owned values.
     fn push(&mut self, name: HeaderName, wire: HeaderValue) {
-        self.record.header(name.as_str(), wire.to_str().unwrap_or_default());
+        self.record.documented_header(name.as_str(), wire.to_str().unwrap_or_default());
         self.wire.append(name, wire);
     }
 
@@ -42,22 +45,39 @@ impl Headers {
         }
     }
 
+    /// Adds a custom header, named as entered.
+    fn add_custom(&mut self, name: &str, value: &str) {
+        if let Ok(wire_name) = HeaderName::from_bytes(name.as_bytes())
+            && let Ok(wire) = HeaderValue::from_str(value)
+        {
+            self.record.header(name, value);
+            self.wire.append(wire_name, wire);
+        }
+    }
+
     /// Adds a credential: sensitive on the wire, redacted in the record. Replaces a header of the same name.
-    pub(crate) fn add_secret(&mut self, name: HeaderName, value: &str) {
-        if let Ok(mut wire) = HeaderValue::from_str(value) {
+    fn add_secret(&mut self, name: Cow<'static, str>, value: &str) {
+        if let Ok(wire_name) = HeaderName::from_bytes(name.as_bytes())
+            && let Ok(mut wire) = HeaderValue::from_str(value)
+        {
             wire.set_sensitive(true);
             let redacted =
                 if value.starts_with("Bearer ") { format!("Bearer {REDACTED}").into() } else { REDACTED.into() };
-            self.redacted.retain(|(known, _)| *known != name);
-            self.redacted.push((name.clone(), redacted));
+            self.redacted.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
+            self.redacted.push((name, redacted));
             self.secrets.push(value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
-            self.wire.insert(name, wire);
+            self.wire.insert(wire_name, wire);
         }
+    }
+
+    /// Adds an OAuth token.
+    pub(crate) fn add_token(&mut self, token: &str) {
+        self.add_secret("Authorization".into(), &format!("Bearer {token}"));
     }
 }
 
 /// The headers of a request, except an OAuth token (docs/contract.md §1).
-pub(crate) fn signed_headers(user_agent: &str, request: &DeliveryRequest, now: DateTime<Utc>) -> Headers {
+pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest, now: DateTime<Utc>) -> Headers {
     const SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
     const EVENT: HeaderName = HeaderName::from_static("x-webhook-event");
     const DELIVERY: HeaderName = HeaderName::from_static("x-webhook-delivery");
@@ -73,7 +93,15 @@ pub(crate) fn signed_headers(user_agent: &str, request: &DeliveryRequest, now: D
         secrets: Vec::new(),
     };
     headers.add_static(http::header::CONTENT_TYPE, "application/json");
-    headers.add(http::header::USER_AGENT, user_agent);
+    headers.push(http::header::USER_AGENT, user_agent.clone());
+    let custom = &request.target.headers;
+    for (name, value) in
+        [(http::header::ACCEPT, HeaderValue::from_static("*/*")), (http::header::ACCEPT_ENCODING, IDENTITY)]
+    {
+        if !custom.iter().any(|header| name == header.name.as_str()) {
+            headers.push(name, value);
+        }
+    }
     if let Some(secret) = request.target.secrets.first() {
         headers.add_owned(SIGNATURE, domain::signature::sign_body(secret, &request.body));
     }
@@ -102,15 +130,11 @@ pub(crate) fn signed_headers(user_agent: &str, request: &DeliveryRequest, now: D
         Auth::ApiKey { header, .. } => header,
         Auth::Oauth2 { .. } => http::header::AUTHORIZATION.as_str(),
     };
-    for custom in request.target.headers.iter().filter(|custom| !custom.name.eq_ignore_ascii_case(credential)) {
-        if let Ok(name) = HeaderName::from_bytes(custom.name.as_bytes()) {
-            headers.add(name, &custom.value);
-        }
+    for header in custom.iter().filter(|header| !header.name.eq_ignore_ascii_case(credential)) {
+        headers.add_custom(&header.name, &header.value);
     }
-    if let Auth::ApiKey { header, key } = &request.target.auth
-        && let Ok(name) = HeaderName::from_bytes(header.as_bytes())
-    {
-        headers.add_secret(name, key);
+    if let Auth::ApiKey { header, key } = &request.target.auth {
+        headers.add_secret(header.clone().into(), key);
     }
     headers
 }

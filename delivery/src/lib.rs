@@ -1,16 +1,23 @@
 //! One delivery attempt: build, sign, authenticate, check the address, send, time, classify. No database.
 //!
-//! [`Sender::attempt`] is the entry point. `ssrf` blocks private addresses, `diagnosis` describes failures, `redaction`
-//! removes credentials from the record.
+//! [`Sender::attempt`] is the entry point. `connector` connects to allowed addresses only, `diagnosis` describes
+//! failures, `redaction` removes credentials from the record.
 
 mod client;
+mod connection;
+mod connector;
 mod diagnosis;
+mod encoding;
 mod exchange;
+mod happy_eyeballs;
+mod header_case;
 mod headers;
 mod oauth;
 mod redaction;
 mod response;
 mod ssrf;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod transcript;
 
@@ -71,17 +78,25 @@ pub struct Target {
 
 /// The URL of requests, parsed once.
 pub struct Destination {
+    /// The normalised URL, which is called and recorded.
     text: String,
     /// `None` for an invalid URL; registration rejects those.
-    url: Option<url::Url>,
+    uri: Option<http::Uri>,
 }
 
 impl Destination {
-    /// Parses a full URL.
+    /// Parses and normalises a full URL.
     pub fn new(text: impl Into<String>) -> Arc<Self> {
         let text = text.into();
-        // URL parsers ignore line breaks (WHATWG URL §4.4); the transcript is line-based.
-        Arc::new(Self { url: url::Url::parse(&text).ok(), text: text.replace(['\n', '\r'], "") })
+        Arc::new(match url::Url::parse(&text) {
+            Ok(mut url) => {
+                url.set_fragment(None);
+                let text = String::from(url);
+                Self { uri: text.parse().ok(), text }
+            }
+            // The transcript is line-based.
+            Err(_) => Self { text: text.replace(['\n', '\r'], ""), uri: None },
+        })
     }
 }
 
@@ -124,14 +139,34 @@ pub struct AttemptOutcome {
     pub transcript: Transcript,
     /// The delay of `Retry-After` (429, 503).
     pub retry_after: Option<chrono::Duration>,
-    /// The body of the response, at most 64 KiB, with echoed credentials redacted; empty without a response.
+    /// The decoded body of the response without a byte order mark, at most 64 KiB, with echoed credentials redacted;
+    /// empty without a response.
     pub response_body: Bytes,
-    /// Whether the content type of the response is JSON.
+    /// Whether the response's content type is JSON.
     pub response_is_json: bool,
+    /// A sentence, if the body could not be decoded. Then `response_body` contains the received bytes.
+    pub response_error: Option<String>,
 }
 
 impl AttemptOutcome {
-    /// The attempt for display, without the request's body.
+    /// A failed attempt without a response and transcript.
+    fn without_response(attempt: u32, started_at: DateTime<Utc>, timings: Timings, diagnosis: Diagnosis) -> Self {
+        Self {
+            attempt,
+            started_at,
+            outcome: Outcome::Failed,
+            status_code: None,
+            timings,
+            diagnosis,
+            transcript: Transcript::default(),
+            retry_after: None,
+            response_body: Bytes::new(),
+            response_is_json: false,
+            response_error: None,
+        }
+    }
+
+    /// The attempt for display. The request's body is empty, unless it is a token request.
     pub fn to_attempt(&self, delivery: DeliveryId) -> Option<Attempt> {
         self.transcript.to_attempt(delivery, self.attempt, self.started_at, self.outcome, self.status_code)
     }

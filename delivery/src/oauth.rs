@@ -1,18 +1,30 @@
-//! OAuth 2.0 client credentials (RFC 6749 §4.4): tokens are cached until shortly before they expire, and renewed once
-//! when a receiver responds with 401.
+//! OAuth 2.0 client credentials (RFC 6749 §4.4). Tokens are cached until shortly before they expire, and renewed once
+//! when a receiver responds with 401. One request for a token is in flight at a time, and all attempts that wait for it
+//! share its result.
 
-use crate::response::{MAX_RESPONSE, read_body};
-use crate::ssrf;
-use domain::endpoint::UrlPolicy;
+mod fetch;
+
+use crate::client::{Http, Progress};
+use crate::diagnosis::{Failure, diagnosis, of_token_failure};
+use crate::timing::{AttemptClock, MARKS, Marks};
+use crate::transcript::Writer;
+use chrono::{DateTime, Utc};
+use domain::delivery::{Diagnosis, DiagnosisCode};
+use fetch::{ClientAuth, fetch};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A cached token is renewed this long before it expires, so that it does not expire in flight.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
-/// Lifetime of a token whose response has no `expires_in`.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+/// Time for which a failure is shared with later attempts. The shortest retry delay is as long, so that a retry
+/// requests a token again.
+const FAILURE_SHARED_FOR: Duration = Duration::from_secs(1);
+/// Time without renewals after the token endpoint has returned a rejected token again.
+const NO_RENEWAL_FOR: Duration = Duration::from_secs(60);
+/// Maximum number of cached tokens. Rotated secrets leave stale entries.
+const MAX_CACHED: usize = 1_000;
 
 /// The parameters of a token request: the key of the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,138 +36,248 @@ pub(crate) struct TokenRequest {
     pub(crate) audience: Option<String>,
 }
 
+/// An access token.
 #[derive(Clone)]
-struct Token {
-    value: Arc<str>,
-    until: Instant,
+pub(crate) struct Token {
+    pub(crate) value: Arc<str>,
+    until: DateTime<Utc>,
+    /// Number of the token request that returned it.
+    generation: u64,
 }
 
-type CacheEntry = Arc<tokio::sync::Mutex<Option<Token>>>;
+/// The reason why no token is available, and the token request for the record.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenFailure {
+    pub(crate) diagnosis: Diagnosis,
+    /// The last token request, redacted.
+    pub(crate) request: RecordedRequest,
+    /// Whether it was sent.
+    pub(crate) sent: bool,
+}
 
-/// The access tokens of this process. Concurrent requests for the same token share one fetch.
+/// A token request for the record, redacted.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordedRequest {
+    url: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl RecordedRequest {
+    /// Starts a transcript with this request.
+    pub(crate) fn into_transcript(self) -> Writer {
+        let mut writer = Writer::token_request(&self.url, self.body);
+        for (name, value) in self.headers {
+            writer.documented_header(name, &value);
+        }
+        writer
+    }
+}
+
+/// The request for a token that is in flight.
+#[derive(Clone)]
+pub(crate) struct Flight {
+    result: Shared<BoxFuture<'static, Result<Token, Arc<TokenFailure>>>>,
+    progress: Arc<Progress>,
+    /// The method that it tries first.
+    method: ClientAuth,
+}
+
+impl Flight {
+    /// The failure of an attempt whose time limit ends while it waits for this request.
+    pub(crate) fn timed_out(&self, request: &TokenRequest, limit: Duration) -> TokenFailure {
+        let failure = Failure::TimedOut { phase: self.progress.phase(), limit };
+        TokenFailure::of_failure(&failure, request, self.method, &self.progress)
+    }
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Token>,
+    /// A failure, shared until this time.
+    failure: Option<(DateTime<Utc>, Arc<TokenFailure>)>,
+    flight: Option<Flight>,
+    generation: u64,
+    /// The method that worked last.
+    method: ClientAuth,
+    /// Until then a 401 causes no renewal: the last one returned the rejected token.
+    no_renewal_until: Option<DateTime<Utc>>,
+}
+
+type Entry = Arc<Mutex<State>>;
+
+/// The access tokens of this process.
 #[derive(Default)]
 pub(crate) struct TokenCache {
-    entries: Mutex<HashMap<TokenRequest, CacheEntry>>,
+    entries: Mutex<HashMap<TokenRequest, Entry>>,
 }
 
-/// The reason why no token is available.
-pub(crate) enum TokenError {
-    /// The token endpoint could not be reached.
-    Transport(reqwest::Error),
-    /// The address of the token endpoint is blocked.
-    BlockedAddress(ssrf::BlockedAddress),
-    /// The token endpoint responded without a token; a message without secrets.
-    Rejected(String),
+/// A token, or the request that will return it.
+enum Lookup {
+    Found(Result<Token, Arc<TokenFailure>>),
+    InFlight(Flight),
+}
+
+/// Waits for a token on behalf of one attempt.
+pub(crate) struct TokenWait<'a> {
+    pub(crate) http: &'a Arc<Http>,
+    pub(crate) clock: AttemptClock,
+    /// Receives the token request that the attempt waits for, for the diagnosis of a timeout.
+    pub(crate) flight: &'a Mutex<Option<Flight>>,
+}
+
+impl TokenWait<'_> {
+    async fn finish(&self, lookup: Lookup) -> Result<Token, Arc<TokenFailure>> {
+        match lookup {
+            Lookup::Found(result) => result,
+            Lookup::InFlight(flight) => {
+                *self.flight.lock() = Some(flight.clone());
+                let result = flight.result.await;
+                *self.flight.lock() = None;
+                result
+            }
+        }
+    }
 }
 
 impl TokenCache {
-    fn entry(&self, token_request: &TokenRequest) -> CacheEntry {
+    fn entry(&self, request: &TokenRequest) -> Entry {
         let mut entries = self.entries.lock();
-        // Rotated secrets leave stale entries; the bound limits memory.
-        if entries.len() > 1_000 {
+        if entries.len() >= MAX_CACHED && !entries.contains_key(request) {
             entries.clear();
         }
-        entries.entry(token_request.clone()).or_default().clone()
+        entries.entry(request.clone()).or_default().clone()
     }
 
-    /// Returns the cached token, or fetches one if it has expired or equals `stale`.
-    pub(crate) async fn get(
+    /// Returns the cached token, or requests one.
+    ///
+    /// # Errors
+    /// When the token endpoint issues none, or issued none within the last second.
+    pub(crate) async fn get(&self, request: &TokenRequest, wait: &TokenWait<'_>) -> Result<Token, Arc<TokenFailure>> {
+        let entry = self.entry(request);
+        let lookup = {
+            let mut state = entry.lock();
+            let cached = state.token.clone().filter(|token| wait.clock.now() < token.until);
+            cached.map_or_else(|| state.request(&entry, request, wait), |token| Lookup::Found(Ok(token)))
+        };
+        wait.finish(lookup).await
+    }
+
+    /// Returns another token after a receiver has rejected `rejected`; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the token endpoint issues none, or issued none within the last second.
+    pub(crate) async fn renew(
         &self,
-        client: &reqwest::Client,
-        policy: &UrlPolicy,
-        token_request: &TokenRequest,
-        stale: Option<&str>,
-    ) -> Result<Arc<str>, TokenError> {
-        let entry = self.entry(token_request);
-        let mut cached = entry.lock().await;
-        if let Some(token) = cached.as_ref()
-            && token.until > Instant::now()
-            && stale != Some(&*token.value)
+        request: &TokenRequest,
+        rejected: &Token,
+        wait: &TokenWait<'_>,
+    ) -> Result<Option<Token>, Arc<TokenFailure>> {
+        let entry = self.entry(request);
+        let lookup = {
+            let mut state = entry.lock();
+            let now = wait.clock.now();
+            let renewed =
+                state.token.clone().filter(|token| token.generation > rejected.generation && now < token.until);
+            match renewed {
+                Some(token) => Lookup::Found(Ok(token)),
+                None if state.no_renewal_until.is_some_and(|until| now < until) => return Ok(None),
+                None => state.request(&entry, request, wait),
+            }
+        };
+        let token = wait.finish(lookup).await?;
+        if token.value != rejected.value {
+            return Ok(Some(token));
+        }
+        entry.lock().no_renewal_until = Some(wait.clock.now() + NO_RENEWAL_FOR);
+        Ok(None)
+    }
+}
+
+impl State {
+    /// Joins the request in flight, or returns a recent failure, or starts a request.
+    fn request(&mut self, entry: &Entry, request: &TokenRequest, wait: &TokenWait<'_>) -> Lookup {
+        // A flight that ended without a result has panicked.
+        if let Some(flight) = self.flight.clone().filter(|flight| flight.result.peek().is_none()) {
+            return Lookup::InFlight(flight);
+        }
+        if let Some((until, failure)) = &self.failure
+            && wait.clock.now() < *until
         {
-            return Ok(token.value.clone());
+            return Lookup::Found(Err(failure.clone()));
         }
-        *cached = None;
-        let token = fetch(client, policy, token_request).await?;
-        *cached = Some(token.clone());
-        Ok(token.value)
+        let flight = self.start(entry.clone(), request.clone(), wait.http.clone(), wait.clock);
+        self.flight = Some(flight.clone());
+        Lookup::InFlight(flight)
+    }
+
+    /// Starts a request in its own task, so that it continues when the attempt that started it ends.
+    fn start(&mut self, entry: Entry, request: TokenRequest, http: Arc<Http>, clock: AttemptClock) -> Flight {
+        self.token = None;
+        self.failure = None;
+        self.generation += 1;
+        let (generation, method) = (self.generation, self.method);
+        let progress = Arc::new(Progress::new(Marks::start()));
+        let record = RecordedRequest::of(&request, method);
+        let task = tokio::spawn({
+            let progress = progress.clone();
+            async move {
+                let limit = http.timeout;
+                let run = MARKS.scope(progress.marks.clone(), fetch(&http, &request, method, clock, &progress));
+                let result = tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
+                    let failure = Failure::TimedOut { phase: progress.phase(), limit };
+                    Err(TokenFailure::of_failure(&failure, &request, method, &progress))
+                });
+                entry.lock().finish(result, generation, clock.now())
+            }
+        });
+        let result = async move { task.await.unwrap_or_else(|_| Err(Arc::new(TokenFailure::internal(record)))) };
+        Flight { result: result.boxed().shared(), progress, method }
+    }
+
+    /// Stores the result of a request.
+    fn finish(
+        &mut self,
+        result: Result<fetch::Granted, TokenFailure>,
+        generation: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Token, Arc<TokenFailure>> {
+        self.flight = None;
+        match result {
+            Ok(granted) => {
+                let token = Token { value: granted.value, until: granted.until, generation };
+                self.method = granted.method;
+                self.token = Some(token.clone());
+                Ok(token)
+            }
+            Err(failure) => {
+                let failure = Arc::new(failure);
+                self.failure = Some((now + FAILURE_SHARED_FOR, failure.clone()));
+                Err(failure)
+            }
+        }
     }
 }
 
-async fn fetch(
-    client: &reqwest::Client,
-    policy: &UrlPolicy,
-    token_request: &TokenRequest,
-) -> Result<Token, TokenError> {
-    let url = url::Url::parse(&token_request.token_url)
-        .map_err(|_| TokenError::Rejected("The token URL is not valid.".into()))?;
-    ssrf::check_literal(&url, policy).map_err(TokenError::BlockedAddress)?;
-    // RFC 6749 §2.3.1: servers must accept HTTP Basic; some accept only the body and respond with 400 or 401.
-    let first = request(client, url.clone(), token_request, true).await?;
-    match first {
-        Ok(token) => Ok(token),
-        Err((400 | 401, _)) => {
-            request(client, url, token_request, false).await?.map_err(|(_, message)| TokenError::Rejected(message))
+impl TokenFailure {
+    /// A request without a complete response.
+    fn of_failure(failure: &Failure, request: &TokenRequest, method: ClientAuth, progress: &Progress) -> Self {
+        Self {
+            diagnosis: of_token_failure(failure),
+            request: RecordedRequest::of(request, method),
+            sent: progress.marks.connection().is_some(),
         }
-        Err((_, message)) => Err(TokenError::Rejected(message)),
     }
-}
 
-async fn request(
-    client: &reqwest::Client,
-    url: url::Url,
-    token_request: &TokenRequest,
-    basic: bool,
-) -> Result<Result<Token, (u16, String)>, TokenError> {
-    let mut form = vec![("grant_type", "client_credentials")];
-    if let Some(scope) = token_request.scope.as_deref().filter(|s| !s.is_empty()) {
-        form.push(("scope", scope));
-    }
-    if let Some(audience) = token_request.audience.as_deref().filter(|a| !a.is_empty()) {
-        form.push(("audience", audience));
-    }
-    let mut request = client.post(url).header("accept", "application/json");
-    if basic {
-        let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        request = request.basic_auth(encode(&token_request.client_id), Some(encode(&token_request.client_secret)));
-    } else {
-        form.push(("client_id", &token_request.client_id));
-        form.push(("client_secret", &token_request.client_secret));
-    }
-    let mut response = request.form(&form).send().await.map_err(TokenError::Transport)?;
-    let status = response.status().as_u16();
-    let (body, _) = read_body(&mut response, MAX_RESPONSE).await.map_err(TokenError::Transport)?;
-    let response_json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let message = || {
-        let error = response_json.get("error").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let description =
-            response_json.get("error_description").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let reason: String = [error, description]
-            .iter()
-            .filter(|text| !text.is_empty())
-            .map(|text| text.replace(&token_request.client_secret, "••••").chars().take(200).collect::<String>())
-            .collect::<Vec<_>>()
-            .join(": ");
-        if reason.is_empty() {
-            format!("The token endpoint responded with {status} without an access token.")
-        } else {
-            format!("The token endpoint responded with {status}: {reason}.")
+    fn internal(request: RecordedRequest) -> Self {
+        Self {
+            diagnosis: diagnosis(
+                DiagnosisCode::TokenFailed,
+                "The OAuth token could not be fetched because of an internal error.",
+                "Contact the operator of Berth: the server log contains the details.",
+            ),
+            request,
+            sent: true,
         }
-    };
-    if !(200..300).contains(&status) {
-        return Ok(Err((status, message())));
     }
-    let Some(value) = response_json.get("access_token").and_then(serde_json::Value::as_str).filter(|t| !t.is_empty())
-    else {
-        return Ok(Err((status, message())));
-    };
-    if !value.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(Err((status, "The access token contains characters that are not allowed in a header.".into())));
-    }
-    let lifetime = response_json
-        .get("expires_in")
-        .and_then(|seconds| seconds.as_u64().or_else(|| seconds.as_str().and_then(|s| s.parse().ok())))
-        .map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs(seconds.min(86_400)));
-    // A token with a lifetime below the margin is used for this request only.
-    let until = Instant::now() + lifetime.saturating_sub(EXPIRY_MARGIN);
-    Ok(Ok(Token { value: value.into(), until }))
 }

@@ -1,30 +1,59 @@
 //! Reading of responses up to the cap.
 
+use crate::encoding::{self, Decoded};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 
-/// Maximum size of a response body that is read and recorded, in bytes (docs/contract.md §2).
+/// Maximum size of a decoded response body that is kept and recorded, in bytes (docs/contract.md §2).
 pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
+/// Maximum size of an encoded body that is read. Encoded bodies can be longer than their content.
+pub(crate) const MAX_ENCODED: usize = 2 * MAX_RESPONSE;
 
-/// A response, with its body up to the cap.
+/// A response, with its decoded body up to the cap.
 pub(crate) struct Received {
     pub(crate) status: u16,
     pub(crate) version: &'static str,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) truncated: bool,
+    /// A sentence, if the body cannot be decoded.
+    pub(crate) decode_error: Option<String>,
+}
+
+impl Received {
+    /// Reads and decodes the body of a response.
+    ///
+    /// # Errors
+    /// When the body cannot be read.
+    pub(crate) async fn read(response: http::Response<Incoming>) -> Result<Self, hyper::Error> {
+        let (parts, body) = response.into_parts();
+        let is_encoded = encoding::is_encoded(&parts.headers);
+        let (body, truncated) = read_body(body, if is_encoded { MAX_ENCODED } else { MAX_RESPONSE }).await?;
+        let Decoded { body, truncated, error } = encoding::decode(&parts.headers, body, truncated);
+        Ok(Self {
+            status: parts.status.as_u16(),
+            version: if parts.version == http::Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            headers: parts.headers,
+            body,
+            truncated,
+            decode_error: error,
+        })
+    }
 }
 
 /// Reads at most `cap` bytes of a body. Returns whether it is longer.
-pub(crate) async fn read_body(response: &mut reqwest::Response, cap: usize) -> Result<(Bytes, bool), reqwest::Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
-        let left = cap - body.len();
+async fn read_body(mut body: Incoming, cap: usize) -> Result<(Bytes, bool), hyper::Error> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame?.into_data() else { continue };
+        let left = cap - read.len();
         if chunk.len() > left {
-            body.extend_from_slice(&chunk[..left]);
-            return Ok((body.freeze(), true));
+            read.extend_from_slice(&chunk[..left]);
+            return Ok((read.freeze(), true));
         }
-        body.extend_from_slice(&chunk);
+        read.extend_from_slice(&chunk);
     }
-    Ok((body.freeze(), false))
+    Ok((read.freeze(), false))
 }

@@ -1,12 +1,14 @@
-//! Durations of the steps of an exchange. The steps run inside reqwest's connector, polled by the exchange's own task;
+//! Durations of the steps of an exchange. The connector runs inside the HTTP client, polled by the exchange's own task;
 //! a task-local carries the marks.
 
+use crate::connection::ConnectionLog;
+use chrono::{DateTime, Utc};
 use domain::delivery::Timings;
+use hyper_util::client::legacy::connect::CaptureConnection;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tower::{Layer, Service};
 
 /// The value of a mark that is not set.
 const NONE: u64 = u64::MAX;
@@ -19,6 +21,10 @@ pub(crate) struct Marks {
     tls_started: AtomicU64,
     connected: AtomicU64,
     first_byte: AtomicU64,
+    reused: AtomicBool,
+    resent: AtomicBool,
+    /// The connection of the current request, once it has one.
+    connection: Mutex<Option<CaptureConnection>>,
 }
 
 tokio::task_local! {
@@ -35,6 +41,9 @@ impl Marks {
             tls_started: none(),
             connected: none(),
             first_byte: none(),
+            reused: AtomicBool::new(false),
+            resent: AtomicBool::new(false),
+            connection: Mutex::new(None),
         })
     }
 
@@ -42,23 +51,41 @@ impl Marks {
         mark.store(self.started.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Marks the arrival of the response's head.
-    pub(crate) fn head_arrived(&self) {
-        self.set(&self.first_byte);
+    /// Observes the connection of a request that is about to be sent.
+    pub(crate) fn observe(&self, connection: CaptureConnection) {
+        *self.connection.lock() = Some(connection);
     }
 
-    /// Whether a connection was established.
-    pub(crate) fn is_connected(&self) -> bool {
-        read(&self.connected).is_some() || read(&self.connect_started).is_none()
+    /// The log of the request's connection; `None` before it has one. Then the request was not sent.
+    pub(crate) fn connection(&self) -> Option<Arc<ConnectionLog>> {
+        let connection = self.connection.lock();
+        let metadata = connection.as_ref()?.connection_metadata();
+        let mut extensions = http::Extensions::new();
+        metadata.as_ref()?.get_extras(&mut extensions);
+        extensions.remove()
+    }
+
+    /// Marks the arrival of the response's head on a connection, which earlier requests may have used.
+    pub(crate) fn head_arrived(&self, reused: bool) {
+        self.set(&self.first_byte);
+        self.reused.store(reused, Ordering::Relaxed);
+    }
+
+    /// Marks that the request is sent again on a new connection.
+    pub(crate) fn resend(&self) {
+        self.resent.store(true, Ordering::Relaxed);
     }
 
     /// The durations of the steps in milliseconds.
     pub(crate) fn timings(&self) -> Timings {
         let total = self.started.elapsed().as_micros() as u64;
-        let dns = read(&self.dns);
-        let started = read(&self.connect_started);
-        let tls = read(&self.tls_started);
-        let connected = read(&self.connected);
+        let reused = self.reused.load(Ordering::Relaxed);
+        // The client may have begun a connection before another one became free.
+        let step = |mark: &AtomicU64| read(mark).filter(|_| !reused);
+        let dns = step(&self.dns);
+        let started = step(&self.connect_started);
+        let tls = step(&self.tls_started);
+        let connected = step(&self.connected);
         let tcp_started = started.map(|started| started + dns.unwrap_or(0));
         let tcp_ended = tls.or(connected);
         let sent_from = connected.or(if started.is_none() { Some(0) } else { None });
@@ -69,7 +96,8 @@ impl Marks {
             tls_ms: span(tls, connected),
             first_byte_ms: span(sent_from, read(&self.first_byte)),
             total_ms: ms(total),
-            reused: started.is_none() && read(&self.first_byte).is_some(),
+            reused,
+            resent: self.resent.load(Ordering::Relaxed),
         }
     }
 }
@@ -82,106 +110,39 @@ fn ms(micros: u64) -> f64 {
     micros as f64 / 1_000.0
 }
 
+/// The wall clock of an attempt: its start, which the caller sets, and the time since then.
+#[derive(Clone, Copy)]
+pub(crate) struct AttemptClock {
+    start: DateTime<Utc>,
+    started: Instant,
+}
+
+impl AttemptClock {
+    pub(crate) fn start_at(start: DateTime<Utc>) -> Self {
+        Self { start, started: Instant::now() }
+    }
+
+    pub(crate) fn now(self) -> DateTime<Utc> {
+        self.start + self.started.elapsed()
+    }
+}
+
 /// Marks the duration of the DNS look-up.
 pub(crate) fn mark_dns(duration: Duration) {
     let _ = MARKS.try_with(|marks| marks.dns.store(duration.as_micros() as u64, Ordering::Relaxed));
 }
 
-/// A layer that marks the start and the end of connecting.
-#[derive(Clone)]
-pub(crate) struct TimedConnections;
-
-impl<S> Layer<S> for TimedConnections {
-    type Service = Timed<S>;
-
-    fn layer(&self, inner: S) -> Timed<S> {
-        Timed { inner }
-    }
+/// Marks the start of connecting.
+pub(crate) fn mark_connect_started() {
+    let _ = MARKS.try_with(|marks| marks.set(&marks.connect_started));
 }
 
-/// A connector that marks its connections.
-#[derive(Clone)]
-pub(crate) struct Timed<S> {
-    inner: S,
+/// Marks the start of the TLS handshake.
+pub(crate) fn mark_tls_started() {
+    let _ = MARKS.try_with(|marks| marks.set(&marks.tls_started));
 }
 
-impl<S, R> Service<R> for Timed<S>
-where
-    S: Service<R>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        let _ = MARKS.try_with(|marks| marks.set(&marks.connect_started));
-        let connecting = self.inner.call(request);
-        Box::pin(async move {
-            let connection = connecting.await;
-            if connection.is_ok() {
-                let _ = MARKS.try_with(|marks| marks.set(&marks.connected));
-            }
-            connection
-        })
-    }
-}
-
-/// A session store that marks the start of the TLS handshake: rustls reads the key-exchange hint first.
-#[derive(Debug)]
-pub(crate) struct TimedSessions(rustls::client::ClientSessionMemoryCache);
-
-impl TimedSessions {
-    pub(crate) fn new() -> Self {
-        Self(rustls::client::ClientSessionMemoryCache::new(1_024))
-    }
-}
-
-impl rustls::client::ClientSessionStore for TimedSessions {
-    fn set_kx_hint(&self, server: rustls::pki_types::ServerName<'static>, group: rustls::NamedGroup) {
-        self.0.set_kx_hint(server, group);
-    }
-
-    fn kx_hint(&self, server: &rustls::pki_types::ServerName<'_>) -> Option<rustls::NamedGroup> {
-        let _ = MARKS.try_with(|marks| marks.set(&marks.tls_started));
-        self.0.kx_hint(server)
-    }
-
-    fn set_tls12_session(
-        &self,
-        server: rustls::pki_types::ServerName<'static>,
-        value: rustls::client::Tls12ClientSessionValue,
-    ) {
-        self.0.set_tls12_session(server, value);
-    }
-
-    fn tls12_session(
-        &self,
-        server: &rustls::pki_types::ServerName<'_>,
-    ) -> Option<rustls::client::Tls12ClientSessionValue> {
-        self.0.tls12_session(server)
-    }
-
-    fn remove_tls12_session(&self, server: &rustls::pki_types::ServerName<'static>) {
-        self.0.remove_tls12_session(server);
-    }
-
-    fn insert_tls13_ticket(
-        &self,
-        server: rustls::pki_types::ServerName<'static>,
-        value: rustls::client::Tls13ClientSessionValue,
-    ) {
-        self.0.insert_tls13_ticket(server, value);
-    }
-
-    fn take_tls13_ticket(
-        &self,
-        server: &rustls::pki_types::ServerName<'static>,
-    ) -> Option<rustls::client::Tls13ClientSessionValue> {
-        self.0.take_tls13_ticket(server)
-    }
+/// Marks the end of connecting.
+pub(crate) fn mark_connected() {
+    let _ = MARKS.try_with(|marks| marks.set(&marks.connected));
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! POST https://receiver.example/hook
-//! content-type: application/json
+//! Content-Type: application/json
 //! webhook-id: evt_…
 //!
 //! HTTP/1.1 202
@@ -14,8 +14,10 @@
 //! ```
 //!
 //! Without a response, the last line follows the empty line after the request's headers. The request body is stored
-//! with the delivery, not here. Header names and values cannot contain line breaks (RFC 9110 §5).
+//! with the delivery, not here; that of a token request is in the last line. Header names and values cannot contain
+//! line breaks (RFC 9110 §5).
 
+use crate::header_case::write_documented;
 use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
 use domain::header::Header;
@@ -29,6 +31,12 @@ struct Footer<'a> {
     timings: Timings,
     diagnosis: Cow<'a, Diagnosis>,
     truncated: bool,
+    /// Whether the request was not sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unsent: bool,
+    /// The body of a token request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_request_body: Option<Cow<'a, str>>,
 }
 
 /// The transcript of an exchange as text.
@@ -38,7 +46,7 @@ pub struct Transcript(String);
 /// A parsed transcript.
 #[derive(Debug, Clone, PartialEq)]
 struct Parsed {
-    /// The request, without its body.
+    /// The request; its body is empty unless it is a token request.
     request: SentRequest,
     response: Option<ReceivedResponse>,
     timings: Timings,
@@ -49,6 +57,7 @@ struct Parsed {
 pub(crate) struct Writer {
     text: String,
     truncated: bool,
+    token_request_body: Option<String>,
 }
 
 impl Writer {
@@ -59,12 +68,27 @@ impl Writer {
         text.push_str("POST ");
         text.push_str(url);
         text.push('\n');
-        Self { text, truncated: false }
+        Self { text, truncated: false, token_request_body: None }
+    }
+
+    /// Starts the transcript of a token request, with its redacted body.
+    pub(crate) fn token_request(url: &str, body: String) -> Self {
+        Self { token_request_body: Some(body), ..Self::new(url) }
+    }
+
+    /// Writes a header of Berth, named as documented.
+    pub(crate) fn documented_header(&mut self, name: &str, value: &str) {
+        write_documented(&mut self.text, name);
+        self.value(value);
     }
 
     /// Writes a header: of the request before [`response`](Self::response), of the response after it.
     pub(crate) fn header(&mut self, name: &str, value: &str) {
         self.text.push_str(name);
+        self.value(value);
+    }
+
+    fn value(&mut self, value: &str) {
         self.text.push_str(": ");
         self.text.push_str(value);
         self.text.push('\n');
@@ -85,12 +109,25 @@ impl Writer {
         self.truncated = truncated;
     }
 
-    /// Finishes the transcript.
-    pub(crate) fn finish(mut self, has_response: bool, timings: Timings, diagnosis: &Diagnosis) -> Transcript {
+    /// Finishes the transcript. `sent` is false if the request was not sent.
+    pub(crate) fn finish(
+        mut self,
+        sent: bool,
+        has_response: bool,
+        timings: Timings,
+        diagnosis: &Diagnosis,
+    ) -> Transcript {
         if !has_response {
             self.text.push('\n');
         }
-        end(self.text, &Footer { timings, diagnosis: Cow::Borrowed(diagnosis), truncated: self.truncated })
+        let footer = Footer {
+            timings,
+            diagnosis: Cow::Borrowed(diagnosis),
+            truncated: self.truncated,
+            unsent: !sent,
+            token_request_body: self.token_request_body.map(Cow::Owned),
+        };
+        end(self.text, &footer)
     }
 }
 
@@ -120,7 +157,8 @@ impl Transcript {
         self.0
     }
 
-    /// The recorded attempt, without the request's body; `None` if this is not a transcript.
+    /// The recorded attempt; `None` if this is not a transcript. The request's body is empty, unless it is a token
+    /// request: the caller inserts that of the delivery.
     pub fn to_attempt(
         &self,
         delivery_id: DeliveryId,
@@ -151,8 +189,13 @@ impl Transcript {
         let (request, rest) = exchange.split_once("\n\n")?;
         let mut lines = request.split('\n');
         let (method, url) = lines.next()?.split_once(' ')?;
-        let request =
-            SentRequest { method: method.into(), url: url.into(), headers: headers(lines), body: String::new() };
+        let request = SentRequest {
+            method: method.into(),
+            url: url.into(),
+            headers: headers(lines),
+            body: footer.token_request_body.map(Cow::into_owned).unwrap_or_default(),
+            sent: !footer.unsent,
+        };
         let response = match rest.split_once("\n\n") {
             None => None,
             Some((head, body)) => {
@@ -170,9 +213,18 @@ impl Transcript {
 
     /// The same transcript with another diagnosis and without the response.
     pub fn without_response(&self, diagnosis: &Diagnosis) -> Self {
-        let timings = self.parse().map(|parsed| parsed.timings).unwrap_or_default();
+        let parsed = self.parse();
+        let timings = parsed.as_ref().map(|parsed| parsed.timings).unwrap_or_default();
+        let token_request_body = parsed.as_ref().map(|parsed| parsed.request.body.as_str());
+        let footer = Footer {
+            timings,
+            diagnosis: Cow::Borrowed(diagnosis),
+            truncated: false,
+            unsent: parsed.as_ref().is_some_and(|parsed| !parsed.request.sent),
+            token_request_body: token_request_body.filter(|body| !body.is_empty()).map(Cow::Borrowed),
+        };
         let request = self.0.split_once("\n\n").map_or("", |(request, _)| request);
-        end(format!("{request}\n\n"), &Footer { timings, diagnosis: Cow::Borrowed(diagnosis), truncated: false })
+        end(format!("{request}\n\n"), &footer)
     }
 }
 
@@ -197,11 +249,16 @@ mod tests {
             )),
             message in "(?s).{0,40}",
             micros in 0_u32..100_000_000,
+            sent_at_all: bool,
+            token_request_body in proptest::option::of("(?s).{1,40}"),
         ) {
             // Timings are measured in whole microseconds.
             let ms = |micros: u32| f64::from(micros) / 1_000.0;
             let timings = Timings { total_ms: ms(micros), first_byte_ms: Some(ms(micros / 3)), ..Timings::default() };
-            let mut writer = Writer::new("https://a.example/b?c=d");
+            let mut writer = match &token_request_body {
+                Some(body) => Writer::token_request("https://a.example/b?c=d", body.clone()),
+                None => Writer::new("https://a.example/b?c=d"),
+            };
             for (name, value) in &sent {
                 writer.header(name, value);
             }
@@ -212,13 +269,15 @@ mod tests {
                 }
                 writer.body(body, *truncated);
             }
-            let transcript = writer.finish(response.is_some(), timings, &diagnosis(&message));
+            let transcript = writer.finish(sent_at_all, response.is_some(), timings, &diagnosis(&message));
             let read = transcript.parse().unwrap();
             let pairs = |headers: &[Header]| {
                 headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect::<Vec<_>>()
             };
             prop_assert_eq!((&*read.request.method, &*read.request.url), ("POST", "https://a.example/b?c=d"));
             prop_assert_eq!(pairs(&read.request.headers), sent.clone());
+            prop_assert_eq!(&read.request.body, &token_request_body.clone().unwrap_or_default());
+            prop_assert_eq!(read.request.sent, sent_at_all);
             prop_assert_eq!(&read.diagnosis, &diagnosis(&message));
             prop_assert_eq!(read.timings, timings);
             prop_assert_eq!(read.response.is_some(), response.is_some());
@@ -228,6 +287,8 @@ mod tests {
             }
             let without_response = transcript.without_response(&diagnosis("gone")).parse().unwrap();
             prop_assert_eq!(pairs(&without_response.request.headers), sent);
+            prop_assert_eq!(without_response.request.body, token_request_body.unwrap_or_default());
+            prop_assert_eq!(without_response.request.sent, sent_at_all);
             prop_assert!(without_response.response.is_none());
             prop_assert_eq!(without_response.diagnosis, diagnosis("gone"));
         }

@@ -2,70 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use bytes::Bytes;
-use delivery::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, SenderConfig, Target};
-use domain::delivery::{Attempt, DiagnosisCode as Code, Outcome};
-use domain::endpoint::{Network, UrlPolicy};
-use domain::event::EventType;
+mod common;
+
+use common::{attempt, request, request_with, sender, try_url};
+use delivery::Auth;
+use domain::delivery::{DiagnosisCode as Code, Outcome};
 use domain::header::Header;
 use domain::signature::Secret;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use test_support::{RawReceiver, ReceivedRequest, Receiver, Response};
+use test_support::{RawReceiver, Receiver, Response};
 use tokio::net::TcpListener;
-
-fn sender(allow: bool, timeout: Duration) -> Sender {
-    let allow_networks =
-        if allow { vec![Network::parse("127.0.0.0/8").unwrap(), Network::parse("::1").unwrap()] } else { Vec::new() };
-    Sender::new(SenderConfig {
-        url_policy: UrlPolicy { allow_http: true, allow_networks },
-        timeout,
-        user_agent: "Berth-Webhooks/test".into(),
-    })
-    .unwrap()
-}
-
-fn request(url: &str) -> DeliveryRequest {
-    request_with(url, Auth::None, Vec::new())
-}
-
-fn request_with(url: &str, auth: Auth, headers: Vec<Header>) -> DeliveryRequest {
-    DeliveryRequest {
-        target: Arc::new(Target {
-            webhook_id: 1,
-            auth,
-            secrets: vec![Secret::parse("your-secret-key").unwrap()],
-            keys: Vec::new(),
-            headers,
-        }),
-        url: Destination::new(url),
-        delivery_id: "dlv_1".into(),
-        event_id: "evt_1".into(),
-        event_type: EventType::ReservationCreated,
-        attempt: 2,
-        test: false,
-        body: Bytes::from_static(br#"{"event_type":"reservation.created"}"#),
-    }
-}
-
-/// The displayed attempt and the remaining outcome.
-struct Done {
-    attempt: Attempt,
-    retry_after: Option<chrono::Duration>,
-    response_body: Bytes,
-}
-
-async fn attempt(sender: &Sender, request: &DeliveryRequest) -> Done {
-    let done = sender.attempt(request, chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap()).await;
-    let attempt = done.to_attempt("dlv_1".into()).unwrap();
-    let AttemptOutcome { retry_after, response_body, .. } = done;
-    Done { attempt, retry_after, response_body }
-}
-
-async fn try_url(url: &str) -> Done {
-    attempt(&sender(true, Duration::from_secs(5)), &request(url)).await
-}
 
 /// The URL of a server that reads a request, then writes these parts with a pause after each.
 async fn raw(parts: Vec<Vec<u8>>, pause: Duration) -> String {
@@ -160,27 +108,6 @@ async fn wrapped_401_of_a_fastapi_receiver_is_a_signature_error() {
 }
 
 #[tokio::test]
-async fn token_endpoint_errors_are_storable() {
-    let receiver = Receiver::start().await;
-    let error = r#"{"error":"a\u0000b","error_description":"c\u001b[2Jd"}"#;
-    receiver.respond(Response::status(400).with_body(error));
-    let url = &receiver.url;
-    let auth = Auth::Oauth2 {
-        token_url: format!("{url}/token"),
-        client_id: "berth".into(),
-        client_secret: "s3cret-s3cret".into(),
-        scope: None,
-        audience: None,
-    };
-    let done =
-        attempt(&sender(true, Duration::from_secs(5)), &request_with(&format!("{url}/hook"), auth, Vec::new())).await;
-    assert_eq!(done.attempt.diagnosis.code, Code::TokenFailed);
-    assert_eq!(receiver.last().path, "/token");
-    let message = done.attempt.diagnosis.message;
-    assert!(message.contains("a b") && !message.contains(char::is_control), "{message:?}");
-}
-
-#[tokio::test]
 async fn echoed_credentials_are_redacted() {
     let receiver = Receiver::start().await;
     receiver.respond_with(|request| {
@@ -256,59 +183,6 @@ async fn blocked_addresses_are_not_called() {
         assert_eq!(done.attempt.diagnosis.code, Code::AddressNotAllowed, "{host}: {:?}", done.attempt.diagnosis);
     }
     assert_eq!(receiver.count(), 0);
-}
-
-#[tokio::test]
-async fn oauth_token_is_cached_and_renewed_once_on_401() {
-    let receiver = Receiver::start().await;
-    let mut tokens = 0;
-    receiver.respond_with(move |request| {
-        let accept_only =
-            |token: &str| Response::status(if request.header("authorization") == token { 200 } else { 401 });
-        match request.path.as_str() {
-            "/token" => {
-                tokens += 1;
-                let token = format!("token-{tokens}");
-                Response::json(200, json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600}))
-            }
-            "/first-token" => accept_only("Bearer token-1"),
-            "/second-token" => accept_only("Bearer token-2"),
-            "/refused-token" => Response::json(401, json!({"error": "invalid_client"})),
-            _ => Response::status(401),
-        }
-    });
-    let token_requests = || -> Vec<ReceivedRequest> {
-        receiver.requests().into_iter().filter(|request| request.path == "/token").collect()
-    };
-    let url = &receiver.url;
-    let sender = sender(true, Duration::from_secs(5));
-    let auth = |token: &str| Auth::Oauth2 {
-        token_url: format!("{url}{token}"),
-        client_id: "berth".into(),
-        client_secret: "s3cret-s3cret".into(),
-        scope: Some("gpu".into()),
-        audience: None,
-    };
-    let go = async |path: &str, token: &str| {
-        attempt(&sender, &request_with(&format!("{url}{path}"), auth(token), Vec::new())).await.attempt
-    };
-    for _ in 0..3 {
-        assert_eq!(go("/first-token", "/token").await.outcome, Outcome::Succeeded);
-    }
-    assert_eq!(token_requests().len(), 1);
-    let renewed = go("/second-token", "/token").await;
-    assert_eq!(renewed.outcome, Outcome::Succeeded);
-    assert!(!serde_json::to_string(&renewed).unwrap().contains("token-2"));
-    assert_eq!(token_requests().len(), 2);
-    assert_eq!(go("/never", "/token").await.diagnosis.code, Code::CredentialsRefused);
-    assert_eq!(token_requests().len(), 3);
-    let refused = go("/first-token", "/refused-token").await;
-    assert_eq!(refused.diagnosis.code, Code::TokenFailed);
-    assert!(refused.diagnosis.message.contains("invalid_client"), "{}", refused.diagnosis.message);
-    for request in token_requests() {
-        let form = String::from_utf8(request.raw.to_vec()).unwrap();
-        assert!(form.contains("grant_type=client_credentials") && form.contains("scope=gpu"), "{form}");
-    }
 }
 
 #[tokio::test]

@@ -109,29 +109,38 @@ pub struct DeliverySummary {
     pub redelivery_of: Option<DeliveryId>,
 }
 
-/// The request of an attempt, with secrets redacted.
+/// The request of an attempt, with secrets redacted. It is the token request if no OAuth token was available.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SentRequest {
     /// Always `POST`.
     pub method: String,
-    /// The full URL.
+    /// The full URL, as it was called.
     pub url: String,
     /// Headers in the order sent; values of credentials are `••••`.
     pub headers: Vec<Header>,
     /// The exact signed text.
     pub body: String,
+    /// Whether the request was sent. It is false if no connection was established.
+    #[serde(default = "sent_by_default")]
+    pub sent: bool,
+}
+
+/// Attempts of early versions have no field `sent`.
+fn sent_by_default() -> bool {
+    true
 }
 
 /// The response of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReceivedResponse {
-    /// `HTTP/1.1` or `HTTP/2`.
+    /// `HTTP/1.1` or `HTTP/1.0`.
     pub version: String,
     /// Headers in the order received.
     pub headers: Vec<Header>,
-    /// At most 64 KiB. Invalid UTF-8 is shown as replacement characters, NUL as `␀`.
+    /// The body after decoding of `Content-Encoding`, at most 64 KiB. Invalid UTF-8 is shown as replacement characters,
+    /// NUL as `␀`.
     pub body: String,
     /// Whether the body was longer than 64 KiB.
     pub truncated: bool,
@@ -154,6 +163,9 @@ pub struct Timings {
     pub total_ms: f64,
     /// Whether a kept-alive connection was reused.
     pub reused: bool,
+    /// Whether the request was sent again on a new connection, because a kept-alive connection closed before the first
+    /// byte of the response.
+    pub resent: bool,
 }
 
 /// The cause of a failure; the diagnosis has its remedy.
@@ -191,13 +203,13 @@ pub enum DiagnosisCode {
     Redirected,
     /// 410: the receiver rejects all further events.
     Gone,
-    /// 400/422: the receiver rejected the body.
+    /// 400/415/422, also inside a 500: the receiver rejected the body.
     BodyRefused,
     /// 413: the body is too large for the receiver.
     TooLargeForReceiver,
     /// The response was longer than 64 KiB.
     ResponseTooLarge,
-    /// The response is not HTTP.
+    /// The response is not valid HTTP.
     NotHttp,
     /// Another 4xx.
     ClientError,
@@ -265,6 +277,15 @@ impl Attempt {
             ReceiverResponse::parse(event, code, is_json, response.body.as_bytes())
         });
         self
+    }
+}
+
+impl Attempt {
+    /// Inserts the delivery's body into a request without one. A token request has its own body.
+    pub fn insert_body(&mut self, body: &str) {
+        if self.request.body.is_empty() {
+            body.clone_into(&mut self.request.body);
+        }
     }
 }
 

@@ -46,26 +46,26 @@ impl DeliveryPaths {
         }
     }
 
-    /// The full URL for `event`. The path is inserted before the endpoint's query, without doubling a trailing slash.
-    /// With [`Layout::Single`] the endpoint is called exactly as entered.
+    /// The full URL for `event`. The path is inserted before the endpoint's query, without doubling a trailing slash. A
+    /// query of the path comes first. With [`Layout::Single`] the endpoint is called as entered.
     pub fn url(&self, endpoint: &str, event: EventType) -> String {
         let path = self.path(event);
         if path.is_empty() {
             return endpoint.to_owned();
         }
-        let (base, query) = match endpoint.split_once('?') {
-            Some((base, query)) => (base, Some(query)),
-            None => (endpoint, None),
-        };
-        let mut url = format!("{}{}", base.trim_end_matches('/'), path);
-        if let Some(query) = query {
-            url.push('?');
+        let (base, endpoint_query) = split_query(endpoint);
+        let (path, path_query) = split_query(path);
+        let mut url = format!("{}{path}", base.trim_end_matches('/'));
+        let queries = [path_query, endpoint_query].into_iter().flatten().filter(|query| !query.is_empty());
+        for (query, separator) in queries.zip(['?', '&']) {
+            url.push(separator);
             url.push_str(query);
         }
         url
     }
 
-    /// Checks custom paths: each begins with `/`, is at most 512 characters of a URL path or query, without `..`.
+    /// Checks custom paths: each begins with `/`, is at most 512 characters of a URL path or query, without a segment
+    /// `.` or `..`, also when it is percent-encoded.
     ///
     /// # Errors
     /// The event and a message for each invalid path.
@@ -76,17 +76,82 @@ impl DeliveryPaths {
                 let is_valid = path.is_empty()
                     || (path.starts_with('/')
                         && path.len() <= 512
-                        && !path.split('/').any(|part| part == "..")
+                        && !has_dot_segment(split_query(path).0)
                         && path.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b)));
                 if !is_valid {
                     errors.push((
                         *event,
-                        "Enter a path that begins with /, for example /reservation, without spaces, # or \"..\"."
+                        "Enter a path that begins with /, for example /reservation, without spaces, #, or the segments \".\" and \"..\"."
                             .to_owned(),
                     ));
                 }
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+/// Splits a URL or path at its first `?`.
+fn split_query(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    }
+}
+
+/// Whether a path has a segment `.` or `..`. URL parsers and servers remove such segments, so another path would be
+/// called. Parsers decode `%2e` for that (WHATWG URL §4.4), and servers also `%2f` and `%5c`.
+fn has_dot_segment(path: &str) -> bool {
+    let decoded = ["%2e", "%2E"].iter().fold(path.to_owned(), |path, code| path.replace(code, "."));
+    let decoded = ["%2f", "%2F", "%5c", "%5C"].iter().fold(decoded, |path, code| path.replace(code, "/"));
+    decoded.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn custom(path: &str) -> DeliveryPaths {
+        DeliveryPaths { layout: Layout::Custom, paths: [(EventType::ReservationCreated, path.to_owned())].into() }
+    }
+
+    #[test]
+    fn path_and_query_are_joined_with_those_of_the_endpoint() {
+        for (endpoint, path, expected) in [
+            ("https://a.example/hook", "/my", "https://a.example/hook/my"),
+            ("https://a.example/hook/", "/my", "https://a.example/hook/my"),
+            ("https://a.example/hook?a=1", "/my", "https://a.example/hook/my?a=1"),
+            ("https://a.example/hook", "/my?x=1", "https://a.example/hook/my?x=1"),
+            ("https://a.example/hook?a=1", "/my?x=1", "https://a.example/hook/my?x=1&a=1"),
+            ("https://a.example?a=1", "/my?x=1&y=2", "https://a.example/my?x=1&y=2&a=1"),
+            ("https://a.example/hook?a=1?b", "/my?", "https://a.example/hook/my?a=1?b"),
+            ("https://a.example/hook?", "/my?x=1", "https://a.example/hook/my?x=1"),
+            ("https://a.example/hook?a=1", "", "https://a.example/hook?a=1"),
+        ] {
+            assert_eq!(custom(path).url(endpoint, EventType::ReservationCreated), expected, "{endpoint} {path}");
+        }
+    }
+
+    #[test]
+    fn dot_segments_are_rejected_in_every_encoding() {
+        for bad in [
+            "/..",
+            "/a/../b",
+            "/./b",
+            "/a/.",
+            "/%2e%2e",
+            "/%2E%2e/b",
+            "/.%2E/b",
+            "/%2e./b",
+            "/%2e",
+            "/a%2f..%2fb",
+            "/..%5cb",
+            "/%2e%2e?x=1",
+        ] {
+            assert!(custom(bad).check().is_err(), "{bad}");
+        }
+        for good in ["/my", "/v1.2/...", "/a..b", "/.well-known/hook", "/my?next=../other", "/my?x=%2e%2e", ""] {
+            assert_eq!(custom(good).check(), Ok(()), "{good}");
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! Diagnoses: the cause of an attempt's failure, with a remedy.
 //!
-//! `transport` classifies failures before a response (DNS, connection, TLS, time limit), `response` classifies
-//! responses.
+//! `transport` classifies failures before a response (DNS, connection, time limit), `tls` those of certificates and
+//! handshakes, `head` malformed responses, `response` and `wrapped` responses.
 
+mod head;
 mod response;
+mod tls;
 mod transport;
+mod wrapped;
 
-pub(crate) use response::of_response;
-pub(crate) use transport::of_failure;
+pub(crate) use response::{error_text, of_failed_renewal, of_response};
+pub(crate) use transport::{of_failure, of_token_failure};
 
-use crate::ssrf::BlockedAddress;
+use crate::oauth::TokenFailure;
 use domain::delivery::{Diagnosis, DiagnosisCode};
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The progress of an exchange, for the diagnosis of a timeout.
@@ -23,6 +28,8 @@ pub(crate) enum Phase {
     Connecting,
     /// The request was sent; no response has arrived.
     Waiting,
+    /// The response's status line and headers are arriving.
+    Head,
     /// The response's body is arriving.
     Reading,
 }
@@ -30,7 +37,7 @@ pub(crate) enum Phase {
 impl Phase {
     /// The phase with this discriminant.
     pub(crate) fn from_number(number: u8) -> Self {
-        [Self::Token, Self::Connecting, Self::Waiting, Self::Reading]
+        [Self::Token, Self::Connecting, Self::Waiting, Self::Head, Self::Reading]
             .into_iter()
             .find(|phase| *phase as u8 == number)
             .unwrap_or(Self::Waiting)
@@ -41,16 +48,15 @@ impl Phase {
 pub(crate) enum Failure {
     /// The stored URL cannot be parsed.
     InvalidUrl,
-    /// The HTTP client of a test event could not be built.
-    Client(String),
-    /// The address is blocked.
-    BlockedAddress(BlockedAddress),
-    /// The token endpoint issued no token.
-    Token(String),
-    /// The token endpoint could not be reached.
-    TokenTransport(reqwest::Error),
+    /// No token was available.
+    Token(Arc<TokenFailure>),
     /// The connection failed.
-    Transport(reqwest::Error),
+    Transport {
+        /// The error of the connector or the HTTP client.
+        error: Box<dyn Error + Send + Sync>,
+        /// The first bytes of the response, if its head cannot be parsed.
+        received: Vec<u8>,
+    },
     /// The time limit was exceeded.
     TimedOut {
         /// The progress at that time.
@@ -62,7 +68,7 @@ pub(crate) enum Failure {
 
 /// Builds a diagnosis. Messages can quote the receiver: control characters are replaced, because PostgreSQL rejects NUL
 /// and terminals interpret escape sequences.
-fn diagnosis(code: DiagnosisCode, message: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
+pub(crate) fn diagnosis(code: DiagnosisCode, message: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
     let message: String = message.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     Diagnosis { code, message, hint: hint.into() }
 }

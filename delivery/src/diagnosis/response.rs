@@ -1,31 +1,39 @@
 //! Diagnoses of responses, by status code and by the error text of known frameworks.
 
-use super::diagnosis;
+use super::{diagnosis, wrapped};
+use crate::response::Received;
 use crate::{Auth, DeliveryRequest};
 use domain::delivery::{Diagnosis, DiagnosisCode as Code};
 use http::HeaderMap;
 
-/// Diagnoses a response. `truncated` is true when the body exceeded the cap of 64 KiB.
-pub(crate) fn of_response(
-    request: &DeliveryRequest,
-    status: u16,
-    headers: &HeaderMap,
-    body: &[u8],
-    truncated: bool,
-) -> Diagnosis {
+/// Diagnoses a response.
+pub(crate) fn of_response(request: &DeliveryRequest, received: &Received) -> Diagnosis {
+    let Received { status, headers, body, .. } = received;
+    let status = *status;
+    match status {
+        200..300 if received.truncated => {
+            return diagnosis(
+                Code::ResponseTooLarge,
+                format!(
+                    "The receiver responded with {status}, but the body is larger than 64 KiB, so the attempt failed."
+                ),
+                "Respond with a short JSON body, and send details as status updates.",
+            );
+        }
+        200..300 => return diagnosis(Code::Ok, format!("The receiver responded with {status}."), ""),
+        _ => {}
+    }
     let quoted = error_text(body).map(|text| format!(" Response: “{text}”.")).unwrap_or_default();
     match status {
-        200..300 if truncated => diagnosis(
-            Code::ResponseTooLarge,
-            format!("The receiver responded with {status}, but the body is larger than 64 KiB, so the attempt failed."),
-            "Respond with a short JSON body, and send details as status updates.",
-        ),
-        200..300 => diagnosis(Code::Ok, format!("The receiver responded with {status}."), ""),
         300..400 => of_redirect(status, headers),
         _ if rejects_signature(status, body) => signature_rejected(status, &quoted),
-        401 | 403 => credentials_rejected(&request.target.auth, status, &quoted),
+        401 | 403 => credentials_rejected(&request.target.auth, &status.to_string(), &quoted),
+        400 | 422 if error_text(body).is_some_and(|text| wrapped::names_unsupported_type(&text)) => {
+            wrapped::unsupported_type(request, &status.to_string())
+        }
         400..500 => of_client_error(request, status, headers, &quoted),
-        500..600 => of_server_error(status, body, &quoted),
+        500 => wrapped::of_wrapped_error(request, body).unwrap_or_else(|| of_server_error(status, body, &quoted)),
+        501..600 => of_server_error(status, body, &quoted),
         _ => unexpected_status(status, &quoted),
     }
 }
@@ -66,7 +74,8 @@ fn signature_rejected(status: u16, quoted: &str) -> Diagnosis {
     )
 }
 
-fn credentials_rejected(auth: &Auth, status: u16, quoted: &str) -> Diagnosis {
+/// Diagnoses rejected credentials; `status` describes the response.
+pub(super) fn credentials_rejected(auth: &Auth, status: &str, quoted: &str) -> Diagnosis {
     diagnosis(
         Code::CredentialsRefused,
         format!("The receiver responded with {status}: it did not accept the credentials.{quoted}"),
@@ -78,14 +87,23 @@ fn credentials_rejected(auth: &Auth, status: u16, quoted: &str) -> Diagnosis {
                 "Check the API key and its header. If your service verifies the signature, compare the secrets too."
             }
             Auth::Oauth2 { .. } => {
-                "The token was renewed once and rejected again. Check scope and audience, and the tokens that your service accepts."
+                "A renewed token does not help: your service rejected it too, or the token endpoint returned the same one. Check scope and audience, and the tokens that your service accepts."
             }
         },
     )
 }
 
+/// Diagnoses a 401 after which the token could not be renewed, because of `renewal`.
+pub(crate) fn of_failed_renewal(response: &Diagnosis, renewal: &Diagnosis) -> Diagnosis {
+    diagnosis(
+        renewal.code,
+        format!("{} The OAuth token could not be renewed. {}", response.message, renewal.message),
+        renewal.hint.clone(),
+    )
+}
+
 fn of_client_error(request: &DeliveryRequest, status: u16, headers: &HeaderMap, quoted: &str) -> Diagnosis {
-    let path = request.url.url.as_ref().map(|url| url.path()).unwrap_or_default();
+    let path = request.url.uri.as_ref().map(http::Uri::path).unwrap_or_default();
     match status {
         404 => diagnosis(
             Code::NotFound,
@@ -175,7 +193,7 @@ fn unexpected_status(status: u16, quoted: &str) -> Diagnosis {
 }
 
 /// The receiver's own error text: FastAPI's `detail`, or `message`, `error` or `title`; at most 200 characters.
-fn error_text(body: &[u8]) -> Option<String> {
+pub(crate) fn error_text(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     ["detail", "message", "error", "title"].iter().find_map(|name| {
         let text = match value.get(name)? {

@@ -1,32 +1,44 @@
-//! Diagnoses of failures before a complete response: URL, token, DNS, connection, TLS, time limit.
+//! Diagnoses of failures before a complete response: URL, token, DNS, connection, time limit.
 
-use super::{Failure, Phase, diagnosis};
-use crate::ssrf::{BlockedAddress, Unresolved};
+use super::{Failure, Phase, diagnosis, head, tls};
+use crate::connector::ConnectError;
+use crate::ssrf::BlockedAddress;
 use domain::delivery::{Diagnosis, DiagnosisCode};
 use std::error::Error;
 use std::time::Duration;
 
 /// Diagnoses an exchange without a complete response.
 pub(crate) fn of_failure(failure: &Failure, url: &str) -> Diagnosis {
+    of_failure_at(failure, &host(url))
+}
+
+fn of_failure_at(failure: &Failure, host: &str) -> Diagnosis {
     match failure {
         Failure::InvalidUrl => diagnosis(
             DiagnosisCode::DnsFailed,
             "The endpoint URL is not valid.",
             "Edit the webhook and correct the endpoint URL.",
         ),
-        Failure::Client(message) => diagnosis(
-            DiagnosisCode::TlsFailed,
-            message.clone(),
-            "Contact the operator of Berth: the server log contains the details.",
+        Failure::Token(failure) => failure.diagnosis.clone(),
+        Failure::Transport { error, received } => of_transport(&**error, received, host),
+        Failure::TimedOut { phase, limit } => of_timeout(*phase, *limit),
+    }
+}
+
+/// Diagnoses a token request without a complete response.
+pub(crate) fn of_token_failure(failure: &Failure) -> Diagnosis {
+    match failure {
+        Failure::TimedOut { phase: Phase::Connecting, limit } => diagnosis(
+            DiagnosisCode::TimedOut,
+            format!(
+                "No connection to the OAuth token endpoint was established within {} seconds.",
+                limit.as_secs_f64()
+            ),
+            "Check the token URL, and that the firewall of its server accepts connections from Berth. The request was not sent without a token.",
         ),
-        Failure::BlockedAddress(blocked) => of_blocked_address(blocked),
-        Failure::Token(message) => diagnosis(
-            DiagnosisCode::TokenFailed,
-            message.clone(),
-            "Check the token URL, client id, client secret, scope and audience in the webhook's OAuth 2.0 settings.",
-        ),
-        Failure::TokenTransport(error) => {
-            let cause = of_transport(error, "the token endpoint");
+        Failure::TimedOut { limit, .. } => of_timeout(Phase::Token, *limit),
+        failure => {
+            let cause = of_failure_at(failure, "the token endpoint");
             if cause.code == DiagnosisCode::AddressNotAllowed {
                 return cause;
             }
@@ -36,8 +48,6 @@ pub(crate) fn of_failure(failure: &Failure, url: &str) -> Diagnosis {
                 "Check the token URL, and that its server is reachable from Berth.",
             )
         }
-        Failure::Transport(error) => of_transport(error, &host(url)),
-        Failure::TimedOut { phase, limit } => of_timeout(*phase, *limit),
     }
 }
 
@@ -54,6 +64,10 @@ fn of_timeout(phase: Phase, limit: Duration) -> Diagnosis {
         Phase::Waiting => (
             "The request was sent, but no response came",
             "Respond within the limit: accept the work with 202 at once, then report progress to status_url.",
+        ),
+        Phase::Head => (
+            "The response started, but its headers did not end",
+            "Send the whole response within the limit. An empty line must follow the headers.",
         ),
         Phase::Reading => (
             "The response started, but its body did not end",
@@ -75,30 +89,50 @@ fn of_blocked_address(blocked: &BlockedAddress) -> Diagnosis {
     )
 }
 
-fn of_transport(error: &(dyn Error + 'static), host: &str) -> Diagnosis {
-    if let Some(blocked) = find_source::<BlockedAddress>(error) {
-        return of_blocked_address(blocked);
+fn of_transport(error: &(dyn Error + 'static), received: &[u8], host: &str) -> Diagnosis {
+    match find_source::<ConnectError>(error) {
+        Some(ConnectError::Blocked(blocked)) => return of_blocked_address(blocked),
+        Some(ConnectError::Unresolved { name }) => {
+            return diagnosis(
+                DiagnosisCode::DnsFailed,
+                format!("The host name {name} does not resolve to an address."),
+                "Check the host name for typing errors, and that its DNS record exists and is public.",
+            );
+        }
+        Some(ConnectError::Tcp(error)) => {
+            return of_io(error, host).unwrap_or_else(|| {
+                diagnosis(
+                    DiagnosisCode::ConnectionFailed,
+                    format!("No connection to {host} was established: {error}."),
+                    "Check that the host is running, and that its firewall accepts connections from Berth.",
+                )
+            });
+        }
+        Some(ConnectError::Tls(error)) => {
+            return match find_source::<rustls::Error>(error) {
+                Some(tls) => tls::of_tls(tls, host),
+                None => tls::of_interrupted_handshake(host),
+            };
+        }
+        None => {}
     }
-    if let Some(unresolved) = find_source::<Unresolved>(error) {
-        return diagnosis(
-            DiagnosisCode::DnsFailed,
-            format!("The host name {} does not resolve to an address.", unresolved.name),
-            "Check the host name for typing errors, and that its DNS record exists and is public.",
-        );
-    }
+    // With TLS 1.3 a server rejects a handshake after the client has finished it.
     if let Some(tls) = find_source::<rustls::Error>(error) {
-        return of_tls(tls, host);
+        return tls::of_tls(tls, host);
     }
-    if let Some(http) = find_source::<hyper::Error>(error)
-        && (http.is_parse() || http.is_parse_status())
-    {
+    let http = find_source::<hyper::Error>(error);
+    if http.is_some_and(|http| http.is_parse() || http.is_parse_status()) {
+        return head::of_malformed(received, host);
+    }
+    let io = find_source::<std::io::Error>(error);
+    if io.is_some_and(|io| matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData)) {
         return diagnosis(
             DiagnosisCode::NotHttp,
-            format!("{host} did not send an HTTP response."),
-            "Check the port, and whether the URL should start with https:// instead of http:// (or the reverse).",
+            format!("{host} sent a body with an invalid chunk (Transfer-Encoding: chunked)."),
+            "Correct the chunked encoding in your service or its proxy, or send Content-Length instead.",
         );
     }
-    find_source::<std::io::Error>(error).and_then(|io| of_io(io, host)).unwrap_or_else(|| {
+    io.and_then(|io| of_io(io, host)).unwrap_or_else(|| {
         diagnosis(
             DiagnosisCode::ConnectionFailed,
             format!("The connection to {host} broke before the response was complete."),
@@ -131,46 +165,6 @@ fn of_io(error: &std::io::Error, host: &str) -> Option<Diagnosis> {
     Some(diagnosis)
 }
 
-fn of_tls(error: &rustls::Error, host: &str) -> Diagnosis {
-    use rustls::CertificateError as C;
-    let certificate = |message: String, hint: &str| diagnosis(DiagnosisCode::CertificateInvalid, message, hint);
-    match error {
-        rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => certificate(
-            format!("The certificate of {host} has expired."),
-            "Renew the certificate, then restart or reload your service.",
-        ),
-        rustls::Error::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => certificate(
-            format!("The certificate of {host} is not valid yet."),
-            "Check the certificate's dates and the clocks of both machines.",
-        ),
-        rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => certificate(
-            format!("The certificate of {host} is issued for another name."),
-            "Use the host name of the certificate, or get a certificate for this name.",
-        ),
-        rustls::Error::InvalidCertificate(C::UnknownIssuer) => certificate(
-            format!("The certificate of {host} is signed by an authority that Berth does not trust."),
-            "Serve the whole chain with its intermediate certificates. The operator of Berth must install a self-signed or internal authority on its machine.",
-        ),
-        rustls::Error::InvalidCertificate(C::Revoked) => {
-            certificate(format!("The certificate of {host} is revoked."), "Get a new certificate.")
-        }
-        rustls::Error::InvalidCertificate(_) => certificate(
-            format!("The certificate of {host} is not valid."),
-            "Check it with: openssl s_client -connect HOST:443 -servername HOST",
-        ),
-        rustls::Error::InvalidMessage(_) => diagnosis(
-            DiagnosisCode::TlsFailed,
-            format!("{host} does not use TLS on that port."),
-            "Check the port, and whether the service accepts only http://.",
-        ),
-        _ => diagnosis(
-            DiagnosisCode::TlsFailed,
-            format!("The TLS handshake with {host} failed."),
-            "Your service must offer TLS 1.2 or 1.3 with a common cipher suite.",
-        ),
-    }
-}
-
 /// Finds an error of type `T` in the chain of sources, also inside `io::Error`s, whose `source` skips the wrapped
 /// error.
 fn find_source<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
@@ -189,6 +183,7 @@ fn find_source<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Opti
     None
 }
 
+/// The host of a URL, for messages.
 fn host(url: &str) -> String {
     url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| "the host".to_owned())
 }

@@ -33,6 +33,19 @@ impl ReceiverResponse {
     pub fn parse(event: EventType, status_code: u16, is_json: bool, body: &[u8]) -> Self {
         parse_response(event, status_code, is_json, body)
     }
+
+    /// A 2xx response to `event` whose body cannot be decoded, for the reason `problem`.
+    pub fn undecodable(event: EventType, problem: &str) -> Self {
+        if !event.provisions() && !event.releases() {
+            return Self::default();
+        }
+        Self { status: Some(started(event)), problem: Some(clean(problem, MAX_MESSAGE)), ..Self::default() }
+    }
+}
+
+/// The status of a service that has taken up an event and not completed it.
+fn started(event: EventType) -> ProvisioningStatus {
+    if event.releases() { ProvisioningStatus::Releasing } else { ProvisioningStatus::Provisioning }
 }
 
 /// Whether a `Content-Type` is `application/json` or has the suffix `+json` (RFC 6839 §3.1).
@@ -140,7 +153,7 @@ fn fields_of(is_json: bool, body: &[u8]) -> Result<Option<Map<String, Value>>, S
 /// See [`ReceiverResponse::parse`].
 fn parse_response(event: EventType, status_code: u16, is_json: bool, body: &[u8]) -> ReceiverResponse {
     let completed = if event.releases() { ProvisioningStatus::Released } else { ProvisioningStatus::Ready };
-    let started = if event.releases() { ProvisioningStatus::Releasing } else { ProvisioningStatus::Provisioning };
+    let started = started(event);
     let by_code = if status_code == 202 { started } else { completed };
     let affects_provisioning = event.provisions() || event.releases();
     let mut response =

@@ -131,9 +131,9 @@ async fn delivery_shows_its_attempts(t: TestServer) {
         assert_eq!(attempt["request"]["body"].as_str().unwrap().as_bytes(), got.raw);
         let headers = attempt["request"]["headers"].as_array().unwrap();
         let shown = |name: &str| headers.iter().find(|h| h["name"] == name).unwrap()["value"].as_str().unwrap();
-        assert_eq!(shown("x-webhook-attempt"), (n + 1).to_string());
+        assert_eq!(shown("X-Webhook-Attempt"), (n + 1).to_string());
         assert_eq!(shown("webhook-signature"), got.header("webhook-signature"));
-        assert_eq!(shown("x-api-key"), "••••");
+        assert_eq!(shown("X-API-Key"), "••••");
     }
     assert_eq!((&log[0]["outcome"], &log[0]["status_code"]), (&json!("failed"), &json!(503)));
     assert_eq!(

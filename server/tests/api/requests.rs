@@ -106,6 +106,7 @@ async fn webhook_request_has_the_headers_of_the_contract(t: TestServer) {
     assert!(before <= timestamp && timestamp <= t.now().timestamp(), "Unix seconds of the attempt");
     for (name, value) in [
         ("accept", "application/json"),
+        ("accept-encoding", "identity"),
         ("content-length", length.as_str()),
         ("content-type", "application/json"),
         ("host", &host),
@@ -124,6 +125,7 @@ async fn webhook_request_has_the_headers_of_the_contract(t: TestServer) {
     }
     let names = [
         "accept",
+        "accept-encoding",
         "content-length",
         "content-type",
         "host",

@@ -784,14 +784,14 @@ async fn test_event_response_redacts_credentials(t: TestServer) {
     let receiver = Receiver::start().await;
     with_token_endpoint(&receiver);
     for (auth, name, shown, sent) in [
-        (api_key(), "x-api-key", "••••", "api-key-8675309"),
+        (api_key(), "X-API-Key", "••••", "api-key-8675309"),
         (
             json!({"method": "api_key", "header": "Authorization", "key": "Bearer abc-token"}),
-            "authorization",
+            "Authorization",
             "Bearer ••••",
             "Bearer abc-token",
         ),
-        (oauth2(&receiver.url), "authorization", "Bearer ••••", "Bearer access-token-42"),
+        (oauth2(&receiver.url), "Authorization", "Bearer ••••", "Bearer access-token-42"),
     ] {
         let made = t.webhook(&receiver, json!({"auth": auth})).await;
         let reply = t.root.post(&format!("/webhooks/{}/test", made.id()), Value::Null, 200).await;

@@ -282,7 +282,7 @@ impl Deliveries {
         let mut attempt_log = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             let mut attempt = recorded_attempt(attempt, id)?;
-            attempt.request.body.clone_from(&body);
+            attempt.insert_body(&body);
             // The responses of other webhooks change no reservation.
             if let (Some(event), true) = (EventType::parse(&entry.event_type), entry.webhook.provisions) {
                 attempt = attempt.with_effect(event);

@@ -103,7 +103,10 @@ fn provisioning_update(result: &AttemptResult) -> Option<ProvisioningUpdate<'_>>
     let effect = match result.status {
         DeliveryStatus::Succeeded => {
             let status_code = result.row.status_code.unwrap_or_default();
-            let response = ReceiverResponse::parse(event, status_code, result.response_is_json, &result.response);
+            let response = match &result.response_error {
+                Some(problem) => ReceiverResponse::undecodable(event, problem),
+                None => ReceiverResponse::parse(event, status_code, result.response_is_json, &result.response),
+            };
             DeliveryEffect::Response(Box::new(response), time(result.row.started_at))
         }
         DeliveryStatus::Failed => DeliveryEffect::Failure(reason),

@@ -29,6 +29,8 @@ pub struct AttemptResult {
     pub(crate) response: bytes::Bytes,
     /// Whether its content type is JSON.
     pub(crate) response_is_json: bool,
+    /// Why its body could not be decoded.
+    pub(crate) response_error: Option<String>,
     pub(crate) row: AttemptRow,
     ended: DateTime<Utc>,
 }
@@ -49,8 +51,9 @@ impl AttemptResult {
             }
         };
         let row = AttemptRow::new(claim.lease.seq, claim.config.id, status.as_str(), &attempted, transcript);
-        let AttemptOutcome { outcome, diagnosis, response_body: response, response_is_json, .. } = attempted;
-        Self { claim, outcome, diagnosis, status, due, response, response_is_json, row, ended }
+        let AttemptOutcome { outcome, diagnosis, response_body: response, response_is_json, response_error, .. } =
+            attempted;
+        Self { claim, outcome, diagnosis, status, due, response, response_is_json, response_error, row, ended }
     }
 
     /// The claim's lease.

@@ -82,7 +82,7 @@ impl Webhooks {
             redelivery_of: None,
         };
         self.record_test(&summary, event.ordering_key(), &body, outcome).await?;
-        attempt.request.body = body;
+        attempt.insert_body(&body);
         if config.provisions {
             attempt = attempt.with_effect(event_type);
         }

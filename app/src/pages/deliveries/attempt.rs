@@ -81,7 +81,10 @@ fn Waterfall(timings: Timings) -> impl IntoView {
             {steps(&timings).into_iter().map(row).collect_view()}
             <li class="total">
                 <span>"Total"</span>
-                <span class="small muted">{timings.reused.then_some("connection reused")}</span>
+                <span class="small muted">
+                    {timings.resent.then_some("sent again: the kept-alive connection had closed")}
+                    {timings.reused.then_some("connection reused")}
+                </span>
                 <span class="mono">{intl::duration(timings.total_ms)}</span>
             </li>
         </ul>
@@ -143,7 +146,7 @@ pub fn AttemptView(attempt: Attempt) -> impl IntoView {
             <div class="grid-2 exchange">
                 <section class="stack tight" aria-label="Request">
                     <div class="row between">
-                        <h3>"Request"</h3>
+                        <h3>{if request.sent { "Request" } else { "Request (not sent)" }}</h3>
                         <CopyButton text=curl(&request) label="Copy as curl" />
                     </div>
                     <p class="mono wrap"><strong>{request.method.clone()}</strong>" "{request.url.clone()}</p>

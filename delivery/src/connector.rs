@@ -1,0 +1,120 @@
+//! The connector of the HTTP client: name resolution, SSRF check, connection attempts and TLS.
+
+use crate::connection::Connection;
+use crate::happy_eyeballs::connect_any;
+use crate::ssrf::{self, BlockedAddress};
+use crate::timing;
+use domain::endpoint::UrlPolicy;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fmt, io};
+use tokio_rustls::TlsConnector;
+
+/// The reason why no connection was established.
+#[derive(Debug)]
+pub(crate) enum ConnectError {
+    /// Every address of the host is blocked.
+    Blocked(BlockedAddress),
+    /// The host name has no address.
+    Unresolved {
+        /// The host name.
+        name: String,
+    },
+    /// No address accepted.
+    Tcp(io::Error),
+    /// The TLS handshake failed.
+    Tls(io::Error),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocked(blocked) => blocked.fmt(f),
+            Self::Unresolved { name } => write!(f, "{name} does not resolve"),
+            Self::Tcp(error) => write!(f, "connecting failed: {error}"),
+            Self::Tls(error) => write!(f, "the TLS handshake failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// Connects to hosts that the policy allows. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    policy: Arc<UrlPolicy>,
+    tls: TlsConnector,
+    /// The addresses of every host name in tests.
+    #[cfg(test)]
+    pub(crate) fixed_addresses: Option<Vec<SocketAddr>>,
+}
+
+impl Connector {
+    pub(crate) fn new(policy: UrlPolicy, tls: rustls::ClientConfig) -> Self {
+        Self {
+            policy: Arc::new(policy),
+            tls: Arc::new(tls).into(),
+            #[cfg(test)]
+            fixed_addresses: None,
+        }
+    }
+
+    async fn connect(&self, uri: &Uri) -> Result<Connection, ConnectError> {
+        timing::mark_connect_started();
+        let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let addresses = ssrf::allowed(self.resolve(host, port).await?, &self.policy).map_err(ConnectError::Blocked)?;
+        let stream = connect_any(addresses).await.map_err(ConnectError::Tcp)?;
+        let connection = if is_https {
+            timing::mark_tls_started();
+            let name = ServerName::try_from(host.to_owned())
+                .map_err(|_| ConnectError::Unresolved { name: host.to_owned() })?;
+            Connection::new(self.tls.connect(name, stream).await.map_err(ConnectError::Tls)?)
+        } else {
+            Connection::new(stream)
+        };
+        timing::mark_connected();
+        Ok(connection)
+    }
+
+    /// The addresses of a host: its own if it is an address, otherwise those that the system's resolver finds.
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        #[cfg(test)]
+        if let Some(addresses) = &self.fixed_addresses {
+            return Ok(addresses.clone());
+        }
+        let started = std::time::Instant::now();
+        let found = tokio::net::lookup_host((host, port)).await;
+        timing::mark_dns(started.elapsed());
+        let found: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
+        if found.is_empty() {
+            return Err(ConnectError::Unresolved { name: host.to_owned() });
+        }
+        Ok(found)
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Connection>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { connector.connect(&uri).await.map(TokioIo::new) })
+    }
+}
