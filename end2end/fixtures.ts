@@ -93,6 +93,9 @@ const ALLOWED_MESSAGES = [
   /^Failed to load resource: /,
   // The loader of areas reports a failed load. The page shows it with a remedy (areas.spec.ts).
   /^TypeError: Failed to (fetch\n\s+at \S+\/areas-|execute 'compile' on 'WebAssembly')/,
+  // The page cannot be started, and shows a message (loading.spec.ts).
+  /^Berth could not be loaded: /,
+  /\.wasm was preloaded using link preload but not used/,
 ];
 
 /** Collects warnings, errors, panics and violations of the content security policy. They fail the test. */
@@ -119,12 +122,22 @@ export async function logInByApi(
   berth: Berth,
   username: string,
   options: BrowserContextOptions = {},
+  password = PASSWORDS.get(username),
 ): Promise<Page> {
   const context = await newContext(browser, berth, options);
-  const credentials = { username, password: PASSWORDS.get(username) };
+  const credentials = { username, password };
   const response = await context.request.post("/api/v1/session", { data: credentials });
   expect(response.status(), await response.text()).toBe(200);
   return context.newPage();
+}
+
+/** Hides or shows a page for its scripts. Pages of a headless browser are always visible. */
+export async function setVisibility(page: Page, state: "hidden" | "visible"): Promise<void> {
+  await page.evaluate((state) => {
+    Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+    Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, state);
 }
 
 /** The heading of the card that shows the provisioning. */
@@ -140,6 +153,23 @@ export function deliveryRows(page: Page): Locator {
 /** Selects a card of the group `legend`. */
 export async function choose(page: Page, legend: string, card: string): Promise<void> {
   await page.getByRole("group", { name: legend }).getByRole("radio", { name: new RegExp(`^${card}`) }).check();
+}
+
+/** Sends a test event from the page of a webhook. Returns the dialog with the exchange. */
+export async function testWebhook(page: Page, webhook: { id: number }): Promise<Locator> {
+  await page.goto(`/settings/webhooks/${webhook.id}`);
+  await page.getByRole("button", { name: "Test Webhook" }).click();
+  return page.getByRole("dialog", { name: /^Test / });
+}
+
+/** Copies a new secret from its dialog, and closes it. */
+export async function copySecret(page: Page, label: "Signing secret" | "Token"): Promise<string> {
+  const dialog = page.getByRole("dialog").filter({ hasText: "It is not shown again." });
+  const secret = await dialog.getByLabel(label, { exact: true }).innerText();
+  await dialog.getByRole("button", { name: "Copy" }).click();
+  await dialog.getByRole("button", { name: "Done" }).click();
+  await expect(dialog).toBeHidden();
+  return secret;
 }
 
 /** Logs in with the form. */

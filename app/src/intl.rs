@@ -218,9 +218,11 @@ pub fn number(value: u64) -> String {
     format_number(|formats| &formats.number, value as f64)
 }
 
-/// A share between 0 and 1 in per cent with one decimal, rounded down so that 99.96 % is not shown as 100 %.
+/// A share between 0 and 1 in per cent with one decimal. Only all is shown as 100 %, and only none as 0 %.
 pub fn percent(share: f64) -> String {
-    format_number(|formats| &formats.percent, (share * 1_000.0).floor() / 1_000.0)
+    let rounded = (share * 1_000.0).round() / 1_000.0;
+    let is_whole = share <= 0.0 || share >= 1.0;
+    format_number(|formats| &formats.percent, if is_whole { rounded } else { rounded.clamp(0.001, 0.999) })
 }
 
 /// A duration in milliseconds with two or more digits, e.g. `1.2 s`, `340 ms`, `0.8 ms`.

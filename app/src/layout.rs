@@ -1,7 +1,10 @@
 //! The header and navigation around every page of a logged-in user.
 
 use crate::components::*;
-use crate::live::LiveBadge;
+use crate::history_entry::HistoryEntry;
+use crate::live::{LiveStatus, use_live};
+use crate::log_in_dialog::LogInDialog;
+use crate::new_secret::NewSecretDialog;
 use crate::notification_menu::NotificationMenu;
 use crate::query::Mutation;
 use crate::rpc;
@@ -10,7 +13,6 @@ use crate::theme::ThemeSwitch;
 use leptos::prelude::*;
 use leptos_router::components::{A, Outlet};
 use leptos_router::hooks::{use_location, use_navigate};
-use wasm_bindgen::JsCast as _;
 
 /// The header, the navigation and the current page.
 #[component]
@@ -18,13 +20,22 @@ pub fn Layout() -> impl IntoView {
     let session = use_session();
     let menu_open = RwSignal::new(false);
     redirect_without_session(session);
-    let path = use_location().pathname;
+    let location = use_location();
+    let (path, search) = (location.pathname, location.search);
+    let restore_scroll = move || {
+        let entry = HistoryEntry::of(&path.get_untracked(), &search.get_untracked());
+        match entry.filter(|entry| entry.scroll > 0.0) {
+            Some(entry) => entry.restore_scroll(),
+            None => HistoryEntry::scroll_to_top(),
+        }
+    };
+    restore_scroll();
     Effect::watch(
         move || path.get(),
         move |_, _, _| {
             menu_open.set(false);
-            let opened = path.get_untracked();
-            move_to_title(move || path.get_untracked() == opened);
+            restore_scroll();
+            focus_title();
         },
         false,
     );
@@ -38,6 +49,8 @@ pub fn Layout() -> impl IntoView {
                     <Outlet />
                 </main>
             </div>
+            <NewSecretDialog />
+            <LogInDialog />
         </Show>
     }
 }
@@ -63,22 +76,6 @@ fn redirect_without_session(session: Session) {
     });
 }
 
-/// Scrolls a new page to its top and focuses its title, where screen readers start to read. Waits until the area of the page is
-/// loaded, unless the user opens another page first.
-fn move_to_title(is_current: impl Fn() -> bool + 'static) {
-    request_animation_frame(move || {
-        if !is_current() {
-            return;
-        }
-        let title = document().query_selector("#app h1").ok().flatten();
-        let Some(title) = title.and_then(|title| title.dyn_into::<web_sys::HtmlElement>().ok()) else {
-            return move_to_title(is_current);
-        };
-        window().scroll_to_with_x_and_y(0.0, 0.0);
-        let _ = title.focus();
-    });
-}
-
 /// The bar at the top.
 #[component]
 fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
@@ -101,9 +98,45 @@ fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
             <LiveBadge />
             <NotificationMenu />
             <ThemeSwitch />
-            <span class="muted small username">{move || session.username()}</span>
+            <span class="muted small username" title=move || session.username()>{move || session.username()}</span>
             <Button variant=ButtonVariant::Quiet pending=log_out.pending on_click=on_log_out>"Log out"</Button>
         </header>
+    }
+}
+
+/// The state of the live updates as text, or the way to log in again.
+#[component]
+fn LiveBadge() -> impl IntoView {
+    let session = use_session();
+    let live = use_live();
+    let class = move || match live.status.get() {
+        LiveStatus::Connecting | LiveStatus::LoggedOut => "live-badge connecting",
+        LiveStatus::Live => "live-badge live",
+        LiveStatus::Reconnecting => "live-badge off",
+    };
+    let label = move || match live.status.get() {
+        LiveStatus::Connecting => "Connecting",
+        LiveStatus::Live => "Live",
+        LiveStatus::Reconnecting => "Reconnecting",
+        LiveStatus::LoggedOut => "Session expired",
+    };
+    let badge = move || {
+        view! {
+            <span class=class role="status">
+                <span class="dot" aria-hidden="true"></span>
+                <span class="live-label">{label}</span>
+            </span>
+        }
+    };
+    let log_in = Callback::new(move |()| session.asks.set(true));
+    view! {
+        <Show when=move || session.expired.get() fallback=badge>
+            <span class="live-badge off" role="status">
+                <span class="dot" aria-hidden="true"></span>
+                <span class="live-label">"Session expired"</span>
+            </span>
+            <Button on_click=log_in>"Log in"</Button>
+        </Show>
     }
 }
 

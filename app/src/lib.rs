@@ -7,13 +7,23 @@ mod components;
 #[cfg(feature = "csr")]
 mod erased;
 #[cfg(feature = "csr")]
+mod focus;
+#[cfg(feature = "csr")]
+mod history_entry;
+#[cfg(feature = "csr")]
 mod intl;
 #[cfg(feature = "csr")]
 mod layout;
 #[cfg(feature = "csr")]
 mod live;
 #[cfg(feature = "csr")]
+mod log_in_dialog;
+#[cfg(feature = "csr")]
+mod new_secret;
+#[cfg(feature = "csr")]
 mod notification_menu;
+#[cfg(feature = "csr")]
+mod paged_list;
 #[cfg(feature = "csr")]
 mod pages;
 #[cfg(feature = "csr")]

@@ -15,8 +15,8 @@ const MAX_NOTIFICATIONS: usize = 100;
 pub fn NotificationMenu() -> impl IntoView {
     let notifications = Query::new(accounts::list_notifications);
     let open = RwSignal::new(false);
-    use_live().on(move |event| match event {
-        LiveEvent::Notification(new) => {
+    use_live().on(move |event| {
+        if let LiveEvent::Notification(new) = event {
             let new = new.clone();
             notifications.update(move |all| {
                 all.retain(|old| old.id != new.id);
@@ -24,8 +24,6 @@ pub fn NotificationMenu() -> impl IntoView {
                 all.truncate(MAX_NOTIFICATIONS);
             });
         }
-        LiveEvent::Resync => notifications.refetch(),
-        _ => {}
     });
     let unread = move || notifications.get().map_or(0, |all| all.iter().filter(|n| !n.read).count());
     // Closing the list marks its notifications as read.

@@ -5,8 +5,8 @@
 
 use crate::components::{ErrorState, Skeleton, focus_first_invalid};
 use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::live::{Live, LiveEvent};
 use crate::rpc::RpcError;
-use domain::pagination::{Page, PageQuery};
 use domain::{Problem, ProblemKind};
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
@@ -15,10 +15,15 @@ use std::pin::Pin;
 
 /// The delay of [`Query::refetch_soon`], in milliseconds.
 const REFETCH_DELAY_MS: u32 = 400;
+/// The delay before a failed fetch is repeated, in milliseconds. It doubles with each failure.
+const MIN_RETRY_MS: f64 = 1_000.0;
+/// The longest delay before a failed fetch is repeated, in milliseconds.
+const MAX_RETRY_MS: f64 = 30_000.0;
 
 /// Data that is read from the server.
 ///
-/// - A fetch starts at once, again when a signal that it reads changes, and on [`Query::refetch`].
+/// - A fetch starts at once, again when a signal that it reads changes, on [`Query::refetch`], and when live updates may be missing.
+/// - A fetch that fails because Berth cannot be reached, or over the rate limit, is repeated.
 /// - The data stays visible during a later fetch and after a failed one.
 /// - An older response never replaces a newer one.
 /// - A live update during a fetch causes another fetch, because the response can be older than the update.
@@ -49,6 +54,8 @@ struct Progress {
     updated: bool,
     /// Whether the timer of [`Query::refetch_soon`] runs.
     refetch_scheduled: bool,
+    /// The number of failed fetches since the last successful one.
+    failures: i32,
 }
 
 impl<T> Clone for Query<T> {
@@ -63,6 +70,11 @@ impl<T> Copy for Query<T> {}
 type Response = Result<Box<dyn FnOnce()>, RpcError>;
 type Fetch = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Response>>>>;
 
+/// Whether another fetch would fail too: the object does not exist, or the user may not see it.
+fn is_missing(kind: ProblemKind) -> bool {
+    matches!(kind, ProblemKind::NotFound | ProblemKind::Forbidden)
+}
+
 impl QueryState {
     fn new() -> Self {
         Self {
@@ -74,6 +86,13 @@ impl QueryState {
     }
 
     fn start(self, fetch: Fetch) {
+        if let Some(live) = use_context::<Live>() {
+            live.on(move |event| {
+                if matches!(event, LiveEvent::Resync) {
+                    self.resync();
+                }
+            });
+        }
         Effect::new(move |_| {
             self.refetch.track();
             self.progress.update_value(|progress| {
@@ -90,16 +109,56 @@ impl QueryState {
     /// Stores the response to fetch `number`, unless a newer fetch has started or the page is gone.
     fn receive(self, number: u64, response: Response) {
         let Some(progress) = self.progress.try_get_value().filter(|progress| progress.latest == number) else { return };
-        self.progress.update_value(|progress| progress.fetching = false);
+        let failed = response.is_err();
+        self.progress.update_value(|progress| {
+            progress.fetching = false;
+            progress.failures = if failed { progress.failures + 1 } else { 0 };
+        });
         match response {
             Ok(store) => {
                 self.problem.set(None);
                 store();
                 self.has_data.set(true);
             }
-            Err(RpcError(problem)) => self.problem.set(Some(problem)),
+            Err(RpcError(problem)) => {
+                let kind = problem.kind;
+                if matches!(kind, ProblemKind::Unavailable | ProblemKind::RateLimited) {
+                    self.retry_later(number, &problem);
+                }
+                self.problem.set(Some(problem));
+                if is_missing(kind) {
+                    return;
+                }
+            }
         }
         if progress.updated {
+            self.refetch.notify();
+        }
+    }
+
+    /// Repeats the failed fetch `number` after a delay, unless another fetch has started. The delay is random, so that the pages of
+    /// many people do not fetch at once.
+    fn retry_later(self, number: u64, problem: &Problem) {
+        let failures = self.progress.get_value().failures;
+        let delay = (MIN_RETRY_MS * 2_f64.powi(failures - 1)).min(MAX_RETRY_MS) * (0.5 + js_sys::Math::random());
+        let delay = delay + problem.retry_after.unwrap_or_default() as f64 * 1_000.0;
+        Timeout::new(delay as u32, move || {
+            if self.progress.try_get_value().is_some_and(|progress| progress.latest == number) {
+                self.refetch.notify();
+            }
+        })
+        .forget();
+    }
+
+    /// Fetches again, because live updates may be missing: at once, or after the fetch in progress.
+    fn resync(self) {
+        let is_fetching = self.progress.try_update_value(|progress| {
+            progress.updated |= progress.fetching;
+            progress.fetching
+        });
+        let is_missing =
+            self.problem.try_with_untracked(|problem| problem.as_ref().is_some_and(|p| is_missing(p.kind)));
+        if (is_fetching, is_missing) == (Some(false), Some(false)) {
             self.refetch.notify();
         }
     }
@@ -119,10 +178,8 @@ impl QueryState {
 
     fn view(self, content: Box<dyn Fn() -> AnyView + Send + Sync>) -> impl IntoView {
         let has_data = Memo::new(move |_| self.has_data.get());
-        let replaces_data = move |problem: &Problem| {
-            !has_data.get()
-                || matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::NotFound | ProblemKind::Unauthenticated)
-        };
+        // Without a session the content stays, with the input of its forms: the user can log in again.
+        let replaces_data = move |problem: &Problem| !has_data.get() || is_missing(problem.kind);
         let instead = Memo::new(move |_| self.problem.get().filter(replaces_data));
         let above = Memo::new(move |_| self.problem.get().filter(|problem| !replaces_data(problem)));
         let retry = Callback::new(move |()| self.refetch.notify());
@@ -150,9 +207,17 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
     where
         Fut: Future<Output = Result<T, RpcError>> + 'static,
     {
+        Self::with_previous(move |_| fetch())
+    }
+
+    /// Starts to fetch. `fetch` receives the query, whose data it may read.
+    pub fn with_previous<Fut>(fetch: impl Fn(Self) -> Fut + 'static) -> Self
+    where
+        Fut: Future<Output = Result<T, RpcError>> + 'static,
+    {
         let query = Self { data: ErasedSignal::new(None), state: QueryState::new() };
         query.state.start(Box::new(move || {
-            let response = fetch();
+            let response = fetch(query);
             Box::pin(async move {
                 let data = response.await?;
                 Ok(Box::new(move || query.data.set(Some(data))) as Box<dyn FnOnce()>)
@@ -211,23 +276,6 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
             let data = first.map(|first| ErasedMemo::derive(move || self.data.get().unwrap_or_else(|| first.clone())));
             data.map(&content).into_any()
         }))
-    }
-}
-
-impl<T: Clone + Send + Sync + 'static> Query<Page<T>> {
-    /// Fetches the next page and appends it.
-    pub fn fetch_next<Fut>(self, mutation: Mutation, fetch: impl FnOnce(PageQuery) -> Fut)
-    where
-        Fut: Future<Output = Result<Page<T>, RpcError>> + 'static,
-    {
-        let Some(cursor) = self.get_untracked().and_then(|page| page.next_cursor) else { return };
-        let response = fetch(PageQuery { limit: None, cursor: Some(cursor) });
-        mutation.run(response, move |next| {
-            self.update(|page| {
-                page.items.extend(next.items);
-                page.next_cursor = next.next_cursor;
-            });
-        });
     }
 }
 

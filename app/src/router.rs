@@ -3,19 +3,17 @@
 use crate::components::{Skeleton, Ticker};
 use crate::layout::Layout;
 use crate::live::Live;
+use crate::new_secret::NewSecret;
 use crate::pages::{self, areas};
 use crate::query::Query;
 use crate::rpc;
 use crate::session::Session;
+use crate::{focus, history_entry};
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use leptos_meta::provide_meta_context;
 use leptos_router::components::{ParentRoute, Route, Router, Routes};
 use leptos_router::path;
 use wasm_bindgen::JsCast as _;
-
-/// The number of failed connections after which the page checks whether its session has expired.
-const CHECK_SESSION_AFTER: u32 = 2;
 
 /// Mounts the page in the element `app`, in place of the skeleton from `index.html`.
 pub fn mount() {
@@ -32,12 +30,16 @@ pub fn mount() {
 #[component]
 fn App() -> impl IntoView {
     provide_meta_context();
+    focus::track();
+    history_entry::track_scrolling();
     provide_context(Ticker::start());
+    provide_context(NewSecret::new());
     let live = Live::new();
-    provide_context(live);
     let session = Session::new(live);
     provide_context(session);
+    // Without the context of the live updates, because the session is read once.
     let visit = Query::new(rpc::session::visit);
+    provide_context(live);
     Effect::new(move |_| {
         let Some(visit) = visit.get() else { return };
         session.local.set(visit.local);
@@ -47,7 +49,6 @@ fn App() -> impl IntoView {
             None => session.known.set(true),
         }
     });
-    end_expired_session(session, live);
     visit.view(move |_| {
         view! {
             <Show when=move || session.known.get() fallback=Skeleton>
@@ -55,19 +56,6 @@ fn App() -> impl IntoView {
             </Show>
         }
     })
-}
-
-/// Ends the session when the live updates fail because it has expired. The browser does not report the reason of the failure.
-fn end_expired_session(session: Session, live: Live) {
-    Effect::new(move |_| {
-        if live.failures.get() >= CHECK_SESSION_AFTER && session.info.with_untracked(Option::is_some) {
-            spawn_local(async move {
-                if rpc::session::visit().await.is_ok_and(|visit| visit.session.is_none()) {
-                    session.end();
-                }
-            });
-        }
-    });
 }
 
 #[component]

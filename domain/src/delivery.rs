@@ -300,6 +300,10 @@ pub struct DeliveryDetail {
     pub body: String,
     /// The recorded attempts, oldest first (`attempts` is their number).
     pub attempt_log: Vec<Attempt>,
+    /// The deliveries that redeliver this one, oldest first.
+    pub redeliveries: Vec<DeliverySummary>,
+    /// Whether the webhook was deleted, so that the delivery cannot be redelivered.
+    pub webhook_deleted: bool,
 }
 
 impl<'de> Deserialize<'de> for DeliveryDetail {
@@ -307,7 +311,10 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
         let mut fields = Map::deserialize(deserializer)?;
         let body = crate::json::take_field(&mut fields, "body")?;
         let attempt_log = crate::json::take_field(&mut fields, "attempt_log")?;
-        Ok(Self { delivery: crate::json::from_object(fields)?, body, attempt_log })
+        let redeliveries = crate::json::take_field_or_default(&mut fields, "redeliveries")?;
+        let webhook_deleted = crate::json::take_field_or_default(&mut fields, "webhook_deleted")?;
+        let delivery = crate::json::from_object(fields)?;
+        Ok(Self { delivery, body, attempt_log, redeliveries, webhook_deleted })
     }
 }
 
@@ -347,10 +354,25 @@ pub struct ReplayInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReplayResult {
-    /// Number of matching deliveries.
+    /// Number of matching deliveries that can be redelivered.
     pub matched: u64,
     /// Number of new deliveries (0 on a dry run, at most 10,000).
     pub redelivered: u64,
+    /// The other deliveries that match the filter. They are never part of a replay.
+    #[serde(default)]
+    pub skipped: ReplaySkipped,
+}
+
+/// Numbers of deliveries that match the filter of a replay, but are not redelivered. Each is counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReplaySkipped {
+    /// They were redelivered before.
+    pub redelivered: u64,
+    /// They are test events.
+    pub test: u64,
+    /// Their webhook was deleted.
+    pub webhook_deleted: u64,
 }
 
 #[cfg(test)]
@@ -371,6 +393,7 @@ mod tests {
                 "request": { "method": "POST", "url": "https://a.example/", "headers": [], "body": "{}" },
                 "response": null, "diagnosis": { "code": "dns_failed", "message": "m", "hint": "h" },
             }],
+            "redeliveries": [], "webhook_deleted": false,
         })
     }
 

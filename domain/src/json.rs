@@ -132,6 +132,18 @@ pub fn take_field<T: DeserializeOwned, E: serde::de::Error>(
     from_value(value).map_err(E::custom)
 }
 
+/// Removes the field `name` from an object; the default if it is missing. During an upgrade, the page can read the response of
+/// the last version.
+///
+/// # Errors
+/// When the field does not match `T`.
+pub fn take_field_or_default<T: DeserializeOwned + Default, E: serde::de::Error>(
+    object: &mut Map<String, Value>,
+    name: &str,
+) -> Result<T, E> {
+    object.shift_remove(name).map_or_else(|| Ok(T::default()), |value| from_value(value).map_err(E::custom))
+}
+
 /// Reads the fields of an object that [`take_field`] did not remove.
 ///
 /// # Errors

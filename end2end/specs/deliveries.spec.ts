@@ -77,6 +77,50 @@ test("a replay redelivers all matching deliveries after showing their number", a
   await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
 });
 
+test("redelivery is offered for ended deliveries only, and the original links to it", async ({ berth, pageOf, receiver }) => {
+  const gate = new Gate(responds(500));
+  const service = await receiver(gate.behaviour);
+  const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, retry: { waits: [] } });
+  await berth.api.reserve((await berth.resource()).id);
+  const page = await pageOf("admin");
+  await page.goto(`/deliveries?webhook=${webhook.id}`);
+  await deliveryRows(page).getByRole("link", { name: "reservation.created" }).click();
+  const redeliver = page.getByRole("button", { name: "Redeliver" });
+  await expect(page.getByText("Still in progress. Redeliver when it ends.")).toBeVisible();
+  await expect(redeliver).toHaveCount(0);
+  gate.open();
+  await expect(redeliver).toBeVisible();
+  const original = page.url();
+  service.behaviour = responds(200);
+  await redeliver.click();
+  await expect(page.getByText("Redelivery of")).toBeVisible();
+  const redelivery = new URL(page.url()).pathname;
+  await page.goto(original);
+  const link = page.getByRole("link", { name: redelivery.split("/").at(-1) ?? "" });
+  await expect(page.getByText("Redelivered as")).toBeVisible();
+  await expect(link).toHaveAttribute("href", redelivery);
+
+  // A replay says which of the listed deliveries it skips.
+  await berth.api.post(`/webhooks/${webhook.id}/test`);
+  await page.goto(`/deliveries?webhook=${webhook.id}`);
+  await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(1);
+  await page.getByRole("button", { name: "Redeliver failed…" }).click();
+  const dialog = page.getByRole("dialog", { name: "Redeliver failed deliveries" });
+  await expect(dialog).toContainText("No failed deliveries can be redelivered.");
+  await expect(dialog).toContainText("1 more was already redelivered.");
+  await expect(dialog.getByRole("button", { name: "Redeliver", exact: true })).toBeDisabled();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+
+  // Neither test events nor deliveries of deleted webhooks can be redelivered.
+  await deliveryRows(page).filter({ hasText: "test" }).getByRole("link", { name: "reservation.created" }).click();
+  await expect(page.getByText("Test events are not redelivered.")).toBeVisible();
+  await expect(redeliver).toHaveCount(0);
+  await berth.api.call("DELETE", `/webhooks/${webhook.id}`);
+  await page.goto(original);
+  await expect(page.getByText("The webhook was deleted")).toBeVisible();
+  await expect(redeliver).toHaveCount(0);
+});
+
 test("filters are in the address, survive a reload and apply to live updates", async ({ berth, pageOf, receiver }) => {
   const good = await receiver();
   const bad = await receiver(responds(500));

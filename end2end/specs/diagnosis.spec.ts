@@ -1,6 +1,6 @@
 // Each fault of a receiver gets a diagnosis with a remedy.
 
-import { Berth, expect, logInByApi, test } from "../fixtures.ts";
+import { Berth, expect, logInByApi, test, testWebhook } from "../fixtures.ts";
 import { freePort } from "../support/child.ts";
 import { type Behaviour, TestReceiver, responds, dribbles, floods, hangsUp, silent, speaksNoHttp } from "../support/test-receiver.ts";
 
@@ -28,14 +28,14 @@ for (const { name, behaviour, message, hint } of CASES) {
     const service = await receiver(behaviour);
     const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
     const page = await pageOf("admin");
-    await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-    await page.getByRole("button", { name: "Send Test Event" }).click();
-    const verdict = page.getByRole("status").filter({ hasText: message });
+    const dialog = await testWebhook(page, webhook);
+    const verdict = dialog.getByRole("status").filter({ hasText: message });
     await expect(verdict).toBeVisible();
     await expect(verdict).toContainText(hint);
     await expect(page.getByRole("list", { name: "Timings" })).toContainText("Total");
     // A test event is not retried, and the log marks it as a test.
     expect(service.received).toHaveLength(1);
+    await dialog.getByRole("button", { name: "Close" }).click();
     await page.getByRole("link", { name: "Deliveries" }).last().click();
     const row = page.getByRole("region", { name: "Deliveries" }).locator("tbody").getByRole("row");
     await expect(row).toHaveCount(1);
@@ -48,8 +48,7 @@ test("an HTML response with 200 is a success and shown as text", async ({ berth,
   const service = await receiver(responds(200, "<script>document.title = 'owned'</script><h1>Hello</h1>"));
   const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
   const page = await pageOf("admin");
-  await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-  await page.getByRole("button", { name: "Send Test Event" }).click();
+  await testWebhook(page, webhook);
   await expect(page.getByLabel("Response body", { exact: true })).toContainText("<h1>Hello</h1>");
   await expect(page.getByRole("heading", { name: "Hello", exact: true })).toHaveCount(0);
   await expect(page).not.toHaveTitle("owned");
@@ -59,8 +58,7 @@ test("an untrusted certificate is diagnosed", async ({ berth, pageOf, receiver }
   const service = await receiver(responds(200), true);
   const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
   const page = await pageOf("admin");
-  await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-  await page.getByRole("button", { name: "Send Test Event" }).click();
+  await testWebhook(page, webhook);
   const verdict = page.getByRole("status").filter({ hasText: /The certificate of 127\.0\.0\.1/ });
   await expect(verdict).toContainText(/intermediate certificates|openssl/);
   expect(service.received).toEqual([]);
@@ -74,8 +72,7 @@ test("a refused connection and an unknown host are diagnosed", async ({ berth, p
     [refused, /nothing listens on that port/, /Start your service/],
     [nowhere, /nowhere\.invalid does not resolve/, /typing errors/],
   ] as const) {
-    await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-    await page.getByRole("button", { name: "Send Test Event" }).click();
+    await testWebhook(page, webhook);
     await expect(page.getByRole("status").filter({ hasText: message })).toContainText(hint);
     await expect(page.getByText("No response.")).toBeVisible();
   }
@@ -90,8 +87,7 @@ test("a forbidden address is not called", async ({ browser }) => {
     // The address was allowed at registration and is not allowed any more.
     await berth.restart({ BERTH_ALLOW_NETWORKS: "" });
     const page = await logInByApi(browser, berth, "admin");
-    await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-    await page.getByRole("button", { name: "Send Test Event" }).click();
+    await testWebhook(page, webhook);
     const verdict = page.getByRole("status").filter({ hasText: /127\.0\.0\.1 is a loopback address, which Berth does not call/ });
     await expect(verdict).toContainText("BERTH_ALLOW_NETWORKS=127.0.0.1/32");
     expect(service.received).toEqual([]);

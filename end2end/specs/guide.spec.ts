@@ -1,7 +1,7 @@
 // The walkthrough of the guide: register and test a webhook, reserve, provision. Then the cases of its troubleshooting.
 
 import type { Locator, Page } from "@playwright/test";
-import { ADMIN, SSH_KEY, choose, deliveryRows, expect, logIn, provisioning, test } from "../fixtures.ts";
+import { ADMIN, SSH_KEY, choose, copySecret, deliveryRows, expect, logIn, provisioning, test, testWebhook } from "../fixtures.ts";
 import { local, nextHour } from "../support/api.ts";
 import { type Child, freePort } from "../support/child.ts";
 import { type Kind, kinds } from "../support/receivers.ts";
@@ -26,7 +26,7 @@ async function register(page: Page, endpoint: string): Promise<string> {
   await expect(page.getByText(`POST ${endpoint}/reservation/cancel`, { exact: true })).toBeVisible();
   await page.getByRole("button", { name: "Save Webhook" }).click();
   await expect(page.getByRole("heading", { name: "GPU Cluster Manager created" })).toBeVisible();
-  const secret = await page.getByLabel("Signing secret", { exact: true }).innerText();
+  const secret = await copySecret(page, "Signing secret");
   expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
   return secret;
 }
@@ -69,13 +69,13 @@ for (const kind of kinds) {
       service = await kind.start(port, secret);
 
       // Step 3: test the integration from the page of the webhook and from the list.
-      await page.getByRole("link", { name: "Test Webhook" }).click();
-      await page.getByRole("button", { name: "Send Test Event" }).click();
+      await page.getByRole("button", { name: "Test Webhook" }).click();
       await expect(verdict(page, /The receiver responded with 20[02]\./)).toBeVisible();
       await expect(page.getByLabel("Request headers", { exact: true })).toContainText(/x-webhook-signature: sha256=/i);
       await expect(page.getByLabel("Request headers", { exact: true })).not.toContainText("the-key-of-your-service");
       await expect(page.getByLabel("Request body", { exact: true })).toContainText('"test": true');
       await expect(page.getByLabel("Response body", { exact: true })).toContainText("reservation_id");
+      await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
       await page.getByRole("link", { name: "Webhook Integrations" }).click();
       await page.getByRole("button", { name: "Test Webhook GPU Cluster Manager" }).click();
       const dialog = page.getByRole("dialog", { name: "Test GPU Cluster Manager" });
@@ -117,8 +117,7 @@ for (const kind of kinds) {
       service = await kind.start(port, "another-secret");
       const webhook = await berth.api.webhook({ endpoint_url: `http://127.0.0.1:${port}/api/webhook` });
       const admin = await pageOf("admin");
-      await admin.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-      await admin.getByRole("button", { name: "Send Test Event" }).click();
+      await testWebhook(admin, webhook);
       await expect(verdict(admin, kind.wrongSecret.words)).toContainText("Compare the webhook's secret");
 
       const user = await pageOf("alice");
@@ -136,9 +135,8 @@ for (const kind of kinds) {
       const port = await freePort();
       const webhook = await berth.api.webhook({ endpoint_url: `http://127.0.0.1:${port}/api/webhook` });
       const admin = await pageOf("admin");
-      await admin.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-      const send = admin.getByRole("button", { name: "Send Test Event" });
-      await send.click();
+      const dialog = await testWebhook(admin, webhook);
+      const send = dialog.getByRole("button", { name: "Test Webhook" });
       await expect(verdict(admin, /refused the connection: nothing listens/)).toContainText("Start your service");
 
       service = await kind.start(port, webhook.secret);

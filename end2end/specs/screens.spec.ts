@@ -155,10 +155,10 @@ const SCREENS: Screen[] = [
   {
     name: "webhook-test",
     who: "admin",
-    path: (s) => `/settings/webhooks/${s.webhook}?tab=test`,
+    path: (s) => `/settings/webhooks/${s.webhook}`,
     heading: "GPU Cluster Manager",
     act: async (page) => {
-      await page.getByRole("button", { name: "Send Test Event" }).click();
+      await page.getByRole("button", { name: "Test Webhook" }).click();
       await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
     },
   },

@@ -1,7 +1,7 @@
 // Settings → Webhook Integrations: the form, the secret, pausing, deleting, the list.
 
 import type { Page } from "@playwright/test";
-import { choose, deliveryRows, expect, test } from "../fixtures.ts";
+import { choose, copySecret, deliveryRows, expect, test } from "../fixtures.ts";
 import type { Page as ApiPage, Webhook } from "../support/api.ts";
 import { responds } from "../support/test-receiver.ts";
 
@@ -121,8 +121,7 @@ test("OAuth 2.0, custom headers, custom paths and an existing secret are saved a
   await page.getByRole("checkbox", { name: "Responses update the reservation" }).uncheck();
   await page.getByRole("checkbox", { name: "Also sign with Ed25519" }).check();
   await save(page);
-  await expect(page.getByLabel("Signing secret", { exact: true })).toHaveText("your-secret-key");
-  await page.getByRole("link", { name: "View webhook" }).click();
+  expect(await copySecret(page, "Signing secret")).toBe("your-secret-key");
   await expect(page.getByText("OAuth 2.0, token URL")).toBeVisible();
   await expect(page.getByText("50 per second")).toBeVisible();
   await expect(page.getByText("Logged only")).toBeVisible();
@@ -149,8 +148,7 @@ test("OAuth 2.0, custom headers, custom paths and an existing secret are saved a
   expect(saved).toMatchObject({ headers: [{ name: "X-Team", value: "gpu" }], delivery_paths: { layout: "single" } });
   expect(saved).toMatchObject({ provisions: false, public_key: publicKey });
 
-  await page.getByRole("link", { name: "Send Test Event" }).click();
-  await page.getByRole("button", { name: "Send Test Event" }).click();
+  await page.getByRole("button", { name: "Test Webhook" }).click();
   await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
   expect(service.received.at(-1)?.headers).toMatchObject({ "x-api-key": "k1", "x-team": "gpu", "x-webhook-test": "true" });
 });
@@ -164,13 +162,118 @@ test("a rotated secret signs at once, together with the old one during the overl
   const dialog = page.getByRole("dialog", { name: "Rotate signing secret" });
   await dialog.getByLabel("Keep signing with the old secret for").selectOption("24");
   await dialog.getByRole("button", { name: "Rotate secret", exact: true }).click();
-  const secret = await dialog.getByLabel("Signing secret", { exact: true }).innerText();
+  const secret = await copySecret(page, "Signing secret");
   expect(secret).not.toBe(webhook.secret);
-  await dialog.getByRole("button", { name: "Done" }).click();
   await expect(page.getByText("Previous secret also signs until")).toBeVisible();
   await expect(page.getByText(`Current secret: …${secret.slice(-4)}`)).toBeVisible();
   await berth.api.post(`/webhooks/${webhook.id}/test`);
   expect(String(service.received.at(-1)?.headers["webhook-signature"]).split(" ")).toHaveLength(2);
+});
+
+test("a new secret is not lost by Escape, navigation or a reload before it was copied", async ({ pageOf }) => {
+  const page = await pageOf("admin");
+  await page.goto("/settings/webhooks");
+  await page.getByRole("link", { name: "Add New Webhook" }).click();
+  await fill(page, { name: "Careful", url: "http://127.0.0.1:9/api/webhook" });
+  await save(page);
+  const dialog = page.getByRole("dialog", { name: "Careful created" });
+  const secret = await dialog.getByLabel("Signing secret", { exact: true }).innerText();
+  expect(secret).toMatch(/^whsec_/);
+  for (let n = 0; n < 3; n += 1) await page.keyboard.press("Escape");
+  await expect(dialog).toBeVisible();
+  await expect(dialog.getByRole("button", { name: "Close", exact: true })).toHaveCount(0);
+  // The page behind the dialog changes, and the secret stays.
+  await page.goBack();
+  await expect(page).toHaveURL(/\/settings\/webhooks\/new$/);
+  await expect(dialog.getByLabel("Signing secret", { exact: true })).toHaveText(secret);
+  // The browser asks before it reloads the page.
+  const asked = page.waitForEvent("dialog");
+  await page.evaluate(() => setTimeout(() => location.reload()));
+  const question = await asked;
+  expect(question.type()).toBe("beforeunload");
+  await question.dismiss();
+  await expect(dialog.getByLabel("Signing secret", { exact: true })).toHaveText(secret);
+  // Copying the selected text counts, as where the browser does not offer its clipboard.
+  await dialog.getByLabel("Signing secret", { exact: true }).selectText();
+  await page.keyboard.press("Control+c");
+  await dialog.getByRole("button", { name: "Done" }).click();
+  await expect(dialog).toBeHidden();
+  await page.reload();
+  await expect(page.getByText(secret)).toHaveCount(0);
+});
+
+test("a rotated secret and a new token are not lost by Escape", async ({ berth, pageOf }) => {
+  const webhook = await berth.api.webhook({ name: "Rotated", endpoint_url: "http://127.0.0.1:9/api/webhook" });
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}?tab=settings`);
+  await page.getByRole("button", { name: "Rotate secret" }).click();
+  await page.getByRole("dialog", { name: "Rotate signing secret" }).getByRole("button", { name: "Rotate secret" }).click();
+  const rotated = page.getByRole("dialog", { name: "New signing secret of Rotated" });
+  await expect(rotated).toBeVisible();
+  for (let n = 0; n < 3; n += 1) await page.keyboard.press("Escape");
+  await rotated.getByRole("button", { name: "Close anyway" }).click();
+  await expect(page.getByRole("button", { name: "Rotate secret" })).toBeFocused();
+
+  await page.goto("/settings/tokens");
+  await page.getByRole("button", { name: "New token" }).click();
+  await page.getByRole("dialog", { name: "New API token" }).getByLabel("Name").fill("careful");
+  await page.keyboard.press("Enter");
+  const created = page.getByRole("dialog", { name: "New API token careful" });
+  await expect(created).toBeVisible();
+  for (let n = 0; n < 3; n += 1) await page.keyboard.press("Escape");
+  await expect(created).toBeVisible();
+  await created.getByRole("button", { name: "Copy" }).click();
+  await created.getByRole("button", { name: "Done" }).click();
+  await expect(page.getByRole("button", { name: "New token" })).toBeFocused();
+});
+
+test("failures and success rates are shown in numbers that are true", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver(responds(500));
+  const webhook = await berth.api.webhook({ name: "Flaky", endpoint_url: service.endpoint, retry: { waits: [] } });
+  const resource = await berth.resource();
+  service.behaviour = responds(200);
+  await berth.api.reserve(resource.id, 1);
+  await expect.poll(() => service.received.length).toBe(1);
+  service.behaviour = responds(500);
+  await berth.api.reserve(resource.id, 5);
+  await expect.poll(() => service.received.length).toBe(2);
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}`);
+  await expect(page.getByText("1 of 2 deliveries failed in the last 24 hours.")).toBeVisible();
+  await expect(page.getByText(/most/i)).toHaveCount(0);
+
+  // 2 of 14 are 14.28… %. Only all are 100 %, and only none are 0 %.
+  let rate = 0;
+  await page.route("**/rpc/list-webhooks", async (route) => {
+    const response = await route.fetch();
+    const json = await response.json();
+    for (const item of json.items) item.summary.success_rate = rate;
+    await route.fulfill({ response, json });
+  });
+  for (const [share, text] of [[2 / 14, "14.3%"], [0.29, "29%"], [0.9996, "99.9%"], [0.0004, "0.1%"], [1, "100%"], [0, "0%"]] as const) {
+    rate = share;
+    await page.goto("/settings/webhooks");
+    await expect(page.getByRole("row").filter({ hasText: "Flaky" }).locator('[data-label="Success rate"]')).toHaveText(text);
+  }
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+});
+
+test("Test Webhook always sends", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  const webhook = await berth.api.webhook({ name: "Tested", endpoint_url: service.endpoint });
+  const page = await pageOf("admin");
+  const dialog = page.getByRole("dialog", { name: "Test Tested" });
+  await page.goto("/settings/webhooks");
+  await page.getByRole("button", { name: "Test Webhook Tested" }).click();
+  await expect(dialog.getByText("The receiver responded with 200.")).toBeVisible();
+  expect(service.received).toHaveLength(1);
+  await dialog.getByLabel("Event").selectOption("reservation.cancelled");
+  await dialog.getByRole("button", { name: "Test Webhook" }).click();
+  await expect.poll(() => service.received.at(-1)?.headers["x-webhook-event"]).toBe("reservation.cancelled");
+  await page.goto(`/settings/webhooks/${webhook.id}`);
+  await page.getByRole("button", { name: "Test Webhook" }).click();
+  await expect(dialog.getByText("The receiver responded with 200.")).toBeVisible();
+  expect(service.received).toHaveLength(3);
 });
 
 test("a paused webhook queues events; resuming delivers or discards them", async ({ berth, pageOf, receiver }) => {
@@ -198,7 +301,14 @@ test("a paused webhook queues events; resuming delivers or discards them", async
   await expect(page.getByText("This webhook is paused")).toBeVisible();
   await berth.api.reserve(resource.id, 5);
   await page.reload();
+  // Discarding cannot be undone, so it needs a confirmation.
   await page.getByRole("button", { name: "Resume and discard 1 queued event…" }).click();
+  const confirm = page.getByRole("dialog", { name: "Discard 1 queued event?" });
+  await confirm.getByRole("button", { name: "Keep events" }).click();
+  await expect(confirm).toBeHidden();
+  await expect(page.getByText("1 event is queued")).toBeVisible();
+  await page.getByRole("button", { name: "Resume and discard 1 queued event…" }).click();
+  await confirm.getByRole("button", { name: "Discard and resume" }).click();
   await expect(page.getByText("This webhook is paused")).toBeHidden();
   await page.getByRole("link", { name: "Deliveries" }).last().click();
   await expect(deliveryRows(page).filter({ hasText: "Cancelled" })).toHaveCount(1);

@@ -143,7 +143,11 @@ fn bundle(
     }
     for file in &template.copies {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        assets.push(Asset::named(name, std::fs::read(file)?));
+        let content = match file.extension() {
+            Some(extension) if extension == "js" => tools.minify("js", workspace.sh.read_file(file)?)?.into_bytes(),
+            _ => std::fs::read(file)?,
+        };
+        assets.push(Asset::named(name, content));
     }
     let references = html::References { styles: &styles, scripts: &code.scripts, wasm: &code.wasm, areas: &code.areas };
     let index = template.render(&references)?;

@@ -33,12 +33,17 @@ async fn copy(text: &str) -> bool {
 pub fn CopyButton(
     #[prop(into)] text: Signal<String>,
     #[prop(optional, into)] label: Option<&'static str>,
+    #[prop(optional)] on_copy: Option<Callback<()>>,
 ) -> impl IntoView {
     let result = RwSignal::new(None::<bool>);
     let copy = move |_| {
         let text = text.get_untracked();
         spawn_local(async move {
-            result.set(Some(copy(&text).await));
+            let copied = copy(&text).await;
+            result.set(Some(copied));
+            if let Some(on_copy) = on_copy.filter(|_| copied) {
+                on_copy.run(());
+            }
             Timeout::new(2_000, move || result.set(None)).forget();
         });
     };
@@ -55,14 +60,23 @@ pub fn CopyButton(
     }
 }
 
-/// A block of code or data with a copy button.
+/// A block of code or data with a copy button. `on_copy` is called however the user copies it.
 #[component]
-pub fn CodeBlock(#[prop(into)] text: Signal<String>, #[prop(into)] label: String) -> impl IntoView {
+pub fn CodeBlock(
+    #[prop(into)] text: Signal<String>,
+    #[prop(into)] label: String,
+    #[prop(optional)] on_copy: Option<Callback<()>>,
+) -> impl IntoView {
+    let copied = Callback::new(move |()| {
+        if let Some(on_copy) = on_copy {
+            on_copy.run(());
+        }
+    });
     view! {
-        <div class="code-block">
+        <div class="code-block" on:copy=move |_| copied.run(())>
             <div class="code-tools">
                 <span class="code-label">{label.clone()}</span>
-                <CopyButton text=text />
+                <CopyButton text=text on_copy=copied />
             </div>
             <pre tabindex="0" aria-label=label><code>{move || text.get()}</code></pre>
         </div>

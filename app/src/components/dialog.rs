@@ -1,42 +1,81 @@
-//! A modal dialog. The browser's `<dialog>` traps the focus and returns it.
+//! A modal dialog. The browser's `<dialog>` traps the focus.
 
 use super::{Icon, IconView};
+use crate::focus::{self, Place};
 use leptos::html;
 use leptos::prelude::*;
 
+/// Moves the focus into a dialog that has opened: to its first field, otherwise to its title.
+fn focus_inside(node: NodeRef<html::Dialog>) {
+    request_animation_frame(move || {
+        let Some(dialog) = node.try_get_untracked().flatten() else { return };
+        let find = |selector| dialog.query_selector(selector).ok().flatten();
+        let field = find(".dialog-body :is(input, select, textarea):not(:disabled)");
+        if let Some(element) = field.or_else(|| find("h2")) {
+            focus::move_to(&element);
+        }
+    });
+}
+
 /// A modal dialog, shown while `open` is true. Its children are created each time it opens.
+///
+/// The focus moves to the first field, and back to where it was when the dialog closes. While `held` is true, only the content closes
+/// the dialog: Escape and the button in the corner do not.
 #[component]
 pub fn Dialog(
     open: RwSignal<bool>,
     #[prop(into)] title: TextProp,
     #[prop(optional)] wide: bool,
+    #[prop(optional, into)] held: Signal<bool>,
     children: ChildrenFn,
 ) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
+    let opener = StoredValue::new_local(None::<Place>);
     Effect::new(move |_| {
         let Some(dialog) = node.get() else { return };
         match (open.get(), dialog.open()) {
             (true, false) => {
+                opener.set_value(focus::current());
                 let _ = dialog.show_modal();
+                focus_inside(node);
             }
             (false, true) => dialog.close(),
             _ => {}
         }
+        if !open.get_untracked()
+            && let Some(place) = opener.try_update_value(Option::take).flatten()
+        {
+            focus::return_to(Some(&place));
+        }
     });
+    let on_close = move |_| match node.get_untracked() {
+        // Browsers close a dialog on a repeated Escape, whether the event is cancelled or not.
+        Some(dialog) if open.get_untracked() && held.get_untracked() => {
+            let _ = dialog.show_modal();
+        }
+        _ => open.set(false),
+    };
     let label = title.clone();
     view! {
         <dialog
             node_ref=node
             class=if wide { "dialog wide" } else { "dialog" }
             aria-label=move || label.get().to_string()
-            on:close=move |_| open.set(false)
+            on:cancel=move |event: leptos::ev::Event| {
+                if held.get_untracked() {
+                    event.prevent_default();
+                }
+            }
+            on:close=on_close
         >
             <Show when=move || open.get()>
                 <div class="dialog-head">
-                    <h2>{title.get().to_string()}</h2>
-                    <button type="button" class="button quiet small" aria-label="Close" on:click=move |_| open.set(false)>
-                        <IconView icon=Icon::Close />
-                    </button>
+                    <h2 tabindex="-1">{title.get().to_string()}</h2>
+                    <Show when=move || !held.get()>
+                        <button type="button" class="button quiet small" aria-label="Close" on:click=move |_| open.set(false)>
+                            <IconView icon=Icon::Close />
+                        </button>
+                    </Show>
                 </div>
                 <div class="dialog-body">{children()}</div>
             </Show>

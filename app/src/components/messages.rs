@@ -1,6 +1,7 @@
 //! Messages in a page: errors, notices, and what replaces missing content.
 
 use super::{Button, Icon, IconView};
+use crate::session::use_session;
 use domain::{Problem, ProblemKind};
 use leptos::prelude::*;
 
@@ -23,22 +24,21 @@ pub fn EmptyState(
 /// A problem of a page, with the way to solve it.
 #[component]
 pub fn ErrorState(problem: Problem, #[prop(optional)] retry: Option<Callback<()>>) -> impl IntoView {
-    let login = (problem.kind == ProblemKind::Unauthenticated).then(|| {
-        let location = window().location();
-        let address = location.pathname().and_then(|path| Ok(path + &location.search()?));
-        let address = address.unwrap_or_else(|_| "/".to_owned());
-        format!("/login?to={}", js_sys::encode_uri_component(&address))
-    });
-    let retry = retry.filter(|_| login.is_none());
+    let session = use_session();
+    let needs_log_in = problem.kind == ProblemKind::Unauthenticated;
+    let log_in = Callback::new(move |()| session.asks.set(true));
+    let action = match retry {
+        _ if needs_log_in => Some(view! { <Button on_click=log_in>"Log in"</Button> }),
+        Some(retry) => Some(view! { <Button on_click=retry>"Try again"</Button> }),
+        None => None,
+    };
     view! {
         <div class="notice error" role="alert">
             <IconView icon=Icon::Warning />
             <div>
                 <strong>{problem.kind.title()}</strong>
                 <p>{problem.detail}</p>
-                // An external link reloads the page, which discards data of the expired session.
-                {login.map(|href| view! { <a class="button" href=href rel="external">"Log in"</a> })}
-                {retry.map(|retry| view! { <Button on_click=retry>"Try again"</Button> })}
+                {action}
             </div>
         </div>
     }

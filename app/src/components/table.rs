@@ -1,8 +1,6 @@
 //! Parts of lists.
 
 use super::Button;
-use crate::erased::ErasedMemo;
-use domain::pagination::Page;
 use leptos::prelude::*;
 
 /// A wide table, which scrolls horizontally on a narrow screen.
@@ -17,13 +15,13 @@ pub fn ScrollableTable(#[prop(into)] label: String, children: Children) -> impl 
 
 /// The button that loads the next page of a list. Hidden on the last page.
 #[component]
-pub fn LoadMore<T: Clone + Send + Sync + 'static>(
-    page: ErasedMemo<Page<T>>,
+pub fn LoadMore(
+    #[prop(into)] has_more: Signal<bool>,
     #[prop(into)] pending: Signal<bool>,
     on_click: Callback<()>,
 ) -> impl IntoView {
     view! {
-        <Show when=move || page.with(|page| page.next_cursor.is_some())>
+        <Show when=move || has_more.get()>
             <div class="load-more">
                 <Button pending=pending on_click=on_click>"Show more"</Button>
             </div>

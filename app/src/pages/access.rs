@@ -19,7 +19,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
     let list = Query::new(move || catalogue::list_access_requests(AccessStatus::parse(&status.get())));
     use_live().on(move |event| {
         // Each request and decision comes with a notification.
-        if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
+        if matches!(event, LiveEvent::Notification(_)) {
             list.refetch();
         }
     });
@@ -117,13 +117,13 @@ fn Row(
     let user = request.user_id;
     view! {
         <tr>
-            <td data-label="Resource">
-                <span class="wrap">{request.resource_name}<br /><span class="muted small">{request.resource_type}</span></span>
+            <td data-label="Resource" class="wrap">
+                <span>{request.resource_name}<br /><span class="muted small">{request.resource_type}</span></span>
             </td>
-            <td data-label="Requested by">{user.clone()}</td>
+            <td data-label="Requested by" class="wrap">{user.clone()}</td>
             <td data-label="Reason" class="wrap">{request.reason}</td>
             <td data-label="Requested"><RelativeTime at=request.requested_at /></td>
-            <td data-label="Status">
+            <td data-label="Status" class="wrap">
                 <span>
                     <Badge status=request.status />
                     {request.decided_by.map(|by| view! { <br /><span class="muted small">"by "{by}</span> }.into_any())}

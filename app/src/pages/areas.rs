@@ -56,7 +56,7 @@ macro_rules! area {
 
             impl ChooseView for Screen {
                 async fn choose(self) -> AnyView {
-                    show(self.into(), true)
+                    show(move || self.into(), true)
                 }
 
                 async fn preload(&self) {}
@@ -114,22 +114,35 @@ area! {
 }
 
 /// Shows a part of a screen, which belongs to another area than the screen.
-pub fn show_part(part: impl Into<LoadedScreen>) -> AnyView {
-    show(part.into(), false)
+pub fn show_part(part: impl Into<LoadedScreen> + Copy + 'static) -> AnyView {
+    show(move || part.into(), false)
 }
 
-/// Shows grey bars until a screen is loaded.
-fn show(screen: LoadedScreen, has_title: bool) -> AnyView {
+/// Shows grey bars until a screen is loaded. A failed load is repeated when the browser is online again.
+fn show(load: impl Fn() -> LoadedScreen + 'static, has_title: bool) -> AnyView {
     let loaded = RwSignal::new_local(None);
     leptos::task::spawn_local_scoped_with_cancellation(async move {
-        let view = screen.await.unwrap_or_else(|_| view! { <LoadFailed has_title=has_title /> }.into_any());
-        loaded.set(Some(view));
+        loop {
+            match load().await {
+                Ok(view) => return loaded.set(Some(view)),
+                Err(_) => loaded.set(Some(view! { <LoadFailed has_title=has_title /> }.into_any())),
+            }
+            wait_until_online().await;
+        }
     });
     let content = move || {
         loaded.track();
         loaded.write_untracked().take().unwrap_or_else(|| view! { <Skeleton /> }.into_any())
     };
     content.into_any()
+}
+
+/// Waits until the browser reports that it is online again.
+async fn wait_until_online() {
+    let online = js_sys::Promise::new(&mut |resolve, _| {
+        let _ = window().add_event_listener_with_callback("online", &resolve);
+    });
+    let _ = wasm_bindgen_futures::JsFuture::from(online).await;
 }
 
 /// Reports an area that could not be loaded: the connection failed, or a new release replaced its files.

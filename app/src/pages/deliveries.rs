@@ -15,18 +15,6 @@ use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::id::DeliveryId;
 use leptos::prelude::*;
 
-/// Replaces a delivery in a list, or adds a new one at the start (`newest_first`) or the end.
-///
-/// An older state is ignored, because a live update can arrive after a newer response.
-pub fn upsert_delivery(items: &mut Vec<DeliverySummary>, new: DeliverySummary, newest_first: bool) {
-    match items.iter_mut().find(|old| old.id == new.id) {
-        Some(old) if old.updated_at > new.updated_at => {}
-        Some(old) => *old = new,
-        None if newest_first => items.insert(0, new),
-        None => items.push(new),
-    }
-}
-
 /// The status of a delivery, with its attempts and the time until the next one.
 #[component]
 pub fn DeliveryProgress(#[prop(into)] delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
@@ -120,7 +108,7 @@ fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact:
                 </span>
             </td>
             <td data-label="Status"><DeliveryProgress delivery=delivery /></td>
-            {(!compact).then(|| view! { <td data-label="Webhook"><a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a></td> }.into_any())}
+            {(!compact).then(|| view! { <td data-label="Webhook" class="wrap"><a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a></td> }.into_any())}
             <td data-label="Response">{response}</td>
             {(!compact)
                 .then(|| {

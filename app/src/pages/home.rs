@@ -3,14 +3,14 @@
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::live::{LiveEvent, use_live};
-use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
-use crate::pages::reservations::{ReservationRow, reservation_row_key, upsert_reservation};
+use crate::paged_list;
+use crate::pages::deliveries::DeliveryRows;
+use crate::pages::reservations::{ReservationRow, reservation_row_key};
 use crate::query::Query;
 use crate::rpc::{catalogue, deliveries, reservations, webhooks};
 use crate::session::use_session;
 use domain::delivery::DeliveryFilter;
 use domain::pagination::PageQuery;
-use domain::reservation::{ReservationFilter, ReservationStatus};
 use domain::resource::AccessStatus;
 use domain::webhook::Webhook;
 use leptos::prelude::*;
@@ -36,46 +36,35 @@ pub fn HomePage() -> impl IntoView {
     }
 }
 
-/// The number of reservations that the list shows.
-const MAX_RESERVATIONS: usize = 8;
 /// The number of deliveries that the list shows.
 const MAX_DELIVERIES: usize = 8;
 
 #[component]
 fn MyReservations() -> impl IntoView {
     let session = use_session();
-    let filter =
-        || ReservationFilter { mine: Some(true), status: Some(ReservationStatus::Active), ..Default::default() };
-    let list =
-        Query::new(move || reservations::list_reservations(filter(), PageQuery { limit: Some(20), cursor: None }));
+    let list = Query::new(reservations::next_reservations);
     use_live().on(move |event| match event {
         LiveEvent::Reservation(new) if new.user_id == session.username_untracked() => {
             let new = new.clone();
-            list.update(move |page| {
-                upsert_reservation(&mut page.items, new);
-                page.items.retain(|r| r.status == ReservationStatus::Active);
+            list.update(move |items| {
+                paged_list::replace(items, new);
             });
+            // The change can end a reservation or change its place.
+            list.refetch_soon();
         }
-        LiveEvent::Resync => list.refetch(),
         _ => {}
     });
     view! {
         <section class="card flush">
-            <h2>"Your reservations"</h2>
-            {list.view(|page| {
-                let next = ErasedMemo::new(move |_| {
-                    let mut items = page.get().items;
-                    items.sort_by_key(|r| r.start_time);
-                    items.truncate(MAX_RESERVATIONS);
-                    items
-                });
+            <h2>"Your next reservations"</h2>
+            {list.view(|next| {
                 view! {
                     <Show
                         when=move || !next.with(Vec::is_empty)
                         fallback=|| {
                             view! {
                                 <p class="muted card-text">
-                                    "No active reservations. " <a href="/reserve">"Reserve a resource"</a>
+                                    "No upcoming reservations. " <a href="/reserve">"Reserve a resource"</a>
                                 </p>
                             }
                         }
@@ -97,7 +86,7 @@ fn PendingRequests() -> impl IntoView {
     let count = move || list.get().map_or(0, |page| page.items.len());
     use_live().on(move |event| {
         // An access request comes with a notification.
-        if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
+        if matches!(event, LiveEvent::Notification(_)) {
             list.refetch();
         }
     });
@@ -123,16 +112,17 @@ fn RecentDeliveries() -> impl IntoView {
             PageQuery { limit: Some(MAX_DELIVERIES as u32), cursor: None },
         )
     });
-    use_live().on(move |event| match event {
-        LiveEvent::Delivery(new) => {
+    use_live().on(move |event| {
+        if let LiveEvent::Delivery(new) = event {
             let new = new.clone();
             list.update(move |page| {
-                upsert_delivery(&mut page.items, new, true);
-                page.items.truncate(MAX_DELIVERIES);
+                if let Some(new) = paged_list::replace(&mut page.items, new) {
+                    page.items.push(new);
+                    page.items.sort_by(|one, other| other.id.as_str().cmp(one.id.as_str()));
+                    page.items.truncate(MAX_DELIVERIES);
+                }
             });
         }
-        LiveEvent::Resync => list.refetch(),
-        _ => {}
     });
     view! {
         <section class="stack tight">
@@ -159,7 +149,7 @@ fn RecentDeliveries() -> impl IntoView {
 fn WebhookSummary() -> impl IntoView {
     let list = Query::new(webhooks::list_webhooks);
     use_live().on(move |event| {
-        if matches!(event, LiveEvent::Webhook(_) | LiveEvent::Resync) {
+        if matches!(event, LiveEvent::Webhook(_)) {
             list.refetch();
         }
     });

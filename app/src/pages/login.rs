@@ -32,7 +32,7 @@ pub fn LoginPage() -> impl IntoView {
     let submitted = window_event_listener(leptos::ev::submit, move |event| {
         if prerendered_login::is_source_of(&event) {
             event.prevent_default();
-            mutation.run(session::log_in(prerendered_login::credentials()), move |info| current.start(info));
+            mutation.run(session::log_in(prerendered_login::credentials()), move |info| current.log_in(info));
         }
     });
     Effect::watch(
@@ -77,7 +77,7 @@ pub fn SetupPage() -> impl IntoView {
             email: email.get_untracked().trim().to_owned(),
             password: password.get_untracked(),
         };
-        mutation.run(session::set_up(input), move |info| current.start(info));
+        mutation.run(session::set_up(input), move |info| current.log_in(info));
     });
     view! {
         <leptos_meta::Title text="Set up Berth · Berth" />

@@ -7,18 +7,22 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::pages::deliveries::{DeliveryRows, upsert_delivery};
+use crate::paged_list;
+use crate::pages::deliveries::DeliveryRows;
 use crate::query::Query;
 use crate::rpc::reservations as rpc;
 use crate::session::use_session;
 use domain::delivery::DeliverySummary;
 use domain::id::ReservationId;
-use domain::reservation::{Reservation, ReservationStatus};
+use domain::reservation::{Reservation, ReservationDetail, ReservationStatus};
 use edit::{CancelForm, ModifyForm};
+use gloo_timers::callback::Interval;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 use provisioning::ProvisioningCard;
 
+/// The interval at which users who are no administrators poll the deliveries, in milliseconds.
+const POLL_INTERVAL_MS: u32 = 10_000;
 /// The number of characters at the end of an SSH key that the page shows.
 const KEY_SUFFIX_LEN: usize = 8;
 
@@ -28,19 +32,37 @@ pub fn ReservationPage() -> impl IntoView {
     let params = use_params_map();
     let id = ErasedMemo::new(move |_| ReservationId(params.read().get("id").unwrap_or_default()));
     let query = Query::new(move || rpc::get_reservation(id.get()));
+    let session = use_session();
     use_live().on(move |event| match event {
         LiveEvent::Reservation(new) if new.id == id.get_untracked() => {
             let new = new.clone();
             query.update(move |detail| detail.reservation = new);
+            // Each event of the reservation has deliveries.
+            if !untrack(|| session.is_admin()) {
+                query.refetch_soon();
+            }
         }
         LiveEvent::Delivery(new) if new.reservation_id.as_deref() == Some(id.get_untracked().as_str()) => {
             let new = new.clone();
-            query.update(move |detail| upsert_delivery(&mut detail.deliveries, new, false));
+            query.update(move |detail| {
+                if let Some(new) = paged_list::replace(&mut detail.deliveries, new) {
+                    detail.deliveries.push(new);
+                }
+            });
         }
-        LiveEvent::Resync => query.refetch(),
         _ => {}
     });
-    // Only administrators receive live updates of deliveries, so other users poll while one is in progress.
+    poll_deliveries(query);
+    query.view(move |detail| {
+        let reservation = ErasedMemo::new(move |_| detail.get().reservation);
+        let deliveries = ErasedMemo::new(move |_| detail.get().deliveries);
+        view! { <ReservationDetails reservation=reservation deliveries=deliveries /> }
+    })
+}
+
+/// Polls the deliveries for users who are no administrators, because they receive no live updates of deliveries: often while one is in
+/// progress, otherwise for redeliveries, of which the reservation does not change.
+fn poll_deliveries(query: Query<ReservationDetail>) {
     let session = use_session();
     Effect::new(move |_| {
         let in_progress = query.get().is_some_and(|detail| detail.deliveries.iter().any(|d| !d.status.is_final()));
@@ -48,11 +70,14 @@ pub fn ReservationPage() -> impl IntoView {
             query.refetch_soon();
         }
     });
-    query.view(move |detail| {
-        let reservation = ErasedMemo::new(move |_| detail.get().reservation);
-        let deliveries = ErasedMemo::new(move |_| detail.get().deliveries);
-        view! { <ReservationDetails reservation=reservation deliveries=deliveries /> }
-    })
+    let poll = move || {
+        let is_visible = document().visibility_state() == web_sys::VisibilityState::Visible;
+        if is_visible && untrack(|| !session.is_admin() && !session.expired.get()) && query.get_untracked().is_some() {
+            query.refetch_soon();
+        }
+    };
+    // Stored, so that it ends with the page.
+    StoredValue::new_local(Interval::new(POLL_INTERVAL_MS, poll));
 }
 
 #[component]

@@ -1,24 +1,14 @@
 //! The list of reservations.
 
 use crate::components::*;
-use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::query::{Mutation, Query};
+use crate::paged_list::PagedList;
 use crate::query_signals::query_signals;
 use crate::rpc::reservations as rpc;
 use crate::session::use_session;
-use domain::pagination::PageQuery;
 use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
 use leptos::prelude::*;
-
-/// Replaces a reservation in a list, or adds a new one at the start.
-pub fn upsert_reservation(items: &mut Vec<Reservation>, new: Reservation) {
-    match items.iter_mut().find(|old| old.id == new.id) {
-        Some(old) => *old = new,
-        None => items.insert(0, new),
-    }
-}
 
 /// The key of a [`ReservationRow`], which is rendered again when the reservation or its provisioning changes.
 pub fn reservation_row_key(reservation: &Reservation) -> String {
@@ -67,25 +57,16 @@ pub fn ReservationsPage() -> impl IntoView {
         status: ReservationStatus::parse(&status.get()),
         ..Default::default()
     };
-    let list = Query::new(move || rpc::list_reservations(filter(), PageQuery::default()));
+    let list = PagedList::new(filter, rpc::list_reservations);
     let matches = move |r: &Reservation| {
         (everyone.get_untracked() || r.user_id == session.username_untracked())
             && ReservationStatus::parse(&status.get_untracked()).is_none_or(|status| r.status == status)
     };
-    use_live().on(move |event| match event {
-        LiveEvent::Reservation(new) => {
-            let new = new.clone();
-            list.update(move |page| {
-                upsert_reservation(&mut page.items, new);
-                page.items.retain(matches);
-            });
+    use_live().on(move |event| {
+        if let LiveEvent::Reservation(new) = event {
+            list.apply(new.clone(), matches(new));
         }
-        LiveEvent::Resync => list.refetch(),
-        _ => {}
     });
-    let load_more = Mutation::new();
-    let next =
-        Callback::new(move |()| list.fetch_next(load_more, |page| rpc::list_reservations(untrack(filter), page)));
     view! {
         <PageHeader title="Reservations" lead="Upcoming and past reservations.">
             <a class="button primary" href="/reserve"><IconView icon=Icon::Plus />"Reserve"</a>
@@ -100,8 +81,7 @@ pub fn ReservationsPage() -> impl IntoView {
                 options=select_options([("", "All"), ("active", "Active"), ("cancelled", "Cancelled"), ("expired", "Expired")])
             />
         </div>
-        {list.view(move |page| {
-            let items = ErasedMemo::new(move |_| page.get().items);
+        {list.view(move |items| {
             view! {
                 <Show
                     when=move || !items.with(Vec::is_empty)
@@ -124,8 +104,6 @@ pub fn ReservationsPage() -> impl IntoView {
                         </For>
                     </div>
                 </Show>
-                <LoadMore page=page pending=load_more.pending on_click=next />
-                <FormProblem problem=load_more.problem />
             }
         })}
     }

@@ -26,7 +26,7 @@ pub fn ReservePage() -> impl IntoView {
     let resources = Query::new(|| catalogue::list_resources(None));
     use_live().on(move |event| {
         // Each change of the user's access comes with a notification.
-        if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
+        if matches!(event, LiveEvent::Notification(_)) {
             resources.refetch();
             types.refetch();
         }

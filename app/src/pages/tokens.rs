@@ -2,11 +2,12 @@
 
 use crate::components::*;
 use crate::erased::ErasedSignal;
+use crate::new_secret::{SecretOwner, use_new_secret};
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::time;
 use chrono::Duration;
-use domain::account::{ApiToken, ApiTokenInput, NewApiToken};
+use domain::account::{ApiToken, ApiTokenInput};
 use domain::authorization::Scope;
 use leptos::prelude::*;
 
@@ -120,7 +121,7 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
     let scope = RwSignal::new("read".to_owned());
     let days = RwSignal::new("90".to_owned());
     let mutation = Mutation::new();
-    let created = ErasedSignal::new(None::<NewApiToken>);
+    let new_secret = use_new_secret();
     let submit = Callback::new(move |()| {
         let scopes = match scope.get_untracked().as_str() {
             "read" => vec![Scope::Read],
@@ -129,25 +130,14 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
         };
         let expires_at = days.get_untracked().parse::<i64>().ok().map(|days| time::now() + Duration::days(days));
         let input = ApiTokenInput { name: name.get_untracked().trim().to_owned(), scopes: Some(scopes), expires_at };
+        let name = input.name.clone();
         mutation.run(accounts::create_token(input), move |new| {
-            created.set(Some(new));
+            open.set(false);
             on_done.run(());
+            new_secret.show(SecretOwner::Token(name), new.token);
         });
     });
-    let close = Callback::new(move |()| open.set(false));
-    move || {
-        match created.get() {
-        Some(new) => view! {
-            <Notice kind=NoticeKind::Success>
-                <p>"Copy the token now. It is not shown again."</p>
-            </Notice>
-            <CodeBlock text=new.token label="Token" />
-            <div class="dialog-actions">
-                <Button variant=ButtonVariant::Primary on_click=close>"Done"</Button>
-            </div>
-        }
-        .into_any(),
-        None => view! {
+    view! {
             <Form on_submit=submit>
                 <FormProblem problem=mutation.problem_except(&["name", "expires_at"]) />
                 <TextInput label="Name" value=name hint="For example: nightly training" error=mutation.field_error("name") />
@@ -167,12 +157,9 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
                     error=mutation.field_error("expires_at")
                 />
                 <div class="dialog-actions">
-                    <Button on_click=close>"Cancel"</Button>
+                    <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
                     <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Create token"</Button>
                 </div>
             </Form>
-        }
-        .into_any(),
-    }
     }
 }

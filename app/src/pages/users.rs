@@ -60,7 +60,7 @@ fn Row(user: User, on_edit: Callback<User>) -> impl IntoView {
     let edit = Callback::new(move |()| on_edit.run(edited.clone()));
     view! {
         <tr>
-            <td data-label="Username">{user.username.clone()}</td>
+            <td data-label="Username" class="wrap">{user.username.clone()}</td>
             <td data-label="E-mail" class="wrap">{user.email}</td>
             <td data-label="Role">
                 <span class="row">{role_label(user.role)} {user.disabled.then(|| view! { <span class="badge bad">"Disabled"</span> })}</span>

@@ -19,13 +19,13 @@ use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
 use domain::id::WebhookId;
-use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState};
+use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState, WebhookSummary};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
+use test::TestPanel;
 
 /// The tabs of a webhook's page: the value in the address, and the label.
-const TABS: [(&str, &str); 4] =
-    [("overview", "Overview"), ("deliveries", "Deliveries"), ("test", "Send Test Event"), ("settings", "Settings")];
+const TABS: [(&str, &str); 3] = [("overview", "Overview"), ("deliveries", "Deliveries"), ("settings", "Settings")];
 
 /// The resource type whose reservations a webhook receives.
 fn received_types(webhook: &Webhook) -> String {
@@ -71,7 +71,6 @@ fn query_webhook(id: Memo<WebhookId>) -> Query<Webhook> {
         LiveEvent::Webhook(change) if change.id == id.get_untracked() && !change.deleted => webhook.refetch(),
         // A final delivery changes the summary.
         LiveEvent::Delivery(d) if d.webhook_id == id.get_untracked() && d.status.is_final() => webhook.refetch_soon(),
-        LiveEvent::Resync => webhook.refetch(),
         _ => {}
     });
     webhook
@@ -89,19 +88,25 @@ pub fn WebhookPage() -> impl IntoView {
     query.view(move |webhook| {
         let webhook = ErasedMemo::new(move |_| webhook.get());
         let id = webhook.with_untracked(|w| w.id);
+        let test_open = RwSignal::new(false);
         view! {
             <PageHeader title=move || webhook.with(|w| w.name.clone()) lead=move || webhook.with(|w| w.endpoint_url.clone())>
                 <PauseSwitch webhook=webhook query=query />
-                <a class="button primary" href=format!("/settings/webhooks/{id}?tab=test")><IconView icon=Icon::Send />"Test Webhook"</a>
+                <Button variant=ButtonVariant::Primary on_click=Callback::new(move |()| test_open.set(true))>
+                    <IconView icon=Icon::Send />
+                    "Test Webhook"
+                </Button>
             </PageHeader>
             <Tabs id=id selected=tab />
             <StateNotice webhook=webhook query=query />
             {move || match tab.get() {
                 "deliveries" => areas::show_part(areas::deliveries::Screen::OfWebhook(id)),
-                "test" => view! { <test::TestPanel webhook=webhook.get_untracked() /> }.into_any(),
                 "settings" => areas::show_part(areas::webhookform::Screen::SettingsTab(webhook, query)),
                 _ => view! { <overview::Overview webhook=webhook /> }.into_any(),
             }}
+            <Dialog open=test_open title=move || webhook.with(|w| format!("Test {}", w.name)) wide=true>
+                <TestPanel webhook=webhook.get_untracked() />
+            </Dialog>
         }
     })
 }
@@ -148,18 +153,43 @@ fn PauseSwitch(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>
     }
 }
 
+/// The failures of a failing webhook in numbers.
+fn failures(summary: &WebhookSummary) -> Option<String> {
+    if summary.health != WebhookHealth::Failing {
+        return None;
+    }
+    let ended = summary.deliveries;
+    let failed = ended.saturating_sub((summary.success_rate.unwrap_or_default() * ended as f64).round() as u64);
+    Some(match (failed, ended) {
+        (0, _) => "The last delivery failed.".to_owned(),
+        (1, 1) => "The only delivery of the last 24 hours failed.".to_owned(),
+        (failed, ended) => {
+            let (failed, ended) = (intl::number(failed), intl::number(ended));
+            format!("{failed} of {ended} deliveries failed in the last 24 hours.")
+        }
+    })
+}
+
 /// The reason why a webhook does not deliver, and the actions that solve it.
 #[component]
 fn StateNotice(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let mutation = Mutation::new();
-    let state = ErasedMemo::new(move |_| webhook.with(|w| (w.state, w.summary.waiting, w.summary.health)));
-    move || {
-        let (state, queued, health) = state.get();
+    let state = ErasedMemo::new(move |_| webhook.with(|w| (w.state, w.summary.waiting, failures(&w.summary))));
+    let discard_open = RwSignal::new(false);
+    let resume = Callback::new(move |drop_pending: bool| {
+        let id = webhook.with_untracked(|w| w.id);
+        mutation.run(rpc::resume_webhook(id, ResumeInput { drop_pending }), move |new| {
+            discard_open.set(false);
+            query.set(new);
+        });
+    });
+    let notice = move || {
+        let (state, queued, failures) = state.get();
         let cause = match state {
-            WebhookState::Enabled if health == WebhookHealth::Failing => {
+            WebhookState::Enabled if failures.is_some() => {
                 let notice = view! {
                     <Notice kind=NoticeKind::Warning>
-                        <p>"Most recent deliveries failed. Open one in Deliveries to see the response and how to fix it."</p>
+                        <p>{failures}" Open one in Deliveries to see the response and how to fix it."</p>
                     </Notice>
                 };
                 return Some(notice.into_any());
@@ -168,47 +198,61 @@ fn StateNotice(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>
             WebhookState::Paused => "This webhook is paused.",
             WebhookState::Gone => "Disabled because the endpoint responded with 410 Gone.",
         };
-        let id = webhook.with_untracked(|w| w.id);
-        Some(view! { <ResumeNotice id=id cause=cause queued=queued query=query mutation=mutation /> }.into_any())
+        Some(view! { <ResumeNotice cause=cause queued=queued mutation=mutation resume=resume discard_open=discard_open /> }.into_any())
+    };
+    let title = move || format!("Discard {}?", queued_events(webhook.with(|w| w.summary.waiting)));
+    // The dialog and the mutation are not part of the notice, because a changed number of events renders that again.
+    view! {
+        {notice}
+        <Dialog open=discard_open title=title>
+            <p>"These events are never sent: their deliveries are cancelled. Later events are delivered as usual."</p>
+            <FormProblem problem=mutation.problem />
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| discard_open.set(false))>"Keep events"</Button>
+                <Button
+                    variant=ButtonVariant::Danger
+                    pending=mutation.pending
+                    on_click=Callback::new(move |()| resume.run(true))
+                >
+                    "Discard and resume"
+                </Button>
+            </div>
+        </Dialog>
     }
 }
 
-/// The notice of a webhook that does not deliver. `mutation` outlives it, because a changed number of events renders it again.
+/// A number of queued events as text.
+fn queued_events(number: u64) -> String {
+    match number {
+        1 => "1 queued event".to_owned(),
+        n => format!("{} queued events", intl::number(n)),
+    }
+}
+
+/// The notice of a webhook that does not deliver. `resume` receives whether to discard the queued events.
 #[component]
 fn ResumeNotice(
-    id: WebhookId,
     cause: &'static str,
     queued: u64,
-    query: Query<Webhook>,
     mutation: Mutation,
+    resume: Callback<bool>,
+    discard_open: RwSignal<bool>,
 ) -> impl IntoView {
-    let resume = move |drop_pending: bool| {
-        mutation.run(rpc::resume_webhook(id, ResumeInput { drop_pending }), move |new| query.set(new));
+    let effect = match queued {
+        0 => "Events are queued until you resume it.".to_owned(),
+        1 => "1 event is queued until you resume it.".to_owned(),
+        n => format!("{} events are queued until you resume it.", intl::number(n)),
     };
-    let (effect, discard_label) = match queued {
-        0 => ("Events are queued until you resume it.".to_owned(), None),
-        1 => {
-            ("1 event is queued until you resume it.".to_owned(), Some("Resume and discard 1 queued event…".to_owned()))
-        }
-        n => {
-            let n = intl::number(n);
-            let label = format!("Resume and discard {n} queued events…");
-            (format!("{n} events are queued until you resume it."), Some(label))
-        }
-    };
+    let discard = (queued > 0).then(|| format!("Resume and discard {}…", queued_events(queued)));
     view! {
         <Notice kind=NoticeKind::Warning>
             <p>{cause}" "{effect}</p>
             <div class="row">
-                <Button pending=mutation.pending on_click=Callback::new(move |()| resume(false))>"Resume deliveries"</Button>
-                {discard_label
+                <Button pending=mutation.pending on_click=Callback::new(move |()| resume.run(false))>"Resume deliveries"</Button>
+                {discard
                     .map(|label| {
                         view! {
-                            <Button
-                                variant=ButtonVariant::Quiet
-                                pending=mutation.pending
-                                on_click=Callback::new(move |()| resume(true))
-                            >
+                            <Button variant=ButtonVariant::Quiet on_click=Callback::new(move |()| discard_open.set(true))>
                                 {label}
                             </Button>
                         }

@@ -1,30 +1,89 @@
 //! HTTP client of all server functions.
 
-use super::RpcError;
-use domain::Problem;
+use super::{RpcError, session};
+use domain::{Problem, ProblemKind};
+use gloo_timers::future::TimeoutFuture;
+use leptos::server_fn::ServerFn as _;
 use leptos::server_fn::error::{FromServerFnError as _, ServerFnErrorErr};
 use send_wrapper::SendWrapper;
+use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, RequestInit, Response};
 
+/// Number of times that a request is sent again after 429.
+const MAX_REPEATS: u32 = 3;
+/// The longest `Retry-After` in seconds after which a request is sent again. A longer one is shown to the user.
+const MAX_RETRY_AFTER: u64 = 5;
+
+/// Asks the user to log in. The promise resolves to whether they have.
+type LogInHandler = Rc<dyn Fn() -> js_sys::Promise>;
+
+thread_local! {
+    static LOG_IN_HANDLER: RefCell<Option<LogInHandler>> = const { RefCell::new(None) };
+}
+
+/// Sets what happens when the server reports that the session has ended. The requests wait for the promise and are then sent again.
+pub fn set_log_in_handler(handler: impl Fn() -> js_sys::Promise + 'static) {
+    LOG_IN_HANDLER.with_borrow_mut(|current| *current = Some(Rc::new(handler)));
+}
+
+/// Whether the user has logged in again.
+async fn log_in_again() -> bool {
+    let Some(handler) = LOG_IN_HANDLER.with_borrow(Clone::clone) else { return false };
+    JsFuture::from(handler()).await.is_ok_and(|logged_in| logged_in.is_truthy())
+}
+
 /// Posts JSON and returns the JSON of the response, or the error that it contains.
 ///
-/// The future is boxed, so that all server functions share its code.
+/// A request over the rate limit is sent again after `Retry-After`, and one without a valid session after a log-in: the server has not
+/// executed it. The future is boxed, so that all server functions share its code.
 pub(super) fn post(path: &str, body: Option<String>) -> Pin<Box<dyn Future<Output = Result<String, RpcError>> + Send>> {
     let path = path.to_owned();
     Box::pin(SendWrapper::new(async move {
         let body = body.ok_or_else(Problem::internal)?;
-        let (succeeded, text) = exchange(&path, &body).await.map_err(|error| {
-            RpcError::from_server_fn_error(ServerFnErrorErr::Request(error.as_string().unwrap_or_default()))
-        })?;
-        if succeeded { Ok(text) } else { Err(RpcError::de(text.into())) }
+        let mut repeats = 0;
+        loop {
+            let RpcError(problem) = match send(&path, &body).await {
+                Ok(text) => return Ok(text),
+                Err(error) => error,
+            };
+            match (problem.kind, problem.retry_after) {
+                (ProblemKind::RateLimited, Some(seconds)) if seconds <= MAX_RETRY_AFTER && repeats < MAX_REPEATS => {
+                    repeats += 1;
+                    // The random part keeps many pages from sending at once.
+                    let delay = (seconds as f64 + js_sys::Math::random()) * 1_000.0;
+                    TimeoutFuture::new(delay as u32).await;
+                }
+                (ProblemKind::Unauthenticated, _) if path != session::LogIn::PATH => {
+                    if !log_in_again().await {
+                        return Err(RpcError(problem));
+                    }
+                }
+                _ => return Err(RpcError(problem)),
+            }
+        }
     }))
 }
 
-/// Sends a request. Returns whether the status is a success, and the body.
-async fn exchange(path: &str, body: &str) -> Result<(bool, String), JsValue> {
+/// Sends a request. Returns the body of a success.
+async fn send(path: &str, body: &str) -> Result<String, RpcError> {
+    let (response, text) = exchange(path, body).await.map_err(|error| {
+        RpcError::from_server_fn_error(ServerFnErrorErr::Request(error.as_string().unwrap_or_default()))
+    })?;
+    if response.ok() {
+        return Ok(text);
+    }
+    let RpcError(mut problem) = RpcError::de(text.into());
+    let retry_after = response.headers().get("retry-after").ok().flatten();
+    problem.retry_after = problem.retry_after.or_else(|| retry_after?.parse().ok());
+    Err(RpcError(problem))
+}
+
+/// Sends a request and reads the body.
+async fn exchange(path: &str, body: &str) -> Result<(Response, String), JsValue> {
     let headers = Headers::new()?;
     headers.set("content-type", "application/json")?;
     headers.set("accept", "application/json")?;
@@ -35,5 +94,5 @@ async fn exchange(path: &str, body: &str) -> Result<(bool, String), JsValue> {
     let response = JsFuture::from(leptos::prelude::window().fetch_with_str_and_init(path, &init)).await?;
     let response: Response = response.dyn_into()?;
     let text = JsFuture::from(response.text()?).await?;
-    Ok((response.ok(), text.as_string().unwrap_or_default()))
+    Ok((response, text.as_string().unwrap_or_default()))
 }

@@ -19,6 +19,8 @@ pub mod webhooks;
 
 #[cfg(feature = "csr")]
 mod fetch;
+#[cfg(feature = "csr")]
+pub use fetch::set_log_in_handler;
 
 use domain::{FieldError, Problem, ProblemKind};
 use http::Method;

@@ -23,6 +23,14 @@ pub async fn list_reservations(filter: ReservationFilter, page: PageQuery) -> Re
     Ok(cx.service.reservations().list(actor, &filter, &page).await?)
 }
 
+/// Lists the user's reservations that are in progress or upcoming, in the order of their start.
+#[server(prefix = "/rpc", endpoint = "next-reservations", protocol = Rpc)]
+pub async fn next_reservations() -> Result<Vec<Reservation>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.reservations().list_next(actor).await?)
+}
+
 /// Returns one reservation with its provisioning and all its deliveries.
 #[server(prefix = "/rpc", endpoint = "get-reservation", protocol = Rpc)]
 pub async fn get_reservation(id: ReservationId) -> Result<ReservationDetail, RpcError> {

@@ -38,13 +38,46 @@ pub fn session(headers: &HeaderMap) -> Option<String> {
     CookieJar::from_headers(headers).get(SESSION_COOKIE).map(|cookie| cookie.value().to_owned())
 }
 
+/// The credential of a request: an API token, otherwise a session.
+pub enum Credential {
+    /// The token of `Authorization: Bearer`.
+    Token(String),
+    /// The token of the session cookie.
+    Session(String),
+}
+
+impl Credential {
+    /// The credential in these headers.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let token = bearer(headers).map(|token| Self::Token(token.to_owned()));
+        token.or_else(|| session(headers).map(Self::Session))
+    }
+
+    /// Key of the credential in memory, which does not contain the secret.
+    pub fn digest(&self) -> String {
+        let (Self::Token(secret) | Self::Session(secret)) = self;
+        service::secrets::digest(secret)
+    }
+
+    /// The user of the credential.
+    ///
+    /// # Errors
+    /// 401 if the credential is not valid, 503 if the database is unavailable.
+    pub async fn authenticate(&self, app: &AppState) -> Result<(Actor, SessionInfo), Problem> {
+        match self {
+            Self::Token(token) => app.service.accounts().authenticate_token(token).await,
+            Self::Session(token) => app.service.accounts().authenticate_session(token).await,
+        }
+    }
+}
+
 impl FromRequestParts<AppState> for AuthenticatedUser {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         if let Some(token) = bearer(&parts.headers) {
             let known = app.service.accounts().authenticate_token(token).await;
-            app.rate_limits.record_token(token, known.is_ok());
+            app.rate_limits.record(token, &known);
             let (actor, info) = known?;
             return Ok(Self { actor, info });
         }
@@ -58,7 +91,9 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
         if !parts.method.is_safe() {
             same_origin(&parts.headers, &app.config.public_url)?;
         }
-        let (actor, info) = app.service.accounts().authenticate_session(&token).await?;
+        let known = app.service.accounts().authenticate_session(&token).await;
+        app.rate_limits.record(&token, &known);
+        let (actor, info) = known?;
         Ok(Self { actor, info })
     }
 }

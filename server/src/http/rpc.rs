@@ -51,11 +51,15 @@ async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Proble
     }
     let token = session(headers);
     let known = match &token {
-        Some(token) => match app.service.accounts().authenticate_session(token).await {
-            Ok(known) => Some(known),
-            Err(problem) if problem.kind == ProblemKind::Unauthenticated => None,
-            Err(problem) => return Err(problem),
-        },
+        Some(token) => {
+            let known = app.service.accounts().authenticate_session(token).await;
+            app.rate_limits.record(token, &known);
+            match known {
+                Ok(known) => Some(known),
+                Err(problem) if problem.kind == ProblemKind::Unauthenticated => None,
+                Err(problem) => return Err(problem),
+            }
+        }
         None => None,
     };
     let (actor, info) = known.unzip();

@@ -6,16 +6,23 @@ use super::extract::session;
 use super::problem::{ApiError, unknown_route};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use domain::{Problem, ProblemKind};
 use sha2::Digest as _;
+use url::form_urlencoded;
 
 #[derive(rust_embed::RustEmbed)]
 #[folder = "../dist"]
 struct Dist;
 
+/// Content security policy of scripts. It applies to the worker of the live feed, which runs with the policy of its own file.
+const SCRIPT_POLICY: &str = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// Parameter of a file's path: the number of replicas that did not have the file.
+const ATTEMPT: &str = "attempt";
+/// Maximum number of redirects for one file. Browsers follow 20.
+const MAX_ATTEMPTS: u32 = 12;
 /// Response body if the page was not built.
 const NOT_BUILT: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
 
@@ -33,9 +40,15 @@ pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Resp
         if let Some(response) = file_response(&path, request.headers()) {
             return response;
         }
+        if app.service.change_feed().has_peers()
+            && let Some(response) = redirect_to_replica(&path, &request)
+        {
+            return response;
+        }
         // With the page as the response to a missing script, browsers would report a misleading syntax error.
         if path.rsplit('/').next().is_some_and(|name| name.contains('.')) {
-            return (StatusCode::NOT_FOUND, "File not found.\n").into_response();
+            let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+            return (StatusCode::NOT_FOUND, no_store, "File not found.\n").into_response();
         }
     }
     // While no account exists, the page shows the setup form instead.
@@ -43,6 +56,28 @@ pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Resp
         && session(request.headers()).is_none()
         && !app.service.accounts().needs_setup().await.unwrap_or_default();
     page_response(shows_login)
+}
+
+/// Redirects the request for a file of another version to the same path, so that the load balancer chooses a replica again.
+///
+/// During an upgrade, the page and the files that it names can come from replicas of different versions. The connection is closed,
+/// because some load balancers choose a replica for each connection. `None` for other paths, and after too many attempts.
+fn redirect_to_replica(path: &str, request: &Request) -> Option<Response> {
+    let parameters = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let attempts = parameters.filter(|(name, _)| name == ATTEMPT).find_map(|(_, value)| value.parse::<u32>().ok());
+    let next = attempts.unwrap_or_default().saturating_add(1);
+    if !is_hashed(path) || next > MAX_ATTEMPTS {
+        return None;
+    }
+    let location = HeaderValue::from_str(&format!("/{path}?{ATTEMPT}={next}")).ok()?;
+    let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
+    let set = response.headers_mut();
+    set.insert(header::LOCATION, location);
+    set.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if request.version() < Version::HTTP_2 {
+        set.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Some(response)
 }
 
 /// Whether a client accepts an encoding.
@@ -82,6 +117,9 @@ fn file_response(path: &str, headers: &HeaderMap) -> Option<Response> {
     let mut response = Response::new(Body::from(file.data.into_owned()));
     let set = response.headers_mut();
     let mime = mime_guess::from_path(path).first_or_octet_stream();
+    if mime.subtype() == mime_guess::mime::JAVASCRIPT {
+        set.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SCRIPT_POLICY));
+    }
     let mime = match mime.type_() {
         mime_guess::mime::TEXT => format!("{mime}; charset=utf-8"),
         _ => mime.to_string(),
@@ -148,6 +186,24 @@ mod tests {
         assert!(policy.contains("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"), "{policy}");
         assert_eq!(policy.matches("sha256").count(), 1);
         assert!(!policy.contains("unsafe-inline"));
+    }
+
+    #[test]
+    fn file_of_another_version_is_requested_from_other_replicas_a_limited_number_of_times() {
+        let location = |uri: &str| {
+            let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+            let response = redirect_to_replica(request.uri().path().trim_start_matches('/'), &request)?;
+            assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+            assert_eq!(response.headers()[header::CONNECTION], "close");
+            Some(response.headers()[header::LOCATION].to_str().unwrap().to_owned())
+        };
+        let file = "/frontend_bg-0123456789abcdef.wasm";
+        assert_eq!(location(file), Some(format!("{file}?attempt=1")));
+        assert_eq!(location(&format!("{file}?attempt=1")), Some(format!("{file}?attempt=2")));
+        assert_eq!(location(&format!("{file}?attempt=x")), Some(format!("{file}?attempt=1")));
+        assert_eq!(location(&format!("{file}?attempt=12")), None, "12 replicas did not have it");
+        assert_eq!(location(&format!("{file}?attempt=4294967295")), None);
+        assert_eq!(location("/missing.js"), None, "its name does not depend on the version");
     }
 
     #[test]

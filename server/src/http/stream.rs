@@ -1,7 +1,7 @@
 //! `GET /api/v1/stream`: the live feed of changes as server-sent events (WHATWG HTML §9.2).
 
 use super::AppState;
-use super::extract::{AuthenticatedUser, bearer, session};
+use super::extract::{AuthenticatedUser, Credential};
 use super::problem::ApiError;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use domain::authorization::Actor;
 use domain::change::Change;
 use domain::{Problem, ProblemKind};
-use futures::StreamExt as _;
 use futures::stream;
+use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use service::change_feed::Update;
 use std::collections::HashMap;
@@ -24,47 +24,48 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Maximum number of open feeds per user and process.
-const MAX_STREAMS_PER_USER: u32 = 20;
+/// Maximum number of open feeds per session or token, in each process. People who share an account share no limit.
+const MAX_STREAMS: u32 = 20;
 /// Interval at which an idle feed checks its credential.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// Interval of comments that keep the connection open through proxies.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Interval of the event `ping` on an idle feed. It keeps the connection open through proxies, and a client without any event
+/// for more than twice this time can conclude that the connection is lost.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Delay before a browser reconnects.
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// `Retry-After` of a feed over the limit, in seconds.
 const RETRY_AFTER: u64 = 10;
 
-/// Number of open feeds by user.
+/// Number of open feeds by the digest of the credential.
 #[derive(Default)]
 pub struct OpenStreams(Mutex<HashMap<String, u32>>);
 
 impl OpenStreams {
     /// Counts a new feed. Returns `None` at the limit.
-    fn open(self: &Arc<Self>, username: &str) -> Option<StreamPermit> {
+    fn open(self: &Arc<Self>, digest: String) -> Option<StreamPermit> {
         let mut open = self.0.lock();
-        let count = open.entry(username.to_owned()).or_default();
-        if *count >= MAX_STREAMS_PER_USER {
+        let count = open.entry(digest.clone()).or_default();
+        if *count >= MAX_STREAMS {
             return None;
         }
         *count += 1;
-        Some(StreamPermit { streams: self.clone(), username: username.to_owned() })
+        Some(StreamPermit { streams: self.clone(), digest })
     }
 }
 
 /// Permit of one open feed. Dropping it decrements the count.
 struct StreamPermit {
     streams: Arc<OpenStreams>,
-    username: String,
+    digest: String,
 }
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock();
-        if let Some(count) = open.get_mut(&self.username) {
+        if let Some(count) = open.get_mut(&self.digest) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.username);
+                open.remove(&self.digest);
             }
         }
     }
@@ -77,8 +78,10 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// Streams changes as they are committed.
 ///
 /// The server-sent events `delivery`, `reservation`, `webhook` and `notification` contain the changed object as JSON.
-/// `resync` means that changes were missed: load the lists again. The stream ends when the credential expires, the
-/// account's role changes or the server stops. Reconnect then.
+/// `resync` means that changes were missed: load the lists again. `ping` is sent after 15 s without another event: a
+/// client without any event for 35 s has lost its connection and should reconnect. Events have no ids and are not
+/// repeated after a reconnection: load the lists again after each `hello`. The stream ends when the credential expires,
+/// the account's role changes or the server stops. Reconnect then.
 #[utoipa::path(get, path = "/stream", tag = "live",
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 async fn stream(
@@ -86,38 +89,42 @@ async fn stream(
     caller: AuthenticatedUser,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Some(permit) = app.streams.open(&caller.actor.username) else {
+    let Some(credential) = Credential::of(&headers) else {
+        return Err(Problem::unauthenticated("Your session has ended. Log in again.").into());
+    };
+    let Some(permit) = app.streams.open(credential.digest()) else {
         let mut problem =
-            Problem::new(ProblemKind::RateLimited, "Too many live feeds are open for this account. Close some pages.");
+            Problem::new(ProblemKind::RateLimited, "Too many live feeds are open for this session. Close some pages.");
         problem.retry_after = Some(RETRY_AFTER);
         return Err(problem.into());
     };
     let feed = Feed {
         updates: app.service.change_feed().subscribe(),
         actor: caller.actor,
-        credential: Credential { token: bearer(&headers).map(str::to_owned), session: session(&headers) },
+        credential,
         recheck_at: Instant::now() + RECHECK_INTERVAL,
         // The account may have changed since the request was authenticated, so the first change triggers another check.
         checked_generation: None,
-        next_id: 1,
         _permit: permit,
         app,
     };
-    let hello = stream::once(async { Ok(Event::default().event("hello").retry(RECONNECT_DELAY).data("{}")) });
+    let hello = Event::default().event("hello").retry(RECONNECT_DELAY).data("{}");
+    // A client that knows the id of an event, from an earlier release, expects the events after it.
+    let resync = headers.contains_key("last-event-id").then(resync);
+    let first = stream::iter(std::iter::once(hello).chain(resync).map(Ok));
     let events = stream::unfold(feed, |mut feed| async move { Some((Ok::<_, Infallible>(feed.next().await?), feed)) });
-    let sse = Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive"));
-    let mut response = sse.into_response();
+    Ok(respond(first.chain(events)))
+}
+
+/// The response with events, and `ping` while there are none.
+fn respond(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+    let ping = KeepAlive::new().interval(PING_INTERVAL).event(Event::default().event("ping").data("{}"));
+    let mut response = Sse::new(events).keep_alive(ping).into_response();
     let headers = response.headers_mut();
     // nginx buffers responses without this header.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
-}
-
-/// The credential of a feed.
-struct Credential {
-    token: Option<String>,
-    session: Option<String>,
+    response
 }
 
 /// One client's live feed.
@@ -129,7 +136,6 @@ struct Feed {
     recheck_at: Instant,
     /// Generation of the credential cache at the last successful check; `None` before it.
     checked_generation: Option<u64>,
-    next_id: u64,
     _permit: StreamPermit,
 }
 
@@ -147,16 +153,12 @@ impl Feed {
             }
             let event = match update {
                 Some(Ok(Update::Change(change))) if change.visible_to(&self.actor) => to_event(&change),
-                Some(Ok(Update::Resync) | Err(RecvError::Lagged(_))) => {
-                    Some(Event::default().event("resync").data("{}"))
-                }
+                Some(Ok(Update::Resync) | Err(RecvError::Lagged(_))) => Some(resync()),
                 Some(Err(RecvError::Closed)) => return None,
                 Some(Ok(Update::Change(_))) | None => None,
             };
-            if let Some(event) = event {
-                let id = self.next_id;
-                self.next_id += 1;
-                return Some(event.id(id.to_string()));
+            if event.is_some() {
+                return event;
             }
         }
     }
@@ -168,12 +170,7 @@ impl Feed {
             return true;
         }
         self.recheck_at = Instant::now() + RECHECK_INTERVAL;
-        let known = match (&self.credential.token, &self.credential.session) {
-            (Some(token), _) => self.app.service.accounts().authenticate_token(token).await,
-            (None, Some(session)) => self.app.service.accounts().authenticate_session(session).await,
-            (None, None) => return false,
-        };
-        match known {
+        match self.credential.authenticate(&self.app).await {
             // A new role or new scopes make other changes visible, so the client must open a new feed.
             Ok((actor, _)) if actor != self.actor => false,
             Ok(_) => {
@@ -187,6 +184,11 @@ impl Feed {
     }
 }
 
+/// The event after which a client loads its lists again.
+fn resync() -> Event {
+    Event::default().event("resync").data("{}")
+}
+
 fn to_event(change: &Change) -> Option<Event> {
     let data = match change {
         Change::Delivery(delivery) => serde_json::to_string(delivery),
@@ -195,4 +197,20 @@ fn to_event(change: &Change) -> Option<Event> {
         Change::Notification(notification) => serde_json::to_string(notification),
     };
     data.ok().map(|data| Event::default().event(change.name()).data(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_feed_sends_ping_every_15_seconds() {
+        let start = Instant::now();
+        let mut body = respond(stream::pending()).into_body().into_data_stream();
+        for n in 1..=3 {
+            let sent = body.next().await.unwrap().unwrap();
+            assert_eq!(sent, "event: ping\ndata: {}\n\n");
+            assert_eq!(start.elapsed(), PING_INTERVAL * n);
+        }
+    }
 }

@@ -9,6 +9,7 @@ on_both_databases![
     delivery_list_is_filtered_by_each_parameter,
     redelivery_creates_a_new_delivery_of_the_same_event,
     failed_deliveries_are_replayed,
+    replay_counts_the_deliveries_that_it_skips,
 ];
 
 on_both_databases![sqlite only:
@@ -207,7 +208,8 @@ async fn failed_deliveries_are_replayed(t: TestServer) {
     first.respond(Response::status(200));
     second.respond(Response::status(200));
     let replay = async |input: Value| t.root.post("/deliveries/replay", input, 200).await.body;
-    let counted = |matched: u64| json!({"matched": matched, "redelivered": 0});
+    let none = json!({"redelivered": 0, "test": 0, "webhook_deleted": 0});
+    let counted = |matched: u64| json!({"matched": matched, "redelivered": 0, "skipped": none});
     assert_eq!(replay(json!({"filter": {}, "dry_run": true})).await, counted(5));
     assert_eq!(replay(json!({"filter": {"webhook_id": first_id}, "dry_run": true})).await, counted(4));
     assert_eq!(replay(json!({"filter": {"event_type": "reservation.cancelled"}, "dry_run": true})).await, counted(2));
@@ -217,7 +219,7 @@ async fn failed_deliveries_are_replayed(t: TestServer) {
     assert_eq!(replay(json!({"filter": {"status": "succeeded"}, "dry_run": true})).await, counted(0));
     assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 5, "a dry run creates nothing");
     let done = replay(json!({"filter": {"webhook_id": first_id}})).await;
-    assert_eq!(done, json!({"matched": 4, "redelivered": 4}));
+    assert_eq!(done, json!({"matched": 4, "redelivered": 4, "skipped": none}));
     let all = t.finished("", 9).await;
     assert_eq!(first.requests().len(), 8);
     assert!(all[5..].iter().all(|d| d["status"] == "succeeded" && d["webhook_id"] == first_id));
@@ -236,6 +238,41 @@ async fn failed_deliveries_are_replayed(t: TestServer) {
         1
     );
     t.finished("", 10).await;
+}
+
+async fn replay_counts_the_deliveries_that_it_skips(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::status(500));
+    let kept = t.webhook(&receiver, json!({})).await.id();
+    let deleted = t.webhook(&receiver, json!({})).await.id();
+    t.booking(&t.alice, resource, 1, 2).await;
+    t.booking(&t.alice, resource, 2, 3).await;
+    t.root.post(&format!("/webhooks/{kept}/test"), Value::Null, 200).await;
+    let all = t.finished("", 5).await;
+    t.root.delete(&format!("/webhooks/{deleted}"), 204).await;
+    let first = all.iter().find(|d| d["webhook_id"] == kept && d["test"] == false).unwrap();
+    let redelivered =
+        t.root.post(&format!("/deliveries/{}/redeliver", first["id"].as_str().unwrap()), Value::Null, 202).await;
+    t.finished("", 6).await;
+    let replay = async |filter: Value| {
+        t.root.post("/deliveries/replay", json!({"filter": filter, "dry_run": true}), 200).await.body
+    };
+    let expected =
+        json!({"matched": 2, "redelivered": 0, "skipped": {"redelivered": 1, "test": 1, "webhook_deleted": 2}});
+    assert_eq!(replay(json!({})).await, expected, "each failed delivery is counted once");
+    let ours = json!({"matched": 2, "redelivered": 0, "skipped": {"redelivered": 1, "test": 1, "webhook_deleted": 0}});
+    assert_eq!(replay(json!({"webhook_id": kept})).await, ours);
+
+    // The original names its redeliveries, and a deleted webhook cannot receive any.
+    let detail = t.root.get(&format!("/deliveries/{}", first["id"].as_str().unwrap()), 200).await.body;
+    assert_eq!(detail["redeliveries"].as_array().unwrap().len(), 1);
+    assert_eq!(detail["redeliveries"][0]["id"], redelivered.body["id"]);
+    assert_eq!(detail["redeliveries"][0]["redelivery_of"], first["id"]);
+    assert_eq!(detail["webhook_deleted"], false);
+    let orphan = all.iter().find(|d| d["webhook_id"] == deleted).unwrap();
+    let orphan = t.root.get(&format!("/deliveries/{}", orphan["id"].as_str().unwrap()), 200).await.body;
+    assert_eq!((&orphan["webhook_deleted"], &orphan["redeliveries"]), (&json!(true), &json!([])));
 }
 
 async fn invalid_delivery_filters_are_named(t: TestServer) {

@@ -2,6 +2,7 @@
 
 use crate::client::{Reply, is_problem};
 use crate::support::{PASSWORD, TestServer};
+use domain::account::Credentials;
 use reqwest::Method;
 use serde_json::{Value, json};
 use test_support::{DatabaseKind, Fixture as _, Receiver, eventually, on_both_databases};
@@ -20,6 +21,7 @@ on_both_databases![sqlite only:
     csrf_cross_site_requests_cannot_use_a_session,
     safe_methods_change_nothing,
     rpc_accepts_only_json_from_the_own_origin,
+    rpc_with_a_malformed_body_answers_400,
     page_has_a_content_security_policy,
     api_docs_page_loads_under_its_policy,
     responses_are_compressed_by_accept_encoding,
@@ -362,6 +364,26 @@ async fn rpc_accepts_only_json_from_the_own_origin(t: TestServer) {
     assert_eq!(token.body["kind"], "unauthenticated");
 }
 
+async fn rpc_with_a_malformed_body_answers_400(t: TestServer) {
+    let browser = t.browser("alice").await;
+    let bodies: [&[u8]; 9] = [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b"{}",
+        b"\xff\xfe",
+        br#"{"id": 7}"#,
+        br#"{"id": "rsv-1"} rest"#,
+        br#"{"id": "rsv-1", "reason": {"text": "x"}}"#,
+    ];
+    for body in bodies {
+        let request = |r: reqwest::RequestBuilder| r.header("content-type", "application/json").body(body.to_vec());
+        let reply = browser.send(Method::POST, "//rpc/cancel-reservation", 400, request).await;
+        assert_eq!(reply.body["kind"], "malformed", "{}: {}", String::from_utf8_lossy(body), reply.text);
+    }
+}
+
 /// Headers of every page. The page itself may not be built where this test runs.
 async fn page_has_a_content_security_policy(t: TestServer) {
     let dist = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist");
@@ -468,6 +490,31 @@ async fn invalid_tokens_share_the_rate_limit_of_their_address() {
         }
     }
     assert!(statuses.ends_with(&[401, 429]), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_at_one_address_have_separate_rate_limits() {
+    // The first request of each session counts for the address. Bursts are twice the rate.
+    let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.api_rate = 10).await;
+    let mut browsers = Vec::new();
+    for _ in 0..12 {
+        let credentials = Credentials { username: "alice".into(), password: PASSWORD.into() };
+        let session = t.service.accounts().log_in(credentials, "test").await.unwrap();
+        browsers.push(t.anonymous.with_session(&session.token));
+    }
+    let requests = browsers.iter().map(async |browser| {
+        for path in ["/session", "/stream", "/session", "/notifications", "/session", "/session"] {
+            let response = browser.request(Method::GET, path).send().await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+        }
+    });
+    futures::future::join_all(requests).await;
+    // One session cannot exceed its own limit.
+    let mut statuses = Vec::new();
+    while statuses.len() < 200 && !statuses.ends_with(&[429]) {
+        statuses.push(browsers[0].request(Method::GET, "/session").send().await.unwrap().status().as_u16());
+    }
+    assert!(statuses.ends_with(&[429]), "{statuses:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

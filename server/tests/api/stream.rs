@@ -15,7 +15,8 @@ on_both_databases![live_feed_sends_changes_as_they_commit];
 on_both_databases![sqlite only:
     live_feed_hides_changes_of_other_users,
     live_feed_requires_authentication,
-    live_feeds_are_limited_to_twenty_per_user,
+    live_feed_has_no_ids_and_answers_last_event_id_with_resync,
+    live_feeds_are_limited_to_twenty_per_session_or_token,
     live_feed_ends_at_shutdown,
     live_feed_ends_after_role_change_or_revocation,
 ];
@@ -31,19 +32,25 @@ struct Event {
 struct Feed {
     stream: BoxStream<'static, reqwest::Result<Bytes>>,
     read: String,
+    /// Everything that was received.
+    raw: String,
     seen: Vec<Event>,
 }
 
 impl Feed {
     /// Opens a feed that receives all changes from now on.
     async fn open(client: &TestClient) -> Self {
-        let response = client.request(Method::GET, "/stream").send().await.unwrap();
+        Self::of(client.request(Method::GET, "/stream").send().await.unwrap()).await
+    }
+
+    async fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.status(), 200);
         let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!(header("cache-control"), "no-store");
         assert_eq!(header("content-encoding"), "", "compression would delay events");
-        let mut feed = Self { stream: response.bytes_stream().boxed(), read: String::new(), seen: Vec::new() };
+        let mut feed =
+            Self { stream: response.bytes_stream().boxed(), read: String::new(), raw: String::new(), seen: Vec::new() };
         assert_eq!(feed.next().await.expect("a first event").name, "hello");
         feed
     }
@@ -55,8 +62,8 @@ impl Feed {
                 let field = |name: &str| {
                     event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
                 };
-                // Comments only keep the connection alive.
-                let event = (!field("event").is_empty()).then(|| Event {
+                // `ping` only keeps the connection alive.
+                let event = (!matches!(field("event"), "" | "ping")).then(|| Event {
                     name: field("event").to_owned(),
                     data: serde_json::from_str(field("data")).unwrap(),
                 });
@@ -68,7 +75,10 @@ impl Feed {
                 continue;
             }
             let chunk = tokio::time::timeout(DEADLINE, self.stream.next()).await.expect("an event in time")?;
-            self.read.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+            let chunk = chunk.unwrap();
+            let text = std::str::from_utf8(&chunk).unwrap();
+            self.read.push_str(text);
+            self.raw.push_str(text);
         }
     }
 
@@ -178,7 +188,21 @@ async fn live_feed_requires_authentication(t: TestServer) {
     t.anonymous.with_session(&session).get("/stream", 401).await;
 }
 
-async fn live_feeds_are_limited_to_twenty_per_user(t: TestServer) {
+/// An id would promise that the feed continues after it.
+async fn live_feed_has_no_ids_and_answers_last_event_id_with_resync(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let request = t.alice.request(Method::GET, "/stream").header("last-event-id", "7");
+    let mut feed = Feed::of(request.send().await.unwrap()).await;
+    assert_eq!(feed.next().await.unwrap().name, "resync");
+    let mine = t.booking(&t.alice, resource, 1, 2).await;
+    assert_eq!(feed.until("reservation", |_| true).await["id"], mine.as_str());
+    assert!(!feed.raw.lines().any(|line| line.starts_with("id:")), "{}", feed.raw);
+    let mut feed = Feed::open(&t.alice).await;
+    t.booking(&t.alice, resource, 3, 4).await;
+    assert_eq!(feed.next().await.unwrap().name, "reservation", "without Last-Event-ID nothing was missed");
+}
+
+async fn live_feeds_are_limited_to_twenty_per_session_or_token(t: TestServer) {
     let mut feeds = Vec::new();
     for _ in 0..20 {
         feeds.push(Feed::open(&t.alice).await);
@@ -186,6 +210,9 @@ async fn live_feeds_are_limited_to_twenty_per_user(t: TestServer) {
     let reply = t.alice.get("/stream", 429).await;
     is_problem(&reply, 429);
     Feed::open(&t.bob).await;
+    // People who share an account do not share the limit.
+    Feed::open(&t.browser("alice").await).await;
+    Feed::open(&t.browser("alice").await).await;
     // Closing a feed allows another one.
     feeds.pop();
     eventually("room for another feed", async || {

@@ -18,13 +18,22 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// A client without proxies.
 pub fn client() -> reqwest::Client {
+    client_builder().build().unwrap()
+}
+
+/// A client that returns redirects instead of following them.
+pub fn client_without_redirects() -> reqwest::Client {
+    client_builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+fn client_builder() -> reqwest::ClientBuilder {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy()
 }
 
 /// Every request gets a response within this time.

@@ -11,7 +11,36 @@ use rand::Rng as _;
 use std::time::Duration;
 use test_support::{Receiver, on_both_databases};
 
-on_both_databases![postgres only: three_processes_share_work_and_replace_each_other];
+on_both_databases![postgres only:
+    three_processes_share_work_and_replace_each_other,
+    file_of_another_version_is_requested_from_another_replica,
+];
+
+/// The page of the new version can come from one replica, and requests for its files can reach a replica of the old version.
+async fn file_of_another_version_is_requested_from_another_replica(database: Database) {
+    let settings = database.settings(5.0);
+    let first = settings.serve().await;
+    let http = super::load::client_without_redirects();
+    let get = async |path: &str| http.get(format!("{}{path}", first.url)).send().await.unwrap();
+    let file = "/frontend_bg-0123456789abcdef.wasm";
+    let alone = get(file).await;
+    assert_eq!(alone.status(), 404, "no other replica can have it");
+    assert_eq!(alone.headers()["cache-control"], "no-store");
+    let second = settings.serve().await;
+    let redirect = eventually("a redirect, once the replicas know each other", async || {
+        let response = get(file).await;
+        (response.status() == 307).then_some(response)
+    })
+    .await;
+    assert_eq!(redirect.headers()["location"], format!("{file}?attempt=1"));
+    assert_eq!(redirect.headers()["connection"], "close", "a load balancer can choose a replica for each connection");
+    assert_eq!(redirect.headers()["cache-control"], "no-store");
+    assert_eq!(get(&format!("{file}?attempt=12")).await.status(), 404);
+    assert_eq!(get("/missing.js").await.status(), 404);
+    for process in [first, second] {
+        process.stop(STOP_TIMEOUT).await;
+    }
+}
 
 /// The dispatcher of a `berth serve` process with free capacity: it sends the events of its own reservations. The receiver
 /// must hold its responses.

@@ -28,6 +28,8 @@ use sea_orm::{
 const MAX_OF_RESERVATION: u32 = 500;
 /// Their number if the request does not contain one.
 const DEFAULT_OF_RESERVATION: u32 = 50;
+/// Maximum number of redeliveries shown with a delivery.
+const MAX_REDELIVERIES: u64 = 100;
 /// Maximum number of cancelled deliveries announced at once: a screen shows no more.
 const MAX_ANNOUNCED: u64 = 200;
 
@@ -289,7 +291,21 @@ impl Deliveries {
             }
             attempt_log.push(attempt);
         }
-        Ok(DeliveryDetail { delivery: entry.summary(), body, attempt_log })
+        let redeliveries = self.redeliveries_of(id).await?;
+        let webhook_deleted = entry.webhook_is_deleted();
+        Ok(DeliveryDetail { delivery: entry.summary(), body, attempt_log, redeliveries, webhook_deleted })
+    }
+
+    /// The deliveries that redeliver a delivery, oldest first.
+    async fn redeliveries_of(&self, id: &DeliveryId) -> Result<Vec<DeliverySummary>> {
+        let rows: Vec<LogRow> = log()
+            .filter(deliveries::COLUMN.redelivery_of.eq(id.as_str()))
+            .order_by_asc(deliveries::COLUMN.seq)
+            .limit(MAX_REDELIVERIES)
+            .into_partial_model()
+            .all(&self.context.db.read)
+            .await?;
+        Ok(rows.into_iter().map(LogRow::summary).collect())
     }
 
     /// Reads one delivery without its attempts.

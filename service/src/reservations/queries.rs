@@ -24,6 +24,8 @@ use tracing::instrument;
 
 /// The longest span of the calendar.
 const MAX_CALENDAR_SPAN: Duration = Duration::days(62);
+/// Maximum number of a user's next reservations.
+const MAX_NEXT: u64 = 8;
 /// Maximum and default number of busy spans on one page. A calendar usually needs a single page.
 const MAX_BUSY_SPANS: u32 = 5_000;
 /// Maximum number of deliveries in the details of a reservation. Further ones are on the pages of their list.
@@ -102,6 +104,29 @@ impl Reservations {
             .await?;
         let reservations: Vec<Reservation> = rows.into_iter().map(Reservation::from).collect();
         Ok(page_of(reservations, limit, |reservation| reservation.id.0.clone()))
+    }
+
+    /// Lists the actor's own reservations that are in progress or upcoming, in the order of their start.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn list_next(&self, actor: &Actor) -> Result<Vec<Reservation>> {
+        authorize(actor, Action::ReadReservation { owner: &actor.username })?;
+        let filter = ReservationFilter {
+            status: Some(ReservationStatus::Active),
+            from: Some(self.context.now()),
+            ..Default::default()
+        };
+        let rows: Vec<ReservationRow> = select()
+            .filter(conditions(&filter, Some(actor.username.as_str())))
+            .order_by_asc(reservations::Column::StartAt)
+            .order_by_asc(reservations::Column::Id)
+            .limit(MAX_NEXT)
+            .into_partial_model()
+            .all(&self.context.db.read)
+            .await?;
+        Ok(rows.into_iter().map(Reservation::from).collect())
     }
 
     /// Reads one reservation with its deliveries.

@@ -1,9 +1,7 @@
 //! Files of the page, their names and compressed copies.
 
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256, Sha384};
+use sha2::{Digest as _, Sha256};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -28,11 +26,6 @@ impl Asset {
     pub fn hashed(stem: &str, extension: &str, content: Vec<u8>) -> Self {
         let hash = hex::encode(&Sha256::digest(&content)[..8]);
         Self::named(format!("{stem}-{hash}.{extension}"), content)
-    }
-
-    /// The value of an `integrity` attribute.
-    pub fn integrity(&self) -> String {
-        format!("sha384-{}", STANDARD.encode(Sha384::digest(&self.content)))
     }
 }
 

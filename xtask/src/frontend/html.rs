@@ -90,11 +90,7 @@ impl Template {
             match kind {
                 Kind::Style => {
                     let style = styles.next().context("a style sheet was not built")?;
-                    html.push_str(&format!(
-                        r#"<link rel="stylesheet" href="/{}" integrity="{}" />"#,
-                        style.path,
-                        style.integrity()
-                    ));
+                    html.push_str(&format!(r#"<link rel="stylesheet" href="/{}" />"#, style.path));
                 }
                 Kind::Copy => {}
                 Kind::Module => html.push_str(&loader(references)?),
@@ -109,23 +105,38 @@ impl Template {
 /// Delay in milliseconds before the modules of the areas are fetched, so that they do not delay the first screen.
 const PREFETCH_DELAY: u32 = 2000;
 
-/// HTML that loads and starts the module. Preloading fetches scripts and module in parallel. Browsers ignore `integrity` on a
-/// preload with `as="fetch"` and log a warning, so only the scripts have it.
+/// HTML that loads and starts the module. Preloading fetches scripts and module in parallel.
+///
+/// No file has an `integrity` attribute: the page and its files come from the same server, and browsers log a warning for preloads
+/// whose integrity they do not check. Each failure shows the message `load-failed` of the template instead of the skeleton.
 fn loader(references: &References<'_>) -> anyhow::Result<String> {
     let mut html = String::new();
     for script in references.scripts {
         html.push_str(&format!(
-            r#"<link rel="modulepreload" href="/{}" crossorigin="anonymous" integrity="{}" />
+            r#"<link rel="modulepreload" href="/{}" crossorigin="anonymous" />
     "#,
             script.path,
-            script.integrity()
         ));
     }
     html.push_str(&format!(
         r#"<link rel="preload" href="/{wasm}" as="fetch" type="application/wasm" crossorigin="anonymous" />
     <script type="module">
-      import start from "/{script}";
-      await start({{ module_or_path: "/{wasm}" }});{prefetch}
+      const failed = document.getElementById("load-failed");
+      try {{
+        if (typeof WebAssembly !== "object") {{
+          failed.dataset.unsupported = "";
+          throw new Error("WebAssembly is not available");
+        }}
+        if (document.documentElement.dataset.incomplete !== undefined) throw new Error("a style sheet cannot be loaded");
+        const [{{ default: start }}, module] = await Promise.all([import("/{script}"), fetch("/{wasm}")]);
+        if (!module.ok) throw new Error("the module cannot be loaded");
+        await start({{ module_or_path: module }});{prefetch}
+      }} catch (error) {{
+        console.error("Berth could not be loaded:", error);
+        failed.hidden = false;
+        document.getElementById("app").replaceChildren(failed);
+        addEventListener("online", () => location.reload());
+      }}
     </script>"#,
         script = references.scripts.first().context("the page has no script")?.path,
         wasm = references.wasm.path,
@@ -143,11 +154,11 @@ fn prefetch(areas: &[Asset]) -> String {
     let paths: Vec<_> = areas.iter().map(|asset| format!("\"/{}\"", asset.path)).collect();
     format!(
         r#"
-      setTimeout(async () => {{
-        try {{
-          for (const path of [{}]) await (await fetch(path, {{ priority: "low" }})).arrayBuffer();
-        }} catch {{}}
-      }}, {PREFETCH_DELAY});"#,
+        setTimeout(async () => {{
+          try {{
+            for (const path of [{}]) await (await fetch(path, {{ priority: "low" }})).arrayBuffer();
+          }} catch {{}}
+        }}, {PREFETCH_DELAY});"#,
         paths.join(", ")
     )
 }
@@ -180,9 +191,9 @@ mod tests {
             template.render(&References { styles: &[style], scripts: &[script], wasm: &wasm, areas: &[] }).unwrap();
         assert!(!html.contains("data-trunk"), "{html}");
         assert!(html.contains(r#"<link rel="icon" href="/favicon.svg" />"#), "{html}");
-        assert!(html.contains(r#"<link rel="stylesheet" href="/base-01.css" integrity="sha384-"#), "{html}");
-        assert!(html.contains(r#"import start from "/frontend-02.js";"#), "{html}");
-        assert!(html.contains(r#"module_or_path: "/frontend_bg-03.wasm""#), "{html}");
+        assert!(html.contains(r#"<link rel="stylesheet" href="/base-01.css" />"#), "{html}");
+        assert!(html.contains(r#"[import("/frontend-02.js"), fetch("/frontend_bg-03.wasm")]"#), "{html}");
+        assert!(!html.contains("integrity"), "browsers warn about it: {html}");
         assert!(!html.contains("setTimeout"), "{html}");
     }
 

@@ -84,9 +84,9 @@ fn Row(item: Resource, open_for: Callback<Purpose<Resource>>) -> impl IntoView {
     let on_delete = Callback::new(move |()| open_for.run(Purpose::Delete(deleted.clone())));
     view! {
         <tr>
-            <td data-label="Resource">{item.name.clone()}</td>
-            <td data-label="Type" class="nowrap"><code>{item.resource_type}</code></td>
-            <td data-label="Location">{item.location}</td>
+            <td data-label="Resource" class="wrap">{item.name.clone()}</td>
+            <td data-label="Type" class="wrap"><code>{item.resource_type}</code></td>
+            <td data-label="Location" class="wrap">{item.location}</td>
             <td data-label="Specs" class="wrap">{item.specs}</td>
             <td data-label="Status"><Badge status=item.status /></td>
             <td><RowActions name=item.name on_edit=on_edit on_delete=on_delete /></td>

@@ -80,10 +80,10 @@ fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl In
     let on_delete = Callback::new(move |()| open_for.run(Purpose::Delete(deleted.clone())));
     view! {
         <tr>
-            <td data-label="Type">
+            <td data-label="Type" class="wrap">
                 <span><span class="swatch" aria-hidden="true" style:background=item.color></span>{item.name.clone()}</span>
             </td>
-            <td data-label="Slug"><code>{item.slug}</code></td>
+            <td data-label="Slug" class="wrap"><code>{item.slug}</code></td>
             <td data-label="Fields">{fields}</td>
             <td data-label="Resources">{item.resources}</td>
             <td><RowActions name=item.name on_edit=on_edit on_delete=on_delete /></td>

@@ -5,9 +5,10 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
+use crate::paged_list;
 use crate::query::{Mutation, Query};
 use crate::rpc::deliveries as rpc;
-use domain::delivery::{Attempt, DeliverySummary, Outcome};
+use domain::delivery::{Attempt, DeliveryDetail, DeliverySummary, Outcome};
 use domain::id::{DeliveryId, ReservationId};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_navigate, use_params_map};
@@ -30,24 +31,39 @@ pub fn DeliveryPage() -> impl IntoView {
             // A finished attempt adds an entry to the log, which the update does not contain.
             detail.refetch();
         }
-        LiveEvent::Resync => detail.refetch(),
+        LiveEvent::Delivery(new) if new.redelivery_of.as_ref() == Some(&id.get_untracked()) => {
+            let new = new.clone();
+            detail.update(move |detail| {
+                if let Some(new) = paged_list::replace(&mut detail.redeliveries, new) {
+                    detail.redeliveries.push(new);
+                }
+            });
+        }
         _ => {}
     });
-    detail.view(move |detail| {
-        let delivery = ErasedMemo::new(move |_| detail.get().delivery);
-        let attempts = ErasedMemo::new(move |_| detail.get().attempt_log);
-        let body = Memo::new(move |_| detail.get().body);
-        view! { <DeliveryDetails delivery=delivery attempts=attempts body=body /> }
-    })
+    detail.view(move |detail| view! { <DeliveryDetails detail=detail /> })
+}
+
+/// Why a delivery cannot be redelivered; `None` if it can.
+fn redelivery_obstacle(detail: &DeliveryDetail) -> Option<&'static str> {
+    if detail.webhook_deleted {
+        Some("The webhook was deleted, so its deliveries cannot be redelivered.")
+    } else if detail.delivery.test {
+        Some("Test events are not redelivered. Send another one with Test Webhook.")
+    } else if !detail.delivery.status.is_final() {
+        Some("Still in progress. Redeliver when it ends.")
+    } else {
+        None
+    }
 }
 
 /// The delivery, its attempts, and its body until the first attempt.
 #[component]
-fn DeliveryDetails(
-    delivery: ErasedMemo<DeliverySummary>,
-    attempts: ErasedMemo<Vec<Attempt>>,
-    body: Memo<String>,
-) -> impl IntoView {
+fn DeliveryDetails(detail: ErasedMemo<DeliveryDetail>) -> impl IntoView {
+    let delivery = ErasedMemo::new(move |_| detail.with(|d| d.delivery.clone()));
+    let attempts = ErasedMemo::new(move |_| detail.with(|d| d.attempt_log.clone()));
+    let body = Memo::new(move |_| detail.with(|d| d.body.clone()));
+    let obstacle = Memo::new(move |_| detail.with(redelivery_obstacle));
     let navigate = use_navigate();
     let mutation = Mutation::new();
     let redeliver = Callback::new(move |()| {
@@ -65,14 +81,19 @@ fn DeliveryDetails(
     let newest_first = move || attempts.get().into_iter().rev().enumerate().collect::<Vec<_>>();
     view! {
         <PageHeader title=title lead=move || delivery.with(|d| format!("to {}", d.webhook_name))>
-            <Button variant=ButtonVariant::Primary pending=mutation.pending on_click=redeliver>
-                <IconView icon=Icon::Retry />
-                "Redeliver"
-            </Button>
+            <Show
+                when=move || obstacle.get().is_none()
+                fallback=move || view! { <p class="muted obstacle">{move || obstacle.get()}</p> }
+            >
+                <Button variant=ButtonVariant::Primary pending=mutation.pending on_click=redeliver>
+                    <IconView icon=Icon::Retry />
+                    "Redeliver"
+                </Button>
+            </Show>
         </PageHeader>
         <div class="stack">
             <FormProblem problem=mutation.problem />
-            <DeliveryCard delivery=delivery />
+            <DeliveryCard detail=detail delivery=delivery />
             <section class="stack tight">
                 <h2>"Attempts"</h2>
                 <Show
@@ -95,7 +116,7 @@ fn DeliveryDetails(
 
 /// The facts about the delivery.
 #[component]
-fn DeliveryCard(delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
+fn DeliveryCard(detail: ErasedMemo<DeliveryDetail>, delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
     let reservation = move || match delivery.with(|d| d.reservation_id.clone()) {
         Some(id) if !delivery.with(|d| d.test) && id.starts_with(ReservationId::PREFIX) => {
             view! { <a href=format!("/reservations/{id}")>{id.clone()}</a> }.into_any()
@@ -111,17 +132,34 @@ fn DeliveryCard(delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
             <dd><a href=format!("/deliveries/{id}")><code>{id.to_string()}</code></a></dd>
         })
     };
+    let redeliveries = move || {
+        let item = |redelivery: &DeliverySummary| {
+            view! {
+                <li class="row">
+                    <a href=format!("/deliveries/{}", redelivery.id)><code>{redelivery.id.to_string()}</code></a>
+                    <Badge status=redelivery.status />
+                </li>
+            }
+        };
+        let items =
+            detail.with(|d| (!d.redeliveries.is_empty()).then(|| d.redeliveries.iter().map(item).collect_view()));
+        items.map(|items| view! { <dt>"Redelivered as"</dt><dd><ul>{items}</ul></dd> })
+    };
+    let webhook = move || {
+        let (id, name) = delivery.with(|d| (d.webhook_id, d.webhook_name.clone()));
+        if detail.with(|d| d.webhook_deleted) {
+            view! { <span>{name}" "<span class="badge">"deleted"</span></span> }.into_any()
+        } else {
+            view! { <a href=format!("/settings/webhooks/{id}")>{name}</a> }.into_any()
+        }
+    };
     view! {
         <section class="card">
             <dl class="details-list">
                 <dt>"Status"</dt>
                 <dd><DeliveryProgress delivery=delivery /></dd>
                 <dt>"Webhook"</dt>
-                <dd>
-                    <a href=move || delivery.with(|d| format!("/settings/webhooks/{}", d.webhook_id))>
-                        {move || delivery.with(|d| d.webhook_name.clone())}
-                    </a>
-                </dd>
+                <dd>{webhook}</dd>
                 <dt>"Reservation"</dt>
                 <dd>{reservation}</dd>
                 <dt>"Event time"</dt>
@@ -131,6 +169,7 @@ fn DeliveryCard(delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
                 <dt>"Delivery ID"</dt>
                 <dd><code>{move || delivery.with(|d| d.id.to_string())}</code></dd>
                 {original}
+                {redeliveries}
             </dl>
         </section>
     }

@@ -1,10 +1,11 @@
 //! The list of deliveries, with filters in the address and live updates.
 
-use super::{DeliveryRows, upsert_delivery};
+use super::DeliveryRows;
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
+use crate::paged_list::PagedList;
 use crate::query::{Mutation, Query};
 use crate::query_signals::query_signals;
 use crate::rpc::{deliveries as rpc, webhooks};
@@ -13,7 +14,6 @@ use chrono::{DateTime, Duration, Utc};
 use domain::delivery::*;
 use domain::event::EventType;
 use domain::id::WebhookId;
-use domain::pagination::PageQuery;
 use leptos::prelude::*;
 
 /// The presets of the time filter: the value in the address, and the label.
@@ -147,26 +147,11 @@ pub fn DeliveriesPage() -> impl IntoView {
 pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoView {
     let filters = Filters::from_address();
     let filter = ErasedMemo::new(move |_| filters.to_filter(webhook));
-    let list = Query::new(move || rpc::list_deliveries(filter.get(), PageQuery::default()));
-    use_live().on(move |event| match event {
-        LiveEvent::Delivery(new) => {
-            let new = new.clone();
-            list.update(move |page| {
-                let filter = filter.get_untracked();
-                if matches(&filter, &new) {
-                    upsert_delivery(&mut page.items, new, true);
-                } else if matches(&DeliveryFilter { status: None, ..filter }, &new) {
-                    // The delivery left the list by its new status.
-                    page.items.retain(|old| old.id != new.id);
-                }
-            });
+    let list = PagedList::new(move || filter.get(), rpc::list_deliveries);
+    use_live().on(move |event| {
+        if let LiveEvent::Delivery(new) = event {
+            list.apply(new.clone(), matches(&filter.get_untracked(), new));
         }
-        LiveEvent::Resync => list.refetch(),
-        _ => {}
-    });
-    let load_more = Mutation::new();
-    let next = Callback::new(move |()| {
-        list.fetch_next(load_more, |page| rpc::list_deliveries(filter.get_untracked(), page));
     });
     let replay_open = RwSignal::new(false);
     let replayed = Memo::new(move |_| filter.with(replayed_status).label().to_lowercase());
@@ -177,14 +162,11 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
                 {move || format!("Redeliver {}…", replayed.get())}
             </Button>
         </FilterBar>
-        {list.view(move |page| {
-            let items = ErasedMemo::derive(move || page.get().items);
+        {list.view(move |items| {
             view! {
                 <Show when=move || !items.with(Vec::is_empty) fallback=move || view! { <NoDeliveries filters=filters /> }>
                     <DeliveryRows items=items />
                 </Show>
-                <LoadMore page=page pending=load_more.pending on_click=next />
-                <FormProblem problem=load_more.problem />
             }
         })}
         <Dialog open=replay_open title=move || format!("Redeliver {} deliveries", replayed.get())>
@@ -276,36 +258,54 @@ fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, on_done: Callback<()>) -
     });
     let close = Callback::new(move |()| open.set(false));
     count.view(move |count| {
-        let matched = count.get_untracked().matched;
+        let count = count.get_untracked();
         move || match redelivered.get() {
             Some(number) => view! { <ReplayDone redelivered=number on_close=close /> }.into_any(),
             None => view! {
-                <ReplayForm status=status matched=matched mutation=mutation on_cancel=close on_confirm=redeliver />
+                <ReplayForm status=status count=count mutation=mutation on_cancel=close on_confirm=redeliver />
             }
             .into_any(),
         }
     })
 }
 
+/// The deliveries that a replay skips, each reason as a sentence.
+fn skipped_texts(skipped: &ReplaySkipped) -> Vec<String> {
+    let counts = [
+        (skipped.redelivered, "was already redelivered", "were already redelivered"),
+        (skipped.test, "is a test event", "are test events"),
+        (skipped.webhook_deleted, "belongs to a deleted webhook", "belong to deleted webhooks"),
+    ];
+    let text = |(count, one, many): (u64, &str, &str)| match count {
+        0 => None,
+        1 => Some(format!("1 more {one}.")),
+        n => Some(format!("{} more {many}.", intl::number(n))),
+    };
+    counts.into_iter().filter_map(text).collect()
+}
+
 #[component]
 fn ReplayForm(
     status: DeliveryStatus,
-    matched: u64,
+    count: ReplayResult,
     mutation: Mutation,
     on_cancel: Callback<()>,
     on_confirm: Callback<()>,
 ) -> impl IntoView {
+    let matched = count.matched;
     let status = status.label().to_lowercase();
     let number = intl::number(matched);
-    let (count, action) = if matched == 1 {
-        (format!("1 {status} delivery matches the filters."), "Redeliver 1 delivery".to_owned())
-    } else {
-        (format!("{number} {status} deliveries match the filters."), format!("Redeliver {number} deliveries"))
+    let (text, action) = match matched {
+        0 => (format!("No {status} deliveries can be redelivered."), "Redeliver".to_owned()),
+        1 => (format!("1 {status} delivery matches the filters."), "Redeliver 1 delivery".to_owned()),
+        _ => (format!("{number} {status} deliveries match the filters."), format!("Redeliver {number} deliveries")),
     };
+    let skipped = skipped_texts(&count.skipped).join(" ");
     let limit =
         (matched > MAX_REPLAYED).then(|| format!("At most {} are redelivered at a time.", intl::number(MAX_REPLAYED)));
     view! {
-        <p>{count}" Each event is sent again as a new delivery with the same webhook-id."</p>
+        <p>{text} {(matched != 0).then_some(" Each event is sent again as a new delivery with the same webhook-id.")}</p>
+        {(!skipped.is_empty()).then(|| view! { <p class="muted">{skipped}</p> })}
         {limit.map(|limit| view! { <p class="muted">{limit}</p> })}
         <FormProblem problem=mutation.problem />
         <div class="dialog-actions">

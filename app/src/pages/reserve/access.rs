@@ -16,7 +16,7 @@ pub fn AccessRequestForm(id: ResourceId) -> impl IntoView {
     let pending_requests = Query::new(|| catalogue::list_access_requests(Some(AccessStatus::Pending)));
     use_live().on(move |event| {
         // Each decision comes with a notification.
-        if matches!(event, LiveEvent::Notification(_) | LiveEvent::Resync) {
+        if matches!(event, LiveEvent::Notification(_)) {
             pending_requests.refetch();
         }
     });

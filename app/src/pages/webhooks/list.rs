@@ -19,7 +19,7 @@ use leptos::prelude::*;
 pub fn WebhooksPage() -> impl IntoView {
     let list = Query::new(rpc::list_webhooks);
     use_live().on(move |event| match event {
-        LiveEvent::Webhook(_) | LiveEvent::Resync => list.refetch(),
+        LiveEvent::Webhook(_) => list.refetch(),
         // A final delivery changes the summary of the last 24 hours.
         LiveEvent::Delivery(d) if d.status.is_final() && !d.test => list.refetch_soon(),
         _ => {}
@@ -64,7 +64,7 @@ pub fn WebhooksPage() -> impl IntoView {
             }
         })}
         <Dialog open=open title=title wide=true>
-            {move || testing.get().map(|webhook| view! { <TestPanel webhook=webhook send_at_once=true /> })}
+            {move || testing.get().map(|webhook| view! { <TestPanel webhook=webhook /> })}
         </Dialog>
     }
 }
@@ -121,8 +121,8 @@ fn Row(
                     {move || mutation.problem.get().map(|p| view! { <br /><span class="error" role="alert">{p.detail}</span> })}
                 </span>
             </td>
-            <td data-label="Receives">
-                <span class="nowrap">
+            <td data-label="Receives" class="wrap">
+                <span>
                     {move || webhook.with(received_types)}
                     <br />
                     {move || {
@@ -157,7 +157,7 @@ fn Row(
                     (None, _) => view! { <span class="muted">"Never"</span> }.into_any(),
                 }}
             </td>
-            <td><Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test"</Button></td>
+            <td><Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test Webhook"</Button></td>
         </tr>
     })
 }

@@ -21,10 +21,10 @@ pub fn Overview(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
         _ => StatsWindow::Day,
     };
     let stats = Query::new(move || rpc::webhook_stats(id, stats_window()));
-    use_live().on(move |event| match event {
-        LiveEvent::Delivery(d) if d.webhook_id == id && d.status.is_final() => stats.refetch_soon(),
-        LiveEvent::Resync => stats.refetch(),
-        _ => {}
+    use_live().on(move |event| {
+        if matches!(event, LiveEvent::Delivery(d) if d.webhook_id == id && d.status.is_final()) {
+            stats.refetch_soon();
+        }
     });
     let queued = Signal::derive(move || webhook.with(|w| w.summary.waiting));
     view! {

@@ -1,27 +1,14 @@
-//! The signing secret: its only display, and its rotation.
+//! The signing secret and its rotation.
 
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
+use crate::new_secret::{SecretOwner, use_new_secret};
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
 use crate::time;
 use domain::webhook::{RotateInput, Webhook};
 use leptos::prelude::*;
-
-/// A new secret. The page cannot show it again.
-#[component]
-pub fn NewSecret(secret: String) -> impl IntoView {
-    view! {
-        <Notice kind=NoticeKind::Warning>
-            <p>
-                <strong>"Copy the secret now. It is not shown again."</strong>
-            </p>
-            <p>"Your service verifies requests with it. If you lose it, rotate it."</p>
-        </Notice>
-        <CodeBlock text=secret label="Signing secret" />
-    }
-}
 
 /// The current secret, and the dialog that rotates it. During the overlap, receivers can verify by each of the secrets.
 #[component]
@@ -61,31 +48,25 @@ pub fn RotateCard(webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl I
     }
 }
 
-/// The form of a rotation, then the new secret.
+/// The form of a rotation. The layout shows the new secret.
 #[component]
 fn RotateForm(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSignal<bool>) -> impl IntoView {
     let (id, has_public_key) = webhook.with_untracked(|w| (w.id, w.public_key.is_some()));
     let overlap = RwSignal::new("24".to_owned());
     let own_secret = RwSignal::new(String::new());
     let mutation = Mutation::new();
-    let new_secret = RwSignal::new(None::<String>);
+    let new_secret = use_new_secret();
     let rotate = Callback::new(move |()| {
         let secret = Some(own_secret.get_untracked().trim().to_owned()).filter(|s| !s.is_empty());
         let input = RotateInput { overlap_hours: overlap.get_untracked().parse().ok(), secret };
         mutation.run(rpc::rotate_secret(id, input), move |new| {
-            new_secret.set(Some(new.secret));
+            open.set(false);
+            let name = new.webhook.name.clone();
+            new_secret.show(SecretOwner::Webhook { id, name, created: false }, new.secret);
             query.set(new.webhook);
         });
     });
-    let close = Callback::new(move |()| open.set(false));
-    move || {
-        match new_secret.get() {
-        Some(secret) => view! {
-            <NewSecret secret=secret />
-            <div class="dialog-actions"><Button variant=ButtonVariant::Primary on_click=close>"Done"</Button></div>
-        }
-        .into_any(),
-        None => view! {
+    view! {
             <Form on_submit=rotate>
                 <FormProblem problem=mutation.problem_except(&["secret", "overlap_hours"]) />
                 <p>
@@ -108,12 +89,9 @@ fn RotateForm(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSigna
                     error=mutation.field_error("secret")
                 />
                 <div class="dialog-actions">
-                    <Button on_click=close>"Cancel"</Button>
+                    <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
                     <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Rotate secret"</Button>
                 </div>
             </Form>
-        }
-        .into_any(),
-    }
     }
 }

@@ -1,4 +1,4 @@
-//! The panel that sends a test event and shows the exchange.
+//! The panel of *Test Webhook*, which sends a test event and shows the exchange.
 
 use crate::components::*;
 use crate::erased::ErasedSignal;
@@ -10,9 +10,9 @@ use domain::event::EventType;
 use domain::webhook::{TestInput, Webhook};
 use leptos::prelude::*;
 
-/// Sends a test event and shows the attempt. With `send_at_once`, it sends the first selected event when it opens.
+/// Sends the first event of the webhook as a test event when it opens, and others on demand. Shows the attempt.
 #[component]
-pub fn TestPanel(webhook: Webhook, #[prop(optional)] send_at_once: bool) -> impl IntoView {
+pub fn TestPanel(webhook: Webhook) -> impl IntoView {
     let id = webhook.id;
     let first = webhook.events.first().copied().unwrap_or(EventType::ReservationCreated);
     let event = RwSignal::new(first.as_str().to_owned());
@@ -23,9 +23,7 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] send_at_once: bool) -> impl
         attempt.set(None);
         mutation.run(rpc::test_webhook(id, input), move |new| attempt.set(Some(new)));
     });
-    if send_at_once {
-        send.run(());
-    }
+    send.run(());
     let options: Vec<(String, String)> = EventType::ALL
         .into_iter()
         .map(|e| {
@@ -41,7 +39,7 @@ pub fn TestPanel(webhook: Webhook, #[prop(optional)] send_at_once: bool) -> impl
             <section class="card stack tight">
                 <div class="toolbar test-tools">
                     <Select label="Event" value=event options=options />
-                    <Button variant=ButtonVariant::Primary pending=mutation.pending on_click=send><IconView icon=Icon::Send />"Send Test Event"</Button>
+                    <Button variant=ButtonVariant::Primary pending=mutation.pending on_click=send><IconView icon=Icon::Send />"Test Webhook"</Button>
                 </div>
                 <p class="small muted wrap">
                     "Sent to "<code>{url}</code>" with "<code>"\"test\": true"</code>

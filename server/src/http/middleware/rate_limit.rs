@@ -1,7 +1,7 @@
-//! Rate limit for each API token or client address.
+//! Rate limit for each session, API token or client address.
 
 use super::super::AppState;
-use super::super::extract::bearer;
+use super::super::extract::Credential;
 use super::super::problem::ApiError;
 use crate::client_address::client_source;
 use axum::extract::{ConnectInfo, Request, State};
@@ -11,16 +11,21 @@ use domain::{Problem, ProblemKind};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
-/// Request budgets by token or address.
+/// Time without a request after which a credential loses its own budget.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
+
+/// Request budgets by session, token or address.
 pub struct RateLimits {
     limit: Option<(DefaultKeyedRateLimiter<String>, u32)>,
-    /// Digests of tokens that authenticated recently. Only these have separate budgets; otherwise each invalid token
-    /// would give a client a new budget.
-    accepted_tokens: Mutex<HashSet<String>>,
+    /// Digests of sessions and tokens that authenticated, with the time of their last request. Only these have separate
+    /// budgets; otherwise each invalid credential would give a client a new budget. Pages of many people can have one
+    /// address, and all reconnect after a restart.
+    accepted: Mutex<HashMap<String, Instant>>,
 }
 
 impl RateLimits {
@@ -30,32 +35,37 @@ impl RateLimits {
             let burst = NonZeroU32::new(rate.get().saturating_mul(2)).unwrap_or(rate);
             (RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)), rate.get())
         });
-        Self { limit, accepted_tokens: Mutex::default() }
+        Self { limit, accepted: Mutex::default() }
     }
 
-    /// Removes entries of clients with a full budget and all accepted tokens, to bound memory.
+    /// Removes entries of clients with a full budget and of credentials that are not used any more, to bound memory.
     pub fn prune(&self) {
         if let Some((limiter, _)) = &self.limit {
             limiter.retain_recent();
         }
-        self.accepted_tokens.lock().clear();
+        self.accepted.lock().retain(|_, used| used.elapsed() < REMEMBERED);
     }
 
-    /// Records whether a token authenticated.
-    pub fn record_token(&self, token: &str, accepted: bool) {
-        if self.limit.is_none() {
-            return;
-        }
-        let digest = service::secrets::digest(token);
-        if accepted {
-            self.accepted_tokens.lock().insert(digest);
-        } else {
-            self.accepted_tokens.lock().remove(&digest);
+    /// Gives a session or token its own budget.
+    pub fn accept(&self, secret: &str) {
+        if self.limit.is_some() {
+            self.accepted.lock().insert(service::secrets::digest(secret), Instant::now());
         }
     }
 
-    fn has_own_budget(&self, token_digest: &str) -> bool {
-        self.accepted_tokens.lock().contains(token_digest)
+    /// Records whether a session or token authenticated. An outage of the database changes nothing.
+    pub fn record<T>(&self, secret: &str, result: &Result<T, Problem>) {
+        match result {
+            Ok(_) => self.accept(secret),
+            Err(problem) if problem.kind == ProblemKind::Unauthenticated => {
+                self.accepted.lock().remove(&service::secrets::digest(secret));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn has_own_budget(&self, digest: &str) -> bool {
+        self.accepted.lock().contains_key(digest)
     }
 
     fn check(&self, key: String) -> Result<(), Problem> {
@@ -77,10 +87,10 @@ impl RateLimits {
 
 /// Rejects requests over the limit with 429 and `Retry-After`.
 pub async fn rate_limit(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    // The key stays in memory, so it is the token's digest instead of the token.
-    let token = bearer(request.headers()).map(service::secrets::digest);
-    let key = match token {
-        Some(token) if app.rate_limits.has_own_budget(&token) => token,
+    // The key stays in memory, so it is a digest instead of the secret.
+    let credential = Credential::of(request.headers()).map(|credential| credential.digest());
+    let key = match credential {
+        Some(digest) if app.rate_limits.has_own_budget(&digest) => digest,
         _ => client_source(request.headers(), peer(&request), &app.config.trusted_proxies),
     };
     if let Err(problem) = app.rate_limits.check(key) {

@@ -36,6 +36,7 @@ fn reject_foreign_origin(headers: &HeaderMap, app: &AppState) -> Result<(), Prob
 }
 
 fn start_session(app: &AppState, session: LoggedIn) -> Response {
+    app.rate_limits.accept(&session.token);
     let cookie = session_cookie(&session.token, secure_cookies(app));
     ([(header::SET_COOKIE, cookie)], axum::Json(session.info)).into_response()
 }

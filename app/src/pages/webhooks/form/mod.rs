@@ -7,10 +7,9 @@ mod events;
 mod model;
 mod second_service;
 
-use super::secret::NewSecret;
 use super::{query_webhook, use_webhook_id};
 use crate::components::*;
-use crate::erased::ErasedSignal;
+use crate::new_secret::{SecretOwner, use_new_secret};
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, webhooks as rpc};
 use advanced::AdvancedFields;
@@ -30,38 +29,17 @@ use std::sync::Arc;
 /// `/settings/webhooks/new`
 #[component]
 pub fn WebhookNewPage() -> impl IntoView {
-    let created = ErasedSignal::new(None::<WebhookWithSecret>);
-    move || {
-        match created.get() {
-        None => view! {
-            <PageHeader title="Add New Webhook" lead="Notify your service when people reserve, so it can provision the resource." />
-            <div class="narrow">
-                <NewForm created=created />
-            </div>
-        }
-        .into_any(),
-        Some(created) => view! { <CreatedWebhook created=created /> }.into_any(),
-    }
-    }
-}
-
-/// The secret of a new webhook, and the next steps.
-#[component]
-fn CreatedWebhook(created: WebhookWithSecret) -> impl IntoView {
-    let id = created.webhook.id;
+    let new_secret = use_new_secret();
+    let navigate = use_navigate();
+    let on_create = Callback::new(move |WebhookWithSecret { webhook, secret }| {
+        let id = webhook.id;
+        navigate(&format!("/settings/webhooks/{id}"), Default::default());
+        new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
+    });
     view! {
-        <PageHeader title=format!("{} created", created.webhook.name) />
-        <div class="stack narrow">
-            <NewSecret secret=created.secret />
-            <p>
-                "Set it in your service, e.g. "<code>"WEBHOOK_SECRET"</code>
-                ". To post status updates, the service also sends the webhook ID, "<strong>{id}</strong>", as "
-                <code>"X-Webhook-Id"</code>"."
-            </p>
-            <div class="row">
-                <a class="button primary" href=format!("/settings/webhooks/{id}?tab=test")><IconView icon=Icon::Send />"Test Webhook"</a>
-                <a class="button" href=format!("/settings/webhooks/{id}")>"View webhook"</a>
-            </div>
+        <PageHeader title="Add New Webhook" lead="Notify your service when people reserve, so it can provision the resource." />
+        <div class="narrow">
+            <NewForm on_create=on_create />
         </div>
     }
 }
@@ -115,7 +93,7 @@ fn with_form_data<V: IntoView + 'static>(form: impl Fn(FormData) -> V + Send + S
 
 /// The form for a new webhook.
 #[component]
-fn NewForm(created: ErasedSignal<Option<WebhookWithSecret>>) -> impl IntoView {
+fn NewForm(on_create: Callback<WebhookWithSecret>) -> impl IntoView {
     with_form_data(move |FormData { policy, types, webhooks }| {
         let policy = StoredValue::new(policy);
         let model = FormModel::new();
@@ -126,7 +104,7 @@ fn NewForm(created: ErasedSignal<Option<WebhookWithSecret>>) -> impl IntoView {
             errors.submitted.set(true);
             match untrack(validate) {
                 Err(problem) => mutation.reject(problem),
-                Ok(input) => mutation.run(rpc::create_webhook(input), move |new| created.set(Some(new))),
+                Ok(input) => mutation.run(rpc::create_webhook(input), move |new| on_create.run(new)),
             }
         });
         view! {

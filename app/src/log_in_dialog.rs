@@ -1,0 +1,43 @@
+//! The dialog that logs in again over the page, after the session has ended.
+
+use crate::components::*;
+use crate::query::Mutation;
+use crate::rpc;
+use crate::session::use_session;
+use domain::account::Credentials;
+use leptos::prelude::*;
+
+/// Asks for the password. The page below keeps its input, and the requests that failed are sent again.
+#[component]
+pub fn LogInDialog() -> impl IntoView {
+    let session = use_session();
+    view! {
+        <Dialog open=session.asks title="Log in again">
+            <LogInForm />
+        </Dialog>
+    }
+}
+
+#[component]
+fn LogInForm() -> impl IntoView {
+    let session = use_session();
+    let username = RwSignal::new(session.username_untracked());
+    let password = RwSignal::new(String::new());
+    let mutation = Mutation::new();
+    let submit = Callback::new(move |()| {
+        let credentials =
+            Credentials { username: username.get_untracked().trim().to_owned(), password: password.get_untracked() };
+        mutation.run(rpc::session::log_in(credentials), move |info| session.log_in(info));
+    });
+    view! {
+        <Form on_submit=submit>
+            <p>"Your session has ended. The page and its input are kept."</p>
+            <FormProblem problem=mutation.problem />
+            <TextInput label="Username" value=username autocomplete="username" />
+            <TextInput label="Password" value=password kind="password" autocomplete="current-password" />
+            <div class="dialog-actions">
+                <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Log in"</Button>
+            </div>
+        </Form>
+    }
+}

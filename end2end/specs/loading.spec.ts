@@ -1,0 +1,57 @@
+// The start of the page when its files do not arrive.
+
+import { ALICE, expect, logIn, test } from "../fixtures.ts";
+
+const title = { name: "Berth could not be loaded" };
+
+test("a module that answers 404 shows a message, and reloading starts the page", async ({ pageOf }) => {
+  const page = await pageOf("alice");
+  await page.route("**/*.wasm", (route) => route.fulfill({ status: 404, contentType: "text/plain", body: "File not found.\n" }));
+  await page.goto("/");
+  await expect(page.getByRole("heading", title)).toBeVisible();
+  await expect(page.getByText("Berth was updated")).toBeVisible();
+  await expect(page.locator(".skeleton")).toHaveCount(0);
+  await page.unroute("**/*.wasm");
+  await page.getByRole("button", { name: "Reload" }).click();
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+});
+
+for (const [name, pattern] of [["script", "**/frontend-*.js"], ["style sheet", "**/base-*.css"]] as const) {
+  test(`a ${name} that answers 404 shows a message`, async ({ pageOf }) => {
+    const page = await pageOf("alice");
+    await page.route(pattern, (route) => route.fulfill({ status: 404, contentType: "text/plain", body: "File not found.\n" }));
+    await page.goto("/");
+    await expect(page.getByRole("heading", title)).toBeVisible();
+    await expect(page.getByRole("button", { name: "Reload" })).toBeVisible();
+  });
+}
+
+test("a truncated module shows a message", async ({ pageOf }) => {
+  const page = await pageOf("alice");
+  await page.route("**/*.wasm", (route) => route.fulfill({ contentType: "application/wasm", body: Buffer.from("\0asm\x01\0\0") }));
+  await page.goto("/");
+  await expect(page.getByRole("heading", title)).toBeVisible();
+});
+
+test("a browser without WebAssembly is told so, also after the log-in", async ({ page }) => {
+  await page.addInitScript(() => Reflect.deleteProperty(globalThis, "WebAssembly"));
+  await page.goto("/");
+  await logIn(page, ALICE);
+  await expect(page.getByRole("heading", title)).toBeVisible();
+  await expect(page.getByText("does not run WebAssembly")).toBeVisible();
+  await expect(page.getByText("Berth was updated")).toBeHidden();
+});
+
+test("the browser reports no problem with the page's files", async ({ pageOf }) => {
+  const page = await pageOf("alice");
+  const session = await page.context().newCDPSession(page);
+  const entries: string[] = [];
+  session.on("Log.entryAdded", ({ entry }) => entries.push(`${entry.level}: ${entry.text}`));
+  session.on("Audits.issueAdded", ({ issue }) => entries.push(JSON.stringify(issue)));
+  await session.send("Log.enable");
+  await session.send("Audits.enable");
+  await page.goto("/");
+  await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+  expect(entries).toEqual([]);
+  expect(await page.content()).not.toContain("integrity");
+});
