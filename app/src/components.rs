@@ -10,6 +10,7 @@ mod messages;
 mod page_header;
 mod table;
 mod time;
+mod time_input;
 
 pub use badge::*;
 pub use button::*;
@@ -21,3 +22,4 @@ pub use messages::*;
 pub use page_header::*;
 pub use table::*;
 pub use time::*;
+pub use time_input::*;

@@ -1,7 +1,9 @@
 //! Dates, times, numbers and durations in the reader's locale and time zone.
 //!
-//! The browser's `Intl` formats them. It also provides the week start and the 12- or 24-hour clock.
+//! The browser's `Intl` formats them. It also provides the week start and the 12- or 24-hour clock, unless the reader prefers
+//! other ones. A local time that occurs twice is shown with its offset.
 
+use crate::preferences;
 use crate::time;
 use chrono::{DateTime, Duration, NaiveDate, Utc, Weekday};
 use js_sys::Intl::{
@@ -10,7 +12,40 @@ use js_sys::Intl::{
     RelativeTimeFormatOptions, RelativeTimeFormatStyle, TimeZoneNameFormat, UnitDisplay, WeekdayFormat, YearFormat,
 };
 use js_sys::{Array, Date, Function, Object, Reflect};
+use leptos::prelude::window;
+use std::cell::RefCell;
+use std::rc::Rc;
 use wasm_bindgen::JsValue;
+
+/// The locales that the reader can choose, with their names.
+pub const LOCALES: [(&str, &str); 26] = [
+    ("zh-CN", "Chinese (Simplified)"),
+    ("cs-CZ", "Czech"),
+    ("da-DK", "Danish"),
+    ("nl-NL", "Dutch"),
+    ("en-AU", "English (Australia)"),
+    ("en-CA", "English (Canada)"),
+    ("en-IN", "English (India)"),
+    ("en-GB", "English (United Kingdom)"),
+    ("en-US", "English (United States)"),
+    ("fi-FI", "Finnish"),
+    ("fr-CA", "French (Canada)"),
+    ("fr-FR", "French (France)"),
+    ("de-AT", "German (Austria)"),
+    ("de-DE", "German (Germany)"),
+    ("de-CH", "German (Switzerland)"),
+    ("hi-IN", "Hindi"),
+    ("it-IT", "Italian"),
+    ("ja-JP", "Japanese"),
+    ("ko-KR", "Korean"),
+    ("nb-NO", "Norwegian"),
+    ("pl-PL", "Polish"),
+    ("pt-BR", "Portuguese (Brazil)"),
+    ("pt-PT", "Portuguese (Portugal)"),
+    ("es-MX", "Spanish (Mexico)"),
+    ("es-ES", "Spanish (Spain)"),
+    ("sv-SE", "Swedish"),
+];
 
 /// The formatters. Their construction is slow, so each page has one of each.
 struct Formats {
@@ -31,7 +66,17 @@ struct Formats {
 }
 
 thread_local! {
-    static FORMATS: Formats = Formats::new();
+    static FORMATS: RefCell<Rc<Formats>> = RefCell::new(Rc::new(Formats::new()));
+}
+
+fn formats() -> Rc<Formats> {
+    FORMATS.with_borrow(Rc::clone)
+}
+
+/// Changes a preference of the reader. Texts that are visible already keep their format.
+pub fn set_preference(key: &str, value: &str) {
+    preferences::set(key, value);
+    FORMATS.set(Rc::new(Formats::new()));
 }
 
 impl Formats {
@@ -87,9 +132,24 @@ impl Formats {
     }
 }
 
-/// The browser's default locale: an empty list of preferences.
+/// The locale that the reader prefers, or the languages of the browser. The default of `Intl` is the language of its menus instead.
 fn locales() -> Array {
-    Array::new()
+    let preferred = preferences::get(preferences::LOCALE);
+    let tags = match LOCALES.iter().find(|(tag, _)| *tag == preferred) {
+        Some((tag, _)) => Array::of1(&JsValue::from_str(tag)),
+        None => window().navigator().languages(),
+    };
+    let clock = preferences::get(preferences::CLOCK);
+    let usable = |tag: JsValue| {
+        let mut tag = tag.as_string()?;
+        if matches!(clock.as_str(), "h12" | "h23") {
+            tag.push_str(if tag.contains("-u-") { "-hc-" } else { "-u-hc-" });
+            tag.push_str(&clock);
+        }
+        // Some systems report a name that is no tag and that `Intl` rejects, such as `en-US@posix`.
+        Locale::new(&tag).ok().map(|_| JsValue::from_str(&tag))
+    };
+    tags.iter().filter_map(usable).collect()
 }
 
 fn date_format(configure: impl Fn(&DateTimeFormatOptions)) -> DateTimeFormat {
@@ -131,21 +191,27 @@ fn call(format: &Function, value: &JsValue) -> String {
 }
 
 fn format_time(format: impl Fn(&Formats) -> &DateTimeFormat, time: DateTime<Utc>) -> String {
-    FORMATS.with(|formats| call(&format(formats).format(), &js_date(time)))
+    call(&format(&formats()).format(), &js_date(time))
 }
 
 fn format_range(format: impl Fn(&Formats) -> &DateTimeFormat, start: DateTime<Utc>, end: DateTime<Utc>) -> String {
-    let text = FORMATS.with(|formats| format(formats).format_range(&js_date(start), &js_date(end)));
+    let text = format(&formats()).format_range(&js_date(start), &js_date(end));
     text.map(String::from).unwrap_or_default()
 }
 
 fn format_number(format: impl Fn(&Formats) -> &NumberFormat, value: f64) -> String {
-    FORMATS.with(|formats| call(&format(formats).format(), &JsValue::from_f64(value)))
+    call(&format(&formats()).format(), &JsValue::from_f64(value))
+}
+
+/// A time of day, with its offset if the local time occurs twice.
+fn format_clock(format: impl Fn(&Formats) -> &DateTimeFormat, time: DateTime<Utc>) -> String {
+    let text = format_time(format, time);
+    time::repeated_offset(time).map_or_else(|| text.clone(), |offset| format!("{text} {offset}"))
 }
 
 /// A date with time, e.g. `24 Nov 2026, 13:05`.
 pub fn timestamp(time: DateTime<Utc>) -> String {
-    format_time(|formats| &formats.timestamp, time)
+    format_clock(|formats| &formats.timestamp, time)
 }
 
 /// A date with time to the millisecond and offset, e.g. `24 Nov 2026, 13:05:09.123 GMT+1`.
@@ -155,6 +221,12 @@ pub fn exact_timestamp(time: DateTime<Utc>) -> String {
 
 /// A time span, e.g. `Tue, 24 Nov, 10:00 – 12:00`.
 pub fn span(start: DateTime<Utc>, end: DateTime<Utc>) -> String {
+    // `Intl` shows a span whose ends have the same local time as one time.
+    if [start, end].into_iter().any(|time| time::repeated_offset(time).is_some()) {
+        let with_day = |time| format_clock(|formats| &formats.span, time);
+        let end = if time::date(start) == time::date(end) { clock(end) } else { with_day(end) };
+        return format!("{} – {end}", with_day(start));
+    }
     format_range(|formats| &formats.span, start, end)
 }
 
@@ -174,13 +246,13 @@ pub fn day(day: NaiveDate) -> String {
 }
 
 /// A time of day, e.g. `13:00` or `1:00 PM`.
-pub fn hour(time: DateTime<Utc>) -> String {
-    format_time(|formats| &formats.hour, time)
+pub fn clock(time: DateTime<Utc>) -> String {
+    format_clock(|formats| &formats.hour, time)
 }
 
-/// A full hour with weekday and date, e.g. `Tuesday, 24 November at 13:00`.
-pub fn hour_of_day(time: DateTime<Utc>) -> String {
-    format_time(|formats| &formats.slot, time)
+/// A time of day with weekday and date, e.g. `Tuesday, 24 November at 13:00`.
+pub fn clock_of_day(time: DateTime<Utc>) -> String {
+    format_clock(|formats| &formats.slot, time)
 }
 
 /// The distance of a time from now, e.g. `in 3 min`, `2 hr ago`, `now`. More than 30 days away, the time itself.
@@ -206,11 +278,11 @@ pub fn countdown(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 fn distance(value: i64, unit: &str) -> String {
-    FORMATS.with(|formats| formats.relative.format(value as f64, unit)).into()
+    formats().relative.format(value as f64, unit).into()
 }
 
 fn now_text() -> String {
-    FORMATS.with(|formats| formats.now.format(0.0, "second")).into()
+    formats().now.format(0.0, "second").into()
 }
 
 /// A whole number with separators, e.g. `12,345`.
@@ -249,16 +321,33 @@ pub fn time_zone() -> String {
     resolved_option("timeZone").unwrap_or_else(|| "UTC".to_owned())
 }
 
-/// The day on which a week starts. Monday if the browser does not report it.
+/// The day on which a week starts: the one that the reader prefers, or that of the locale.
 pub fn first_weekday() -> Weekday {
-    let locale = resolved_option("locale").unwrap_or_default();
-    let first_day = Locale::new(&locale).and_then(|locale| locale.get_week_info()).map(|week| week.first_day());
+    let of_locale = || {
+        let locale = Locale::new(&resolved_option("locale")?).ok()?;
+        let week = locale.get_week_info().map(|week| week.first_day());
+        week.ok().or_else(|| Some(week_start_in(&String::from(locale.maximize().region()?))))
+    };
+    let day = preferences::get(preferences::WEEK_START).parse::<u8>().ok().or_else(of_locale);
     // Intl counts from 1, Monday, to 7; chrono counts from 0.
-    first_day.ok().and_then(|day| Weekday::try_from(day.checked_sub(1)?).ok()).unwrap_or(Weekday::Mon)
+    day.and_then(|day| Weekday::try_from(day.checked_sub(1)?).ok()).unwrap_or(Weekday::Mon)
+}
+
+/// The first day of a week in a region, from Unicode CLDR. Firefox does not report it.
+fn week_start_in(region: &str) -> u8 {
+    const SATURDAY: &str = "AE AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY";
+    const SUNDAY: &str = "AG AS BD BR BS BT BW BZ CA CO DM DO ET GT GU HK HN ID IL IN JM JP KE KH KR LA MH MM MO MT MX MZ \
+                          NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW UM US VE VI WS YE ZA ZW";
+    match region {
+        "MV" => 5,
+        _ if SATURDAY.contains(region) => 6,
+        _ if SUNDAY.contains(region) => 7,
+        _ => 1,
+    }
 }
 
 /// A property of the locale and time zone that the browser has chosen.
 fn resolved_option(name: &str) -> Option<String> {
-    let options: Object = FORMATS.with(|formats| formats.timestamp.resolved_options());
+    let options: Object = formats().timestamp.resolved_options();
     Reflect::get(&options, &name.into()).ok()?.as_string()
 }

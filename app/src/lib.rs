@@ -27,6 +27,8 @@ mod paged_list;
 #[cfg(feature = "csr")]
 mod pages;
 #[cfg(feature = "csr")]
+mod preferences;
+#[cfg(feature = "csr")]
 mod prerendered_login;
 #[cfg(feature = "csr")]
 mod query;

@@ -3,11 +3,11 @@
 //! Both are built from signals. Leptos's `LocalResource` replaces its data by an error and does not report whether a
 //! fetch is in progress when a live update arrives. Its `Action` starts a second request while the first is pending.
 
-use crate::components::{ErrorState, Skeleton, focus_first_invalid};
+use crate::components::{ErrorState, FieldMessage, Skeleton, focus_first_invalid};
 use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::live::{Live, LiveEvent};
 use crate::rpc::RpcError;
-use domain::{Problem, ProblemKind};
+use domain::{FieldError, Problem, ProblemKind};
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -349,11 +349,30 @@ impl Mutation {
         })
     }
 
-    /// The error message of a field.
-    pub fn field_error(self, field: impl Into<String>) -> Signal<Option<String>> {
+    /// The error message of a field. It disappears when the user edits the field.
+    pub fn field_error(self, field: impl Into<String>) -> FieldMessage {
         let field = field.into();
-        Signal::derive(move || {
+        let edited = field.clone();
+        let text = Signal::derive(move || {
             self.problem.with(|problem| problem.as_ref().and_then(|p| p.message_for(&field)).map(str::to_owned))
-        })
+        });
+        FieldMessage::new(text, Callback::new(move |()| self.clear_errors(&[&edited])))
+    }
+
+    /// Removes the errors of fields, after the user has edited them.
+    pub fn clear_errors(self, fields: &[&str]) {
+        let is_listed = |error: &FieldError| fields.contains(&error.field.as_str());
+        let has_any = |problem: &Option<Problem>| problem.as_ref().is_some_and(|p| p.errors.iter().any(is_listed));
+        if !self.problem.with_untracked(has_any) {
+            return;
+        }
+        self.problem.update(|problem| {
+            if let Some(shown) = problem {
+                shown.errors.retain(|error| !is_listed(error));
+                if shown.errors.is_empty() {
+                    *problem = None;
+                }
+            }
+        });
     }
 }

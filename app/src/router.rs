@@ -67,7 +67,7 @@ fn AppRoutes() -> impl IntoView {
                 <Route path=path!("/setup") view=pages::login::SetupPage />
                 <ParentRoute path=path!("") view=Layout>
                     <Route path=path!("") view=pages::home::HomePage />
-                    <Route path=path!("/reserve") view=areas::reservations::Screen::Reserve />
+                    <Route path=path!("/reserve") view=areas::reserve::Screen::Reserve />
                     <Route path=path!("/reservations") view=areas::reservations::Screen::List />
                     <Route path=path!("/reservations/:id") view=areas::reservations::Screen::Detail />
                     <Route path=path!("/access-requests") view=areas::settings::Screen::AccessRequests />

@@ -189,6 +189,11 @@ impl Session {
         self.info.with(|info| info.as_ref().is_some_and(|info| info.user.role == Role::Administrator))
     }
 
+    /// Whether the user is an administrator. Not tracked.
+    pub fn is_admin_untracked(self) -> bool {
+        untrack(|| self.is_admin())
+    }
+
     /// The user name, or an empty text. Tracked.
     pub fn username(self) -> String {
         self.info.with(|info| info.as_ref().map(|info| info.user.username.clone()).unwrap_or_default())

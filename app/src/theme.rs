@@ -1,12 +1,11 @@
 //! The light and the dark theme.
 
 use crate::components::{Icon, IconView};
+use crate::preferences;
 use leptos::prelude::*;
 
 /// The attribute of the root element that selects the theme. `index.html` sets it from the storage before the page renders.
 const ATTRIBUTE: &str = "data-theme";
-/// The key in the browser's storage.
-const STORAGE_KEY: &str = "theme";
 
 fn initially_dark() -> bool {
     match document().document_element().and_then(|root| root.get_attribute(ATTRIBUTE)) {
@@ -23,10 +22,7 @@ fn apply(dark: bool) {
     if let Some(root) = document().document_element() {
         let _ = root.set_attribute(ATTRIBUTE, theme);
     }
-    // Browsers can refuse access to the storage. The theme then lasts until the page is reloaded.
-    if let Ok(Some(storage)) = window().local_storage() {
-        let _ = storage.set_item(STORAGE_KEY, theme);
-    }
+    preferences::set(preferences::THEME, theme);
 }
 
 /// The button that changes the theme. The browser remembers the choice.

@@ -1,9 +1,13 @@
 //! The clock, local times, and the values of `datetime-local` inputs.
 
-use chrono::{DateTime, Duration, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use chrono::{DateTime, Duration, Local, NaiveDate, NaiveTime, SubsecRound as _, Timelike as _, Utc};
+use domain::local_time::{self, LocalTime, TimeGrid};
 
 /// The length of a `datetime-local` value without seconds, e.g. `2026-11-24T13:05`.
 const INPUT_LEN: usize = 16;
+
+/// A quarter hour, the precision of the calendar.
+pub const QUARTER: Duration = Duration::minutes(15);
 
 /// The current time.
 #[expect(clippy::disallowed_methods, reason = "the clock of the page")]
@@ -11,21 +15,43 @@ pub fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// Converts a time in the reader's time zone. A time that a clock change skips becomes the time one hour later.
-pub fn from_local(time: NaiveDateTime) -> Option<DateTime<Utc>> {
-    let earliest = |time: NaiveDateTime| Local.from_local_datetime(&time).earliest();
-    earliest(time).or_else(|| earliest(time + Duration::hours(1))).map(|time| time.with_timezone(&Utc))
+/// The offset of the reader's time zone. Chrono's own conversion of local times ignores changes of the clocks in browsers.
+fn zone(time: DateTime<Utc>) -> i32 {
+    time.with_timezone(&Local).offset().local_minus_utc()
 }
 
-/// The start of an hour of a day, 0 to 23, in the reader's time zone.
-pub fn hour_of(day: NaiveDate, hour: u32) -> DateTime<Utc> {
-    let time = day.and_time(NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or_default());
-    from_local(time).unwrap_or_else(|| time.and_utc())
+/// The offset of a time whose local time occurs twice, e.g. `GMT+2`.
+pub fn repeated_offset(time: DateTime<Utc>) -> Option<String> {
+    let LocalTime::Twice(..) = LocalTime::new(&zone, local_time::to_local(&zone, time)) else { return None };
+    let minutes = zone(time) / 60;
+    let part = minutes.abs() % 60;
+    let part = if part == 0 { String::new() } else { format!(":{part:02}") };
+    Some(format!("GMT{:+}{part}", minutes / 60))
 }
 
-/// The middle of a day in the reader's time zone: a time that exists on each day.
+/// The date of a time in the reader's time zone.
+pub fn date(time: DateTime<Utc>) -> NaiveDate {
+    local_time::to_local(&zone, time).date()
+}
+
+/// The start of a day in the reader's time zone.
+pub fn day_start(day: NaiveDate) -> DateTime<Utc> {
+    local_time::day_start(&zone, day)
+}
+
+/// The middle of a day in the reader's time zone.
 pub fn noon(day: NaiveDate) -> DateTime<Utc> {
-    hour_of(day, 12)
+    LocalTime::new(&zone, day.and_time(NaiveTime::from_hms_opt(12, 0, 0).unwrap_or_default())).first()
+}
+
+/// The same local time some days later.
+pub fn add_days(time: DateTime<Utc>, days: i64) -> DateTime<Utc> {
+    LocalTime::new(&zone, local_time::to_local(&zone, time) + Duration::days(days)).first()
+}
+
+/// The quarter hours of some days in the reader's time zone.
+pub fn grid(first: NaiveDate, days: usize) -> TimeGrid {
+    TimeGrid::new(&zone, first, days)
 }
 
 /// The value of a `datetime-local` input for a time, to the minute.
@@ -35,9 +61,33 @@ pub fn to_input(time: DateTime<Utc>) -> String {
     text
 }
 
-/// The time in a `datetime-local` input. `None` if the input is empty or incomplete.
-pub fn from_input(value: &str) -> Option<DateTime<Utc>> {
+/// The local time in a `datetime-local` input. `None` if the input is empty or incomplete.
+pub fn parse_input(value: &str) -> Option<LocalTime> {
     let seconds = if value.len() == INPUT_LEN { ":00" } else { "" };
     let time = DateTime::parse_from_rfc3339(&format!("{value}{seconds}Z")).ok()?;
-    from_local(time.naive_utc())
+    Some(LocalTime::new(&zone, time.naive_utc()))
+}
+
+/// The time in a `datetime-local` input, as [`parse_input`]. Of a repeated local time it is the first one.
+pub fn from_input(value: &str) -> Option<DateTime<Utc>> {
+    parse_input(value).map(LocalTime::first)
+}
+
+/// The next full hour after a time, in the reader's time zone.
+pub fn next_full_hour(time: DateTime<Utc>) -> DateTime<Utc> {
+    let local = local_time::to_local(&zone, time);
+    let past = i64::from(local.minute()) * 60 + i64::from(local.second());
+    time.trunc_subsecs(0) + Duration::seconds(3_600 - past)
+}
+
+/// The last quarter hour at or before a time. The offset of every time zone is a multiple of it.
+pub fn quarter(time: DateTime<Utc>) -> DateTime<Utc> {
+    let time = time.trunc_subsecs(0);
+    time - Duration::seconds(time.timestamp().rem_euclid(QUARTER.num_seconds()))
+}
+
+/// The first quarter hour at or after a time.
+pub fn next_quarter(time: DateTime<Utc>) -> DateTime<Utc> {
+    let before = quarter(time);
+    if before < time { before + QUARTER } else { before }
 }

@@ -131,7 +131,7 @@ pub struct ApiTokenInput {
     #[serde(default)]
     pub scopes: Option<Vec<Scope>>,
     /// In the future; never when absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::timestamp::deserialize_optional")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 

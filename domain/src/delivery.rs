@@ -333,8 +333,10 @@ pub struct DeliveryFilter {
     /// Deliveries of this reservation.
     pub reservation_id: Option<String>,
     /// Deliveries created at or after this time.
+    #[serde(deserialize_with = "crate::timestamp::deserialize_optional")]
     pub since: Option<DateTime<Utc>>,
     /// Deliveries created before this time.
+    #[serde(deserialize_with = "crate::timestamp::deserialize_optional")]
     pub until: Option<DateTime<Utc>>,
 }
 

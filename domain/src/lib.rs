@@ -15,6 +15,7 @@ pub mod id;
 pub mod input;
 pub mod json;
 pub mod json_error;
+pub mod local_time;
 pub mod pagination;
 pub mod problem;
 pub mod provisioning;
@@ -23,6 +24,7 @@ pub mod resource;
 pub mod retry;
 pub mod routing;
 pub mod signature;
+pub mod timestamp;
 pub mod validation;
 pub mod webhook;
 

@@ -1,5 +1,6 @@
 //! The error type of Berth (RFC 9457 problem details), for the API and the page.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -120,6 +121,16 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// The span of a reservation that overlaps the requested span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ConflictSpan {
+    /// Start.
+    pub start_time: DateTime<Utc>,
+    /// End, exclusive.
+    pub end_time: DateTime<Utc>,
+}
+
 /// An error for a caller: the kind, a description, and the invalid fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -130,6 +141,9 @@ pub struct Problem {
     /// The invalid fields, for [`ProblemKind::Invalid`].
     #[serde(default)]
     pub errors: Vec<FieldError>,
+    /// The span of the reservation that overlaps the requested one, for [`ProblemKind::Conflict`].
+    #[serde(default)]
+    pub conflict: Option<ConflictSpan>,
     /// Seconds to wait, for [`ProblemKind::RateLimited`] and [`ProblemKind::Unavailable`].
     #[serde(default)]
     pub retry_after: Option<u64>,
@@ -138,7 +152,7 @@ pub struct Problem {
 impl Problem {
     /// A problem of `kind` with this detail.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), conflict: None, retry_after: None }
     }
 
     /// [`ProblemKind::NotFound`] for an `object`, e.g. `"reservation"`.
@@ -185,7 +199,7 @@ impl Problem {
             [one] => format!("{}: {}", one.field, one.message),
             many => format!("{} fields are invalid.", many.len()),
         };
-        Self { kind: ProblemKind::Invalid, detail, errors, retry_after: None }
+        Self { errors, ..Self::new(ProblemKind::Invalid, detail) }
     }
 
     /// The message for `field`, if it is invalid.

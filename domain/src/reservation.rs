@@ -3,6 +3,7 @@
 use crate::id::{ReservationId, ResourceId};
 use crate::problem::{Problem, Validator};
 use crate::provisioning::Provisioning;
+use crate::timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -30,6 +31,11 @@ impl ReservationStatus {
     /// The status with this wire name.
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    /// The status at `now` of a reservation that ends at `end`. An active one expires at its end, even before the expiry is recorded.
+    pub fn at(self, end: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+        if self == Self::Active && end <= now { Self::Expired } else { self }
     }
 }
 
@@ -126,8 +132,10 @@ pub struct ReservationInput {
     #[serde(default)]
     pub title: Option<String>,
     /// Start; not in the past (5 minutes of tolerance for slow forms and clock skew).
+    #[serde(deserialize_with = "timestamp::deserialize")]
     pub start_time: DateTime<Utc>,
     /// End, exclusive; at most 366 days after the start.
+    #[serde(deserialize_with = "timestamp::deserialize")]
     pub end_time: DateTime<Utc>,
     /// An OpenSSH public key.
     #[serde(default)]
@@ -145,12 +153,14 @@ pub struct ReservationPatch {
     /// At most 200 characters.
     pub title: Option<String>,
     /// Start; can be changed only before the reservation starts.
+    #[serde(deserialize_with = "timestamp::deserialize_optional")]
     pub start_time: Option<DateTime<Utc>>,
     /// End, exclusive; after the start and in the future.
+    #[serde(deserialize_with = "timestamp::deserialize_optional")]
     pub end_time: Option<DateTime<Utc>>,
     /// An OpenSSH public key, `""` to remove.
     pub user_ssh_key: Option<String>,
-    /// Replaces the configuration.
+    /// Replaces the configuration. An unchanged one is accepted even if it no longer matches the type's config schema.
     pub additional_config: Option<Map<String, Value>>,
 }
 
@@ -166,8 +176,10 @@ pub struct ReservationFilter {
     /// Only the caller's reservations; administrators see all without it.
     pub mine: Option<bool>,
     /// Reservations that end after this time.
+    #[serde(deserialize_with = "timestamp::deserialize_optional")]
     pub from: Option<DateTime<Utc>>,
     /// Reservations that start before this time.
+    #[serde(deserialize_with = "timestamp::deserialize_optional")]
     pub to: Option<DateTime<Utc>>,
 }
 
@@ -242,17 +254,18 @@ pub fn check_input(
 /// (docs/contract.md §1).
 ///
 /// # Errors
-/// 409 when the reservation is no longer active; 422 naming the invalid fields.
+/// 409 when the reservation has ended or is cancelled; 422 naming the invalid fields.
 pub fn apply_patch(
     current: &Reservation,
     patch: &ReservationPatch,
     schema: &crate::resource::ConfigSchema,
     now: DateTime<Utc>,
 ) -> Result<(Reservation, Map<String, Value>), Problem> {
-    if current.status != ReservationStatus::Active {
+    let status = current.status.at(current.end_time, now);
+    if status != ReservationStatus::Active {
         return Err(Problem::conflict(format!(
             "This reservation is {}; it can no longer be changed.",
-            current.status.as_str()
+            status.as_str()
         )));
     }
     let mut validator = Validator::new();
@@ -287,7 +300,8 @@ pub fn apply_patch(
         previous.insert("user_ssh_key".into(), Value::String(current.user_ssh_key.clone()));
         next.user_ssh_key = key.to_owned();
     }
-    if let Some(config) = &patch.additional_config {
+    // The schema may have changed since the configuration was accepted.
+    if let Some(config) = patch.additional_config.as_ref().filter(|config| **config != current.additional_config) {
         match schema.check(config) {
             Ok(config) if config != current.additional_config => {
                 previous.insert("additional_config".into(), Value::Object(current.additional_config.clone()));
@@ -302,4 +316,68 @@ pub fn apply_patch(
         next.updated_at = now;
     }
     Ok((next, previous))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::ProblemKind;
+    use crate::resource::ConfigSchema;
+    use serde_json::json;
+
+    fn time(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn reservation() -> Reservation {
+        serde_json::from_value(json!({
+            "id": "rsv-1", "user_id": "alice", "resource_id": 1, "resource_name": "node-1", "resource_type": "gpu-cluster",
+            "title": "Before", "start_time": "2027-06-30T20:00:00Z", "end_time": "2027-06-30T22:00:00Z", "user_ssh_key": "",
+            "additional_config": {"gpu_type": "nvidia-v100"}, "status": "active", "cancelled_by": null, "cancel_reason": "",
+            "provisioning": {"status": "waiting", "message": "", "details": {}, "updated_at": "2027-06-30T19:00:00Z"},
+            "created_at": "2027-06-30T19:00:00Z", "updated_at": "2027-06-30T19:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    /// A schema without the option `nvidia-v100` of the reservation.
+    fn schema() -> ConfigSchema {
+        let gpu_type = json!({"type": "string", "enum": ["nvidia-a100", "nvidia-h100"], "default": "nvidia-a100"});
+        ConfigSchema::parse(&json!({"properties": {"gpu_type": gpu_type}})).unwrap()
+    }
+
+    fn patched(patch: Value, now: &str) -> Result<(Reservation, Map<String, Value>), Problem> {
+        apply_patch(&reservation(), &serde_json::from_value(patch).unwrap(), &schema(), time(now))
+    }
+
+    #[test]
+    fn unchanged_configuration_is_accepted_after_its_schema_has_changed() {
+        let patch = json!({"title": "After", "additional_config": {"gpu_type": "nvidia-v100"}});
+        let (next, previous) = patched(patch, "2027-06-30T19:30:00Z").unwrap();
+        assert_eq!((next.title.as_str(), Value::Object(previous)), ("After", json!({"title": "Before"})));
+        assert_eq!(next.additional_config, reservation().additional_config);
+        let problem = patched(json!({"additional_config": {"gpu_type": "nvidia-p100"}}), "2027-06-30T19:30:00Z");
+        assert_eq!(problem.unwrap_err().errors[0].field, "additional_config.gpu_type");
+    }
+
+    #[test]
+    fn reservation_cannot_be_changed_from_its_end_on() {
+        for patch in [json!({"title": "After"}), json!({"end_time": "2027-06-30T23:00:00Z"})] {
+            assert!(patched(patch.clone(), "2027-06-30T21:59:59.999Z").is_ok(), "{patch}");
+            let problem = patched(patch, "2027-06-30T22:00:00Z").unwrap_err();
+            assert_eq!(problem.kind, ProblemKind::Conflict);
+            assert!(problem.detail.contains("expired"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn leap_second_in_the_input_of_a_reservation_becomes_the_next_second() {
+        let leap = "2027-06-30T23:59:60Z";
+        let input = json!({"resource_id": 1, "start_time": leap, "end_time": leap});
+        let input: ReservationInput = serde_json::from_value(input).unwrap();
+        let midnight = time("2027-07-01T00:00:00Z");
+        assert_eq!((input.start_time, input.end_time), (midnight, midnight));
+        let patch: ReservationPatch = serde_json::from_value(json!({"start_time": leap, "end_time": leap})).unwrap();
+        assert_eq!((patch.start_time, patch.end_time), (Some(midnight), Some(midnight)));
+    }
 }

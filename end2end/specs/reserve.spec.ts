@@ -3,15 +3,15 @@
 import type { Page } from "@playwright/test";
 import { SSH_KEY, expect, provisioning, test } from "../fixtures.ts";
 import { type Page as ApiPage, type Reservation, local, nextHour } from "../support/api.ts";
+import { blocks, clickOn, dayColumn, drag, showDay } from "../support/calendar.ts";
 
 const form = (page: Page) => page.getByRole("region", { name: "Reservation", exact: true });
 const submit = (page: Page) => form(page).getByRole("button", { name: "Reserve" }).click();
 
-/** The slot of the calendar that starts at `time`. */
-function slot(page: Page, time: Date) {
-  const format = { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit" } as const;
-  return page.getByRole("button", { name: new Intl.DateTimeFormat("en-GB", format).format(time) });
-}
+/** The date of a local time. */
+const dateOf = (time: Date) => local(time).slice(0, 10);
+
+const message = (page: Page) => page.locator(".calendar-message");
 
 /** 10:00 on the day `days` after today. */
 function tenOClock(days: number): Date {
@@ -25,16 +25,16 @@ function later(time: Date, hours: number): Date {
   return new Date(time.getTime() + hours * 3_600_000);
 }
 
-test("two clicks on the calendar select the time in the form, and the reserved slots are marked as own", async ({ berth, pageOf }) => {
+test("two clicks on the calendar select the time in the form, and the reserved time is marked as own", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const page = await pageOf("alice");
   await page.goto("/reserve");
   await page.getByRole("button", { name: new RegExp(`^${resource.name} `) }).click();
   await expect(page.getByRole("heading", { name: resource.name })).toBeVisible();
-  await page.getByRole("button", { name: "Next week" }).click();
   const start = tenOClock(7);
-  await slot(page, start).click();
-  await slot(page, later(start, 3)).click();
+  await showDay(page, dateOf(start));
+  await clickOn(page, dateOf(start), 600);
+  await clickOn(page, dateOf(start), 840);
   await expect(form(page).getByLabel("Start")).toHaveValue(local(start));
   await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(local(later(start, 4)));
   await expect(form(page)).toContainText("4 h. Times in Europe/Berlin");
@@ -46,12 +46,12 @@ test("two clicks on the calendar select the time in the form, and the reserved s
   await expect(page.getByText("No webhook provisions this resource.")).toBeVisible();
 
   await page.goto(`/reserve?resource=${resource.id}`);
-  await page.getByRole("button", { name: "Next week" }).click();
-  await expect(slot(page, start)).toHaveAccessibleName(/your booking: Marked by clicks$/);
+  await showDay(page, dateOf(start));
+  await expect(dayColumn(page, dateOf(start)).locator(".block.own")).toHaveText("Marked by clicks, 10:00 – 14:00");
   const other = await pageOf("bob");
   await other.goto(`/reserve?resource=${resource.id}`);
-  await other.getByRole("button", { name: "Next week" }).click();
-  await expect(slot(other, later(start, 1))).toHaveAccessibleName(/busy$/);
+  await showDay(other, dateOf(start));
+  await expect(dayColumn(other, dateOf(start)).locator(".block.busy")).toHaveText("Busy, 10:00 – 14:00");
   await expect(other.getByText("Marked by clicks")).toHaveCount(0);
 });
 
@@ -60,16 +60,123 @@ test("the calendar can be used with the keyboard", async ({ berth, pageOf }) => 
   const page = await pageOf("alice");
   await page.goto(`/reserve?resource=${resource.id}`);
   await page.getByRole("button", { name: "Next week" }).click();
-  // The Tab key reaches one slot; arrow keys move from there.
-  await page.locator('.slot[tabindex="0"]').focus();
+  // The Tab key reaches one quarter hour; arrow keys move from there.
+  await page.getByRole("button", { name: "Next week" }).press("Tab");
+  const cursor = page.locator(".cursor");
+  await expect(cursor).toBeFocused();
   await page.keyboard.press("Home");
-  for (let n = 0; n < 10; n += 1) await page.keyboard.press("ArrowDown");
-  await expect(page.locator(".slot:focus")).toHaveAccessibleName(/ 10:00, free$/);
+  for (let n = 0; n < 41; n += 1) await page.keyboard.press("ArrowDown");
+  await expect(cursor).toHaveAccessibleName(/ 10:15, free$/);
+  await expect(cursor).toBeInViewport();
   await page.keyboard.press("Enter");
+  await expect(cursor).toHaveAccessibleName(/ 10:15, selected$/);
+  for (let n = 0; n < 6; n += 1) await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  await expect(form(page).getByLabel("Start")).toHaveValue(/T10:15$/);
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(/T11:45$/);
+  // From the last quarter hour of the week to the next week.
+  await page.keyboard.press("End");
+  await expect(cursor).toHaveAccessibleName(/ 23:45, free$/);
+  await page.keyboard.press("PageDown");
+  await expect(cursor).toBeFocused();
+  await expect(cursor).toHaveAccessibleName(/ 23:45, free$/);
+});
+
+test("the suggested time is free, and a reservation of another user is reported before the form is sent", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  // From the next full hour, with a gap that is too short.
+  await berth.api.reserve(resource.id, 1);
+  await berth.api.reserve(resource.id, 4);
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  await expect(form(page).getByLabel("Start")).toHaveValue(local(nextHour(6)));
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(local(nextHour(8)));
+  await expect(form(page).getByText("Already reserved:")).toHaveCount(0);
+  await form(page).getByLabel("Start").fill(local(nextHour(5)));
+  await expect(form(page)).toContainText("Already reserved:");
+});
+
+test("a drag across a reservation ends at it, with a message", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const ten = tenOClock(8);
+  const span = { resource_id: resource.id, start_time: later(ten, 2).toISOString(), end_time: later(ten, 3).toISOString() };
+  await berth.api.post("/reservations", span);
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const date = dateOf(ten);
+  await showDay(page, date);
+  await expect.poll(() => blocks(page, date, "busy")).toEqual([[720, 780]]);
+  await drag(page, date, 600, 840);
+  await expect(form(page).getByLabel("Start")).toHaveValue(`${date}T10:00`);
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(`${date}T12:00`);
+  await expect(message(page)).toContainText(/Limited by a reservation: .*12:00\s?–\s?13:00/);
+  await drag(page, date, 840, 660);
+  await expect(form(page).getByLabel("Start")).toHaveValue(`${date}T13:00`);
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(`${date}T14:00`);
+  await drag(page, date, 840, 900);
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(`${date}T15:00`);
+  await expect(message(page)).toBeEmpty();
+  await clickOn(page, date, 735);
+  await expect(message(page)).toContainText("Reserved:");
+  // The selection looks the same below the mouse.
+  const selected = dayColumn(page, date).locator(".block.selected");
+  const color = () => selected.evaluate((block) => getComputedStyle(block).backgroundColor);
+  const before = await color();
+  await dayColumn(page, date).hover({ position: { x: 30, y: (870 * 12) / 15 } });
+  expect(await color()).toBe(before);
+});
+
+test("a start in another week moves the calendar and a start after the end moves the end", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const start = form(page).getByLabel("Start");
+  const end = form(page).getByLabel("End", { exact: true });
+  await expect(end).not.toHaveValue("");
+  const later30 = tenOClock(30);
+  await start.fill(local(later30));
+  await expect(end).toHaveValue(local(later(later30, 2)));
+  await expect(dayColumn(page, dateOf(later30))).toBeVisible();
+  await expect.poll(() => blocks(page, dateOf(later30), "selected")).toEqual([[600, 720]]);
+  // A start before the end keeps it.
+  await start.fill(local(later(later30, 1)));
+  await expect(end).toHaveValue(local(later(later30, 2)));
+});
+
+test("another resource keeps the input", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const other = await berth.resource();
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const values = { Title: "Kept", "SSH public key": SSH_KEY, Start: local(tenOClock(9)), "Number of GPUs": "7" };
+  await expect(form(page).getByLabel("Start")).not.toHaveValue("");
+  for (const [label, value] of Object.entries(values)) await form(page).getByLabel(label).fill(value);
+  await page.getByRole("button", { name: new RegExp(`^${other.name} `) }).click();
+  await expect(page.getByRole("heading", { name: other.name })).toBeVisible();
+  for (const [label, value] of Object.entries(values)) await expect(form(page).getByLabel(label)).toHaveValue(value);
+  await expect.poll(() => blocks(page, dateOf(tenOClock(9)), "selected")).toEqual([[600, 720]]);
+});
+
+test("many resources are one tab stop between the search and the calendar", async ({ berth, pageOf }) => {
+  const resources: { id: number; name: string }[] = [];
+  for (let n = 0; n < 40; n += 1) resources.push(await berth.resource({ location: "Long list" }));
+  const page = await pageOf("alice");
+  await page.goto(`/reserve?resource=${resources[3]?.id}`);
+  const search = page.getByLabel("Find a resource");
+  await search.fill("Long list");
+  await expect(page.locator(".resource-choice")).toHaveCount(40);
+  await search.focus();
+  // The type, the list, three buttons, and the calendar.
+  const choice = (n: number) => page.getByRole("button", { name: new RegExp(`^${resources[n]?.name} `) });
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  await expect(choice(3)).toBeFocused();
   await page.keyboard.press("ArrowDown");
-  await page.keyboard.press("Enter");
-  await expect(form(page).getByLabel("Start")).toHaveValue(/T10:00$/);
-  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(/T12:00$/);
+  await expect(choice(4)).toBeFocused();
+  await page.keyboard.press("End");
+  await expect(page.locator(".resource-choice").last()).toBeFocused();
+  for (let n = 0; n < 4; n += 1) await page.keyboard.press("Tab");
+  await expect(page.locator(".cursor")).toBeFocused();
 });
 
 test("the configuration form has the fields of the type and validates them", async ({ berth, pageOf }) => {

@@ -10,13 +10,45 @@ fn unique_id() -> String {
     format!("field-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The error message of a field. An edit of the field removes it, unless a validation updates it anyway.
+#[derive(Clone, Copy, Default)]
+pub struct FieldMessage {
+    text: Signal<Option<String>>,
+    on_edit: Option<Callback<()>>,
+}
+
+impl FieldMessage {
+    /// A message that `on_edit` removes.
+    pub fn new(text: Signal<Option<String>>, on_edit: Callback<()>) -> Self {
+        Self { text, on_edit: Some(on_edit) }
+    }
+
+    /// The message. Tracked.
+    pub fn get(self) -> Option<String> {
+        self.text.get()
+    }
+
+    /// Removes the message, after the user has edited the field.
+    pub fn edited(self) {
+        if let Some(on_edit) = self.on_edit {
+            on_edit.run(());
+        }
+    }
+}
+
+impl From<Signal<Option<String>>> for FieldMessage {
+    fn from(text: Signal<Option<String>>) -> Self {
+        Self { text, on_edit: None }
+    }
+}
+
 /// The label, hint and error around an input.
 #[component]
 fn Field(
     id: String,
     label: TextProp,
     hint: Option<TextProp>,
-    error: Signal<Option<String>>,
+    error: FieldMessage,
     #[prop(optional)] optional: bool,
     children: Children,
 ) -> impl IntoView {
@@ -50,7 +82,7 @@ pub fn TextInput(
     #[prop(into)] label: TextProp,
     value: RwSignal<String>,
     #[prop(optional, into)] hint: Option<TextProp>,
-    #[prop(optional, into)] error: Signal<Option<String>>,
+    #[prop(optional, into)] error: FieldMessage,
     #[prop(optional, into)] kind: Option<&'static str>,
     #[prop(optional, into)] placeholder: Option<&'static str>,
     #[prop(optional, into)] autocomplete: Option<&'static str>,
@@ -76,7 +108,10 @@ pub fn TextInput(
             aria-describedby=described_by
             aria-invalid=move || error.get().is_some().to_string()
             prop:value=move || value.get()
-            on:input=move |event| value.set(event_target_value(&event))
+            on:input=move |event| {
+                value.set(event_target_value(&event));
+                error.edited();
+            }
             on:blur=move |_| {
                 if let Some(on_blur) = on_blur {
                     on_blur.run(());
@@ -93,7 +128,7 @@ pub fn TextArea(
     #[prop(into)] label: TextProp,
     value: RwSignal<String>,
     #[prop(optional, into)] hint: Option<TextProp>,
-    #[prop(optional, into)] error: Signal<Option<String>>,
+    #[prop(optional, into)] error: FieldMessage,
     #[prop(optional, into)] placeholder: Option<&'static str>,
     #[prop(optional)] optional: bool,
     #[prop(optional)] mono: bool,
@@ -112,7 +147,10 @@ pub fn TextArea(
             aria-describedby=described_by
             aria-invalid=move || error.get().is_some().to_string()
             prop:value=move || value.get()
-            on:input=move |event| value.set(event_target_value(&event))
+            on:input=move |event| {
+                value.set(event_target_value(&event));
+                error.edited();
+            }
         ></textarea>
     };
     view! { <Field id=id label=label hint=hint error=error optional=optional>{input}</Field> }
@@ -125,7 +163,7 @@ pub fn Select(
     value: RwSignal<String>,
     #[prop(into)] options: Signal<Vec<(String, String)>>,
     #[prop(optional, into)] hint: Option<TextProp>,
-    #[prop(optional, into)] error: Signal<Option<String>>,
+    #[prop(optional, into)] error: FieldMessage,
     #[prop(optional)] optional: bool,
 ) -> impl IntoView {
     let id = unique_id();
@@ -136,7 +174,10 @@ pub fn Select(
             id=input_id
             aria-describedby=described_by
             aria-invalid=move || error.get().is_some().to_string()
-            on:change=move |event| value.set(event_target_value(&event))
+            on:change=move |event| {
+                value.set(event_target_value(&event));
+                error.edited();
+            }
         >
             {move || {
                 options

@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::query::Mutation;
 use crate::rpc::accounts;
 use crate::session::use_session;
+use crate::{intl, preferences, time};
 use domain::Problem;
 use domain::account::UserPatch;
 use leptos::prelude::*;
@@ -18,6 +19,10 @@ pub fn AccountPage() -> impl IntoView {
             <section class="card">
                 <h2>"Profile"</h2>
                 <ProfileForm />
+            </section>
+            <section class="card">
+                <h2>"Dates and times"</h2>
+                <FormatForm />
             </section>
             <section class="card">
                 <h2>"Password"</h2>
@@ -72,6 +77,45 @@ fn ProfileForm() -> impl IntoView {
     }
 }
 
+/// The formats of dates and times. This browser remembers them; each change takes effect at once.
+#[component]
+fn FormatForm() -> impl IntoView {
+    let changed = Trigger::new();
+    let select = |label: &'static str, key: &'static str, options: Vec<(String, String)>| {
+        let value = RwSignal::new(preferences::get(key));
+        Effect::watch(
+            move || value.get(),
+            move |value, _, _| {
+                intl::set_preference(key, value);
+                changed.notify();
+            },
+            false,
+        );
+        view! { <Select label=label value=value options=options /> }
+    };
+    let mut locales = select_options([("", "Browser's language")]);
+    locales.extend(select_options(intl::LOCALES));
+    let clocks = select_options([("", "As in the format"), ("h23", "24-hour"), ("h12", "12-hour")]);
+    let days = select_options([("", "As in the format"), ("1", "Monday"), ("6", "Saturday"), ("7", "Sunday")]);
+    let ticker = use_ticker();
+    let example = move || {
+        changed.track();
+        let now = ticker.now();
+        let week = time::date(now).week(intl::first_weekday()).first_day();
+        format!("Example: {}. Weeks start on {}.", intl::timestamp(now), intl::weekday(week))
+    };
+    view! {
+        <div class="stack">
+            <div class="grid-2">
+                {select("Format", preferences::LOCALE, locales)}
+                {select("Clock", preferences::CLOCK, clocks)}
+                {select("First day of the week", preferences::WEEK_START, days)}
+            </div>
+            <p class="muted small">{example}" Times are in "{intl::time_zone()}". This browser saves the choice."</p>
+        </div>
+    }
+}
+
 #[component]
 fn PasswordForm() -> impl IntoView {
     let session = use_session();
@@ -93,6 +137,8 @@ fn PasswordForm() -> impl IntoView {
         // A new password ends every session, also this one.
         mutation.run(accounts::patch_user(session.username_untracked(), patch), move |_| session.end());
     });
+    // The user corrects a mismatch in either field.
+    Effect::watch(move || new.get(), move |_, _, _| mutation.clear_errors(&["repeated"]), false);
     view! {
         <Form on_submit=submit>
             <FormProblem problem=mutation.problem_except(&["current_password", "password", "repeated"]) />

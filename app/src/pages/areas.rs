@@ -66,9 +66,15 @@ macro_rules! area {
 }
 
 area! {
-    /// Reserving, and reservations.
-    reservations {
+    /// Reserving.
+    reserve {
         Reserve => pages::reserve::ReservePage(),
+    }
+}
+
+area! {
+    /// Reservations.
+    reservations {
         List => pages::reservations::ReservationsPage(),
         Detail => pages::reservation::ReservationPage(),
     }

@@ -6,6 +6,7 @@ mod resource_type;
 use crate::components::*;
 use crate::query::{Mutation, Query};
 use crate::rpc::catalogue as rpc;
+use crate::session::use_session;
 use domain::pagination::Page;
 use domain::resource::{Resource, ResourceType};
 use leptos::prelude::*;
@@ -50,15 +51,37 @@ impl<T> Purpose<T> {
     }
 }
 
-/// The buttons at the end of a row.
+/// The heading of a list. Administrators also have the button in `children`.
 #[component]
-fn RowActions(name: String, on_edit: Callback<()>, on_delete: Callback<()>) -> impl IntoView {
+fn ListHeading(title: &'static str, children: ChildrenFn) -> impl IntoView {
+    let session = use_session();
     view! {
-        <div class="row">
-            <Button variant=ButtonVariant::Quiet label=format!("Edit {name}") on_click=on_edit>"Edit"</Button>
-            <Button variant=ButtonVariant::Quiet label=format!("Delete {name}") on_click=on_delete>"Delete"</Button>
+        <div class="row between">
+            <h2>{title}</h2>
+            <Show when=move || session.is_admin()>{children()}</Show>
         </div>
     }
+}
+
+/// The head of the column with the [`RowActions`].
+#[component]
+fn ActionsHead() -> impl IntoView {
+    use_session().is_admin_untracked().then(|| view! { <th><span class="visually-hidden">"Actions"</span></th> })
+}
+
+/// The cell with the buttons of a row, for administrators.
+#[component]
+fn RowActions(name: String, on_edit: Callback<()>, on_delete: Callback<()>) -> impl IntoView {
+    use_session().is_admin_untracked().then(|| {
+        view! {
+            <td>
+                <div class="row">
+                    <Button variant=ButtonVariant::Quiet label=format!("Edit {name}") on_click=on_edit>"Edit"</Button>
+                    <Button variant=ButtonVariant::Quiet label=format!("Delete {name}") on_click=on_delete>"Delete"</Button>
+                </div>
+            </td>
+        }
+    })
 }
 
 /// The content of a dialog that asks for confirmation of a deletion.

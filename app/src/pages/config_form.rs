@@ -94,8 +94,13 @@ pub fn ConfigForm(state: ConfigState, mutation: Mutation) -> impl IntoView {
             FieldKind::Boolean => view! { <Checkbox label=field.title value=checked hint=hint /> }.into_any(),
             FieldKind::Choice { options } => {
                 let mut all: Vec<(String, String)> = options.into_iter().map(|o| (o.clone(), o)).collect();
-                if !field.required || text.with_untracked(String::is_empty) {
+                let value = text.get_untracked();
+                if !field.required || value.is_empty() {
                     all.insert(0, (String::new(), "Choose …".into()));
+                }
+                // The type has lost this option since the configuration was stored.
+                if all.iter().all(|(option, _)| *option != value) {
+                    all.push((value.clone(), format!("{value} (no longer available)")));
                 }
                 view! { <Select label=field.title value=text options=all hint=hint error=error optional=optional /> }.into_any()
             }

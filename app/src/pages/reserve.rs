@@ -2,22 +2,26 @@
 
 mod access;
 mod calendar;
+mod draft;
 mod form;
 
 use crate::components::*;
-use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::erased::ErasedMemo;
 use crate::live::{LiveEvent, use_live};
 use crate::query::Query;
 use crate::rpc::catalogue;
 use crate::session::use_session;
 use access::AccessRequestForm;
-use calendar::{Calendar, Span};
+use calendar::{Calendar, CalendarView};
 use domain::id::ResourceId;
 use domain::resource::{ConfigSchema, Resource, ResourceStatus, ResourceType};
+use draft::Draft;
 use form::ReserveForm;
+use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
+use wasm_bindgen::JsCast as _;
 
 /// `/reserve?resource=…`
 #[component]
@@ -71,7 +75,8 @@ fn Picker(resources: ErasedMemo<Vec<Resource>>, types: ErasedMemo<Vec<ResourceTy
         ErasedMemo::new(move |_| query.read().get("resource").and_then(|id| id.parse::<ResourceId>().ok()).or(default));
     let resource =
         ErasedMemo::new(move |_| resources.with(|all| all.iter().find(|r| Some(r.id) == selected.get()).cloned()));
-    // Only another resource discards the user's input, not a change of the same one.
+    let draft = Draft::new();
+    // A change of the same resource keeps the calendar.
     let id = ErasedMemo::new(move |_| resource.with(|resource| resource.as_ref().map(|r| r.id)));
     view! {
         <div class="reserve">
@@ -85,7 +90,7 @@ fn Picker(resources: ErasedMemo<Vec<Resource>>, types: ErasedMemo<Vec<ResourceTy
                             let current = resource.get().filter(|r| r.id == id);
                             current.unwrap_or_else(|| last.unwrap_or(&first).clone())
                         });
-                        view! { <Booking resource=resource types=types /> }.into_any()
+                        view! { <Booking resource=resource types=types draft=draft /> }.into_any()
                     }
                 }
             }}
@@ -120,18 +125,23 @@ fn ResourceList(
         };
         resources.with(|all| all.iter().filter(|r| matches(r)).cloned().collect::<Vec<_>>())
     };
+    // The resource that the Tab key reaches. The arrow keys move from there.
+    let tab_stop = RwSignal::new(None::<ResourceId>);
     let item = move |resource: Resource| {
         let slug = &resource.resource_type;
         let color = types.with(|types| types.iter().find(|t| t.slug == *slug).map(|t| t.color.clone()));
-        view! { <ResourceItem resource=resource color=color.unwrap_or_default() selected=selected /> }
+        view! { <ResourceItem resource=resource color=color.unwrap_or_default() selected=selected tab_stop=tab_stop /> }
     };
     view! {
         <section class="stack" aria-label="Resources">
             <TextInput label="Find a resource" value=search kind="search" placeholder="Name, location or specs" />
             <Select label="Type" value=type_filter options=type_options />
-            <ul class="resource-list">
+            <ul class="resource-list" on:keydown=move_focus>
                 {move || {
                     let listed = listed();
+                    let is_listed = |id: &ResourceId| listed.iter().any(|resource| resource.id == *id);
+                    let stop = selected.get_untracked().filter(is_listed).or_else(|| listed.first().map(|r| r.id));
+                    tab_stop.set(stop);
                     if listed.is_empty() {
                         view! { <li class="muted">"No matching resources."</li> }.into_any()
                     } else {
@@ -143,8 +153,30 @@ fn ResourceList(
     }
 }
 
+/// Moves the focus between the resources of the list with the arrow keys, Home and End.
+fn move_focus(event: KeyboardEvent) {
+    let item = event_target::<web_sys::Element>(&event).closest("li").ok().flatten();
+    let next = item.and_then(|item| match event.key().as_str() {
+        "ArrowDown" => item.next_element_sibling(),
+        "ArrowUp" => item.previous_element_sibling(),
+        "Home" => item.parent_element()?.first_element_child(),
+        "End" => item.parent_element()?.last_element_child(),
+        _ => None,
+    });
+    let button = next.and_then(|item| item.first_element_child()?.dyn_into::<web_sys::HtmlElement>().ok());
+    if let Some(button) = button {
+        event.prevent_default();
+        let _ = button.focus();
+    }
+}
+
 #[component]
-fn ResourceItem(resource: Resource, color: String, selected: ErasedMemo<Option<ResourceId>>) -> impl IntoView {
+fn ResourceItem(
+    resource: Resource,
+    color: String,
+    selected: ErasedMemo<Option<ResourceId>>,
+    tab_stop: RwSignal<Option<ResourceId>>,
+) -> impl IntoView {
     let navigate = use_navigate();
     let id = resource.id;
     let select = move |_| {
@@ -160,6 +192,8 @@ fn ResourceItem(resource: Resource, color: String, selected: ErasedMemo<Option<R
                 type="button"
                 class="resource-choice"
                 aria-pressed=move || (selected.get() == Some(id)).to_string()
+                tabindex=move || if tab_stop.get() == Some(id) { "0" } else { "-1" }
+                on:focus=move |_| tab_stop.set(Some(id))
                 on:click=select
             >
                 <strong>
@@ -187,11 +221,9 @@ enum BookingAction {
 
 /// The calendar of a resource, and the form below it.
 #[component]
-fn Booking(resource: ErasedMemo<Resource>, types: ErasedMemo<Vec<ResourceType>>) -> impl IntoView {
-    let selected = ErasedSignal::new(None::<Span>);
+fn Booking(resource: ErasedMemo<Resource>, types: ErasedMemo<Vec<ResourceType>>, draft: Draft) -> impl IntoView {
     // Id and type of a resource never change.
-    let (id, slug) = resource.with_untracked(|r| (r.id, r.resource_type.clone()));
-    let type_slug = slug.clone();
+    let (id, type_slug) = resource.with_untracked(|r| (r.id, r.resource_type.clone()));
     let bookable = Signal::derive(move || resource.with(|r| r.bookable));
     let action = ErasedMemo::new(move |_| {
         let (bookable, status) = resource.with(|r| (r.bookable, r.status));
@@ -205,14 +237,17 @@ fn Booking(resource: ErasedMemo<Resource>, types: ErasedMemo<Vec<ResourceType>>)
         });
         BookingAction::Reserve(schema.unwrap_or_default())
     });
+    let calendar = Calendar::new(id, draft, bookable);
     view! {
         <div class="stack">
             <section class="stack tight" aria-label="Calendar">
                 <h2>{move || resource.with(|r| r.name.clone())}</h2>
-                <Calendar resource=id resource_type=slug selected=selected bookable=bookable />
+                <CalendarView state=calendar />
             </section>
             {move || match action.get() {
-                BookingAction::Reserve(schema) => view! { <ReserveForm id=id schema=schema selected=selected /> }.into_any(),
+                BookingAction::Reserve(schema) => {
+                    view! { <ReserveForm id=id schema=schema draft=draft calendar=calendar /> }.into_any()
+                }
                 BookingAction::Maintenance => view! {
                     <Notice kind=NoticeKind::Warning>
                         <p>"This resource is in maintenance. Existing reservations are kept; new ones are blocked."</p>

@@ -1,6 +1,7 @@
 //! HTTP client of all server functions.
 
 use super::{RpcError, session};
+use crate::intl;
 use domain::{Problem, ProblemKind};
 use gloo_timers::future::TimeoutFuture;
 use leptos::server_fn::ServerFn as _;
@@ -79,7 +80,16 @@ async fn send(path: &str, body: &str) -> Result<String, RpcError> {
     let RpcError(mut problem) = RpcError::de(text.into());
     let retry_after = response.headers().get("retry-after").ok().flatten();
     problem.retry_after = problem.retry_after.or_else(|| retry_after?.parse().ok());
-    Err(RpcError(problem))
+    Err(RpcError(in_local_time(problem)))
+}
+
+/// Describes a conflict with the times of the reader's time zone. The server does not know it.
+fn in_local_time(mut problem: Problem) -> Problem {
+    if let Some(span) = problem.conflict {
+        let span = intl::span(span.start_time, span.end_time);
+        problem.detail = format!("The resource is already reserved: {span}. Choose another time or another resource.");
+    }
+    problem
 }
 
 /// Sends a request and reads the body.

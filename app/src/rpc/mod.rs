@@ -22,6 +22,7 @@ mod fetch;
 #[cfg(feature = "csr")]
 pub use fetch::set_log_in_handler;
 
+use domain::problem::ConflictSpan;
 use domain::{FieldError, Problem, ProblemKind};
 use http::Method;
 use leptos::server_fn::client::Client;
@@ -115,6 +116,8 @@ struct ProblemBody {
     detail: String,
     #[serde(default)]
     errors: Vec<FieldError>,
+    #[serde(default)]
+    conflict: Option<ConflictSpan>,
 }
 
 impl FromServerFnError for RpcError {
@@ -147,6 +150,7 @@ impl FromServerFnError for RpcError {
                 let kind = ProblemKind::ALL.into_iter().find(|kind| kind.status() == body.status);
                 let mut problem = Problem::new(kind.unwrap_or(ProblemKind::Internal), body.detail);
                 problem.errors = body.errors;
+                problem.conflict = body.conflict;
                 Self(problem)
             }
             Err(_) => invalid_response(),

@@ -2,7 +2,7 @@
 
 use super::{Rpc, RpcError};
 use chrono::{DateTime, Utc};
-use domain::id::ReservationId;
+use domain::id::{ReservationId, ResourceId};
 use domain::pagination::{Page, PageQuery};
 use domain::reservation::*;
 use leptos::prelude::*;
@@ -62,17 +62,17 @@ pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Res
     Ok(cx.service.reservations().cancel(actor, &id, Some(reason)).await?)
 }
 
-/// Lists the reserved spans between `from` and `to` for the calendar.
+/// Lists the reserved spans of a resource between `from` and `to` for the calendar.
 #[server(prefix = "/rpc", endpoint = "busy", protocol = Rpc)]
 pub async fn busy(
-    resource_type: Option<String>,
+    resource: ResourceId,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Result<Vec<BusySpan>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
-    let (reservations, filter) =
-        (cx.service.reservations(), CalendarFilter { from, to, resource_type, resource_id: None });
+    let filter = CalendarFilter { from, to, resource_type: None, resource_id: Some(resource) };
+    let reservations = cx.service.reservations();
     let read = |page: PageQuery| {
         // Larger pages than those of other lists.
         let page = PageQuery { limit: None, ..page };

@@ -60,7 +60,7 @@ fn parse_status_update(body: &[u8]) -> Result<StatusUpdate, Problem> {
         }
     };
     let timestamp = match fields.get("timestamp").and_then(Value::as_str).map(DateTime::parse_from_rfc3339) {
-        Some(Ok(timestamp)) => Some(timestamp.with_timezone(&Utc)),
+        Some(Ok(timestamp)) => Some(crate::timestamp::to_millis(timestamp.with_timezone(&Utc))),
         _ => {
             validator.error("timestamp", "Give the time as RFC 3339, e.g. 2026-01-31T12:00:00Z.");
             None

@@ -76,6 +76,15 @@ impl ConfigSchema {
         check(self, config)
     }
 
+    /// The values that fit their fields, of a configuration that may belong to another schema.
+    pub fn accepted(&self, mut config: Map<String, Value>) -> Map<String, Value> {
+        let fits = |name: &str, value: &Value| {
+            self.fields.iter().any(|field| field.name == name && check_value(field, value).is_ok())
+        };
+        config.retain(|name, value| fits(name, value));
+        config
+    }
+
     /// A valid configuration from defaults and minimum values, for test events (docs/contract.md §1).
     pub fn sample(&self) -> Map<String, Value> {
         sample(self)
@@ -419,6 +428,13 @@ mod tests {
         );
         assert_eq!(errors(json!({"gpu_type": "nvidia-a100", "gpu_count": 1.5})), ["gpu_count"]);
         assert_eq!(errors(json!({"gpu_type": "nvidia-a100", "note": "a\u{0}"})), ["note"]);
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_not_accepted() {
+        let config = json!({"gpu_type": "x", "gpu_count": 8, "share": 0.1, "note": "ok", "more": 1});
+        let accepted = gpu().accepted(config.as_object().unwrap().clone());
+        assert_eq!(Value::Object(accepted), json!({"gpu_count": 8, "note": "ok"}));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use domain::authorization::Actor;
 use domain::input::{field_error, field_path};
 use domain::{Problem, ProblemKind};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use url::form_urlencoded;
 
 /// The user of a request, authenticated by session cookie or `Authorization: Bearer`.
@@ -98,7 +99,8 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
     }
 }
 
-/// Query parameters. An empty one counts as absent, because forms send it for a field without a value.
+/// Query parameters. An empty one counts as absent, because forms send it for a field without a value. A time may contain an
+/// unencoded `+`.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
@@ -107,6 +109,7 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty());
+        let pairs = pairs.map(|(name, value)| (name, restore_plus(value)));
         let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         // PostgreSQL rejects NUL.
         if let Some((name, _)) = form_urlencoded::parse(query.as_bytes()).find(|(_, value)| value.contains('\0')) {
@@ -116,6 +119,17 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
         serde_path_to_error::deserialize(reader)
             .map(Self)
             .map_err(|error| field_error(&field_path(error.path()), &error.inner().to_string(), "query").into())
+    }
+}
+
+/// Restores the `+` in the offset of a time such as `2026-11-24T10:00:00+01:00`. Decoding turns an unencoded one into a space.
+fn restore_plus(value: Cow<'_, str>) -> Cow<'_, str> {
+    let is_digit = |at: usize| value.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    match value.rsplit_once(' ') {
+        Some((time, offset)) if time.contains('T') && is_digit(0) && matches!(offset.as_bytes(), [_, _, b':', _, _]) => {
+            Cow::Owned(format!("{time}+{offset}"))
+        }
+        _ => value,
     }
 }
 

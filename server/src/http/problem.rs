@@ -3,6 +3,7 @@
 use super::middleware::trace::current_request_id;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use domain::problem::ConflictSpan;
 use domain::{FieldError, Problem, ProblemKind};
 use serde::Serialize;
 
@@ -21,6 +22,9 @@ pub struct ProblemBody {
     /// Invalid fields, with status 422.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// Span of the reservation that overlaps the requested one, with status 409.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<ConflictSpan>,
     /// Id of the request, the same as in the `X-Request-Id` header and in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -52,6 +56,7 @@ impl IntoResponse for ApiError {
             status,
             detail: problem.detail,
             errors: problem.errors,
+            conflict: problem.conflict,
             request_id: current_request_id(),
         };
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

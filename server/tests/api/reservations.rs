@@ -1,7 +1,7 @@
 //! `/api/v1/reservations` and `/api/v1/calendar`, without status updates.
 
 use crate::support::{TestServer, time, wire};
-use chrono::Duration;
+use chrono::{Datelike as _, Duration};
 use reqwest::Method;
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ on_both_databases![
     reservation_patch_obeys_the_rules_of_creation,
     reservation_pages_contain_every_item_once,
     reservation_shows_provisioning_and_deliveries,
+    leap_second_is_one_value_everywhere,
 ];
 
 on_both_databases![sqlite only:
@@ -29,6 +30,9 @@ on_both_databases![sqlite only:
     calendar_hides_owners_from_other_users,
     unbookable_resources_are_rejected,
     started_reservation_keeps_its_start_time,
+    times_in_queries_may_contain_an_unencoded_plus,
+    conflict_contains_the_times_of_the_other_reservation,
+    unchanged_configuration_is_accepted_after_its_schema_has_changed,
 ];
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
@@ -492,6 +496,86 @@ async fn reservation_patch_obeys_the_rules_of_creation(t: TestServer) {
     let ask = t.alice.post("/access-requests", json!({"resource_id": resource, "reason": "x"}), 201).await;
     t.root.post(&format!("/access-requests/{}/approve", ask.text("id")), Value::Null, 200).await;
     t.alice.patch(&path, taken("longer"), 200).await;
+}
+
+/// The start and end of a reservation in a response or an event.
+fn times(body: &Value) -> (Value, Value) {
+    (body["start_time"].clone(), body["end_time"].clone())
+}
+
+async fn leap_second_is_one_value_everywhere(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    t.webhook(&receiver, json!({})).await;
+    let year = t.now().year() + 1;
+    let (leap, next) = (format!("{year}-06-30T23:59:60Z"), format!("{year}-07-01T00:00:00Z"));
+    let input = json!({"resource_id": resource, "start_time": format!("{year}-06-30T22:00:00Z"), "end_time": leap});
+    let made = t.alice.post("/reservations", input, 201).await;
+    assert_eq!(made.body["end_time"], json!(next));
+    let path = format!("/reservations/{}", made.text("id"));
+    assert_eq!(times(&t.alice.get(&path, 200).await.body), times(&made.body));
+    assert_eq!(times(&receiver.wait_for(1).await[0].body), times(&made.body));
+    let patch = json!({"start_time": leap, "end_time": format!("{year}-07-01T01:59:60.250+01:00")});
+    let changed = t.alice.patch(&path, patch, 200).await;
+    assert_eq!(times(&changed.body), (json!(next), json!(format!("{year}-07-01T01:00:00.250Z"))));
+    assert_eq!(times(&t.alice.get(&path, 200).await.body), times(&changed.body));
+    assert_eq!(times(&receiver.wait_for(2).await[1].body), times(&changed.body));
+    // Both spellings filter alike.
+    for from in [&leap, &next] {
+        assert_eq!(t.alice.get(&format!("/reservations?from={from}"), 200).await.items().len(), 1);
+        assert!(t.alice.get(&format!("/reservations?to={from}"), 200).await.items().is_empty());
+    }
+    let token = t.alice.post("/tokens", json!({"name": "leap", "expires_at": leap}), 201).await;
+    let listed = t.alice.get("/tokens", 200).await;
+    let listed = listed.items().iter().find(|item| item["id"] == token.body["id"]).unwrap();
+    assert_eq!(listed["expires_at"], json!(next));
+}
+
+async fn times_in_queries_may_contain_an_unencoded_plus(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    t.booking(&t.alice, resource, 1, 2).await;
+    let at = |hours: i64, offset: i32| {
+        let zone = chrono::FixedOffset::east_opt(offset * 60).unwrap();
+        (t.now() + Duration::hours(hours)).with_timezone(&zone).to_rfc3339()
+    };
+    for offset in [0, 330, 60, -210] {
+        let (before, after) = (at(0, offset), at(3, offset));
+        for path in [format!("/reservations?from={before}&to={after}"), format!("/calendar?from={before}&to={after}")] {
+            assert_eq!(t.alice.get(&path, 200).await.items().len(), 1, "{path}");
+        }
+        assert!(t.alice.get(&format!("/reservations?from={after}"), 200).await.items().is_empty());
+        t.root.get(&format!("/deliveries?since={before}&until={after}"), 200).await;
+    }
+    let encoded = at(0, 60).replace('+', "%2B");
+    assert_eq!(t.alice.get(&format!("/reservations?from={encoded}"), 200).await.items().len(), 1);
+    // Only the offset of a time is restored.
+    assert_eq!(t.alice.get("/reservations?from=now+00:00", 422).await.invalid_fields(), ["from"]);
+}
+
+async fn conflict_contains_the_times_of_the_other_reservation(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let made = t.alice.post("/reservations", t.span(resource, 2, 4), 201).await;
+    let reply = t.bob.post("/reservations", t.span(resource, 3, 5), 409).await;
+    assert_eq!(times(&reply.body["conflict"]), times(&made.body));
+    // Other conflicts have no span.
+    let path = format!("/reservations/{}/cancel", made.text("id"));
+    t.alice.post(&path, Value::Null, 200).await;
+    assert_eq!(t.alice.post(&path, Value::Null, 409).await.body["conflict"], Value::Null);
+}
+
+async fn unchanged_configuration_is_accepted_after_its_schema_has_changed(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let mut input = t.span(resource, 1, 2);
+    input["additional_config"] = json!({"gpu_type": "nvidia-a100", "gpu_count": 8});
+    let made = t.alice.post("/reservations", input, 201).await;
+    let schema = json!({"properties": {"gpu_type": {"type": "string", "enum": ["nvidia-h100"]}}});
+    t.root.patch("/resource-types/gpu-cluster", json!({"config_schema": schema}), 200).await;
+    let path = format!("/reservations/{}", made.text("id"));
+    let config = &made.body["additional_config"];
+    let changed = t.alice.patch(&path, json!({"title": "After", "additional_config": config}), 200).await;
+    assert_eq!((changed.text("title"), &changed.body["additional_config"]), ("After", config));
+    let other = json!({"additional_config": {"gpu_type": "nvidia-a100"}});
+    t.alice.patch_invalid(&path, other, &["additional_config.gpu_type"]).await;
 }
 
 async fn reservation_shows_provisioning_and_deliveries(t: TestServer) {

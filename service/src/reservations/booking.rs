@@ -7,6 +7,7 @@ use crate::db::entity::reservations;
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::authorization::{Actor, Role};
+use domain::problem::ConflictSpan;
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
 use sea_orm::{
@@ -64,13 +65,14 @@ pub(super) async fn first_overlap(
 }
 
 /// The problem of a span that overlaps another reservation.
-pub(super) fn overlap_problem((start, end): (DateTime<Utc>, DateTime<Utc>)) -> Problem {
+pub(super) fn overlap_problem((start_time, end_time): (DateTime<Utc>, DateTime<Utc>)) -> Problem {
     let format = "%Y-%m-%d %H:%M";
-    Problem::conflict(format!(
+    let detail = format!(
         "The resource is already reserved from {} to {} UTC. Choose another time or another resource.",
-        start.format(format),
-        end.format(format)
-    ))
+        start_time.format(format),
+        end_time.format(format)
+    );
+    Problem { conflict: Some(ConflictSpan { start_time, end_time }), ..Problem::conflict(detail) }
 }
 
 /// Why a reservation was not written: another one overlaps it, or its resource has changed.

@@ -12,7 +12,7 @@ use crate::db::reservations::NewReservation;
 use crate::error::is_exclusion_violation;
 use crate::outbox::Enqueued;
 use crate::{Error, Result, provisioning};
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, Utc};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
 use domain::event::{EventType, ReservationBody};
@@ -36,11 +36,9 @@ impl Reservations {
     /// 403 if the actor may not book the resource; 409 that names the overlapping span; 422 that names invalid fields or an
     /// unknown resource.
     #[instrument(skip_all, err(level = "debug"))]
-    pub async fn create(&self, actor: &Actor, mut input: ReservationInput) -> Result<Reservation> {
+    pub async fn create(&self, actor: &Actor, input: ReservationInput) -> Result<Reservation> {
         authorize(actor, Action::Reserve)?;
         let now = self.context.now();
-        input.start_time = input.start_time.trunc_subsecs(3);
-        input.end_time = input.end_time.trunc_subsecs(3);
         let resource = self.catalogue.bookable(input.resource_id).await?.ok_or_else(|| {
             Problem::field("resource_id", "There is no such resource. Choose one of GET /api/v1/resources.")
         })?;
@@ -82,9 +80,7 @@ impl Reservations {
     /// 404; 409 if the reservation is not active or its new span overlaps another one; 422 that names invalid fields. As for
     /// [`Self::create`], 403 and 409 if the new span includes time that the actor cannot book.
     #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
-    pub async fn update(&self, actor: &Actor, id: &ReservationId, mut patch: ReservationPatch) -> Result<Reservation> {
-        patch.start_time = patch.start_time.map(|time| time.trunc_subsecs(3));
-        patch.end_time = patch.end_time.map(|time| time.trunc_subsecs(3));
+    pub async fn update(&self, actor: &Actor, id: &ReservationId, patch: ReservationPatch) -> Result<Reservation> {
         let now = self.context.now();
         let tx = self.context.db.begin_write().await?;
         let current = self.lock_reservation(&tx, Some(actor), id).await?;
@@ -145,9 +141,9 @@ impl Reservations {
         let now = self.context.now();
         let tx = self.context.db.begin_write().await?;
         let mut reservation = self.lock_reservation(&tx, Some(actor), id).await?;
-        if reservation.status != ReservationStatus::Active {
-            let status = reservation.status.as_str();
-            return Err(Problem::conflict(format!("This reservation is {status} already.")).into());
+        let status = reservation.status.at(reservation.end_time, now);
+        if status != ReservationStatus::Active {
+            return Err(Problem::conflict(format!("This reservation is {} already.", status.as_str())).into());
         }
         reservation.status = ReservationStatus::Cancelled;
         reservation.cancelled_by = Some(actor.username.clone());

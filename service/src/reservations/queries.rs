@@ -7,7 +7,7 @@ use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{reservations, resources};
 use crate::pagination::{decode_cursor, invalid_cursor, page_of};
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::delivery::DeliverySummary;
@@ -73,15 +73,36 @@ fn after_cursor(cursor: &str) -> Result<Condition, Problem> {
         .add(Condition::all().add(column.start_at.eq(start)).add(column.id.gt(id))))
 }
 
+/// Reservations with this status. Their expiry may not be recorded yet ([`ReservationStatus::at`]).
+fn has_status(status: ReservationStatus, now: DateTime<Utc>) -> Condition {
+    let column = reservations::COLUMN;
+    let recorded = |status| Condition::all().add(column.status.eq(Text(status)));
+    let now = now.timestamp_millis();
+    match status {
+        ReservationStatus::Active => recorded(status).add(column.end_at.gt(now)),
+        ReservationStatus::Expired => {
+            let unrecorded = recorded(ReservationStatus::Active).add(column.end_at.lte(now));
+            Condition::any().add(recorded(status)).add(unrecorded)
+        }
+        ReservationStatus::Cancelled => recorded(status),
+    }
+}
+
 /// The conditions of a filter. `owner` limits the list to one account.
-fn conditions(filter: &ReservationFilter, owner: Option<&str>) -> Condition {
+fn conditions(filter: &ReservationFilter, owner: Option<&str>, now: DateTime<Utc>) -> Condition {
     let column = reservations::COLUMN;
     Condition::all()
         .add_option(owner.map(|username| column.username.eq(username)))
         .add_option(filter.resource_id.map(|id| column.resource_id.eq(id)))
-        .add_option(filter.status.map(|status| column.status.eq(Text(status))))
+        .add_option(filter.status.map(|status| has_status(status, now)))
         .add_option(filter.from.map(|from| column.end_at.gt(from.timestamp_millis())))
         .add_option(filter.to.map(|to| column.start_at.lt(to.timestamp_millis())))
+}
+
+/// A reservation as it is at `now`.
+fn at(row: ReservationRow, now: DateTime<Utc>) -> Reservation {
+    let reservation = Reservation::from(row);
+    Reservation { status: reservation.status.at(reservation.end_time, now), ..reservation }
 }
 
 impl Reservations {
@@ -93,16 +114,17 @@ impl Reservations {
     pub async fn list(&self, actor: &Actor, filter: &ReservationFilter, page: &PageQuery) -> Result<Page<Reservation>> {
         authorize(actor, Action::ReadReservation { owner: &actor.username })?;
         let limit = page.limit()?;
+        let now = self.context.now();
         let own = actor.role != Role::Administrator || filter.mine == Some(true);
         let rows: Vec<ReservationRow> = select()
-            .filter(conditions(filter, own.then_some(actor.username.as_str())))
+            .filter(conditions(filter, own.then_some(actor.username.as_str()), now))
             .apply_if(decode_cursor(page.cursor.as_deref())?, |query, id| query.filter(reservations::COLUMN.id.lt(id)))
             .order_by_desc(reservations::Column::Id)
             .limit(limit + 1)
             .into_partial_model()
             .all(&self.context.db.read)
             .await?;
-        let reservations: Vec<Reservation> = rows.into_iter().map(Reservation::from).collect();
+        let reservations: Vec<Reservation> = rows.into_iter().map(|row| at(row, now)).collect();
         Ok(page_of(reservations, limit, |reservation| reservation.id.0.clone()))
     }
 
@@ -140,7 +162,7 @@ impl Reservations {
             .into_partial_model()
             .one(&self.context.db.read)
             .await?;
-        let reservation: Reservation = row.ok_or_else(|| Problem::not_found("reservation"))?.into();
+        let reservation = at(row.ok_or_else(|| Problem::not_found("reservation"))?, self.context.now());
         authorize(actor, Action::ReadReservation { owner: &reservation.user_id })?;
         let first = PageQuery { limit: Some(MAX_DELIVERIES), cursor: None };
         let Page { items, next_cursor } = self.deliveries.of_reservation(id, &first).await?;

@@ -9,6 +9,7 @@ mod catalogue;
 mod change_feed;
 mod connections;
 mod engine;
+mod reservations;
 mod rollback;
 mod schema;
 mod support;

@@ -1,6 +1,6 @@
 //! The list of resources, and its dialogs.
 
-use super::{ConfirmDelete, Purpose, ResourcesQuery, RowActions, TypesQuery};
+use super::{ActionsHead, ConfirmDelete, ListHeading, Purpose, ResourcesQuery, RowActions, TypesQuery};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::query::Mutation;
@@ -34,13 +34,12 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
     };
     view! {
         <section class="stack tight">
-            <div class="row between">
-                <h2>"Resources"</h2>
+            <ListHeading title="Resources">
                 <Button disabled=no_types on_click=Callback::new(move |()| open_for.run(Purpose::Create))>
                     <IconView icon=Icon::Plus />
                     "New resource"
                 </Button>
-            </div>
+            </ListHeading>
             {resources.view(move |page| {
                 let items = ErasedMemo::new(move |_| page.get().items);
                 let row = move |item| view! { <Row item=item open_for=open_for /> };
@@ -55,7 +54,7 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
                                         <th>"Location"</th>
                                         <th>"Specs"</th>
                                         <th>"Status"</th>
-                                        <th><span class="visually-hidden">"Actions"</span></th>
+                                        <ActionsHead />
                                     </tr>
                                 </thead>
                                 <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
@@ -89,7 +88,7 @@ fn Row(item: Resource, open_for: Callback<Purpose<Resource>>) -> impl IntoView {
             <td data-label="Location" class="wrap">{item.location}</td>
             <td data-label="Specs" class="wrap">{item.specs}</td>
             <td data-label="Status"><Badge status=item.status /></td>
-            <td><RowActions name=item.name on_edit=on_edit on_delete=on_delete /></td>
+            <RowActions name=item.name on_edit=on_edit on_delete=on_delete />
         </tr>
     }
 }

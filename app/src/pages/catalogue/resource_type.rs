@@ -1,6 +1,6 @@
 //! The list of resource types, and its dialogs.
 
-use super::{ConfirmDelete, Purpose, RowActions, TypesQuery};
+use super::{ActionsHead, ConfirmDelete, ListHeading, Purpose, RowActions, TypesQuery};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::pages::config_form::{ConfigForm, ConfigState};
@@ -32,13 +32,12 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
     };
     view! {
         <section class="stack tight">
-            <div class="row between">
-                <h2>"Resource types"</h2>
+            <ListHeading title="Resource types">
                 <Button on_click=Callback::new(move |()| open_for.run(Purpose::Create))>
                     <IconView icon=Icon::Plus />
                     "New type"
                 </Button>
-            </div>
+            </ListHeading>
             {types.view(move |page| {
                 let items = ErasedMemo::new(move |_| page.get().items);
                 let row = move |item| view! { <Row item=item open_for=open_for /> };
@@ -52,7 +51,7 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
                                         <th>"Slug"</th>
                                         <th>"Fields"</th>
                                         <th>"Resources"</th>
-                                        <th><span class="visually-hidden">"Actions"</span></th>
+                                        <ActionsHead />
                                     </tr>
                                 </thead>
                                 <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
@@ -86,7 +85,7 @@ fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl In
             <td data-label="Slug" class="wrap"><code>{item.slug}</code></td>
             <td data-label="Fields">{fields}</td>
             <td data-label="Resources">{item.resources}</td>
-            <td><RowActions name=item.name on_edit=on_edit on_delete=on_delete /></td>
+            <RowActions name=item.name on_edit=on_edit on_delete=on_delete />
         </tr>
     }
 }
@@ -157,6 +156,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
     });
     let server_error = mutation.field_error("config_schema");
     let schema_error = Signal::derive(move || parsed.get().err().or_else(|| server_error.get()));
+    let schema_error = FieldMessage::new(schema_error, Callback::new(move |()| server_error.edited()));
     view! {
         <Form on_submit=submit>
             <FormProblem problem=mutation.problem_except(&["slug", "name", "color", "config_schema"]) />

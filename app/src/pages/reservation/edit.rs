@@ -4,9 +4,7 @@ use crate::components::*;
 use crate::pages::config_form::{ConfigForm, ConfigState};
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, reservations as rpc};
-use crate::time;
-use chrono::{DateTime, Utc};
-use domain::Problem;
+use crate::{intl, time};
 use domain::id::ReservationId;
 use domain::reservation::{Reservation, ReservationPatch, apply_patch};
 use domain::resource::ConfigSchema;
@@ -52,35 +50,29 @@ pub fn ModifyForm(reservation: Reservation, open: RwSignal<bool>) -> impl IntoVi
     })
 }
 
-/// The time in an input, or `original` if the user has not changed it. An input omits the seconds.
-fn edited_time(input: RwSignal<String>, original: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let text = input.get_untracked();
-    if text == time::to_input(original) { Some(original) } else { time::from_input(&text) }
-}
-
 #[component]
 fn ModifyFields(reservation: Reservation, schema: ConfigSchema, open: RwSignal<bool>) -> impl IntoView {
     let title = RwSignal::new(reservation.title.clone());
-    let start = RwSignal::new(time::to_input(reservation.start_time));
-    let end = RwSignal::new(time::to_input(reservation.end_time));
+    let start = TimeValue::new(Some(reservation.start_time));
+    let end = TimeValue::new(Some(reservation.end_time));
+    keep_length(start, end);
     let key = RwSignal::new(reservation.user_ssh_key.clone());
     let config = ConfigState::new(schema.clone(), &reservation.additional_config);
-    let has_config = !schema.fields.is_empty();
+    // The type may have lost a field or an option since the reservation, so an unchanged configuration is not sent.
+    let unchanged = config.collect();
     let has_started = reservation.start_time <= time::now();
     let mutation = Mutation::new();
     let save = Callback::new(move |()| {
-        let start_time = edited_time(start, reservation.start_time);
-        let end_time = edited_time(end, reservation.end_time);
-        if start_time.is_none() || end_time.is_none() {
-            let field = if start_time.is_none() { "start_time" } else { "end_time" };
-            return mutation.reject(Problem::field(field, "Enter a date and time."));
-        }
+        let (start_time, end_time) = match untrack(|| entered_span(start, end)) {
+            Ok(span) => span,
+            Err(problem) => return mutation.reject(problem),
+        };
         let patch = ReservationPatch {
             title: Some(title.get_untracked()),
-            start_time,
-            end_time,
+            start_time: Some(start_time),
+            end_time: Some(end_time),
             user_ssh_key: Some(key.get_untracked().trim().to_owned()),
-            additional_config: has_config.then(|| config.collect()),
+            additional_config: Some(config.collect()).filter(|config| *config != unchanged),
         };
         match apply_patch(&reservation, &patch, &schema, time::now()) {
             Err(problem) => mutation.reject(problem),
@@ -92,15 +84,10 @@ fn ModifyFields(reservation: Reservation, schema: ConfigSchema, open: RwSignal<b
             <FormProblem problem=mutation.problem_without_fields() />
             <TextInput label="Title" value=title optional=true error=mutation.field_error("title") />
             <div class="grid-2">
-                <TextInput
-                    label="Start"
-                    value=start
-                    kind="datetime-local"
-                    disabled=has_started
-                    error=mutation.field_error("start_time")
-                />
-                <TextInput label="End" value=end kind="datetime-local" error=mutation.field_error("end_time") />
+                <TimeInput label="Start" value=start disabled=has_started error=mutation.field_error("start_time") />
+                <TimeInput label="End" value=end error=mutation.field_error("end_time") />
             </div>
+            <p class="muted small">"Times in "{intl::time_zone()}"."</p>
             <ConfigForm state=config mutation=mutation />
             <TextArea label="SSH public key" value=key optional=true mono=true error=mutation.field_error("user_ssh_key") />
             <div class="dialog-actions">

@@ -1,88 +1,49 @@
 //! The form that reserves a resource.
 
-use super::calendar::Span;
+use super::calendar::Calendar;
+use super::draft::Draft;
 use crate::components::*;
-use crate::erased::ErasedSignal;
 use crate::pages::config_form::{ConfigForm, ConfigState};
 use crate::query::Mutation;
 use crate::rpc::reservations;
-use crate::session::use_session;
 use crate::{intl, time};
-use chrono::{DateTime, Duration, Timelike as _, Utc};
-use domain::Problem;
+use domain::ProblemKind;
 use domain::id::ResourceId;
 use domain::reservation::{ReservationInput, check_input};
 use domain::resource::ConfigSchema;
 use leptos::prelude::*;
 use leptos_router::hooks::use_navigate;
 
-/// The default length of a reservation in hours.
-const DEFAULT_HOURS: i64 = 2;
-
-fn next_full_hour() -> DateTime<Utc> {
-    let now = time::now();
-    let this_hour = now.with_minute(0).and_then(|t| t.with_second(0)).and_then(|t| t.with_nanosecond(0));
-    this_hour.unwrap_or(now) + Duration::hours(1)
-}
-
-/// The start and end in the inputs. Tracked.
-fn input_span(start: RwSignal<String>, end: RwSignal<String>) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
-    (start.with(|text| time::from_input(text)), end.with(|text| time::from_input(text)))
-}
-
-/// Keeps the inputs and the selection of the calendar equal.
-fn synchronise(start: RwSignal<String>, end: RwSignal<String>, selected: ErasedSignal<Option<Span>>) {
-    Effect::new(move |_| {
-        if let Some((from, to)) = selected.get() {
-            let (from, to) = (time::to_input(from), time::to_input(to));
-            if start.get_untracked() != from || end.get_untracked() != to {
-                start.set(from);
-                end.set(to);
-            }
-        }
-    });
-    Effect::new(move |_| {
-        if let (Some(from), Some(to)) = input_span(start, end)
-            && from < to
-        {
-            selected.set(Some((from, to)));
-        }
-    });
-}
-
 /// The form with the fields of `schema`.
 #[component]
-pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, selected: ErasedSignal<Option<Span>>) -> impl IntoView {
-    let session = use_session();
+pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, draft: Draft, calendar: Calendar) -> impl IntoView {
     let navigate = use_navigate();
-    let first_start = next_full_hour();
-    let start = RwSignal::new(time::to_input(first_start));
-    let end = RwSignal::new(time::to_input(first_start + Duration::hours(DEFAULT_HOURS)));
-    synchronise(start, end, selected);
-    let title = RwSignal::new(String::new());
-    let stored_key = session.info.with_untracked(|info| info.as_ref().map(|info| info.user.ssh_key.clone()));
-    let key = RwSignal::new(stored_key.unwrap_or_default());
-    let config = ConfigState::new(schema.clone(), &Default::default());
+    let config = ConfigState::new(schema.clone(), &schema.accepted(draft.config.get_value()));
+    on_cleanup(move || draft.config.update_value(|all| all.extend(config.collect())));
     let has_config = !schema.fields.is_empty();
     let mutation = Mutation::new();
-    let length = move || match input_span(start, end) {
-        (Some(from), Some(to)) if to > from => Some(format!("{}. ", intl::length(to - from))),
-        _ => None,
+    keep_length(draft.start, draft.end);
+    clear_time_errors(draft, mutation);
+    let summary = move || {
+        let (start, end) = draft.span()?;
+        Some(format!("{} · {}. ", intl::span(start, end), intl::length(end - start)))
+    };
+    let conflict = move || {
+        let (start, end) = calendar.conflict(draft.span()?)?;
+        let text = format!("Already reserved: {}. Choose another time.", intl::span(start, end));
+        Some(view! { <Notice kind=NoticeKind::Warning><p>{text}</p></Notice> })
     };
     let submit = Callback::new(move |()| {
-        let (start_time, end_time) = match untrack(|| input_span(start, end)) {
-            (Some(start), Some(end)) => (start, end),
-            (start, _) => {
-                let field = if start.is_none() { "start_time" } else { "end_time" };
-                return mutation.reject(Problem::field(field, "Enter a date and time."));
-            }
+        let (start_time, end_time) = match untrack(|| entered_span(draft.start, draft.end)) {
+            Ok(span) => span,
+            Err(problem) => return mutation.reject(problem),
         };
         let input = ReservationInput {
             resource_id: id,
-            title: Some(title.get_untracked().trim().to_owned()),
+            title: Some(draft.title.get_untracked().trim().to_owned()),
             start_time,
             end_time,
-            user_ssh_key: Some(key.get_untracked().trim().to_owned()),
+            user_ssh_key: Some(draft.key.get_untracked().trim().to_owned()),
             additional_config: Some(config.collect()),
         };
         if let Err(problem) = check_input(&input, &schema, time::now()) {
@@ -98,13 +59,14 @@ pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, selected: ErasedSignal<
             <Form on_submit=submit>
                 <FormProblem problem=mutation.problem_without_fields() />
                 <div class="grid-2">
-                    <TextInput label="Start" value=start kind="datetime-local" error=mutation.field_error("start_time") />
-                    <TextInput label="End" value=end kind="datetime-local" error=mutation.field_error("end_time") />
+                    <TimeInput label="Start" value=draft.start error=mutation.field_error("start_time") />
+                    <TimeInput label="End" value=draft.end error=mutation.field_error("end_time") />
                 </div>
-                <p class="muted small">{length}"Times in "{intl::time_zone()}"."</p>
+                <p class="muted small">{summary}"Times in "{intl::time_zone()}"."</p>
+                <div aria-live="polite">{conflict}</div>
                 <TextInput
                     label="Title"
-                    value=title
+                    value=draft.title
                     optional=true
                     hint="Shown in lists and the calendar."
                     error=mutation.field_error("title")
@@ -112,7 +74,7 @@ pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, selected: ErasedSignal<
                 {has_config.then(|| view! { <ConfigForm state=config mutation=mutation /> })}
                 <TextArea
                     label="SSH public key"
-                    value=key
+                    value=draft.key
                     optional=true
                     mono=true
                     hint="Paste your .pub line. Save a default in Settings → Account."
@@ -125,4 +87,21 @@ pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, selected: ErasedSignal<
             </Form>
         </section>
     }
+}
+
+/// Removes the errors and the conflict of a time when the user enters another one, also with the calendar.
+fn clear_time_errors(draft: Draft, mutation: Mutation) {
+    Effect::watch(
+        move || (draft.start.get().ok(), draft.end.get().ok()),
+        move |new, previous, _| {
+            if previous == Some(new) {
+                return;
+            }
+            mutation.clear_errors(&["start_time", "end_time"]);
+            if mutation.problem.with_untracked(|p| p.as_ref().is_some_and(|p| p.kind == ProblemKind::Conflict)) {
+                mutation.problem.set(None);
+            }
+        },
+        false,
+    );
 }

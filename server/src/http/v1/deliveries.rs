@@ -33,8 +33,10 @@ struct Filter {
     /// Only deliveries of this reservation's events.
     reservation_id: Option<String>,
     /// Only deliveries created at or after this time.
+    #[serde(default, deserialize_with = "domain::timestamp::deserialize_optional")]
     since: Option<DateTime<Utc>>,
     /// Only deliveries created before this time.
+    #[serde(default, deserialize_with = "domain::timestamp::deserialize_optional")]
     until: Option<DateTime<Utc>>,
     /// Page size, 1 to 200; 50 when absent.
     #[param(minimum = 1, maximum = 200)]

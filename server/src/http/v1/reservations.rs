@@ -42,8 +42,10 @@ struct Filter {
     /// Only your own reservations. Without it, administrators see all reservations.
     mine: Option<bool>,
     /// Only reservations that end after this time.
+    #[serde(default, deserialize_with = "domain::timestamp::deserialize_optional")]
     from: Option<DateTime<Utc>>,
     /// Only reservations that start before this time.
+    #[serde(default, deserialize_with = "domain::timestamp::deserialize_optional")]
     to: Option<DateTime<Utc>>,
     /// Page size, 1 to 200; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
@@ -188,8 +190,10 @@ async fn status_update(
 #[into_params(parameter_in = Query)]
 struct CalendarQuery {
     /// Start of the requested span.
+    #[serde(deserialize_with = "domain::timestamp::deserialize")]
     from: DateTime<Utc>,
     /// End of the requested span, at most 62 days after its start.
+    #[serde(deserialize_with = "domain::timestamp::deserialize")]
     to: DateTime<Utc>,
     /// Only resources of the type with this slug.
     resource_type: Option<String>,

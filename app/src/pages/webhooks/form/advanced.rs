@@ -65,7 +65,9 @@ fn HeaderRow(headers: ErasedSignal<Vec<HeaderModel>>, row: HeaderModel, errors: 
     // Validation reports the position of a header, which changes when an earlier one is removed.
     let position = move || headers.with(|rows| rows.iter().position(|other| other.key == row.key)).unwrap_or(0);
     let error = move |part: &'static str| {
-        Signal::derive(move || errors.message(format!("headers.{}.{part}", position())).get())
+        let message = move || errors.message(format!("headers.{}.{part}", position()));
+        let on_edit = Callback::new(move |()| untrack(message).edited());
+        FieldMessage::new(Signal::derive(move || message().get()), on_edit)
     };
     view! {
         <div class="header-row">

@@ -103,7 +103,7 @@ fn NewForm(on_create: Callback<WebhookWithSecret>) -> impl IntoView {
         let submit = Callback::new(move |()| {
             errors.submitted.set(true);
             match untrack(validate) {
-                Err(problem) => mutation.reject(problem),
+                Err(_) => errors.reject(),
                 Ok(input) => mutation.run(rpc::create_webhook(input), move |new| on_create.run(new)),
             }
         });
@@ -142,7 +142,7 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
             errors.submitted.set(true);
             saved.set(false);
             match untrack(validate) {
-                Err(problem) => mutation.reject(problem),
+                Err(_) => errors.reject(),
                 Ok(input) => mutation.run(rpc::patch_webhook(id, to_patch(input)), move |new| {
                     saved.set(true);
                     on_save.run(new);

@@ -1,5 +1,6 @@
 //! The input of the webhook form, its conversion to and from a webhook, and its validation.
 
+use crate::components::{FieldMessage, focus_first_invalid};
 use crate::erased::ErasedSignal;
 use crate::query::Mutation;
 use domain::Problem;
@@ -335,17 +336,25 @@ impl FieldErrors {
         Self { problem, left: ErasedSignal::new(BTreeSet::new()), submitted: RwSignal::new(false), mutation }
     }
 
-    /// The message for a field. The server's message is shown while the validation in the page succeeds.
-    pub fn message(self, field: impl Into<String>) -> Signal<Option<String>> {
+    /// The message for a field. The server's message is shown while the validation in the page succeeds, until the user edits
+    /// the field.
+    pub fn message(self, field: impl Into<String>) -> FieldMessage {
         let field = field.into();
         let server = self.mutation.field_error(field.clone());
-        Signal::derive(move || {
+        let text = Signal::derive(move || {
             let is_visible = self.submitted.get() || self.left.with(|left| left.contains(&field));
             self.problem.with(|problem| match problem {
                 Some(problem) => problem.message_for(&field).filter(|_| is_visible).map(str::to_owned),
                 None => server.get(),
             })
-        })
+        });
+        FieldMessage::new(text, Callback::new(move |()| server.edited()))
+    }
+
+    /// Shows the messages of all fields after a submission that the validation in the page rejects.
+    pub fn reject(self) {
+        self.mutation.problem.set(None);
+        focus_first_invalid();
     }
 
     /// The callback for when the user leaves a field.
