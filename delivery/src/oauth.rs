@@ -8,7 +8,7 @@ use crate::client::{Http, Progress};
 use crate::diagnosis::{Failure, diagnosis, of_token_failure};
 use crate::timing::{AttemptClock, MARKS, Marks};
 use crate::transcript::Writer;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::delivery::{Diagnosis, DiagnosisCode};
 use fetch::{ClientAuth, fetch};
 use futures::FutureExt as _;
@@ -18,11 +18,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time for which a failure is shared with later attempts. The shortest retry delay is as long, so that a retry
+/// Time for which a failure is shared with later attempts. It is shorter than the shortest retry delay, so that a retry
 /// requests a token again.
-const FAILURE_SHARED_FOR: Duration = Duration::from_secs(1);
+const FAILURE_SHARED_FOR: TimeDelta = TimeDelta::milliseconds(900);
 /// Time without renewals after the token endpoint has returned a rejected token again.
-const NO_RENEWAL_FOR: Duration = Duration::from_secs(60);
+const NO_RENEWAL_FOR: TimeDelta = TimeDelta::seconds(60);
 /// Maximum number of cached tokens. Rotated secrets leave stale entries.
 const MAX_CACHED: usize = 1_000;
 
@@ -94,14 +94,14 @@ impl Flight {
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// A failure, shared until this time.
+    /// The last failure and its time.
     failure: Option<(DateTime<Utc>, Arc<TokenFailure>)>,
     flight: Option<Flight>,
     generation: u64,
     /// The method that worked last.
     method: ClientAuth,
-    /// Until then a 401 causes no renewal: the last one returned the rejected token.
-    no_renewal_until: Option<DateTime<Utc>>,
+    /// The rejected token that the last renewal returned again, and its time.
+    issued_again: Option<(DateTime<Utc>, Arc<str>)>,
 }
 
 type Entry = Arc<Mutex<State>>;
@@ -152,7 +152,7 @@ impl TokenCache {
     /// Returns the cached token, or requests one.
     ///
     /// # Errors
-    /// When the token endpoint issues none, or issued none within the last second.
+    /// When the token endpoint issues none, or issued none a moment ago.
     pub(crate) async fn get(&self, request: &TokenRequest, wait: &TokenWait<'_>) -> Result<Token, Arc<TokenFailure>> {
         let entry = self.entry(request);
         let lookup = {
@@ -166,7 +166,7 @@ impl TokenCache {
     /// Returns another token after a receiver has rejected `rejected`; `None` if there is none.
     ///
     /// # Errors
-    /// When the token endpoint issues none, or issued none within the last second.
+    /// When the token endpoint issues none, or issued none a moment ago.
     pub(crate) async fn renew(
         &self,
         request: &TokenRequest,
@@ -181,7 +181,7 @@ impl TokenCache {
                 state.token.clone().filter(|token| token.generation > rejected.generation && now < token.until);
             match renewed {
                 Some(token) => Lookup::Found(Ok(token)),
-                None if state.no_renewal_until.is_some_and(|until| now < until) => return Ok(None),
+                None if state.was_issued_again(rejected, now) => return Ok(None),
                 None => state.request(&entry, request, wait),
             }
         };
@@ -189,9 +189,14 @@ impl TokenCache {
         if token.value != rejected.value {
             return Ok(Some(token));
         }
-        entry.lock().no_renewal_until = Some(wait.clock.now() + NO_RENEWAL_FOR);
+        entry.lock().issued_again = Some((wait.clock.now(), token.value));
         Ok(None)
     }
+}
+
+/// Whether an event was less than `limit` ago. A clock that is set back makes it appear in the future.
+fn is_recent(event: DateTime<Utc>, now: DateTime<Utc>, limit: TimeDelta) -> bool {
+    (now - event).abs() < limit
 }
 
 impl State {
@@ -201,14 +206,20 @@ impl State {
         if let Some(flight) = self.flight.clone().filter(|flight| flight.result.peek().is_none()) {
             return Lookup::InFlight(flight);
         }
-        if let Some((until, failure)) = &self.failure
-            && wait.clock.now() < *until
+        if let Some((at, failure)) = &self.failure
+            && is_recent(*at, wait.clock.now(), FAILURE_SHARED_FOR)
         {
             return Lookup::Found(Err(failure.clone()));
         }
         let flight = self.start(entry.clone(), request.clone(), wait.http.clone(), wait.clock);
         self.flight = Some(flight.clone());
         Lookup::InFlight(flight)
+    }
+
+    /// Whether a renewal has just returned this rejected token again.
+    fn was_issued_again(&self, rejected: &Token, now: DateTime<Utc>) -> bool {
+        let issued_again = self.issued_again.as_ref();
+        issued_again.is_some_and(|(at, value)| *value == rejected.value && is_recent(*at, now, NO_RENEWAL_FOR))
     }
 
     /// Starts a request in its own task, so that it continues when the attempt that started it ends.
@@ -252,7 +263,7 @@ impl State {
             }
             Err(failure) => {
                 let failure = Arc::new(failure);
-                self.failure = Some((now + FAILURE_SHARED_FOR, failure.clone()));
+                self.failure = Some((now, failure.clone()));
                 Err(failure)
             }
         }

@@ -120,7 +120,7 @@ async fn refusal_is_shared_and_named_however_long_it_takes() {
         assert!(message.contains("401: invalid_client: unknown client"), "{message}");
     }
     assert_eq!(receiver.count(), 2, "one request for each method of client authentication");
-    // The failure is shared for one second.
+    // The failure is shared for a moment.
     assert_eq!(go(&sender, &receiver).await.diagnosis.code, Code::TokenFailed);
     assert_eq!(receiver.count(), 2);
     let later = Duration::from_secs(10);

@@ -110,7 +110,8 @@ impl TimeGrid {
                 slots.map(|time| (time, row_of(time))).collect()
             })
             .collect();
-        let repeats = |slots: &&Vec<(DateTime<Utc>, Row)>| slots.windows(2).any(|two| two[1].1.minute <= two[0].1.minute);
+        let repeats =
+            |slots: &&Vec<(DateTime<Utc>, Row)>| slots.windows(2).any(|two| two[1].1.minute <= two[0].1.minute);
         let rows: Vec<Row> = match columns.iter().find(repeats) {
             Some(longest) => longest.iter().map(|(_, row)| *row).collect(),
             None => (0..MINUTES_PER_DAY)
@@ -222,7 +223,10 @@ mod tests {
     fn skipped_time_is_after_the_change() {
         let time = local(Tz::Europe__Berlin, "2027-03-28T02:30:00");
         assert_eq!(time, LocalTime::Skipped(utc("2027-03-28T01:30:00Z")), "03:30 in summer time");
-        assert_eq!(local(Tz::America__New_York, "2027-03-14T02:00:00"), LocalTime::Skipped(utc("2027-03-14T07:00:00Z")));
+        assert_eq!(
+            local(Tz::America__New_York, "2027-03-14T02:00:00"),
+            LocalTime::Skipped(utc("2027-03-14T07:00:00Z"))
+        );
     }
 
     #[test]
@@ -256,8 +260,14 @@ mod tests {
         assert_eq!((spring.height(), spring.days[6].missing(96)), (96, vec![(120, 180)]));
         assert_eq!(spring.days[6].time_at(8), None);
         // A span across the change ends before it or begins after it.
-        assert_eq!(spring.days[6].position((utc("2027-03-28T00:00:00Z"), utc("2027-03-28T01:00:00Z"))), Some((60, 120)));
-        assert_eq!(spring.days[6].position((utc("2027-03-28T01:00:00Z"), utc("2027-03-28T02:00:00Z"))), Some((180, 240)));
+        assert_eq!(
+            spring.days[6].position((utc("2027-03-28T00:00:00Z"), utc("2027-03-28T01:00:00Z"))),
+            Some((60, 120))
+        );
+        assert_eq!(
+            spring.days[6].position((utc("2027-03-28T01:00:00Z"), utc("2027-03-28T02:00:00Z"))),
+            Some((180, 240))
+        );
     }
 
     #[test]
@@ -285,7 +295,8 @@ mod tests {
     fn days_with_changes(zone: Zone) -> Vec<NaiveDate> {
         let noon = |day: NaiveDate| day.and_time(NaiveTime::from_hms_opt(12, 0, 0).unwrap()).and_utc();
         let first: NaiveDate = "2026-01-01".parse().unwrap();
-        let changes = first.iter_days().take(730).filter(|day| zone(noon(*day)) != zone(noon(*day) + Duration::days(1)));
+        let changes =
+            first.iter_days().take(730).filter(|day| zone(noon(*day)) != zone(noon(*day) + Duration::days(1)));
         changes.flat_map(|day| [day, day + Duration::days(1), day + Duration::days(2)]).chain([first]).collect()
     }
 

@@ -72,9 +72,9 @@ pub fn entered_span(start: TimeValue, end: TimeValue) -> Result<(DateTime<Utc>, 
     match (start.get(), end.get()) {
         (Ok(start), Ok(end)) => Ok((start, end)),
         (start, end) => {
-            let errors = [("start_time", start), ("end_time", end)].into_iter().filter_map(|(field, result)| {
-                Some(FieldError { field: field.to_owned(), message: result.err()? })
-            });
+            let errors = [("start_time", start), ("end_time", end)]
+                .into_iter()
+                .filter_map(|(field, result)| Some(FieldError { field: field.to_owned(), message: result.err()? }));
             Err(Problem::invalid(errors.collect()))
         }
     }

@@ -88,8 +88,7 @@ fn ReservationDetails(
     let title =
         move || reservation.with(|r| if r.title.is_empty() { r.resource_name.clone() } else { r.title.clone() });
     let ticker = use_ticker();
-    let is_active =
-        move || reservation.with(|r| r.status.at(r.end_time, ticker.now()) == ReservationStatus::Active);
+    let is_active = move || reservation.with(|r| r.status.at(r.end_time, ticker.now()) == ReservationStatus::Active);
     let modify_open = RwSignal::new(false);
     let cancel_open = RwSignal::new(false);
     view! {

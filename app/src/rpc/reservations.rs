@@ -64,11 +64,7 @@ pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Res
 
 /// Lists the reserved spans of a resource between `from` and `to` for the calendar.
 #[server(prefix = "/rpc", endpoint = "busy", protocol = Rpc)]
-pub async fn busy(
-    resource: ResourceId,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-) -> Result<Vec<BusySpan>, RpcError> {
+pub async fn busy(resource: ResourceId, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<BusySpan>, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     let filter = CalendarFilter { from, to, resource_type: None, resource_id: Some(resource) };

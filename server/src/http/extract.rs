@@ -126,7 +126,9 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
 fn restore_plus(value: Cow<'_, str>) -> Cow<'_, str> {
     let is_digit = |at: usize| value.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
     match value.rsplit_once(' ') {
-        Some((time, offset)) if time.contains('T') && is_digit(0) && matches!(offset.as_bytes(), [_, _, b':', _, _]) => {
+        Some((time, offset))
+            if time.contains('T') && is_digit(0) && matches!(offset.as_bytes(), [_, _, b':', _, _]) =>
+        {
             Cow::Owned(format!("{time}+{offset}"))
         }
         _ => value,

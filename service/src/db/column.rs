@@ -104,6 +104,7 @@ pub(crate) trait StoredJson: Serialize + DeserializeOwned {
 impl StoredJson for Value {}
 impl StoredJson for serde_json::Map<String, Value> {}
 impl StoredJson for Vec<Header> {}
+impl StoredJson for Vec<super::entity::webhooks::OldSecret> {}
 impl StoredJson for RetryPolicy {}
 
 impl StoredJson for Vec<EventType> {
@@ -315,7 +316,7 @@ mod tests {
         let paths = r#"{"layout":"regional","paths":{"reservation.moved":"/m","reservation.created":"/c"}}"#;
         let read = JsonText::<DeliveryPaths>::from_text(paths).unwrap().0;
         assert_eq!((read.layout, read.paths.len()), (Layout::ByEvent, 1));
-        let state = serde_json::to_string(&Provisioning::waiting(chrono::DateTime::UNIX_EPOCH)).unwrap();
+        let state = serde_json::to_string(&Provisioning::waiting([], chrono::DateTime::UNIX_EPOCH)).unwrap();
         let state = JsonText::<Provisioning>::from_text(&state.replace("waiting", "hibernating")).unwrap().0;
         assert_eq!(state.status, ProvisioningStatus::Provisioning);
     }

@@ -135,20 +135,18 @@ impl Reservations {
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list_next(&self, actor: &Actor) -> Result<Vec<Reservation>> {
         authorize(actor, Action::ReadReservation { owner: &actor.username })?;
-        let filter = ReservationFilter {
-            status: Some(ReservationStatus::Active),
-            from: Some(self.context.now()),
-            ..Default::default()
-        };
+        let now = self.context.now();
+        let filter =
+            ReservationFilter { status: Some(ReservationStatus::Active), from: Some(now), ..Default::default() };
         let rows: Vec<ReservationRow> = select()
-            .filter(conditions(&filter, Some(actor.username.as_str())))
+            .filter(conditions(&filter, Some(actor.username.as_str()), now))
             .order_by_asc(reservations::Column::StartAt)
             .order_by_asc(reservations::Column::Id)
             .limit(MAX_NEXT)
             .into_partial_model()
             .all(&self.context.db.read)
             .await?;
-        Ok(rows.into_iter().map(Reservation::from).collect())
+        Ok(rows.into_iter().map(|row| at(row, now)).collect())
     }
 
     /// Reads one reservation with its deliveries.

@@ -20,8 +20,7 @@ async fn reservation_ends_at_its_end_time(t: TestService) {
     let reservation = t.booking(&alice, resource, 0, 1).await;
     let id = &reservation.id;
     let retitle = ReservationPatch { title: Some("After".into()), ..Default::default() };
-    let extend =
-        ReservationPatch { end_time: Some(reservation.end_time + Duration::hours(1)), ..Default::default() };
+    let extend = ReservationPatch { end_time: Some(reservation.end_time + Duration::hours(1)), ..Default::default() };
     let listed = async |status| {
         let filter = ReservationFilter { status: Some(status), ..Default::default() };
         t.reservations().list(&alice, &filter, &PageQuery::default()).await.unwrap().items
