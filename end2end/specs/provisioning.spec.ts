@@ -1,6 +1,6 @@
 // What responses and status updates do to a reservation, as its owner and the integrator see it.
 
-import { expect, provisioning, test } from "../fixtures.ts";
+import { expect, provisioning, test, testWebhook } from "../fixtures.ts";
 import { type Behaviour, responds } from "../support/test-receiver.ts";
 
 /** A success with access information. */
@@ -54,9 +54,8 @@ for (const { name, behaviour, text, tone } of EFFECTS) {
     const service = await receiver(behaviour);
     const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
     const page = await pageOf("admin");
-    await page.goto(`/settings/webhooks/${webhook.id}?tab=test`);
-    await page.getByRole("button", { name: "Send Test Event" }).click();
-    const verdict = page.getByRole("status").filter({ hasText: text });
+    const dialog = await testWebhook(page, webhook);
+    const verdict = dialog.getByRole("status").filter({ hasText: text });
     await expect(verdict).toBeVisible();
     await expect(verdict).toHaveClass(new RegExp(tone));
   });

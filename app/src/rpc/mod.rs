@@ -133,9 +133,10 @@ impl FromServerFnError for RpcError {
             // The body of a request: not UTF-8, not JSON, or not the arguments of the function.
             ServerFnErrorErr::Args(text)
             | ServerFnErrorErr::MissingArg(text)
-            | ServerFnErrorErr::Deserialization(text) => {
-                Problem::malformed(format!("The request cannot be read: {text}. Reload the page."))
-            }
+            | ServerFnErrorErr::Deserialization(text) => Problem::malformed(format!(
+                "The request cannot be read: {}. Reload the page.",
+                text.trim_end_matches('.')
+            )),
             _ => Problem::internal(),
         })
     }

@@ -282,13 +282,8 @@ impl Provisioning {
         };
         let access_info = counted().chain(&self.services).find_map(|service| service.access_info.clone());
         let updated_at = self.services.iter().map(|service| service.updated_at).max();
-        (self.status, self.message, self.progress, self.estimated_ready_time, self.details) = (
-            lead.status,
-            lead.message.clone(),
-            lead.progress,
-            lead.estimated_ready_time.clone(),
-            lead.details.clone(),
-        );
+        (self.status, self.message, self.progress, self.estimated_ready_time, self.details) =
+            (lead.status, lead.message.clone(), lead.progress, lead.estimated_ready_time.clone(), lead.details.clone());
         self.access_info = access_info;
         self.updated_at = updated_at.unwrap_or(self.updated_at);
         self
@@ -320,9 +315,7 @@ mod tests {
         seconds: i64,
     ) -> Provisioning {
         let response = ReceiverResponse::parse(event, 200, true, body.to_string().as_bytes());
-        state
-            .after_response(webhook, event, &response, at(seconds), at(seconds))
-            .unwrap_or_else(|| state.clone())
+        state.after_response(webhook, event, &response, at(seconds), at(seconds)).unwrap_or_else(|| state.clone())
     }
 
     fn ready(address: &str) -> Value {
@@ -373,7 +366,10 @@ mod tests {
         assert_eq!(state.services[0].pending_change.as_ref().unwrap().state, PendingChangeState::Sent);
         let retrying = state.after_retry(A, UPDATED, "500", at(12), at(11)).unwrap();
         let change = retrying.services[0].pending_change.clone().unwrap();
-        assert_eq!((change.state, change.next_attempt_at, change.since), (PendingChangeState::Retrying, Some(at(12)), at(10)));
+        assert_eq!(
+            (change.state, change.next_attempt_at, change.since),
+            (PendingChangeState::Retrying, Some(at(12)), at(10))
+        );
         let failed = [
             retrying.after_failure(A, UPDATED, "500", at(13)).unwrap(),
             answer(&state, A, UPDATED, json!({"status": "failed", "message": "500"}), 11),
@@ -383,7 +379,10 @@ mod tests {
             assert_eq!((state.status, address(&state, 0)), (ProvisioningStatus::Ready, Some("192.0.2.1")));
             assert_eq!(state.message, "Done", "a message changes only with the status");
             let change = state.services[0].pending_change.clone().unwrap();
-            assert_eq!((change.state, change.message.as_str(), change.since), (PendingChangeState::Failed, "500", at(10)));
+            assert_eq!(
+                (change.state, change.message.as_str(), change.since),
+                (PendingChangeState::Failed, "500", at(10))
+            );
             let confirmed = answer(&state, A, UPDATED, json!({"status": "success"}), 20);
             assert_eq!(confirmed.services[0].pending_change, None);
             assert_eq!(address(&confirmed, 0), Some("192.0.2.1"));

@@ -262,7 +262,16 @@ mod tests {
         assert_eq!(cancelled(b"{"), (Releasing, true));
         assert_eq!(cancelled(br#"{"status":"ready"}"#), (Releasing, true));
         // These keep their meaning.
-        for (is_json, body) in [(false, "OK"), (false, "[OK] done"), (false, "<html>"), (true, ""), (true, " \n"), (true, "null"), (true, "[]"), (true, "{}")] {
+        for (is_json, body) in [
+            (false, "OK"),
+            (false, "[OK] done"),
+            (false, "<html>"),
+            (true, ""),
+            (true, " \n"),
+            (true, "null"),
+            (true, "[]"),
+            (true, "{}"),
+        ] {
             assert_eq!(created(is_json, body.as_bytes()), (Ready, false), "{body:?}");
         }
         assert_eq!(created(true, br#"{"status":null}"#), (Ready, false));
@@ -274,7 +283,8 @@ mod tests {
 
     #[test]
     fn estimate_and_access_info_next_to_the_status_are_read() {
-        let body = json!({"status": "success", "estimated_ready_time": "5 minutes", "access_info": {"port": 22}, "rack": 3});
+        let body =
+            json!({"status": "success", "estimated_ready_time": "5 minutes", "access_info": {"port": 22}, "rack": 3});
         let response = parse_response(EventType::ReservationCreated, 200, true, body.to_string().as_bytes());
         assert_eq!(response.estimated_ready_time.as_deref(), Some("5 minutes"));
         assert_eq!(response.access_info.unwrap().port, Some(22));

@@ -243,8 +243,12 @@ impl ServiceProvisioning {
 
     /// The state after the reservation was changed and the service is notified.
     pub(super) fn after_change(&self, now: DateTime<Utc>) -> Self {
-        let change =
-            PendingChange { state: PendingChangeState::Sent, message: String::new(), next_attempt_at: None, since: now };
+        let change = PendingChange {
+            state: PendingChangeState::Sent,
+            message: String::new(),
+            next_attempt_at: None,
+            since: now,
+        };
         Self { pending_change: Some(change), updated_at: now, ..self.clone() }
     }
 

@@ -119,7 +119,12 @@ mod tests {
             fields(json!({"status": "waiting", "timestamp": "now", "progress": 101, "message": 1, "details": []})),
             ["status", "timestamp", "progress", "message", "details"]
         );
-        assert_eq!(parse_status_update(b"\xEF\xBB\xBF{\"status\":\"READY\",\"timestamp\":\"2026-01-01T00:00:00Z\"}").unwrap().status, ProvisioningStatus::Ready);
+        assert_eq!(
+            parse_status_update(b"\xEF\xBB\xBF{\"status\":\"READY\",\"timestamp\":\"2026-01-01T00:00:00Z\"}")
+                .unwrap()
+                .status,
+            ProvisioningStatus::Ready
+        );
         assert_eq!(parse_status_update(b"[]").unwrap_err().kind.status(), 400);
         assert_eq!(parse_status_update(b"{").unwrap_err().kind.status(), 400);
         assert_eq!(

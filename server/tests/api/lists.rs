@@ -54,7 +54,7 @@ async fn calendar_beyond_its_page_size_has_a_cursor(t: TestServer) {
     let second = t.bob.get(&format!("{path}&cursor={cursor}"), 200).await;
     assert_eq!((second.items().len(), &second.body["next_cursor"]), (1, &Value::Null), "the last span is not lost");
     // The page reads all spans.
-    let filter = json!({"resource_type": "gpu-cluster", "from": t.hours(-1), "to": t.hours(24 * 61)});
+    let filter = json!({"resource": resource, "from": t.hours(-1), "to": t.hours(24 * 61)});
     let browser = t.browser("bob").await;
     let spans = browser.send(reqwest::Method::POST, "//rpc/busy", 200, |request| request.json(&filter)).await;
     assert_eq!(spans.body.as_array().unwrap().len(), 5_001);

@@ -16,6 +16,7 @@ on_both_databases![
     reservation_patch_obeys_the_rules_of_creation,
     reservation_pages_contain_every_item_once,
     reservation_shows_provisioning_and_deliveries,
+    next_reservations_are_sorted_by_their_start,
     leap_second_is_one_value_everywhere,
 ];
 
@@ -34,6 +35,28 @@ on_both_databases![sqlite only:
     conflict_contains_the_times_of_the_other_reservation,
     unchanged_configuration_is_accepted_after_its_schema_has_changed,
 ];
+
+/// The reservations of the home page, which does not depend on when they were created.
+async fn next_reservations_are_sorted_by_their_start(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let running = t.booking(&t.alice, resource, 0, 2).await;
+    let ended = t.booking(&t.alice, resource, 3, 4).await;
+    t.alice.post(&format!("/reservations/{ended}/cancel"), Value::Null, 200).await;
+    t.booking(&t.bob, resource, 4, 5).await;
+    let mut later = Vec::new();
+    for n in (5..15).rev() {
+        later.insert(0, t.booking(&t.alice, resource, n, n + 1).await);
+    }
+    let browser = t.browser("alice").await;
+    let next = async || {
+        let reply = browser.send(Method::POST, "//rpc/next-reservations", 200, |r| r.json(&json!({}))).await;
+        let ids = reply.body.as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(next().await, [&[running][..], &later[..7]].concat());
+    t.clock.advance(Duration::hours(3));
+    assert_eq!(next().await, later[..8], "the first one has ended");
+}
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS alice@laptop";
 

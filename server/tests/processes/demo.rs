@@ -25,7 +25,9 @@ async fn sample_receiver_provisions_only_types_without_another_service(database:
     let settings = database.settings(5.0);
     let berth = settings.demo().await;
     let api = Api::of_user(&settings, "admin").await;
-    let all = BTreeMap::from([("gpu-cluster", true), ("server", true), ("switch-port", true)].map(|(k, v)| (k.to_owned(), v)));
+    let all = BTreeMap::from(
+        [("gpu-cluster", true), ("server", true), ("switch-port", true)].map(|(k, v)| (k.to_owned(), v)),
+    );
     assert_eq!(provisioned(&api, &berth.url).await, all);
     let receiver = Receiver::start().await;
     let listening = api.webhook(&berth.url, &receiver, 4).await;
@@ -33,13 +35,20 @@ async fn sample_receiver_provisions_only_types_without_another_service(database:
     let mut without_clusters = all.clone();
     without_clusters.insert("gpu-cluster".into(), false);
     let becomes = async |expected: &BTreeMap<String, bool>| {
-        eventually("the sample webhooks", async || (provisioned(&api, &berth.url).await == *expected).then_some(())).await;
+        eventually("the sample webhooks", async || (provisioned(&api, &berth.url).await == *expected).then_some(()))
+            .await;
     };
     becomes(&without_clusters).await;
     let patch = json!({"provisions": false});
     assert_eq!(api.call(&berth.url, Method::PATCH, &path, patch).await.unwrap().status, 200);
     becomes(&all).await;
-    assert_eq!(api.call(&berth.url, Method::PATCH, &path, json!({"provisions": true, "resource_type": null})).await.unwrap().status, 200);
+    assert_eq!(
+        api.call(&berth.url, Method::PATCH, &path, json!({"provisions": true, "resource_type": null}))
+            .await
+            .unwrap()
+            .status,
+        200
+    );
     becomes(&all.keys().map(|slug| (slug.clone(), false)).collect()).await;
     assert_eq!(api.call(&berth.url, Method::DELETE, &path, Value::Null).await.unwrap().status, 204);
     becomes(&all).await;

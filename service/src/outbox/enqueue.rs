@@ -116,8 +116,7 @@ impl Outbox {
         let now = self.context.now();
         let fast_path = if fresh { self.state.fast_path.sender() } else { None };
         let pending = self.prepare(configs, events, fast_path.as_ref(), now)?;
-        let mut enqueued =
-            Enqueued { summaries: Vec::new(), claimed: Vec::new(), queued: WebhookSet::empty() };
+        let mut enqueued = Enqueued { summaries: Vec::new(), claimed: Vec::new(), queued: WebhookSet::empty() };
         if pending.is_empty() {
             return Ok(enqueued);
         }

@@ -68,9 +68,7 @@ impl Reservations {
         let new = NewReservation { reservation, email, resource_status: resource.status };
         match self.group_commit.write(new).await? {
             Written::Inserted(reservation) => Ok(reservation),
-            Written::Conflict(reservation) => {
-                Err(conflict_reason(&self.context.db.read, &reservation).await?.into())
-            }
+            Written::Conflict(reservation) => Err(conflict_reason(&self.context.db.read, &reservation).await?.into()),
         }
     }
 

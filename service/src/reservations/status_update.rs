@@ -50,10 +50,7 @@ impl Reservations {
             return Err(Problem::forbidden("This webhook does not serve the reservation's resource type.").into());
         }
         if !webhook.provisions {
-            return Err(Problem::forbidden(
-                "This webhook listens only. Change that in its settings first.",
-            )
-            .into());
+            return Err(Problem::forbidden("This webhook listens only. Change that in its settings first.").into());
         }
         let update = StatusUpdate::parse(body)?;
         if (update.timestamp - now).abs() > MAX_CLOCK_SKEW {

@@ -124,7 +124,10 @@ fn Effect(effect: ReceiverResponse) -> impl IntoView {
         effect.problem.map(|problem| format!("{problem} Berth waits for a status update.")),
         effect.message.map(|message| format!("Message: {message}")),
         effect.estimated_ready_time.map(|estimate| format!("Estimated ready time: {estimate}")),
-        effect.access_info.and_then(|access| access.connection_command.or(access.ip_address)).map(|a| format!("Access: {a}")),
+        effect
+            .access_info
+            .and_then(|access| access.connection_command.or(access.ip_address))
+            .map(|a| format!("Access: {a}")),
     ];
     view! {
         <p class="row">"With this response, a reservation becomes "<Badge status=status /></p>

@@ -93,8 +93,9 @@ async fn responses_of_one_batch_apply_in_order(t: TestService) {
         dispatcher.record_once(&results).await.unwrap();
         results.len()
     };
-    let state =
-        async |id: &domain::id::ReservationId| t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning;
+    let state = async |id: &domain::id::ReservationId| {
+        t.reservations().get(&s.alice, id).await.unwrap().reservation.provisioning
+    };
     use ProvisioningStatus::{Failed, Provisioning, Ready};
     // The second webhook's response is applied after the first one's, in the same batch.
     s.receiver.respond(Response::json(202, json!({"message": "At work"})));
@@ -138,8 +139,14 @@ async fn services_of_one_type_do_not_overwrite_each_other(t: TestService) {
     drain(&t).await;
     let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     let address = |n: usize| state.services[n].access_info.clone().unwrap().ip_address.unwrap();
-    assert_eq!((state.status, address(0), address(1)), (ProvisioningStatus::Ready, "192.0.2.1".into(), "192.0.2.2".into()));
-    assert_eq!(state.services.iter().map(|s| s.webhook_name.as_str()).collect::<Vec<_>>(), ["Provisioner", "Provisioner"]);
+    assert_eq!(
+        (state.status, address(0), address(1)),
+        (ProvisioningStatus::Ready, "192.0.2.1".into(), "192.0.2.2".into())
+    );
+    assert_eq!(
+        state.services.iter().map(|s| s.webhook_name.as_str()).collect::<Vec<_>>(),
+        ["Provisioner", "Provisioner"]
+    );
     // Deleting one webhook affects only its entry.
     t.webhooks().pause(&s.root, s.webhook).await.unwrap();
     t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
@@ -166,7 +173,10 @@ async fn failed_change_leaves_a_ready_reservation_ready(t: TestService) {
     dispatcher.record_once(&dispatcher.send_claimed(claims).await).await.unwrap();
     let retrying = change(&state().await);
     assert_eq!(retrying.state, PendingChangeState::Retrying);
-    assert!(retrying.next_attempt_at.is_some_and(|at| at > t.now()) && retrying.message.contains("500"), "{retrying:?}");
+    assert!(
+        retrying.next_attempt_at.is_some_and(|at| at > t.now()) && retrying.message.contains("500"),
+        "{retrying:?}"
+    );
     for _ in 0..3 {
         t.clock.advance(Duration::seconds(5));
         drain(&t).await;
@@ -238,10 +248,10 @@ async fn webhook_added_later_does_not_change_the_headline(t: TestService) {
     drain(&t).await;
     let state = t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     assert_eq!(state.status, ProvisioningStatus::Ready);
-    assert_eq!(state.services.iter().map(|s| (s.status, s.required)).collect::<Vec<_>>(), [
-        (ProvisioningStatus::Ready, true),
-        (ProvisioningStatus::Failed, false),
-    ]);
+    assert_eq!(
+        state.services.iter().map(|s| (s.status, s.required)).collect::<Vec<_>>(),
+        [(ProvisioningStatus::Ready, true), (ProvisioningStatus::Failed, false),]
+    );
 }
 
 async fn listen_only_webhook_does_not_drive_provisioning(t: TestService) {
