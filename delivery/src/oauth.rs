@@ -235,10 +235,13 @@ impl State {
             async move {
                 let limit = http.timeout;
                 let run = MARKS.scope(progress.marks.clone(), fetch(&http, &request, method, clock, &progress));
-                let result = tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
-                    let failure = Failure::TimedOut { phase: progress.phase(), limit };
-                    Err(TokenFailure::of_failure(&failure, &request, method, &progress))
-                });
+                let result = match tokio::time::timeout(limit, run).await {
+                    Ok(result) => result,
+                    Err(_) => {
+                        let failure = Failure::TimedOut { phase: progress.phase(), limit };
+                        Err(TokenFailure::of_failure(&failure, &request, method, &progress))
+                    }
+                };
                 entry.lock().finish(result, generation, clock.now())
             }
         });

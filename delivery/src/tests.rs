@@ -1,7 +1,5 @@
 //! Attempts whose host names and trusted roots are fixed.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::client::tls_config_with;
 use crate::connector::Connector;
 use crate::exchange::Clients;

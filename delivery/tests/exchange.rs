@@ -1,7 +1,5 @@
 //! One attempt against real servers on loopback.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use common::{attempt, request, request_with, sender, try_url};

@@ -1,7 +1,7 @@
 // Log-in, log-out, throttling, API tokens, passwords and the first set-up.
 
 import { ADMIN, ALICE, Berth, choose, copySecret, expect, logIn, newContext, test } from "../fixtures.ts";
-import { Api, type Page, type Reservation } from "../support/api.ts";
+import { Api, type Reservation } from "../support/api.ts";
 
 test("log-in returns to the requested page, and log-out ends the session on the server", async ({ page }) => {
   await page.goto("/settings/account");
@@ -119,9 +119,8 @@ test("an administrator creates and disables an account", async ({ berth, pageOf,
 
   const created = await page.request.post("/api/v1/tokens", { data: { name: "test" }, headers: { origin: berth.url } });
   const { token } = (await created.json()) as { token: string };
-  const resources = await berth.api.get<Page<{ id: number; status: string }>>("/resources");
-  const available = resources.items.find((resource) => resource.status === "available");
-  const reservation = await new Api(berth.url, token).reserve(available?.id ?? 0, 300);
+  const resource = await berth.resource();
+  const reservation = await new Api(berth.url, token).reserve(resource.id, 300);
 
   await row.getByRole("button", { name: "Edit dave" }).click();
   const change = admin.getByRole("dialog", { name: "Edit user" });

@@ -217,7 +217,7 @@ pub(crate) async fn insert_shared(
         return Ok(());
     }
     ids.sort_unstable();
-    Ok(rows::ensure_rows(db, tx, &ids).await?)
+    rows::ensure_rows(db, tx, &ids).await
 }
 
 /// Writes the provisioning state of a reservation that is locked by the transaction.
