@@ -1,5 +1,6 @@
 //! HTTP clients: TLS trust, HTTP/1.1 settings, and one request with its response.
 
+use crate::connection::MAX_HEADERS;
 use crate::connector::Connector;
 use crate::diagnosis::{Failure, Phase};
 use crate::response::Received;
@@ -14,8 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// Maximum number of headers of a response.
-pub(crate) const MAX_HEADERS: usize = 500;
 /// Maximum number of idle connections to one host.
 const MAX_IDLE: usize = 4_096;
 /// Time after which an idle connection is closed.

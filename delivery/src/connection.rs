@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Maximum number of headers of a response.
+pub(crate) const MAX_HEADERS: usize = 500;
 /// Maximum number of bytes of a response that are kept.
 pub(crate) const MAX_KEPT: usize = 16 * 1_024;
 /// Capacity of the record that a connection keeps for its next response.

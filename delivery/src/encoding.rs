@@ -1,12 +1,16 @@
 //! Decoding of response bodies: `Content-Encoding` (RFC 9110 §8.4) and byte order marks. Berth requests `identity`, but
 //! some servers and proxies compress without being asked.
 
-use crate::response::{MAX_ENCODED, MAX_RESPONSE};
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use std::fmt;
 use std::io::Read;
+
+/// Maximum size of a decoded response body that is kept and recorded, in bytes (docs/contract.md §2).
+pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
+/// Maximum size of an encoded body that is read. Encoded bodies can be longer than their content.
+pub(crate) const MAX_ENCODED: usize = 2 * MAX_RESPONSE;
 
 /// Size of the buffer for compressed input.
 const BUFFER: usize = 4_096;

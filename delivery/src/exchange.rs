@@ -7,7 +7,7 @@ use crate::diagnosis::{self, Failure};
 use crate::encoding;
 use crate::header_case::HeaderCases;
 use crate::headers::{Headers, signed_headers};
-use crate::oauth::{Flight, Token, TokenCache, TokenRequest, TokenWait};
+use crate::oauth::{Flight, Token, TokenCache, TokenFailure, TokenRequest, TokenWait};
 use crate::redaction::{record_response, redact};
 use crate::response::Received;
 use crate::timing::{AttemptClock, MARKS, Marks};
@@ -48,6 +48,20 @@ impl Clients {
 struct Exchanged {
     received: Received,
     failed_renewal: Option<Diagnosis>,
+}
+
+/// The reason why an exchange ended without a response of the receiver.
+enum Unanswered {
+    /// No token was available.
+    Token(Arc<TokenFailure>),
+    /// The request failed.
+    Request(Failure),
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self::Request(failure)
+    }
 }
 
 /// Makes one attempt; `now` is the wall-clock time of its start.
@@ -91,12 +105,15 @@ pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: D
                 ..AttemptOutcome::without_response(request.attempt, now, timings, diagnosis)
             }
         }
-        Err(failure) => {
-            let diagnosis = diagnosis::of_failure(&failure, &request.url.text);
-            if let Failure::Token(failure) = failure {
-                record = failure.request.clone().into_transcript();
-                was_sent = failure.sent;
-            }
+        Err(unanswered) => {
+            let diagnosis = match unanswered {
+                Unanswered::Request(failure) => diagnosis::of_failure(&failure, &request.url.text),
+                Unanswered::Token(failure) => {
+                    record = failure.request.clone().into_transcript();
+                    was_sent = failure.sent;
+                    failure.diagnosis.clone()
+                }
+            };
             AttemptOutcome::without_response(request.attempt, now, timings, diagnosis)
         }
     };
@@ -127,13 +144,13 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run(&self, headers: &mut Headers) -> Result<Exchanged, Failure> {
+    async fn run(&self, headers: &mut Headers) -> Result<Exchanged, Unanswered> {
         let Some(token_request) = self.token_request() else {
             return Ok(Exchanged { received: self.send(headers, None).await?, failed_renewal: None });
         };
         let tokens = &self.clients.tokens;
         let wait = TokenWait { http: &self.clients.http, clock: self.clock, flight: &self.waits_for };
-        let token = tokens.get(&token_request, &wait).await.map_err(Failure::Token)?;
+        let token = tokens.get(&token_request, &wait).await.map_err(Unanswered::Token)?;
         let mut received = self.send(headers, Some(&token)).await?;
         let mut failed_renewal = None;
         if received.status == 401 {
@@ -187,11 +204,11 @@ impl Exchange<'_> {
         http.send(request, again, &self.progress).await
     }
 
-    fn timed_out(&self) -> Failure {
+    fn timed_out(&self) -> Unanswered {
         let limit = self.clients.http.timeout;
         match (self.waits_for.lock().clone(), self.token_request()) {
-            (Some(flight), Some(request)) => Failure::Token(Arc::new(flight.timed_out(&request, limit))),
-            _ => Failure::TimedOut { phase: self.progress.phase(), limit },
+            (Some(flight), Some(request)) => Unanswered::Token(Arc::new(flight.timed_out(&request, limit))),
+            _ => Failure::TimedOut { phase: self.progress.phase(), limit }.into(),
         }
     }
 }

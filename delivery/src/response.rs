@@ -1,15 +1,10 @@
 //! Reading of responses up to the cap.
 
-use crate::encoding::{self, Decoded};
+use crate::encoding::{self, Decoded, MAX_ENCODED, MAX_RESPONSE};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-
-/// Maximum size of a decoded response body that is kept and recorded, in bytes (docs/contract.md §2).
-pub(crate) const MAX_RESPONSE: usize = 64 * 1024;
-/// Maximum size of an encoded body that is read. Encoded bodies can be longer than their content.
-pub(crate) const MAX_ENCODED: usize = 2 * MAX_RESPONSE;
 
 /// A response, with its decoded body up to the cap.
 pub(crate) struct Received {

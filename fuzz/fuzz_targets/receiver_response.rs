@@ -11,7 +11,8 @@ libfuzzer_sys::fuzz_target!(|input: (u16, bool, &[u8])| {
         let response = ReceiverResponse::parse(event, status, is_json, body);
         assert!(response.message.as_deref().unwrap_or_default().chars().count() <= 500);
         let now = chrono::DateTime::UNIX_EPOCH;
-        let Some(next) = Provisioning::waiting([webhook], now).after_response(webhook, event, &response, now, now) else {
+        let Some(next) = Provisioning::waiting([webhook], now).after_response(webhook, event, &response, now, now)
+        else {
             continue;
         };
         let stored = serde_json::to_string(&next).unwrap();

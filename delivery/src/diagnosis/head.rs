@@ -1,8 +1,7 @@
 //! Diagnoses of responses whose status line or headers cannot be parsed. They name the line that violates RFC 9112.
 
 use super::diagnosis;
-use crate::client::MAX_HEADERS;
-use crate::connection::MAX_KEPT;
+use crate::connection::{MAX_HEADERS, MAX_KEPT};
 use domain::delivery::{Diagnosis, DiagnosisCode};
 use std::borrow::Cow;
 

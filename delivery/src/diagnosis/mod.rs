@@ -12,10 +12,8 @@ mod wrapped;
 pub(crate) use response::{error_text, of_failed_renewal, of_response};
 pub(crate) use transport::{of_failure, of_token_failure};
 
-use crate::oauth::TokenFailure;
 use domain::delivery::{Diagnosis, DiagnosisCode};
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The progress of an exchange, for the diagnosis of a timeout.
@@ -48,8 +46,6 @@ impl Phase {
 pub(crate) enum Failure {
     /// The stored URL cannot be parsed.
     InvalidUrl,
-    /// No token was available.
-    Token(Arc<TokenFailure>),
     /// The connection failed.
     Transport {
         /// The error of the connector or the HTTP client.

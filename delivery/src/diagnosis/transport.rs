@@ -19,7 +19,6 @@ fn of_failure_at(failure: &Failure, host: &str) -> Diagnosis {
             "The endpoint URL is not valid.",
             "Edit the webhook and correct the endpoint URL.",
         ),
-        Failure::Token(failure) => failure.diagnosis.clone(),
         Failure::Transport { error, received } => of_transport(&**error, received, host),
         Failure::TimedOut { phase, limit } => of_timeout(*phase, *limit),
     }

@@ -45,7 +45,7 @@ async fn next_reservations_are_sorted_by_their_start(t: TestServer) {
     t.booking(&t.bob, resource, 4, 5).await;
     let mut later = Vec::new();
     for n in (5..15).rev() {
-        later.insert(0, t.booking(&t.alice, resource, n, n + 1).await);
+        later.insert(0, t.booking(&t.alice, resource, 2 * n, 2 * n + 1).await);
     }
     let browser = t.browser("alice").await;
     let next = async || {
