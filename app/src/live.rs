@@ -98,13 +98,16 @@ impl Drop for FeedWorker {
     }
 }
 
+/// The callbacks of the worker: for a message, and for its failure.
+type PortCallbacks = (Closure<dyn FnMut(MessageEvent)>, Closure<dyn FnMut()>);
+
 /// The worker, its callbacks and timers. Dropping a timer cancels it.
 #[derive(Default)]
 struct Connection {
     listeners: BTreeMap<u64, Listener>,
     next_listener: u64,
     worker: Option<FeedWorker>,
-    callbacks: Option<(Closure<dyn FnMut(MessageEvent)>, Closure<dyn FnMut()>)>,
+    callbacks: Option<PortCallbacks>,
     /// Runs while the page takes part in the feed.
     interval: Option<Interval>,
     hidden_timer: Option<Timeout>,
@@ -235,7 +238,7 @@ impl Live {
         }
     }
 
-    fn callbacks(self) -> (Closure<dyn FnMut(MessageEvent)>, Closure<dyn FnMut()>) {
+    fn callbacks(self) -> PortCallbacks {
         let on_message = Closure::new(move |message: MessageEvent| {
             let message = js_sys::Array::from(&message.data());
             let part = |index| message.get(index).as_string().unwrap_or_default();

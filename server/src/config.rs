@@ -44,7 +44,7 @@ pub struct Args {
     /// Folder of the SQLite database and the master key [default: data].
     #[arg(long, env = "BERTH_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
-    /// URL at which people and receivers reach this server, e.g. https://berth.example.com [default in development: http://LISTEN].
+    /// URL at which people and receivers reach this server, e.g. `https://berth.example.com` [default in development: `http://LISTEN`].
     #[arg(long, env = "BERTH_PUBLIC_URL", global = true)]
     pub public_url: Option<String>,
     /// development or production [default: development].

@@ -61,7 +61,7 @@ impl Default for Limits {
     }
 }
 
-/// Serves `router` until `cancel`, then waits for open requests, at most [`SHUTDOWN_TIMEOUT`].
+/// Serves `router` until `cancel`, then waits for open requests, at most `SHUTDOWN_TIMEOUT`.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, cancel: &CancellationToken) {
     let server = Arc::new(Server { router, limits, open: Mutex::default(), next_id: AtomicU64::new(0) });
     let tasks = TaskTracker::new();
