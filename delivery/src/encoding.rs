@@ -127,7 +127,9 @@ fn decompress(coding: &Coding, input: &[u8], input_truncated: bool) -> Result<(V
         }
     };
     if !valid && !input_truncated {
-        return Err(Some(format!("The response is not valid {coding}, although its Content-Encoding says so.")));
+        return Err(Some(format!(
+            "The Content-Encoding of the response is {coding}, but its body is not valid {coding}."
+        )));
     }
     let is_longer = output.len() > MAX_ENCODED;
     output.truncate(MAX_ENCODED);

@@ -33,7 +33,7 @@ test("a truncated module shows a message", async ({ pageOf }) => {
   await expect(page.getByRole("heading", title)).toBeVisible();
 });
 
-test("a browser without WebAssembly is told so, also after the log-in", async ({ page }) => {
+test("a browser without WebAssembly shows a message, also after the log-in", async ({ page }) => {
   await page.addInitScript(() => Reflect.deleteProperty(globalThis, "WebAssembly"));
   await page.goto("/");
   await logIn(page, ALICE);

@@ -1,7 +1,7 @@
 //! The HTTP listener: time limits of connections, and a limit on their number.
 //!
 //! A connection is idle, receives the head of a request, or handles a request. Idle connections and slow heads end after
-//! a time limit. At the limit on connections, the one that has been idle longest makes room for a new one, so slow or
+//! a time limit. At the limit on connections, the one that has been idle longest is closed for a new one, so slow or
 //! idle clients cannot lock out others.
 
 use crate::descriptors::Shares;

@@ -194,7 +194,7 @@ impl Service {
 
 /// Use cases of several areas.
 impl Service {
-    /// Changes an account, and cancels its active reservations if the patch says so.
+    /// Changes an account, and cancels its active reservations if the patch requests it.
     ///
     /// # Errors
     /// As for [`Accounts::update_user`]. If the database becomes unavailable (503), some reservations may still be active;
