@@ -63,7 +63,7 @@ pub fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<()> {
     let step = Step::begin("Building the page");
     let module = compile(workspace, profile)?;
     let template = html::Template::read(Path::new(TEMPLATE))?;
-    let stamp = stamp(profile, minifiers.as_ref(), &module, &template)?;
+    let stamp = stamp(workspace, profile, minifiers.as_ref(), &module, &template)?;
     let stamp_file = workspace.target.join("page.stamp");
     if Path::new(DIST).join("index.html").exists()
         && std::fs::read_to_string(&stamp_file).is_ok_and(|known| known == stamp)
@@ -104,16 +104,19 @@ fn compile(workspace: &Workspace, profile: Profile) -> anyhow::Result<PathBuf> {
 
 /// Fingerprint of the inputs of `dist`: equal stamps mean equal pages. The first word is the profile.
 fn stamp(
+    workspace: &Workspace,
     profile: Profile,
     minifiers: Option<&Minifiers>,
     module: &Path,
     template: &html::Template,
 ) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
-    // This program generates the page, so it is an input too.
-    for file in [module, &std::env::current_exe()?] {
-        hash.update(std::fs::read(file)?);
+    hash.update(std::fs::read(module)?);
+    // This program generates the page, so it is an input too. Its sources stand for it: `cargo test` replaces the binary while it runs.
+    for file in assets::list(Path::new("xtask/src"))? {
+        hash.update(workspace.sh.read_binary_file(file)?);
     }
+    hash.update(workspace.sh.read_binary_file("xtask/Cargo.lock")?);
     hash.update(template.text());
     for file in template.files() {
         hash.update(std::fs::read(file)?);
