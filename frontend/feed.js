@@ -15,6 +15,8 @@ const PAGE_MS = 45_000;
 const MIN_DELAY_MS = 200;
 const FIRST_DELAY_MS = 2_000;
 const MAX_DELAY_MS = 15_000;
+/** The longest delay that a response can demand. */
+const MAX_RETRY_AFTER_MS = 300_000;
 
 /** The pages that want the feed, with the time of their last "want". */
 const pages = new Map();
@@ -77,7 +79,7 @@ async function connect() {
       return broadcast("unauthenticated");
     }
     if (response.ok) await read(attempt, response.body);
-    else wait = Number(response.headers.get("retry-after") ?? 0) * 1_000;
+    else wait = retryAfter(response.headers.get("retry-after") ?? "0");
   } catch {
     // The connection failed or was aborted.
   }
@@ -106,6 +108,12 @@ function handle(name, data) {
     failures = 0;
   }
   if (name !== "" && name !== "ping") broadcast(name, data);
+}
+
+/** The delay that the header Retry-After demands, as a number of seconds or as a date (RFC 9110 §10.2.3). */
+function retryAfter(value) {
+  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now();
+  return Math.min(Math.max(ms || 0, 0), MAX_RETRY_AFTER_MS);
 }
 
 function reconnectLater(wait) {

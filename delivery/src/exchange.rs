@@ -95,6 +95,7 @@ pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: D
                 diagnosis = diagnosis::of_failed_renewal(&diagnosis, &renewal);
             }
             let redacted_body = record_response(&mut record, &received, &secrets);
+            record.decode_error(received.decode_error.as_deref());
             AttemptOutcome {
                 status_code: Some(received.status),
                 retry_after: retry_after(&received, now),

@@ -2,6 +2,7 @@
 
 use crate::encoding::{self, Decoded, MAX_ENCODED, MAX_RESPONSE};
 use bytes::{Bytes, BytesMut};
+use domain::provisioning::is_intended_as_json;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -27,6 +28,7 @@ impl Received {
         let is_encoded = encoding::is_encoded(&parts.headers);
         let (body, truncated) = read_body(body, if is_encoded { MAX_ENCODED } else { MAX_RESPONSE }).await?;
         let Decoded { body, truncated, error } = encoding::decode(&parts.headers, body, truncated);
+        let error = error.or_else(|| is_invalid_text(&parts.headers, &body).then(|| NOT_UTF_8.to_owned()));
         Ok(Self {
             status: parts.status.as_u16(),
             version: if parts.version == http::Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
@@ -36,6 +38,15 @@ impl Received {
             decode_error: error,
         })
     }
+}
+
+/// Why a body that is intended as JSON cannot be read.
+const NOT_UTF_8: &str = "The response is not valid UTF-8, which JSON requires.";
+
+/// Whether a body is intended as JSON and is not UTF-8 (RFC 8259 §8.1). A character may be cut off at the end.
+fn is_invalid_text(headers: &HeaderMap, body: &[u8]) -> bool {
+    is_intended_as_json(encoding::is_json(headers), body)
+        && std::str::from_utf8(body).is_err_and(|error| error.error_len().is_some())
 }
 
 /// Reads at most `cap` bytes of a body. Returns whether it is longer.

@@ -37,6 +37,9 @@ struct Footer<'a> {
     /// The body of a token request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token_request_body: Option<Cow<'a, str>>,
+    /// Why the body of the response could not be decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decode_error: Option<Cow<'a, str>>,
 }
 
 /// The transcript of an exchange as text.
@@ -58,6 +61,7 @@ pub(crate) struct Writer {
     text: String,
     truncated: bool,
     token_request_body: Option<String>,
+    decode_error: Option<String>,
 }
 
 impl Writer {
@@ -68,7 +72,7 @@ impl Writer {
         text.push_str("POST ");
         text.push_str(url);
         text.push('\n');
-        Self { text, truncated: false, token_request_body: None }
+        Self { text, truncated: false, token_request_body: None, decode_error: None }
     }
 
     /// Starts the transcript of a token request, with its redacted body.
@@ -109,6 +113,11 @@ impl Writer {
         self.truncated = truncated;
     }
 
+    /// States why the body could not be decoded.
+    pub(crate) fn decode_error(&mut self, error: Option<&str>) {
+        self.decode_error = error.map(str::to_owned);
+    }
+
     /// Finishes the transcript. `sent` is false if the request was not sent.
     pub(crate) fn finish(
         mut self,
@@ -126,6 +135,7 @@ impl Writer {
             truncated: self.truncated,
             unsent: !sent,
             token_request_body: self.token_request_body.map(Cow::Owned),
+            decode_error: self.decode_error.map(Cow::Owned),
         };
         end(self.text, &footer)
     }
@@ -205,6 +215,7 @@ impl Transcript {
                     headers: headers(lines),
                     body: body.into(),
                     truncated: footer.truncated,
+                    problem: footer.decode_error.map(Cow::into_owned),
                 })
             }
         };
@@ -222,6 +233,7 @@ impl Transcript {
             truncated: false,
             unsent: parsed.as_ref().is_some_and(|parsed| !parsed.request.sent),
             token_request_body: token_request_body.filter(|body| !body.is_empty()).map(Cow::Borrowed),
+            decode_error: None,
         };
         let request = self.0.split_once("\n\n").map_or("", |(request, _)| request);
         end(format!("{request}\n\n"), &footer)

@@ -144,6 +144,8 @@ pub struct ReceivedResponse {
     pub body: String,
     /// Whether the body was longer than 64 KiB.
     pub truncated: bool,
+    /// Why the body could not be decoded; null if it was.
+    pub problem: Option<String>,
 }
 
 /// Duration of each step in milliseconds; null for a step that did not happen (reused connection, earlier failure).
@@ -274,7 +276,10 @@ impl Attempt {
                 .headers
                 .iter()
                 .any(|header| header.name.eq_ignore_ascii_case("content-type") && is_json_content_type(&header.value));
-            ReceiverResponse::parse(event, code, is_json, response.body.as_bytes())
+            match &response.problem {
+                Some(problem) => ReceiverResponse::undecodable(event, problem),
+                None => ReceiverResponse::parse(event, code, is_json, response.body.as_bytes()),
+            }
         });
         self
     }

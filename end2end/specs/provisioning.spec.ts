@@ -13,7 +13,7 @@ test("each service has its own card, and a failed change does not take the acces
   let answer = ready("192.0.2.1");
   const machines = await receiver((response, request) => answer(response, request));
   const network = await receiver(ready("192.0.2.2"));
-  await berth.api.webhook({ name: "Machines", endpoint_url: machines.endpoint, retry: { waits: [] } });
+  await berth.api.webhook({ name: "Machines", endpoint_url: machines.endpoint, retry: { waits: [2] } });
   await berth.api.webhook({ name: "Network", endpoint_url: network.endpoint });
   const alice = await berth.as("alice");
   const resource = await berth.resource();
@@ -31,9 +31,14 @@ test("each service has its own card, and a failed change does not take the acces
   await page.getByRole("dialog").getByLabel("Title").fill("A better title");
   await page.getByRole("dialog").getByRole("button", { name: "Save" }).click();
   await expect(card("Machines")).toContainText("Change not confirmed by Machines.");
+  await expect(card("Machines")).toContainText("Next attempt");
+  await expect(card("Machines")).toContainText("The service may still use the previous values.");
   await expect(card("Machines")).toContainText("maintenance");
   await expect(card("Machines")).toContainText("ssh user-alice@192.0.2.1");
   await expect(card("Network")).not.toContainText("not confirmed");
+  const row = (name: string) => page.getByRole("row").filter({ hasText: name }).filter({ hasText: "reservation.updated" });
+  await expect(row("Machines")).toContainText("Failed");
+  await expect(row("Network")).toContainText("Succeeded");
   await expect(provisioning(page)).toHaveText(/Ready$/);
 
   answer = ready("192.0.2.1");
@@ -43,16 +48,17 @@ test("each service has its own card, and a failed change does not take the acces
   await expect(card("Machines")).not.toContainText("not confirmed");
 });
 
-const EFFECTS: { name: string; behaviour: Behaviour; text: RegExp; tone: string }[] = [
+const EFFECTS: { name: string; behaviour: Behaviour; text: RegExp; tone: string; events?: string[] }[] = [
   { name: "failure", behaviour: responds(200, { status: "failed", message: "no GPUs" }), text: /a reservation becomes\s*Failed\s*Message: no GPUs/, tone: "error" },
   { name: "unknown status", behaviour: responds(200, { status: "exploded" }), text: /becomes\s*Provisioning\s*The response has the unknown status "exploded"/, tone: "warning" },
   { name: "success", behaviour: ready("192.0.2.1"), text: /becomes\s*Ready\s*Message: At 192.0.2.1\s*Estimated ready time: 5 minutes\s*Access: ssh/, tone: "success" },
+  { name: "refused change", events: ["reservation.updated"], behaviour: responds(200, { status: "failed" }), text: /One that is ready stays ready, and its page shows that the change is not confirmed/, tone: "error" },
 ];
 
-for (const { name, behaviour, text, tone } of EFFECTS) {
+for (const { name, behaviour, text, tone, events } of EFFECTS) {
   test(`a test shows the effect of its response: ${name}`, async ({ berth, pageOf, receiver }) => {
     const service = await receiver(behaviour);
-    const webhook = await berth.api.webhook({ endpoint_url: service.endpoint });
+    const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, ...(events && { events }) });
     const page = await pageOf("admin");
     const dialog = await testWebhook(page, webhook);
     const verdict = dialog.getByRole("status").filter({ hasText: text });

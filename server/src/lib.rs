@@ -12,9 +12,9 @@ pub mod metrics;
 pub mod telemetry;
 pub mod workers;
 
-use crate::http::AppState;
 use crate::http::health::{self, Probes};
 use crate::http::middleware::rate_limit::RateLimits;
+use crate::http::{AppState, Shared};
 use config::Config;
 use domain::account::UserInput;
 use domain::authorization::Role;
@@ -76,14 +76,14 @@ pub async fn serve(
     }
     let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
     let limits = config.listener;
-    let app = AppState {
+    let app = AppState::new(Shared {
         health: Probes { service: service.clone(), heartbeat, cancel: cancel.clone(), metrics: metrics.clone() },
         service,
         rate_limits: Arc::new(RateLimits::new(config.api_rate)),
-        config: Arc::new(config),
+        config,
         cancel: cancel.clone(),
         streams: Arc::default(),
-    };
+    });
     let rate_limits = app.rate_limits.clone();
     tasks.spawn(run_upkeep(cancel.clone(), move || {
         metrics.run_upkeep();

@@ -5,12 +5,12 @@
 //! commit.
 
 use crate::context::Context;
-use crate::db::codec::to_json;
 use crate::db::connect::Database;
 use crate::db::entity;
 use crate::db::link::DatabaseTransaction;
 use crate::db::provisioning as rows;
 use crate::db::queue_cancel::{self, Queued};
+use crate::db::stored_provisioning::to_stored;
 use crate::error::Result;
 use chrono::{DateTime, Utc};
 use domain::event::EventType;
@@ -75,11 +75,11 @@ async fn insert_initial_provisioning<'a>(
         let Entry::Vacant(entry) = first.entry(*reservation_id) else { continue };
         let next = match effect {
             DeliveryEffect::Response(response, sent) if event.provisions() => {
-                Provisioning::waiting([*webhook], *sent).after_response(*webhook, *event, response, *sent, now)
+                Provisioning::after_first_response(*webhook, *event, response, *sent, now)
             }
             _ => None,
         };
-        entry.insert(next.as_ref().map(to_json).transpose()?);
+        entry.insert(next.as_ref().map(to_stored).transpose()?);
     }
     let states: Vec<_> = first.into_iter().filter_map(|(id, next)| Some((id, next?))).collect();
     let inserted = rows::insert_missing(db, tx, &states).await?;
@@ -131,7 +131,7 @@ async fn update_provisioning(
     }
     let mut states = Vec::with_capacity(known.len());
     for (id, (_, provisioning, _)) in known.into_iter().filter(|(_, (_, _, changed))| *changed) {
-        states.push((id.to_owned(), to_json(&provisioning)?));
+        states.push((id.to_owned(), to_stored(&provisioning)?));
     }
     rows::update(db, tx, &states).await?;
     Ok(states.into_iter().map(|(id, _)| id).collect())
@@ -222,7 +222,7 @@ pub(crate) async fn insert_shared(
 
 /// Writes the provisioning state of a reservation that is locked by the transaction.
 pub(crate) async fn write(db: &Database, tx: &DatabaseTransaction, reservation: &Reservation) -> Result<()> {
-    let state = to_json(&reservation.provisioning)?;
+    let state = to_stored(&reservation.provisioning)?;
     rows::update(db, tx, &[(reservation.id.0.clone(), state)]).await
 }
 

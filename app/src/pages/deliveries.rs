@@ -36,7 +36,7 @@ pub fn DeliveryProgress(#[prop(into)] delivery: ErasedMemo<DeliverySummary>) -> 
     }
 }
 
-/// A table of deliveries. `compact` omits the webhook and the duration. With `linked`, each row links to the delivery.
+/// A table of deliveries. `compact` omits the reservation and the duration. With `linked`, each row links to the delivery.
 #[component]
 pub fn DeliveryRows(
     #[prop(into)] items: ErasedMemo<Vec<DeliverySummary>>,
@@ -51,7 +51,7 @@ pub fn DeliveryRows(
                     <tr>
                         <th>"Event"</th>
                         <th>"Status"</th>
-                        {(!compact).then(|| view! { <th>"Webhook"</th> })}
+                        <th>"Webhook"</th>
                         <th>"Response"</th>
                         {(!compact).then(|| view! { <th>"Duration"</th> })}
                         <th>"Created"</th>
@@ -84,6 +84,11 @@ fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact:
     } else {
         view! { <span class="nowrap">{event}</span> }.into_any()
     };
+    let webhook = if linked {
+        view! { <a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a> }.into_any()
+    } else {
+        fixed.webhook_name.into_any()
+    };
     let created = fixed.created_at;
     let response = move || {
         delivery.with(|d| match (d.status_code, &d.problem) {
@@ -108,7 +113,7 @@ fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact:
                 </span>
             </td>
             <td data-label="Status"><DeliveryProgress delivery=delivery /></td>
-            {(!compact).then(|| view! { <td data-label="Webhook" class="wrap"><a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a></td> }.into_any())}
+            <td data-label="Webhook" class="wrap">{webhook}</td>
             <td data-label="Response">{response}</td>
             {(!compact)
                 .then(|| {

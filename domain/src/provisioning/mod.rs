@@ -4,7 +4,7 @@ mod receiver_response;
 mod service;
 mod status_update;
 
-pub use receiver_response::{ReceiverResponse, is_json_content_type};
+pub use receiver_response::{ReceiverResponse, is_intended_as_json, is_json_content_type};
 pub use service::{DrivingWebhook, LastStatusUpdate, PendingChange, PendingChangeState, ServiceProvisioning};
 pub use status_update::StatusUpdate;
 
@@ -131,6 +131,42 @@ impl Provisioning {
             services,
             updated_at: now,
         }
+    }
+
+    /// The state of a new reservation with one service after its first response, to a request sent at `sent`; `None` when
+    /// nothing changes.
+    pub fn after_first_response(
+        webhook: DrivingWebhook<'_>,
+        event: EventType,
+        response: &ReceiverResponse,
+        sent: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        let service = ServiceProvisioning::waiting(webhook, true, sent).after_response(event, response, sent, now)?;
+        Some(Self { services: vec![service], ..Self::waiting([], sent) }.derived())
+    }
+
+    /// The webhook of the only service, if the headline contains everything else about it.
+    pub fn only_service(&self) -> Option<DrivingWebhook<'_>> {
+        let [service] = self.services.as_slice() else { return None };
+        let is_headline = service.required
+            && service.pending_change.is_none()
+            && service.last_status_update.is_none()
+            && service.status == self.status
+            && service.message == self.message
+            && service.progress == self.progress
+            && service.estimated_ready_time == self.estimated_ready_time
+            && service.access_info == self.access_info
+            && service.details == self.details
+            && service.updated_at == self.updated_at;
+        is_headline.then_some(DrivingWebhook { id: service.webhook_id, name: &service.webhook_name })
+    }
+
+    /// The state with one service that is as the headline: the reverse of [`Self::only_service`].
+    #[must_use]
+    pub fn with_only_service(mut self, webhook: DrivingWebhook<'_>) -> Self {
+        self.services = vec![self.service_from_headline(webhook)];
+        self
     }
 
     /// The states of the services. A reservation without services has one that shows the headline.
@@ -352,7 +388,7 @@ mod tests {
         assert_eq!(state.status, ProvisioningStatus::Waiting);
         let state = answer(&state, B, CREATED, ready("192.0.2.2"), 2);
         assert_eq!((state.status, state.message.as_str()), (ProvisioningStatus::Provisioning, "Installing"));
-        let failed = state.after_failure(A, CREATED, "No GPUs", at(3)).unwrap();
+        let failed = answer(&state, A, CREATED, json!({"status": "failed", "message": "No GPUs"}), 3);
         assert_eq!((failed.status, failed.message.as_str()), (ProvisioningStatus::Failed, "No GPUs"));
         assert_eq!(failed.services[1].status, ProvisioningStatus::Ready);
         let recovered = failed.after_update(A, &update("ready", 4, None), at(4)).unwrap().unwrap();
@@ -390,6 +426,52 @@ mod tests {
         let doubtful = answer(&state, A, UPDATED, json!({"status": "exploded"}), 11);
         assert_eq!(doubtful.status, ProvisioningStatus::Ready);
         assert_eq!(doubtful.services[0].pending_change.as_ref().unwrap().state, PendingChangeState::Failed);
+    }
+
+    #[test]
+    fn failed_delivery_of_created_leaves_a_ready_service_ready() {
+        let state = answer(&Provisioning::waiting([A], at(0)), A, CREATED, ready("192.0.2.1"), 1);
+        assert_eq!(state.after_failure(A, CREATED, "500", at(9)), None);
+        for body in [json!({"status": "failed"}), json!({"status": "accepted"}), json!({"status": "exploded"})] {
+            assert_eq!(answer(&state, A, CREATED, body, 9), state);
+        }
+        assert_eq!(address(&answer(&state, A, CREATED, ready("192.0.2.9"), 9), 0), Some("192.0.2.9"));
+        // The service reports its work, but its responses are lost.
+        let waiting = Provisioning::waiting([A], at(0));
+        let working = waiting.after_update(A, &update("provisioning", 2, None), at(2)).unwrap().unwrap();
+        assert_eq!(working.after_failure(A, CREATED, "timeout", at(9)), None);
+        let failed = waiting.after_failure(A, CREATED, "timeout", at(9)).unwrap();
+        assert_eq!(failed.status, ProvisioningStatus::Failed);
+    }
+
+    #[test]
+    fn accepted_change_leaves_a_ready_service_ready_until_its_result() {
+        let state = answer(&Provisioning::waiting([A], at(0)), A, CREATED, ready("192.0.2.1"), 1);
+        let accepted = json!({"status": "accepted", "message": "Resizing"});
+        let state = answer(&state.after_change(&[A], at(10)), A, UPDATED, accepted, 11);
+        let change = state.services[0].pending_change.clone().unwrap();
+        assert_eq!((change.state, change.message.as_str()), (PendingChangeState::Sent, "Resizing"));
+        assert_eq!((state.status, address(&state, 0)), (ProvisioningStatus::Ready, Some("192.0.2.1")));
+        let report = |status, seconds| state.after_update(A, &update(status, seconds, None), at(12)).unwrap().unwrap();
+        assert!(report("ready", 9).services[0].pending_change.is_some(), "reported before the change");
+        assert_eq!(report("ready", 12).services[0].pending_change, None);
+        let failed = report("failed", 12);
+        assert_eq!((failed.status, address(&failed, 0)), (ProvisioningStatus::Ready, Some("192.0.2.1")));
+        assert_eq!(failed.services[0].pending_change.as_ref().unwrap().state, PendingChangeState::Failed);
+        let broken = answer(&Provisioning::waiting([A], at(0)), A, CREATED, ready("192.0.2.1"), 1);
+        let broken = broken.after_update(A, &update("failed", 12, None), at(12)).unwrap().unwrap();
+        assert_eq!(broken.status, ProvisioningStatus::Failed, "without a change, the resource itself has failed");
+    }
+
+    #[test]
+    fn change_is_confirmed_by_a_status_update_although_the_202_was_late() {
+        let state =
+            answer(&Provisioning::waiting([A], at(0)), A, CREATED, ready("192.0.2.1"), 1).after_change(&[A], at(10));
+        let state = state.after_update(A, &update("provisioning", 12, None), at(12)).unwrap().unwrap();
+        let response = ReceiverResponse::parse(UPDATED, 202, false, b"");
+        assert_eq!(state.after_response(A, UPDATED, &response, at(11), at(13)), None);
+        let state = state.after_update(A, &update("ready", 13, None), at(13)).unwrap().unwrap();
+        assert_eq!(state.services[0].pending_change, None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl ReceiverResponse {
     ///
     /// Never fails. An empty body, one that is not intended as JSON, and an object without `status` mean success: `ready`
     /// for created/updated (202: `provisioning`) and `released` for cancelled/expired. A body is intended as JSON by its
-    /// content type, or because it begins with `{`.
+    /// content type, or because it begins with `{` ([`is_intended_as_json`]).
     pub fn parse(event: EventType, status_code: u16, is_json: bool, body: &[u8]) -> Self {
         parse_response(event, status_code, is_json, body)
     }
@@ -52,6 +52,12 @@ fn started(event: EventType) -> ProvisioningStatus {
 pub fn is_json_content_type(value: &str) -> bool {
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+}
+
+/// Whether a body is intended as JSON: by its content type, or because it begins with `{` (docs/contract.md §3).
+pub fn is_intended_as_json(is_json: bool, body: &[u8]) -> bool {
+    let body = without_bom(body).trim_ascii_start();
+    !body.is_empty() && (is_json || body.starts_with(b"{"))
 }
 
 /// Removes a byte order mark, which some frameworks write before JSON in UTF-8 (RFC 8259 §8.1 lets a parser ignore it).
@@ -139,11 +145,10 @@ fn status_word(event: EventType, word: &str) -> Option<StatusWord> {
 /// # Errors
 /// A sentence, for a body that is intended as JSON and is not.
 fn fields_of(is_json: bool, body: &[u8]) -> Result<Option<Map<String, Value>>, String> {
-    let body = without_bom(body).trim_ascii();
-    if body.is_empty() || !(is_json || body.starts_with(b"{")) {
+    if !is_intended_as_json(is_json, body) {
         return Ok(None);
     }
-    match serde_json::from_slice(body) {
+    match serde_json::from_slice(without_bom(body)) {
         Ok(Value::Object(fields)) => Ok(Some(fields)),
         Ok(_) => Ok(None),
         Err(error) => Err(format!("The response is not valid JSON. {}", crate::json_error::describe(&error))),

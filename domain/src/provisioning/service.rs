@@ -23,7 +23,7 @@ pub struct DrivingWebhook<'a> {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PendingChangeState {
-    /// The event is queued or on its way.
+    /// The event is queued or on its way, or the service has accepted it and works on the change.
     Sent,
     /// An attempt failed; another one follows.
     Retrying,
@@ -37,7 +37,7 @@ pub enum PendingChangeState {
 pub struct PendingChange {
     /// The state of the confirmation.
     pub state: PendingChangeState,
-    /// Why the last attempt failed, `""` before the first failure.
+    /// Why the last attempt failed; the service's message if it has accepted the change; otherwise `""`.
     pub message: String,
     /// Due time of the next attempt, while retrying.
     pub next_attempt_at: Option<DateTime<Utc>>,
@@ -130,11 +130,23 @@ impl ServiceProvisioning {
             let reason = reason.map_or("The service rejected the change.", String::as_str);
             return Some(self.with_unconfirmed_change(PendingChangeState::Failed, reason, None, now));
         }
+        // A ready service is told of `created` again when an administrator redelivers it. Only a success is news then.
+        if event == EventType::ReservationCreated
+            && self.status == ProvisioningStatus::Ready
+            && status != ProvisioningStatus::Ready
+        {
+            return None;
+        }
         // A service may send status updates before it responds (docs/contract.md §4). A late 202 is older than those
         // and must not override them; a late `success` still completes the work.
         let in_progress = matches!(status, ProvisioningStatus::Provisioning | ProvisioningStatus::Releasing);
         if in_progress && self.last_status_update.is_some_and(|update| update.received_at > sent) {
             return None;
+        }
+        // The service works on the change. What it has provisioned stays usable until it reports otherwise.
+        if event == EventType::ReservationUpdated && in_progress && self.status == ProvisioningStatus::Ready {
+            let message = response.message.as_deref().unwrap_or_default();
+            return Some(self.with_unconfirmed_change(PendingChangeState::Sent, message, None, now));
         }
         let mut next = self.clone();
         if status != self.status {
@@ -174,6 +186,12 @@ impl ServiceProvisioning {
             )));
         }
         let mut next = self.clone();
+        next.last_status_update = Some(LastStatusUpdate { timestamp: update.timestamp, received_at: now });
+        let is_ready = self.status == ProvisioningStatus::Ready;
+        if is_ready && update.status == ProvisioningStatus::Failed && self.pending_change.is_some() {
+            let reason = update.message.as_deref().unwrap_or("The service rejected the change.");
+            return Ok(Some(next.with_unconfirmed_change(PendingChangeState::Failed, reason, None, now)));
+        }
         if update.status == self.status {
             next.progress = update.progress.max(self.progress);
         } else {
@@ -194,9 +212,10 @@ impl ServiceProvisioning {
             }
         }
         if update.status == ProvisioningStatus::Ready {
-            next.pending_change = next.pending_change.filter(|change| change.state != PendingChangeState::Failed);
+            let is_earlier = |change: &PendingChange| update.timestamp < change.since;
+            next.pending_change =
+                next.pending_change.filter(|change| change.state != PendingChangeState::Failed && is_earlier(change));
         }
-        next.last_status_update = Some(LastStatusUpdate { timestamp: update.timestamp, received_at: now });
         next.updated_at = now;
         Ok(Some(next))
     }
@@ -218,6 +237,13 @@ impl ServiceProvisioning {
     pub(super) fn after_failure(&self, event: EventType, reason: &str, now: DateTime<Utc>) -> Option<Self> {
         if event == EventType::ReservationUpdated && self.has_started() {
             return Some(self.with_unconfirmed_change(PendingChangeState::Failed, reason, None, now));
+        }
+        // `created` is sent again when an administrator redelivers it, and a service can report progress although its
+        // responses are lost. Neither undoes what it has done.
+        if event == EventType::ReservationCreated
+            && matches!(self.status, ProvisioningStatus::Provisioning | ProvisioningStatus::Ready)
+        {
+            return None;
         }
         if event == EventType::AccessRequested || !self.status.may_become(ProvisioningStatus::Failed) {
             return None;

@@ -11,7 +11,7 @@ mod state;
 pub mod stream;
 pub mod v1;
 
-pub use state::AppState;
+pub use state::{AppState, Shared};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

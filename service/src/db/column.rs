@@ -3,7 +3,6 @@
 use domain::authorization::Scope;
 use domain::event::EventType;
 use domain::header::Header;
-use domain::provisioning::{Provisioning, ProvisioningStatus};
 use domain::retry::RetryPolicy;
 use domain::routing::{DeliveryPaths, Layout};
 use domain::webhook::AuthView;
@@ -99,6 +98,11 @@ pub(crate) trait StoredJson: Serialize + DeserializeOwned {
     fn from_json(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text)
     }
+
+    /// The text to store.
+    fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
 }
 
 impl StoredJson for Value {}
@@ -144,40 +148,12 @@ impl StoredJson for DeliveryPaths {
     }
 }
 
-impl StoredJson for Provisioning {
-    fn from_json(text: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(text).or_else(|_| {
-            let mut stored: Value = serde_json::from_str(text)?;
-            replace_unknown_statuses(&mut stored);
-            serde_json::from_value(stored)
-        })
-    }
-}
-
 /// The elements of an array that this release knows.
 fn known_elements<T: DeserializeOwned>(text: &str) -> serde_json::Result<Vec<T>> {
     serde_json::from_str(text).or_else(|_| {
         let stored: Vec<Value> = serde_json::from_str(text)?;
         Ok(stored.into_iter().filter_map(|element| serde_json::from_value(element).ok()).collect())
     })
-}
-
-/// Replaces unknown provisioning statuses by `provisioning`, which promises nothing.
-fn replace_unknown_statuses(stored: &mut Value) {
-    match stored {
-        Value::Array(elements) => elements.iter_mut().for_each(replace_unknown_statuses),
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let is_unknown = |status: &str| ProvisioningStatus::ALL.iter().all(|known| known.as_str() != status);
-                if name == "status" && value.as_str().is_some_and(is_unknown) {
-                    *value = ProvisioningStatus::Provisioning.as_str().into();
-                } else {
-                    replace_unknown_statuses(value);
-                }
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Whether this release knows the stored authentication method and layout of a webhook, so that it can send requests.
@@ -208,7 +184,7 @@ trait TextColumn: Sized {
 
 impl<T: StoredJson> TextColumn for JsonText<T> {
     fn to_text(&self) -> Option<String> {
-        serde_json::to_string(&self.0).inspect_err(|error| tracing::error!(%error, "a value has no JSON form")).ok()
+        self.0.to_json().inspect_err(|error| tracing::error!(%error, "a value has no JSON form")).ok()
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -316,9 +292,6 @@ mod tests {
         let paths = r#"{"layout":"regional","paths":{"reservation.moved":"/m","reservation.created":"/c"}}"#;
         let read = JsonText::<DeliveryPaths>::from_text(paths).unwrap().0;
         assert_eq!((read.layout, read.paths.len()), (Layout::ByEvent, 1));
-        let state = serde_json::to_string(&Provisioning::waiting([], chrono::DateTime::UNIX_EPOCH)).unwrap();
-        let state = JsonText::<Provisioning>::from_text(&state.replace("waiting", "hibernating")).unwrap().0;
-        assert_eq!(state.status, ProvisioningStatus::Provisioning);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::bulk::{BulkValues, MAX_ROWS};
 use super::connect::Database;
 use super::link::DatabaseTransaction;
-use crate::db::codec::json;
+use super::stored_provisioning::from_stored;
 use crate::error::Error;
 use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
@@ -77,7 +77,7 @@ pub(crate) async fn lock(db: &Database, tx: &DatabaseTransaction, ids: &[&str]) 
             let (reservation_id, status, state) =
                 <(String, String, String)>::try_get_many_by_index(&row).map_err(DbErr::from)?;
             let active = status == ReservationStatus::Active.as_str();
-            locked.push(LockedState { reservation_id, active, provisioning: json(&state)? });
+            locked.push(LockedState { reservation_id, active, provisioning: from_stored(&state)? });
         }
     }
     Ok(locked)

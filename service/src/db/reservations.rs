@@ -8,6 +8,7 @@ use super::bulk::BulkValues;
 use super::codec::to_json;
 use super::connect::Database;
 use super::link::DatabaseTransaction;
+use super::stored_provisioning::to_stored;
 use crate::Result;
 use domain::reservation::Reservation;
 use domain::resource::ResourceStatus;
@@ -37,7 +38,7 @@ async fn insert_postgres(db: &Database, tx: &DatabaseTransaction, new: &[NewRese
     let (mut configs, mut provisionings) = (Vec::with_capacity(new.len()), Vec::with_capacity(new.len()));
     for NewReservation { reservation, .. } in new {
         configs.push(to_json(&reservation.additional_config)?);
-        provisionings.push(to_json(&reservation.provisioning)?);
+        provisionings.push(to_stored(&reservation.provisioning)?);
     }
     let reservations = new.iter().map(|new| &new.reservation);
     let (source, values) = BulkValues::default()
@@ -97,7 +98,7 @@ async fn insert_sqlite(db: &Database, tx: &DatabaseTransaction, new: &[NewReserv
             reservation.end_time.timestamp_millis().into(),
             reservation.user_ssh_key.as_str().into(),
             to_json(&reservation.additional_config)?.into(),
-            to_json(&reservation.provisioning)?.into(),
+            to_stored(&reservation.provisioning)?.into(),
             reservation.created_at.timestamp_millis().into(),
             resource_status.as_str().into(),
         ];

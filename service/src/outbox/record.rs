@@ -100,6 +100,7 @@ impl AttemptResult {
         self.diagnosis.message = "The response could not be stored.".into();
         self.response = bytes::Bytes::new();
         self.response_is_json = false;
+        self.response_error = Some(self.diagnosis.message.clone());
         self.row.drop_response(&self.diagnosis);
     }
 

@@ -3,6 +3,7 @@
 use crate::components::*;
 use crate::intl;
 use domain::delivery::{Attempt, Outcome, SentRequest, Timings};
+use domain::event::EventType;
 use domain::header::Header;
 use domain::provisioning::{ProvisioningStatus, ReceiverResponse};
 use leptos::prelude::*;
@@ -93,7 +94,7 @@ fn Waterfall(timings: Timings) -> impl IntoView {
 
 /// The diagnosis of an attempt, and what the response does to a reservation.
 #[component]
-fn Diagnosis(attempt: Attempt) -> impl IntoView {
+fn Diagnosis(event: EventType, attempt: Attempt) -> impl IntoView {
     let succeeded = attempt.outcome == Outcome::Succeeded;
     let effect = attempt.effect;
     let (class, icon) = match &effect {
@@ -108,7 +109,7 @@ fn Diagnosis(attempt: Attempt) -> impl IntoView {
             <div>
                 <strong>{attempt.diagnosis.message}</strong>
                 {(!attempt.diagnosis.hint.is_empty()).then(|| view! { <p>{attempt.diagnosis.hint}</p> })}
-                {effect.map(|effect| view! { <Effect effect=effect /> })}
+                {effect.map(|effect| view! { <Effect event=event effect=effect /> })}
             </div>
         </div>
     }
@@ -116,7 +117,7 @@ fn Diagnosis(attempt: Attempt) -> impl IntoView {
 
 /// What a response does to a reservation.
 #[component]
-fn Effect(effect: ReceiverResponse) -> impl IntoView {
+fn Effect(event: EventType, effect: ReceiverResponse) -> impl IntoView {
     let Some(status) = effect.status else {
         return view! { <p>"Responses to this event change no reservation."</p> }.into_any();
     };
@@ -129,8 +130,10 @@ fn Effect(effect: ReceiverResponse) -> impl IntoView {
             .and_then(|access| access.connection_command.or(access.ip_address))
             .map(|a| format!("Access: {a}")),
     ];
+    let leaves_ready = event == EventType::ReservationUpdated && status != ProvisioningStatus::Ready;
     view! {
         <p class="row">"With this response, a reservation becomes "<Badge status=status /></p>
+        {leaves_ready.then(|| view! { <p>"One that is ready stays ready, and its page shows that the change is not confirmed."</p> })}
         {lines.into_iter().flatten().map(|line| view! { <p class="wrap">{line}</p> }).collect_view()}
     }
     .into_any()
@@ -138,13 +141,17 @@ fn Effect(effect: ReceiverResponse) -> impl IntoView {
 
 /// One attempt with all its details.
 #[component]
-pub fn AttemptView(attempt: Attempt) -> impl IntoView {
+pub fn AttemptView(
+    /// The event of the delivery.
+    event: EventType,
+    attempt: Attempt,
+) -> impl IntoView {
     let request = attempt.request.clone();
     let response = attempt.response.clone();
     let code = attempt.status_code;
     view! {
         <div class="stack attempt">
-            <Diagnosis attempt=attempt.clone() />
+            <Diagnosis event=event attempt=attempt.clone() />
             <Waterfall timings=attempt.timings />
             <div class="grid-2 exchange">
                 <section class="stack tight" aria-label="Request">
@@ -172,6 +179,7 @@ pub fn AttemptView(attempt: Attempt) -> impl IntoView {
                                     view! { <CodeBlock text=pretty_json(&response.body) label="Response body" /> }.into_any()
                                 }}
                                 {response.truncated.then(|| view! { <p class="muted small">"Truncated at 64 KiB."</p> })}
+                                {response.problem.map(|problem| view! { <p class="muted small wrap">{problem}</p> })}
                             }
                                 .into_any()
                         }

@@ -9,6 +9,7 @@ use crate::paged_list;
 use crate::query::{Mutation, Query};
 use crate::rpc::deliveries as rpc;
 use domain::delivery::{Attempt, DeliveryDetail, DeliverySummary, Outcome};
+use domain::event::EventType;
 use domain::id::{DeliveryId, ReservationId};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_navigate, use_params_map};
@@ -106,7 +107,7 @@ fn DeliveryDetails(detail: ErasedMemo<DeliveryDetail>) -> impl IntoView {
                     }
                 >
                     <For each=newest_first key=key let((position, attempt))>
-                        <AttemptEntry attempt=attempt open={position == 0} />
+                        <AttemptEntry event=delivery.with_untracked(|d| d.event_type) attempt=attempt open={position == 0} />
                     </For>
                 </Show>
             </section>
@@ -177,7 +178,7 @@ fn DeliveryCard(detail: ErasedMemo<DeliveryDetail>, delivery: ErasedMemo<Deliver
 
 /// A collapsible attempt. Its details are rendered while it is open.
 #[component]
-fn AttemptEntry(attempt: Attempt, open: bool) -> impl IntoView {
+fn AttemptEntry(event: EventType, attempt: Attempt, open: bool) -> impl IntoView {
     let is_open = RwSignal::new(open);
     let succeeded = attempt.outcome == Outcome::Succeeded;
     let badge_class = if succeeded { "badge good" } else { "badge bad" };
@@ -198,7 +199,7 @@ fn AttemptEntry(attempt: Attempt, open: bool) -> impl IntoView {
                 <span class="muted small"><RelativeTime at=attempt.started_at /></span>
             </summary>
             <Show when=move || is_open.get()>
-                <AttemptView attempt=attempt.clone() />
+                <AttemptView event=event attempt=attempt.clone() />
             </Show>
         </details>
     }

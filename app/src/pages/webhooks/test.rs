@@ -17,11 +17,12 @@ pub fn TestPanel(webhook: Webhook) -> impl IntoView {
     let first = webhook.events.first().copied().unwrap_or(EventType::ReservationCreated);
     let event = RwSignal::new(first.as_str().to_owned());
     let mutation = Mutation::new();
-    let attempt = ErasedSignal::new(None::<Attempt>);
+    let attempt = ErasedSignal::new(None::<(EventType, Attempt)>);
     let send = Callback::new(move |()| {
-        let input = TestInput { event_type: EventType::parse(&event.get_untracked()) };
+        let event = EventType::parse(&event.get_untracked()).unwrap_or(first);
         attempt.set(None);
-        mutation.run(rpc::test_webhook(id, input), move |new| attempt.set(Some(new)));
+        let input = TestInput { event_type: Some(event) };
+        mutation.run(rpc::test_webhook(id, input), move |new| attempt.set(Some((event, new))));
     });
     send.run(());
     let options: Vec<(String, String)> = EventType::ALL
@@ -54,7 +55,9 @@ pub fn TestPanel(webhook: Webhook) -> impl IntoView {
                 {move || {
                     attempt
                         .get()
-                        .map(|attempt| view! { <h2 class="visually-hidden">"Result"</h2><AttemptView attempt=attempt /> })
+                        .map(|(event, attempt)| {
+                            view! { <h2 class="visually-hidden">"Result"</h2><AttemptView event=event attempt=attempt /> }
+                        })
                 }}
             </div>
         </div>

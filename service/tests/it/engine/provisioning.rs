@@ -25,6 +25,7 @@ on_both_databases![
     older_status_update_changes_nothing,
     doubtful_response_is_not_ready,
     webhook_added_later_does_not_change_the_headline,
+    failed_redelivery_of_created_leaves_a_ready_reservation_ready,
 ];
 
 /// The statuses and messages of the services.
@@ -213,6 +214,11 @@ async fn older_status_update_changes_nothing(t: TestService) {
     assert_eq!((state.status, state.progress), (ProvisioningStatus::Ready, Some(100)));
 }
 
+/// `{"status":"failed"}`, encoded.
+const FAILED_GZIP: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xabV*.I,)-V\xb2RJK\xcc\xccIMQ\xaa\x05\x00t\xff\xa9\x1f\x13\x00\x00\x00";
+const FAILED_ZLIB: &[u8] = b"x\x9c\xabV*.I,)-V\xb2RJK\xcc\xccIMQ\xaa\x05\x00D\xad\x06\xc4";
+
 async fn doubtful_response_is_not_ready(t: TestService) {
     let s = fixture(&t).await;
     let response = |content_type: &str, body: &'static [u8]| {
@@ -220,6 +226,8 @@ async fn doubtful_response_is_not_ready(t: TestService) {
     };
     let html = |body: &'static str| response("text/html", body.as_bytes());
     let typed = |body: &'static [u8]| response("application/json", body);
+    let encoded =
+        |encoding: &str, body: &'static [u8]| response("text/html", body).with_header("content-encoding", encoding);
     for (hour, response, expected) in [
         (1, typed(br#"{"status":"FAILED"}"#), ProvisioningStatus::Failed),
         (2, typed(b"\xEF\xBB\xBF{\"status\":\"failed\"}"), ProvisioningStatus::Failed),
@@ -227,6 +235,10 @@ async fn doubtful_response_is_not_ready(t: TestService) {
         (4, typed(b"oops"), ProvisioningStatus::Provisioning),
         (5, typed(b""), ProvisioningStatus::Ready),
         (6, html("<p>ok</p>"), ProvisioningStatus::Ready),
+        (7, encoded("gzip", FAILED_GZIP), ProvisioningStatus::Failed),
+        (8, encoded("deflate", FAILED_ZLIB), ProvisioningStatus::Failed),
+        (9, encoded("gzip", b"\x1f\x8b\x08broken"), ProvisioningStatus::Provisioning),
+        (10, typed(b"{\"message\":\"\xff\"}"), ProvisioningStatus::Provisioning),
     ] {
         s.receiver.respond(response);
         let reservation = t.booking(&s.alice, s.resource, hour, hour + 1).await;
@@ -382,9 +394,33 @@ async fn late_202_does_not_override_newer_status_update(t: TestService) {
         (ProvisioningStatus::Failed, "reported by the receiver")
     );
     update("ready").await;
-    // A later change is accepted: its 202 applies.
+    // A later change is accepted. The resource stays usable until the service reports the result.
     t.clock.advance(Duration::seconds(1));
     t.reservations().update(&s.alice, &reservation.id, retitled("Changed")).await.unwrap();
     drain(&t).await;
-    assert_eq!((state().await.status, state().await.message.as_str()), (ProvisioningStatus::Provisioning, ""));
+    assert_eq!(state().await.status, ProvisioningStatus::Ready);
+    assert_eq!(state().await.services[0].pending_change.as_ref().unwrap().state, PendingChangeState::Sent);
+    t.clock.advance(Duration::seconds(1));
+    update("ready").await;
+    assert_eq!(state().await.status, ProvisioningStatus::Ready);
+    assert_eq!(state().await.services[0].pending_change, None);
+}
+
+async fn failed_redelivery_of_created_leaves_a_ready_reservation_ready(t: TestService) {
+    let s = fixture(&t).await;
+    s.receiver.respond(Response::json(200, access("192.0.2.1")));
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    drain(&t).await;
+    let details = t.reservations().get(&s.root, &reservation.id).await.unwrap();
+    s.receiver.respond(Response::status(500));
+    t.service.deliveries().redeliver(&s.root, &details.deliveries[0].id).await.unwrap();
+    for _ in 0..4 {
+        drain(&t).await;
+        t.clock.advance(Duration::minutes(5));
+    }
+    let details = t.reservations().get(&s.root, &reservation.id).await.unwrap();
+    assert!(details.deliveries.iter().any(|delivery| delivery.status == Failed));
+    let state = details.reservation.provisioning;
+    let address = state.access_info.and_then(|access| access.ip_address);
+    assert_eq!((state.status, address.as_deref()), (ProvisioningStatus::Ready, Some("192.0.2.1")));
 }
