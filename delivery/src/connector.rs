@@ -21,6 +21,11 @@ use tokio_rustls::TlsConnector;
 pub(crate) enum ConnectError {
     /// Every address of the host is blocked.
     Blocked(BlockedAddress),
+    /// The URL is not `https://`, which the policy requires.
+    HttpsRequired {
+        /// The host name.
+        host: String,
+    },
     /// The host name has no address.
     Unresolved {
         /// The host name.
@@ -36,6 +41,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blocked(blocked) => blocked.fmt(f),
+            Self::HttpsRequired { host } => write!(f, "{host} is not called with https"),
             Self::Unresolved { name } => write!(f, "{name} does not resolve"),
             Self::Tcp(error) => write!(f, "connecting failed: {error}"),
             Self::Tls(error) => write!(f, "the TLS handshake failed: {error}"),
@@ -69,6 +75,10 @@ impl Connector {
         timing::mark_connect_started();
         let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        // Registration checks this too. A webhook can be older than the setting, or come from another instance.
+        if !is_https && !self.policy.allow_http {
+            return Err(ConnectError::HttpsRequired { host: host.to_owned() });
+        }
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let addresses = ssrf::allowed(self.resolve(host, port).await?, &self.policy).map_err(ConnectError::Blocked)?;
         let stream = connect_any(addresses).await.map_err(ConnectError::Tcp)?;

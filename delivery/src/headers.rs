@@ -1,6 +1,6 @@
 //! The headers of a request: signatures, event data, custom headers and credentials.
 
-use crate::redaction::REDACTED;
+use crate::redaction::{REDACTED, shorten_signatures, signatures};
 use crate::transcript::Writer;
 use crate::{Auth, DeliveryRequest};
 use chrono::{DateTime, Utc};
@@ -39,9 +39,12 @@ impl Headers {
         self.push(name, HeaderValue::from_static(value));
     }
 
-    fn add_owned(&mut self, name: HeaderName, value: String) {
-        if let Ok(wire) = HeaderValue::try_from(value) {
-            self.push(name, wire);
+    /// Adds signatures: shortened in the record, and redacted where a receiver echoes them.
+    fn add_signatures(&mut self, name: HeaderName, value: &str) {
+        if let Ok(wire) = HeaderValue::from_str(value) {
+            self.record.documented_header(name.as_str(), &shorten_signatures(value));
+            self.secrets.extend(signatures(value));
+            self.wire.append(name, wire);
         }
     }
 
@@ -103,7 +106,7 @@ pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest
         }
     }
     if let Some(secret) = request.target.secrets.first() {
-        headers.add_owned(SIGNATURE, domain::signature::sign_body(secret, &request.body));
+        headers.add_signatures(SIGNATURE, &domain::signature::sign_body(secret, &request.body));
     }
     headers.add_static(EVENT, request.event_type.as_str());
     headers.add(DELIVERY, request.delivery_id.as_str());
@@ -114,9 +117,9 @@ pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest
     let timestamp = now.timestamp();
     headers.add(ID, request.event_id.as_str());
     headers.push(TIMESTAMP, timestamp.into());
-    headers.add_owned(
+    headers.add_signatures(
         STANDARD,
-        domain::signature::sign_standard(
+        &domain::signature::sign_standard(
             &request.target.secrets,
             &request.target.keys,
             request.event_id.as_str(),
@@ -131,7 +134,11 @@ pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest
         Auth::Oauth2 { .. } => http::header::AUTHORIZATION.as_str(),
     };
     for header in custom.iter().filter(|header| !header.name.eq_ignore_ascii_case(credential)) {
-        headers.add_custom(&header.name, &header.value);
+        if header.is_secret() {
+            headers.add_secret(header.name.clone().into(), &header.value);
+        } else {
+            headers.add_custom(&header.name, &header.value);
+        }
     }
     if let Auth::ApiKey { header, key } = &request.target.auth {
         headers.add_secret(header.clone().into(), key);

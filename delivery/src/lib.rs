@@ -29,9 +29,9 @@ use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, Timings};
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
-use domain::header::Header;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::signature::{Secret, SigningKey};
+use domain::webhook::CustomHeader;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,8 +72,8 @@ pub struct Target {
     pub secrets: Vec<Secret>,
     /// Ed25519 keys for `v1a` signatures, the current one first; empty without them.
     pub keys: Vec<SigningKey>,
-    /// Custom headers.
-    pub headers: Vec<Header>,
+    /// Custom headers, in clear text. Secret ones are redacted in the record.
+    pub headers: Vec<CustomHeader>,
 }
 
 /// The URL of requests, parsed once.

@@ -52,6 +52,31 @@ async fn attempt(sender: &Sender, url: &str, auth: Auth) -> AttemptOutcome {
     sender.attempt(&request, DateTime::UNIX_EPOCH).await
 }
 
+#[tokio::test]
+async fn http_is_refused_for_each_attempt_in_production() {
+    let receiver = Receiver::start().await;
+    let policy = UrlPolicy { allow_http: false, allow_networks: vec![Network::parse("127.0.0.0/8").unwrap()] };
+    let mut connector = Connector::new(policy, tls_config_with(rustls::RootCertStore::empty()).unwrap());
+    connector.fixed_addresses = Some(vec![address(&receiver)]);
+    let user_agent = HeaderValue::from_static("Berth-Webhooks/test");
+    let sender = Sender { inner: Arc::new(Clients::with_connector(connector, user_agent, Duration::from_secs(10))) };
+    let oauth = Auth::Oauth2 {
+        token_url: "http://idp.example/token".into(),
+        client_id: "berth".into(),
+        client_secret: "s3cret-s3cret".into(),
+        scope: None,
+        audience: None,
+    };
+    for (url, auth, host) in
+        [("http://own.example/hook", Auth::None, "own.example"), ("https://own.example/hook", oauth, "idp.example")]
+    {
+        let done = attempt(&sender, url, auth).await;
+        assert_eq!(done.diagnosis.code, Code::HttpsRequired, "{:?}", done.diagnosis);
+        assert!(done.diagnosis.message.contains(host), "{:?}", done.diagnosis);
+    }
+    assert_eq!(receiver.count(), 0, "nothing was sent");
+}
+
 fn address(receiver: &Receiver) -> SocketAddr {
     receiver.url.trim_start_matches("http://").parse().unwrap()
 }

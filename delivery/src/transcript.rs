@@ -18,6 +18,7 @@
 //! line breaks (RFC 9110 §5).
 
 use crate::header_case::write_documented;
+use crate::redaction::{is_signature, shorten_signatures};
 use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
 use domain::header::Header;
@@ -199,10 +200,15 @@ impl Transcript {
         let (request, rest) = exchange.split_once("\n\n")?;
         let mut lines = request.split('\n');
         let (method, url) = lines.next()?.split_once(' ')?;
+        let mut sent = headers(lines);
+        // Earlier releases recorded complete signatures.
+        for header in sent.iter_mut().filter(|header| is_signature(&header.name)) {
+            header.value = shorten_signatures(&header.value);
+        }
         let request = SentRequest {
             method: method.into(),
             url: url.into(),
-            headers: headers(lines),
+            headers: sent,
             body: footer.token_request_body.map(Cow::into_owned).unwrap_or_default(),
             sent: !footer.unsent,
         };
@@ -304,6 +310,14 @@ mod tests {
             prop_assert!(without_response.response.is_none());
             prop_assert_eq!(without_response.diagnosis, diagnosis("gone"));
         }
+    }
+
+    #[test]
+    fn complete_signatures_of_earlier_releases_are_shortened() {
+        let mut writer = Writer::new("https://a.example/");
+        writer.header("X-Webhook-Signature", &format!("sha256={}", "a".repeat(64)));
+        let transcript = writer.finish(true, false, Timings::default(), &diagnosis(""));
+        assert_eq!(transcript.parse().unwrap().request.headers[0].value, "sha256=aaaaaaaaaaaa…");
     }
 
     #[test]

@@ -5,8 +5,8 @@ mod common;
 use common::{attempt, request, request_with, sender, try_url};
 use delivery::Auth;
 use domain::delivery::{DiagnosisCode as Code, Outcome};
-use domain::header::Header;
 use domain::signature::Secret;
+use domain::webhook::CustomHeader;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn delivery_is_signed_twice_and_recorded_without_secrets() {
     let receiver = Receiver::start().await;
     receiver.respond(Response::json(201, json!({"status": "success"})));
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "very-secret-key".into() };
-    let own = vec![Header { name: "X-Team".into(), value: "gpu".into() }];
+    let own = vec![CustomHeader::new("X-Team", "gpu"), CustomHeader::new("X-Own-Token", "own-token-8675309")];
     let mut request = request_with(&format!("{}/hook", receiver.url), auth, own);
     request.test = true;
     let done = attempt(&sender(true, Duration::from_secs(5)), &request).await;
@@ -44,6 +44,11 @@ async fn delivery_is_signed_twice_and_recorded_without_secrets() {
     let secret = Secret::parse("your-secret-key").unwrap();
     assert!(domain::signature::verify_body(&secret, &received.raw, received.header("x-webhook-signature")));
     let recorded = serde_json::to_string(&done.attempt).unwrap();
+    let signature = received.header("x-webhook-signature");
+    assert!(!recorded.contains(signature) && recorded.contains(&signature[..19]), "{recorded}");
+    assert!(!recorded.contains(received.header("webhook-signature")));
+    assert_eq!(received.header("x-own-token"), "own-token-8675309");
+    assert!(!recorded.contains("own-token-8675309"));
     assert!(!recorded.contains("very-secret-key") && !recorded.contains("your-secret-key"));
     let timings = done.attempt.timings;
     assert!(

@@ -7,7 +7,7 @@ mod common;
 use common::{attempt, attempt_after, request, request_with, sender, try_url};
 use delivery::Auth;
 use domain::delivery::{DiagnosisCode as Code, Outcome};
-use domain::header::Header;
+use domain::webhook::CustomHeader;
 use serde_json::json;
 use std::io::Write as _;
 use std::time::Duration;
@@ -202,7 +202,7 @@ async fn header_names_are_sent_and_recorded_as_documented() {
         heads
     });
     let own = [("X-Team", "gpu"), ("x-lower", "1"), ("X-ODD-Case", "2")];
-    let headers = own.map(|(name, value)| Header { name: name.into(), value: value.into() });
+    let headers = own.map(|(name, value)| CustomHeader::new(name, value));
     let auth = Auth::ApiKey { header: "X-API-Key".into(), key: "very-secret-key".into() };
     let request = request_with(&url, auth, headers.into());
     let sender = sender(true, Duration::from_secs(5));

@@ -201,6 +201,8 @@ pub enum DiagnosisCode {
     ConnectionFailed,
     /// The address is private or reserved and not on the operator's allow-list.
     AddressNotAllowed,
+    /// The URL begins with `http://`, which is accepted only in development.
+    HttpsRequired,
     /// 3xx: redirects are not followed.
     Redirected,
     /// 410: the receiver rejects all further events.
@@ -236,6 +238,22 @@ pub struct Diagnosis {
     pub message: String,
     /// Remedy, in one or two sentences; `""` on success.
     pub hint: String,
+}
+
+impl Diagnosis {
+    /// The message for people who may not see the webhook: without host names and addresses of the receiver's network.
+    pub fn public_message(&self) -> &str {
+        use DiagnosisCode::*;
+        match self.code {
+            DnsFailed | ConnectionRefused | ConnectionFailed => "The service cannot be reached.",
+            AddressNotAllowed | HttpsRequired => "The settings of the webhook do not allow the request.",
+            CertificateInvalid | TlsFailed => "The service has no valid TLS certificate or connection.",
+            TokenFailed => "The service cannot be called, because no access token was issued.",
+            NotHttp => "The response of the service is not valid HTTP.",
+            Redirected => "The service redirected the request, and Berth follows no redirects.",
+            _ => &self.message,
+        }
+    }
 }
 
 /// One attempt with its request, response, timings and diagnosis; also the result of a test event.

@@ -216,10 +216,17 @@ impl EventBody {
         }
     }
 
-    /// The same event for another webhook: only `webhook_id` differs between receivers.
-    pub fn for_webhook(mut self, webhook_id: WebhookId) -> Self {
+    /// The same event for another webhook: only `webhook_id` and `status_url` differ between receivers.
+    pub fn for_webhook(
+        mut self,
+        webhook_id: WebhookId,
+        status_url: impl FnOnce(&ReservationId, WebhookId) -> String,
+    ) -> Self {
         match &mut self {
-            Self::Reservation(b) => b.webhook_id = webhook_id,
+            Self::Reservation(b) => {
+                b.webhook_id = webhook_id;
+                b.status_url = status_url(&b.reservation_id, webhook_id);
+            }
             Self::AccessRequest(b) => b.webhook_id = webhook_id,
         }
         self

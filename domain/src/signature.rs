@@ -9,6 +9,11 @@ use sha2::Sha256;
 /// The prefix of a generated secret.
 pub const SECRET_PREFIX: &str = "whsec_";
 
+/// Secrets of examples.
+const PUBLISHED_SECRETS: [&str; 1] = ["your-secret-key"];
+/// Minimum length of a signing key in production, in bytes.
+const MIN_KEY: usize = 16;
+
 /// A webhook's signing secret. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -40,6 +45,15 @@ impl Secret {
             );
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// Why the secret is too weak for production; `None` for a strong one.
+    pub fn weakness(&self) -> Option<&'static str> {
+        if PUBLISHED_SECRETS.contains(&self.0.as_str()) {
+            return Some("This secret is published in a guide, so anybody can sign with it. Generate one instead.");
+        }
+        let short = self.standard_key().len() < MIN_KEY;
+        short.then_some("This secret has fewer than 16 bytes, so it can be guessed. Generate one instead.")
     }
 
     /// A generated secret from 32 random bytes.
@@ -195,6 +209,17 @@ mod tests {
         for good in ["your-secret-key", "12345678", &"x".repeat(255), "пароль-по-русски"] {
             assert!(Secret::parse(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn weak_secrets_are_recognised() {
+        for weak in ["your-secret-key", "whsec_AA==", "12345678", "whsec_MTIzNDU2Nzg5MDEyMzQ1"] {
+            assert!(secret(weak).weakness().is_some(), "{weak}");
+        }
+        for strong in ["1234567890123456", "whsec_MTIzNDU2Nzg5MDEyMzQ1Ng=="] {
+            assert_eq!(secret(strong).weakness(), None, "{strong}");
+        }
+        assert_eq!(Secret::generate([0; 32]).weakness(), None);
     }
 
     #[test]

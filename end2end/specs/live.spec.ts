@@ -28,7 +28,7 @@ test("a badge changes within milliseconds of the commit", async ({ berth, pageOf
   const delays: number[] = [];
   for (let n = 0; n < 10; n += 1) {
     const status = n % 2 === 0 ? "provisioning" : "ready";
-    const body = JSON.stringify({ status, timestamp: new Date().toISOString(), message: `Step ${n}` });
+    const body = JSON.stringify({ reservation_id: reservation.id, status, timestamp: new Date().toISOString(), message: `Step ${n}` });
     const signature = `sha256=${createHmac("sha256", webhook.secret).update(body).digest("hex")}`;
     const response = await fetch(`${berth.url}/api/v1/reservations/${reservation.id}/status`, {
       method: "POST",

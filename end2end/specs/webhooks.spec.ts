@@ -101,6 +101,30 @@ test("the preview shows the URL of each event", async ({ pageOf }) => {
   await expect(created).toContainText("POST https://your-service.com/api/webhook/v2/new?key=1");
 });
 
+test("another server needs the stored credentials again", async ({ berth, pageOf, receiver }) => {
+  const [service, other] = [await receiver(), await receiver()];
+  const headers = [{ name: "X-Own-Token", value: "own-token-8675309" }];
+  const auth = { method: "api_key", header: "X-API-Key", key: "the-key-of-your-service" };
+  const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, auth, headers });
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}/edit`);
+  const key = page.getByLabel("API Key", { exact: true });
+  await expect(key).toHaveAccessibleDescription(/Leave empty to keep/);
+  await fill(page, { url: `${service.endpoint}/v2` });
+  await expect(key).toHaveAccessibleDescription(/Leave empty to keep/);
+  await fill(page, { url: other.endpoint });
+  await expect(key).toHaveAccessibleDescription(/does not send a stored one to another server/);
+  await save(page);
+  const token = page.getByLabel("Value");
+  await expect(token).toHaveValue("");
+  await expect(token).toHaveAccessibleDescription(/does not send a stored one to another server/);
+  expect((await berth.api.get<Webhook>(`/webhooks/${webhook.id}`)).endpoint_url).toBe(service.endpoint);
+  await key.fill("the-key-of-the-other");
+  await token.fill("another-token");
+  await save(page);
+  await expect.poll(async () => (await berth.api.get<Webhook>(`/webhooks/${webhook.id}`)).endpoint_url).toBe(other.endpoint);
+});
+
 test("OAuth 2.0, custom headers, custom paths and an existing secret are saved and can be edited", async ({ berth, pageOf, receiver }) => {
   const service = await receiver();
   const page = await pageOf("admin");

@@ -41,6 +41,22 @@ impl From<[u8; 32]> for MasterKey {
     }
 }
 
+impl MasterKey {
+    /// Derives the key for another purpose, so that no key serves two algorithms: HMAC-SHA256 of `context`.
+    pub(crate) fn derive(&self, context: &str) -> [u8; 32] {
+        hmac_sha256(self.0.expose_secret(), context.as_bytes())
+    }
+}
+
+/// HMAC-SHA256 of `message`.
+pub(crate) fn hmac_sha256(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    // HMAC accepts keys of any length (RFC 2104), so this cannot fail.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return random() };
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
 impl Clone for MasterKey {
     fn clone(&self) -> Self {
         Self::from(*self.0.expose_secret())
@@ -98,6 +114,15 @@ mod tests {
         Cipher::new(&[2; 32].into()).decrypt("webhook", &encrypted).unwrap_err();
         cipher.decrypt("webhook", "nonsense").unwrap_err();
         assert_ne!(encrypted, cipher.encrypt("webhook", "whsec_abc").unwrap(), "nonces differ");
+    }
+
+    #[test]
+    fn derived_keys_depend_on_key_and_context() {
+        let key = MasterKey::from([1; 32]);
+        assert_eq!(key.derive("a"), key.clone().derive("a"));
+        assert_ne!(key.derive("a"), key.derive("b"));
+        assert_ne!(key.derive("a"), MasterKey::from([2; 32]).derive("a"));
+        assert_ne!(key.derive("a"), [1; 32]);
     }
 
     #[test]

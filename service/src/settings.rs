@@ -1,12 +1,16 @@
 //! The settings of a service.
 
-use crate::secrets::MasterKey;
+use crate::secrets::{MasterKey, hmac_sha256};
 use domain::endpoint::UrlPolicy;
-use domain::id::ReservationId;
+use domain::id::{ReservationId, WebhookId};
 use std::time::Duration;
+use subtle::ConstantTimeEq as _;
 
 /// Maximum number of requests in flight of one process, if it has enough file descriptors.
 pub const MAX_IN_FLIGHT: u32 = 4_096;
+
+/// Context of the key that authenticates `status_url`.
+const STATUS_URL_CONTEXT: &str = "berth status_url v1";
 
 /// The settings of a [`Service`](crate::Service).
 #[derive(Clone)]
@@ -28,8 +32,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The URL to which a receiver posts status updates of a reservation (docs/contract.md §4).
-    pub(crate) fn status_url(&self, id: &ReservationId) -> String {
-        format!("{}/api/v1/reservations/{id}/status", self.public_url)
+    /// The URL to which the receiver of a webhook posts status updates of a reservation (docs/contract.md §4). Its MAC
+    /// binds an update to both.
+    pub fn status_url(&self, id: &ReservationId, webhook_id: WebhookId) -> String {
+        format!("{}/api/v1/reservations/{id}/status?mac={}", self.public_url, self.status_mac(id, webhook_id))
+    }
+
+    /// Compares the MAC of a `status_url` in constant time.
+    pub(crate) fn verify_status_mac(&self, id: &ReservationId, webhook_id: WebhookId, mac: &str) -> bool {
+        self.status_mac(id, webhook_id).as_bytes().ct_eq(mac.as_bytes()).into()
+    }
+
+    /// The MAC of a `status_url`: 128 bits in hex. Stateless, so it needs no storage and is the same in all replicas.
+    fn status_mac(&self, id: &ReservationId, webhook_id: WebhookId) -> String {
+        let key = self.master_key.derive(STATUS_URL_CONTEXT);
+        hex::encode(&hmac_sha256(&key, format!("{webhook_id} {id}").as_bytes())[..16])
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn of_token_failure(failure: &Failure) -> Diagnosis {
         Failure::TimedOut { limit, .. } => of_timeout(Phase::Token, *limit),
         failure => {
             let cause = of_failure_at(failure, "the token endpoint");
-            if cause.code == DiagnosisCode::AddressNotAllowed {
+            if matches!(cause.code, DiagnosisCode::AddressNotAllowed | DiagnosisCode::HttpsRequired) {
                 return cause;
             }
             diagnosis(
@@ -91,6 +91,15 @@ fn of_blocked_address(blocked: &BlockedAddress) -> Diagnosis {
 fn of_transport(error: &(dyn Error + 'static), received: &[u8], host: &str) -> Diagnosis {
     match find_source::<ConnectError>(error) {
         Some(ConnectError::Blocked(blocked)) => return of_blocked_address(blocked),
+        Some(ConnectError::HttpsRequired { host }) => {
+            return diagnosis(
+                DiagnosisCode::HttpsRequired,
+                format!(
+                    "The URL of {host} begins with http://, which Berth calls only in development. Nothing was sent."
+                ),
+                "Edit the webhook and enter an https:// URL. Berth does not send events and credentials without TLS.",
+            );
+        }
         Some(ConnectError::Unresolved { name }) => {
             return diagnosis(
                 DiagnosisCode::DnsFailed,

@@ -8,8 +8,8 @@ use delivery::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, Sende
 use domain::delivery::Attempt;
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
-use domain::header::Header;
 use domain::signature::Secret;
+use domain::webhook::CustomHeader;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub fn request(url: &str) -> DeliveryRequest {
 }
 
 /// A request with credentials and custom headers.
-pub fn request_with(url: &str, auth: Auth, headers: Vec<Header>) -> DeliveryRequest {
+pub fn request_with(url: &str, auth: Auth, headers: Vec<CustomHeader>) -> DeliveryRequest {
     DeliveryRequest {
         target: Arc::new(Target {
             webhook_id: 1,

@@ -133,6 +133,12 @@ pub fn check_url(url: &str, policy: &UrlPolicy) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether two URLs have the same scheme, host and port. Invalid URLs have no common origin.
+pub fn same_origin(one: &str, other: &str) -> bool {
+    let origin = |url: &str| url::Url::parse(url).ok().map(|url| url.origin());
+    origin(one).is_some_and(|one| one.is_tuple() && Some(one) == origin(other))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 mod receiver_response;
 mod service;
 mod status_update;
+mod terminal_text;
 
 pub use receiver_response::{ReceiverResponse, is_intended_as_json, is_json_content_type};
 pub use service::{DrivingWebhook, LastStatusUpdate, PendingChange, PendingChangeState, ServiceProvisioning};
@@ -48,6 +49,11 @@ impl ProvisioningStatus {
         text.parse().ok()
     }
 
+    /// Whether the service releases the resource or has released it.
+    pub fn is_release(self) -> bool {
+        matches!(self, Self::Releasing | Self::Released)
+    }
+
     /// The position in the life cycle: a smaller one is less advanced.
     pub fn position(self) -> usize {
         Self::ALL.iter().position(|status| *status == self).unwrap_or_default()
@@ -71,23 +77,32 @@ impl ProvisioningStatus {
     }
 }
 
-/// Access information of a ready resource.
+/// Access information of a ready resource. Its texts are copied into terminals, so characters that could hide or add a
+/// command are replaced by U+FFFD, also in stored values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct AccessInfo {
     /// Address or host name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "terminal_text::deserialize")]
     pub ip_address: Option<String>,
     /// Port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// User name on the resource.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "terminal_text::deserialize")]
     pub username: Option<String>,
     /// The command to copy, e.g. `ssh user-alice@192.168.100.10`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "terminal_text::deserialize")]
     pub connection_command: Option<String>,
+}
+
+impl AccessInfo {
+    /// Whether characters were replaced. The access information may then be an attack, and does not work.
+    pub fn has_replaced_characters(&self) -> bool {
+        let texts = [&self.ip_address, &self.username, &self.connection_command];
+        texts.into_iter().flatten().any(|text| text.contains(char::REPLACEMENT_CHARACTER))
+    }
 }
 
 /// The provisioning state of a reservation: the state of each service, and the headline derived from them.

@@ -1,5 +1,6 @@
 //! The body of a receiver's 2xx response (docs/contract.md §3).
 
+use super::terminal_text::sanitize;
 use super::{AccessInfo, ProvisioningStatus};
 use crate::event::EventType;
 use serde::{Deserialize, Serialize};
@@ -97,17 +98,22 @@ fn text(fields: &Map<String, Value>, name: &str, max: usize) -> Option<String> {
     }
 }
 
+/// A text that people copy into a terminal.
+fn terminal_text(fields: &Map<String, Value>, name: &str) -> Option<String> {
+    text(fields, name, MAX_TEXT).map(|text| sanitize(&text))
+}
+
 /// Splits `details` into access info, estimate and the remaining fields for display.
 pub(super) fn split_details(details: &Map<String, Value>) -> (Option<AccessInfo>, Option<String>, Map<String, Value>) {
     let access_info = details.get("access_info").and_then(Value::as_object).map(|info| AccessInfo {
-        ip_address: text(info, "ip_address", MAX_TEXT),
+        ip_address: terminal_text(info, "ip_address"),
         port: info.get("port").and_then(|port| match port {
             Value::Number(number) => number.as_u64().and_then(|n| u16::try_from(n).ok()),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         }),
-        username: text(info, "username", MAX_TEXT),
-        connection_command: text(info, "connection_command", MAX_TEXT),
+        username: terminal_text(info, "username"),
+        connection_command: terminal_text(info, "connection_command"),
     });
     let mut rest = clean_fields(details);
     let access_info = access_info.filter(|info| *info != AccessInfo::default());

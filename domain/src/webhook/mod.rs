@@ -1,15 +1,16 @@
 //! Webhooks: an endpoint, its event triggers, its credentials and its delivery settings.
 
 mod auth;
+mod credentials;
 mod stats;
 mod validate;
 
 pub use auth::{AuthInput, AuthView, default_key_header};
+pub use credentials::{CustomHeader, StoredCredentials, is_secret_header};
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
-pub use validate::{RESERVED_HEADERS, check};
+pub use validate::{RESERVED_HEADERS, check, check_new_secret};
 
 use crate::event::EventType;
-use crate::header::Header;
 use crate::id::WebhookId;
 use crate::retry::RetryPolicy;
 use crate::routing::DeliveryPaths;
@@ -40,7 +41,7 @@ pub struct WebhookInput {
     pub secret: Option<String>,
     /// At most 20 custom headers.
     #[serde(default)]
-    pub headers: Vec<Header>,
+    pub headers: Vec<CustomHeader>,
     /// Retry policy; delays of 1, 2 and 4 s when absent.
     #[serde(default)]
     pub retry: Option<RetryPolicy>,
@@ -78,12 +79,14 @@ pub struct WebhookPatch {
     pub resource_type: Option<Option<String>>,
     /// At least one.
     pub events: Option<Vec<EventType>>,
-    /// Authentication; empty secrets keep the stored ones.
+    /// Authentication; empty secrets keep the stored ones. They are required again with another origin (scheme, host,
+    /// port) of `endpoint_url` or `auth.token_url`, or another `auth.header`.
     pub auth: Option<AuthInput>,
     /// The URL of each event.
     pub delivery_paths: Option<DeliveryPaths>,
-    /// Custom headers.
-    pub headers: Option<Vec<Header>>,
+    /// Custom headers; empty secret values keep the stored ones. They are required again with another origin of
+    /// `endpoint_url`.
+    pub headers: Option<Vec<CustomHeader>>,
     /// Retry policy.
     pub retry: Option<RetryPolicy>,
     /// Enables or pauses the webhook.
@@ -153,8 +156,8 @@ pub struct Webhook {
     pub auth: AuthView,
     /// The URL of each event.
     pub delivery_paths: DeliveryPaths,
-    /// Custom headers.
-    pub headers: Vec<Header>,
+    /// Custom headers, without secret values.
+    pub headers: Vec<CustomHeader>,
     /// Retry policy.
     pub retry: RetryPolicy,
     /// Concurrency limit.
@@ -213,13 +216,17 @@ pub struct WebhookWithSecret {
     pub webhook: Webhook,
     /// The signing secret.
     pub secret: String,
+    /// Why the secret is weak; absent for a strong one. Production rejects weak ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for WebhookWithSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = serde_json::Map::deserialize(deserializer)?;
         let secret = crate::json::take_field(&mut fields, "secret")?;
-        Ok(Self { webhook: crate::json::from_object(fields)?, secret })
+        let warning = crate::json::take_field_or_default(&mut fields, "warning")?;
+        Ok(Self { webhook: crate::json::from_object(fields)?, secret, warning })
     }
 }
 

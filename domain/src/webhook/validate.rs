@@ -1,10 +1,11 @@
 //! Validation of webhook settings; the server and the form run the same code.
 
+use super::credentials::{self, CustomHeader, StoredCredentials};
 use super::{AuthInput, WebhookInput};
 use crate::endpoint::UrlPolicy;
 use crate::event::EventType;
-use crate::header::Header;
 use crate::problem::{Problem, Validator};
+use crate::signature::Secret;
 
 /// Headers that custom headers must not override (docs/contract.md §1), in lower case.
 pub const RESERVED_HEADERS: [&str; 17] = [
@@ -27,20 +28,24 @@ pub const RESERVED_HEADERS: [&str; 17] = [
     "te",
 ];
 
-/// Checks the settings of a webhook that need no database. `needs_secrets` is false in a PATCH, where empty credentials
-/// keep the stored ones.
+/// Checks the settings of a webhook that need no database. `stored` is the changed webhook, whose credentials empty ones
+/// keep; `None` for a new one.
 ///
 /// # Errors
 /// [`crate::ProblemKind::Invalid`] naming every invalid field: `name`, `endpoint_url`, `events`, `auth.key`,
 /// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits` …
-pub fn check(input: &WebhookInput, policy: &UrlPolicy, needs_secrets: bool) -> Result<(), Problem> {
+pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCredentials<'_>>) -> Result<(), Problem> {
     let mut validator = Validator::new();
     validator.check("name", crate::validation::name(&input.name));
     let url = validator.check("endpoint_url", crate::endpoint::check_url(&input.endpoint_url, policy));
     if input.events.is_empty() {
         validator.error("events", "Select at least one event.");
     }
-    check_auth(&mut validator, &input.auth, policy, needs_secrets);
+    check_auth(&mut validator, &input.auth, policy);
+    match stored {
+        Some(stored) => stored.check(input, &mut validator),
+        None => credentials::check_new(input, &mut validator),
+    }
     let paths = input.delivery_paths.clone().unwrap_or_default();
     match paths.check() {
         Err(errors) => {
@@ -59,7 +64,7 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, needs_secrets: bool) -> R
         }
     }
     if let Some(secret) = &input.secret {
-        validator.check("secret", crate::signature::Secret::parse(secret));
+        validator.check("secret", check_new_secret(secret, policy));
     }
     check_headers(&mut validator, &input.headers, &input.auth);
     if let Some(retry) = &input.retry {
@@ -74,7 +79,19 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, needs_secrets: bool) -> R
     validator.finish()
 }
 
-fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, needs_secrets: bool) {
+/// Checks a signing secret that an administrator enters. Production accepts no weak one; stored ones keep working.
+///
+/// # Errors
+/// A message for the field `secret`.
+pub fn check_new_secret(text: &str, policy: &UrlPolicy) -> Result<Secret, String> {
+    let secret = Secret::parse(text)?;
+    match secret.weakness() {
+        Some(weakness) if !policy.allow_http => Err(weakness.into()),
+        _ => Ok(secret),
+    }
+}
+
+fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy) {
     match auth {
         AuthInput::None => {}
         AuthInput::ApiKey { header, key } => {
@@ -87,9 +104,6 @@ fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, n
                         .error("auth.header", "Berth sets this header. Choose another one, for example X-API-Key.");
                 }
             }
-            if key.is_empty() && needs_secrets {
-                validator.error("auth.key", "Enter the API key of your service.");
-            }
             validator.check("auth.key", crate::validation::header_value(key));
         }
         AuthInput::Oauth2 { token_url, client_id, client_secret, scope, audience } => {
@@ -98,9 +112,6 @@ fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, n
                 validator.error("auth.client_id", "Enter the client id.");
             }
             validator.check("auth.client_id", crate::validation::text(client_id, 255));
-            if client_secret.is_empty() && needs_secrets {
-                validator.error("auth.client_secret", "Enter the client secret.");
-            }
             validator.check("auth.client_secret", crate::validation::text(client_secret, 1_000));
             validator.check("auth.scope", crate::validation::text(scope.as_deref().unwrap_or_default(), 1_000));
             validator.check("auth.audience", crate::validation::text(audience.as_deref().unwrap_or_default(), 1_000));
@@ -108,7 +119,7 @@ fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, n
     }
 }
 
-fn check_headers(validator: &mut Validator, headers: &[Header], auth: &AuthInput) {
+fn check_headers(validator: &mut Validator, headers: &[CustomHeader], auth: &AuthInput) {
     if headers.len() > 20 {
         validator.error("headers", "Use at most 20 headers.");
     }

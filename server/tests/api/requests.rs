@@ -175,11 +175,13 @@ async fn every_event_type_has_its_body(t: TestServer) {
             "resource_type": "gpu-cluster", "resource_id": resource, "resource_name": "node-1", "title": reservation["title"],
             "start_time": reservation["start_time"], "end_time": reservation["end_time"],
             "user_ssh_key": reservation["user_ssh_key"], "additional_config": reservation["additional_config"],
-            "status": "active", "status_url": format!("{}/api/v1/reservations/{id}/status", t.url),
+            "status": "active", "status_url": got.body["status_url"],
         })
     };
     let created = expected(&got[0], "reservation.created", &made);
     assert_eq!((&got[0].body, got[0].path.as_str()), (&created, "/api/webhook/reservation"));
+    let prefix = format!("{}/api/v1/reservations/{id}/status?mac=", t.url);
+    assert!(got.iter().all(|got| got.body["status_url"].as_str().unwrap().starts_with(&prefix)));
     let since = time(&got[0].body["timestamp"]) - time(&made["created_at"]);
     assert!(since >= Duration::zero() && since < Duration::minutes(1), "{since}");
     let mut updated = expected(&got[1], "reservation.updated", &changed);

@@ -1,6 +1,6 @@
 //! Status updates of receivers (docs/contract.md §4). The tests compute signatures independently, as a receiver does.
 
-use crate::client::Reply;
+use crate::client::{Reply, TestClient};
 use crate::support::{TestServer, time, wire};
 use chrono::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -9,11 +9,21 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use test_support::{Receiver, Response, on_both_databases};
 
-on_both_databases![repeated_status_update_is_idempotent, invalid_status_update_fields_are_named,];
+on_both_databases![
+    repeated_status_update_is_idempotent,
+    invalid_status_update_fields_are_named,
+    status_update_is_bound_to_its_reservation_and_webhook,
+];
 
 on_both_databases![sqlite only:
     signed_status_update_returns_the_provisioning_state,
     invalid_status_transition_is_rejected,
+    release_before_the_end_is_rejected,
+    status_update_without_mac_needs_its_reservation_in_the_body,
+    own_event_sent_to_status_url_has_no_effect,
+    status_update_sent_to_a_receiver_has_no_effect,
+    control_characters_of_access_info_are_replaced,
+    users_see_no_addresses_of_receivers,
     invalid_signatures_get_one_message,
     webhook_updates_only_its_resource_type,
     status_update_of_unknown_reservation_is_not_found,
@@ -39,6 +49,12 @@ struct Fixture {
     resource: i64,
 }
 
+/// The `status_url` of a reservation for a webhook, as a path of the API. The tests of requests show that events contain it.
+fn status_path(t: &TestServer, reservation: &str, webhook: i64) -> String {
+    let url = t.service.settings().status_url(&domain::id::ReservationId(reservation.into()), webhook);
+    url.strip_prefix(&format!("{}/api/v1", t.url)).unwrap().to_owned()
+}
+
 /// The webhook receives only `reservation.expired`, so that only status updates change provisioning.
 async fn fixture(t: &TestServer) -> Fixture {
     let resource = t.resource("node-1", "available").await;
@@ -49,8 +65,8 @@ async fn fixture(t: &TestServer) -> Fixture {
 }
 
 impl Fixture {
-    fn path(&self) -> String {
-        format!("/reservations/{}/status", self.reservation)
+    fn path(&self, t: &TestServer) -> String {
+        status_path(t, &self.reservation, self.webhook)
     }
 
     /// Sends a body with a valid signature.
@@ -61,8 +77,21 @@ impl Fixture {
     }
 
     async fn send_with(&self, t: &TestServer, body: Vec<u8>, webhook: &str, signature: &str, expected: u16) -> Reply {
+        self.send_to(t, &self.path(t), body, webhook, signature, expected).await
+    }
+
+    /// Sends a body to a path.
+    async fn send_to(
+        &self,
+        t: &TestServer,
+        path: &str,
+        body: Vec<u8>,
+        webhook: &str,
+        signature: &str,
+        expected: u16,
+    ) -> Reply {
         t.anonymous
-            .send(Method::POST, &self.path(), expected, |request| {
+            .send(Method::POST, path, expected, |request| {
                 request
                     .header("content-type", "application/json")
                     .header("x-webhook-id", webhook)
@@ -143,7 +172,21 @@ async fn repeated_status_update_is_idempotent(t: TestServer) {
 
 async fn invalid_status_transition_is_rejected(t: TestServer) {
     let s = fixture(&t).await;
-    for status in ["provisioning", "ready", "provisioning", "failed", "ready", "releasing", "releasing"] {
+    for status in ["provisioning", "ready", "provisioning", "failed", "ready"] {
+        s.send(&t, Fixture::update(&t, status).to_string(), 200).await;
+    }
+    t.alice.post(&format!("/reservations/{}/cancel", s.reservation), json!({}), 200).await;
+    // The webhook does not receive the cancellation, so that Berth has completed the release.
+    s.send(&t, Fixture::update(&t, "releasing").to_string(), 409).await;
+    t.root.delete(&format!("/webhooks/{}", s.webhook), 204).await;
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::status(202));
+    let made = t.webhook(&receiver, json!({"events": ["reservation.expired"]})).await;
+    let reservation = t.booking(&t.alice, s.resource, 5, 6).await;
+    let s = Fixture { webhook: made.id(), secret: made.text("secret").to_owned(), reservation, resource: s.resource };
+    t.clock.advance(Duration::hours(6));
+    t.provisioning(&s.reservation, "releasing").await;
+    for status in ["releasing", "releasing"] {
         s.send(&t, Fixture::update(&t, status).to_string(), 200).await;
     }
     for status in ["provisioning", "ready"] {
@@ -156,6 +199,116 @@ async fn invalid_status_transition_is_rejected(t: TestServer) {
         s.send(&t, Fixture::update(&t, status).to_string(), 409).await;
     }
     s.send(&t, Fixture::update(&t, "released").to_string(), 200).await;
+}
+
+async fn release_before_the_end_is_rejected(t: TestServer) {
+    let s = fixture(&t).await;
+    s.send(&t, Fixture::update(&t, "ready").to_string(), 200).await;
+    for status in ["releasing", "released"] {
+        let reply = s.send(&t, Fixture::update(&t, status).to_string(), 409).await;
+        assert!(reply.text("detail").contains("ended or was cancelled"), "{}", reply.text);
+    }
+    assert_eq!(s.state(&t).await["status"], "ready");
+}
+
+async fn status_update_is_bound_to_its_reservation_and_webhook(t: TestServer) {
+    let a = fixture(&t).await;
+    let other =
+        t.webhook(&Receiver::start().await, json!({"secret": a.secret, "events": ["reservation.expired"]})).await;
+    let b = Fixture {
+        secret: a.secret.clone(),
+        reservation: t.booking(&t.alice, a.resource, 3, 4).await,
+        webhook: a.webhook,
+        resource: a.resource,
+    };
+    let mine = a.webhook.to_string();
+    let captured = Fixture::update(&t, "ready").to_string().into_bytes();
+    let signature = sign(&a.secret, &captured);
+    a.send_with(&t, captured.clone(), &mine, &signature, 200).await;
+    // The captured update, replayed to the other reservation, with the MAC of the first one and without a MAC.
+    let plain = format!("/reservations/{}/status", b.reservation);
+    let mac_of_a = a.path(&t).split_once('?').unwrap().1.to_owned();
+    for path in [plain.clone(), format!("{plain}?{mac_of_a}"), format!("{plain}?mac="), format!("{plain}?mac=00")] {
+        let reply = b.send_to(&t, &path, captured.clone(), &mine, &signature, 422).await;
+        assert_eq!(reply.invalid_fields(), ["reservation_id"], "{path}");
+    }
+    // Two webhooks with one secret: the MAC belongs to one of them.
+    let reply = a.send_to(&t, &a.path(&t), captured, &other.id().to_string(), &signature, 422).await;
+    assert_eq!(reply.invalid_fields(), ["reservation_id"]);
+    // The body names another reservation or webhook than the URL.
+    for (more, field) in [
+        (json!({"reservation_id": a.reservation}), "reservation_id"),
+        (json!({"reservation_id": 1}), "reservation_id"),
+        (json!({"webhook_id": other.id()}), "webhook_id"),
+        (json!({"webhook_id": "x"}), "webhook_id"),
+    ] {
+        let mut body = Fixture::update(&t, "ready");
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let reply = b.send(&t, body.to_string(), 422).await;
+        assert_eq!(reply.invalid_fields(), [field], "{body}");
+    }
+    assert_eq!(b.state(&t).await["status"], "waiting", "rejected updates have no effect");
+    let mut body = Fixture::update(&t, "ready");
+    body["reservation_id"] = json!(b.reservation);
+    body["webhook_id"] = json!(b.webhook);
+    assert_eq!(b.send(&t, body.to_string(), 200).await.body["status"], "ready");
+}
+
+async fn status_update_without_mac_needs_its_reservation_in_the_body(t: TestServer) {
+    let s = fixture(&t).await;
+    let (mine, plain) = (s.webhook.to_string(), format!("/reservations/{}/status", s.reservation));
+    let mut body = Fixture::update(&t, "provisioning");
+    let send = async |body: &Value, expected: u16| {
+        let body = body.to_string().into_bytes();
+        let signature = sign(&s.secret, &body);
+        s.send_to(&t, &plain, body, &mine, &signature, expected).await
+    };
+    let reply = send(&body, 422).await;
+    assert!(reply.text("detail").contains("status_url"), "the remedy: {}", reply.text);
+    assert_eq!(s.state(&t).await["status"], "waiting");
+    body["reservation_id"] = json!(s.reservation);
+    assert_eq!(send(&body, 200).await.body["status"], "provisioning");
+}
+
+/// Both directions are signed with the same secret.
+async fn own_event_sent_to_status_url_has_no_effect(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::status(202));
+    let made = t.webhook(&receiver, json!({})).await;
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    t.finished("", 1).await;
+    t.alice.post(&format!("/reservations/{reservation}/cancel"), json!({}), 200).await;
+    t.finished("", 2).await;
+    let s = Fixture { webhook: made.id(), secret: made.text("secret").to_owned(), reservation, resource };
+    let before = s.state(&t).await;
+    for event in receiver.wait_for(2).await {
+        let (webhook, signature) = (s.webhook.to_string(), event.header("x-webhook-signature").to_owned());
+        let reply = s.send_with(&t, event.raw.to_vec(), &webhook, &signature, 422).await;
+        assert!(reply.invalid_fields().contains(&"event_type"), "{}", reply.text);
+    }
+    // Even if an event had the status of an update.
+    let mut body = Fixture::update(&t, "released");
+    body["event_type"] = json!("reservation.cancelled");
+    body["event_id"] = json!("evt_01m876qmvr0z24xt4w8nkskacw");
+    assert_eq!(s.send(&t, body.to_string(), 422).await.invalid_fields(), ["event_type"]);
+    assert_eq!(s.state(&t).await, before);
+}
+
+/// The receiver of another webhook with the same secret accepts the signature of a captured update. Berth does not notice.
+async fn status_update_sent_to_a_receiver_has_no_effect(t: TestServer) {
+    let s = fixture(&t).await;
+    let receiver = Receiver::start().await;
+    let before = s.state(&t).await;
+    let body = Fixture::update(&t, "ready").to_string();
+    let signature = sign(&s.secret, body.as_bytes());
+    let request = TestClient::new(&receiver.url).request(Method::POST, "//reservation");
+    request.header("x-webhook-signature", signature).body(body).send().await.unwrap();
+    let got = receiver.wait_for(1).await;
+    assert_eq!(s.state(&t).await, before);
+    // It is no event: it has no event type, and no Standard Webhooks signature of Berth covers it.
+    assert!(got[0].body.get("event_type").is_none());
+    assert_eq!(got[0].headers.get("webhook-signature"), None);
 }
 
 async fn invalid_status_update_fields_are_named(t: TestServer) {
@@ -176,6 +329,10 @@ async fn invalid_status_update_fields_are_named(t: TestServer) {
         (json!({"status": "ready", "timestamp": now, "message": "a\0b"}), &["message"]),
         (json!({"status": "ready", "timestamp": now, "message": {}}), &["message"]),
         (json!({"status": "ready", "timestamp": now, "details": []}), &["details"]),
+        (
+            json!({"status": "ready", "timestamp": now, "details": {"access_info": {"connection_command": "ssh a\nrm -rf ~"}}}),
+            &["details.access_info.connection_command"],
+        ),
         (
             json!({"status": "x", "timestamp": "x", "progress": 200, "message": 1, "details": 1}),
             &["status", "timestamp", "progress", "message", "details"],
@@ -245,7 +402,7 @@ async fn invalid_signatures_get_one_message(t: TestServer) {
             }
             request.body(body.clone())
         };
-        responses.push(t.anonymous.send(Method::POST, &s.path(), 401, with).await);
+        responses.push(t.anonymous.send(Method::POST, &s.path(&t), 401, with).await);
     }
     // The response reveals neither whether the reservation exists nor errors in the body.
     let nothing = "/reservations/rsv-00000000000000000000000000/status";
@@ -269,7 +426,8 @@ async fn webhook_updates_only_its_resource_type(t: TestServer) {
     s.send_with(&t, body.clone(), &stranger.id().to_string(), &signature, 403).await;
     assert_eq!(s.state(&t).await["status"], "waiting");
     let signature = sign(every.text("secret"), &body);
-    s.send_with(&t, body, &every.id().to_string(), &signature, 200).await;
+    let path = status_path(&t, &s.reservation, every.id());
+    s.send_to(&t, &path, body, &every.id().to_string(), &signature, 200).await;
 }
 
 async fn status_update_of_unknown_reservation_is_not_found(t: TestServer) {
@@ -324,6 +482,40 @@ async fn status_update_accepts_both_secrets_during_rotation(t: TestServer) {
     s.send_with(&t, body, &mine, &signature, 200).await;
 }
 
+/// Users copy the command into a terminal.
+async fn control_characters_of_access_info_are_replaced(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let access = json!({"ip_address": "10.0.0.7", "connection_command": "ssh a\u{1b}[2K\nrm -rf ~ \u{202e}"});
+    receiver.respond(Response::json(200, json!({"status": "success", "details": {"access_info": access}})));
+    t.webhook(&receiver, json!({})).await;
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    let state = t.provisioning(&reservation, "ready").await;
+    let expected = json!({"ip_address": "10.0.0.7", "connection_command": "ssh a\u{fffd}[2K\u{fffd}rm -rf ~ \u{fffd}"});
+    assert_eq!(state["access_info"], expected);
+}
+
+async fn users_see_no_addresses_of_receivers(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let address = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let with = json!({"endpoint_url": format!("http://{address}/hook"), "retry": {"waits": []}});
+    t.webhook(&Receiver::start().await, with).await;
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    t.finished("", 1).await;
+    let path = format!("/reservations/{reservation}");
+    for path in [path.clone(), format!("{path}/deliveries"), "/reservations".to_owned()] {
+        let shown = t.alice.get(&path, 200).await.text;
+        assert!(!shown.contains("127.0.0.1"), "{path}: {shown}");
+    }
+    let state = t.provisioning(&reservation, "failed").await;
+    assert_eq!(state["message"], "The service cannot be reached.");
+    let problem = t.root.get(&path, 200).await.body["deliveries"][0]["problem"].clone();
+    assert!(problem.as_str().unwrap().contains("127.0.0.1"), "{problem}");
+}
+
 async fn late_202_does_not_override_newer_status_update(t: TestServer) {
     let s = fixture(&t).await;
     let receiver = Receiver::start().await;
@@ -347,6 +539,6 @@ async fn late_202_does_not_override_newer_status_update(t: TestServer) {
 async fn session_or_token_does_not_replace_a_signature(t: TestServer) {
     let s = fixture(&t).await;
     let body = Fixture::update(&t, "ready");
-    t.root.post(&s.path(), body.clone(), 401).await;
-    t.browser("root").await.post(&s.path(), body, 401).await;
+    t.root.post(&s.path(&t), body.clone(), 401).await;
+    t.browser("root").await.post(&s.path(&t), body, 401).await;
 }

@@ -3,6 +3,7 @@
 use crate::client::TestClient;
 use crate::support::{TestServer, time, webhook_input};
 use chrono::Duration;
+use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::{Value, json};
 use test_support::{Receiver, Response, eventually, on_both_databases};
 
@@ -19,6 +20,9 @@ on_both_databases![sqlite only:
     secrets_are_shown_only_once,
     resume_can_discard_queued_events,
     webhook_patch_keeps_secrets_and_omitted_fields,
+    stored_credentials_do_not_follow_a_changed_url,
+    secret_header_values_are_encrypted_and_not_shown,
+    weak_secret_gets_a_warning_in_development,
     blocked_endpoint_urls_are_rejected,
     invalid_webhook_fields_are_named,
     rotation_validates_overlap_and_secret,
@@ -122,7 +126,7 @@ async fn webhook_is_created_read_updated_and_deleted_with_each_auth_method(t: Te
         let path = format!("/webhooks/{}", made.id());
         let read = t.root.get(&path, 200).await;
         let mut without = made.body.clone();
-        without.as_object_mut().unwrap().remove("secret");
+        without.as_object_mut().unwrap().retain(|name, _| !["secret", "warning"].contains(&name.as_str()));
         assert_eq!(read.body, without, "the same, without the secret");
         assert_eq!(read.body["summary"]["health"], "unknown");
         assert!(t.root.get("/webhooks", 200).await.items().contains(&read.body));
@@ -202,6 +206,128 @@ async fn secrets_are_shown_only_once(t: TestServer) {
     assert!(sent("x-api-key", "api-key-8675309") && sent("authorization", "Bearer access-token-42"));
 }
 
+/// Who may change a webhook could otherwise read its credentials on a server of their own.
+async fn stored_credentials_do_not_follow_a_changed_url(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let (receiver, stranger) = (Receiver::start().await, Receiver::start().await);
+    with_token_endpoint(&receiver);
+    with_token_endpoint(&stranger);
+    let headers = json!([{"name": "X-Own-Token", "value": "own-token-8675309"}, {"name": "X-Team", "value": "ml"}]);
+    let by_key = t.webhook(&receiver, json!({"auth": api_key(), "headers": headers})).await;
+    let by_token = t.webhook(&receiver, json!({"auth": oauth2(&receiver.url)})).await;
+    let keyed = format!("/webhooks/{}", by_key.id());
+    let granted = format!("/webhooks/{}", by_token.id());
+    let before = (t.root.get(&keyed, 200).await.body, t.root.get(&granted, 200).await.body);
+    let elsewhere = json!({"endpoint_url": format!("{}/api/webhook", stranger.url)});
+    t.root.patch_invalid(&keyed, elsewhere.clone(), &["auth.key", "headers.0.value"]).await;
+    t.root.patch_invalid(&granted, elsewhere.clone(), &["auth.client_secret"]).await;
+    let mut token_url = oauth2(&stranger.url);
+    token_url.as_object_mut().unwrap().remove("client_secret");
+    t.root.patch_invalid(&granted, json!({"auth": token_url}), &["auth.client_secret"]).await;
+    t.root
+        .patch_invalid(&keyed, json!({"headers": [{"name": "X-New-Token", "value": ""}]}), &["headers.0.value"])
+        .await;
+    let after = (t.root.get(&keyed, 200).await.body, t.root.get(&granted, 200).await.body);
+    assert_eq!(after, before, "rejected changes have no effect");
+    for path in [&keyed, &granted] {
+        t.root.post(&format!("{path}/test"), Value::Null, 200).await;
+    }
+    assert!(stranger.requests().is_empty());
+    // Another path on the same server keeps them; with the credentials, another server is accepted.
+    t.root.patch(&keyed, json!({"endpoint_url": format!("{}/other", receiver.url)}), 200).await;
+    t.root.post(&format!("{keyed}/test"), Value::Null, 200).await;
+    let got = receiver.requests().pop().unwrap();
+    assert_eq!((got.header("x-api-key"), got.header("x-own-token")), ("api-key-8675309", "own-token-8675309"));
+    let mut again = elsewhere;
+    again["auth"] = json!({"method": "api_key", "header": "X-API-Key", "key": "for-the-new-server"});
+    again["headers"] = json!([{"name": "X-Own-Token", "value": "new-token"}]);
+    t.root.patch(&keyed, again, 200).await;
+    t.root.post(&format!("{keyed}/test"), Value::Null, 200).await;
+    let got = stranger.requests().pop().unwrap();
+    assert_eq!((got.header("x-api-key"), got.header("x-own-token")), ("for-the-new-server", "new-token"));
+}
+
+async fn weak_secret_gets_a_warning_in_development(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    for (secret, word) in [("your-secret-key", "published"), ("whsec_AA==", "16 bytes"), ("12345678", "16 bytes")] {
+        let made = t.webhook(&receiver, json!({"secret": secret})).await;
+        assert!(made.text("warning").contains(word), "{}", made.text);
+        let path = format!("/webhooks/{}/rotate-secret", made.id());
+        assert!(t.root.post(&path, json!({"secret": secret}), 200).await.text("warning").contains(word));
+        let rotated = t.root.post(&path, json!({}), 200).await;
+        assert_eq!(rotated.body.get("warning"), None, "a generated secret is strong");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn production_rejects_weak_secrets() {
+    let t = TestServer::start_in_production().await;
+    let input = |secret: &str| {
+        let with = json!({"endpoint_url": "https://example.com/", "resource_type": null, "secret": secret});
+        webhook_input("", with)
+    };
+    let made = t.root.post("/webhooks", input("0123456789abcdef"), 201).await;
+    let path = format!("/webhooks/{}/rotate-secret", made.id());
+    for weak in ["your-secret-key", "whsec_AA==", "12345678"] {
+        t.root.post_invalid("/webhooks", input(weak), &["secret"]).await;
+        t.root.post_invalid(&path, json!({"secret": weak}), &["secret"]).await;
+    }
+    assert_eq!(t.root.get("/webhooks", 200).await.items().len(), 1);
+}
+
+async fn stored_headers(t: &TestServer) -> String {
+    let database = t.database().await;
+    let statement = Statement::from_string(database.get_database_backend(), "SELECT headers FROM webhooks");
+    database.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+async fn secret_header_values_are_encrypted_and_not_shown(t: TestServer) {
+    t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let headers = json!([
+        {"name": "X-Own-Token", "value": "own-token-8675309"},
+        {"name": "X-Pin", "value": "pin-8675309", "secret": true},
+        {"name": "X-Keyboard", "value": "layout-us", "secret": false},
+    ]);
+    let made = t.webhook(&receiver, json!({"headers": headers})).await;
+    let path = format!("/webhooks/{}", made.id());
+    let shown = json!([
+        {"name": "X-Own-Token", "value": "", "secret": true},
+        {"name": "X-Pin", "value": "", "secret": true},
+        {"name": "X-Keyboard", "value": "layout-us", "secret": false},
+    ]);
+    assert_eq!(made.body["headers"], shown);
+    let stored = async || stored_headers(&t).await;
+    assert!(!stored().await.contains("8675309"), "encrypted");
+    let is_sent = async || {
+        let reply = t.root.post(&format!("{path}/test"), Value::Null, 200).await;
+        assert!(!reply.text.contains("8675309"), "redacted in the log: {}", reply.text);
+        let got = receiver.requests().pop().unwrap();
+        let sent = (got.header("x-own-token"), got.header("x-pin"), got.header("x-keyboard"));
+        sent == ("own-token-8675309", "pin-8675309", "layout-us")
+    };
+    assert!(is_sent().await);
+    // What was read can be written back.
+    let changed = t.root.patch(&path, json!({"name": "Renamed", "headers": shown}), 200).await;
+    assert_eq!(changed.body["headers"], shown);
+    assert!(is_sent().await);
+    // A row of an earlier release has values in clear text.
+    let database = t.database().await;
+    let old = "UPDATE webhooks SET headers = '[{\"name\":\"X-Own-Token\",\"value\":\"own-token-8675309\"},{\"name\":\"X-Pin\",\"value\":\"pin-8675309\"},{\"name\":\"X-Keyboard\",\"value\":\"layout-us\",\"secret\":false}]', revision = revision + 1";
+    database.execute_unprepared(old).await.unwrap();
+    assert_eq!(t.root.get(&path, 200).await.body["headers"][0], shown[0]);
+    let reply = t.root.post(&format!("{path}/test"), Value::Null, 200).await;
+    assert!(!reply.text.contains("own-token-8675309"), "{}", reply.text);
+    assert_eq!(receiver.requests().pop().unwrap().header("x-own-token"), "own-token-8675309");
+    t.root.patch(&path, json!({"name": "Saved again"}), 200).await;
+    assert!(!stored().await.contains("own-token-8675309"), "encrypted with the next change");
+    t.root.post(&format!("{path}/test"), Value::Null, 200).await;
+    assert_eq!(receiver.requests().pop().unwrap().header("x-own-token"), "own-token-8675309");
+    t.root.delete(&path, 204).await;
+    assert_eq!(stored().await, "[]");
+}
+
 async fn webhook_patch_keeps_secrets_and_omitted_fields(t: TestServer) {
     t.resource("node-1", "available").await;
     let receiver = Receiver::start().await;
@@ -230,14 +356,11 @@ async fn webhook_patch_keeps_secrets_and_omitted_fields(t: TestServer) {
         ),
         (json!({"delivery_paths": {"layout": "single"}}), json!({"delivery_paths": {"layout": "single"}})),
         (json!({"retry": {"waits": [5]}}), json!({"retry": {"waits": [5]}})),
-        // Without a key the stored one is kept, also for another header.
+        // Without a key the stored one is kept.
+        (json!({"auth": {"method": "api_key"}}), json!({"auth": {"method": "api_key", "header": "X-API-Key"}})),
         (
-            json!({"auth": {"method": "api_key", "header": "X-Key"}}),
-            json!({"auth": {"method": "api_key", "header": "X-Key"}}),
-        ),
-        (
-            json!({"auth": {"method": "api_key", "header": "X-Key", "key": ""}}),
-            json!({"auth": {"method": "api_key", "header": "X-Key"}}),
+            json!({"auth": {"method": "api_key", "header": "x-api-key", "key": ""}}),
+            json!({"auth": {"method": "api_key", "header": "x-api-key"}}),
         ),
         (json!({"enabled": false}), json!({"enabled": false, "state": "paused"})),
         (json!({"enabled": true}), json!({"enabled": true, "state": "enabled"})),
@@ -249,7 +372,9 @@ async fn webhook_patch_keeps_secrets_and_omitted_fields(t: TestServer) {
         expected["updated_at"] = changed.body["updated_at"].clone();
         assert_eq!(changed.body, expected, "{patch}");
     }
-    assert_eq!(last_key().await, (String::new(), "api-key-8675309".into()));
+    assert_eq!(last_key().await, ("api-key-8675309".into(), String::new()));
+    t.root.patch_invalid(&path, json!({"auth": {"method": "api_key", "header": "X-Key"}}), &["auth.key"]).await;
+    assert_eq!(last_key().await, ("api-key-8675309".into(), String::new()), "a rejected change has no effect");
     t.root.patch(&path, json!({"auth": {"method": "api_key", "header": "X-Key", "key": "another"}}), 200).await;
     assert_eq!(last_key().await, (String::new(), "another".into()));
     // Another method needs its own secret: an API key is not a client secret.
@@ -744,7 +869,11 @@ async fn test_event_is_sent_at_once_and_logged_as_test(t: TestServer) {
     );
     assert_eq!(request["body"].as_str().unwrap().as_bytes(), got.raw, "the exact bytes");
     for header in request["headers"].as_array().unwrap() {
-        assert_eq!(got.header(header["name"].as_str().unwrap()), header["value"].as_str().unwrap(), "{header}");
+        let (sent, shown) = (got.header(header["name"].as_str().unwrap()), header["value"].as_str().unwrap());
+        match shown.strip_suffix('…') {
+            Some(prefix) => assert!(sent.starts_with(prefix) && sent != prefix, "{header}"),
+            None => assert_eq!(sent, shown, "{header}"),
+        }
     }
     let response = &reply.body["response"];
     assert_eq!((&response["body"], &response["truncated"]), (&json!("{\"status\": \"success\"}"), &json!(false)));

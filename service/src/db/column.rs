@@ -2,10 +2,9 @@
 
 use domain::authorization::Scope;
 use domain::event::EventType;
-use domain::header::Header;
 use domain::retry::RetryPolicy;
 use domain::routing::{DeliveryPaths, Layout};
-use domain::webhook::AuthView;
+use domain::webhook::{AuthView, CustomHeader};
 use parking_lot::Mutex;
 use sea_orm::sea_query::{self, ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr};
 use sea_orm::{ColIdx, DbErr, QueryResult, TryGetError, TryGetable};
@@ -107,7 +106,7 @@ pub(crate) trait StoredJson: Serialize + DeserializeOwned {
 
 impl StoredJson for Value {}
 impl StoredJson for serde_json::Map<String, Value> {}
-impl StoredJson for Vec<Header> {}
+impl StoredJson for Vec<CustomHeader> {}
 impl StoredJson for Vec<super::entity::webhooks::OldSecret> {}
 impl StoredJson for RetryPolicy {}
 

@@ -99,7 +99,8 @@ impl Recorder {
 fn provisioning_update(result: &AttemptResult) -> Option<ProvisioningUpdate<'_>> {
     let reservation_id = result.reservation_id().filter(|_| result.config().provisions)?;
     let event = result.event_type();
-    let reason = &result.diagnosis.message;
+    // The owner of the reservation sees it. Administrators see the complete diagnosis in the log.
+    let reason = result.diagnosis.public_message();
     let effect = match result.status {
         DeliveryStatus::Succeeded => {
             let status_code = result.row.status_code.unwrap_or_default();

@@ -15,7 +15,7 @@ use domain::id::WebhookId;
 use domain::provisioning::DrivingWebhook;
 use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::{AuthView, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, WebhookState};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -59,7 +59,7 @@ impl WebhookConfig {
                 Auth::Oauth2 { token_url, client_id, client_secret: auth_secret, scope, audience }
             }
         };
-        let headers = model.headers.0;
+        let headers = decrypted.headers;
         let target = |secrets, keys| {
             Arc::new(Target { webhook_id: model.id, auth: auth.clone(), secrets, keys, headers: headers.clone() })
         };
@@ -116,6 +116,8 @@ struct DecryptedSecrets {
     secrets: Vec<Secret>,
     keys: Vec<SigningKey>,
     auth: String,
+    /// The custom headers.
+    headers: Vec<CustomHeader>,
     /// The overlaps of rotations, the one that ends first at the start.
     overlaps: Vec<Overlap>,
 }
@@ -163,7 +165,16 @@ impl DecryptedSecrets {
             }
         };
         let overlaps = ends.into_iter().map(overlap).collect();
-        Ok(Self { secrets: vec![current], keys: current_key, auth, overlaps })
+        // Earlier releases stored secret values in clear text, without the mark.
+        let header = |header: &CustomHeader| -> Result<CustomHeader, Problem> {
+            let mut header = header.clone();
+            if header.secret == Some(true) {
+                header.value = cipher.decrypt("webhook-header", &header.value)?;
+            }
+            Ok(header)
+        };
+        let headers = model.headers.0.iter().map(header).collect::<Result<_, _>>()?;
+        Ok(Self { secrets: vec![current], keys: current_key, auth, headers, overlaps })
     }
 }
 

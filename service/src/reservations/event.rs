@@ -6,7 +6,8 @@ use domain::event::{EventBody, EventType, ReservationBody};
 use domain::id::EventId;
 use domain::reservation::Reservation;
 
-/// The body of an event about a reservation (docs/contract.md §1). The outbox sets `webhook_id` for each receiver.
+/// The body of an event about a reservation (docs/contract.md §1). The outbox sets `webhook_id` and `status_url` for each
+/// receiver.
 pub(super) fn event_body(
     context: &Context,
     event_type: EventType,
@@ -20,7 +21,7 @@ pub(super) fn event_body(
         timestamp: now,
         webhook_id: 0,
         test: false,
-        status_url: context.settings.status_url(&reservation.id),
+        status_url: String::new(),
         reservation_id: reservation.id.clone(),
         user_id: reservation.user_id.clone(),
         user_email: email.to_owned(),

@@ -105,6 +105,17 @@ fn at(row: ReservationRow, now: DateTime<Utc>) -> Reservation {
     Reservation { status: reservation.status.at(reservation.end_time, now), ..reservation }
 }
 
+/// The deliveries as an actor may see them: a problem contains addresses of the receiver's network, which only those who
+/// may read the delivery log see.
+fn visible(actor: &Actor, mut page: Page<DeliverySummary>) -> Page<DeliverySummary> {
+    if authorize(actor, Action::ReadWebhooks).is_err() {
+        for delivery in &mut page.items {
+            delivery.problem = None;
+        }
+    }
+    page
+}
+
 impl Reservations {
     /// Lists reservations, newest first. Administrators see all of them unless `mine` is set.
     ///
@@ -163,7 +174,7 @@ impl Reservations {
         let reservation = at(row.ok_or_else(|| Problem::not_found("reservation"))?, self.context.now());
         authorize(actor, Action::ReadReservation { owner: &reservation.user_id })?;
         let first = PageQuery { limit: Some(MAX_DELIVERIES), cursor: None };
-        let Page { items, next_cursor } = self.deliveries.of_reservation(id, &first).await?;
+        let Page { items, next_cursor } = visible(actor, self.deliveries.of_reservation(id, &first).await?);
         Ok(ReservationDetail { reservation, deliveries: items, deliveries_next_cursor: next_cursor })
     }
 
@@ -181,7 +192,7 @@ impl Reservations {
         let reservation = reservations::Entity::find_by_id(id.as_str()).one(&self.context.db.read).await?;
         let reservation = reservation.ok_or_else(|| Problem::not_found("reservation"))?;
         authorize(actor, Action::ReadReservation { owner: &reservation.username })?;
-        self.deliveries.of_reservation(id, page).await
+        Ok(visible(actor, self.deliveries.of_reservation(id, page).await?))
     }
 
     /// Lists the busy spans between two times, at most 62 days apart, by start. A page has at most 5,000 spans.

@@ -6,10 +6,11 @@ use crate::db::link::DatabaseTransaction;
 use crate::outbox::WebhookConfig;
 use crate::secrets::digest;
 use crate::{Result, provisioning};
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use domain::change::Change;
 use domain::id::{ReservationId, WebhookId};
-use domain::provisioning::{Provisioning, StatusUpdate};
+use domain::provisioning::{Provisioning, ProvisioningStatus, StatusUpdate};
+use domain::reservation::{Reservation, ReservationStatus};
 use domain::webhook::WebhookState;
 use domain::{Problem, signature};
 use sea_orm::{ActiveValue::Set, EntityTrait as _, TryInsertResult};
@@ -26,18 +27,30 @@ fn unauthenticated() -> Problem {
     )
 }
 
+/// A release is final, so a premature one would take the resource from its user.
+fn release_of_active(reservation: &Reservation, status: ProvisioningStatus) -> Problem {
+    Problem::conflict(format!(
+        "\"{}\" is accepted only after the reservation has ended or was cancelled. It ends at {}. Send \"failed\" if the resource is not available.",
+        status.as_str(),
+        reservation.end_time.to_rfc3339_opts(SecondsFormat::Secs, true)
+    ))
+}
+
 impl Reservations {
-    /// Applies a receiver's status update from its raw headers and body. A repeated update changes nothing, and neither does one that
+    /// Applies a receiver's status update from the MAC of its URL, its raw headers and its body. A repeated update changes nothing, and neither does one that
     /// is older than the newest applied one of the same webhook.
     ///
     /// # Errors
     /// 401 with one text for an invalid or missing signature and for an unknown or disabled webhook; 401 for a timestamp that
     /// differs by more than 5 minutes; 404; 403 if the webhook does not serve the resource type or listens
-    /// only; 400 and 422 for an invalid body; 409 for a status that cannot follow the current one.
+    /// only; 400 and 422 for an invalid body; 422 if neither the MAC nor the body identifies the reservation, or the
+    /// body names another reservation or webhook; 409 for a status that cannot follow the current one, and for a release
+    /// before the reservation has ended.
     #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
     pub async fn apply_status_update(
         &self,
         id: &ReservationId,
+        mac: Option<&str>,
         webhook_id: Option<&str>,
         signature: Option<&str>,
         body: &[u8],
@@ -58,6 +71,12 @@ impl Reservations {
                 "The timestamp is more than 5 minutes off. Check the clock of your service.",
             )
             .into());
+        }
+        let mac_is_valid = mac.is_some_and(|mac| self.context.settings.verify_status_mac(id, webhook.id, mac));
+        update.check_target(id, webhook.id, mac_is_valid)?;
+        let is_active = reservation.status.at(reservation.end_time, now) == ReservationStatus::Active;
+        if is_active && update.status.is_release() {
+            return Err(release_of_active(&reservation, update.status).into());
         }
         if !insert_digest(&tx, id, webhook.id, body, now).await? {
             return Ok(reservation.provisioning);

@@ -1,7 +1,7 @@
 //! Creating, reading, updating, deleting, pausing and resuming webhooks.
 
 use super::Webhooks;
-use super::secrets::{auth_secret, new_signing_secret, secret_hint};
+use super::secrets::{auth_secret, new_signing_secret, secret_hint, with_secret};
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::{JsonText, Text};
@@ -9,13 +9,15 @@ use crate::db::entity::{resource_types, webhooks};
 use crate::outbox::WEBHOOK_DELETED;
 use crate::pagination::{decode_number_cursor, page_of};
 use chrono::{DateTime, Utc};
+use domain::Problem;
 use domain::authorization::{Action, Actor, authorize};
+use domain::endpoint::same_origin;
 use domain::id::WebhookId;
 use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::webhook::{
-    AuthInput, AuthView, ResumeInput, Webhook, WebhookInput, WebhookPatch, WebhookState, WebhookSummary,
-    WebhookWithSecret, check,
+    AuthInput, AuthView, CustomHeader, ResumeInput, StoredCredentials, Webhook, WebhookInput, WebhookPatch,
+    WebhookState, WebhookSummary, WebhookWithSecret, check,
 };
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -43,7 +45,7 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
         events: model.events.0,
         auth: model.auth.0,
         delivery_paths: model.delivery_paths.0,
-        headers: model.headers.0,
+        headers: model.headers.0.iter().map(CustomHeader::masked).collect(),
         retry: model.retry.0,
         max_in_flight: model.max_in_flight.unsigned_abs(),
         rate_limit: model.rate_limit.map(i32::unsigned_abs),
@@ -60,7 +62,7 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
     }
 }
 
-/// The columns of settings that are stored as entered.
+/// The columns of settings that are stored as entered, which excludes secrets and custom headers.
 fn settings(input: WebhookInput) -> webhooks::ActiveModel {
     let mut events = input.events;
     events.sort_unstable();
@@ -73,7 +75,6 @@ fn settings(input: WebhookInput) -> webhooks::ActiveModel {
         events: Set(JsonText(events)),
         auth: Set(JsonText(input.auth.redacted())),
         delivery_paths: Set(JsonText(input.delivery_paths.unwrap_or_default())),
-        headers: Set(JsonText(input.headers)),
         retry: Set(JsonText(input.retry.unwrap_or_default())),
         max_in_flight: Set(limit(input.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT))),
         rate_limit: Set(input.rate_limit.map(limit)),
@@ -99,7 +100,7 @@ fn apply_patch(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
         auth: patch.auth.unwrap_or_else(stored_auth),
         delivery_paths: Some(patch.delivery_paths.unwrap_or_else(|| current.delivery_paths.0.clone())),
         secret: None,
-        headers: patch.headers.unwrap_or_else(|| current.headers.0.clone()),
+        headers: patch.headers.unwrap_or_else(|| current.headers.0.iter().map(CustomHeader::masked).collect()),
         retry: Some(patch.retry.unwrap_or_else(|| current.retry.0.clone())),
         enabled: None,
         max_in_flight: Some(patch.max_in_flight.unwrap_or(current.max_in_flight.unsigned_abs())),
@@ -107,6 +108,11 @@ fn apply_patch(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
         ed25519: patch.ed25519,
         provisions: Some(patch.provisions.unwrap_or(current.provisions)),
     }
+}
+
+/// Whether a webhook has the secret of an authentication method that only a newer release knows.
+fn has_unknown_auth(current: &webhooks::Model) -> bool {
+    current.auth.0 == AuthView::None && current.auth_secret.is_some()
 }
 
 impl Webhooks {
@@ -117,8 +123,8 @@ impl Webhooks {
     #[tracing::instrument(skip_all, err(level = "debug"))]
     pub async fn create(&self, actor: &Actor, input: WebhookInput) -> Result<WebhookWithSecret> {
         authorize(actor, Action::WriteWebhooks)?;
-        self.validate(&input, true).await?;
-        let secret = new_signing_secret(input.secret.as_deref())?;
+        self.validate(&input, None).await?;
+        let secret = new_signing_secret(input.secret.as_deref(), &self.context.settings.url_policy)?;
         let (signing_key, public_key) = match input.ed25519 {
             Some(true) => self.new_signing_key()?,
             _ => (None, None),
@@ -128,6 +134,7 @@ impl Webhooks {
         let model = webhooks::ActiveModel {
             state: Set(Text(state)),
             auth_secret: Set(self.encrypt_auth(&input.auth)?),
+            headers: Set(JsonText(self.encrypt_headers(&input.headers, &[])?)),
             secret: Set(self.encrypt_secret(&secret)?),
             secret_hint: Set(secret_hint(&secret)),
             signing_key: Set(signing_key),
@@ -139,7 +146,7 @@ impl Webhooks {
         };
         let id = webhooks::Entity::insert(model).exec(&self.context.db.write).await?.last_insert_id;
         self.publish_change(id, false);
-        Ok(WebhookWithSecret { webhook: self.get(actor, id).await?, secret: secret.expose().to_owned() })
+        Ok(with_secret(self.get(actor, id).await?, &secret))
     }
 
     /// Lists webhooks by id, with the summary of the last 24 hours.
@@ -171,7 +178,7 @@ impl Webhooks {
         authorize(actor, Action::ReadWebhooks)?;
         let model = self.find(id).await?;
         let webhook = self.with_summaries(vec![model]).await?.pop();
-        Ok(webhook.ok_or_else(domain::Problem::internal)?)
+        Ok(webhook.ok_or_else(Problem::internal)?)
     }
 
     /// Changes settings.
@@ -206,11 +213,21 @@ impl Webhooks {
         // An empty secret keeps the stored one if both have the same method: an API key is not a client secret.
         let same_method = std::mem::discriminant(&input.auth.redacted()) == std::mem::discriminant(&current.auth.0);
         let keeps_secret = auth_secret(&input.auth) == Some("") && same_method && current.auth_secret.is_some();
-        self.validate(&input, !keeps_secret).await?;
+        let stored_auth = current.auth_secret.as_ref().map_or(&AuthView::None, |_| &current.auth.0);
+        let stored =
+            StoredCredentials { endpoint_url: &current.endpoint_url, auth: stored_auth, headers: &current.headers.0 };
+        self.validate(&input, Some(stored)).await?;
+        // The secret of a method that only a newer release knows is kept, but not for another server.
+        if !sets_auth && has_unknown_auth(&current) && !same_origin(&current.endpoint_url, &input.endpoint_url) {
+            let message = "The endpoint URL has another scheme, host or port. Set the authentication again.";
+            return Err(Problem::field("auth", message).into());
+        }
+        let headers = self.encrypt_headers(&input.headers, &current.headers.0)?;
         let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(&input.auth)? };
         let mut changes = webhooks::ActiveModel {
             state: Set(Text(state)),
             auth_secret: Set(auth_secret),
+            headers: Set(JsonText(headers)),
             signing_key: Set(signing_key),
             public_key: Set(public_key),
             ..settings(input)
@@ -247,6 +264,7 @@ impl Webhooks {
             state: Set(Text(WebhookState::Paused)),
             secret: Set(String::new()),
             auth_secret: Set(None),
+            headers: Set(JsonText(Vec::new())),
             previous_secret: Set(None),
             earlier_secrets: Set(JsonText(Vec::new())),
             signing_key: Set(None),
@@ -313,10 +331,10 @@ impl Webhooks {
         self.get(actor, id).await
     }
 
-    /// Checks settings. An empty secret of the authentication method is an error only if `needs_secret`.
-    async fn validate(&self, input: &WebhookInput, needs_secret: bool) -> Result<()> {
+    /// Checks settings. `stored` is the changed webhook, whose credentials empty ones keep.
+    async fn validate(&self, input: &WebhookInput, stored: Option<StoredCredentials<'_>>) -> Result<()> {
         let mut validator = Validator::new();
-        if let Err(problem) = check(input, &self.context.settings.url_policy, needs_secret) {
+        if let Err(problem) = check(input, &self.context.settings.url_policy, stored) {
             for error in problem.errors {
                 validator.error(error.field, error.message);
             }

@@ -7,9 +7,10 @@ use crate::db::entity::webhooks;
 use chrono::Duration;
 use domain::Problem;
 use domain::authorization::{Action, Actor, authorize};
+use domain::endpoint::UrlPolicy;
 use domain::id::WebhookId;
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::{AuthInput, RotateInput, WebhookWithSecret};
+use domain::webhook::{AuthInput, CustomHeader, RotateInput, Webhook, WebhookWithSecret, check_new_secret};
 use sea_orm::ActiveValue::Set;
 
 /// Overlap of a rotation in hours, if the request does not contain one.
@@ -24,11 +25,17 @@ const MAX_OLD_SECRETS: usize = 10;
 ///
 /// # Errors
 /// 422 for `secret`.
-pub(super) fn new_signing_secret(entered: Option<&str>) -> Result<Secret, Problem> {
+pub(super) fn new_signing_secret(entered: Option<&str>, policy: &UrlPolicy) -> Result<Secret, Problem> {
     match entered {
-        Some(text) => Secret::parse(text).map_err(|message| Problem::field("secret", message)),
+        Some(text) => check_new_secret(text, policy).map_err(|message| Problem::field("secret", message)),
         None => Ok(Secret::generate(crate::secrets::random())),
     }
+}
+
+/// The response that shows a new secret.
+pub(super) fn with_secret(webhook: Webhook, secret: &Secret) -> WebhookWithSecret {
+    let warning = secret.weakness().map(str::to_owned);
+    WebhookWithSecret { webhook, secret: secret.expose().to_owned(), warning }
 }
 
 /// The last characters of a secret: at most four, and at most a quarter of it. More would help to guess the rest.
@@ -60,10 +67,10 @@ impl Webhooks {
         if overlap > MAX_OVERLAP {
             return Err(Problem::field("overlap_hours", "Choose 0 to 168 hours.").into());
         }
-        let secret = new_signing_secret(input.secret.as_deref())?;
+        let secret = new_signing_secret(input.secret.as_deref(), &self.context.settings.url_policy)?;
         while !self.try_rotate(id, &secret, overlap).await? {}
         self.publish_change(id, false);
-        Ok(WebhookWithSecret { webhook: self.get(actor, id).await?, secret: secret.expose().to_owned() })
+        Ok(with_secret(self.get(actor, id).await?, &secret))
     }
 
     /// Rotates once. Returns false, and changes nothing, after a concurrent change of the webhook.
@@ -100,6 +107,28 @@ impl Webhooks {
     /// Encrypts the secret of an authentication method for storage.
     pub(super) fn encrypt_auth(&self, auth: &AuthInput) -> Result<Option<String>, Problem> {
         auth_secret(auth).map(|secret| self.cipher.encrypt("webhook-auth", secret)).transpose()
+    }
+
+    /// Encrypts the secret values of custom headers for storage. An empty one keeps the stored value of the same name,
+    /// which may be in clear text if an earlier release stored it.
+    pub(super) fn encrypt_headers(
+        &self,
+        headers: &[CustomHeader],
+        stored: &[CustomHeader],
+    ) -> Result<Vec<CustomHeader>, Problem> {
+        let encrypt = |header: &CustomHeader| -> Result<CustomHeader, Problem> {
+            if !header.is_secret() {
+                return Ok(header.clone());
+            }
+            let kept = header.find(stored).filter(|stored| header.value.is_empty() && stored.is_secret());
+            let value = match kept {
+                Some(kept) if kept.secret == Some(true) => kept.value.clone(),
+                Some(kept) => self.cipher.encrypt("webhook-header", &kept.value)?,
+                None => self.cipher.encrypt("webhook-header", &header.value)?,
+            };
+            Ok(CustomHeader { name: header.name.clone(), value, secret: Some(true) })
+        };
+        headers.iter().map(encrypt).collect()
     }
 
     /// Generates an Ed25519 key. Returns the encrypted private key and the public key.

@@ -47,7 +47,11 @@ impl Webhooks {
         let config = WebhookConfig::decrypt(self.find(id).await?, &self.cipher)?;
         let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
         let now = self.context.now();
-        let event = self.test_event(actor, config.resource_type.as_deref(), event_type, now).await?.for_webhook(id);
+        let settings = &self.context.settings;
+        let event = self
+            .test_event(actor, config.resource_type.as_deref(), event_type, now)
+            .await?
+            .for_webhook(id, |id, webhook| settings.status_url(id, webhook));
         let body = to_json(&event)?;
         let request = DeliveryRequest {
             target: config.target(now),
@@ -198,7 +202,7 @@ impl Webhooks {
             timestamp: now,
             webhook_id: 0,
             test: true,
-            status_url: self.context.settings.status_url(&reservation_id),
+            status_url: String::new(),
             reservation_id,
             user_email: user.email,
             resource_type: resource.type_slug,

@@ -18,7 +18,8 @@ fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The request as a curl command. The user has to insert the redacted header values.
+/// The request as a curl command. The user has to insert the redacted header values, and signatures, which
+/// are shortened.
 fn curl(request: &SentRequest) -> String {
     let mut command = format!("curl -i -X {} {}", request.method, shell_quote(&request.url));
     for header in &request.headers {

@@ -261,6 +261,15 @@ fn ServiceDetails(state: ErasedMemo<ServiceProvisioning>) -> impl IntoView {
 /// The command and the address for the access to the resource.
 #[component]
 fn AccessDetails(access: AccessInfo) -> impl IntoView {
+    let warning = access.has_replaced_characters().then(|| {
+        view! {
+            <Notice kind=NoticeKind::Warning>
+                <p>
+                    "The service sent invisible or control characters, which Berth replaced by �. Do not run the command. Ask the owner of the resource."
+                </p>
+            </Notice>
+        }
+    });
     let command = access.connection_command.map(|command| {
         view! {
             <div class="ssh">
@@ -278,6 +287,7 @@ fn AccessDetails(access: AccessInfo) -> impl IntoView {
         value.map(|value| view! { <dt>{name}</dt><dd><code>{value}</code></dd> })
     };
     view! {
+        {warning}
         {command}
         <dl class="details-list">{details.map(detail).collect_view()}</dl>
     }

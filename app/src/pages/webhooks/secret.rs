@@ -1,5 +1,6 @@
 //! The signing secret and its rotation.
 
+use super::form::weakness_of;
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
@@ -85,7 +86,7 @@ fn RotateForm(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSigna
                     value=own_secret
                     optional=true
                     mono=true
-                    hint="Leave empty to generate one."
+                    hint=move || own_secret.with(|secret| weakness_of(secret)).unwrap_or("Leave empty to generate one.")
                     error=mutation.field_error("secret")
                 />
                 <div class="dialog-actions">

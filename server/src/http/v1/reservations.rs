@@ -161,14 +161,24 @@ async fn cancel(
     Ok(axum::Json(app.service.reservations().cancel(&caller.actor, &ReservationId(id), body.value.reason).await?))
 }
 
+/// Query of a status update.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StatusQuery {
+    /// The MAC of `status_url`, which binds the update to its reservation and webhook. Without it, the body must contain
+    /// `reservation_id`.
+    mac: Option<String>,
+}
+
 /// Applies a status update of a receiver, signed with the webhook's secret (docs/contract.md §4).
 #[utoipa::path(post, path = "/reservations/{id}/status", tag = "receivers", security(()),
-    params(("id" = String, Path), ("X-Webhook-Id" = i64, Header, description = "The webhook's id"), ("X-Webhook-Signature" = String, Header, description = "sha256=<HMAC-SHA256 of the raw body, hex>")),
+    params(("id" = String, Path), ("X-Webhook-Id" = i64, Header, description = "The webhook's id"), ("X-Webhook-Signature" = String, Header, description = "sha256=<HMAC-SHA256 of the raw body, hex>"), StatusQuery),
     request_body = StatusUpdate,
     responses((status = 200, body = Provisioning), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn status_update(
     State(app): State<AppState>,
     Path(id): Path<String>,
+    Query(StatusQuery { mac }): Query<StatusQuery>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<axum::Json<Provisioning>, ApiError> {
@@ -177,11 +187,10 @@ async fn status_update(
         return Err(Problem::new(ProblemKind::TooLarge, "A status update has at most 64 KiB.").into());
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let state = app
-        .service
-        .reservations()
-        .apply_status_update(&ReservationId(id), text("x-webhook-id"), text("x-webhook-signature"), &bytes)
-        .await?;
+    let (webhook_id, signature) = (text("x-webhook-id"), text("x-webhook-signature"));
+    let reservations = app.service.reservations();
+    let state =
+        reservations.apply_status_update(&ReservationId(id), mac.as_deref(), webhook_id, signature, &bytes).await?;
     Ok(axum::Json(state))
 }
 

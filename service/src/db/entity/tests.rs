@@ -7,11 +7,10 @@ use domain::authorization::{Role, Scope};
 use domain::change::Severity;
 use domain::delivery::{DeliveryStatus, Outcome};
 use domain::event::EventType;
-use domain::header::Header;
 use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
-use domain::webhook::{AuthView, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, WebhookState};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 use test_support::{TestDatabase, on_both_databases};
 
@@ -72,7 +71,7 @@ fn webhook() -> webhooks::Model {
         auth: JsonText(AuthView::ApiKey { header: "X-API-Key".into() }),
         auth_secret: Some("v1.a".into()),
         delivery_paths: JsonText(Default::default()),
-        headers: JsonText(vec![Header { name: "X-Team".into(), value: "ml".into() }]),
+        headers: JsonText(vec![CustomHeader::new("X-Team", "ml")]),
         retry: JsonText(Default::default()),
         max_in_flight: 64,
         rate_limit: Some(10),

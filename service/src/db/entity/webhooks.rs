@@ -2,10 +2,9 @@
 
 use crate::db::column::{JsonText, Text};
 use domain::event::EventType;
-use domain::header::Header;
 use domain::retry::RetryPolicy;
 use domain::routing::DeliveryPaths;
-use domain::webhook::{AuthView, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, WebhookState};
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +41,8 @@ pub(crate) struct Model {
     pub auth_secret: Option<String>,
     /// Layout of the delivery paths.
     pub delivery_paths: JsonText<DeliveryPaths>,
-    /// Custom headers.
-    pub headers: JsonText<Vec<Header>>,
+    /// Custom headers. The value of one with `"secret": true` is encrypted.
+    pub headers: JsonText<Vec<CustomHeader>>,
     /// Retry policy.
     pub retry: JsonText<RetryPolicy>,
     /// Concurrency limit.

@@ -198,12 +198,13 @@ async fn older_status_update_changes_nothing(t: TestService) {
     let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
     drain(&t).await;
     let update = async |status: &str, at: chrono::DateTime<chrono::Utc>, progress: u8| {
-        let body = json!({"status": status, "timestamp": at, "progress": progress}).to_string();
+        let body = json!({"reservation_id": reservation.id, "status": status, "timestamp": at, "progress": progress})
+            .to_string();
         let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
         let signature = domain::signature::sign_body(&secret, body.as_bytes());
         let webhook = s.webhook.to_string();
         t.reservations()
-            .apply_status_update(&reservation.id, Some(&webhook), Some(&signature), body.as_bytes())
+            .apply_status_update(&reservation.id, None, Some(&webhook), Some(&signature), body.as_bytes())
             .await
             .unwrap()
     };
@@ -290,12 +291,12 @@ async fn listen_only_webhook_does_not_drive_provisioning(t: TestService) {
     drain(&t).await;
     assert_eq!((s.receiver.last().event(), other.last().event()), ("reservation.created", "reservation.created"));
     assert_eq!(status(&reservation.id).await, ProvisioningStatus::Provisioning);
-    let body = json!({"status": "ready", "timestamp": t.now()}).to_string();
+    let body = json!({"reservation_id": reservation.id, "status": "ready", "timestamp": t.now()}).to_string();
     let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
     let signature = domain::signature::sign_body(&secret, body.as_bytes());
     let update = async |webhook: i64| {
         t.reservations()
-            .apply_status_update(&reservation.id, Some(&webhook.to_string()), Some(&signature), body.as_bytes())
+            .apply_status_update(&reservation.id, None, Some(&webhook.to_string()), Some(&signature), body.as_bytes())
             .await
     };
     refused(update(s.webhook).await, Forbidden);
@@ -375,11 +376,14 @@ async fn late_202_does_not_override_newer_status_update(t: TestService) {
     let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
     let state = async || t.reservations().get(&s.alice, &reservation.id).await.unwrap().reservation.provisioning;
     let update = async |status: &str| {
-        let body = json!({"status": status, "timestamp": t.now(), "message": "reported by the receiver"}).to_string();
+        let body = json!({
+            "reservation_id": reservation.id, "status": status, "timestamp": t.now(), "message": "reported by the receiver",
+        })
+        .to_string();
         let secret = domain::signature::Secret::parse("your-secret-key").unwrap();
         let signature = domain::signature::sign_body(&secret, body.as_bytes());
         t.reservations()
-            .apply_status_update(&reservation.id, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes())
+            .apply_status_update(&reservation.id, None, Some(&s.webhook.to_string()), Some(&signature), body.as_bytes())
             .await
             .unwrap()
     };

@@ -5,6 +5,7 @@ use super::model::{FieldErrors, FormModel, HeaderModel};
 use crate::components::*;
 use crate::erased::ErasedSignal;
 use domain::retry::RetryPolicy;
+use domain::webhook::is_secret_header;
 use leptos::prelude::*;
 
 /// The advanced fields, collapsed until the user opens them or one of them has an error.
@@ -44,8 +45,7 @@ fn HeaderFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
     let add = Callback::new(move |()| {
         let key = next_key.get_value();
         next_key.set_value(key + 1);
-        let row = HeaderModel { key, name: RwSignal::new(String::new()), value: RwSignal::new(String::new()) };
-        headers.update(|rows| rows.push(row));
+        headers.update(|rows| rows.push(HeaderModel::new(key)));
     });
     let error = errors.message("headers");
     view! {
@@ -69,10 +69,26 @@ fn HeaderRow(headers: ErasedSignal<Vec<HeaderModel>>, row: HeaderModel, errors: 
         let on_edit = Callback::new(move |()| untrack(message).edited());
         FieldMessage::new(Signal::derive(move || message().get()), on_edit)
     };
+    // Another name decides anew whether the value is a secret. The user can change it afterwards.
+    Effect::new(move |before: Option<bool>| {
+        let by_name = row.name.with(|name| is_secret_header(name));
+        if before.is_some_and(|before| before != by_name) {
+            row.secret.set(by_name);
+        }
+        by_name
+    });
+    let value = move || {
+        if row.secret.get() {
+            view! { <TextInput label="Value" value=row.value kind="password" autocomplete="new-password" mono=true hint="Not shown. Leave empty to keep a stored value." error=error("value") /> }
+                .into_any()
+        } else {
+            view! { <TextInput label="Value" value=row.value mono=true error=error("value") /> }.into_any()
+        }
+    };
     view! {
         <div class="header-row">
             <TextInput label="Name" value=row.name mono=true placeholder="X-Team" error=error("name") />
-            <TextInput label="Value" value=row.value mono=true error=error("value") />
+            <div class="stack tight">{value} <Checkbox label="Hide and encrypt" value=row.secret /></div>
             <button
                 type="button"
                 class="button quiet"

@@ -2,6 +2,7 @@
 
 use super::model::{AuthModel, FieldErrors, FormModel};
 use crate::components::*;
+use domain::signature::Secret;
 use leptos::prelude::*;
 
 /// The authentication method and its credentials. `stored_method` is the method with stored credentials.
@@ -11,7 +12,17 @@ pub fn AuthenticationFields(
     errors: FieldErrors,
     stored_method: Option<&'static str>,
 ) -> impl IntoView {
-    let hint = move |method| if stored_method == Some(method) { "Leave empty to keep the current value." } else { "" };
+    // An empty credential of the stored method is invalid only if the stored one cannot be kept, which needs an explanation
+    // at once.
+    let hint = move |method: &'static str, field: &'static str, input: RwSignal<String>| {
+        Signal::derive(move || match stored_method {
+            Some(stored) if stored == method => {
+                let required = input.with(String::is_empty).then(|| errors.page_message(field)).flatten();
+                required.unwrap_or_else(|| "Leave empty to keep the current value.".to_owned())
+            }
+            _ => String::new(),
+        })
+    };
     view! {
         <div class="stack tight">
             <RadioCards
@@ -24,8 +35,8 @@ pub fn AuthenticationFields(
                 ]
             />
             {move || match model.method.get().as_str() {
-                "api_key" => view! { <ApiKeyFields model=model errors=errors hint=hint("api_key") /> }.into_any(),
-                "oauth2" => view! { <OAuthFields model=model errors=errors hint=hint("oauth2") /> }.into_any(),
+                "api_key" => view! { <ApiKeyFields model=model errors=errors hint=hint("api_key", "auth.key", model.key) /> }.into_any(),
+                "oauth2" => view! { <OAuthFields model=model errors=errors hint=hint("oauth2", "auth.client_secret", model.client_secret) /> }.into_any(),
                 _ => ().into_any(),
             }}
         </div>
@@ -33,7 +44,7 @@ pub fn AuthenticationFields(
 }
 
 #[component]
-fn ApiKeyFields(model: AuthModel, errors: FieldErrors, hint: &'static str) -> impl IntoView {
+fn ApiKeyFields(model: AuthModel, errors: FieldErrors, hint: Signal<String>) -> impl IntoView {
     view! {
         <div class="grid-2">
             <TextInput
@@ -48,7 +59,7 @@ fn ApiKeyFields(model: AuthModel, errors: FieldErrors, hint: &'static str) -> im
                 value=model.key
                 kind="password"
                 autocomplete="new-password"
-                hint=hint
+                hint=move || hint.get()
                 error=errors.message("auth.key")
                 on_blur=errors.on_blur("auth.key")
             />
@@ -58,7 +69,7 @@ fn ApiKeyFields(model: AuthModel, errors: FieldErrors, hint: &'static str) -> im
 }
 
 #[component]
-fn OAuthFields(model: AuthModel, errors: FieldErrors, hint: &'static str) -> impl IntoView {
+fn OAuthFields(model: AuthModel, errors: FieldErrors, hint: Signal<String>) -> impl IntoView {
     view! {
         <TextInput
             label="Token URL"
@@ -80,7 +91,7 @@ fn OAuthFields(model: AuthModel, errors: FieldErrors, hint: &'static str) -> imp
                 value=model.client_secret
                 kind="password"
                 autocomplete="new-password"
-                hint=hint
+                hint=move || hint.get()
                 error=errors.message("auth.client_secret")
                 on_blur=errors.on_blur("auth.client_secret")
             />
@@ -90,9 +101,18 @@ fn OAuthFields(model: AuthModel, errors: FieldErrors, hint: &'static str) -> imp
     }
 }
 
+/// The warning about a weak secret.
+pub fn weakness_of(secret: &str) -> Option<&'static str> {
+    Secret::parse(secret.trim()).ok()?.weakness()
+}
+
 /// The signing secret of a new webhook.
 #[component]
 pub fn SecretFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
+    let hint = move || {
+        let weakness = model.secret.with(|secret| weakness_of(secret));
+        weakness.unwrap_or("8 to 255 bytes; any text or whsec_….")
+    };
     view! {
         <div class="stack tight">
             <RadioCards
@@ -110,7 +130,7 @@ pub fn SecretFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
                     kind="password"
                     autocomplete="new-password"
                     mono=true
-                    hint="8 to 255 bytes; any text or whsec_…."
+                    hint=hint
                     error=errors.message("secret")
                     on_blur=errors.on_blur("secret")
                 />

@@ -13,6 +13,7 @@ use crate::new_secret::{SecretOwner, use_new_secret};
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, webhooks as rpc};
 use advanced::AdvancedFields;
+pub use authentication::weakness_of;
 use authentication::{AuthenticationFields, SecretFields};
 use domain::endpoint::UrlPolicy;
 use domain::id::WebhookId;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 pub fn WebhookNewPage() -> impl IntoView {
     let new_secret = use_new_secret();
     let navigate = use_navigate();
-    let on_create = Callback::new(move |WebhookWithSecret { webhook, secret }| {
+    let on_create = Callback::new(move |WebhookWithSecret { webhook, secret, .. }| {
         let id = webhook.id;
         navigate(&format!("/settings/webhooks/{id}"), Default::default());
         new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
@@ -98,7 +99,7 @@ fn NewForm(on_create: Callback<WebhookWithSecret>) -> impl IntoView {
         let policy = StoredValue::new(policy);
         let model = FormModel::new();
         let mutation = Mutation::new();
-        let validate = move || policy.with_value(|policy| model.validate(policy, true));
+        let validate = move || policy.with_value(|policy| model.validate(policy, None));
         let errors = FieldErrors::new(Memo::new(move |_| validate().err()), mutation);
         let submit = Callback::new(move |()| {
             errors.submitted.set(true);
@@ -132,19 +133,18 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
         let model = FormModel::of(&webhook);
         let mutation = Mutation::new();
         let saved = RwSignal::new(false);
-        let validate = move || {
-            // Empty credentials keep the stored ones, as long as the method stays.
-            let needs_secrets = model.auth.method.with(|method| method != stored_method);
-            policy.with_value(|policy| model.validate(policy, needs_secrets))
-        };
+        let stored = StoredValue::new(webhook.clone());
+        let validate =
+            move || policy.with_value(|policy| stored.with_value(|webhook| model.validate(policy, Some(webhook))));
         let errors = FieldErrors::new(Memo::new(move |_| validate().err()), mutation);
         let submit = Callback::new(move |()| {
             errors.submitted.set(true);
             saved.set(false);
             match untrack(validate) {
                 Err(_) => errors.reject(),
-                Ok(input) => mutation.run(rpc::patch_webhook(id, to_patch(input)), move |new| {
+                Ok(input) => mutation.run(rpc::patch_webhook(id, to_patch(input)), move |new: Webhook| {
                     saved.set(true);
+                    stored.set_value(new.clone());
                     on_save.run(new);
                 }),
             }

@@ -6,7 +6,6 @@ use crate::query::Mutation;
 use domain::Problem;
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
-use domain::header::Header;
 use domain::problem::FieldError;
 use domain::retry::RetryPolicy;
 use domain::routing::{DeliveryPaths, Layout};
@@ -82,8 +81,24 @@ pub struct HeaderModel {
     pub key: u32,
     /// The name of the header.
     pub name: RwSignal<String>,
-    /// The value of the header.
+    /// The value of the header; empty for a stored secret one.
     pub value: RwSignal<String>,
+    /// Whether the value is a secret.
+    pub secret: RwSignal<bool>,
+}
+
+impl HeaderModel {
+    /// A row for a new header.
+    pub fn new(key: u32) -> Self {
+        Self { key, name: text_signal(""), value: text_signal(""), secret: RwSignal::new(false) }
+    }
+
+    /// The header. The mark is absent where the name decides the same. Tracked.
+    fn input(self) -> CustomHeader {
+        let (name, secret) = (trimmed(self.name), self.secret.get());
+        let mark = Some(secret).filter(|secret| *secret != is_secret_header(&name));
+        CustomHeader { name, value: trimmed(self.value), secret: mark }
+    }
 }
 
 /// Creates a signal for a text input.
@@ -185,6 +200,7 @@ impl FormModel {
             key,
             name: text_signal(&header.name),
             value: text_signal(&header.value),
+            secret: RwSignal::new(header.is_secret()),
         });
         Self {
             name: text_signal(&webhook.name),
@@ -250,11 +266,11 @@ impl FormModel {
         }
     }
 
-    /// The input, if it is valid. `needs_secrets` is false if empty credentials keep the stored ones. Tracked.
+    /// The input, if it is valid. `stored` is the edited webhook, whose credentials empty ones keep. Tracked.
     ///
     /// # Errors
     /// Invalid, with an error for each invalid field.
-    pub fn validate(self, policy: &UrlPolicy, needs_secrets: bool) -> Result<WebhookInput, Problem> {
+    pub fn validate(self, policy: &UrlPolicy, stored: Option<&Webhook>) -> Result<WebhookInput, Problem> {
         let mut errors = Vec::new();
         let retry = self.retry_policy().map_err(|error| errors.push(error)).unwrap_or_default();
         let max_in_flight = parse_number("max_in_flight", self.max_in_flight);
@@ -270,7 +286,7 @@ impl FormModel {
             auth: self.auth.input(),
             delivery_paths: Some(self.delivery_paths()),
             secret: (self.secret_source.get() == "existing").then(|| trimmed(self.secret)),
-            headers: headers.map(|row| Header { name: trimmed(row.name), value: trimmed(row.value) }).collect(),
+            headers: headers.map(HeaderModel::input).collect(),
             retry: Some(retry),
             enabled: None,
             max_in_flight,
@@ -278,7 +294,12 @@ impl FormModel {
             ed25519: Some(self.ed25519.get()),
             provisions: Some(self.provisions.get()),
         };
-        if let Err(problem) = check(&input, policy, needs_secrets) {
+        let stored = stored.map(|webhook| StoredCredentials {
+            endpoint_url: &webhook.endpoint_url,
+            auth: &webhook.auth,
+            headers: &webhook.headers,
+        });
+        if let Err(problem) = check(&input, policy, stored) {
             errors.extend(problem.errors);
         }
         if errors.is_empty() { Ok(input) } else { Err(Problem::invalid(errors)) }
@@ -349,6 +370,11 @@ impl FieldErrors {
             })
         });
         FieldMessage::new(text, Callback::new(move |()| server.edited()))
+    }
+
+    /// The message of the validation in the page for a field, also before the user has left it. Tracked.
+    pub fn page_message(self, field: &str) -> Option<String> {
+        self.problem.with(|problem| problem.as_ref()?.message_for(field).map(str::to_owned))
     }
 
     /// Shows the messages of all fields after a submission that the validation in the page rejects.
