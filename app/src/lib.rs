@@ -5,6 +5,8 @@ pub mod rpc;
 #[cfg(feature = "csr")]
 mod components;
 #[cfg(feature = "csr")]
+mod confirmation_field;
+#[cfg(feature = "csr")]
 mod erased;
 #[cfg(feature = "csr")]
 mod focus;

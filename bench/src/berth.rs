@@ -87,7 +87,7 @@ impl Berth {
                 .env("BERTH_API_RATE", "0")
                 .env("BERTH_LOG", "warn")
                 .env("BERTH_ADMIN_USERNAME", "admin")
-                .env("BERTH_ADMIN_PASSWORD", "benchmark-password")
+                .env("BERTH_ADMIN_PASSWORD", "correct horse battery")
                 .kill_on_drop(true)
                 .stdin(Stdio::null());
             Ok(command)

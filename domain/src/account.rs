@@ -15,7 +15,7 @@ pub struct User {
     pub email: String,
     /// Administrator or user.
     pub role: Role,
-    /// A disabled account cannot log in; its tokens do not work.
+    /// A disabled account cannot log in. Disabling it ends its sessions and revokes its tokens.
     pub disabled: bool,
     /// The SSH public key offered in the reservation form, `""` when none.
     pub ssh_key: String,
@@ -51,7 +51,7 @@ pub struct UserInput {
     pub username: String,
     /// E-mail address.
     pub email: String,
-    /// 10 to 200 characters.
+    /// 12 to 200 characters, not a common password, and without the username and the e-mail address.
     pub password: String,
     /// Administrator or user.
     pub role: Role,
@@ -64,10 +64,13 @@ pub struct UserInput {
 pub struct UserPatch {
     /// New e-mail address.
     pub email: Option<String>,
-    /// New password, 10 to 200 characters. It ends every session of the account. When an administrator sets another
-    /// user's password, it also revokes that user's API tokens.
+    /// New password: 12 to 200 characters, not a common password, and without the username and the e-mail address. It
+    /// ends the account's other sessions, and revokes its API tokens unless `keep_tokens` is true.
     pub password: Option<String>,
-    /// The current password; required to change one's own password.
+    /// Whether a new password keeps the account's API tokens. Absent: they are revoked.
+    pub keep_tokens: Option<bool>,
+    /// The current password. Required to change one's own password; also required to change one's own e-mail address or
+    /// SSH key, unless the user logged in within the last 10 minutes.
     pub current_password: Option<String>,
     /// New role (administrators only).
     pub role: Option<Role>,
@@ -114,14 +117,14 @@ pub struct ApiToken {
     pub scopes: Vec<Scope>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// When it expires; null = never.
+    /// When it expires; null = never, for tokens of earlier releases.
     pub expires_at: Option<DateTime<Utc>>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
 /// `POST /api/v1/tokens`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiTokenInput {
@@ -130,9 +133,32 @@ pub struct ApiTokenInput {
     /// All scopes of the person when absent.
     #[serde(default)]
     pub scopes: Option<Vec<Scope>>,
-    /// In the future; never when absent.
+    /// In the future, at most `BERTH_TOKEN_MAX_DAYS` ahead (365 days by default). The latest possible time when absent.
     #[serde(default, deserialize_with = "crate::timestamp::deserialize_optional")]
     pub expires_at: Option<DateTime<Utc>>,
+    /// The current password. Required unless the user logged in within the last 10 minutes.
+    #[serde(default)]
+    pub current_password: Option<String>,
+}
+
+/// A log-in session, as listed for its user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogInSession {
+    /// Its public id.
+    pub id: String,
+    /// Browser and operating system of the log-in, `""` when unknown.
+    pub device: String,
+    /// Address of the client at log-in, or its IPv6 /64 network; `""` when unknown.
+    pub source: String,
+    /// Time of the log-in.
+    pub created_at: DateTime<Utc>,
+    /// Time of the last use, to the minute; null for a session of an earlier release that has not been used since.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// The session ends at this time at the latest.
+    pub expires_at: DateTime<Utc>,
+    /// Whether this request belongs to it.
+    pub current: bool,
 }
 
 /// The response to a new token. Only this response contains the token itself.
@@ -157,7 +183,7 @@ pub struct SetupInput {
     pub username: String,
     /// E-mail address.
     pub email: String,
-    /// 10 to 200 characters.
+    /// 12 to 200 characters, not a common password, and without the username and the e-mail address.
     pub password: String,
 }
 

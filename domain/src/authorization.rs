@@ -1,6 +1,7 @@
 //! Authorisation: all permission rules. Each use case of `service` calls [`authorize`] first.
 
 use crate::problem::Problem;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// The role of a user.
@@ -73,6 +74,18 @@ pub struct Actor {
     pub role: Role,
     /// The scopes of the credential; a session has [`Scope::ALL`].
     pub scopes: Vec<Scope>,
+    /// The log-in session of the request; `None` for an API token.
+    #[serde(default)]
+    pub session: Option<ActorSession>,
+}
+
+/// The log-in session of an actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorSession {
+    /// Public id.
+    pub id: String,
+    /// Time of the log-in.
+    pub logged_in_at: DateTime<Utc>,
 }
 
 /// An operation that requires permission.
@@ -104,8 +117,10 @@ pub enum Action<'a> {
     WriteWebhooks,
     /// Read and change user accounts.
     ManageUsers,
-    /// Create, list and revoke one's own API tokens.
+    /// Create, list and revoke one's own API tokens and sessions.
     ManageOwnTokens,
+    /// Mark one's own notifications as read.
+    MarkNotifications,
 }
 
 /// Decides whether `actor` may perform `action`.
@@ -117,7 +132,9 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     let admin = actor.role == Role::Administrator;
     let required = match action {
         Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks => Scope::Read,
-        Action::Reserve | Action::WriteReservation { .. } | Action::RequestAccess => Scope::Reserve,
+        Action::Reserve | Action::WriteReservation { .. } | Action::RequestAccess | Action::MarkNotifications => {
+            Scope::Reserve
+        }
         Action::WriteCatalogue
         | Action::DecideAccess
         | Action::WriteWebhooks
@@ -134,7 +151,11 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
         )));
     }
     match action {
-        Action::ReadCatalogue | Action::Reserve | Action::RequestAccess | Action::ManageOwnTokens => Ok(()),
+        Action::ReadCatalogue
+        | Action::Reserve
+        | Action::RequestAccess
+        | Action::ManageOwnTokens
+        | Action::MarkNotifications => Ok(()),
         Action::ReadReservation { owner } | Action::WriteReservation { owner } => {
             if admin || owner == actor.username {
                 Ok(())

@@ -116,14 +116,14 @@ pub fn username(name: &str) -> Result<(), String> {
     }
 }
 
-/// Checks a password: 10 to 200 characters.
+/// Checks the length of a new password: 12 to 200 characters.
 ///
 /// # Errors
 /// A message for the field.
 pub fn password(password: &str) -> Result<(), String> {
     match password.chars().count() {
-        0..10 => Err("Use at least 10 characters.".into()),
-        10..=200 => Ok(()),
+        0..12 => Err("Use at least 12 characters.".into()),
+        12..=200 => Ok(()),
         _ => Err("Use at most 200 characters.".into()),
     }
 }

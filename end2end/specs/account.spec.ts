@@ -11,12 +11,13 @@ test("log-in returns to the requested page, and log-out ends the session on the 
   await logIn(page, ALICE);
   await expect(page.getByRole("heading", { name: "Account", level: 1 })).toBeVisible();
   expect(new URL(page.url()).pathname).toBe("/settings/account");
-  const [cookie] = await page.context().cookies();
+  const cookie = (await page.context().cookies()).find(({ name }) => name === "berth_session");
   expect(cookie).toMatchObject({ name: "berth_session", httpOnly: true, sameSite: "Lax", secure: false });
 
   await page.getByRole("button", { name: "Log out" }).click();
   await expect(page).toHaveURL(/\/login/);
-  expect(await page.context().cookies()).toEqual([]);
+  // The cookie of a known device is no credential, so it stays.
+  expect((await page.context().cookies()).map(({ name }) => name)).toEqual(["berth_device"]);
   // The server ends the session; deleting the cookie alone would not.
   const response = await page.request.get("/api/v1/session", { headers: { cookie: `berth_session=${cookie?.value}` } });
   expect(response.status()).toBe(401);
@@ -26,7 +27,7 @@ test("log-in returns to the requested page, and log-out ends the session on the 
 });
 
 test("repeated failed log-ins are throttled for that user only", async ({ berth, page }) => {
-  const guessed = { username: "guessed", password: "ten characters" };
+  const guessed = { username: "guessed", password: "twelve grey characters" };
   await berth.api.post("/users", { ...guessed, email: "guessed@example.com", role: "user" });
   for (let n = 0; n < 10; n += 1) {
     const response = await page.request.post("/api/v1/session", { data: { ...guessed, password: `guess ${n}` } });
@@ -64,8 +65,8 @@ test("an API token is shown once, is limited to its scope, and stops working whe
   expect((await script.raw("GET", "/session")).status).toBe(401);
 });
 
-test("a new password ends every session", async ({ berth, browser }) => {
-  const carol = { username: "carol", password: "first password" };
+test("a new password ends every other session", async ({ berth, browser }) => {
+  const carol = { username: "carol", password: "first horse battery" };
   await berth.api.post("/users", { ...carol, email: "carol@example.com", role: "user" });
   const context = await newContext(browser, berth);
   const other = await context.request.post("/api/v1/session", { data: carol });
@@ -75,22 +76,47 @@ test("a new password ends every session", async ({ berth, browser }) => {
   await page.goto("/settings/account");
   await logIn(page, carol);
   await page.getByLabel("Current password").fill("not my password");
-  await page.getByLabel("New password", { exact: true }).fill("second password");
-  await page.getByLabel("Confirm new password").fill("second passwort");
+  await page.getByLabel("New password", { exact: true }).fill("second horse battery");
+  await page.getByLabel("Confirm new password").fill("second horse butter");
   await page.getByRole("button", { name: "Change password" }).click();
   await expect(page.getByLabel("Confirm new password")).toHaveAccessibleDescription(/do not match/);
-  await page.getByLabel("Confirm new password").fill("second password");
+  await page.getByLabel("Confirm new password").fill("second horse battery");
   await page.getByRole("button", { name: "Change password" }).click();
   await expect(page.getByLabel("Current password")).toHaveAttribute("aria-invalid", "true");
   await page.getByLabel("Current password").fill(carol.password);
   await page.getByRole("button", { name: "Change password" }).click();
-  await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+  await expect(page.getByText("Password changed.")).toBeVisible();
   const old = await context.request.get("/api/v1/session", { headers: { cookie } });
   expect(old.status()).toBe(401);
+  await page.reload();
+  await expect(page.getByText("Logged in as carol.")).toBeVisible();
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.goto("/login?to=/settings/account");
   await logIn(page, carol);
   await expect(page.getByRole("alert")).toContainText("wrong");
-  await logIn(page, { ...carol, password: "second password" });
+  await logIn(page, { ...carol, password: "second horse battery" });
   await expect(page.getByText("Logged in as carol.")).toBeVisible();
+  await context.close();
+});
+
+test("a user sees their sessions and signs them out", async ({ berth, browser }) => {
+  const erin = { username: "erin", password: "lantern under the bridge" };
+  await berth.api.post("/users", { ...erin, email: "erin@example.com", role: "user" });
+  const other = await newContext(browser, berth);
+  await other.request.post("/api/v1/session", { data: erin });
+  const context = await newContext(browser, berth);
+  const page = await context.newPage();
+  await page.goto("/settings/account");
+  await logIn(page, erin);
+  const rows = page.getByRole("region", { name: "Sessions" }).getByRole("row");
+  await expect(rows.filter({ hasText: "127.0.0.1" })).toHaveCount(2);
+  await rows.filter({ hasNotText: "This session" }).getByRole("button", { name: /^Sign out/ }).click();
+  await expect(rows.filter({ hasText: "127.0.0.1" })).toHaveCount(1);
+  expect((await other.request.get("/api/v1/session")).status()).toBe(401);
+  await page.getByRole("button", { name: "Sign out everywhere" }).click();
+  await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+  expect((await context.request.get("/api/v1/session")).status()).toBe(401);
+  await other.close();
   await context.close();
 });
 
@@ -105,8 +131,8 @@ test("an administrator creates and disables an account", async ({ berth, pageOf,
   await make.getByRole("button", { name: "Create user" }).click();
   await expect(make.getByLabel("Username")).toHaveAccessibleDescription(/lower-case letters/);
   await expect(make.getByLabel("E-mail")).toHaveAccessibleDescription(/Enter an e-mail address/);
-  await expect(make.getByLabel("Password")).toHaveAccessibleDescription(/at least 10 characters/i);
-  const dave = { username: "dave", password: "long enough now" };
+  await expect(make.getByLabel("Password")).toHaveAccessibleDescription(/at least 12 characters/i);
+  const dave = { username: "dave", password: "long enough for harbour" };
   await make.getByLabel("Username").fill(dave.username);
   await make.getByLabel("E-mail").fill("dave@example.com");
   await make.getByLabel("Password").fill(dave.password);

@@ -32,7 +32,7 @@ test("each dialog takes the focus and returns it", async ({ berth, pageOf, recei
   const webhook = await berth.api.webhook({ name: "Focus", endpoint_url: service.endpoint, retry: { waits: [] } });
   const resource = await berth.resource({ name: "Focus cluster" });
   const reservation = await berth.api.reserve(resource.id, 2);
-  await berth.api.post("/tokens", { name: "focus token", scopes: ["read"] });
+  await berth.token("admin", "focus token", "read");
   const page = await pageOf("admin");
   const cases: [string, string, string, RegExp][] = [
     [`/reservations/${reservation.id}`, "Modify", "Cancel", /^(input|h2 Modify)/],

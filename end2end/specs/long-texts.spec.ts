@@ -66,7 +66,7 @@ test("long texts stay inside the window on every screen", async ({ browser }) =>
     const cancelled = await owner.reserve(made.id, 9, { title: long(200) });
     await owner.post(`/reservations/${cancelled.id}/cancel`, { reason: long(300) });
     await (await berth.as("alice")).post("/access-requests", { resource_id: limited.id, reason: long(400) });
-    await owner.post("/tokens", { name: long(80), scopes: ["read"] });
+    await berth.token(user.username, long(80), "read");
     await expect.poll(async () => (await api.deliveries("status=failed")).length, { timeout: 30_000 }).toBeGreaterThan(0);
     const [delivery] = await api.deliveries("status=failed");
     const page = await logInByApi(browser, berth, user.username, {}, user.password);

@@ -62,7 +62,7 @@ const test = base.extend<object, { scene: Scene }>({
       await expect.poll(async () => (await alice.get<Reservation>(`/reservations/${ready.id}`)).provisioning.status).toBe("ready");
       await api.post(`/webhooks/${webhook.id}/test`);
       const failed = await alice.reserve(h100.id, 3, { title: "" });
-      await api.post("/tokens", { name: "nightly training", scopes: ["read"] });
+      await berth.token("admin", "nightly training", "read");
       const scene = {
         admin: await logInByApi(browser, berth, "admin"),
         alice: await logInByApi(browser, berth, "alice"),

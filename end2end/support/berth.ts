@@ -85,8 +85,9 @@ export class Berth {
   }
 
   /** Creates an API token with `berth token create`. */
-  async token(user: string): Promise<string> {
-    const { program, args, cwd, env } = this.command("token", "create", "--user", user, "--name", "end2end");
+  async token(user: string, name = "end2end", ...scopes: string[]): Promise<string> {
+    const limit = scopes.length > 0 ? ["--scopes", scopes.join(",")] : [];
+    const { program, args, cwd, env } = this.command("token", "create", "--user", user, "--name", name, ...limit);
     const { stdout } = await promisify(execFile)(program, args, { cwd, env });
     return stdout.trim();
   }

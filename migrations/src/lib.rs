@@ -9,6 +9,7 @@ mod m0004_queue;
 mod m0005_provisioning;
 mod m0006_setup_code;
 mod m0007_earlier_secrets;
+mod m0009_accounts;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_provisioning::Migration),
             Box::new(m0006_setup_code::Migration),
             Box::new(m0007_earlier_secrets::Migration),
+            Box::new(m0009_accounts::Migration),
         ]
     }
 }

@@ -251,7 +251,7 @@ async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, String>
 async fn create_token(config: &Config, user: &str, name: String, scopes: Vec<ScopeName>) -> Result<(), String> {
     let service = crate::open(config).await?;
     let scopes: Vec<Scope> = scopes.into_iter().map(Scope::from).collect();
-    let input = ApiTokenInput { name, scopes: (!scopes.is_empty()).then_some(scopes), expires_at: None };
+    let input = ApiTokenInput { name, scopes: (!scopes.is_empty()).then_some(scopes), ..Default::default() };
     let created = service.accounts().create_token_as_operator(user, input).await.map_err(format_problem)?;
     print(&created.token);
     Ok(())

@@ -17,6 +17,9 @@ use url::Url;
 /// Networks that webhooks may reach in development.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
 
+/// Maximum of the lifetimes of sessions and API tokens, in their unit.
+const MAX_ACCOUNT_LIMIT: u32 = 36_500;
+
 /// Environment in which Berth runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -65,6 +68,15 @@ pub struct Args {
     /// Timeout of one attempt in seconds, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
     #[arg(long, env = "BERTH_DELIVERY_TIMEOUT", global = true)]
     pub delivery_timeout: Option<f64>,
+    /// Hours without a request after which a session ends [default: 24].
+    #[arg(long, env = "BERTH_SESSION_IDLE_HOURS", global = true)]
+    pub session_idle_hours: Option<u32>,
+    /// Days after which a session ends [default: 7].
+    #[arg(long, env = "BERTH_SESSION_DAYS", global = true)]
+    pub session_days: Option<u32>,
+    /// Maximum lifetime of a new API token in days [default: 365].
+    #[arg(long, env = "BERTH_TOKEN_MAX_DAYS", global = true)]
+    pub token_max_days: Option<u32>,
     /// Login name of the administrator that the first start creates.
     #[arg(long, env = "BERTH_ADMIN_USERNAME", global = true)]
     pub admin_username: Option<String>,
@@ -120,6 +132,13 @@ pub struct Config {
     pub telemetry: telemetry::Settings,
 }
 
+impl Config {
+    /// Whether cookies are sent over TLS only: the page is reached over https.
+    pub fn secure_cookies(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+}
+
 impl Args {
     /// Adds the settings of the file.
     ///
@@ -170,6 +189,7 @@ impl Args {
     /// Returns a message with the invalid setting and the remedy.
     pub fn resolve(self) -> Result<Config, String> {
         let telemetry = self.telemetry()?;
+        let accounts = self.account_limits()?;
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
         let env = self.env.unwrap_or(Environment::Development);
         let public_url_is_default = self.public_url.is_none();
@@ -224,6 +244,7 @@ impl Args {
                 retention_days,
                 delivery_timeout: Duration::from_secs_f64(seconds),
                 max_in_flight: Shares::of_process().deliveries,
+                accounts,
             },
             public_url,
             public_url_is_default,
@@ -235,6 +256,35 @@ impl Args {
             listener: Limits::default(),
             warnings,
             telemetry,
+        })
+    }
+
+    fn account_limits(&self) -> Result<service::AccountLimits, String> {
+        let defaults = service::AccountLimits::default();
+        let limit = |value: Option<u32>, unit: fn(i64) -> chrono::Duration, default, name: &str| match value {
+            None => Ok(default),
+            Some(value @ 1..=MAX_ACCOUNT_LIMIT) => Ok(unit(value.into())),
+            Some(_) => Err(format!("{name} must be 1 to {MAX_ACCOUNT_LIMIT}.")),
+        };
+        Ok(service::AccountLimits {
+            session_idle: limit(
+                self.session_idle_hours,
+                chrono::Duration::hours,
+                defaults.session_idle,
+                "BERTH_SESSION_IDLE_HOURS",
+            )?,
+            session_lifetime: limit(
+                self.session_days,
+                chrono::Duration::days,
+                defaults.session_lifetime,
+                "BERTH_SESSION_DAYS",
+            )?,
+            token_lifetime: limit(
+                self.token_max_days,
+                chrono::Duration::days,
+                defaults.token_lifetime,
+                "BERTH_TOKEN_MAX_DAYS",
+            )?,
         })
     }
 
@@ -435,6 +485,21 @@ mod tests {
                 .unwrap_err()
                 .contains("BERTH_ALLOW_NETWORKS")
         );
+    }
+
+    #[test]
+    fn lifetimes_of_sessions_and_tokens_are_validated() {
+        let limits = Args::default().account_limits().unwrap();
+        assert_eq!(limits, service::AccountLimits::default());
+        let args =
+            Args { session_idle_hours: Some(1), session_days: Some(2), token_max_days: Some(3), ..Args::default() };
+        let limits = args.account_limits().unwrap();
+        assert_eq!(limits.session_idle.num_minutes(), 60);
+        assert_eq!((limits.session_lifetime.num_days(), limits.token_lifetime.num_days()), (2, 3));
+        let invalid = Args { session_days: Some(0), ..Args::default() };
+        assert!(invalid.account_limits().unwrap_err().contains("BERTH_SESSION_DAYS"));
+        let invalid = Args { token_max_days: Some(u32::MAX), ..Args::default() };
+        assert!(invalid.account_limits().unwrap_err().contains("BERTH_TOKEN_MAX_DAYS"));
     }
 
     #[test]

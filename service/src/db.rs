@@ -8,6 +8,8 @@ pub(crate) mod connect;
 pub(crate) mod database_url;
 pub(crate) mod entity;
 pub(crate) mod link;
+pub(crate) mod login_budgets;
+pub(crate) mod notification_reads;
 pub(crate) mod provisioning;
 pub(crate) mod queue_cancel;
 pub(crate) mod queue_claim;

@@ -32,4 +32,4 @@ pub use db::database_url::sqlite_file;
 pub use error::{Error, OpenError, Result, explain_migration_error};
 pub use maintenance::secrets_exist;
 pub use service::Service;
-pub use settings::{MAX_IN_FLIGHT, Settings};
+pub use settings::{AccountLimits, MAX_IN_FLIGHT, Settings};

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::context::Context;
 use crate::db::connect::Database;
 use crate::db::entity::{
-    attempts, deliveries, idempotency_keys, notifications, outbox, sessions, status_updates, webhooks,
+    attempts, deliveries, idempotency_keys, login_budgets, notifications, outbox, sessions, status_updates, webhooks,
 };
 use crate::db::link::DatabaseTransaction;
 use crate::db::vacuum::vacuum_into;
@@ -64,8 +64,8 @@ impl Maintenance {
 
     /// Deletes one batch of rows past their retention, and returns their number; 0 if none are left.
     ///
-    /// The retention of deliveries and their attempts counts from the end of the delivery. Sessions, idempotency keys,
-    /// digests of status updates and notifications expire too.
+    /// The retention of deliveries and their attempts counts from the end of the delivery. Sessions, budgets of log-ins,
+    /// idempotency keys, digests of status updates and notifications expire too.
     ///
     /// # Errors
     /// 503 if the database is unavailable.
@@ -100,6 +100,11 @@ impl Maintenance {
                     before(STATUS_UPDATE_LIFETIME),
                 )
                 .await?,
+            ),
+            (
+                "login_budget",
+                delete_older(&tx, login_budgets::Entity, login_budgets::Column::SpentUntil, before(Duration::zero()))
+                    .await?,
             ),
             ("notification", delete_older(&tx, notifications::Entity, notifications::Column::At, until).await?),
         ];

@@ -4,17 +4,19 @@ use crate::Result;
 use crate::context::Context;
 use crate::db::codec::time;
 use crate::db::column::Text;
-use crate::db::entity::notifications;
+use crate::db::entity::{notification_reads, notifications};
 use crate::db::link::DatabaseTransaction;
+use crate::db::notification_reads::mark as mark_shared_read;
 use crate::pagination::{decode_number_cursor, page_of};
 use domain::Problem;
-use domain::authorization::{Actor, Role};
+use domain::authorization::{Action, Actor, Role, authorize};
 use domain::change::{Notification, Severity};
 use domain::pagination::{Page, PageQuery};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     Condition, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Set,
 };
+use std::collections::HashSet;
 use tracing::instrument;
 
 /// Number of notifications that the page shows.
@@ -99,26 +101,52 @@ impl Notifications {
             .all(&self.context.db.read)
             .await?;
         let page = page_of(rows, limit, |row| row.id.to_string());
-        Ok(Page { items: page.items.into_iter().map(to_notification).collect(), next_cursor: page.next_cursor })
+        let read = self.read_by(actor, &page.items).await?;
+        let to_item = |row: notifications::Model| {
+            let is_read = row.read || read.contains(&row.id);
+            to_notification(row, is_read)
+        };
+        Ok(Page { items: page.items.into_iter().map(to_item).collect(), next_cursor: page.next_cursor })
     }
 
-    /// Marks the actor's notifications up to `id` as read.
+    /// The notifications to all administrators that the actor has read.
+    async fn read_by(&self, actor: &Actor, rows: &[notifications::Model]) -> Result<HashSet<i64>> {
+        let shared: Vec<i64> = rows.iter().filter(|row| row.username.is_none()).map(|row| row.id).collect();
+        if shared.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let read: Vec<i64> = notification_reads::Entity::find()
+            .select_only()
+            .column(notification_reads::Column::NotificationId)
+            .filter(notification_reads::COLUMN.username.eq(actor.username.as_str()))
+            .filter(notification_reads::COLUMN.notification_id.is_in(shared))
+            .into_tuple()
+            .all(&self.context.db.read)
+            .await?;
+        Ok(read.into_iter().collect())
+    }
+
+    /// Marks the actor's notifications up to `id` as read. Other administrators still see theirs as unread.
     ///
     /// # Errors
-    /// 503 if the database is unavailable.
+    /// 403 for a token that may only read; 503 if the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn mark_read(&self, actor: &Actor, id: i64) -> Result<(), Problem> {
+        authorize(actor, Action::MarkNotifications)?;
         Ok(self.set_read(actor, id).await?)
     }
 
     async fn set_read(&self, actor: &Actor, id: i64) -> Result<()> {
         notifications::Entity::update_many()
             .col_expr(notifications::Column::Read, Expr::value(true))
-            .filter(addressed_to(actor))
+            .filter(notifications::COLUMN.username.eq(actor.username.as_str()))
             .filter(notifications::COLUMN.id.lte(id))
             .filter(notifications::COLUMN.read.eq(false))
             .exec(&self.context.db.write)
             .await?;
+        if actor.role == Role::Administrator {
+            mark_shared_read(&self.context.db, &actor.username, id).await?;
+        }
         Ok(())
     }
 }
@@ -129,7 +157,7 @@ fn addressed_to(actor: &Actor) -> Condition {
     Condition::any().add(notifications::COLUMN.username.eq(actor.username.as_str())).add_option(to_administrators)
 }
 
-fn to_notification(row: notifications::Model) -> Notification {
+fn to_notification(row: notifications::Model, read: bool) -> Notification {
     Notification {
         id: row.id,
         username: row.username,
@@ -137,6 +165,6 @@ fn to_notification(row: notifications::Model) -> Notification {
         message: row.message,
         link: row.link,
         at: time(row.at),
-        read: row.read,
+        read,
     }
 }

@@ -29,6 +29,29 @@ pub struct Settings {
     pub delivery_timeout: Duration,
     /// Maximum number of requests in flight of this process; at most [`MAX_IN_FLIGHT`] count.
     pub max_in_flight: u32,
+    /// Lifetimes of sessions and API tokens.
+    pub accounts: AccountLimits,
+}
+
+/// Lifetimes of sessions and API tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Time without a request after which a session ends.
+    pub session_idle: chrono::Duration,
+    /// Time from log-in to the end of a session. Use does not extend it.
+    pub session_lifetime: chrono::Duration,
+    /// Maximum lifetime of a new API token.
+    pub token_lifetime: chrono::Duration,
+}
+
+impl Default for AccountLimits {
+    fn default() -> Self {
+        Self {
+            session_idle: chrono::Duration::hours(24),
+            session_lifetime: chrono::Duration::days(7),
+            token_lifetime: chrono::Duration::days(365),
+        }
+    }
 }
 
 impl Settings {

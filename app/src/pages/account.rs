@@ -1,12 +1,14 @@
 //! Settings → Account of the user.
 
 use crate::components::*;
-use crate::query::Mutation;
+use crate::confirmation_field::ConfirmationField;
+use crate::erased::ErasedMemo;
+use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::session::use_session;
 use crate::{intl, preferences, time};
 use domain::Problem;
-use domain::account::UserPatch;
+use domain::account::{LogInSession, UserPatch};
 use leptos::prelude::*;
 
 /// `/settings/account`
@@ -28,6 +30,10 @@ pub fn AccountPage() -> impl IntoView {
                 <h2>"Password"</h2>
                 <PasswordForm />
             </section>
+            <section class="card">
+                <h2>"Sessions"</h2>
+                <Sessions />
+            </section>
         </div>
     }
 }
@@ -38,6 +44,7 @@ fn ProfileForm() -> impl IntoView {
     let user = session.info.get_untracked().map(|info| info.user);
     let email = RwSignal::new(user.as_ref().map(|u| u.email.clone()).unwrap_or_default());
     let key = RwSignal::new(user.map(|u| u.ssh_key).unwrap_or_default());
+    let current = RwSignal::new(String::new());
     let mutation = Mutation::new();
     let saved = RwSignal::new(false);
     let submit = Callback::new(move |()| {
@@ -45,10 +52,12 @@ fn ProfileForm() -> impl IntoView {
         let patch = UserPatch {
             email: Some(email.get_untracked().trim().to_owned()),
             ssh_key: Some(key.get_untracked().trim().to_owned()),
+            current_password: Some(current.get_untracked()).filter(|password| !password.is_empty()),
             ..Default::default()
         };
         mutation.run(accounts::patch_user(session.username_untracked(), patch), move |user| {
             saved.set(true);
+            current.set(String::new());
             session.info.update(|info| {
                 if let Some(info) = info {
                     info.user = user;
@@ -58,7 +67,7 @@ fn ProfileForm() -> impl IntoView {
     });
     view! {
         <Form on_submit=submit>
-            <FormProblem problem=mutation.problem_except(&["email", "ssh_key"]) />
+            <FormProblem problem=mutation.problem_except(&["email", "ssh_key", "current_password"]) />
             <TextInput label="E-mail" value=email kind="email" autocomplete="email" error=mutation.field_error("email") />
             <TextArea
                 label="SSH public key"
@@ -69,6 +78,7 @@ fn ProfileForm() -> impl IntoView {
                 placeholder="ssh-ed25519 AAAA… you@host"
                 error=mutation.field_error("ssh_key")
             />
+            <ConfirmationField mutation=mutation value=current />
             <div class="row">
                 <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save profile"</Button>
                 <span role="status">{move || saved.get().then_some("Saved.")}</span>
@@ -122,6 +132,8 @@ fn PasswordForm() -> impl IntoView {
     let current = RwSignal::new(String::new());
     let new = RwSignal::new(String::new());
     let repeated = RwSignal::new(String::new());
+    let keep_tokens = RwSignal::new(false);
+    let changed = RwSignal::new(false);
     let mutation = Mutation::new();
     let submit = Callback::new(move |()| {
         let password = new.get_untracked();
@@ -129,13 +141,17 @@ fn PasswordForm() -> impl IntoView {
             let message = "The passwords do not match. Enter the new password again.";
             return mutation.reject(Problem::field("repeated", message));
         }
+        changed.set(false);
         let patch = UserPatch {
             current_password: Some(current.get_untracked()),
             password: Some(password),
+            keep_tokens: Some(keep_tokens.get_untracked()),
             ..Default::default()
         };
-        // A new password ends every session, also this one.
-        mutation.run(accounts::patch_user(session.username_untracked(), patch), move |_| session.end());
+        mutation.run(accounts::patch_user(session.username_untracked(), patch), move |_| {
+            [current, new, repeated].iter().for_each(|field| field.set(String::new()));
+            changed.set(true);
+        });
     });
     // The user corrects a mismatch in either field.
     Effect::watch(move || new.get(), move |_, _, _| mutation.clear_errors(&["repeated"]), false);
@@ -154,7 +170,7 @@ fn PasswordForm() -> impl IntoView {
                 value=new
                 kind="password"
                 autocomplete="new-password"
-                hint="At least 10 characters. You will be logged out on every device."
+                hint="At least 12 characters, not a common password. You will be signed out on other devices."
                 error=mutation.field_error("password")
             />
             <TextInput
@@ -164,9 +180,79 @@ fn PasswordForm() -> impl IntoView {
                 autocomplete="new-password"
                 error=mutation.field_error("repeated")
             />
-            <div>
+            <Checkbox label="Keep API tokens" value=keep_tokens hint="Otherwise your API tokens are revoked." />
+            <div class="row">
                 <Button submit=true pending=mutation.pending>"Change password"</Button>
+                <span role="status">{move || changed.get().then_some("Password changed.")}</span>
             </div>
         </Form>
+    }
+}
+
+/// The list of the user's sessions.
+#[component]
+fn Sessions() -> impl IntoView {
+    let session = use_session();
+    let list = Query::new(accounts::list_sessions);
+    let mutation = Mutation::new();
+    let sign_out = Callback::new(move |ended: LogInSession| {
+        mutation
+            .run(accounts::end_session(ended.id), move |()| if ended.current { session.end() } else { list.refetch() });
+    });
+    let sign_out_everywhere = Callback::new(move |()| {
+        mutation.run(accounts::end_all_sessions(session.username_untracked()), move |()| session.end());
+    });
+    view! {
+        <FormProblem problem=mutation.problem />
+        {list.view(move |sessions: ErasedMemo<Vec<LogInSession>>| {
+            let rows = move || {
+                sessions.get().into_iter().map(|row| view! { <SessionRow row=row on_sign_out=sign_out /> }).collect_view()
+            };
+            view! {
+                <ScrollableTable label="Sessions">
+                    <table class="cards-on-phone">
+                        <thead>
+                            <tr>
+                                <th>"Device"</th>
+                                <th>"Address"</th>
+                                <th>"Created"</th>
+                                <th>"Last used"</th>
+                                <th><span class="visually-hidden">"Actions"</span></th>
+                            </tr>
+                        </thead>
+                        <tbody>{rows}</tbody>
+                    </table>
+                </ScrollableTable>
+            }
+        })}
+        <div>
+            <Button pending=mutation.pending on_click=sign_out_everywhere>"Sign out everywhere"</Button>
+        </div>
+    }
+}
+
+#[component]
+fn SessionRow(row: LogInSession, on_sign_out: Callback<LogInSession>) -> impl IntoView {
+    let unknown = |text: &str| if text.is_empty() { "Unknown".to_owned() } else { text.to_owned() };
+    let device = unknown(&row.device);
+    let ended = row.clone();
+    let sign_out = Callback::new(move |()| on_sign_out.run(ended.clone()));
+    view! {
+        <tr>
+            <td data-label="Device" class="wrap">
+                <span class="row">{device.clone()} {row.current.then(|| view! { <span class="badge">"This session"</span> })}</span>
+            </td>
+            <td data-label="Address" class="wrap">{unknown(&row.source)}</td>
+            <td data-label="Created"><RelativeTime at=row.created_at /></td>
+            <td data-label="Last used">
+                {match row.last_used_at {
+                    Some(at) => view! { <RelativeTime at=at /> }.into_any(),
+                    None => view! { <span class="muted">"Unknown"</span> }.into_any(),
+                }}
+            </td>
+            <td>
+                <Button variant=ButtonVariant::Quiet on_click=sign_out label=format!("Sign out {device}")>"Sign out"</Button>
+            </td>
+        </tr>
     }
 }

@@ -106,7 +106,7 @@ pub fn SetupPage() -> impl IntoView {
                                     value=password
                                     kind="password"
                                     autocomplete="new-password"
-                                    hint="At least 10 characters."
+                                    hint="At least 12 characters, not a common password."
                                     error=mutation.field_error("password")
                                 />
                                 <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Create administrator"</Button>

@@ -135,7 +135,7 @@ fn CreateForm(open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
                 value=password
                 kind="password"
                 autocomplete="new-password"
-                hint="At least 10 characters. The user can change it."
+                hint="At least 12 characters, not a common password. The user can change it."
                 error=mutation.field_error("password")
             />
             <RadioCards legend="Role" value=role options=role_options() />
@@ -162,6 +162,10 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
     let reservations = RwSignal::new(String::new());
     let mutation = Mutation::new();
     let name = user.username.clone();
+    let owner = user.username.clone();
+    let sign_out = Callback::new(move |()| {
+        mutation.run(accounts::end_all_sessions(owner.clone()), move |()| open.set(false));
+    });
     let submit = Callback::new(move |()| {
         let new = password.get_untracked();
         let is_disabling = !is_own && disabled.get_untracked() && !was_disabled;
@@ -202,11 +206,11 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
                         kind="password"
                         optional=true
                         autocomplete="new-password"
-                        hint="Ends every session and deletes the user's API tokens."
+                        hint="At least 12 characters. Ends every session and revokes the user's API tokens."
                         error=mutation.field_error("password")
                     />
                     <RadioCards legend="Role" value=role options=role_options() />
-                    <Checkbox label="Disabled" value=disabled hint="Blocks log-in and API tokens." />
+                    <Checkbox label="Disabled" value=disabled hint="Blocks log-in, ends every session and revokes the user's API tokens." />
                     <Show when=asks_for_reservations>
                         <RadioCards legend="Active reservations" value=reservations options=reservation_options() />
                     </Show>
@@ -214,6 +218,8 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
                     .into_any()
             }}
             <div class="dialog-actions">
+                {(!is_own)
+                    .then(|| view! { <Button pending=mutation.pending on_click=sign_out>"Sign out everywhere"</Button> })}
                 <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
                 <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save user"</Button>
             </div>

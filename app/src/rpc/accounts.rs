@@ -1,7 +1,7 @@
 //! Server functions for accounts, API tokens and notifications.
 
 use super::{Rpc, RpcError};
-use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
+use domain::account::{ApiToken, ApiTokenInput, LogInSession, NewApiToken, User, UserInput, UserPatch};
 use domain::change::Notification;
 use domain::id::TokenId;
 use leptos::prelude::*;
@@ -28,6 +28,30 @@ pub async fn revoke_token(id: TokenId) -> Result<(), RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     Ok(cx.service.accounts().revoke_token(actor, &id).await?)
+}
+
+/// Lists the user's sessions.
+#[server(prefix = "/rpc", endpoint = "list-sessions", protocol = Rpc)]
+pub async fn list_sessions() -> Result<Vec<LogInSession>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.accounts().list_sessions(actor).await?)
+}
+
+/// Ends one of the user's sessions.
+#[server(prefix = "/rpc", endpoint = "end-session", protocol = Rpc)]
+pub async fn end_session(id: String) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.accounts().end_session(actor, &id).await?)
+}
+
+/// Ends all sessions of an account.
+#[server(prefix = "/rpc", endpoint = "end-all-sessions", protocol = Rpc)]
+pub async fn end_all_sessions(username: String) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.accounts().end_all_sessions(actor, &username).await?)
 }
 
 /// Lists all accounts.

@@ -1,11 +1,12 @@
 //! Context that the server provides to every server function.
 
-use super::session_cookie::{removed_session_cookie, session_cookie};
+use super::session_cookie::{log_in_cookies, removed_session_cookie};
 use domain::Problem;
 use domain::account::SessionInfo;
 use domain::authorization::Actor;
 use domain::pagination::{Page, PageQuery};
 use service::Service;
+use service::accounts::{LogInClient, LoggedIn};
 
 /// Context of the request that a server function handles.
 #[derive(Clone)]
@@ -18,8 +19,8 @@ pub struct RequestContext {
     pub session: Option<SessionInfo>,
     /// Value of the session cookie.
     pub session_token: Option<String>,
-    /// Address of the client, or its IPv6 /64 network, for login throttling.
-    pub source: String,
+    /// The client, for a log-in.
+    pub client: LogInClient,
     /// Whether the request comes from the machine of the server.
     pub local: bool,
     /// Whether cookies have the attribute `Secure`.
@@ -72,9 +73,10 @@ pub(super) fn set_status(problem: &Problem) {
     }
 }
 
-/// Sets the session cookie in the response.
-pub(super) fn set_session_cookie(context: &RequestContext, token: &str) -> Result<(), Problem> {
-    set_cookie(&session_cookie(token, context.secure_cookies))
+/// Sets the cookies of a log-in in the response.
+pub(super) fn set_log_in_cookies(context: &RequestContext, started: &LoggedIn) -> Result<(), Problem> {
+    let lifetime = context.service.settings().accounts.session_lifetime;
+    log_in_cookies(started, context.secure_cookies, lifetime).iter().try_for_each(|cookie| set_cookie(cookie))
 }
 
 /// Removes the session cookie in the response.
@@ -86,6 +88,6 @@ fn set_cookie(cookie: &str) -> Result<(), Problem> {
     use leptos::server_fn::axum_export::http::{HeaderValue, header};
     let options = leptos::prelude::use_context::<leptos_axum::ResponseOptions>().ok_or_else(Problem::internal)?;
     let value = HeaderValue::from_str(cookie).map_err(|_| Problem::internal())?;
-    options.insert_header(header::SET_COOKIE, value);
+    options.append_header(header::SET_COOKIE, value);
     Ok(())
 }

@@ -28,8 +28,8 @@ pub async fn visit() -> Result<Visit, RpcError> {
 #[server(prefix = "/rpc", endpoint = "log-in", protocol = Rpc)]
 pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
-    let started = cx.service.accounts().log_in(credentials, &cx.source).await?;
-    super::context::set_session_cookie(&cx, &started.token)?;
+    let started = cx.service.accounts().log_in(credentials, cx.client.clone()).await?;
+    super::context::set_log_in_cookies(&cx, &started)?;
     Ok(started.info)
 }
 
@@ -49,6 +49,6 @@ pub async fn log_out() -> Result<(), RpcError> {
 pub async fn set_up(input: SetupInput) -> Result<SessionInfo, RpcError> {
     let cx = super::context::context()?;
     let started = cx.service.accounts().set_up(input, cx.local).await?;
-    super::context::set_session_cookie(&cx, &started.token)?;
+    super::context::set_log_in_cookies(&cx, &started)?;
     Ok(started.info)
 }

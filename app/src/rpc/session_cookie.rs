@@ -1,25 +1,45 @@
-//! The session cookie of the API and the page.
+//! The cookies of a log-in, for the API and the page: the session, and the device.
 
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
-use service::accounts::SESSION_LIFETIME;
+use service::accounts::{DEVICE_LIFETIME, LoggedIn};
 
-/// Name of the session cookie.
+/// Name of the session cookie without TLS, and of earlier releases.
 pub const SESSION_COOKIE: &str = "berth_session";
+/// Name of the session cookie with TLS. Browsers accept the prefix only from the host itself, so another host of the
+/// domain cannot set it (RFC 6265bis §4.1.3.2).
+pub const HOST_SESSION_COOKIE: &str = "__Host-berth_session";
+/// Name of the device cookie without TLS.
+pub const DEVICE_COOKIE: &str = "berth_device";
+/// Name of the device cookie with TLS.
+pub const HOST_DEVICE_COOKIE: &str = "__Host-berth_device";
 
-/// The value of the `Set-Cookie` header that starts a session.
-pub fn session_cookie(token: &str, secure: bool) -> String {
-    let lifetime = Duration::seconds(SESSION_LIFETIME.num_seconds());
-    with_attributes(token, secure, lifetime)
+/// The values of the `Set-Cookie` headers of a log-in: the session, then the device.
+pub fn log_in_cookies(started: &LoggedIn, secure: bool, lifetime: chrono::Duration) -> [String; 2] {
+    let device = if secure { HOST_DEVICE_COOKIE } else { DEVICE_COOKIE };
+    let max_age = Duration::seconds(DEVICE_LIFETIME.num_seconds());
+    [session_cookie(&started.token, secure, lifetime), with_attributes(device, &started.device, secure, max_age)]
 }
 
-/// The value of the `Set-Cookie` header that removes the cookie.
+/// The value of the `Set-Cookie` header that sets the session cookie.
+pub fn session_cookie(token: &str, secure: bool, lifetime: chrono::Duration) -> String {
+    let name = if secure { HOST_SESSION_COOKIE } else { SESSION_COOKIE };
+    with_attributes(name, token, secure, Duration::seconds(lifetime.num_seconds()))
+}
+
+/// The value of the `Set-Cookie` header that removes the session cookie.
 pub fn removed_session_cookie(secure: bool) -> String {
-    with_attributes("", secure, Duration::ZERO)
+    let name = if secure { HOST_SESSION_COOKIE } else { SESSION_COOKIE };
+    with_attributes(name, "", secure, Duration::ZERO)
 }
 
-fn with_attributes(token: &str, secure: bool, max_age: Duration) -> String {
-    Cookie::build((SESSION_COOKIE, token))
+/// The value of the `Set-Cookie` header that removes the session cookie of earlier releases.
+pub fn removed_legacy_session_cookie() -> String {
+    with_attributes(SESSION_COOKIE, "", true, Duration::ZERO)
+}
+
+fn with_attributes(name: &str, value: &str, secure: bool, max_age: Duration) -> String {
+    Cookie::build((name, value))
         .path("/")
         .http_only(true)
         .same_site(SameSite::Lax)

@@ -10,8 +10,8 @@ use domain::{Problem, ProblemKind};
 use service::Service;
 use tokio_util::sync::CancellationToken;
 
-const ADMIN: (&str, &str) = ("admin", "berth-demo-admin");
-const USER: (&str, &str) = ("alice", "berth-demo-alice");
+const ADMIN: (&str, &str) = ("admin", "harbour crane and tide");
+const USER: (&str, &str) = ("alice", "pontoon rope and gull");
 
 /// Formats the welcome text for the terminal.
 pub fn welcome(url: &str) -> String {
@@ -37,7 +37,8 @@ pub async fn set_up(service: &Service, cancel: &CancellationToken) -> Result<(),
         };
         ignore_conflict(service.accounts().create_user_as_operator(input).await)?;
     }
-    let actor = Actor { username: ADMIN.0.into(), role: Role::Administrator, scopes: Scope::ALL.to_vec() };
+    let actor =
+        Actor { username: ADMIN.0.into(), role: Role::Administrator, scopes: Scope::ALL.to_vec(), session: None };
     catalogue::create(service, &actor).await?;
     receiver::start(service, &actor, cancel).await
 }

@@ -5,7 +5,8 @@ pub use super::json::{Json, MaybeJson, body};
 use super::AppState;
 use super::middleware::csrf::same_origin;
 use super::problem::ApiError;
-use app::rpc::session_cookie::SESSION_COOKIE;
+use crate::client_address::client_source;
+use app::rpc::session_cookie::{DEVICE_COOKIE, HOST_DEVICE_COOKIE, HOST_SESSION_COOKIE, SESSION_COOKIE};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -15,7 +16,9 @@ use domain::authorization::Actor;
 use domain::input::{field_error, field_path};
 use domain::{Problem, ProblemKind};
 use serde::de::DeserializeOwned;
+use service::accounts::LogInClient;
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use url::form_urlencoded;
 
 /// The user of a request, authenticated by session cookie or `Authorization: Bearer`.
@@ -34,9 +37,26 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-/// The session token of a request.
+/// The session token of a request. The name of earlier releases is accepted too.
 pub fn session(headers: &HeaderMap) -> Option<String> {
-    CookieJar::from_headers(headers).get(SESSION_COOKIE).map(|cookie| cookie.value().to_owned())
+    cookie(headers, [HOST_SESSION_COOKIE, SESSION_COOKIE])
+}
+
+/// The value of the first of two cookies that a request has.
+fn cookie(headers: &HeaderMap, names: [&str; 2]) -> Option<String> {
+    let jar = CookieJar::from_headers(headers);
+    names.into_iter().find_map(|name| jar.get(name)).map(|cookie| cookie.value().to_owned())
+}
+
+/// The client of a log-in.
+pub fn log_in_client(headers: &HeaderMap, peer: Option<SocketAddr>, app: &AppState) -> LogInClient {
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    LogInClient {
+        source: client_source(headers, peer, &app.config.trusted_proxies),
+        user_agent: user_agent.unwrap_or_default().to_owned(),
+        device: cookie(headers, [HOST_DEVICE_COOKIE, DEVICE_COOKIE]),
+        session: session(headers),
+    }
 }
 
 /// The credential of a request: an API token, otherwise a session.
@@ -60,14 +80,14 @@ impl Credential {
         service::secrets::digest(secret)
     }
 
-    /// The user of the credential.
+    /// The user of the credential of an open live feed. This is not a use of the session.
     ///
     /// # Errors
     /// 401 if the credential is not valid, 503 if the database is unavailable.
     pub async fn authenticate(&self, app: &AppState) -> Result<(Actor, SessionInfo), Problem> {
         match self {
             Self::Token(token) => app.service.accounts().authenticate_token(token).await,
-            Self::Session(token) => app.service.accounts().authenticate_session(token).await,
+            Self::Session(token) => app.service.accounts().check_session(token).await,
         }
     }
 }

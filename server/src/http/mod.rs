@@ -20,6 +20,7 @@ use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use axum::routing::{any, get, post};
 use middleware::rate_limit::rate_limit;
 use middleware::security_headers::security_headers;
+use middleware::session_cookie::replace_legacy_cookie;
 use middleware::trace::{self, GenerateRequestId};
 use std::sync::Arc;
 use tower::Layer as _;
@@ -73,5 +74,6 @@ fn limited(routes: Router<AppState>, app: &AppState) -> Router<AppState> {
     routes
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(app.clone(), replace_legacy_cookie))
         .layer(from_fn_with_state(app.clone(), rate_limit))
 }

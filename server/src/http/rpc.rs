@@ -1,13 +1,11 @@
 //! Server functions (Leptos) of the page at `/rpc/…`. They accept only JSON from Berth's own origin.
 
 use super::AppState;
-use super::extract::session;
+use super::extract::{log_in_client, session};
 use super::json::{body, is_json, not_json};
 use super::middleware::csrf::same_origin;
 use super::problem::{ApiError, unknown_route};
 use super::v1::session::is_local;
-use crate::client_address::client_source;
-use crate::config::Environment;
 use app::rpc::context::RequestContext;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -69,8 +67,8 @@ async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Proble
         actor,
         session: info,
         session_token: token,
-        source: client_source(headers, peer, &app.config.trusted_proxies),
+        client: log_in_client(headers, peer, app),
         local: peer.is_some_and(|peer| is_local(headers, peer, &app.config.public_url)),
-        secure_cookies: app.config.env == Environment::Production,
+        secure_cookies: app.config.secure_cookies(),
     })
 }

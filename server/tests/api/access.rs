@@ -1,6 +1,6 @@
 //! `/api/v1/access-requests`.
 
-use crate::support::{TestServer, time};
+use crate::support::{PASSWORD, TestServer, time};
 use serde_json::{Value, json};
 use test_support::{Receiver, on_both_databases};
 
@@ -14,7 +14,8 @@ async fn access_request_is_delivered_and_approved(t: TestServer) {
     let resource = t.resource("node-1", "restricted").await;
     let receiver = Receiver::start().await;
     let webhook = t.webhook(&receiver, json!({})).await.id();
-    t.alice.patch("/users/alice", json!({"ssh_key": KEY}), 200).await;
+    let profile = json!({"ssh_key": KEY, "current_password": PASSWORD});
+    t.alice.patch("/users/alice", profile, 200).await;
     let made =
         t.alice.post("/access-requests", json!({"resource_id": resource, "reason": "A paper is due."}), 201).await;
     assert!(made.text("id").starts_with("acr_"));

@@ -48,10 +48,13 @@ async fn users_change_only_their_own_account(t: TestServer) {
     browser.patch("/users/bob", json!({"email": "b@example.com"}), 403).await;
     browser.patch("/users/anonymous", json!({"email": "b@example.com"}), 403).await;
     assert_eq!(t.bob.get("/session", 200).await.body["user"]["email"], "bob@example.com");
-    // A new password ends every session of the account, including this one.
+    // A new password ends every other session of the account, and its tokens.
+    let other = t.browser("alice").await;
     let change = |current: &str| json!({"password": "battery horse correct", "current_password": current});
     browser.patch("/users/alice", change(PASSWORD), 200).await;
-    browser.get("/session", 401).await;
+    browser.get("/session", 200).await;
+    other.get("/session", 401).await;
+    t.alice.get("/session", 401).await;
     t.log_in("alice", PASSWORD, 401).await;
     t.log_in("alice", "battery horse correct", 200).await;
 }
@@ -70,17 +73,20 @@ async fn own_password_change_requires_the_current_password(t: TestServer) {
             "taken@example.com",
             "a rejected change has no effect"
         );
-        // Other changes do not need the password.
-        who.patch(path, json!({"email": "other@example.com"}), 200).await;
+        // Other changes of the own account need the password too, unless the user has just logged in.
+        who.patch_invalid(path, json!({"email": "other@example.com"}), &["current_password"]).await;
+        who.patch(path, json!({"email": "other@example.com", "current_password": PASSWORD}), 200).await;
+        let notifications = who.get("/notifications", 200).await;
+        assert!(notifications.items()[0]["message"].as_str().unwrap().contains("e-mail address was changed"));
     }
-    let right = json!({"password": new, "current_password": PASSWORD});
+    let right = json!({"password": new, "current_password": PASSWORD, "keep_tokens": true});
     t.alice.patch("/users/alice", right.clone(), 200).await;
     t.log_in("alice", new, 200).await;
     t.alice.get("/session", 200).await;
     t.alice.patch_invalid("/users/alice", right, &["current_password"]).await;
-    // Wrong passwords are throttled, only for this account.
+    // Ten wrong passwords are allowed, including those above, only for this account.
     let guess = json!({"password": new, "current_password": "wrong horse battery"});
-    for _ in 0..9 {
+    for _ in 0..7 {
         t.alice.patch_invalid("/users/alice", guess.clone(), &["current_password"]).await;
     }
     t.alice.patch("/users/alice", json!({"password": new, "current_password": new}), 429).await;
@@ -109,8 +115,9 @@ async fn disabled_account_is_rejected_at_once(t: TestServer) {
     browser.get("/session", 401).await;
     t.alice.get("/session", 401).await;
     t.root.patch("/users/alice", json!({"disabled": false}), 200).await;
-    t.alice.get("/session", 200).await;
+    t.alice.get("/session", 401).await;
     browser.get("/session", 401).await;
+    t.log_in("alice", PASSWORD, 200).await;
 }
 
 async fn last_administrator_cannot_be_removed(t: TestServer) {
@@ -126,6 +133,9 @@ async fn invalid_account_fields_are_named(t: TestServer) {
     let long = "x".repeat(201);
     for (input, invalid_fields) in [
         (input("Carol", "carol", "short"), &["username", "email", "password"][..]),
+        (input("carol", "carol@example.com", "elevenchars"), &["password"]),
+        (input("carol", "carol@example.com", "password123456"), &["password"]),
+        (input("carol", "carol@example.com", "Carol and her horse battery"), &["password"]),
         (input("", "carol@example.com", PASSWORD), &["username"]),
         (input("1carol", "carol@example.com", PASSWORD), &["username"]),
         (input("carol\0", "carol@example.com", PASSWORD), &["username"]),

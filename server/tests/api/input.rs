@@ -101,9 +101,10 @@ async fn wrong_types_in_enums_name_the_field(t: TestServer) {
 
 async fn names_need_a_visible_character(t: TestServer) {
     let resource = t.resource("node-1", "restricted").await;
+    let alice = t.browser("alice").await;
     for name in ["\u{200b}", " \u{200b}\u{feff} ", "\u{ad}", "\u{2800}", "\u{3164}", "\u{2060}\u{202e}"] {
         t.root.post_invalid("/webhooks", webhook_input("https://example.com", json!({"name": name})), &["name"]).await;
-        t.alice.post_invalid("/tokens", json!({"name": name}), &["name"]).await;
+        alice.post_invalid("/tokens", json!({"name": name}), &["name"]).await;
         t.root.post_invalid("/resource-types", json!({"slug": "vm", "name": name}), &["name"]).await;
         t.root.patch_invalid("/resource-types/gpu-cluster", json!({"name": name}), &["name"]).await;
         t.root.post_invalid("/resources", json!({"name": name, "resource_type": "gpu-cluster"}), &["name"]).await;
@@ -136,12 +137,12 @@ async fn password_is_accepted_in_every_normalization_form(t: TestServer) {
             t.log_in(name, password, 200).await;
         }
         let browser = t.anonymous.with_session(&t.log_in(name, entered, 200).await.session());
-        let change = json!({"current_password": entered, "password": "another password"});
+        let change = json!({"current_password": entered, "password": "another long password of theirs"});
         browser.patch(&format!("/users/{name}"), change, 200).await;
         t.log_in(name, entered, 401).await;
     }
-    // The length is that of the composed form: ten code points, but five letters.
-    let short = json!({"username": "eve", "email": "x@example.com", "password": "o\u{308}".repeat(5), "role": "user"});
+    // The length is that of the composed form: twelve code points, but six letters.
+    let short = json!({"username": "eve", "email": "x@example.com", "password": "o\u{308}".repeat(6), "role": "user"});
     t.root.post_invalid("/users", short, &["password"]).await;
 }
 

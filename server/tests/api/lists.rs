@@ -63,7 +63,7 @@ async fn calendar_beyond_its_page_size_has_a_cursor(t: TestServer) {
 async fn tokens_users_and_notifications_are_paged(t: TestServer) {
     let restricted = t.resource("node-1", "restricted").await;
     for n in 0..4 {
-        t.root.post("/tokens", json!({"name": format!("token-{n}")}), 201).await;
+        t.token("root", json!({"name": format!("token-{n}")})).await;
         t.person(&format!("user-{n}"), domain::authorization::Role::User).await;
     }
     for client in [&t.alice, &t.bob] {

@@ -540,6 +540,7 @@ async fn shutdown_records_attempts_in_flight() {
         username: "root".into(),
         role: domain::authorization::Role::Administrator,
         scopes: domain::authorization::Scope::ALL.to_vec(),
+        session: None,
     };
     tokio::join!(t.stop(), async { receiver.release() });
     // The attempt in flight was recorded.

@@ -11,6 +11,9 @@ on_both_databases![login_creates_a_session,];
 on_both_databases![sqlite only:
     session_expires_after_seven_days,
     logout_ends_the_session,
+    login_ends_the_old_session_of_the_browser,
+    sessions_are_listed_and_ended,
+    known_device_logs_in_while_others_are_throttled,
     failed_logins_get_one_message,
     invalid_credential_fields_are_named,
     failed_logins_are_throttled,
@@ -40,9 +43,11 @@ async fn login_creates_a_session(t: TestServer) {
 
 async fn session_expires_after_seven_days(t: TestServer) {
     let browser = t.browser("alice").await;
-    t.clock.advance(Duration::days(7) - Duration::minutes(1));
-    browser.get("/session", 200).await;
-    t.clock.advance(Duration::minutes(1));
+    for _ in 0..7 {
+        t.clock.advance(Duration::hours(23));
+        browser.get("/session", 200).await;
+    }
+    t.clock.advance(Duration::hours(7 * 24 - 7 * 23));
     browser.get("/session", 401).await;
     browser.get("/reservations", 401).await;
 }
@@ -55,6 +60,60 @@ async fn logout_ends_the_session(t: TestServer) {
     browser.get("/session", 401).await;
     other.get("/session", 200).await;
     t.anonymous.delete("/session", 204).await;
+    // An invented cookie must not clear the cached credentials of all users.
+    let generation = t.service.accounts().credential_generation();
+    t.anonymous.with_session("invented").delete("/session", 204).await;
+    assert_eq!(t.service.accounts().credential_generation(), generation);
+}
+
+async fn login_ends_the_old_session_of_the_browser(t: TestServer) {
+    let browser = t.browser("alice").await;
+    browser.get("/session", 200).await;
+    let input = json!({"username": "bob", "password": PASSWORD});
+    let reply = browser.post("/session", input, 200).await;
+    browser.get("/session", 401).await;
+    t.anonymous.with_session(&reply.session()).get("/session", 200).await;
+}
+
+async fn sessions_are_listed_and_ended(t: TestServer) {
+    let (one, two) = (t.browser("alice").await, t.browser("alice").await);
+    let list = one.get("/sessions", 200).await;
+    assert_eq!(list.items().len(), 2);
+    let current: Vec<&Value> = list.items().iter().filter(|session| session["current"] == true).collect();
+    assert_eq!(current.len(), 1);
+    assert_eq!(current[0]["source"], "127.0.0.1");
+    let other = list.items().iter().find(|session| session["current"] == false).unwrap()["id"].as_str().unwrap();
+    let path = format!("/sessions/{other}");
+    t.bob.delete(&path, 404).await;
+    one.delete(&path, 204).await;
+    two.get("/session", 401).await;
+    one.delete(&path, 404).await;
+    one.delete("/sessions", 204).await;
+    one.get("/session", 401).await;
+    // Administrators end the sessions of a user.
+    let browser = t.browser("alice").await;
+    t.bob.delete("/users/alice/sessions", 403).await;
+    browser.get("/session", 200).await;
+    t.root.delete("/users/alice/sessions", 204).await;
+    browser.get("/session", 401).await;
+    t.root.delete("/users/nobody/sessions", 404).await;
+    t.alice.get("/session", 200).await;
+}
+
+/// Guesses from many addresses do not lock out a user who has logged in with the browser before.
+async fn known_device_logs_in_while_others_are_throttled(t: TestServer) {
+    let cookies = t.log_in("alice", PASSWORD, 200).await;
+    let cookies: Vec<&str> =
+        cookies.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    let device = cookies.iter().find(|cookie| cookie.starts_with("berth_device=")).unwrap();
+    assert!(device.contains("HttpOnly") && device.contains("Max-Age=31536000"), "{device}");
+    let device = device.split(';').next().unwrap().to_owned();
+    for _ in 0..10 {
+        t.log_in("alice", "wrong horse battery", 401).await;
+    }
+    t.log_in("alice", PASSWORD, 429).await;
+    let input = json!({"username": "alice", "password": PASSWORD});
+    t.anonymous.send(Method::POST, "/session", 200, |r| r.json(&input).header("cookie", device)).await;
 }
 
 /// The response reveals neither existing usernames nor disabled accounts.
@@ -114,7 +173,7 @@ async fn failed_logins_are_throttled_across_usernames(t: TestServer) {
 async fn session_and_token_are_not_interchangeable(t: TestServer) {
     let session = t.log_in("alice", PASSWORD, 200).await.session();
     t.anonymous.with_token(&session).get("/session", 401).await;
-    let token = t.alice.post("/tokens", json!({"name": "script"}), 201).await.text("token").to_owned();
+    let token = t.token("alice", json!({"name": "script"})).await.text("token").to_owned();
     t.anonymous.with_session(&token).get("/session", 401).await;
     t.anonymous.with_token(&token).get("/session", 200).await;
     // An invalid token is rejected even if a valid session is present.
@@ -154,13 +213,16 @@ async fn session_cookie_is_secure_in_production() {
     let reply = t.log_in("alice", PASSWORD, 200).await;
     let attributes: Vec<&str> = reply.header("set-cookie").split("; ").skip(1).collect();
     assert_eq!(attributes, ["HttpOnly", "SameSite=Lax", "Secure", "Path=/", "Max-Age=604800"]);
+    assert!(reply.header("set-cookie").starts_with("__Host-berth_session="), "only this host can set it");
     assert!(reply.header("strict-transport-security").contains("max-age=63072000"));
     // Behind a proxy the origin is the public URL, independent of the Host header.
     let session = reply.session();
     let reply = t
         .anonymous
         .send(Method::DELETE, "/session", 204, |request| {
-            request.header("cookie", format!("berth_session={session}")).header("origin", "https://berth.example.com")
+            request
+                .header("cookie", format!("__Host-berth_session={session}"))
+                .header("origin", "https://berth.example.com")
         })
         .await;
     assert!(reply.header("set-cookie").contains("; Secure;"));
@@ -248,4 +310,51 @@ async fn setup_is_not_local_under_a_foreign_host_name() {
     };
     assert_eq!(visit("127.0.0.1").await.body["local"], true);
     assert_eq!(visit("evil.example").await.body["local"], false);
+}
+
+/// A session of an earlier release continues, under the name that another host of the domain cannot set.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn legacy_session_cookie_is_replaced() {
+    let t = TestServer::start_in_production().await;
+    let session = t.log_in("alice", PASSWORD, 200).await.session();
+    let legacy = format!("berth_session={session}");
+    let reply = t.anonymous.send(Method::GET, "/session", 200, |r| r.header("cookie", legacy.clone())).await;
+    let set: Vec<&str> = reply.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(set.len(), 2, "{set:?}");
+    assert!(set[0].starts_with("berth_session=;") && set[0].contains("Max-Age=0"), "{set:?}");
+    assert!(set[1].starts_with(&format!("__Host-berth_session={session};")) && set[1].contains("; Secure;"), "{set:?}");
+    // The new cookie wins over an old one that another host has set.
+    let both = format!("__Host-berth_session={session}; berth_session=invented");
+    let reply = t.anonymous.send(Method::GET, "/session", 200, |r| r.header("cookie", both)).await;
+    assert_eq!(reply.headers.get_all("set-cookie").iter().count(), 1, "only the removal");
+    t.anonymous.send(Method::GET, "/session", 401, |r| r.header("cookie", "berth_session=invented")).await;
+}
+
+/// Development can be behind a proxy with TLS.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cookies_are_secure_if_the_public_url_is_https() {
+    let https = |config: &mut server::config::Config| config.public_url = "https://berth.example.com".into();
+    let t = TestServer::start_with(DatabaseKind::Sqlite, https).await;
+    assert!(t.log_in("alice", PASSWORD, 200).await.header("set-cookie").contains("; Secure;"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn session_limits_are_settings() {
+    let adjust = |config: &mut server::config::Config| {
+        config.service.accounts.session_idle = Duration::hours(1);
+        config.service.accounts.session_lifetime = Duration::hours(2);
+    };
+    let t = TestServer::start_with(DatabaseKind::Sqlite, adjust).await;
+    let (used, idle) = (t.log_in("alice", PASSWORD, 200).await, t.browser("alice").await);
+    assert!(used.header("set-cookie").contains("Max-Age=7200"));
+    let used = t.anonymous.with_session(&used.session());
+    t.clock.advance(Duration::minutes(50));
+    used.get("/session", 200).await;
+    t.clock.advance(Duration::minutes(50));
+    used.get("/session", 200).await;
+    // Clears the cached credentials, which are valid for 3 s of real time.
+    t.root.delete("/users/bob/sessions", 204).await;
+    idle.get("/session", 401).await;
+    t.clock.advance(Duration::minutes(20));
+    used.get("/session", 401).await;
 }

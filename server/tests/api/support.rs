@@ -111,6 +111,7 @@ impl TestServer {
                 retention_days: 30,
                 delivery_timeout: std::time::Duration::from_secs(5),
                 max_in_flight: service::MAX_IN_FLIGHT,
+                accounts: service::AccountLimits::default(),
             },
             // Tests send more requests than the default limit allows. The limit has its own test.
             api_rate: 0,
@@ -147,7 +148,7 @@ impl TestServer {
         let email = format!("{username}@example.com");
         let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
         self.service.accounts().create_user_as_operator(input).await.unwrap();
-        let input = ApiTokenInput { name: "test".into(), scopes: None, expires_at: None };
+        let input = ApiTokenInput { name: "test".into(), ..Default::default() };
         let made = self.service.accounts().create_token_as_operator(username, input).await.unwrap();
         self.anonymous.with_token(&made.token)
     }
@@ -156,6 +157,11 @@ impl TestServer {
     pub async fn browser(&self, username: &str) -> TestClient {
         let reply = self.log_in(username, PASSWORD, 200).await;
         self.anonymous.with_session(&reply.session())
+    }
+
+    /// Creates an API token of the user in a new session; returns the response.
+    pub async fn token(&self, username: &str, input: Value) -> Reply {
+        self.browser(username).await.post("/tokens", input, 201).await
     }
 
     pub async fn log_in(&self, username: &str, password: &str, expected: u16) -> Reply {

@@ -3,23 +3,31 @@
 use chrono::{DateTime, Duration, Utc};
 use domain::{Problem, ProblemKind};
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 /// Failed log-ins with one username from one source before further ones are throttled.
 const THROTTLE_AFTER: u32 = 10;
 /// Failed log-ins with any username from one source before further ones are throttled.
 const THROTTLE_SOURCE_AFTER: u32 = 30;
+/// Failed log-ins with any username from one IPv6 /48 network before further ones are throttled. Such a network has
+/// 65,536 sources, and one customer can own it.
+const THROTTLE_NETWORK_AFTER: u32 = 100;
 /// Minimum interval between throttled log-ins.
 const THROTTLE_INTERVAL: Duration = Duration::seconds(30);
 /// Time after which failures expire.
 const FAILURE_WINDOW: Duration = Duration::minutes(15);
-/// Concurrent log-ins: 4 compute a hash and 16 wait. Further ones are rejected with 429.
+/// Concurrent log-ins from unknown devices: 4 compute a hash and 16 wait. Further ones are rejected with 429.
 pub(super) const MAX_CONCURRENT_LOG_INS: usize = super::passwords::MAX_CONCURRENT_HASHES + 16;
+/// Concurrent log-ins from known devices, in addition: a flood from elsewhere does not use this capacity.
+pub(super) const RESERVED_LOG_INS: usize = 8;
 /// Counters are pruned when their number exceeds this.
 const MAX_COUNTERS: usize = 10_000;
 
 /// The subject of a counter.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
+    /// Log-ins from an IPv6 /48 network with any username.
+    Network { network: String },
     /// Log-ins from a source with any username.
     Source { source: String },
     /// Log-ins from a source with one username.
@@ -28,13 +36,24 @@ enum Key {
 
 impl Key {
     /// The keys of the counters that a log-in increments.
-    fn of(username: &str, source: &str) -> [Self; 2] {
+    fn of(username: &str, source: &str) -> Vec<Self> {
+        let mut keys: Vec<Self> = Self::network(source).into_iter().collect();
         let source = source.to_owned();
-        [Self::Source { source: source.clone() }, Self::Account { source, username: username.to_owned() }]
+        keys.push(Self::Source { source: source.clone() });
+        keys.push(Self::Account { source, username: username.to_owned() });
+        keys
+    }
+
+    /// The key of the /48 network of an IPv6 source.
+    fn network(source: &str) -> Option<Self> {
+        let address: Ipv6Addr = source.split('/').next()?.parse().ok()?;
+        let [a, b, c, ..] = address.segments();
+        Some(Self::Network { network: format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)) })
     }
 
     fn limit(&self) -> u32 {
         match self {
+            Self::Network { .. } => THROTTLE_NETWORK_AFTER,
             Self::Source { .. } => THROTTLE_SOURCE_AFTER,
             Self::Account { .. } => THROTTLE_AFTER,
         }
@@ -44,7 +63,7 @@ impl Key {
     /// after the first one, because a whole office can share one address.
     fn expired(&self, failures: &Failures, now: DateTime<Utc>) -> bool {
         let since = match self {
-            Self::Source { .. } => failures.first,
+            Self::Network { .. } | Self::Source { .. } => failures.first,
             Self::Account { .. } => failures.last,
         };
         now - since >= FAILURE_WINDOW
@@ -52,6 +71,7 @@ impl Key {
 
     fn subject(&self) -> &'static str {
         match self {
+            Self::Network { .. } => "from your network",
             Self::Source { .. } => "from your address",
             Self::Account { .. } => "for this account",
         }
@@ -108,9 +128,12 @@ impl LoginThrottle {
     /// Resets the account's failures. The source's failures are kept: otherwise an attacker with one account could
     /// reset the limit for guesses at other accounts.
     pub(super) fn record_success(&mut self, username: &str, source: &str) {
-        let [source, account] = Key::of(username, source);
-        self.0.remove(&account);
-        self.decrement(&source);
+        for key in Key::of(username, source) {
+            match key {
+                Key::Account { .. } => drop(self.0.remove(&key)),
+                Key::Network { .. } | Key::Source { .. } => self.decrement(&key),
+            }
+        }
     }
 
     fn decrement(&mut self, key: &Key) {
@@ -130,6 +153,19 @@ pub(super) fn too_many_requests(detail: impl Into<String>, seconds: u64) -> Prob
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_from_one_48_network_are_throttled_together() {
+        let mut throttle = LoginThrottle::default();
+        let now = DateTime::UNIX_EPOCH;
+        for n in 0..THROTTLE_NETWORK_AFTER {
+            throttle.record_attempt(&format!("user{n}"), &format!("2001:db8:1:{n:x}::/64"), now).unwrap();
+        }
+        let problem = throttle.record_attempt("alice", "2001:db8:1:ffff::/64", now).unwrap_err();
+        assert!(problem.detail.contains("from your network"), "{}", problem.detail);
+        throttle.record_attempt("alice", "2001:db8:2:1::/64", now).unwrap();
+        throttle.record_attempt("alice", "192.0.2.1", now).unwrap();
+    }
 
     #[test]
     fn undone_attempts_do_not_count_as_failures() {

@@ -4,24 +4,38 @@
 //! |---|---|
 //! | `users` | accounts |
 //! | `setup` | the first set-up and its code |
-//! | `sessions` | log-in, log-out, the session lifetime |
+//! | `sessions` | log-in, log-out, the check of session cookies |
+//! | `session_list` | the list of a user's sessions, and their end |
+//! | `client`, `devices` | the client of a log-in; devices that have logged in before |
+//! | `confirmation` | the current password before a change of a credential |
 //! | `tokens` | API tokens |
 //! | `passwords` | Argon2 hashes |
-//! | `login_throttle` | limits on failed log-ins |
+//! | `password_policy` | the check of new passwords |
+//! | `login_throttle` | limits on failed log-ins by source, in memory |
+//! | `budgets` | limits on failed log-ins by account, stored |
 //! | `credential_cache` | checked credentials, for 3 s |
 
+mod budgets;
+mod client;
+mod confirmation;
 mod credential_cache;
+mod devices;
 mod login_throttle;
+mod password_policy;
 mod passwords;
+mod session_list;
 mod sessions;
 mod setup;
 mod tokens;
 mod users;
 
-pub use sessions::{LoggedIn, SESSION_LIFETIME};
+pub use client::LogInClient;
+pub use devices::DEVICE_LIFETIME;
+pub use sessions::LoggedIn;
 
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
+use crate::notifications::Notifications;
 use crate::secrets::Cipher;
 use credential_cache::CredentialCache;
 use domain::account::SessionInfo;
@@ -37,6 +51,7 @@ pub struct Accounts {
     context: Context,
     feed: ChangeFeed,
     cipher: Cipher,
+    notifications: Notifications,
     state: Arc<AuthState>,
 }
 
@@ -46,6 +61,8 @@ struct AuthState {
     throttle: Mutex<LoginThrottle>,
     /// Permits for concurrent log-ins.
     log_ins: Semaphore,
+    /// Permits for log-ins from known devices, in addition.
+    reserved_log_ins: Semaphore,
 }
 
 impl Accounts {
@@ -54,8 +71,10 @@ impl Accounts {
             credentials: Mutex::default(),
             throttle: Mutex::default(),
             log_ins: Semaphore::new(login_throttle::MAX_CONCURRENT_LOG_INS),
+            reserved_log_ins: Semaphore::new(login_throttle::RESERVED_LOG_INS),
         };
-        Self { context, feed, cipher, state: Arc::new(state) }
+        let notifications = Notifications::new(context.clone());
+        Self { context, feed, cipher, notifications, state: Arc::new(state) }
     }
 
     /// The generation of accounts and credentials. It differs from an earlier one if they may have changed on any

@@ -8,12 +8,35 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use domain::Problem;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use unicode_normalization::UnicodeNormalization as _;
 
 /// Concurrent hash computations. Each uses 19 MiB, so the limit bounds memory under a flood of log-ins.
 pub(super) const MAX_CONCURRENT_HASHES: usize = 4;
 static HASHES: Semaphore = Semaphore::const_new(MAX_CONCURRENT_HASHES);
+/// A computation in addition, only for log-ins from known devices: it stays free during a flood from elsewhere.
+static RESERVED: Semaphore = Semaphore::const_new(1);
+
+/// The capacity that a verification may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Capacity {
+    /// Shared by all.
+    Shared,
+    /// Shared, or reserved for known devices.
+    Reserved,
+}
+
+impl Capacity {
+    async fn acquire(self) -> Option<SemaphorePermit<'static>> {
+        match self {
+            Self::Shared => HASHES.acquire().await.ok(),
+            Self::Reserved => tokio::select! {
+                permit = HASHES.acquire() => permit.ok(),
+                permit = RESERVED.acquire() => permit.ok(),
+            },
+        }
+    }
+}
 
 /// Longer passwords cannot have been set and are rejected without hashing. Counted in the form that is hashed.
 const MAX_CHARS: usize = 200;
@@ -55,12 +78,12 @@ pub(super) async fn hash(password: SecretString) -> Result<String, Problem> {
 
 /// Whether a password matches a stored hash. ASCII has one form, so it costs one computation; other passwords cost up to
 /// three.
-pub(super) async fn verify(password: SecretString, stored: String) -> bool {
+pub(super) async fn verify(password: SecretString, stored: String, capacity: Capacity) -> bool {
     let forms = forms(password.expose_secret());
     if forms.is_empty() {
         return false;
     }
-    let Ok(_permit) = HASHES.acquire().await else { return false };
+    let Some(_permit) = capacity.acquire().await else { return false };
     let verifying = tokio::task::spawn_blocking(move || {
         let Ok(hash) = PasswordHash::new(&stored) else { return false };
         let matches =
@@ -83,9 +106,9 @@ mod tests {
         for set in [COMPOSED, DECOMPOSED] {
             let stored = hash(set.into()).await.unwrap();
             for entered in [COMPOSED, DECOMPOSED] {
-                assert!(verify(entered.into(), stored.clone()).await, "{set:?} {entered:?}");
+                assert!(verify(entered.into(), stored.clone(), Capacity::Shared).await, "{set:?} {entered:?}");
             }
-            assert!(!verify("Grosse, Grosse".into(), stored).await);
+            assert!(!verify("Grosse, Grosse".into(), stored, Capacity::Shared).await);
         }
     }
 
@@ -95,7 +118,7 @@ mod tests {
             let salt = SaltString::encode_b64(&[7; 16]).unwrap();
             let stored = Argon2::default().hash_password(set.as_bytes(), &salt).unwrap().to_string();
             for entered in [COMPOSED, DECOMPOSED] {
-                assert!(verify(entered.into(), stored.clone()).await, "{set:?} {entered:?}");
+                assert!(verify(entered.into(), stored.clone(), Capacity::Shared).await, "{set:?} {entered:?}");
             }
         }
     }

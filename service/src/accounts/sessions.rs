@@ -1,21 +1,30 @@
 //! Log-in, log-out and the check of session cookies.
 
+use super::budgets::Subject;
+use super::devices::KnownDevice;
 use super::login_throttle::too_many_requests;
+use super::passwords::Capacity;
 use super::users::to_user;
-use super::{Accounts, passwords};
+use super::{Accounts, LogInClient, passwords};
 use crate::db::codec::time;
 use crate::db::entity::{sessions, users};
 use crate::secrets::{digest, new_token};
 use crate::{Error, Result};
 use chrono::Duration;
 use domain::account::{Credentials, SessionInfo};
-use domain::authorization::{Actor, Scope};
+use domain::authorization::{Actor, ActorSession, Scope};
 use domain::{Problem, validation};
-use sea_orm::{EntityTrait as _, QueryFilter as _, Set};
+use sea_orm::sea_query::Expr;
+use sea_orm::{Condition, EntityTrait as _, QueryFilter as _, QuerySelect as _, Set};
+use tokio::sync::SemaphorePermit;
 use tracing::instrument;
 
-/// Time from log-in to the end of a session. Use does not extend it.
-pub const SESSION_LIFETIME: Duration = Duration::days(7);
+/// Precision of the recorded time of the last use.
+const LAST_USE_PRECISION: Duration = Duration::minutes(1);
+/// Prefix of the public id of a session.
+const ID_PREFIX: &str = "ses_";
+/// Length of the public id after the prefix, in hex digits of the token's digest. The token cannot be derived from it.
+const ID_LEN: usize = 32;
 
 /// A new session.
 pub struct LoggedIn {
@@ -23,59 +32,160 @@ pub struct LoggedIn {
     pub info: SessionInfo,
     /// The session token; only the cookie contains it.
     pub token: String,
+    /// The value of the device cookie.
+    pub device: String,
+}
+
+/// A log-in that is being checked.
+struct Attempt {
+    /// The entered username, shortened.
+    username: String,
+    client: LogInClient,
+    device: Option<KnownDevice>,
+    budget: Subject,
 }
 
 impl Accounts {
-    /// Logs in.
+    /// Logs in, and ends the present session of the same browser.
     ///
-    /// Failures are throttled by username and `source` (an address or network) after 10 of them, and by `source` alone
-    /// after 30. From then on, one log-in per 30 s is allowed.
+    /// Failures are throttled by username and source (an address or network) after 10 of them, by source alone after
+    /// 30, and by IPv6 /48 network after 100. From then on, one log-in per 30 s is allowed. In addition, an account has
+    /// a stored budget of 50 failures from all sources, which refills by one in 5 minutes. A device that has logged in
+    /// to the account before has a budget of its own and reserved capacity instead.
     ///
     /// # Errors
     /// 401 with the same message for every reason; 429 if it is throttled or too many people log in at once.
     #[instrument(skip_all, err(level = "debug"))]
-    pub async fn log_in(&self, credentials: Credentials, source: &str) -> Result<LoggedIn, Problem> {
+    pub async fn log_in(&self, credentials: Credentials, client: impl Into<LogInClient>) -> Result<LoggedIn, Problem> {
+        let client = client.into();
+        let username = credentials.username.chars().take(64).collect::<String>();
+        let device = self.known_device(client.device.as_deref(), &username);
         // The permit is acquired first, so that a log-in without one does not count as failed.
-        let _permit =
-            self.state.log_ins.try_acquire().map_err(|_| {
-                too_many_requests("Too many people are logging in right now. Try again in a second.", 1)
-            })?;
-        let counted = credentials.username.chars().take(64).collect::<String>();
-        self.throttle().record_attempt(&counted, source, self.context.now())?;
+        let _permit = self.log_in_permit(device.is_some())?;
+        let budget = device.as_ref().map_or_else(|| Subject::account(&username), |device| Subject::device(&device.id));
+        let attempt = Attempt { username, client, device, budget };
+        self.count_attempt(&attempt).await?;
+        let token = new_token();
+        let result = self.try_log_in(credentials, &attempt, &token).await;
+        if result.is_err() {
+            self.undo_attempt(&attempt).await;
+        }
+        let Some(user) = result? else {
+            return Err(Problem::unauthenticated("The username or the password is wrong. Check both and try again."));
+        };
+        if attempt.device.is_none() {
+            self.throttle().record_success(&attempt.username, &attempt.client.source);
+        }
+        let device = self.device_cookie(attempt.device, &user.username)?;
+        let (_, info) = self.authenticate_session(&token).await?;
+        Ok(LoggedIn { info, token, device })
+    }
+
+    /// A permit for one log-in. Known devices have reserved ones in addition.
+    fn log_in_permit(&self, is_known: bool) -> Result<SemaphorePermit<'_>, Problem> {
+        let shared = self.state.log_ins.try_acquire();
+        let permit = if is_known { shared.or_else(|_| self.state.reserved_log_ins.try_acquire()) } else { shared };
+        permit.map_err(|_| too_many_requests("Too many people are logging in right now. Try again in a second.", 1))
+    }
+
+    /// Counts a log-in as failed until it succeeds.
+    async fn count_attempt(&self, attempt: &Attempt) -> Result<(), Problem> {
+        let Attempt { username, client, device, budget } = attempt;
+        // Failures of others at the same address do not lock out a known device.
+        if device.is_none() {
+            self.throttle().record_attempt(username, &client.source, self.context.now())?;
+        }
+        let spent = self.spend(budget).await;
+        if spent.is_err() && device.is_none() {
+            self.throttle().undo_attempt(username, &client.source);
+        }
+        spent
+    }
+
+    /// Undoes the count of a log-in whose password could not be checked.
+    async fn undo_attempt(&self, attempt: &Attempt) {
+        if attempt.device.is_none() {
+            self.throttle().undo_attempt(&attempt.username, &attempt.client.source);
+        }
+        if let Err(error) = self.refund(&self.context.db.write, &attempt.budget).await {
+            tracing::debug!(%error, "a log-in that could not be checked counts as failed");
+        }
+    }
+
+    /// Verifies the password and opens the session; `None` if the log-in is refused.
+    async fn try_log_in(
+        &self,
+        credentials: Credentials,
+        attempt: &Attempt,
+        token: &str,
+    ) -> Result<Option<users::Model>> {
+        let Some(user) = self.verify(credentials, attempt.device.is_some()).await? else { return Ok(None) };
+        Ok(self.insert_session(&user, attempt, token).await?.then_some(user))
+    }
+
+    /// The account whose password is correct; `None` if it is wrong, or the account is unknown or disabled.
+    async fn verify(&self, credentials: Credentials, is_known: bool) -> Result<Option<users::Model>> {
         // An invalid username (PostgreSQL rejects NUL) takes the same path as an unknown one.
         let valid = validation::username(&credentials.username).is_ok();
         let username = if valid { credentials.username.as_str() } else { "" };
-        let user = users::Entity::find_by_id(username).one(&self.context.db.read).await.map_err(|error| {
-            self.throttle().undo_attempt(&counted, source);
-            Error::from(error)
-        })?;
+        let user = users::Entity::find_by_id(username).one(&self.context.db.read).await?;
         let stored = user.as_ref().map_or(passwords::DUMMY_HASH, |user| &user.password_hash).to_owned();
-        let matches = passwords::verify(credentials.password.into(), stored).await;
-        if !matches || user.is_none_or(|user| user.disabled) {
-            return Err(Problem::unauthenticated("The username or the password is wrong. Check both and try again."));
-        }
-        self.throttle().record_success(&counted, source);
-        self.open_session(username).await
+        let capacity = if is_known { Capacity::Reserved } else { Capacity::Shared };
+        let matches = passwords::verify(credentials.password.into(), stored, capacity).await;
+        Ok(user.filter(|user| matches && !user.disabled))
     }
 
-    /// Opens a session for an authenticated user.
+    /// Opens a session for the account that the first set-up has created.
     pub(super) async fn open_session(&self, username: &str) -> Result<LoggedIn, Problem> {
         let token = new_token();
-        self.insert_session(username, &token).await?;
+        let row = self.session_row(username, &token, &LogInClient::default());
+        sessions::Entity::insert(row).exec_without_returning(&self.context.db.write).await.map_err(Error::from)?;
         let (_, info) = self.authenticate_session(&token).await?;
-        Ok(LoggedIn { info, token })
+        Ok(LoggedIn { info, token, device: self.device_cookie(None, username)? })
     }
 
-    async fn insert_session(&self, username: &str, token: &str) -> Result<()> {
+    /// Inserts the session of a log-in, unless the password that was verified is no longer valid. Ends the present
+    /// session of the same browser.
+    async fn insert_session(&self, verified: &users::Model, attempt: &Attempt, token: &str) -> Result<bool> {
+        let tx = self.context.db.begin_write().await?;
+        // The lock serialises the log-in with a change of the password, which would not end an uncommitted session.
+        let is_current = users::Entity::find_by_id(verified.username.as_str())
+            .filter(users::COLUMN.password_hash.eq(verified.password_hash.as_str()))
+            .filter(users::COLUMN.disabled.eq(false))
+            .lock_shared()
+            .one(&tx)
+            .await?
+            .is_some();
+        if !is_current {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        let mut has_ended_session = false;
+        if let Some(previous) = &attempt.client.session {
+            let ended = sessions::Entity::delete_by_id(digest(previous)).exec(&tx).await?;
+            has_ended_session = ended.rows_affected > 0;
+        }
+        let row = self.session_row(&verified.username, token, &attempt.client);
+        sessions::Entity::insert(row).exec_without_returning(&tx).await?;
+        self.refund(&tx, &attempt.budget).await?;
+        tx.commit().await?;
+        if has_ended_session {
+            self.invalidate_credentials();
+        }
+        Ok(true)
+    }
+
+    fn session_row(&self, username: &str, token: &str, client: &LogInClient) -> sessions::ActiveModel {
         let now = self.context.now();
-        let session = sessions::ActiveModel {
+        sessions::ActiveModel {
             token_hash: Set(digest(token)),
             username: Set(username.to_owned()),
             created_at: Set(now.timestamp_millis()),
-            expires_at: Set((now + SESSION_LIFETIME).timestamp_millis()),
-        };
-        sessions::Entity::insert(session).exec_without_returning(&self.context.db.write).await?;
-        Ok(())
+            expires_at: Set((now + self.context.settings.accounts.session_lifetime).timestamp_millis()),
+            last_used_at: Set(Some(now.timestamp_millis())),
+            source: Set(client.source.clone()),
+            device: Set(client.description()),
+        }
     }
 
     /// Ends a session. An unknown token is not an error.
@@ -84,21 +194,35 @@ impl Accounts {
     /// 503 if the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn log_out(&self, session_token: &str) -> Result<(), Problem> {
-        self.delete_session(session_token).await?;
-        self.invalidate_credentials();
+        if self.delete_session(session_token).await? {
+            self.invalidate_credentials();
+        }
         Ok(())
     }
 
-    async fn delete_session(&self, session_token: &str) -> Result<()> {
-        sessions::Entity::delete_by_id(digest(session_token)).exec(&self.context.db.write).await?;
-        Ok(())
+    /// Whether the session existed. An invented token must not clear the cached credentials of all users.
+    async fn delete_session(&self, session_token: &str) -> Result<bool> {
+        let deleted = sessions::Entity::delete_by_id(digest(session_token)).exec(&self.context.db.write).await?;
+        Ok(deleted.rows_affected > 0)
     }
 
-    /// The user of a session cookie.
+    /// The user of a session cookie. Extends the idle limit.
     ///
     /// # Errors
-    /// 401 if the session is unknown or expired, or the account is disabled.
+    /// 401 if the session is unknown, expired or idle for too long, or the account is disabled.
     pub async fn authenticate_session(&self, session_token: &str) -> Result<(Actor, SessionInfo), Problem> {
+        self.find_holder(session_token, true).await
+    }
+
+    /// The user of a session cookie, without a use of the session: an open live feed does not extend the idle limit.
+    ///
+    /// # Errors
+    /// As for [`Self::authenticate_session`].
+    pub async fn check_session(&self, session_token: &str) -> Result<(Actor, SessionInfo), Problem> {
+        self.find_holder(session_token, false).await
+    }
+
+    async fn find_holder(&self, session_token: &str, is_use: bool) -> Result<(Actor, SessionInfo), Problem> {
         let hash = digest(session_token);
         let credential = format!("session {hash}");
         let generation = self.credential_generation();
@@ -108,22 +232,68 @@ impl Accounts {
         let Some((session, user)) = self.find_session(&hash).await? else {
             return Err(Problem::unauthenticated("Your session has ended. Log in again."));
         };
+        let now = self.context.now();
+        if is_use && session.last_used_at.is_none_or(|at| now - time(at) >= LAST_USE_PRECISION) {
+            // Not fatal: a database on a full disk can still be read, so requests that only read must succeed.
+            if let Err(error) = self.record_session_use(&hash).await {
+                tracing::warn!(%error, "the last use of a session was not recorded");
+            }
+        }
         let user = to_user(user);
         let scopes = Scope::ALL.to_vec();
-        let actor = Actor { username: user.username.clone(), role: user.role, scopes: scopes.clone() };
+        let actor = Actor {
+            username: user.username.clone(),
+            role: user.role,
+            scopes: scopes.clone(),
+            session: Some(ActorSession { id: session_id(&hash), logged_in_at: time(session.created_at) }),
+        };
         let holder = (actor, SessionInfo { user, scopes, expires_at: Some(time(session.expires_at)) });
         self.cache_credential(credential, generation, &holder);
         Ok(holder)
     }
 
-    /// A session that has not expired, with its enabled account.
+    async fn record_session_use(&self, hash: &str) -> Result<()> {
+        sessions::Entity::update_many()
+            .col_expr(sessions::Column::LastUsedAt, Expr::value(self.context.now().timestamp_millis()))
+            .filter(sessions::COLUMN.token_hash.eq(hash))
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(())
+    }
+
+    /// A session that has not ended, with its enabled account.
     async fn find_session(&self, hash: &str) -> Result<Option<(sessions::Model, users::Model)>> {
         let found = sessions::Entity::find_by_id(hash)
-            .filter(sessions::COLUMN.expires_at.gt(self.context.now().timestamp_millis()))
+            .filter(self.is_open())
             .filter(users::COLUMN.disabled.eq(false))
             .find_also_related(users::Entity)
             .one(&self.context.db.read)
             .await?;
         Ok(found.and_then(|(session, user)| Some((session, user?))))
     }
+
+    /// Sessions within their lifetime and their idle limit. Shorter settings apply to existing sessions too.
+    pub(super) fn is_open(&self) -> Condition {
+        let now = self.context.now();
+        let limits = &self.context.settings.accounts;
+        let since = |limit: Duration| (now - limit).timestamp_millis();
+        let used_at = sessions::COLUMN.last_used_at;
+        Condition::all()
+            .add(sessions::COLUMN.expires_at.gt(now.timestamp_millis()))
+            .add(sessions::COLUMN.created_at.gt(since(limits.session_lifetime)))
+            // The idle limit of a session of an earlier release begins with its first use.
+            .add(Condition::any().add(used_at.is_null()).add(used_at.gt(since(limits.session_idle))))
+    }
+}
+
+/// The public id of the session whose token has this digest.
+pub(super) fn session_id(token_hash: &str) -> String {
+    format!("{ID_PREFIX}{}", token_hash.get(..ID_LEN).unwrap_or_default())
+}
+
+/// The condition for the session with this public id; `None` if the text is no id.
+pub(super) fn has_session_id(id: &str) -> Option<Expr> {
+    let prefix = id.strip_prefix(ID_PREFIX)?;
+    let is_valid = prefix.len() == ID_LEN && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_valid.then(|| sessions::COLUMN.token_hash.starts_with(prefix))
 }

@@ -1,14 +1,15 @@
 //! API tokens: creation, revocation and the check of bearer tokens.
 
 use super::Accounts;
+use super::sessions::has_session_id;
 use super::users::to_user;
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::JsonText;
-use crate::db::entity::{api_tokens, users};
+use crate::db::entity::{api_tokens, sessions, users};
 use crate::pagination::{decode_cursor, page_of};
 use crate::secrets::{digest, new_token};
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, SessionInfo};
 use domain::authorization::{Action, Actor, Scope, authorize};
 use domain::id::TokenId;
@@ -16,11 +17,23 @@ use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::{Problem, validation};
 use sea_orm::sea_query::Expr;
-use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Set};
+use sea_orm::{
+    EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, SelectExt as _, Set,
+};
 use tracing::instrument;
 
 /// Precision of the recorded time of the last use.
 const LAST_USE_PRECISION: Duration = Duration::minutes(1);
+
+/// Tolerance of the maximum lifetime, for the clock of a client that computes the time.
+const EXPIRY_TOLERANCE: Duration = Duration::minutes(5);
+
+/// Valid input of a new token.
+struct ValidToken {
+    name: String,
+    scopes: Vec<Scope>,
+    expires_at: DateTime<Utc>,
+}
 
 impl Accounts {
     /// The user of an API token.
@@ -48,7 +61,7 @@ impl Accounts {
             }
         }
         let (user, scopes) = (to_user(user), token.scopes.0);
-        let actor = Actor { username: user.username.clone(), role: user.role, scopes: scopes.clone() };
+        let actor = Actor { username: user.username.clone(), role: user.role, scopes: scopes.clone(), session: None };
         let holder = (actor, SessionInfo { user, scopes, expires_at: token.expires_at.map(time) });
         self.cache_credential(credential, generation, &holder);
         Ok(holder)
@@ -119,29 +132,45 @@ impl Accounts {
 
     /// Creates a token for the actor. Only this result contains the token itself.
     ///
+    /// A token cannot create tokens: one that expires, or was stolen, could otherwise outlive its revocation.
+    ///
     /// # Errors
-    /// 403 if the credential may not manage tokens or lacks a requested scope; 422 that names invalid fields.
+    /// 403 for a token, or if the credential may not manage tokens; 401 if the session has ended; 422 that names invalid
+    /// fields, e.g. `current_password` if the user did not log in within the last minutes.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_token(&self, actor: &Actor, mut input: ApiTokenInput) -> Result<NewApiToken, Problem> {
         authorize(actor, Action::ManageOwnTokens)?;
-        let requested = input.scopes.get_or_insert_with(|| actor.scopes.clone());
-        // `admin` includes every other scope.
-        let holds = |scope: &Scope| actor.scopes.contains(scope) || actor.scopes.contains(&Scope::Admin);
-        if let Some(missing) = requested.iter().find(|scope| !holds(scope)) {
-            let missing = missing.as_str();
-            return Err(Problem::forbidden(format!(
-                "Your credential lacks the scope \"{missing}\", so a new token cannot have it. Choose other scopes."
-            )));
+        let Some(session) = &actor.session else {
+            return Err(Problem::forbidden(
+                "An API token cannot create tokens. Log in and create it under Settings → API tokens.",
+            ));
+        };
+        let password = input.current_password.take();
+        let token = self.validate_token(input)?;
+        self.confirm_identity(actor, password).await?;
+        let created = self.prepare_token(&actor.username, token);
+        if !self.insert_token(created.0, Some(&session.id)).await? {
+            return Err(Problem::unauthenticated("Your session has ended. Log in again."));
         }
-        self.create_token_as_operator(&actor.username, input).await
+        Ok(created.1)
     }
 
     /// Creates a token for any user. For the command line, where access to the machine is the authorisation.
     ///
     /// # Errors
-    /// 404 for an unknown user; 422 that names invalid fields.
+    /// 404 for an unknown user; 409 for a disabled one; 422 that names invalid fields.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_token_as_operator(&self, username: &str, input: ApiTokenInput) -> Result<NewApiToken, Problem> {
+        let token = self.validate_token(input)?;
+        self.get_user(username).await?;
+        let (row, created) = self.prepare_token(username, token);
+        if !self.insert_token(row, None).await? {
+            return Err(Problem::conflict(format!("The account {username} is disabled. Enable it first.")));
+        }
+        Ok(created)
+    }
+
+    fn validate_token(&self, input: ApiTokenInput) -> Result<ValidToken, Problem> {
         let mut validator = Validator::new();
         validator.check("name", validation::name(&input.name));
         let mut scopes = input.scopes.unwrap_or_else(|| Scope::ALL.to_vec());
@@ -150,30 +179,65 @@ impl Accounts {
         if scopes.is_empty() {
             validator.error("scopes", "Choose at least one of read, reserve, admin.");
         }
-        if input.expires_at.is_some_and(|at| at <= self.context.now()) {
-            validator.error("expires_at", "This time is in the past. Choose a future time, or none.");
+        let now = self.context.now();
+        let lifetime = self.context.settings.accounts.token_lifetime;
+        let expires_at = input.expires_at.unwrap_or(now + lifetime);
+        if expires_at <= now {
+            validator.error("expires_at", "This time is in the past. Choose a future time.");
+        } else if expires_at > now + lifetime + EXPIRY_TOLERANCE {
+            let days = lifetime.num_days();
+            validator
+                .error("expires_at", &format!("A token is valid for at most {days} days. Choose an earlier time."));
         }
         validator.finish()?;
-        self.get_user(username).await?;
-        let id = TokenId::from_ulid(self.context.new_ulid());
-        let token = format!("berth_{}", new_token());
-        self.insert_token(api_tokens::ActiveModel {
-            id: Set(id.0.clone()),
-            username: Set(username.to_owned()),
-            name: Set(input.name.clone()),
-            token_hash: Set(digest(&token)),
-            scopes: Set(JsonText(scopes)),
-            created_at: Set(self.context.now().timestamp_millis()),
-            expires_at: Set(input.expires_at.map(|at| at.timestamp_millis())),
-            last_used_at: Set(None),
-        })
-        .await?;
-        Ok(NewApiToken { id, name: input.name, token })
+        Ok(ValidToken { name: input.name, scopes, expires_at: expires_at.min(now + lifetime) })
     }
 
-    async fn insert_token(&self, token: api_tokens::ActiveModel) -> Result<()> {
-        api_tokens::Entity::insert(token).exec_without_returning(&self.context.db.write).await?;
-        Ok(())
+    /// The row of a new token, and the response with the token itself.
+    fn prepare_token(&self, username: &str, token: ValidToken) -> (api_tokens::ActiveModel, NewApiToken) {
+        let id = TokenId::from_ulid(self.context.new_ulid());
+        let secret = format!("berth_{}", new_token());
+        let row = api_tokens::ActiveModel {
+            id: Set(id.0.clone()),
+            username: Set(username.to_owned()),
+            name: Set(token.name.clone()),
+            token_hash: Set(digest(&secret)),
+            scopes: Set(JsonText(token.scopes)),
+            created_at: Set(self.context.now().timestamp_millis()),
+            expires_at: Set(Some(token.expires_at.timestamp_millis())),
+            last_used_at: Set(None),
+        };
+        (row, NewApiToken { id, name: token.name, token: secret })
+    }
+
+    /// Inserts a token, unless its account is disabled or the session that creates it has ended.
+    async fn insert_token(&self, token: api_tokens::ActiveModel, session: Option<&str>) -> Result<bool> {
+        let username = token.username.clone().take().unwrap_or_default();
+        let tx = self.context.db.begin_write().await?;
+        // The lock serialises the creation with a change of the password, which would not revoke an uncommitted token.
+        let is_enabled = users::Entity::find_by_id(username.as_str())
+            .filter(users::COLUMN.disabled.eq(false))
+            .lock_shared()
+            .one(&tx)
+            .await?
+            .is_some();
+        let is_open = match session {
+            None => true,
+            Some(id) => match has_session_id(id) {
+                None => false,
+                Some(has_id) => {
+                    let own = sessions::COLUMN.username.eq(username.as_str());
+                    sessions::Entity::find().filter(own).filter(has_id).exists(&tx).await?
+                }
+            },
+        };
+        if !is_enabled || !is_open {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        api_tokens::Entity::insert(token).exec_without_returning(&tx).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Revokes one of the actor's tokens.

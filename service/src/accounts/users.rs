@@ -1,23 +1,26 @@
 //! User accounts.
 
-use super::{Accounts, passwords};
+use super::sessions::has_session_id;
+use super::{Accounts, password_policy, passwords};
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{api_tokens, sessions, users};
 use crate::db::link::DatabaseTransaction;
 use crate::db::table_lock::lock_users;
+use crate::notifications::Recipient;
 use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::account::{User, UserInput, UserPatch};
 use domain::authorization::{Action, Actor, Role, authorize};
+use domain::change::{Change, Notification, Severity};
 use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::{Problem, validation};
+use sea_orm::sea_query::ExprTrait as _;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, SelectExt as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, NotSet,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, SelectExt as _, Set,
 };
-use secrecy::SecretString;
 use tracing::instrument;
 
 impl Accounts {
@@ -115,7 +118,7 @@ impl Accounts {
     }
 
     /// The row of an account; 404 if there is none.
-    async fn find_user(&self, username: &str) -> Result<users::Model> {
+    pub(super) async fn find_user(&self, username: &str) -> Result<users::Model> {
         let user = users::Entity::find_by_id(username).one(&self.context.db.read).await?;
         Ok(user.ok_or_else(|| Problem::not_found("user"))?)
     }
@@ -132,8 +135,10 @@ impl Accounts {
     /// Changes an account. Administrators may change every account, other users their own e-mail address, password and
     /// key.
     ///
-    /// To change their own password, users must send the current one. If an administrator sets the password of another
-    /// account, that account's API tokens are deleted. `patch.reservations` is only validated here;
+    /// To change their own password, users must send the current one; to change their own e-mail address or key, they
+    /// must send it or have logged in within the last minutes. A new password ends the account's other sessions, and
+    /// deletes its API tokens unless `patch.keep_tokens` is true. Disabling an account does both. The account gets a
+    /// notification. `patch.reservations` is only validated here;
     /// [`Service::update_user`](crate::Service::update_user) applies it.
     ///
     /// # Errors
@@ -144,64 +149,69 @@ impl Accounts {
         let is_own = actor.username == username;
         let needs_administrator = !is_own || patch.role.is_some() || patch.disabled.is_some();
         authorize(actor, if needs_administrator { Action::ManageUsers } else { Action::ManageOwnTokens })?;
-        self.get_user(username).await?;
-        validate_patch(&patch, is_own)?;
+        let stored = self.get_user(username).await?;
+        validate_patch(&patch, &stored, is_own)?;
+        let changes_password = patch.password.is_some();
         let mut change = UserChange {
-            email: patch.email,
+            email: patch.email.filter(|email| *email != stored.email),
             role: patch.role,
             disabled: patch.disabled,
-            ssh_key: patch.ssh_key.map(|key| key.trim().to_owned()),
+            ssh_key: patch.ssh_key.map(|key| key.trim().to_owned()).filter(|key| *key != stored.ssh_key),
             password_hash: None,
-            delete_tokens: false,
+            deletes_tokens: changes_password && patch.keep_tokens != Some(true),
         };
-        if let Some(password) = patch.password {
-            if is_own {
-                self.check_current_password(username, patch.current_password.unwrap_or_default().into()).await?;
-            }
-            change.password_hash = Some(passwords::hash(password.into()).await?);
-            // An attacker with the old password may have created tokens to keep access.
-            change.delete_tokens = !is_own;
+        if is_own && changes_password {
+            self.check_current_password(username, patch.current_password.unwrap_or_default()).await?;
+        } else if is_own && (change.email.is_some() || change.ssh_key.is_some()) {
+            self.confirm_identity(actor, patch.current_password).await?;
         }
-        self.apply(username, change).await?;
+        if let Some(password) = patch.password {
+            change.password_hash = Some(passwords::hash(password.into()).await?);
+        }
+        let notification = self.apply(actor, username, change).await?;
         self.invalidate_credentials();
+        self.feed.publish(notification.map(Change::Notification).into_iter().collect());
         self.get_user(username).await
     }
 
-    async fn apply(&self, username: &str, change: UserChange) -> Result<()> {
+    /// Applies a change, and returns the notification to the account.
+    async fn apply(&self, actor: &Actor, username: &str, change: UserChange) -> Result<Option<Notification>> {
         let disables = change.disabled == Some(true);
         let ends_sessions = disables || change.password_hash.is_some();
-        let delete_tokens = change.delete_tokens;
+        let deletes_tokens = disables || change.deletes_tokens;
+        let message = change.message(actor, username);
         let tx = self.context.db.begin_write().await?;
         if disables || change.role == Some(Role::User) {
             require_other_administrator(&tx, username).await?;
         }
         // Absent fields are not written, so that concurrent changes of other fields are kept.
-        users::Entity::update_many()
-            .set(change.into_active_model())
-            .filter(users::COLUMN.username.eq(username))
-            .exec(&tx)
-            .await?;
-        if ends_sessions {
-            sessions::Entity::delete_many().filter(sessions::COLUMN.username.eq(username)).exec(&tx).await?;
+        let change = change.into_active_model();
+        if change.is_changed() {
+            let update = users::Entity::update_many().set(change).filter(users::COLUMN.username.eq(username));
+            update.exec(&tx).await?;
         }
-        if delete_tokens {
+        if ends_sessions {
+            // The session in which users change their own password continues.
+            let current = actor.session.as_ref().filter(|_| actor.username == username && !disables);
+            let current = current.and_then(|session| has_session_id(&session.id));
+            sessions::Entity::delete_many()
+                .filter(sessions::COLUMN.username.eq(username))
+                .filter(Condition::all().add_option(current.map(|current| current.not())))
+                .exec(&tx)
+                .await?;
+        }
+        if deletes_tokens {
             api_tokens::Entity::delete_many().filter(api_tokens::COLUMN.username.eq(username)).exec(&tx).await?;
         }
+        let notification = match message {
+            Some(message) => {
+                let (recipient, link) = (Recipient::User(username), Some("/settings/account"));
+                Some(self.notifications.create(&tx, recipient, Severity::Warning, &message, link).await?)
+            }
+            None => None,
+        };
         tx.commit().await?;
-        Ok(())
-    }
-
-    /// Checks the current password before a change. Guesses are throttled like log-ins, because a stolen session must
-    /// not make guessing easier.
-    async fn check_current_password(&self, username: &str, password: SecretString) -> Result<(), Problem> {
-        let source = format!("password change of {username}");
-        self.throttle().record_attempt(username, &source, self.context.now())?;
-        let stored = self.find_user(username).await?.password_hash;
-        if !passwords::verify(password, stored).await {
-            return Err(Problem::field("current_password", "This is not your current password. Enter it again."));
-        }
-        self.throttle().record_success(username, &source);
-        Ok(())
+        Ok(notification)
     }
 }
 
@@ -212,10 +222,31 @@ struct UserChange {
     disabled: Option<bool>,
     ssh_key: Option<String>,
     password_hash: Option<String>,
-    delete_tokens: bool,
+    deletes_tokens: bool,
 }
 
 impl UserChange {
+    /// The notification to the account, so that its user detects a change by somebody else.
+    fn message(&self, actor: &Actor, username: &str) -> Option<String> {
+        let changed = [
+            (self.password_hash.is_some(), "password"),
+            (self.email.is_some(), "e-mail address"),
+            (self.ssh_key.is_some(), "SSH key"),
+        ];
+        let changed: Vec<&str> =
+            changed.into_iter().filter(|(is_changed, _)| *is_changed).map(|(_, name)| name).collect();
+        if changed.is_empty() {
+            return None;
+        }
+        let what = changed.join(" and ");
+        let tokens = if self.deletes_tokens { " Your API tokens were revoked." } else { "" };
+        Some(if actor.username == username {
+            format!("Your {what} was changed. If this was not you, inform an administrator.{tokens}")
+        } else {
+            format!("Your {what} was changed by {}.{tokens}", actor.username)
+        })
+    }
+
     fn into_active_model(self) -> users::ActiveModel {
         users::ActiveModel {
             email: self.email.map_or(NotSet, Set),
@@ -266,20 +297,24 @@ pub(super) fn validate_new(input: &UserInput) -> Result<(), Problem> {
     let mut validator = Validator::new();
     validator.check("username", validation::username(&input.username));
     validator.check("email", validation::email(&input.email));
-    validator.check("password", validation::password(&passwords::normalize(&input.password)));
+    password_policy::check(&mut validator, &input.password, &input.username, &input.email);
     validator.finish()
 }
 
-fn validate_patch(patch: &UserPatch, is_own: bool) -> Result<(), Problem> {
+fn validate_patch(patch: &UserPatch, stored: &User, is_own: bool) -> Result<(), Problem> {
     let mut validator = Validator::new();
     if patch.reservations.is_some() && patch.disabled != Some(true) {
         validator.error("reservations", "Send this only with disabled: true.");
+    }
+    if patch.keep_tokens.is_some() && patch.password.is_none() {
+        validator.error("keep_tokens", "Send this only with a new password.");
     }
     if let Some(email) = &patch.email {
         validator.check("email", validation::email(email));
     }
     if let Some(password) = &patch.password {
-        validator.check("password", validation::password(&passwords::normalize(password)));
+        let email = patch.email.as_deref().unwrap_or(&stored.email);
+        password_policy::check(&mut validator, password, &stored.username, email);
         if is_own && patch.current_password.as_deref().unwrap_or_default().is_empty() {
             validator.error("current_password", "Enter your current password too.");
         }

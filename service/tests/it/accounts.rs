@@ -11,6 +11,7 @@ use domain::id::ReservationId;
 use domain::reservation::ReservationStatus;
 use domain::resource::ResourceStatus;
 use sea_orm::ConnectionTrait as _;
+use service::accounts::LogInClient;
 use test_support::{Receiver, on_both_databases};
 
 on_both_databases![
@@ -22,7 +23,19 @@ on_both_databases![
     failed_logins_are_throttled_by_source,
     concurrent_logins_over_the_limit_get_429,
     password_change_ends_sessions,
-    password_reset_by_administrator_deletes_api_tokens,
+    password_change_deletes_api_tokens_by_default,
+    log_in_with_an_old_password_opens_no_session_after_its_change,
+    own_session_survives_a_password_change,
+    tokens_are_created_only_from_a_recent_session,
+    token_lifetime_is_limited,
+    session_ends_when_idle,
+    session_of_an_earlier_release_has_no_idle_limit_before_its_use,
+    log_in_ends_the_old_session_of_the_browser,
+    users_list_and_end_their_sessions,
+    account_budget_is_stored_and_shared,
+    known_device_has_its_own_budget,
+    change_of_email_or_key_requires_confirmation_and_sends_a_notification,
+    current_password_guesses_are_limited_across_replicas,
     disabled_account_is_rejected_at_once,
     last_administrator_cannot_be_demoted_or_disabled,
     create_user_validates_fields_and_rejects_duplicates,
@@ -30,13 +43,16 @@ on_both_databases![
     concurrent_patches_of_different_fields_are_kept,
     revoked_token_is_rejected,
     token_expires_and_records_its_last_use,
-    token_cannot_create_a_token_with_more_scopes,
+    token_cannot_create_tokens,
     session_and_token_are_not_interchangeable,
 ];
 
 on_both_databases![sqlite only: setup_code_of_another_master_key_is_replaced];
 
 on_both_databases![reservations_of_a_disabled_account_are_kept_or_cancelled];
+
+/// A valid new password.
+const NEW_PASSWORD: &str = "battery horse correct";
 
 fn setup(username: &str) -> SetupInput {
     let email = format!("{username}@example.com");
@@ -52,7 +68,7 @@ async fn log_in(t: &TestService, username: &str) -> String {
 }
 
 fn token(name: &str) -> ApiTokenInput {
-    ApiTokenInput { name: name.into(), scopes: None, expires_at: None }
+    ApiTokenInput { name: name.into(), ..Default::default() }
 }
 
 async fn set_up_succeeds_only_once(t: TestService) {
@@ -105,10 +121,15 @@ async fn session_ends_at_expiry_or_logout(t: TestService) {
     t.person("alice", Role::User).await;
     let logged_in = t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await.unwrap();
     let (actor, info) = t.accounts().authenticate_session(&logged_in.token).await.unwrap();
-    assert_eq!(actor, Actor { username: "alice".into(), role: Role::User, scopes: Scope::ALL.to_vec() });
+    assert_eq!((actor.username.as_str(), actor.role, actor.scopes), ("alice", Role::User, Scope::ALL.to_vec()));
+    assert_eq!(actor.session.unwrap().logged_in_at, t.now());
     assert_eq!(info.expires_at, Some(t.now() + Duration::days(7)));
 
-    t.clock.advance(Duration::days(7));
+    for _ in 0..6 {
+        t.clock.advance(Duration::hours(23));
+        t.replica().await.accounts().authenticate_session(&logged_in.token).await.expect("use extends the idle limit");
+    }
+    t.clock.advance(Duration::days(7) - Duration::hours(6 * 23));
     refused(t.accounts().authenticate_session(&logged_in.token).await, Unauthenticated);
 
     let again = log_in(&t, "alice").await;
@@ -216,7 +237,7 @@ async fn password_change_ends_sessions(t: TestService) {
     t.person("bob", Role::User).await;
     let (hers, his) = (log_in(&t, "alice").await, log_in(&t, "bob").await);
     t.accounts().authenticate_session(&hers).await.unwrap();
-    let password = Some("another long one".to_owned());
+    let password = Some(NEW_PASSWORD.to_owned());
     let without_current = UserPatch { password: password.clone(), ..Default::default() };
     assert!(
         refused(t.accounts().update_user(&alice, "alice", without_current).await, Invalid)
@@ -228,22 +249,30 @@ async fn password_change_ends_sessions(t: TestService) {
     refused(t.accounts().authenticate_session(&hers).await, Unauthenticated);
     t.accounts().authenticate_session(&his).await.unwrap();
     refused(t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await, Unauthenticated);
-    t.accounts().log_in(credentials("alice", "another long one"), "192.0.2.1").await.unwrap();
+    t.accounts().log_in(credentials("alice", NEW_PASSWORD), "192.0.2.1").await.unwrap();
 }
 
-async fn password_reset_by_administrator_deletes_api_tokens(t: TestService) {
+async fn password_change_deletes_api_tokens_by_default(t: TestService) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
-    let hers = t.accounts().create_token(&alice, token("ci")).await.unwrap().token;
-    let his = t.accounts().create_token(&root, token("ci")).await.unwrap().token;
-    let own = UserPatch {
-        password: Some("another long one".into()),
-        current_password: Some(PASSWORD.into()),
+    let create =
+        async |username: &str| t.accounts().create_token_as_operator(username, token("ci")).await.unwrap().token;
+    let (hers, his) = (create("alice").await, create("root").await);
+    let change = |current: &str, new: &str, keep_tokens| UserPatch {
+        password: Some(new.into()),
+        current_password: Some(current.into()),
+        keep_tokens,
         ..Default::default()
     };
-    t.accounts().update_user(&alice, "alice", own).await.unwrap();
-    t.accounts().authenticate_token(&hers).await.expect("a user's own password change keeps their tokens");
-    let reset = UserPatch { password: Some("yet another one".into()), ..Default::default() };
+    t.accounts().update_user(&alice, "alice", change(PASSWORD, NEW_PASSWORD, Some(true))).await.unwrap();
+    t.accounts().authenticate_token(&hers).await.expect("the tokens are kept on request");
+    t.accounts().update_user(&alice, "alice", change(NEW_PASSWORD, PASSWORD, None)).await.unwrap();
+    refused(t.accounts().authenticate_token(&hers).await, Unauthenticated);
+    let hers = create("alice").await;
+    let lone = UserPatch { keep_tokens: Some(true), ..Default::default() };
+    let problem = refused(t.accounts().update_user(&alice, "alice", lone).await, Invalid);
+    assert!(problem.message_for("keep_tokens").is_some());
+    let reset = UserPatch { password: Some(NEW_PASSWORD.into()), ..Default::default() };
     t.accounts().update_user(&root, "alice", reset).await.unwrap();
     refused(t.accounts().authenticate_token(&hers).await, Unauthenticated);
     t.accounts().authenticate_token(&his).await.unwrap();
@@ -252,18 +281,18 @@ async fn password_reset_by_administrator_deletes_api_tokens(t: TestService) {
 
 async fn disabled_account_is_rejected_at_once(t: TestService) {
     let root = t.administrator().await;
-    let alice = t.person("alice", Role::User).await;
+    t.person("alice", Role::User).await;
     let session = log_in(&t, "alice").await;
-    let bearer = t.accounts().create_token(&alice, token("ci")).await.unwrap().token;
+    let bearer = t.accounts().create_token_as_operator("alice", token("ci")).await.unwrap().token;
     t.accounts().authenticate_session(&session).await.unwrap();
     t.accounts().authenticate_token(&bearer).await.unwrap();
     let disabled = |disabled| UserPatch { disabled: Some(disabled), ..Default::default() };
     assert!(t.accounts().update_user(&root, "alice", disabled(true)).await.unwrap().disabled);
     refused(t.accounts().authenticate_session(&session).await, Unauthenticated);
     refused(t.accounts().authenticate_token(&bearer).await, Unauthenticated);
-    // Enabling the account restores its tokens, but not its sessions.
+    // Enabling the account restores neither its tokens nor its sessions.
     t.accounts().update_user(&root, "alice", disabled(false)).await.unwrap();
-    t.accounts().authenticate_token(&bearer).await.unwrap();
+    refused(t.accounts().authenticate_token(&bearer).await, Unauthenticated);
     refused(t.accounts().authenticate_session(&session).await, Unauthenticated);
 }
 
@@ -312,11 +341,16 @@ async fn users_change_only_their_own_account(t: TestService) {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ27n8VIZP0J7Sm4hPj/8UI4bGbO2Tq0nFWwT0TLxdbo alice@laptop";
     let patch =
         UserPatch { ssh_key: Some(format!(" {key}\n")), email: Some("a@example.org".into()), ..Default::default() };
-    let user = t.accounts().update_user(&alice, "alice", patch).await.unwrap();
+    let confirmed = UserPatch { current_password: Some(PASSWORD.into()), ..patch };
+    let user = t.accounts().update_user(&alice, "alice", confirmed).await.unwrap();
     assert_eq!((user.ssh_key.as_str(), user.email.as_str()), (key, "a@example.org"));
     let removed = t
         .accounts()
-        .update_user(&alice, "alice", UserPatch { ssh_key: Some(String::new()), ..Default::default() })
+        .update_user(
+            &alice,
+            "alice",
+            UserPatch { ssh_key: Some(String::new()), current_password: Some(PASSWORD.into()), ..Default::default() },
+        )
         .await
         .unwrap();
     assert_eq!((removed.ssh_key.as_str(), removed.email.as_str()), ("", "a@example.org"));
@@ -340,7 +374,8 @@ async fn users_change_only_their_own_account(t: TestService) {
 
 async fn concurrent_patches_of_different_fields_are_kept(t: TestService) {
     let root = t.administrator().await;
-    let alice = t.person("alice", Role::User).await;
+    t.person("alice", Role::User).await;
+    let alice = t.logged_in("alice").await;
     t.ready_to_race().await;
     for round in 0..5 {
         let email = format!("round{round}@example.com");
@@ -357,12 +392,14 @@ async fn concurrent_patches_of_different_fields_are_kept(t: TestService) {
 }
 
 async fn revoked_token_is_rejected(t: TestService) {
-    let alice = t.person("alice", Role::User).await;
+    t.person("alice", Role::User).await;
+    let alice = t.logged_in("alice").await;
     let bob = t.person("bob", Role::User).await;
     let made = t.accounts().create_token(&alice, token("laptop")).await.unwrap();
     assert!(made.token.starts_with("berth_"));
     let (actor, info) = t.accounts().authenticate_token(&made.token).await.unwrap();
-    assert_eq!((actor.username.as_str(), info.expires_at), ("alice", None));
+    assert_eq!((actor.username.as_str(), info.expires_at), ("alice", Some(t.now() + Duration::days(365))));
+    assert_eq!(actor.session, None);
     assert_eq!(t.accounts().list_tokens(&alice).await.unwrap().len(), 1);
     assert!(t.accounts().list_tokens(&bob).await.unwrap().is_empty());
     refused(t.accounts().revoke_token(&bob, &made.id).await, NotFound);
@@ -375,7 +412,8 @@ async fn revoked_token_is_rejected(t: TestService) {
 }
 
 async fn token_expires_and_records_its_last_use(t: TestService) {
-    let alice = t.person("alice", Role::User).await;
+    t.person("alice", Role::User).await;
+    let alice = t.logged_in("alice").await;
     let soon = t.now() + Duration::hours(1);
     let made =
         t.accounts().create_token(&alice, ApiTokenInput { expires_at: Some(soon), ..token("soon") }).await.unwrap();
@@ -396,8 +434,9 @@ async fn token_expires_and_records_its_last_use(t: TestService) {
     assert!(refused(t.accounts().create_token(&alice, past).await, Invalid).message_for("expires_at").is_some());
 }
 
-async fn token_cannot_create_a_token_with_more_scopes(t: TestService) {
-    let alice = t.person("alice", Role::User).await;
+async fn token_cannot_create_tokens(t: TestService) {
+    t.person("alice", Role::User).await;
+    let alice = t.logged_in("alice").await;
     let read = ApiTokenInput { scopes: Some(vec![Scope::Read, Scope::Read]), ..token("read") };
     let made = t.accounts().create_token(&alice, read).await.unwrap();
     let (reader, info) = t.accounts().authenticate_token(&made.token).await.unwrap();
@@ -405,13 +444,12 @@ async fn token_cannot_create_a_token_with_more_scopes(t: TestService) {
     refused(t.accounts().create_token(&reader, token("more")).await, Forbidden);
     refused(t.accounts().list_tokens(&reader).await, Forbidden);
 
-    let admin = Actor { scopes: vec![Scope::Admin], ..alice.clone() };
-    let made = t.accounts().create_token(&admin, token("same")).await.unwrap();
-    assert_eq!(
-        t.accounts().authenticate_token(&made.token).await.unwrap().0.scopes,
-        [Scope::Admin],
-        "the scopes of its creator"
-    );
+    // Not even one with all scopes and the password: it could outlive its own revocation.
+    let made = t.accounts().create_token(&alice, token("all")).await.unwrap();
+    let (all, _) = t.accounts().authenticate_token(&made.token).await.unwrap();
+    let with_password = ApiTokenInput { current_password: Some(PASSWORD.into()), ..token("heir") };
+    refused(t.accounts().create_token(&all, with_password).await, Forbidden);
+    assert_eq!(t.accounts().list_tokens(&alice).await.unwrap().len(), 2);
 
     let none = ApiTokenInput { scopes: Some(vec![]), ..token("none") };
     assert!(refused(t.accounts().create_token(&alice, none).await, Invalid).message_for("scopes").is_some());
@@ -420,9 +458,9 @@ async fn token_cannot_create_a_token_with_more_scopes(t: TestService) {
 }
 
 async fn session_and_token_are_not_interchangeable(t: TestService) {
-    let alice = t.person("alice", Role::User).await;
+    t.person("alice", Role::User).await;
     let session = log_in(&t, "alice").await;
-    let bearer = t.accounts().create_token(&alice, token("ci")).await.unwrap().token;
+    let bearer = t.accounts().create_token_as_operator("alice", token("ci")).await.unwrap().token;
     t.accounts().authenticate_session(&session).await.unwrap();
     t.accounts().authenticate_token(&bearer).await.unwrap();
     refused(t.accounts().authenticate_token(&session).await, Unauthenticated);
@@ -461,4 +499,256 @@ async fn reservations_of_a_disabled_account_are_kept_or_cancelled(t: TestService
     let cancelled: Vec<_> =
         t.deliveries(&root, events).await.into_iter().filter_map(|delivery| delivery.reservation_id).collect();
     assert_eq!(cancelled, [&ended.id, &running.id, &later.id].map(|id| id.0.clone()));
+}
+
+fn own_change(password: &str, current: &str) -> UserPatch {
+    UserPatch { password: Some(password.into()), current_password: Some(current.into()), ..Default::default() }
+}
+
+/// The log-in reads the hash before the change and inserts its session after it.
+async fn log_in_with_an_old_password_opens_no_session_after_its_change(t: TestService) {
+    let root = t.administrator().await;
+    t.person("alice", Role::User).await;
+    t.ready_to_race().await;
+    let mut password = PASSWORD.to_owned();
+    for round in 0..3 {
+        let next = format!("{NEW_PASSWORD} {round}");
+        let reset = UserPatch { password: Some(next.clone()), ..Default::default() };
+        // More log-ins than concurrent hashes, so that some verify the old hash when the change has committed.
+        let log_ins = (0..10).map(|n| t.accounts().log_in(credentials("alice", &password), SOURCES[n % 2]));
+        let log_ins = futures::future::join_all(log_ins);
+        let (results, changed) = tokio::join!(log_ins, t.accounts().update_user(&root, "alice", reset));
+        changed.unwrap();
+        for session in results.into_iter().flatten() {
+            refused(t.accounts().authenticate_session(&session.token).await, Unauthenticated);
+        }
+        assert_eq!(count(&t, "sessions WHERE username = 'alice'").await, 0, "no session of the old password is left");
+        password = next;
+    }
+}
+
+/// Sources that share no limit.
+const SOURCES: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+
+async fn count(t: &TestService, from: &str) -> i64 {
+    let rows = t.database().await;
+    let sql = format!("SELECT COUNT(*) FROM {from}");
+    let statement = sea_orm::Statement::from_string(rows.get_database_backend(), sql);
+    rows.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+async fn own_session_survives_a_password_change(t: TestService) {
+    t.person("alice", Role::User).await;
+    let (here, there) = (log_in(&t, "alice").await, log_in(&t, "alice").await);
+    let alice = t.accounts().authenticate_session(&here).await.unwrap().0;
+    t.accounts().update_user(&alice, "alice", own_change(NEW_PASSWORD, PASSWORD)).await.unwrap();
+    t.accounts().authenticate_session(&here).await.expect("the session of the change continues");
+    refused(t.accounts().authenticate_session(&there).await, Unauthenticated);
+    let messages: Vec<String> =
+        t.notifications().list(&alice).await.unwrap().into_iter().map(|notification| notification.message).collect();
+    assert_eq!(messages.len(), 1);
+    assert!(
+        messages[0].contains("password was changed") && messages[0].contains("tokens were revoked"),
+        "{messages:?}"
+    );
+}
+
+async fn tokens_are_created_only_from_a_recent_session(t: TestService) {
+    t.person("alice", Role::User).await;
+    let alice = t.logged_in("alice").await;
+    t.accounts().create_token(&alice, token("new")).await.expect("just logged in");
+    t.clock.advance(Duration::minutes(10));
+    let problem = refused(t.accounts().create_token(&alice, token("old")).await, Invalid);
+    assert!(problem.message_for("current_password").is_some());
+    let confirmed = |password: &str| ApiTokenInput { current_password: Some(password.into()), ..token("old") };
+    refused(t.accounts().create_token(&alice, confirmed("wrong")).await, Invalid);
+    t.accounts().create_token(&alice, confirmed(PASSWORD)).await.unwrap();
+    assert_eq!(t.accounts().list_tokens(&alice).await.unwrap().len(), 2);
+    // A request that was authenticated before the session ended.
+    t.accounts().end_all_sessions(&alice, "alice").await.unwrap();
+    refused(t.accounts().create_token(&alice, confirmed(PASSWORD)).await, Unauthenticated);
+    assert_eq!(count(&t, "api_tokens").await, 2);
+}
+
+async fn token_lifetime_is_limited(t: TestService) {
+    t.person("alice", Role::User).await;
+    let alice = t.logged_in("alice").await;
+    let year = t.now() + Duration::days(365);
+    let until = |at| ApiTokenInput { expires_at: Some(at), ..token("until") };
+    let problem = refused(t.accounts().create_token(&alice, until(year + Duration::hours(1))).await, Invalid);
+    assert!(problem.message_for("expires_at").unwrap().contains("365 days"), "{problem}");
+    t.accounts().create_token(&alice, token("default")).await.unwrap();
+    // The clock of the page can be ahead.
+    t.accounts().create_token(&alice, until(year + Duration::minutes(1))).await.unwrap();
+    for listed in t.accounts().list_tokens(&alice).await.unwrap() {
+        assert_eq!(listed.expires_at, Some(year), "{}", listed.name);
+    }
+    // Tokens of earlier releases keep working.
+    let database = t.database().await;
+    let made = t.accounts().create_token_as_operator("alice", token("forever")).await.unwrap();
+    database.execute_unprepared("UPDATE api_tokens SET expires_at = NULL").await.unwrap();
+    t.clock.advance(Duration::days(1_000));
+    t.accounts().authenticate_token(&made.token).await.unwrap();
+}
+
+async fn session_ends_when_idle(t: TestService) {
+    t.person("alice", Role::User).await;
+    let session = log_in(&t, "alice").await;
+    t.clock.advance(Duration::hours(24) - Duration::milliseconds(1));
+    // A new process has an empty cache, so its check reads and writes the row.
+    t.replica().await.accounts().authenticate_session(&session).await.expect("the use extends the limit");
+    t.clock.advance(Duration::hours(24) - Duration::milliseconds(1));
+    t.replica().await.accounts().check_session(&session).await.expect("not idle for long enough");
+    t.clock.advance(Duration::milliseconds(1));
+    refused(t.replica().await.accounts().authenticate_session(&session).await, Unauthenticated);
+    let alice = t.logged_in("alice").await;
+    assert_eq!(t.accounts().list_sessions(&alice).await.unwrap().len(), 1, "the idle session is not listed");
+}
+
+async fn session_of_an_earlier_release_has_no_idle_limit_before_its_use(t: TestService) {
+    t.person("alice", Role::User).await;
+    let session = log_in(&t, "alice").await;
+    t.database().await.execute_unprepared("UPDATE sessions SET last_used_at = NULL").await.unwrap();
+    t.clock.advance(Duration::hours(30));
+    t.replica().await.accounts().authenticate_session(&session).await.unwrap();
+    t.clock.advance(Duration::hours(25));
+    refused(t.replica().await.accounts().authenticate_session(&session).await, Unauthenticated);
+}
+
+async fn log_in_ends_the_old_session_of_the_browser(t: TestService) {
+    t.person("alice", Role::User).await;
+    t.person("bob", Role::User).await;
+    let (old, other) = (log_in(&t, "alice").await, log_in(&t, "alice").await);
+    t.accounts().authenticate_session(&old).await.unwrap();
+    let client = LogInClient { session: Some(old.clone()), ..LogInClient::from("192.0.2.1") };
+    refused(t.accounts().log_in(credentials("bob", "wrong"), client.clone()).await, Unauthenticated);
+    t.accounts().authenticate_session(&old).await.expect("a failed log-in ends nothing");
+    t.accounts().log_in(credentials("bob", PASSWORD), client).await.unwrap();
+    refused(t.accounts().authenticate_session(&old).await, Unauthenticated);
+    t.accounts().authenticate_session(&other).await.unwrap();
+}
+
+async fn users_list_and_end_their_sessions(t: TestService) {
+    let root = t.administrator().await;
+    t.person("alice", Role::User).await;
+    let bob = t.person("bob", Role::User).await;
+    let firefox = LogInClient {
+        user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),
+        ..LogInClient::from("192.0.2.7")
+    };
+    let first = t.accounts().log_in(credentials("alice", PASSWORD), firefox).await.unwrap().token;
+    t.clock.advance(Duration::minutes(1));
+    let second = log_in(&t, "alice").await;
+    let alice = t.accounts().authenticate_session(&second).await.unwrap().0;
+    let listed = t.accounts().list_sessions(&alice).await.unwrap();
+    assert_eq!(listed.iter().map(|session| session.current).collect::<Vec<_>>(), [true, false]);
+    assert_eq!((listed[1].device.as_str(), listed[1].source.as_str()), ("Firefox on Linux", "192.0.2.7"));
+    assert!(listed.iter().all(|session| !first.contains(&session.id) && session.id.starts_with("ses_")));
+    refused(t.accounts().end_session(&bob, &listed[1].id).await, NotFound);
+    for invalid in ["", "ses_", "ses_%", "ses_0123456789abcdef0123456789abcdef"] {
+        refused(t.accounts().end_session(&alice, invalid).await, NotFound);
+    }
+    t.accounts().end_session(&alice, &listed[1].id).await.unwrap();
+    refused(t.accounts().authenticate_session(&first).await, Unauthenticated);
+    t.accounts().authenticate_session(&second).await.unwrap();
+    let reader = Actor { scopes: vec![Scope::Read], session: None, ..alice.clone() };
+    refused(t.accounts().list_sessions(&reader).await, Forbidden);
+    refused(t.accounts().end_all_sessions(&bob, "alice").await, Forbidden);
+    refused(t.accounts().end_all_sessions(&root, "nobody").await, NotFound);
+    t.accounts().end_all_sessions(&root, "alice").await.unwrap();
+    refused(t.accounts().authenticate_session(&second).await, Unauthenticated);
+}
+
+/// Many sources, several replicas and restarts do not give an attacker more guesses.
+async fn account_budget_is_stored_and_shared(t: TestService) {
+    t.person("alice", Role::User).await;
+    t.person("bob", Role::User).await;
+    for n in 0..50 {
+        let source = format!("2001:db8:{n:x}:1::/64");
+        refused(t.replica().await.accounts().log_in(credentials("alice", "wrong"), &source).await, Unauthenticated);
+    }
+    let fresh = t.replica().await;
+    let throttled = refused(fresh.accounts().log_in(credentials("alice", PASSWORD), "198.51.100.1").await, RateLimited);
+    assert_eq!(throttled.retry_after, Some(300));
+    fresh.accounts().log_in(credentials("bob", PASSWORD), "198.51.100.1").await.expect("another account");
+    // An unknown username has the same limit, so that it does not differ from a known one.
+    t.clock.advance(Duration::minutes(5));
+    fresh.accounts().log_in(credentials("alice", PASSWORD), "198.51.100.1").await.expect("one attempt per 5 minutes");
+    fresh.accounts().log_in(credentials("alice", PASSWORD), "198.51.100.1").await.expect("success returns the attempt");
+    refused(fresh.accounts().log_in(credentials("alice", "wrong"), "198.51.100.1").await, Unauthenticated);
+    refused(fresh.accounts().log_in(credentials("alice", PASSWORD), "198.51.100.1").await, RateLimited);
+    // The budget expires and is deleted.
+    t.clock.advance(Duration::minutes(5 * 51));
+    while t.maintenance().retention_batch().await.unwrap() > 0 {}
+    assert_eq!(count(&t, "login_budgets").await, 0);
+}
+
+async fn known_device_has_its_own_budget(t: TestService) {
+    t.person("alice", Role::User).await;
+    t.person("bob", Role::User).await;
+    let device = t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await.unwrap().device;
+    for n in 0..50 {
+        let source = format!("203.0.113.{n}");
+        refused(t.accounts().log_in(credentials("alice", "wrong"), &source).await, Unauthenticated);
+    }
+    let from = |device: &str| LogInClient { device: Some(device.into()), ..LogInClient::from("192.0.2.1") };
+    refused(t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await, RateLimited);
+    let again = t.accounts().log_in(credentials("alice", PASSWORD), from(&device)).await.unwrap();
+    // Invented cookies, and those of other accounts, are not exempt.
+    let other = t.accounts().log_in(credentials("bob", PASSWORD), "192.0.2.1").await.unwrap().device;
+    for wrong in ["", "v1.AAAA", &other] {
+        refused(t.accounts().log_in(credentials("alice", PASSWORD), from(wrong)).await, RateLimited);
+    }
+    // The device itself allows ten failures; a new cookie of the same device does not add any.
+    for _ in 0..10 {
+        refused(t.accounts().log_in(credentials("alice", "wrong"), from(&device)).await, Unauthenticated);
+    }
+    refused(t.accounts().log_in(credentials("alice", PASSWORD), from(&again.device)).await, RateLimited);
+    t.clock.advance(Duration::minutes(1));
+    t.accounts().log_in(credentials("alice", PASSWORD), from(&again.device)).await.unwrap();
+    t.clock.advance(Duration::days(365));
+    for n in 0..50 {
+        let source = format!("203.0.113.{n}");
+        refused(t.accounts().log_in(credentials("alice", "wrong"), &source).await, Unauthenticated);
+    }
+    refused(t.accounts().log_in(credentials("alice", PASSWORD), from(&device)).await, RateLimited);
+}
+
+async fn change_of_email_or_key_requires_confirmation_and_sends_a_notification(t: TestService) {
+    let root = t.administrator().await;
+    t.person("alice", Role::User).await;
+    let alice = t.logged_in("alice").await;
+    let email = |email: &str, password: Option<&str>| UserPatch {
+        email: Some(email.into()),
+        current_password: password.map(str::to_owned),
+        ..Default::default()
+    };
+    t.accounts().update_user(&alice, "alice", email("a1@example.com", None)).await.expect("just logged in");
+    t.clock.advance(Duration::minutes(10));
+    for password in [None, Some(""), Some("wrong")] {
+        let problem =
+            refused(t.accounts().update_user(&alice, "alice", email("a2@example.com", password)).await, Invalid);
+        assert!(problem.message_for("current_password").is_some(), "{password:?}");
+    }
+    t.accounts().update_user(&alice, "alice", email("a1@example.com", None)).await.expect("nothing changes");
+    t.accounts().update_user(&alice, "alice", email("a2@example.com", Some(PASSWORD))).await.unwrap();
+    t.accounts().update_user(&root, "alice", email("a3@example.com", None)).await.expect("an administrator");
+    let messages: Vec<String> =
+        t.notifications().list(&alice).await.unwrap().into_iter().map(|notification| notification.message).collect();
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    assert!(messages[0].contains("e-mail address was changed by root"), "{messages:?}");
+    assert!(messages[1].contains("e-mail address was changed. If this was not you"), "{messages:?}");
+    assert!(t.notifications().list(&root).await.unwrap().is_empty());
+}
+
+async fn current_password_guesses_are_limited_across_replicas(t: TestService) {
+    let alice = t.person("alice", Role::User).await;
+    for _ in 0..10 {
+        let wrong = own_change(NEW_PASSWORD, "wrong");
+        refused(t.replica().await.accounts().update_user(&alice, "alice", wrong).await, Invalid);
+    }
+    let right = own_change(NEW_PASSWORD, PASSWORD);
+    refused(t.replica().await.accounts().update_user(&alice, "alice", right.clone()).await, RateLimited);
+    t.clock.advance(Duration::minutes(3));
+    t.accounts().update_user(&alice, "alice", right).await.unwrap();
 }

@@ -66,6 +66,22 @@ async fn notifications_are_visible_to_their_recipient_only(t: TestService) {
     assert_eq!(read, [false, true], "up to the given id");
     t.notifications().mark_read(&alice, to_alice[0].id).await.unwrap();
     assert!(t.notifications().list(&alice).await.unwrap()[0].read);
+
+    // Other administrators still see the notification as unread, also one that becomes administrator later.
+    let other = t.person("other", Role::Administrator).await;
+    let read = async |actor: &Actor| -> Vec<bool> {
+        t.notifications().list(actor).await.unwrap().iter().map(|notification| notification.read).collect()
+    };
+    assert_eq!(read(&other).await, [false, false]);
+    t.notifications().mark_read(&other, i64::MAX).await.unwrap();
+    t.notifications().mark_read(&other, i64::MAX).await.unwrap();
+    assert_eq!((read(&other).await, read(&root).await), (vec![true, true], vec![false, true]));
+    ask_for_access(&t, &bob, &root, "node-3").await;
+    assert_eq!(read(&other).await, [false, true, true], "later ones are unread");
+    // A token that may only read changes nothing.
+    let reader = Actor { scopes: vec![domain::authorization::Scope::Read], ..root.clone() };
+    refused(t.notifications().mark_read(&reader, i64::MAX).await, Forbidden);
+    assert_eq!(read(&root).await, [false, false, true]);
 }
 
 async fn idempotency_key_replays_the_response(t: TestService) {

@@ -27,8 +27,12 @@ on_both_databases![postgres only:
 /// Requests access to a new resource through `service`, which announces a notification with the resource's name.
 async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) {
     let resource_id = t.resource(root, name, ResourceStatus::Restricted).await;
-    let alice =
-        Actor { username: "alice".into(), role: Role::User, scopes: domain::authorization::Scope::ALL.to_vec() };
+    let alice = Actor {
+        username: "alice".into(),
+        role: Role::User,
+        scopes: domain::authorization::Scope::ALL.to_vec(),
+        session: None,
+    };
     service
         .access_requests()
         .create(&alice, AccessRequestInput { resource_id, reason: "A paper is due.".into() })
@@ -190,8 +194,8 @@ async fn broken_replica_connection_is_restored_and_resynchronised(t: TestService
 
 async fn replicas_invalidate_caches_after_remote_changes(t: TestService) {
     let (replica, _feed, root) = connected_replica(&t).await;
-    let input = ApiTokenInput { name: "ci".into(), scopes: None, expires_at: None };
-    let made = t.accounts().create_token(&root, input).await.unwrap();
+    let input = ApiTokenInput { name: "ci".into(), ..Default::default() };
+    let made = t.accounts().create_token_as_operator("root", input).await.unwrap();
     replica.accounts().authenticate_token(&made.token).await.unwrap();
     t.accounts().revoke_token(&root, &made.id).await.unwrap();
     // Long before cached credentials expire by themselves (3 s).

@@ -42,8 +42,8 @@ async fn terminated_connections_are_replaced_silently(t: TestService) {
     // Writes: single statements and transactions.
     for n in 0..5 {
         terminate().await;
-        let input = ApiTokenInput { name: format!("token {n}"), scopes: None, expires_at: None };
-        t.accounts().create_token(&alice, input).await.unwrap();
+        let input = ApiTokenInput { name: format!("token {n}"), ..Default::default() };
+        t.accounts().create_token_as_operator("alice", input).await.unwrap();
         terminate().await;
         t.person(&format!("person{n}"), Role::User).await;
         terminate().await;

@@ -1,7 +1,7 @@
 //! A service on a fresh, migrated database, with a clock that the test sets.
 
 use chrono::Duration;
-use domain::account::UserInput;
+use domain::account::{Credentials, UserInput};
 use domain::authorization::{Actor, Role, Scope};
 use domain::delivery::{DeliveryDetail, DeliveryFilter, DeliverySummary};
 use domain::endpoint::{Network, UrlPolicy};
@@ -50,6 +50,7 @@ impl Fixture for TestService {
             retention_days: 30,
             delivery_timeout: std::time::Duration::from_secs(2),
             max_in_flight: service::MAX_IN_FLIGHT,
+            accounts: service::AccountLimits::default(),
         };
         let connections = connect(&settings.database_url).await.unwrap();
         migrations::up(connections.writer()).await.unwrap();
@@ -89,7 +90,14 @@ impl TestService {
         let email = format!("{username}@example.com");
         let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
         self.accounts().create_user_as_operator(input).await.unwrap();
-        Actor { username: username.into(), role, scopes: Scope::ALL.to_vec() }
+        Actor { username: username.into(), role, scopes: Scope::ALL.to_vec(), session: None }
+    }
+
+    /// Logs in; returns the actor of the session.
+    pub async fn logged_in(&self, username: &str) -> Actor {
+        let credentials = Credentials { username: username.into(), password: PASSWORD.into() };
+        let token = self.accounts().log_in(credentials, "192.0.2.1").await.unwrap().token;
+        self.accounts().authenticate_session(&token).await.unwrap().0
     }
 
     /// Creates the administrator `root`.

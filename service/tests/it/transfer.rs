@@ -66,8 +66,8 @@ async fn contents(database: &DatabaseConnection) -> BTreeMap<String, Vec<String>
 async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
     let root = t.administrator().await;
     let alice = t.person("alice", Role::User).await;
-    let token = ApiTokenInput { name: "ci – größer".into(), scopes: None, expires_at: None };
-    let token = t.accounts().create_token(&alice, token).await.unwrap().token;
+    let token = ApiTokenInput { name: "ci – größer".into(), ..Default::default() };
+    let token = t.accounts().create_token_as_operator("alice", token).await.unwrap().token;
     t.accounts().log_in(Credentials { username: "alice".into(), password: PASSWORD.into() }, "x").await.unwrap();
     let open = t.resource(&root, "node-1", ResourceStatus::Available).await;
     let restricted = t.resource(&root, "node-2", ResourceStatus::Restricted).await;
@@ -93,6 +93,8 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
         "UPDATE outbox SET lease_owner = '01J/1', lease_until = 5 WHERE seq = (SELECT MAX(seq) FROM outbox)",
         "INSERT INTO notifications (username, severity, message, link, at, read) VALUES (NULL, 'info', '', NULL, 1, FALSE)",
         "INSERT INTO setup_code VALUES (1, 'v1.x')",
+        "INSERT INTO login_budgets VALUES ('account ab', 1)",
+        "INSERT INTO notification_reads SELECT 'root', MAX(id) FROM notifications",
     ] {
         database.execute_unprepared(sql).await.unwrap();
     }

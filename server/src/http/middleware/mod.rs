@@ -4,4 +4,5 @@ pub mod csrf;
 pub mod query_parameters;
 pub mod rate_limit;
 pub mod security_headers;
+pub mod session_cookie;
 pub mod trace;

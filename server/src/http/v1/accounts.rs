@@ -19,6 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(revoke_token))
         .routes(routes!(list_users, create_user))
         .routes(routes!(update_user))
+        .routes(routes!(end_user_sessions))
 }
 
 /// Lists your API tokens without their secrets, newest first.
@@ -33,7 +34,8 @@ async fn list_tokens(
 
 /// Creates an API token.
 ///
-/// Only this response contains the token.
+/// Only this response contains the token. Requires a session: an API token cannot create tokens. If the login is older
+/// than 10 minutes, `current_password` is required too.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = ApiTokenInput,
     responses((status = 201, body = NewApiToken)))]
 async fn create_token(
@@ -91,7 +93,8 @@ async fn create_user(
 /// Changes an account.
 ///
 /// Administrators can change every account. Other users can change their own e-mail address, password and SSH key. A change
-/// of your own password requires `current_password`.
+/// of your own password requires `current_password`; a change of your own e-mail address or SSH key requires it unless you
+/// logged in within the last 10 minutes. The account gets a notification.
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
     responses((status = 200, body = User), (status = 409, body = ProblemBody)))]
 async fn update_user(
@@ -101,4 +104,18 @@ async fn update_user(
     body: Json<UserPatch>,
 ) -> Result<axum::Json<User>, ApiError> {
     Ok(axum::Json(app.service.update_user(&caller.actor, &username, body.value).await?))
+}
+
+/// Ends all sessions of an account.
+///
+/// Administrators can end those of every account, other users their own.
+#[utoipa::path(delete, path = "/users/{username}/sessions", tag = "users", params(("username" = String, Path)),
+    responses((status = 204)))]
+async fn end_user_sessions(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(username): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    app.service.accounts().end_all_sessions(&caller.actor, &username).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -61,12 +61,13 @@ where
     })
 }
 
-/// Formats role and scopes for the fingerprint. A credential with fewer permissions must not receive a stored response, because
-/// that can contain a secret.
+/// Formats role, scopes and kind of the credential for the fingerprint. A credential with fewer permissions must not receive a
+/// stored response, because that can contain a secret.
 fn permissions(actor: &Actor) -> String {
     let mut scopes: Vec<&str> = actor.scopes.iter().map(|scope| scope.as_str()).collect();
     scopes.sort_unstable();
-    format!("{} {}", actor.role.as_str(), scopes.join(","))
+    let kind = if actor.session.is_some() { " session" } else { "" };
+    format!("{} {}{kind}", actor.role.as_str(), scopes.join(","))
 }
 
 /// Runs `work`, or returns the stored response of an earlier request with the key.

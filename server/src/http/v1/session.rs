@@ -1,17 +1,16 @@
 //! Login, logout and the first setup (docs/contract.md §6).
 
 use super::super::AppState;
-use super::super::extract::{AuthenticatedUser, Json, session};
+use super::super::extract::{AuthenticatedUser, Json, Path, log_in_client, session};
 use super::super::middleware::csrf::same_origin;
 use super::super::problem::{ApiError, ProblemBody};
-use crate::client_address::client_source;
-use crate::config::Environment;
-use app::rpc::session_cookie::{removed_session_cookie, session_cookie};
+use app::rpc::session_cookie::{log_in_cookies, removed_session_cookie};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use domain::Problem;
-use domain::account::{Credentials, SessionInfo, SetupInput};
+use domain::account::{Credentials, LogInSession, SessionInfo, SetupInput};
+use domain::pagination::Page;
 use serde::Serialize;
 use service::accounts::LoggedIn;
 use std::net::SocketAddr;
@@ -19,12 +18,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(get_session, log_in, log_out)).routes(routes!(get_setup, set_up))
-}
-
-/// Whether cookies are sent over TLS only.
-fn secure_cookies(app: &AppState) -> bool {
-    app.config.env == Environment::Production
+    OpenApiRouter::new()
+        .routes(routes!(get_session, log_in, log_out))
+        .routes(routes!(list_sessions, end_sessions))
+        .routes(routes!(end_session))
+        .routes(routes!(get_setup, set_up))
 }
 
 /// Rejects cross-site requests of a browser. A script sends neither header, and has no cookie that can be abused.
@@ -37,13 +35,16 @@ fn reject_foreign_origin(headers: &HeaderMap, app: &AppState) -> Result<(), Prob
 
 fn start_session(app: &AppState, session: LoggedIn) -> Response {
     app.rate_limits.accept(&session.token);
-    let cookie = session_cookie(&session.token, secure_cookies(app));
-    ([(header::SET_COOKIE, cookie)], axum::Json(session.info)).into_response()
+    let lifetime = app.config.service.accounts.session_lifetime;
+    let cookies = log_in_cookies(&session, app.config.secure_cookies(), lifetime);
+    (AppendHeaders(cookies.map(|cookie| (header::SET_COOKIE, cookie))), axum::Json(session.info)).into_response()
 }
 
 /// Logs in.
 ///
-/// Sets the session cookie. A session lasts 7 days. Failed logins are throttled with 429 and `Retry-After`.
+/// Sets the session cookie and the device cookie, and ends the session of the request's own cookie. A session ends after
+/// 7 days, or 24 hours without a request; both are settings. Failed logins are throttled with 429 and `Retry-After`. A
+/// request with the device cookie of an earlier log-in of this account has a limit of its own.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = Credentials, security(()),
     responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 async fn log_in(
@@ -53,8 +54,8 @@ async fn log_in(
     body: Json<Credentials>,
 ) -> Result<Response, ApiError> {
     reject_foreign_origin(&headers, &app)?;
-    let source = client_source(&headers, Some(peer), &app.config.trusted_proxies);
-    let session = app.service.accounts().log_in(body.value, &source).await?;
+    let client = log_in_client(&headers, Some(peer), &app);
+    let session = app.service.accounts().log_in(body.value, client).await?;
     Ok(start_session(&app, session))
 }
 
@@ -74,8 +75,36 @@ async fn log_out(State(app): State<AppState>, headers: HeaderMap) -> Result<Resp
         same_origin(&headers, &app.config.public_url)?;
         app.service.accounts().log_out(&token).await?;
     }
-    let cookie = removed_session_cookie(secure_cookies(&app));
+    let cookie = removed_session_cookie(app.config.secure_cookies());
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}
+
+/// Lists your open sessions, newest first, at most 200.
+#[utoipa::path(get, path = "/sessions", tag = "session", responses((status = 200, body = Page<LogInSession>)))]
+async fn list_sessions(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+) -> Result<axum::Json<Page<LogInSession>>, ApiError> {
+    let items = app.service.accounts().list_sessions(&caller.actor).await?;
+    Ok(axum::Json(Page { items, next_cursor: None }))
+}
+
+/// Ends all your sessions, also the one of this request.
+#[utoipa::path(delete, path = "/sessions", tag = "session", responses((status = 204)))]
+async fn end_sessions(State(app): State<AppState>, caller: AuthenticatedUser) -> Result<StatusCode, ApiError> {
+    app.service.accounts().end_all_sessions(&caller.actor, &caller.actor.username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends one of your sessions.
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "session", params(("id" = String, Path)), responses((status = 204)))]
+async fn end_session(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    app.service.accounts().end_session(&caller.actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// State of the first setup.

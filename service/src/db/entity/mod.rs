@@ -16,6 +16,8 @@ pub(crate) mod api_tokens;
 pub(crate) mod attempts;
 pub(crate) mod deliveries;
 pub(crate) mod idempotency_keys;
+pub(crate) mod login_budgets;
+pub(crate) mod notification_reads;
 pub(crate) mod notifications;
 pub(crate) mod outbox;
 pub(crate) mod provisioning;

@@ -16,6 +16,12 @@ pub(crate) struct Model {
     pub created_at: i64,
     /// The session is invalid from this time on.
     pub expires_at: i64,
+    /// Time of the last use, to the minute; NULL for a session of an earlier release before its first use.
+    pub last_used_at: Option<i64>,
+    /// Client address at log-in; empty if unknown.
+    pub source: String,
+    /// Browser and operating system at log-in; empty if unknown.
+    pub device: String,
     /// The account.
     #[sea_orm(belongs_to, from = "username", to = "username", on_delete = "Cascade")]
     pub user: BelongsTo<super::users::Entity>,

@@ -132,8 +132,12 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         username: "alice".into(),
         created_at: 1,
         expires_at: 1_772_442_000_250,
+        last_used_at: Some(3),
+        source: "192.0.2.1".into(),
+        device: "Firefox on Linux".into(),
     };
     round_trip(&database, session).await;
+    round_trip(&database, login_budgets::Model { subject: "account ab".into(), spent_until: 4 }).await;
     let token = api_tokens::Model {
         id: "tok_1".into(),
         username: "alice".into(),
