@@ -85,6 +85,12 @@ impl Berth {
                 .env("BERTH_DATA_DIR", database.folder())
                 .env("BERTH_ENV", "development")
                 .env("BERTH_API_RATE", "0")
+                // One administrator makes all reservations.
+                .env("BERTH_MAX_TOKENS", "0")
+                .env("BERTH_MAX_ACTIVE_RESERVATIONS", "0")
+                .env("BERTH_MAX_HOURS_AHEAD", "0")
+                .env("BERTH_MAX_RESERVATION_HOURS", "0")
+                .env("BERTH_MAX_CHANGES_PER_MINUTE", "0")
                 .env("BERTH_LOG", "warn")
                 .env("BERTH_ADMIN_USERNAME", "admin")
                 .env("BERTH_ADMIN_PASSWORD", "correct horse battery")

@@ -56,9 +56,9 @@ impl std::error::Error for ConnectError {}
 pub(crate) struct Connector {
     policy: Arc<UrlPolicy>,
     tls: TlsConnector,
-    /// The addresses of every host name in tests.
+    /// The addresses of every host name in tests, which can change between two connections.
     #[cfg(test)]
-    pub(crate) fixed_addresses: Option<Vec<SocketAddr>>,
+    pub(crate) fixed_addresses: Option<Arc<std::sync::Mutex<Vec<SocketAddr>>>>,
 }
 
 impl Connector {
@@ -101,7 +101,7 @@ impl Connector {
         }
         #[cfg(test)]
         if let Some(addresses) = &self.fixed_addresses {
-            return Ok(addresses.clone());
+            return Ok(addresses.lock().map(|addresses| addresses.clone()).unwrap_or_default());
         }
         let started = std::time::Instant::now();
         let found = tokio::net::lookup_host((host, port)).await;

@@ -15,14 +15,31 @@ use http::HeaderValue;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use test_support::{Receiver, Response};
 use tokio::net::TcpListener;
 
 /// A sender for which every host name has these addresses.
 fn sender(addresses: Vec<SocketAddr>, allowed: &str, trusted: Option<CertificateDer<'static>>) -> Sender {
+    sender_with(Arc::new(Mutex::new(addresses)), allowed, trusted)
+}
+
+/// Like [`sender`], with a resolver whose answer a test changes.
+fn sender_with(
+    addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    allowed: &str,
+    trusted: Option<CertificateDer<'static>>,
+) -> Sender {
     let policy = UrlPolicy { allow_http: true, allow_networks: vec![Network::parse(allowed).unwrap()] };
+    sender_with_policy(policy, addresses, trusted)
+}
+
+fn sender_with_policy(
+    policy: UrlPolicy,
+    addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    trusted: Option<CertificateDer<'static>>,
+) -> Sender {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(trusted);
     let mut connector = Connector::new(policy, tls_config_with(roots).unwrap());
@@ -56,10 +73,7 @@ async fn attempt(sender: &Sender, url: &str, auth: Auth) -> AttemptOutcome {
 async fn http_is_refused_for_each_attempt_in_production() {
     let receiver = Receiver::start().await;
     let policy = UrlPolicy { allow_http: false, allow_networks: vec![Network::parse("127.0.0.0/8").unwrap()] };
-    let mut connector = Connector::new(policy, tls_config_with(rustls::RootCertStore::empty()).unwrap());
-    connector.fixed_addresses = Some(vec![address(&receiver)]);
-    let user_agent = HeaderValue::from_static("Berth-Webhooks/test");
-    let sender = Sender { inner: Arc::new(Clients::with_connector(connector, user_agent, Duration::from_secs(10))) };
+    let sender = sender_with_policy(policy, Arc::new(Mutex::new(vec![address(&receiver)])), None);
     let oauth = Auth::Oauth2 {
         token_url: "http://idp.example/token".into(),
         client_id: "berth".into(),
@@ -120,6 +134,23 @@ async fn blocked_addresses_of_a_host_are_never_tried() {
     assert_eq!(done.diagnosis.code, Code::AddressNotAllowed);
     let accepted = tokio::time::timeout(Duration::ZERO, forbidden.accept()).await;
     assert!(accepted.is_err(), "no connection was opened to a blocked address");
+}
+
+/// The host name of a webhook resolves to an allowed address when it is registered and tested, and later to an internal one.
+#[tokio::test]
+async fn rebound_host_of_a_webhook_is_checked_on_each_connection() {
+    let internal = TcpListener::bind("127.0.0.3:0").await.unwrap();
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::status(200).with_header("connection", "close"));
+    let addresses = Arc::new(Mutex::new(vec![address(&receiver)]));
+    let sender = sender_with(addresses.clone(), "127.0.0.1/32", None);
+    let first = attempt(&sender, "http://rebinding.example/", Auth::None).await;
+    assert_eq!(first.outcome, Outcome::Succeeded, "{:?}", first.diagnosis);
+    *addresses.lock().unwrap() = vec![internal.local_addr().unwrap()];
+    let second = attempt(&sender, "http://rebinding.example/", Auth::None).await;
+    assert_eq!(second.diagnosis.code, Code::AddressNotAllowed, "{:?}", second.diagnosis);
+    let accepted = tokio::time::timeout(Duration::ZERO, internal.accept()).await;
+    assert!(accepted.is_err(), "no connection was opened to the internal address");
 }
 
 /// Serves TLS with a certificate, and HTTP 200 behind it. Returns the address.

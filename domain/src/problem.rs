@@ -26,6 +26,8 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     /// Fields are invalid; `errors` lists them.
     Invalid,
+    /// The request names a host that this server does not serve (DNS rebinding protection).
+    Misdirected,
     /// Too many requests; `retry_after` is the number of seconds to wait.
     RateLimited,
     /// The request comes from another site (CSRF protection).
@@ -38,7 +40,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, for exhaustive tests and documentation.
-    pub const ALL: [ProblemKind; 13] = [
+    pub const ALL: [ProblemKind; 14] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -48,6 +50,7 @@ impl ProblemKind {
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Invalid,
+        Self::Misdirected,
         Self::RateLimited,
         Self::ForeignOrigin,
         Self::Internal,
@@ -65,6 +68,7 @@ impl ProblemKind {
             Self::Conflict => 409,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::Misdirected => 421,
             Self::Invalid => 422,
             Self::RateLimited => 429,
             Self::Internal => 500,
@@ -83,6 +87,7 @@ impl ProblemKind {
             Self::Conflict => "Conflict",
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMediaType => "Send application/json",
+            Self::Misdirected => "Unknown host",
             Self::Invalid => "Some fields are invalid",
             Self::RateLimited => "Too many requests",
             Self::ForeignOrigin => "The request comes from another site",
@@ -102,6 +107,7 @@ impl ProblemKind {
             Self::Conflict => "/problems/conflict",
             Self::TooLarge => "/problems/too-large",
             Self::UnsupportedMediaType => "/problems/unsupported-media-type",
+            Self::Misdirected => "/problems/misdirected",
             Self::Invalid => "/problems/invalid",
             Self::RateLimited => "/problems/rate-limited",
             Self::ForeignOrigin => "/problems/foreign-origin",

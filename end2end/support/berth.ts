@@ -51,6 +51,12 @@ export class Berth {
       BERTH_LISTEN: "127.0.0.1:0",
       BERTH_DATA_DIR: folder,
       BERTH_API_RATE: "0",
+      // A few users make the reservations of all tests.
+      BERTH_MAX_TOKENS: "0",
+      BERTH_MAX_ACTIVE_RESERVATIONS: "0",
+      BERTH_MAX_HOURS_AHEAD: "0",
+      BERTH_MAX_RESERVATION_HOURS: "0",
+      BERTH_MAX_CHANGES_PER_MINUTE: "0",
       BERTH_DELIVERY_TIMEOUT: String(TIMEOUT_S),
       ...(options.administrator === false ? {} : administrator),
       ...options.env,

@@ -9,7 +9,8 @@ mod m0004_queue;
 mod m0005_provisioning;
 mod m0006_setup_code;
 mod m0007_earlier_secrets;
-mod m0009_accounts;
+mod m0008_accounts;
+mod m0009_demo_and_limits;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -34,7 +35,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_provisioning::Migration),
             Box::new(m0006_setup_code::Migration),
             Box::new(m0007_earlier_secrets::Migration),
-            Box::new(m0009_accounts::Migration),
+            Box::new(m0008_accounts::Migration),
+            Box::new(m0009_demo_and_limits::Migration),
         ]
     }
 }

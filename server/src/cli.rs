@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::config::{Args, Config, default_public_url};
+use crate::config::{Args, Config, Environment, default_public_url};
 use crate::telemetry::Telemetry;
 use clap::{Parser, Subcommand, ValueEnum};
 use domain::Problem;
@@ -39,8 +39,13 @@ enum Command {
     /// Run the whole product: page, API, live feed and workers.
     Serve {
         /// Create sample users and resources, and start a sample receiver.
+        ///
+        /// Only in development, on a database that is empty or that an earlier demo has filled.
         #[arg(long)]
         demo: bool,
+        /// Password of both demo accounts, e.g. for tests [default: random ones, printed at the first start].
+        #[arg(long, env = "BERTH_DEMO_PASSWORD", hide_env_values = true)]
+        demo_password: Option<String>,
     },
     /// Run only the workers (PostgreSQL, next to `berth serve` processes).
     Worker {
@@ -130,9 +135,9 @@ enum UserCommand {
 /// Runs the command. Returns exit code 2 for invalid settings and 1 for other failures.
 pub fn main() -> ExitCode {
     let CommandLine { command, args } = CommandLine::parse();
+    crate::files::restrict_new_files();
     crate::descriptors::raise_limit();
-    let is_server = matches!(command, Command::Serve { .. } | Command::Worker { .. });
-    let check = |args: Args| if is_server { args.check_for_server().map(|()| args) } else { Ok(args) };
+    let check = |args: Args| check_command(&command, &args).map(|()| args);
     let config = match args.with_file().and_then(check).and_then(Args::resolve) {
         Ok(config) => config,
         Err(message) => return fail(&message, INVALID_SETTINGS),
@@ -153,6 +158,25 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message, FAILED),
+    }
+}
+
+/// Checks the settings that only a server needs.
+fn check_command(command: &Command, args: &Args) -> Result<(), String> {
+    match command {
+        Command::Serve { demo, .. } => {
+            args.check_for_server(Some((args.listen(), "BERTH_LISTEN")))?;
+            if *demo && args.env() == Environment::Production {
+                return Err("--demo creates accounts for trying Berth out. It is not available in production: remove \
+                            --demo, or set BERTH_ENV=development."
+                    .into());
+            }
+            Ok(())
+        }
+        Command::Worker { worker_listen } => {
+            args.check_for_server(worker_listen.map(|address| (address, "BERTH_WORKER_LISTEN")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -186,7 +210,7 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
         tracing::warn!("{warning}");
     }
     match command {
-        Command::Serve { demo } => serve(config, demo).await,
+        Command::Serve { demo, demo_password } => serve(config, demo, demo_password).await,
         Command::Worker { worker_listen } => work(config, worker_listen).await,
         Command::Migrate => {
             crate::open(&config).await?;
@@ -200,12 +224,20 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
             create_user(&config, name, email, admin).await
         }
         Command::Backup { file } => back_up(&config, &file).await,
-        Command::Transfer { from, to } => transfer(&from, &to.unwrap_or(config.service.database_url)).await,
+        Command::Transfer { from, to } => {
+            let is_production = config.env == Environment::Production;
+            let to = match to {
+                Some(to) if is_production => service::with_verified_tls(&to),
+                Some(to) => to,
+                None => config.service.database_url,
+            };
+            transfer(&from, &to).await
+        }
         Command::Healthcheck => check_health(config.listen).await,
     }
 }
 
-async fn serve(mut config: Config, demo: bool) -> Result<(), String> {
+async fn serve(mut config: Config, demo: bool, demo_password: Option<String>) -> Result<(), String> {
     let listener = bind(config.listen, "BERTH_LISTEN").await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     // With port 0 the operating system chooses the port, so the default public URL is set here.
@@ -215,12 +247,10 @@ async fn serve(mut config: Config, demo: bool) -> Result<(), String> {
     }
     let cancel = shutdown_token();
     let service = crate::open(&config).await?;
-    if demo {
-        crate::demo::set_up(&service, &cancel).await?;
-    }
+    let demo = if demo { Some(crate::demo::set_up(&service, demo_password, &cancel).await?) } else { None };
     tracing::info!("Berth listens on http://{address}");
-    if demo {
-        print(&crate::demo::welcome(&config.public_url));
+    if let Some(accounts) = demo {
+        print(&accounts.welcome(&config.public_url));
     }
     crate::serve(config, service, listener, cancel).await
 }
@@ -239,10 +269,10 @@ async fn work(config: Config, listen: Option<SocketAddr>) -> Result<(), String> 
         Some(address) => tracing::info!("worker started, serving health on http://{address}"),
         None => tracing::info!("worker started"),
     }
-    crate::work(service, listener, cancel).await
+    crate::work(service, listener, config.metrics, cancel).await
 }
 
-async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
+pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address)
         .await
         .map_err(|error| format!("Cannot listen on {address} ({error}). Choose another address with {setting}."))

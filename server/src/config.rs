@@ -3,17 +3,25 @@
 
 use crate::client_address::TrustedProxies;
 use crate::descriptors::Shares;
+use crate::files;
 use crate::listener::Limits;
 use crate::master_key::{KeyFile, parse_key};
+use crate::metrics;
 use crate::telemetry::{self, LogFormat};
 use domain::endpoint::{Network, UrlPolicy};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use service::Quotas;
 use service::secrets::MasterKey;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use url::Url;
 
+/// The TOML file that is read without `--config`.
+const SETTINGS_FILE: &str = "berth.toml";
+/// Minimum length of the token for the metrics.
+const MIN_METRICS_TOKEN: usize = 16;
 /// Networks that webhooks may reach in development.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
 
@@ -28,6 +36,45 @@ pub enum Environment {
     Development,
     /// Allows only `https://` endpoints; sets Secure cookies and HSTS.
     Production,
+}
+
+/// A limit for one user. 0 and an empty text mean no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Limit(u32);
+
+impl Limit {
+    /// The limit; `None` means no limit.
+    fn get(self) -> Option<u32> {
+        (self.0 > 0).then_some(self.0)
+    }
+}
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "" => Ok(Self(0)),
+            number => number.parse().map(Self).map_err(|_| "write a whole number, or 0 for no limit".to_owned()),
+        }
+    }
+}
+
+/// In the TOML file the setting is a number or a text.
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Setting {
+            Number(u32),
+            Text(String),
+        }
+        match Setting::deserialize(deserializer)? {
+            Setting::Number(number) => Ok(Self(number)),
+            Setting::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
 }
 
 /// Settings as given by flags, environment variables (`BERTH_…`) and the keys of the file (lower case).
@@ -50,6 +97,10 @@ pub struct Args {
     /// URL at which people and receivers reach this server, e.g. `https://berth.example.com` [default in development: `http://LISTEN`].
     #[arg(long, env = "BERTH_PUBLIC_URL", global = true)]
     pub public_url: Option<String>,
+    /// Further hosts under which clients reach this server, comma-separated, e.g. the name that a proxy sends as Host
+    /// [default: none].
+    #[arg(long, env = "BERTH_ADDITIONAL_HOSTS", global = true)]
+    pub additional_hosts: Option<String>,
     /// development or production [default: development].
     #[arg(long, env = "BERTH_ENV", global = true)]
     pub env: Option<Environment>,
@@ -59,9 +110,30 @@ pub struct Args {
     /// Private networks that webhooks may reach, CIDR, comma-separated [default: loopback in development, else none].
     #[arg(long, env = "BERTH_ALLOW_NETWORKS", global = true)]
     pub allow_networks: Option<String>,
-    /// Requests per second for each API token or client address, 0 for no limit [default: 100].
+    /// Requests per second for each user or client address, 0 for no limit [default: 100].
     #[arg(long, env = "BERTH_API_RATE", global = true)]
     pub api_rate: Option<u32>,
+    /// API tokens of one user, 0 for no limit [default: 50].
+    #[arg(long, env = "BERTH_MAX_TOKENS", global = true)]
+    pub max_tokens: Option<Limit>,
+    /// Active reservations of one user, 0 for no limit [default: 100].
+    #[arg(long, env = "BERTH_MAX_ACTIVE_RESERVATIONS", global = true)]
+    pub max_active_reservations: Option<Limit>,
+    /// Hours from now to the end of a reservation, 0 for ten years [default: 8784, which is 366 days].
+    #[arg(long, env = "BERTH_MAX_HOURS_AHEAD", global = true)]
+    pub max_hours_ahead: Option<Limit>,
+    /// Hours from start to end of a reservation, 0 for no limit [default: 2160, which is 90 days].
+    #[arg(long, env = "BERTH_MAX_RESERVATION_HOURS", global = true)]
+    pub max_reservation_hours: Option<Limit>,
+    /// Changes of one reservation within a minute, 0 for no limit [default: 10].
+    #[arg(long, env = "BERTH_MAX_CHANGES_PER_MINUTE", global = true)]
+    pub max_changes_per_minute: Option<Limit>,
+    /// Token that readers of /metrics must send, at least 16 characters [default: only clients on this machine read them].
+    #[arg(long, env = "BERTH_METRICS_TOKEN", global = true, hide_env_values = true)]
+    pub metrics_token: Option<String>,
+    /// Address and port of a separate listener for /metrics, /healthz and /readyz [default: none].
+    #[arg(long, env = "BERTH_METRICS_LISTEN", global = true)]
+    pub metrics_listen: Option<SocketAddr>,
     /// Days that deliveries, payloads and attempts are kept [default: 90].
     #[arg(long, env = "BERTH_RETENTION_DAYS", global = true)]
     pub retention_days: Option<u32>,
@@ -110,11 +182,13 @@ pub struct Config {
     pub public_url: String,
     /// Whether the public URL is the default.
     pub public_url_is_default: bool,
+    /// Further hosts that requests may name, in lower case, IPv6 in brackets.
+    pub additional_hosts: Vec<String>,
     /// Development or production.
     pub env: Environment,
     /// Settings of the service.
     pub service: service::Settings,
-    /// Requests per second for each API token or client address; 0 = no limit.
+    /// Requests per second for each user or client address; 0 = no limit.
     pub api_rate: u32,
     /// Login name and password of the first administrator.
     pub admin: Option<(String, String)>,
@@ -128,12 +202,14 @@ pub struct Config {
     pub listener: Limits,
     /// Problems that do not prevent the start, for the log.
     pub warnings: Vec<String>,
+    /// Settings of the metrics endpoint.
+    pub metrics: metrics::Settings,
     /// Settings of logs and traces.
     pub telemetry: telemetry::Settings,
 }
 
 impl Config {
-    /// Whether cookies are sent over TLS only: the page is reached over https.
+    /// Whether cookies are sent over TLS only: they are if people reach Berth by `https://`.
     pub fn secure_cookies(&self) -> bool {
         self.public_url.starts_with("https://")
     }
@@ -152,7 +228,7 @@ impl Args {
                 return Err(format!("The file {} named by --config does not exist.", file.display()));
             }
             Some(file) => file.clone(),
-            None => PathBuf::from("berth.toml"),
+            None => PathBuf::from(SETTINGS_FILE),
         };
         let config = self.config.clone();
         // Absent settings serialize as null, which must not override the file.
@@ -168,12 +244,36 @@ impl Args {
         Ok(merged)
     }
 
-    /// Checks that a server has the settings that have no default in production.
+    /// Address and port to listen on.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)))
+    }
+
+    /// Development or production.
+    pub(crate) fn env(&self) -> Environment {
+        self.env.unwrap_or(Environment::Development)
+    }
+
+    /// Checks that a server has the settings that have no default in production, and that in development only this
+    /// machine can reach its listeners. `listener` is the main one with the name of its setting.
     ///
     /// # Errors
-    /// Returns a message with the missing setting.
-    pub fn check_for_server(&self) -> Result<(), String> {
-        if self.env == Some(Environment::Production) && self.public_url.is_none() {
+    /// Returns a message with the setting and the remedy.
+    pub fn check_for_server(&self, listener: Option<(SocketAddr, &str)>) -> Result<(), String> {
+        let metrics = self.metrics_listen.map(|address| (address, "BERTH_METRICS_LISTEN"));
+        let is_open = |(address, _): &(SocketAddr, &str)| !address.ip().to_canonical().is_loopback();
+        let open = listener.into_iter().chain(metrics).find(is_open);
+        if let Some((address, setting)) = open
+            && self.env() == Environment::Development
+        {
+            return Err(format!(
+                "{setting} is {address}, which other machines can reach. In development Berth listens only on a loopback \
+                 address such as 127.0.0.1:{}, because it allows http:// and loopback endpoints. Change {setting}, or set \
+                 BERTH_ENV=production and BERTH_PUBLIC_URL.",
+                address.port()
+            ));
+        }
+        if self.env() == Environment::Production && self.public_url.is_none() {
             return Err(
                 "BERTH_PUBLIC_URL is required in production: the URL at which users and receivers reach Berth, \
                         such as https://berth.example.com."
@@ -190,13 +290,15 @@ impl Args {
     pub fn resolve(self) -> Result<Config, String> {
         let telemetry = self.telemetry()?;
         let accounts = self.account_limits()?;
-        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
-        let env = self.env.unwrap_or(Environment::Development);
+        let quotas = self.quotas();
+        let metrics = self.metrics()?;
+        let (listen, env) = (self.listen(), self.env());
         let public_url_is_default = self.public_url.is_none();
         let public_url = match self.public_url {
             Some(text) => public_url(&text, env)?,
             None => default_public_url(listen),
         };
+        let additional_hosts = additional_hosts(self.additional_hosts.as_deref().unwrap_or_default())?;
         let url_policy = UrlPolicy {
             allow_http: env == Environment::Development,
             allow_networks: allowed_networks(self.allow_networks.as_deref(), env)?,
@@ -217,7 +319,13 @@ impl Args {
         let data_dir = create_data_dir(self.data_dir.unwrap_or_else(|| PathBuf::from("data")))?;
         let database_url =
             self.database_url.unwrap_or_else(|| format!("sqlite://{}?mode=rwc", data_dir.join("berth.db").display()));
+        let database_url =
+            if env == Environment::Production { service::with_verified_tls(&database_url) } else { database_url };
         let (mut new_key_file, mut warnings) = (None, Vec::new());
+        if env == Environment::Production {
+            warnings.extend(service::warn_about_tls(&database_url));
+        }
+        let uses_key_file = self.master_key.is_none();
         let master_key: MasterKey = match self.master_key {
             Some(text) => parse_key(&text)
                 .ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?
@@ -233,6 +341,18 @@ impl Args {
                 }
             }
         };
+        let settings_file = self.config.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE));
+        let mut private = Vec::new();
+        if files::contains_secret(&settings_file) {
+            private.push(settings_file);
+        }
+        // An invalid URL is reported when the database is opened.
+        let database = service::sqlite_file(&database_url).ok().flatten();
+        if database.is_some() || uses_key_file {
+            private.push(data_dir.clone());
+        }
+        private.extend(database.iter().flat_map(|database| files::database_files(database)));
+        warnings.extend(private.iter().filter_map(|path| files::warn_if_accessible(path)));
         Ok(Config {
             listen,
             env,
@@ -245,9 +365,11 @@ impl Args {
                 delivery_timeout: Duration::from_secs_f64(seconds),
                 max_in_flight: Shares::of_process().deliveries,
                 accounts,
+                quotas,
             },
             public_url,
             public_url_is_default,
+            additional_hosts,
             api_rate: self.api_rate.unwrap_or(100),
             admin,
             trusted_proxies: self.trust_proxy.unwrap_or_default(),
@@ -255,6 +377,7 @@ impl Args {
             new_key_file,
             listener: Limits::default(),
             warnings,
+            metrics,
             telemetry,
         })
     }
@@ -286,6 +409,30 @@ impl Args {
                 "BERTH_TOKEN_MAX_DAYS",
             )?,
         })
+    }
+
+    fn metrics(&self) -> Result<metrics::Settings, String> {
+        let token = self.metrics_token.as_deref().map(str::trim).filter(|token| !token.is_empty());
+        if token
+            .is_some_and(|token| token.len() < MIN_METRICS_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(format!(
+                "BERTH_METRICS_TOKEN must have at least {MIN_METRICS_TOKEN} visible ASCII characters, e.g. from: openssl \
+                 rand -hex 32"
+            ));
+        }
+        Ok(metrics::Settings { token: token.map(service::secrets::digest), listen: self.metrics_listen })
+    }
+
+    fn quotas(&self) -> Quotas {
+        let or_default = |limit: Option<Limit>, default: u32| limit.map_or(Some(default), Limit::get);
+        Quotas {
+            tokens: or_default(self.max_tokens, 50),
+            active_reservations: or_default(self.max_active_reservations, 100),
+            hours_ahead: or_default(self.max_hours_ahead, 8_784),
+            reservation_hours: or_default(self.max_reservation_hours, 2_160),
+            changes_per_minute: or_default(self.max_changes_per_minute, 10),
+        }
     }
 
     fn telemetry(&self) -> Result<telemetry::Settings, String> {
@@ -389,8 +536,25 @@ fn allowed_networks(list: Option<&str>, env: Environment) -> Result<Vec<Network>
         .collect()
 }
 
+/// Validates `BERTH_ADDITIONAL_HOSTS`.
+fn additional_hosts(list: &str) -> Result<Vec<String>, String> {
+    let hosts = list.split(',').map(str::trim).filter(|host| !host.is_empty());
+    hosts
+        .map(|text| {
+            let bracketed = if text.parse::<Ipv6Addr>().is_ok() { format!("[{text}]") } else { text.to_owned() };
+            let is_host = text.is_ascii() && !text.contains(['*', '%', '@', '/']);
+            url::Host::parse(&bracketed).ok().filter(|_| is_host).map(|host| host.to_string()).ok_or_else(|| {
+                format!(
+                    "BERTH_ADDITIONAL_HOSTS: {text} is not a host name or address. Write names without scheme, port and \
+                     wildcard, separated by commas, such as berth.internal,10.0.0.5."
+                )
+            })
+        })
+        .collect()
+}
+
 fn create_data_dir(folder: PathBuf) -> Result<PathBuf, String> {
-    std::fs::create_dir_all(&folder).map_err(|error| {
+    files::create_private_folder(&folder).map_err(|error| {
         let folder = folder.display();
         format!("The data folder {folder} cannot be created ({error}). Set BERTH_DATA_DIR to a writable folder.")
     })?;
@@ -449,10 +613,29 @@ mod tests {
             Ok("http://127.0.0.1:3000")
         );
         let production = Args { env: Some(Environment::Production), ..Args::default() };
-        assert!(production.check_for_server().unwrap_err().contains("BERTH_PUBLIC_URL"));
-        assert!(Args::default().check_for_server().is_ok());
+        assert!(production.check_for_server(None).unwrap_err().contains("BERTH_PUBLIC_URL"));
+        assert!(Args::default().check_for_server(None).is_ok());
         let given = Args { public_url: Some("https://berth.example.com".into()), ..production };
-        assert!(given.check_for_server().is_ok());
+        assert!(given.check_for_server(None).is_ok());
+    }
+
+    #[test]
+    fn development_refuses_listeners_that_other_machines_can_reach() {
+        let check =
+            |args: &Args, address: &str| args.check_for_server(Some((address.parse().unwrap(), "BERTH_LISTEN")));
+        let production = Args {
+            env: Some(Environment::Production),
+            public_url: Some("https://berth.example.com".into()),
+            ..Args::default()
+        };
+        for address in ["0.0.0.0:3000", "[::]:3000", "192.0.2.1:80", "[2001:db8::1]:80", "[::ffff:192.0.2.1]:80"] {
+            let error = check(&Args::default(), address).unwrap_err();
+            assert!(error.contains("BERTH_LISTEN") && error.contains("BERTH_ENV=production"), "{error}");
+            assert!(check(&production, address).is_ok(), "{address}");
+        }
+        for address in ["127.0.0.1:3000", "127.0.0.9:80", "[::1]:3000", "[::ffff:127.0.0.1]:0"] {
+            assert!(check(&Args::default(), address).is_ok(), "{address}");
+        }
     }
 
     #[test]
@@ -500,6 +683,39 @@ mod tests {
         assert!(invalid.account_limits().unwrap_err().contains("BERTH_SESSION_DAYS"));
         let invalid = Args { token_max_days: Some(u32::MAX), ..Args::default() };
         assert!(invalid.account_limits().unwrap_err().contains("BERTH_TOKEN_MAX_DAYS"));
+    }
+
+    #[test]
+    fn limits_are_numbers_and_0_means_none() {
+        for (text, expected) in [("", None), ("0", None), (" 7 ", Some(7)), ("4294967295", Some(u32::MAX))] {
+            assert_eq!(text.parse::<Limit>().map(Limit::get), Ok(expected), "{text}");
+        }
+        for invalid in ["-1", "many", "1.5", "4294967296"] {
+            assert!(invalid.parse::<Limit>().unwrap_err().contains("0 for no limit"), "{invalid}");
+        }
+        for (json, expected) in [("7", Some(7)), ("0", None), ("\"\"", None), ("\"7\"", Some(7))] {
+            assert_eq!(serde_json::from_str::<Limit>(json).unwrap().get(), expected, "{json}");
+        }
+        let quotas = Args::default().quotas();
+        assert_eq!((quotas.tokens, quotas.active_reservations), (Some(50), Some(100)));
+        assert_eq!((quotas.hours_ahead, quotas.reservation_hours), (Some(366 * 24), Some(90 * 24)));
+        assert_eq!(quotas.changes_per_minute, Some(10));
+        let unlimited = Args { max_tokens: Some(Limit(0)), ..Args::default() };
+        assert_eq!(unlimited.quotas().tokens, None);
+    }
+
+    #[test]
+    fn additional_hosts_are_names_or_addresses() {
+        assert_eq!(
+            additional_hosts("Berth.Internal, 10.0.0.5,2001:DB8::1,[::1]").unwrap(),
+            ["berth.internal", "10.0.0.5", "[2001:db8::1]", "[::1]"]
+        );
+        assert!(additional_hosts("").unwrap().is_empty());
+        for invalid in ["*.example.com", "berth.internal:3000", "https://berth.internal", "a b", "u@h", "h/x", "bücher"]
+        {
+            let error = additional_hosts(invalid).unwrap_err();
+            assert!(error.contains("BERTH_ADDITIONAL_HOSTS") && error.contains(invalid), "{error}");
+        }
     }
 
     #[test]

@@ -5,15 +5,17 @@ pub mod client_address;
 pub mod config;
 pub mod demo;
 pub mod descriptors;
+pub mod files;
 pub mod http;
 pub mod listener;
+mod log_writer;
 pub mod master_key;
 pub mod metrics;
 pub mod telemetry;
 pub mod workers;
 
 use crate::http::health::{self, Probes};
-use crate::http::middleware::rate_limit::RateLimits;
+use crate::http::middleware::rate_limit::Limiters;
 use crate::http::{AppState, Shared};
 use config::Config;
 use domain::account::UserInput;
@@ -27,6 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Interval at which metrics and rate limits drop outdated entries.
@@ -66,6 +69,12 @@ pub async fn serve(
 ) -> Result<(), String> {
     let metrics = Metrics::install()?;
     create_first_administrator(&service, &config).await?;
+    for username in service.accounts().accounts_with_published_password().await.map_err(|problem| problem.detail)? {
+        tracing::error!(
+            "The account {username} has the published password of an earlier release's demo. Anybody can log in with it: \
+             change it under Settings → Users, or disable the account."
+        );
+    }
     let lock = try_dispatcher_lock(&config);
     if lock.is_some() {
         service.dispatcher().reap_expired_leases(true).await.map_err(|error| error.into_problem().detail)?;
@@ -76,10 +85,18 @@ pub async fn serve(
     }
     let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
     let limits = config.listener;
+    let probes = Probes {
+        service: service.clone(),
+        heartbeat,
+        cancel: cancel.clone(),
+        metrics: metrics.clone(),
+        metrics_access: config.metrics.access(),
+    };
+    serve_metrics(&config.metrics, &probes, &mut tasks).await?;
     let app = AppState::new(Shared {
-        health: Probes { service: service.clone(), heartbeat, cancel: cancel.clone(), metrics: metrics.clone() },
+        health: probes.clone(),
         service,
-        rate_limits: Arc::new(RateLimits::new(config.api_rate)),
+        rate_limits: Arc::new(Limiters::new(config.api_rate)),
         config,
         cancel: cancel.clone(),
         streams: Arc::default(),
@@ -98,18 +115,38 @@ pub async fn serve(
 /// Runs only the workers until `cancel`, and serves health and metrics if there is a `listener`.
 ///
 /// # Errors
-/// Returns a message for the operator if the metrics recorder cannot be installed.
-pub async fn work(service: Service, listener: Option<TcpListener>, cancel: CancellationToken) -> Result<(), String> {
+/// Returns a message for the operator if the metrics recorder cannot be installed, or the address of the metrics cannot be
+/// used.
+pub async fn work(
+    service: Service,
+    listener: Option<TcpListener>,
+    settings: metrics::Settings,
+    cancel: CancellationToken,
+) -> Result<(), String> {
     let metrics = Metrics::install()?;
     let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
     let upkeep = metrics.clone();
     tasks.spawn(run_upkeep(cancel.clone(), move || upkeep.run_upkeep()));
+    let probes = Probes { service, heartbeat, cancel: cancel.clone(), metrics, metrics_access: settings.access() };
+    serve_metrics(&settings, &probes, &mut tasks).await?;
     if let Some(listener) = listener {
-        let probes = Probes { service, heartbeat, cancel: cancel.clone(), metrics };
         let router = health::router().with_state(probes);
         tasks.spawn(async move { listener::serve(listener, router, Limits::default(), &cancel).await });
     }
     while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Serves metrics and health endpoints on the address of `BERTH_METRICS_LISTEN`, if there is one.
+async fn serve_metrics(settings: &metrics::Settings, probes: &Probes, tasks: &mut JoinSet<()>) -> Result<(), String> {
+    let Some(address) = settings.listen else { return Ok(()) };
+    let listener = cli::bind(address, "BERTH_METRICS_LISTEN").await?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    tracing::info!("serving metrics on http://{address}");
+    let cancel = probes.cancel.clone();
+    let router =
+        health::router().with_state(Probes { metrics_access: settings.access_on_own_listener(), ..probes.clone() });
+    tasks.spawn(async move { listener::serve(listener, router, Limits::default(), &cancel).await });
     Ok(())
 }
 

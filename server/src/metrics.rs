@@ -2,8 +2,41 @@
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use service::Service;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+/// Settings of the metrics endpoint.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Digest of the token that readers must send.
+    pub token: Option<String>,
+    /// Address of a listener for metrics and health endpoints only.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// Who may read the metrics on the listener of users.
+    pub fn access(&self) -> Access {
+        self.token.clone().map_or(Access::Local, Access::Token)
+    }
+
+    /// Who may read the metrics on the listener of its own.
+    pub fn access_on_own_listener(&self) -> Access {
+        self.token.clone().map_or(Access::Open, Access::Token)
+    }
+}
+
+/// Who may read the metrics. They contain the routes that users request, and the load.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody who reaches the listener.
+    Open,
+    /// Clients on this machine that no proxy forwards.
+    Local,
+    /// Clients with the token of this digest.
+    Token(String),
+}
 
 /// A counter that is exported from the start, with value 0.
 struct Counter {

@@ -1,5 +1,6 @@
 //! Logs to standard error, and export of traces by OTLP (OpenTelemetry) when an endpoint is configured.
 
+use crate::log_writer::LogWriter;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use opentelemetry::propagation::TextMapPropagator as _;
@@ -122,11 +123,11 @@ fn log_layer<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<d
     // Avoids escape codes in files and journals.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // Without `log_internal_errors(false)`, a closed standard error makes the logging task panic.
-    let layer =
-        tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr).log_internal_errors(false);
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours).log_internal_errors(false);
     match format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text => layer.with_writer(move || LogWriter { colours }).boxed(),
+        // JSON escapes control characters itself.
+        LogFormat::Json => layer.with_writer(std::io::stderr).json().boxed(),
     }
 }
 

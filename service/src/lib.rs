@@ -28,8 +28,8 @@ pub mod webhooks;
 
 pub use clock::{Clock, SystemClock};
 pub use db::connect::{Database, connect};
-pub use db::database_url::sqlite_file;
+pub use db::database_url::{sqlite_file, warn_about_tls, with_verified_tls};
 pub use error::{Error, OpenError, Result, explain_migration_error};
 pub use maintenance::secrets_exist;
 pub use service::Service;
-pub use settings::{AccountLimits, MAX_IN_FLIGHT, Settings};
+pub use settings::{AccountLimits, MAX_IN_FLIGHT, Quotas, Settings};

@@ -12,6 +12,21 @@ pub const MAX_IN_FLIGHT: u32 = 4_096;
 /// Context of the key that authenticates `status_url`.
 const STATUS_URL_CONTEXT: &str = "berth status_url v1";
 
+/// Limits for each user, so that nobody fills the disk, the queue or the calendar. `None` means no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// API tokens of one user, including expired ones.
+    pub tokens: Option<u32>,
+    /// Active reservations of one user that have not ended.
+    pub active_reservations: Option<u32>,
+    /// Hours from now to the end of a reservation.
+    pub hours_ahead: Option<u32>,
+    /// Hours from start to end of a reservation.
+    pub reservation_hours: Option<u32>,
+    /// Changes of one reservation within a minute. Each sends an event to every webhook.
+    pub changes_per_minute: Option<u32>,
+}
+
 /// The settings of a [`Service`](crate::Service).
 #[derive(Clone)]
 pub struct Settings {
@@ -31,6 +46,8 @@ pub struct Settings {
     pub max_in_flight: u32,
     /// Lifetimes of sessions and API tokens.
     pub accounts: AccountLimits,
+    /// Limits for each user.
+    pub quotas: Quotas,
 }
 
 /// Lifetimes of sessions and API tokens.

@@ -60,6 +60,8 @@ async fn register(service: &Service, actor: &Actor, endpoint_url: &str) -> Resul
             let patch = WebhookPatch {
                 name: Some(name),
                 endpoint_url: Some(endpoint_url.to_owned()),
+                // The port changes with each start. Stored credentials do not follow a changed origin.
+                auth: Some(authentication()),
                 resource_type: Some(Some(slug.to_owned())),
                 ..WebhookPatch::default()
             };
@@ -75,13 +77,17 @@ async fn register(service: &Service, actor: &Actor, endpoint_url: &str) -> Resul
     secret.ok_or_else(Problem::internal)
 }
 
+fn authentication() -> AuthInput {
+    AuthInput::ApiKey { header: "X-API-Key".into(), key: "sample-receiver-key".into() }
+}
+
 fn input(name: String, endpoint_url: &str, slug: &str, secret: Option<String>) -> WebhookInput {
     WebhookInput {
         name,
         endpoint_url: endpoint_url.to_owned(),
         resource_type: Some(slug.to_owned()),
         events: EventType::ALL.to_vec(),
-        auth: AuthInput::ApiKey { header: "X-API-Key".into(), key: "sample-receiver-key".into() },
+        auth: authentication(),
         delivery_paths: None,
         secret,
         headers: Vec::new(),

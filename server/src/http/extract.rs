@@ -98,7 +98,7 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         if let Some(token) = bearer(&parts.headers) {
             let known = app.service.accounts().authenticate_token(token).await;
-            app.rate_limits.record(token, &known);
+            app.rate_limits.api.record(token, &known);
             let (actor, info) = known?;
             return Ok(Self { actor, info });
         }
@@ -113,7 +113,7 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
             same_origin(&parts.headers, &app.config.public_url)?;
         }
         let known = app.service.accounts().authenticate_session(&token).await;
-        app.rate_limits.record(&token, &known);
+        app.rate_limits.api.record(&token, &known);
         let (actor, info) = known?;
         Ok(Self { actor, info })
     }

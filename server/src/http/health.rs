@@ -1,13 +1,18 @@
 //! Health endpoints: liveness, readiness and metrics.
 
-use crate::metrics::Metrics;
-use axum::extract::{FromRef, State};
-use axum::http::StatusCode;
+use super::extract::bearer;
+use super::problem::ApiError;
+use super::v1::session::is_from_this_machine;
+use crate::metrics::{Access, Metrics};
+use axum::extract::{ConnectInfo, FromRef, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use axum::{Json, Router};
+use domain::Problem;
 use serde_json::{Value, json};
 use service::Service;
 use service::dispatcher::Heartbeat;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +31,8 @@ pub struct Probes {
     pub cancel: CancellationToken,
     /// Prometheus metrics.
     pub metrics: Metrics,
+    /// Who may read the metrics.
+    pub metrics_access: Access,
 }
 
 /// Routes `/healthz`, `/readyz` and `/metrics`.
@@ -55,6 +62,29 @@ async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
 }
 
 /// Metrics in the Prometheus text format.
-async fn metrics(State(probes): State<Probes>) -> String {
-    probes.metrics.render(&probes.service).await
+async fn metrics(
+    State(probes): State<Probes>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<String, ApiError> {
+    check_access(&probes.metrics_access, &headers, peer)?;
+    Ok(probes.metrics.render(&probes.service).await)
+}
+
+fn check_access(access: &Access, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Problem> {
+    match access {
+        Access::Open => Ok(()),
+        Access::Local if is_from_this_machine(headers, peer) => Ok(()),
+        Access::Local => Err(Problem::forbidden(
+            "Metrics are served to clients on this machine only. To read them from another one, the operator sets \
+             BERTH_METRICS_TOKEN or BERTH_METRICS_LISTEN.",
+        )),
+        // Digests are compared, so the time of the comparison reveals nothing about the token.
+        Access::Token(digest) if bearer(headers).is_some_and(|token| service::secrets::digest(token) == *digest) => {
+            Ok(())
+        }
+        Access::Token(_) => {
+            Err(Problem::unauthenticated("Send the value of BERTH_METRICS_TOKEN as: Authorization: Bearer <token>."))
+        }
+    }
 }

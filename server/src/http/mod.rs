@@ -14,11 +14,14 @@ pub mod v1;
 pub use state::{AppState, Shared};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler as _;
+use axum::http::header;
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use axum::routing::{any, get, post};
-use middleware::rate_limit::rate_limit;
+use middleware::host::{AllowedHosts, check_host};
+use middleware::rate_limit::{limit_page, limit_probes, rate_limit};
 use middleware::security_headers::security_headers;
 use middleware::session_cookie::replace_legacy_cookie;
 use middleware::trace::{self, GenerateRequestId};
@@ -46,8 +49,12 @@ pub fn router(app: AppState) -> Router {
     Router::new()
         .merge(limited(api_routes(), &app).layer(compress.clone()))
         .merge(limited(Router::new().route("/rpc/{*function}", post(rpc::call)), &app).layer(compress.clone()))
-        .merge(health::router())
-        .fallback_service(compress.layer(spa::spa_fallback.with_state(app.clone())))
+        .merge(health::router().layer(from_fn_with_state(app.clone(), limit_probes)))
+        .fallback_service(
+            compress
+                .layer(from_fn_with_state(app.clone(), limit_page).layer(spa::spa_fallback.with_state(app.clone()))),
+        )
+        .layer(from_fn_with_state(Arc::new(AllowedHosts::of(&app.config)), check_host))
         .layer(from_fn_with_state(app.clone(), security_headers))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(trace::trace))
@@ -60,10 +67,12 @@ pub fn router(app: AppState) -> Router {
 /// The API with its OpenAPI document and documentation page.
 fn api_routes() -> Router<AppState> {
     let (api, openapi) = v1::router();
-    let openapi = Arc::new(openapi);
+    // The document does not change, so it is serialised once.
+    let openapi = Bytes::from(openapi.to_string());
+    let json = [(header::CONTENT_TYPE, "application/json")];
     Router::new()
         .merge(api)
-        .route("/api/v1/openapi.json", get(move || async move { axum::Json((*openapi).clone()) }))
+        .route("/api/v1/openapi.json", get(move || std::future::ready((json, openapi.clone()))))
         .merge(v1::docs())
         .route("/api", any(problem::unknown_route))
         .route("/api/{*rest}", any(problem::unknown_route))

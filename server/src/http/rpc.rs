@@ -51,7 +51,7 @@ async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Proble
     let known = match &token {
         Some(token) => {
             let known = app.service.accounts().authenticate_session(token).await;
-            app.rate_limits.record(token, &known);
+            app.rate_limits.api.record(token, &known);
             match known {
                 Ok(known) => Some(known),
                 Err(problem) if problem.kind == ProblemKind::Unauthenticated => None,

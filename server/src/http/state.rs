@@ -1,7 +1,7 @@
 //! State shared by all handlers.
 
 use super::health::Probes;
-use super::middleware::rate_limit::RateLimits;
+use super::middleware::rate_limit::Limiters;
 use super::stream::OpenStreams;
 use crate::config::Config;
 use axum::extract::FromRef;
@@ -21,8 +21,8 @@ pub struct Shared {
     pub config: Config,
     /// Ends long-lived responses at shutdown.
     pub cancel: CancellationToken,
-    /// Request budgets by token or address.
-    pub rate_limits: Arc<RateLimits>,
+    /// Request budgets by user or address.
+    pub rate_limits: Arc<Limiters>,
     /// Number of open live feeds by user.
     pub streams: Arc<OpenStreams>,
     /// Sources of the health endpoints.

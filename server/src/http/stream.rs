@@ -26,6 +26,8 @@ use utoipa_axum::routes;
 
 /// Maximum number of open feeds per session or token, in each process. People who share an account share no limit.
 const MAX_STREAMS: u32 = 20;
+/// Maximum number of open feeds per user, in each process: a user can have many sessions and tokens.
+const MAX_STREAMS_OF_USER: u32 = 100;
 /// Interval at which an idle feed checks its credential.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval of the event `ping` on an idle feed. It keeps the connection open through proxies, and a client without any event
@@ -36,36 +38,42 @@ const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// `Retry-After` of a feed over the limit, in seconds.
 const RETRY_AFTER: u64 = 10;
 
-/// Number of open feeds by the digest of the credential.
+/// Number of open feeds by the digest of the credential, and by user.
 #[derive(Default)]
 pub struct OpenStreams(Mutex<HashMap<String, u32>>);
 
 impl OpenStreams {
-    /// Counts a new feed. Returns `None` at the limit.
-    fn open(self: &Arc<Self>, digest: String) -> Option<StreamPermit> {
+    /// Counts a new feed. Returns `None` at a limit.
+    fn open(self: &Arc<Self>, digest: String, username: &str) -> Option<StreamPermit> {
+        let keys = [(digest, MAX_STREAMS), (format!("user {username}"), MAX_STREAMS_OF_USER)];
         let mut open = self.0.lock();
-        let count = open.entry(digest.clone()).or_default();
-        if *count >= MAX_STREAMS {
+        if keys.iter().any(|(key, limit)| open.get(key).is_some_and(|count| count >= limit)) {
             return None;
         }
-        *count += 1;
-        Some(StreamPermit { streams: self.clone(), digest })
+        let keys = keys.map(|(key, _)| key);
+        for key in &keys {
+            *open.entry(key.clone()).or_default() += 1;
+        }
+        Some(StreamPermit { streams: self.clone(), keys })
     }
 }
 
 /// Permit of one open feed. Dropping it decrements the count.
 struct StreamPermit {
     streams: Arc<OpenStreams>,
-    digest: String,
+    /// The keys under which the feed is counted.
+    keys: [String; 2],
 }
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock();
-        if let Some(count) = open.get_mut(&self.digest) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.digest);
+        for key in &self.keys {
+            if let Some(count) = open.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    open.remove(key);
+                }
             }
         }
     }
@@ -92,9 +100,11 @@ async fn stream(
     let Some(credential) = Credential::of(&headers) else {
         return Err(Problem::unauthenticated("Your session has ended. Log in again.").into());
     };
-    let Some(permit) = app.streams.open(credential.digest()) else {
-        let mut problem =
-            Problem::new(ProblemKind::RateLimited, "Too many live feeds are open for this session. Close some pages.");
+    let Some(permit) = app.streams.open(credential.digest(), &caller.actor.username) else {
+        let mut problem = Problem::new(
+            ProblemKind::RateLimited,
+            "Too many live feeds are open for this session or user. Close some pages.",
+        );
         problem.retry_after = Some(RETRY_AFTER);
         return Err(problem.into());
     };
@@ -202,6 +212,22 @@ fn to_event(change: &Change) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn feeds_are_limited_by_credential_and_by_user() {
+        let streams = Arc::<OpenStreams>::default();
+        let mut permits: Vec<_> = (0..MAX_STREAMS).filter_map(|_| streams.open("a".into(), "alice")).collect();
+        assert!(streams.open("a".into(), "alice").is_none());
+        for n in MAX_STREAMS..MAX_STREAMS_OF_USER {
+            permits.push(streams.open(format!("token {n}"), "alice").unwrap());
+        }
+        assert!(streams.open("another token".into(), "alice").is_none());
+        assert!(streams.open("b".into(), "bob").is_some());
+        permits.pop();
+        permits.push(streams.open("another token".into(), "alice").unwrap());
+        drop(permits);
+        assert!(streams.0.lock().is_empty());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn idle_feed_sends_ping_every_15_seconds() {

@@ -74,7 +74,7 @@ async fn idle_connections_are_closed_and_live_feeds_are_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trickled_bodies_are_rejected() {
     let t = start(|limits| limits.body = Duration::from_millis(300)).await;
-    let head = "POST /api/v1/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let head = "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     let mut streams = Vec::new();
     for body in
         ["Content-Length: 100\r\n\r\n{", "Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\n{"]

@@ -7,6 +7,8 @@
 
 mod access;
 mod accounts;
+#[path = "../attacks/mod.rs"]
+mod attacks;
 mod catalogue;
 mod client;
 mod connections;

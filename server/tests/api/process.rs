@@ -2,7 +2,8 @@
 
 use crate::client::{Reply, is_problem};
 use crate::support::{PASSWORD, TestServer};
-use domain::account::Credentials;
+use domain::account::ApiTokenInput;
+use domain::authorization::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 use test_support::{DatabaseKind, Fixture as _, Receiver, eventually, on_both_databases};
@@ -396,6 +397,7 @@ async fn page_has_a_content_security_policy(t: TestServer) {
             ("x-frame-options", "DENY"),
             ("referrer-policy", "same-origin"),
             ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
         ] {
             assert_eq!(reply.header(name), value, "{path}");
         }
@@ -432,8 +434,11 @@ async fn api_docs_page_loads_under_its_policy(t: TestServer) {
     assert_eq!(reply.status(), 200, "{path}");
     assert!(reply.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let policy = reply.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
-    assert!(reply.text().await.unwrap().contains("swagger-ui"));
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(policy.contains("script-src 'self';"), "no inline scripts: {policy}");
+    let html = reply.text().await.unwrap();
+    assert!(html.contains("swagger-ui"));
+    assert!(html.split("<script").skip(1).all(|script| script.trim_start().starts_with("src=\"./")), "{html}");
     let script = t.anonymous.request(Method::GET, "//api/docs/swagger-initializer.js").send().await.unwrap();
     assert!(script.text().await.unwrap().contains("/api/v1/openapi.json"), "it should show this server's document");
 }
@@ -466,11 +471,17 @@ async fn rate_limit_rejects_with_retry_after() {
     is_problem(&refused, 429);
     assert_eq!(refused.text("type"), "/problems/rate-limited");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 2);
-    // Other tokens and anonymous clients have their own budgets; health endpoints have no limit.
+    // Other users and anonymous clients have their own budgets, and so have health endpoints and the page.
     t.bob.get("/session", 200).await;
     t.anonymous.get("/session", 401).await;
-    for _ in 0..20 {
-        t.anonymous.get("//healthz", 200).await;
+    for path in ["//healthz", "//nothing.js"] {
+        let mut statuses = Vec::new();
+        while statuses.len() < 2_000 && !statuses.ends_with(&[429]) {
+            statuses.push(t.anonymous.request(Method::GET, path).send().await.unwrap().status().as_u16());
+        }
+        assert!(statuses.ends_with(&[429]), "{path} should have a limit");
+        // Files have ten times the rate.
+        assert!(statuses.len() > if path == "//healthz" { 10 } else { 100 }, "{path}: {}", statuses.len());
     }
     eventually("room for the next request", async || {
         (t.alice.request(Method::GET, "/session").send().await.unwrap().status() == 200).then_some(())
@@ -493,28 +504,48 @@ async fn invalid_tokens_share_the_rate_limit_of_their_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_at_one_address_have_separate_rate_limits() {
-    // The first request of each session counts for the address. Bursts are twice the rate.
+async fn users_at_one_address_have_separate_rate_limits() {
+    // The first request of each token counts for the address. Bursts are twice the rate.
     let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.api_rate = 10).await;
-    let mut browsers = Vec::new();
-    for _ in 0..12 {
-        let credentials = Credentials { username: "alice".into(), password: PASSWORD.into() };
-        let session = t.service.accounts().log_in(credentials, "test").await.unwrap();
-        browsers.push(t.anonymous.with_session(&session.token));
+    let mut people = Vec::new();
+    for n in 0..8 {
+        people.push(t.person(&format!("user-{n}"), Role::User).await);
     }
-    let requests = browsers.iter().map(async |browser| {
+    let requests = people.iter().map(async |person| {
         for path in ["/session", "/stream", "/session", "/notifications", "/session", "/session"] {
-            let response = browser.request(Method::GET, path).send().await.unwrap();
+            let response = person.request(Method::GET, path).send().await.unwrap();
             assert_eq!(response.status(), 200, "{path}");
         }
     });
     futures::future::join_all(requests).await;
-    // One session cannot exceed its own limit.
-    let mut statuses = Vec::new();
-    while statuses.len() < 200 && !statuses.ends_with(&[429]) {
-        statuses.push(browsers[0].request(Method::GET, "/session").send().await.unwrap().status().as_u16());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_and_sessions_of_a_user_share_one_rate_limit() {
+    let t = TestServer::start_with(DatabaseKind::Sqlite, |config| config.api_rate = 10).await;
+    let mut credentials = vec![t.alice.clone(), t.browser("alice").await];
+    for _ in 0..4 {
+        let input = ApiTokenInput { name: "more".into(), ..Default::default() };
+        let made = t.service.accounts().create_token_as_operator("alice", input).await.unwrap();
+        credentials.push(t.anonymous.with_token(&made.token));
     }
-    assert!(statuses.ends_with(&[429]), "{statuses:?}");
+    // The first request of each credential counts for the address.
+    for client in &credentials {
+        client.get("/session", 200).await;
+    }
+    let mut accepted = 0;
+    let mut refused = 0;
+    for n in 0..120 {
+        let client = &credentials[n % credentials.len()];
+        match client.request(Method::GET, "/session").send().await.unwrap().status().as_u16() {
+            200 => accepted += 1,
+            429 => refused += 1,
+            status => panic!("{status}"),
+        }
+    }
+    // Six budgets would accept all 120 requests.
+    assert!(refused > 0 && accepted < 120, "{accepted} accepted");
+    t.bob.get("/session", 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

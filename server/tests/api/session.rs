@@ -233,8 +233,10 @@ async fn first_administrator_is_created_once_and_only_locally(kind: DatabaseKind
     let state = t.anonymous.get("/setup", 200).await;
     assert_eq!(state.body, json!({"needs_setup": true, "local": true}));
     let input = |code: Value, password: &str| json!({"code": code, "username": "root", "email": "root@example.com", "password": password});
-    // Requests through a proxy or under a foreign host name are not local.
-    for (name, value) in [("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy"), ("host", "evil.example")] {
+    // Requests through a proxy are not local, and those under a foreign host name are not served.
+    let body = input(Value::Null, PASSWORD);
+    t.anonymous.send(Method::POST, "/setup", 421, |r| r.json(&body).header("host", "evil.example")).await;
+    for (name, value) in [("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy")] {
         let body = input(Value::Null, PASSWORD);
         t.anonymous.send(Method::POST, "/setup", 403, |r| r.json(&body).header(name, value)).await;
         let state = t.anonymous.send(Method::GET, "/setup", 200, |r| r.header(name, value)).await;
@@ -300,16 +302,20 @@ async fn clients_behind_two_proxies_have_their_own_login_limits() {
 /// The same rule for server functions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn setup_is_not_local_under_a_foreign_host_name() {
-    let t = TestServer::start_empty(DatabaseKind::Sqlite, |_| {}).await;
-    let visit = async |host: &str| {
+    let t = TestServer::start_empty(DatabaseKind::Sqlite, |config| {
+        config.additional_hosts = vec!["berth.internal".into()];
+    })
+    .await;
+    let visit = async |host: &str, status: u16| {
         t.anonymous
-            .send(Method::POST, "//rpc/visit", 200, |r| {
+            .send(Method::POST, "//rpc/visit", status, |r| {
                 r.json(&json!({})).header("host", host).header("sec-fetch-site", "same-origin")
             })
             .await
     };
-    assert_eq!(visit("127.0.0.1").await.body["local"], true);
-    assert_eq!(visit("evil.example").await.body["local"], false);
+    assert_eq!(visit("127.0.0.1", 200).await.body["local"], true);
+    assert_eq!(visit("berth.internal", 200).await.body["local"], false);
+    visit("evil.example", 421).await;
 }
 
 /// A session of an earlier release continues, under the name that another host of the domain cannot set.

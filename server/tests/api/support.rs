@@ -102,6 +102,7 @@ impl TestServer {
             listen,
             public_url: url.clone(),
             public_url_is_default: false,
+            additional_hosts: Vec::new(),
             env: Environment::Development,
             service: service::Settings {
                 database_url: database.url.clone(),
@@ -112,6 +113,8 @@ impl TestServer {
                 delivery_timeout: std::time::Duration::from_secs(5),
                 max_in_flight: service::MAX_IN_FLIGHT,
                 accounts: service::AccountLimits::default(),
+                // Tests create more than one user may. The limits have their own tests.
+                quotas: service::Quotas::default(),
             },
             // Tests send more requests than the default limit allows. The limit has its own test.
             api_rate: 0,
@@ -121,6 +124,7 @@ impl TestServer {
             new_key_file: None,
             listener: Limits::default(),
             warnings: Vec::new(),
+            metrics: server::metrics::Settings::default(),
             telemetry: server::telemetry::Settings::default(),
         };
         adjust(&mut config);

@@ -36,6 +36,9 @@ impl Settings {
             .env("BERTH_DATA_DIR", &self.folder)
             .env("BERTH_MASTER_KEY", "07".repeat(32))
             .env("BERTH_API_RATE", "0")
+            .env("BERTH_MAX_ACTIVE_RESERVATIONS", "0")
+            .env("BERTH_MAX_HOURS_AHEAD", "0")
+            .env("BERTH_MAX_CHANGES_PER_MINUTE", "0")
             .env("BERTH_DELIVERY_TIMEOUT", self.timeout.to_string())
             .env("BERTH_ADMIN_USERNAME", ADMINISTRATOR)
             .env("BERTH_ADMIN_PASSWORD", "correct horse battery")
@@ -69,8 +72,22 @@ impl Settings {
 
     /// Starts `berth serve --demo`.
     pub async fn demo(&self) -> Berth {
+        self.demo_with(&[]).await
+    }
+
+    /// Like [`Settings::demo`], with additional or (`None`) without environment variables.
+    pub async fn demo_with(&self, env: &[(&str, Option<&str>)]) -> Berth {
         let mut command = self.command(env!("CARGO_BIN_EXE_berth"));
-        command.args(["serve", "--demo"]);
+        set_env(command.args(["serve", "--demo"]), env);
+        Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
+    }
+
+    /// Like [`Settings::serve_with`], in a process that inherits a file mode creation mask.
+    pub async fn serve_with_umask(&self, mask: &str, env: &[(&str, Option<&str>)]) -> Berth {
+        let mut command = self.command("sh");
+        let script = format!("umask {mask}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_berth"), "serve"]);
+        set_env(&mut command, env);
         Berth::ready(Berth::spawn(command, "Berth listens on ").await).await
     }
 
@@ -170,6 +187,18 @@ impl Berth {
         let lines: Vec<_> = page.lines().filter(|line| line.starts_with(name)).collect();
         assert!(!lines.is_empty(), "{name} is not in {page}");
         lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// Standard output up to a line with `marker`. Call it once.
+    pub async fn output_until(&mut self, marker: &str) -> String {
+        let mut lines = BufReader::new(self.child.stdout.take().unwrap()).lines();
+        let mut output = String::new();
+        while !output.contains(marker) {
+            let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("a line in time").unwrap();
+            output.push_str(&line.expect("the output should contain the marker"));
+            output.push('\n');
+        }
+        output
     }
 
     /// Whether the log contains a text.

@@ -16,6 +16,7 @@ on_both_databases![release_starts_on_the_schema_of_a_newer_one, missing_master_k
 
 on_both_databases![sqlite only:
     invalid_settings_are_named,
+    files_are_private_and_wider_modes_are_reported,
     idle_connections_leave_descriptors_for_others,
 ];
 
@@ -89,10 +90,49 @@ async fn invalid_settings_are_named(database: Database) {
         assert_eq!(code, 2, "{error}");
         assert!(error.contains(part) && !error.contains("s3cret"), "{error}");
     }
+    // In development, only this machine can reach the listener.
+    for (command, setting) in [("serve", "BERTH_LISTEN"), ("worker", "BERTH_WORKER_LISTEN")] {
+        let (code, error) = settings.run_with(&[command], &[(setting, Some("0.0.0.0:0"))]).await;
+        assert!(code == 2 && error.contains(setting) && error.contains("BERTH_ENV=production"), "{error}");
+    }
     // Commands that serve nothing need no public URL.
     let backup = database.folder().join("backup.db").display().to_string();
     let (code, error) = settings.run_with(&["backup", &backup], &[production, ("BERTH_PUBLIC_URL", None)]).await;
     assert_eq!(code, 0, "{error}");
+}
+
+async fn files_are_private_and_wider_modes_are_reported(database: Database) {
+    let settings = database.settings(5.0);
+    let data = database.folder().join("new/data");
+    let url = format!("sqlite://{}?mode=rwc", data.join("berth.db").display());
+    let folder = data.display().to_string();
+    let env = [("BERTH_DATA_DIR", Some(&*folder)), ("BERTH_DATABASE_URL", Some(&*url)), ("BERTH_MASTER_KEY", None)];
+    let berth = settings.serve_with_umask("022", &env).await;
+    assert!(!berth.logged("chmod"), "{:?}", berth.log_lines());
+    let backup = data.join("backup").display().to_string();
+    let (code, error) = settings.run_with(&["backup", &backup], &env).await;
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(&data).unwrap() {
+        let file = file.unwrap();
+        names.push(file.file_name().into_string().unwrap());
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{names:?}");
+    }
+    for name in ["berth.db", "berth.db-wal", "master.key", "backup"] {
+        assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
+    }
+    assert!(berth.stop(STOP_TIMEOUT).await.0.success());
+
+    let widen = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    widen(&data, 0o755);
+    widen(&data.join("berth.db"), 0o644);
+    let berth = settings.serve_with(&env).await;
+    assert!(berth.logged(&format!("chmod 700 {folder}")), "{:?}", berth.log_lines());
+    assert!(berth.logged(&format!("chmod 600 {folder}/berth.db")), "{:?}", berth.log_lines());
+    assert!(berth.stop(STOP_TIMEOUT).await.0.success());
 }
 
 /// 300 clients connect and send nothing.

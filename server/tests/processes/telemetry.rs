@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as AnyVa
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use prost::Message as _;
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use test_support::{Receiver, Response, on_both_databases};
@@ -24,6 +25,7 @@ on_both_databases![sqlite only:
     otlp_sample_ratio_zero_exports_only_traces_sampled_by_the_caller,
     unreachable_otlp_endpoint_does_not_delay_requests_or_shutdown,
     every_log_line_of_a_request_has_its_request_id,
+    input_forges_no_log_line,
 ];
 
 const REQUEST_ID: &str = "request-of-the-telemetry-test";
@@ -186,4 +188,30 @@ async fn every_log_line_of_a_request_has_its_request_id(database: Database) {
     assert_eq!(request["span"]["path"], json!("/api/v1/reservations"));
     assert_eq!(request["fields"]["status"], json!(201));
     database.drain().await;
+}
+
+/// Line breaks and escape sequences of clients must not look like log lines, and must not control a terminal.
+async fn input_forges_no_log_line(database: Database) {
+    let settings = database.settings(5.0);
+    let berth = settings.serve_with(&[("BERTH_LOG", Some("debug"))]).await;
+    let api = Api::of(&settings).await;
+    let forged = "x\r\nFORGED\n\u{1b}[31mFORGED\u{202e}";
+    let log_in = json!({"username": forged, "password": forged});
+    assert_eq!(api.call(&berth.url, Method::POST, "/session", log_in).await.unwrap().status, 401);
+    let user = json!({"username": forged, "email": forged, "password": forged, "role": "user"});
+    assert_eq!(api.call(&berth.url, Method::POST, "/users", user).await.unwrap().status, 422);
+    let http = load::client();
+    for path in ["/%0aFORGED%1b[31m", "/api/v1/reservations/%0d%0aFORGED", "/api/v1/reservations?status=%0aFORGED"] {
+        http.get(format!("{}{path}", berth.url)).bearer_auth(&api.token).send().await.unwrap();
+    }
+    for host in ["FORGED", "evil.example\tFORGED"] {
+        http.get(format!("{}/api/v1/setup", berth.url)).header("host", host).send().await.unwrap();
+    }
+    let marker = "marker-of-the-last-request";
+    http.get(format!("{}/api/v1/setup", berth.url)).header("x-request-id", marker).send().await.unwrap();
+    eventually("the log of the last request", async || berth.logged(marker).then_some(())).await;
+    for line in berth.log_lines() {
+        assert!(!line.starts_with("FORGED") && !line.contains(['\u{1b}', '\u{202e}']), "{line:?}");
+    }
+    assert!(berth.stop(STOP_TIMEOUT).await.0.success());
 }

@@ -14,11 +14,13 @@
 //! | `login_throttle` | limits on failed log-ins by source, in memory |
 //! | `budgets` | limits on failed log-ins by account, stored |
 //! | `credential_cache` | checked credentials, for 3 s |
+//! | `demo` | the accounts of the demo |
 
 mod budgets;
 mod client;
 mod confirmation;
 mod credential_cache;
+mod demo;
 mod devices;
 mod login_throttle;
 mod password_policy;
@@ -63,6 +65,8 @@ struct AuthState {
     log_ins: Semaphore,
     /// Permits for log-ins from known devices, in addition.
     reserved_log_ins: Semaphore,
+    /// Held from the count of a user's tokens to the insertion of another one.
+    token_creation: tokio::sync::Mutex<()>,
 }
 
 impl Accounts {
@@ -72,6 +76,7 @@ impl Accounts {
             throttle: Mutex::default(),
             log_ins: Semaphore::new(login_throttle::MAX_CONCURRENT_LOG_INS),
             reserved_log_ins: Semaphore::new(login_throttle::RESERVED_LOG_INS),
+            token_creation: tokio::sync::Mutex::default(),
         };
         let notifications = Notifications::new(context.clone());
         Self { context, feed, cipher, notifications, state: Arc::new(state) }

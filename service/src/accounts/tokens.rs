@@ -18,7 +18,8 @@ use domain::problem::Validator;
 use domain::{Problem, validation};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, SelectExt as _, Set,
+    EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    SelectExt as _, Set,
 };
 use tracing::instrument;
 
@@ -135,8 +136,9 @@ impl Accounts {
     /// A token cannot create tokens: one that expires, or was stolen, could otherwise outlive its revocation.
     ///
     /// # Errors
-    /// 403 for a token, or if the credential may not manage tokens; 401 if the session has ended; 422 that names invalid
-    /// fields, e.g. `current_password` if the user did not log in within the last minutes.
+    /// 403 for a token, or if the credential may not manage tokens; 401 if the session has ended; 409 at the limit on
+    /// tokens of one user; 422 that names invalid fields, e.g. `current_password` if the user did not log in within the
+    /// last minutes.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_token(&self, actor: &Actor, mut input: ApiTokenInput) -> Result<NewApiToken, Problem> {
         authorize(actor, Action::ManageOwnTokens)?;
@@ -149,10 +151,29 @@ impl Accounts {
         let token = self.validate_token(input)?;
         self.confirm_identity(actor, password).await?;
         let created = self.prepare_token(&actor.username, token);
+        let _creation = self.state.token_creation.lock().await;
+        self.check_token_quota(&actor.username).await?;
         if !self.insert_token(created.0, Some(&session.id)).await? {
             return Err(Problem::unauthenticated("Your session has ended. Log in again."));
         }
         Ok(created.1)
+    }
+
+    /// Fails with 409 if the user has as many tokens as one user may have.
+    async fn check_token_quota(&self, username: &str) -> Result<()> {
+        let Some(limit) = self.context.settings.quotas.tokens else { return Ok(()) };
+        let count = api_tokens::Entity::find()
+            .filter(api_tokens::COLUMN.username.eq(username))
+            .count(&self.context.db.read)
+            .await?;
+        if count >= limit.into() {
+            return Err(Problem::conflict(format!(
+                "You have {count} API tokens, and the limit is {limit}. Revoke one that you do not need, or ask the \
+                 operator to raise BERTH_MAX_TOKENS."
+            ))
+            .into());
+        }
+        Ok(())
     }
 
     /// Creates a token for any user. For the command line, where access to the machine is the authorisation.

@@ -84,11 +84,54 @@ pub(crate) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Erro
     if let Some((_, schemas)) = pairs.iter().find(|(name, _)| name == SEARCH_PATH) {
         options = options.options([(SEARCH_PATH, schemas)]);
     }
+    let configured = states_tls(&pairs);
+    Ok(if is_on_loopback(&options) && !configured { options.ssl_mode(PgSslMode::Disable) } else { options })
+}
+
+/// Whether the URL or the environment states how TLS is used.
+fn states_tls(parameters: &[(String, String)]) -> bool {
+    parameters.iter().any(|(name, _)| name == "sslmode" || name == "ssl-mode")
+        || std::env::var_os("PGSSLMODE").is_some()
+}
+
+/// Whether the server listens on a loopback address.
+fn is_on_loopback(options: &PgConnectOptions) -> bool {
     let host = options.get_host().trim_matches(['[', ']']);
-    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    let configured = pairs.iter().any(|(name, _)| name == "sslmode" || name == "ssl-mode")
-        || std::env::var_os("PGSSLMODE").is_some();
-    Ok(if local && !configured { options.ssl_mode(PgSslMode::Disable) } else { options })
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether no network lies between this process and the server: a loopback address or a Unix socket.
+fn is_local(options: &PgConnectOptions) -> bool {
+    options.get_socket().is_some() || options.get_host().starts_with('/') || is_on_loopback(options)
+}
+
+/// A URL of which the TLS connection to PostgreSQL is verified, unless it states another mode or the server is local.
+/// Other URLs are returned unchanged. An invalid one is reported when the database is opened.
+#[must_use]
+pub fn with_verified_tls(url: &str) -> String {
+    let (Ok(options), Ok(mut parsed)) = (postgres_options(url), Url::parse(url)) else { return url.to_owned() };
+    let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+    if !is_postgres(url) || is_local(&options) || states_tls(&pairs) {
+        return url.to_owned();
+    }
+    parsed.query_pairs_mut().append_pair("sslmode", "verify-full");
+    parsed.into()
+}
+
+/// A warning if somebody in the network could read or change the connection to PostgreSQL.
+pub fn warn_about_tls(url: &str) -> Option<String> {
+    let options = postgres_options(url).ok().filter(|options| is_postgres(url) && !is_local(options))?;
+    let effect = match options.get_ssl_mode() {
+        PgSslMode::VerifyFull => return None,
+        PgSslMode::VerifyCa => "accepts the certificate of any server of the authority",
+        PgSslMode::Require => "accepts any certificate",
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => "may be unencrypted",
+    };
+    Some(format!(
+        "the connection to {} {effect}. Set sslmode=verify-full in BERTH_DATABASE_URL, and sslrootcert if the server's \
+         certificate has a private authority.",
+        redacted(url)
+    ))
 }
 
 /// The file of a SQLite URL; `None` for a database in memory or another database.
@@ -138,6 +181,39 @@ mod tests {
         assert!(!without("postgres://berth@localhost/berth?application_name=x&sslmode=prefer"));
         assert!(!without("postgres://berth@db.example.com/berth"));
         assert!(!without("postgres://berth@127.0.0.1.example.com/berth"));
+    }
+
+    #[test]
+    fn tls_is_verified_unless_stated_or_local() {
+        for url in ["postgres://berth:p%40ss@db.internal/berth", "postgresql://db.internal:6432/berth?search_path=x"] {
+            let verified = with_verified_tls(url);
+            assert!(verified.starts_with(url), "{verified}");
+            assert!(matches!(postgres_options(&verified).unwrap().get_ssl_mode(), PgSslMode::VerifyFull), "{verified}");
+            assert_eq!(warn_about_tls(&verified), None);
+            assert!(warn_about_tls(url).unwrap().contains("sslmode=verify-full"), "{url}");
+        }
+        for url in [
+            "postgres://berth@localhost/berth",
+            "postgres://berth@127.0.0.1/berth",
+            "postgres://berth@[::1]/berth",
+            "postgres:///berth?host=/run/postgresql",
+            "sqlite://berth.db",
+            "not a url",
+        ] {
+            assert_eq!(with_verified_tls(url), url);
+            assert_eq!(warn_about_tls(url), None, "{url}");
+        }
+        for (mode, part) in [
+            ("disable", "unencrypted"),
+            ("prefer", "unencrypted"),
+            ("require", "any certificate"),
+            ("verify-ca", "any server"),
+        ] {
+            let url = format!("postgres://u:s3cret@db.internal/berth?sslmode={mode}");
+            assert_eq!(with_verified_tls(&url), url, "a stated mode is kept");
+            let warning = warn_about_tls(&url).unwrap();
+            assert!(warning.contains(part) && !warning.contains("s3cret"), "{warning}");
+        }
     }
 
     #[test]

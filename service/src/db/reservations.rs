@@ -5,15 +5,23 @@
 //! index of the exclusion constraint on PostgreSQL, `reservations_span` on SQLite. Benchmark: reservations accepted and delivered.
 
 use super::bulk::BulkValues;
-use super::codec::to_json;
+use super::codec::{time, to_json};
+use super::column::Text;
 use super::connect::Database;
+use super::entity::{reservations, users};
 use super::link::DatabaseTransaction;
 use super::stored_provisioning::to_stored;
 use crate::Result;
-use domain::reservation::Reservation;
+use chrono::{DateTime, Duration, Utc};
+use domain::id::ReservationId;
+use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
-use sea_orm::{ConnectionTrait as _, DbErr, TryGetableMany as _};
-use std::collections::HashSet;
+use sea_orm::sea_query::LockType;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, TryGetableMany as _,
+};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A validated reservation that is written if its span is free.
 pub(crate) struct NewReservation {
@@ -28,13 +36,13 @@ pub(crate) struct NewReservation {
 pub(crate) async fn insert_free(
     db: &Database,
     tx: &DatabaseTransaction,
-    new: &[NewReservation],
+    new: &[&NewReservation],
 ) -> Result<HashSet<String>> {
     if db.is_postgres() { insert_postgres(db, tx, new).await } else { insert_sqlite(db, tx, new).await }
 }
 
 /// One statement for all. The exclusion constraint also rejects overlaps within the batch.
-async fn insert_postgres(db: &Database, tx: &DatabaseTransaction, new: &[NewReservation]) -> Result<HashSet<String>> {
+async fn insert_postgres(db: &Database, tx: &DatabaseTransaction, new: &[&NewReservation]) -> Result<HashSet<String>> {
     let (mut configs, mut provisionings) = (Vec::with_capacity(new.len()), Vec::with_capacity(new.len()));
     for NewReservation { reservation, .. } in new {
         configs.push(to_json(&reservation.additional_config)?);
@@ -75,7 +83,7 @@ async fn insert_postgres(db: &Database, tx: &DatabaseTransaction, new: &[NewRese
 }
 
 /// One statement for each row, because each must see those before it. An embedded database has no round trips to save.
-async fn insert_sqlite(db: &Database, tx: &DatabaseTransaction, new: &[NewReservation]) -> Result<HashSet<String>> {
+async fn insert_sqlite(db: &Database, tx: &DatabaseTransaction, new: &[&NewReservation]) -> Result<HashSet<String>> {
     const INSERT: &str = "
         INSERT INTO reservations (
             id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config,
@@ -107,4 +115,67 @@ async fn insert_sqlite(db: &Database, tx: &DatabaseTransaction, new: &[NewReserv
         }
     }
     Ok(inserted)
+}
+
+/// The active reservations of each of these users that have not ended. Users without one are absent.
+///
+/// On PostgreSQL the users' rows are locked, in the same order everywhere, so that replicas count one after another.
+pub(crate) async fn count_active(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    usernames: BTreeSet<&str>,
+    now: DateTime<Utc>,
+) -> Result<HashMap<String, u64>> {
+    if db.is_postgres() {
+        users::Entity::find()
+            .select_only()
+            .column(users::Column::Username)
+            .filter(users::COLUMN.username.is_in(usernames.iter().copied()))
+            .order_by_asc(users::Column::Username)
+            .lock(LockType::NoKeyUpdate)
+            .into_tuple::<String>()
+            .all(tx)
+            .await?;
+    }
+    let counts: Vec<(String, i64)> = reservations::Entity::find()
+        .select_only()
+        .column(reservations::Column::Username)
+        .column_as(reservations::Column::Id.count(), "active")
+        .filter(reservations::COLUMN.username.is_in(usernames))
+        .filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
+        .filter(reservations::COLUMN.end_at.gt(now.timestamp_millis()))
+        .group_by(reservations::Column::Username)
+        .into_tuple()
+        .all(tx)
+        .await?;
+    Ok(counts.into_iter().map(|(username, count)| (username, count.unsigned_abs())).collect())
+}
+
+/// Recent changes of a reservation.
+pub(crate) struct RecentChanges {
+    /// Changes within the counted minute, with the present one.
+    pub(crate) changes: i64,
+    /// End of the counted minute.
+    pub(crate) until: DateTime<Utc>,
+}
+
+/// Counts a change of a reservation. A minute begins with the first change after the last counted minute.
+pub(crate) async fn count_change(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    id: &ReservationId,
+    now: DateTime<Utc>,
+) -> Result<RecentChanges> {
+    const COUNT: &str = "
+        INSERT INTO reservation_changes (reservation_id, since, changes) VALUES ($1, $2, 1)
+        ON CONFLICT (reservation_id) DO UPDATE SET
+            changes = CASE WHEN reservation_changes.since > $3 THEN reservation_changes.changes + 1 ELSE 1 END,
+            since = CASE WHEN reservation_changes.since > $3 THEN reservation_changes.since ELSE excluded.since END
+        RETURNING since, changes";
+    let minute = Duration::minutes(1);
+    let values = [id.as_str().into(), now.timestamp_millis().into(), (now - minute).timestamp_millis().into()];
+    let row = tx.query_one_raw(db.statement(COUNT, values)).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("reservation_changes".into()))?;
+    let (since, changes) = <(i64, i64)>::try_get_many_by_index(&row).map_err(DbErr::from)?;
+    Ok(RecentChanges { changes, until: time(since) + minute })
 }

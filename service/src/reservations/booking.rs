@@ -4,18 +4,80 @@ use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::reservations;
+use crate::settings::Quotas;
 use chrono::{DateTime, Duration, Utc};
-use domain::Problem;
 use domain::authorization::{Actor, Role};
-use domain::problem::ConflictSpan;
+use domain::problem::{ConflictSpan, Validator};
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
+use domain::{Problem, ProblemKind};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 /// How far ahead a reservation may end.
 const HORIZON: Duration = Duration::days(3_660);
+
+/// Checks the limits on the end and the duration of a reservation.
+pub(super) fn check_span_quotas(
+    quotas: &Quotas,
+    (start, end): (DateTime<Utc>, DateTime<Utc>),
+    now: DateTime<Utc>,
+) -> Result<(), Problem> {
+    let exceeds = |span: Duration, hours: Option<u32>| hours.filter(|hours| span > Duration::hours((*hours).into()));
+    let mut validator = Validator::new();
+    if let Some(hours) = exceeds(end - now, quotas.hours_ahead) {
+        validator.error(
+            "end_time",
+            format!(
+                "Reserve at most {} ahead. Choose an earlier time, or ask the operator to raise BERTH_MAX_HOURS_AHEAD.",
+                in_words(hours)
+            ),
+        );
+    }
+    if let Some(hours) = exceeds(end - start, quotas.reservation_hours) {
+        validator.error(
+            "end_time",
+            format!(
+                "A reservation lasts at most {}. Choose an earlier end, or ask the operator to raise \
+                 BERTH_MAX_RESERVATION_HOURS.",
+                in_words(hours)
+            ),
+        );
+    }
+    validator.finish()
+}
+
+/// Hours, or days if they are full.
+fn in_words(hours: u32) -> String {
+    match hours {
+        1 => "1 hour".to_owned(),
+        _ if hours >= 48 && hours.is_multiple_of(24) => format!("{} days", hours / 24),
+        _ => format!("{hours} hours"),
+    }
+}
+
+/// The problem of a user with as many active reservations as one user may have.
+pub(super) fn too_many_active(limit: u32) -> Problem {
+    Problem::conflict(format!(
+        "You have {limit} active reservations, which is the limit. Cancel one that you do not need, or ask the operator to \
+         raise BERTH_MAX_ACTIVE_RESERVATIONS."
+    ))
+}
+
+/// The problem of a reservation that was changed as often as allowed, with the time until the next change.
+pub(super) fn too_many_changes(limit: u32, wait: Duration) -> Problem {
+    let seconds = u64::try_from(wait.num_seconds()).unwrap_or_default() + 1;
+    let mut problem = Problem::new(
+        ProblemKind::RateLimited,
+        format!(
+            "This reservation was changed {limit} times within a minute, which is the limit. Try again in {seconds} s, or \
+             ask the operator to raise BERTH_MAX_CHANGES_PER_MINUTE."
+        ),
+    );
+    problem.retry_after = Some(seconds);
+    problem
+}
 
 /// Checks that a reservation does not end too far in the future.
 pub(super) fn check_horizon(end: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Problem> {

@@ -1,14 +1,17 @@
 //! Creating, changing and cancelling reservations.
 
 use super::Reservations;
-use super::booking::{check_bookable, check_horizon, conflict_reason, first_overlap, needs_grant, overlap_problem};
+use super::booking::{
+    check_bookable, check_horizon, check_span_quotas, conflict_reason, first_overlap, needs_grant, overlap_problem,
+    too_many_active, too_many_changes,
+};
 use super::event::{event_body, for_outbox};
 use super::group_commit::Written;
 use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::reservations;
 use crate::db::link::DatabaseTransaction;
-use crate::db::reservations::NewReservation;
+use crate::db::reservations::{NewReservation, count_change};
 use crate::error::is_exclusion_violation;
 use crate::outbox::Enqueued;
 use crate::{Error, Result, provisioning};
@@ -33,8 +36,8 @@ impl Reservations {
     /// Creates a reservation; publishes `reservation.created`.
     ///
     /// # Errors
-    /// 403 if the actor may not book the resource; 409 that names the overlapping span; 422 that names invalid fields or an
-    /// unknown resource.
+    /// 403 if the actor may not book the resource; 409 that names the overlapping span, or at the limit on active
+    /// reservations; 422 that names invalid fields or an unknown resource.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create(&self, actor: &Actor, input: ReservationInput) -> Result<Reservation> {
         authorize(actor, Action::Reserve)?;
@@ -45,6 +48,8 @@ impl Reservations {
         authorize_booking(&self.context.db.read, actor, &resource).await?;
         let config = check_input(&input, &resource.schema, now)?;
         check_horizon(input.end_time, now)?;
+        let quotas = &self.context.settings.quotas;
+        check_span_quotas(quotas, (input.start_time, input.end_time), now)?;
         let email = self.accounts.user_cached(&actor.username).await?.email;
         let reservation = Reservation {
             id: ReservationId::from_ulid(self.context.new_ulid()),
@@ -68,6 +73,7 @@ impl Reservations {
         let new = NewReservation { reservation, email, resource_status: resource.status };
         match self.group_commit.write(new).await? {
             Written::Inserted(reservation) => Ok(reservation),
+            Written::OverQuota => Err(too_many_active(quotas.active_reservations.unwrap_or_default()).into()),
             Written::Conflict(reservation) => Err(conflict_reason(&self.context.db.read, &reservation).await?.into()),
         }
     }
@@ -76,7 +82,7 @@ impl Reservations {
     ///
     /// # Errors
     /// 404; 409 if the reservation is not active or its new span overlaps another one; 422 that names invalid fields. As for
-    /// [`Self::create`], 403 and 409 if the new span includes time that the actor cannot book.
+    /// [`Self::create`], 403 and 409 if the new span includes time that the actor cannot book. 429 at the limit on changes.
     #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
     pub async fn update(&self, actor: &Actor, id: &ReservationId, patch: ReservationPatch) -> Result<Reservation> {
         let now = self.context.now();
@@ -90,11 +96,13 @@ impl Reservations {
         // A smaller span is always allowed: it only frees time.
         if next.start_time < current.start_time || next.end_time > current.end_time {
             authorize_booking(&tx, actor, &resource).await?;
+            check_span_quotas(&self.context.settings.quotas, (next.start_time, next.end_time), now)?;
         }
         if next.start_time != current.start_time || next.end_time != current.end_time {
             check_horizon(next.end_time, now)?;
             self.check_overlap(&tx, &next).await?;
         }
+        self.check_change_quota(&tx, id, now).await?;
         let email = self.owner_email(&tx, &current.user_id).await?;
         let body = ReservationBody {
             previous: Some(previous),
@@ -114,6 +122,16 @@ impl Reservations {
         provisioning::write(&self.context.db, &tx, &next).await?;
         self.commit(tx, enqueued, &next).await?;
         Ok(next)
+    }
+
+    /// Counts a change of a reservation, and fails with 429 at the limit.
+    async fn check_change_quota(&self, tx: &DatabaseTransaction, id: &ReservationId, now: DateTime<Utc>) -> Result<()> {
+        let Some(limit) = self.context.settings.quotas.changes_per_minute else { return Ok(()) };
+        let recent = count_change(&self.context.db, tx, id, now).await?;
+        if recent.changes > limit.into() {
+            return Err(too_many_changes(limit, recent.until - now).into());
+        }
+        Ok(())
     }
 
     /// Checks that no other reservation overlaps the new span. On PostgreSQL the exclusion constraint does it instead.

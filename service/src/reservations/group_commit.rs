@@ -4,15 +4,18 @@
 use super::event::{event_body, for_outbox};
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
-use crate::db::reservations::{NewReservation, insert_free};
+use crate::db::link::DatabaseTransaction;
+use crate::db::reservations::{NewReservation, count_active, insert_free};
 use crate::error::{is_exclusion_violation, unavailable};
 use crate::outbox::Outbox;
 use crate::{Error, Result, provisioning};
+use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::change::Change;
 use domain::event::EventType;
 use domain::provisioning::Provisioning;
 use domain::reservation::Reservation;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::instrument;
@@ -30,11 +33,25 @@ pub(super) enum Written {
     Inserted(Reservation),
     /// It was not written: its span is taken, or the status of its resource has changed.
     Conflict(Reservation),
+    /// It was not written: its owner has as many active reservations as one user may have.
+    OverQuota,
+}
+
+/// What became of one reservation of a batch.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Inserted,
+    Conflict,
+    OverQuota,
 }
 
 impl Written {
-    fn new(reservation: Reservation, is_inserted: bool) -> Self {
-        if is_inserted { Self::Inserted(reservation) } else { Self::Conflict(reservation) }
+    fn new(reservation: Reservation, outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Inserted => Self::Inserted(reservation),
+            Outcome::Conflict => Self::Conflict(reservation),
+            Outcome::OverQuota => Self::OverQuota,
+        }
     }
 }
 
@@ -92,10 +109,10 @@ impl Writer {
         batch.sort_by_key(|(new, _)| (new.reservation.resource_id, new.reservation.start_time));
         let (mut new, replies): (Vec<NewReservation>, Vec<Reply>) = batch.into_iter().unzip();
         match self.try_write(&mut new).await {
-            Ok(inserted) => {
-                for ((new, reply), inserted) in new.into_iter().zip(replies).zip(inserted) {
+            Ok(outcomes) => {
+                for ((new, reply), outcome) in new.into_iter().zip(replies).zip(outcomes) {
                     // A client that has disconnected meanwhile has still reserved. Its page shows the reservation when it reloads.
-                    let _ = reply.send(Ok(Written::new(new.reservation, inserted)));
+                    let _ = reply.send(Ok(Written::new(new.reservation, outcome)));
                 }
             }
             // A deadlock or a conflict with another replica aborts the whole transaction; alone, each reservation succeeds or fails on
@@ -103,8 +120,8 @@ impl Writer {
             Err(error) if new.len() > 1 && !error.is_outage() => {
                 for (mut new, reply) in new.into_iter().zip(replies) {
                     let result = self.try_write(std::slice::from_mut(&mut new)).await;
-                    let inserted = result.map(|inserted| inserted.first().copied().unwrap_or_default());
-                    let written = inserted.map(|inserted| Written::new(new.reservation, inserted));
+                    let outcome = result.map(|outcomes| outcomes.first().copied().unwrap_or(Outcome::Conflict));
+                    let written = outcome.map(|outcome| Written::new(new.reservation, outcome));
                     let _ = reply.send(written.map_err(problem_of));
                 }
             }
@@ -117,18 +134,21 @@ impl Writer {
         }
     }
 
-    /// Writes every reservation whose span is free, with its event and its services, in one transaction. Returns for each whether it
-    /// was written.
+    /// Writes every reservation whose span is free, with its event and its services, in one transaction. Returns what became
+    /// of each.
     #[instrument(skip_all, fields(reservations = new.len()), err(level = "debug"))]
-    async fn try_write(&self, new: &mut [NewReservation]) -> Result<Vec<bool>> {
+    async fn try_write(&self, new: &mut [NewReservation]) -> Result<Vec<Outcome>> {
         let tx = self.context.db.begin_write().await?;
         let configs = self.outbox.configs().load(&tx).await?;
         for NewReservation { reservation, .. } in new.iter_mut() {
             let services = configs.driving(&reservation.resource_type, EventType::ReservationCreated);
             reservation.provisioning = Provisioning::waiting(services, reservation.created_at);
         }
-        let inserted = insert_free(&self.context.db, &tx, new).await?;
         let now = self.context.now();
+        let over_quota = self.over_quota(&tx, new, now).await?;
+        let is_over_quota = |new: &NewReservation| over_quota.contains(new.reservation.id.as_str());
+        let within: Vec<&NewReservation> = new.iter().filter(|new| !is_over_quota(new)).collect();
+        let inserted = insert_free(&self.context.db, &tx, &within).await?;
         let is_inserted = |new: &&NewReservation| inserted.contains(new.reservation.id.as_str());
         let written = || new.iter().filter(is_inserted);
         provisioning::insert_shared(&self.context.db, &tx, written().map(|new| &new.reservation)).await?;
@@ -142,7 +162,34 @@ impl Writer {
             changes.extend(written().map(|new| Change::Reservation(Box::new(new.reservation.clone()))));
         }
         self.outbox.publish(enqueued, changes);
-        Ok(new.iter().map(|new| is_inserted(&new)).collect())
+        let outcome = |new: &NewReservation| match () {
+            () if is_inserted(&new) => Outcome::Inserted,
+            () if is_over_quota(new) => Outcome::OverQuota,
+            () => Outcome::Conflict,
+        };
+        Ok(new.iter().map(outcome).collect())
+    }
+
+    /// The ids of the reservations of a batch with which their owner would have more active ones than one user may have.
+    /// A conflicting reservation of the batch counts too; its owner can repeat the request for another one.
+    async fn over_quota(
+        &self,
+        tx: &DatabaseTransaction,
+        new: &[NewReservation],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<String>> {
+        let Some(limit) = self.context.settings.quotas.active_reservations else { return Ok(HashSet::new()) };
+        let owners: BTreeSet<&str> = new.iter().map(|new| new.reservation.user_id.as_str()).collect();
+        let mut active = count_active(&self.context.db, tx, owners, now).await?;
+        let mut over_quota = HashSet::new();
+        for NewReservation { reservation, .. } in new {
+            let count = active.entry(reservation.user_id.clone()).or_default();
+            *count += 1;
+            if *count > u64::from(limit) {
+                over_quota.insert(reservation.id.0.clone());
+            }
+        }
+        Ok(over_quota)
     }
 }
 

@@ -47,6 +47,8 @@ on_both_databases![
     session_and_token_are_not_interchangeable,
 ];
 
+on_both_databases![demo_marks_only_an_empty_database, published_demo_passwords_are_replaced];
+
 on_both_databases![sqlite only: setup_code_of_another_master_key_is_replaced];
 
 on_both_databases![reservations_of_a_disabled_account_are_kept_or_cancelled];
@@ -751,4 +753,45 @@ async fn current_password_guesses_are_limited_across_replicas(t: TestService) {
     refused(t.replica().await.accounts().update_user(&alice, "alice", right.clone()).await, RateLimited);
     t.clock.advance(Duration::minutes(3));
     t.accounts().update_user(&alice, "alice", right).await.unwrap();
+}
+
+async fn demo_marks_only_an_empty_database(t: TestService) {
+    assert!(t.accounts().mark_as_demo().await.unwrap());
+    t.administrator().await;
+    assert!(t.accounts().mark_as_demo().await.unwrap(), "an earlier demo marked it");
+    t.database().await.execute_unprepared("DELETE FROM demo").await.unwrap();
+    assert!(!t.accounts().mark_as_demo().await.unwrap(), "it has other accounts");
+}
+
+/// The Argon2id hash of `berth-demo-admin`.
+const PUBLISHED_HASH: &str =
+    "$argon2id$v=19$m=1024,t=1,p=1$8QN8c1V1tv4bAXAHrXftzw$XGMEpbUgaqYfUDJCAFDw+tWUR+ePfEhMVsHO/F1cdN4";
+
+/// Earlier releases created the accounts of the demo with passwords that are in their source code.
+async fn published_demo_passwords_are_replaced(t: TestService) {
+    let account = |password: &str| UserInput {
+        username: "admin".into(),
+        email: "admin@example.com".into(),
+        password: password.into(),
+        role: Role::Administrator,
+    };
+    let prepare = async |password: &str, replace: bool| {
+        t.accounts().prepare_demo_account(account(password), replace).await.unwrap()
+    };
+    let logs_in = async |password: &str| {
+        let credentials = Credentials { username: "admin".into(), password: password.into() };
+        t.accounts().log_in(credentials, "test").await.is_ok()
+    };
+    t.accounts().create_user_as_operator(account(PASSWORD)).await.unwrap();
+    // New passwords must not contain the username.
+    let sql = format!("UPDATE users SET password_hash = '{PUBLISHED_HASH}'");
+    t.database().await.execute_unprepared(&sql).await.unwrap();
+    assert_eq!(t.accounts().accounts_with_published_password().await.unwrap(), ["admin"]);
+    assert!(prepare("first random password", false).await);
+    assert!(t.accounts().accounts_with_published_password().await.unwrap().is_empty());
+    assert!(!logs_in("berth-demo-admin").await && logs_in("first random password").await);
+    assert!(!prepare("second random password", false).await, "an own password is kept");
+    assert!(logs_in("first random password").await);
+    assert!(prepare("second random password", true).await);
+    assert!(!logs_in("first random password").await && logs_in("second random password").await);
 }

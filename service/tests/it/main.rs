@@ -9,6 +9,7 @@ mod catalogue;
 mod change_feed;
 mod connections;
 mod engine;
+mod quotas;
 mod reservations;
 mod rollback;
 mod schema;

@@ -51,6 +51,8 @@ impl Fixture for TestService {
             delivery_timeout: std::time::Duration::from_secs(2),
             max_in_flight: service::MAX_IN_FLIGHT,
             accounts: service::AccountLimits::default(),
+            // Tests create more than one user may. The limits have their own tests.
+            quotas: service::Quotas::default(),
         };
         let connections = connect(&settings.database_url).await.unwrap();
         migrations::up(connections.writer()).await.unwrap();

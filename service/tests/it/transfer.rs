@@ -90,6 +90,8 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
     let database = t.database().await;
     for sql in [
         &format!("INSERT INTO status_updates VALUES ('{}', 'ab', 1)", delivered.id),
+        &format!("INSERT INTO reservation_changes VALUES ('{}', 1, 2)", delivered.id),
+        "INSERT INTO demo VALUES (1)",
         "UPDATE outbox SET lease_owner = '01J/1', lease_until = 5 WHERE seq = (SELECT MAX(seq) FROM outbox)",
         "INSERT INTO notifications (username, severity, message, link, at, read) VALUES (NULL, 'info', '', NULL, 1, FALSE)",
         "INSERT INTO setup_code VALUES (1, 'v1.x')",

@@ -100,6 +100,12 @@ envFrom:
   value: {{ .Values.publicUrl | quote }}
 - name: BERTH_TRUST_PROXY
   value: {{ .Values.trustProxy | quote }}
+- name: BERTH_METRICS_LISTEN
+  value: "0.0.0.0:{{ .Values.metricsPort }}"
+{{- with .Values.additionalHosts }}
+- name: BERTH_ADDITIONAL_HOSTS
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: BERTH_LOG
   value: {{ .Values.log | quote }}
 - name: BERTH_LOG_FORMAT

@@ -1,6 +1,7 @@
-//! Middleware of every request: rate limit, origin check, query parameters, security headers, request id, spans and metrics.
+//! Middleware of every request: host check, rate limit, origin check, query parameters, security headers, request id, spans and metrics.
 
 pub mod csrf;
+pub mod host;
 pub mod query_parameters;
 pub mod rate_limit;
 pub mod security_headers;

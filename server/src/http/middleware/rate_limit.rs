@@ -1,4 +1,4 @@
-//! Rate limit for each session, API token or client address.
+//! Rate limit for each user or client address.
 
 use super::super::AppState;
 use super::super::extract::Credential;
@@ -7,6 +7,7 @@ use crate::client_address::client_source;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use domain::authorization::Actor;
 use domain::{Problem, ProblemKind};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -16,16 +17,24 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// Time without a request after which a credential loses its own budget.
+/// Time without a request after which a credential counts as the address of its client again.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
-/// Request budgets by session, token or address.
+/// Request budgets by user or address.
+///
+/// All sessions and tokens of a user share one budget: a user can create any number of them.
 pub struct RateLimits {
     limit: Option<(DefaultKeyedRateLimiter<String>, u32)>,
-    /// Digests of sessions and tokens that authenticated, with the time of their last request. Only these have separate
-    /// budgets; otherwise each invalid credential would give a client a new budget. Pages of many people can have one
-    /// address, and all reconnect after a restart.
-    accepted: Mutex<HashMap<String, Instant>>,
+    /// Digests of sessions and tokens that authenticated. Only these count as their user; an invalid credential counts as
+    /// the address of its client. Pages of many people can have one address, and all reconnect after a restart.
+    accepted: Mutex<HashMap<String, Accepted>>,
+}
+
+/// A credential that authenticated.
+struct Accepted {
+    username: String,
+    /// Time of the last request.
+    used: Instant,
 }
 
 impl RateLimits {
@@ -43,20 +52,21 @@ impl RateLimits {
         if let Some((limiter, _)) = &self.limit {
             limiter.retain_recent();
         }
-        self.accepted.lock().retain(|_, used| used.elapsed() < REMEMBERED);
+        self.accepted.lock().retain(|_, accepted| accepted.used.elapsed() < REMEMBERED);
     }
 
-    /// Gives a session or token its own budget.
-    pub fn accept(&self, secret: &str) {
+    /// Counts further requests with a session or token as requests of its user.
+    pub fn accept(&self, secret: &str, username: &str) {
         if self.limit.is_some() {
-            self.accepted.lock().insert(service::secrets::digest(secret), Instant::now());
+            let accepted = Accepted { username: username.to_owned(), used: Instant::now() };
+            self.accepted.lock().insert(service::secrets::digest(secret), accepted);
         }
     }
 
     /// Records whether a session or token authenticated. An outage of the database changes nothing.
-    pub fn record<T>(&self, secret: &str, result: &Result<T, Problem>) {
+    pub fn record<T>(&self, secret: &str, result: &Result<(Actor, T), Problem>) {
         match result {
-            Ok(_) => self.accept(secret),
+            Ok((actor, _)) => self.accept(secret, &actor.username),
             Err(problem) if problem.kind == ProblemKind::Unauthenticated => {
                 self.accepted.lock().remove(&service::secrets::digest(secret));
             }
@@ -64,8 +74,9 @@ impl RateLimits {
         }
     }
 
-    fn has_own_budget(&self, digest: &str) -> bool {
-        self.accepted.lock().contains_key(digest)
+    /// The user of a credential that authenticated before.
+    fn user_of(&self, digest: &str) -> Option<String> {
+        self.accepted.lock().get(digest).map(|accepted| accepted.username.clone())
     }
 
     fn check(&self, key: String) -> Result<(), Problem> {
@@ -75,7 +86,7 @@ impl RateLimits {
             let mut problem = Problem::new(
                 ProblemKind::RateLimited,
                 format!(
-                    "More than {rate} requests per second. Retry after {wait} s, or ask the operator to raise \
+                    "More than {rate} requests per second by one user or address. Retry after {wait} s, or ask the operator to raise \
                      BERTH_API_RATE."
                 ),
             );
@@ -85,18 +96,67 @@ impl RateLimits {
     }
 }
 
-/// Rejects requests over the limit with 429 and `Retry-After`.
+/// Files that a page loads for each request that it sends to the API.
+const FILES_PER_REQUEST: u32 = 10;
+
+/// The limits of one process, with separate budgets, so that no kind of request uses up the budget of another.
+pub struct Limiters {
+    /// API and server functions.
+    pub api: RateLimits,
+    /// Files of the page. Many people behind one address load them at once, e.g. after an upgrade.
+    page: RateLimits,
+    /// Health endpoints and metrics.
+    probes: RateLimits,
+}
+
+impl Limiters {
+    /// Limits for `rate` requests per second to the API; 0 disables all of them.
+    pub fn new(rate: u32) -> Self {
+        Self {
+            api: RateLimits::new(rate),
+            page: RateLimits::new(rate.saturating_mul(FILES_PER_REQUEST)),
+            probes: RateLimits::new(rate),
+        }
+    }
+
+    /// Removes outdated entries, to bound memory.
+    pub fn prune(&self) {
+        [&self.api, &self.page, &self.probes].into_iter().for_each(RateLimits::prune);
+    }
+}
+
+/// Rejects requests to the API over the limit with 429 and `Retry-After`.
 pub async fn rate_limit(State(app): State<AppState>, request: Request, next: Next) -> Response {
     // The key stays in memory, so it is a digest instead of the secret.
     let credential = Credential::of(request.headers()).map(|credential| credential.digest());
-    let key = match credential {
-        Some(digest) if app.rate_limits.has_own_budget(&digest) => digest,
-        _ => client_source(request.headers(), peer(&request), &app.config.trusted_proxies),
+    let key = match credential.and_then(|digest| app.rate_limits.api.user_of(&digest)) {
+        Some(username) => format!("user {username}"),
+        None => source(&app, &request),
     };
-    if let Err(problem) = app.rate_limits.check(key) {
-        return ApiError(problem).into_response();
+    check(&app.rate_limits.api, key, request, next).await
+}
+
+/// Rejects requests for files of the page over the limit with 429 and `Retry-After`.
+pub async fn limit_page(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let key = source(&app, &request);
+    check(&app.rate_limits.page, key, request, next).await
+}
+
+/// Rejects requests to health endpoints over the limit with 429 and `Retry-After`.
+pub async fn limit_probes(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let key = source(&app, &request);
+    check(&app.rate_limits.probes, key, request, next).await
+}
+
+async fn check(limits: &RateLimits, key: String, request: Request, next: Next) -> Response {
+    match limits.check(key) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => ApiError(problem).into_response(),
     }
-    next.run(request).await
+}
+
+fn source(app: &AppState, request: &Request) -> String {
+    client_source(request.headers(), peer(request), &app.config.trusted_proxies)
 }
 
 /// Address of the connection's peer.

@@ -34,7 +34,7 @@ fn reject_foreign_origin(headers: &HeaderMap, app: &AppState) -> Result<(), Prob
 }
 
 fn start_session(app: &AppState, session: LoggedIn) -> Response {
-    app.rate_limits.accept(&session.token);
+    app.rate_limits.api.accept(&session.token, &session.info.user.username);
     let lifetime = app.config.service.accounts.session_lifetime;
     let cookies = log_in_cookies(&session, app.config.secure_cookies(), lifetime);
     (AppendHeaders(cookies.map(|cookie| (header::SET_COOKIE, cookie))), axum::Json(session.info)).into_response()
@@ -122,11 +122,6 @@ pub struct SetupState {
 /// - Its `Host` is a name of this machine. A foreign page in a local browser sends another one (DNS rebinding).
 /// - No proxy forwarded it, and the public URL names this machine. A local proxy would forward remote users.
 pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool {
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
-    };
     let public = url::Url::parse(public_url).ok();
     let is_public_url_local = match public.as_ref().and_then(url::Url::host) {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -134,13 +129,22 @@ pub fn is_local(headers: &HeaderMap, peer: SocketAddr, public_url: &str) -> bool
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
     };
+    is_public_url_local && is_from_this_machine(headers, peer)
+}
+
+/// Whether a client on this machine sent a request, and no proxy that names itself forwarded it.
+pub fn is_from_this_machine(headers: &HeaderMap, peer: SocketAddr) -> bool {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    };
     let proxied = headers.keys().any(|name| {
         let name = name.as_str();
         matches!(name, "forwarded" | "x-real-ip" | "via") || name.starts_with("x-forwarded-")
     });
     peer.ip().to_canonical().is_loopback()
         && ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own))
-        && is_public_url_local
         && !proxied
 }
 

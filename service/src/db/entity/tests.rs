@@ -230,6 +230,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     };
     round_trip(&database, key).await;
     round_trip(&database, setup_code::Model { id: setup_code::ID, code: "v1.g".into() }).await;
+    round_trip(&database, demo::Model { id: demo::ID }).await;
     relations_join(&database).await;
 }
 

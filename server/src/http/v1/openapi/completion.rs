@@ -27,7 +27,7 @@ const WITHOUT_SCOPE: [&str; 3] = ["live_stream", "notifications_list", "session_
 const STATUS_UPDATE: &str = "receivers_status_update";
 
 /// The problems of operations, with the names of their responses in the document.
-const PROBLEMS: [(ProblemKind, &str, &str); 11] = [
+const PROBLEMS: [(ProblemKind, &str, &str); 12] = [
     (ProblemKind::Malformed, "Malformed", "The body is not valid JSON, or it ended early."),
     (ProblemKind::Unauthenticated, "Unauthenticated", "The credential is missing, wrong or expired."),
     (
@@ -39,6 +39,7 @@ const PROBLEMS: [(ProblemKind, &str, &str); 11] = [
     (ProblemKind::Conflict, "Conflict", "The request conflicts with the current state."),
     (ProblemKind::TooLarge, "TooLarge", "The body is too large."),
     (ProblemKind::UnsupportedMediaType, "UnsupportedMediaType", "The body is not declared as JSON."),
+    (ProblemKind::Misdirected, "Misdirected", "The request names a host that this server does not serve."),
     (ProblemKind::Invalid, "Invalid", "Fields, parameters or headers are invalid; `errors` names them."),
     (ProblemKind::RateLimited, "RateLimited", "Too many requests. Repeat the request after `Retry-After`."),
     (ProblemKind::Internal, "Internal", "An internal error. The log contains the details."),
@@ -155,9 +156,14 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
 
 /// The status codes of problems that an operation can return, besides those of its own annotation.
 fn problem_statuses(id: &str, path: &str, method: &str, operation: &Value, is_idempotent: bool) -> Vec<u16> {
-    // Unknown query parameters are invalid everywhere, and the rate limit applies to every operation.
-    let mut kinds =
-        vec![ProblemKind::Invalid, ProblemKind::RateLimited, ProblemKind::Internal, ProblemKind::Unavailable];
+    // Unknown query parameters are invalid everywhere, and host check and rate limit apply to every operation.
+    let mut kinds = vec![
+        ProblemKind::Misdirected,
+        ProblemKind::Invalid,
+        ProblemKind::RateLimited,
+        ProblemKind::Internal,
+        ProblemKind::Unavailable,
+    ];
     // Without an own requirement, that of the document applies.
     if operation["security"].is_null() {
         kinds.push(ProblemKind::Unauthenticated);

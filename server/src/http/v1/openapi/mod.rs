@@ -111,7 +111,7 @@ mod tests {
                     assert_eq!(problem["schema"]["$ref"], "#/components/schemas/ProblemBody", "{name} {status}");
                     assert_eq!(problem["example"]["status"].to_string(), *status, "{name}");
                 }
-                for status in ["422", "429", "500", "503"] {
+                for status in ["421", "422", "429", "500", "503"] {
                     assert!(responses.contains_key(status), "{name} can return {status}");
                 }
                 for (status, response) in responses {
