@@ -58,7 +58,7 @@ pub(crate) struct Connector {
     tls: TlsConnector,
     /// The addresses of every host name in tests, which can change between two connections.
     #[cfg(test)]
-    pub(crate) fixed_addresses: Option<Arc<std::sync::Mutex<Vec<SocketAddr>>>>,
+    pub(crate) fixed_addresses: Option<Arc<parking_lot::Mutex<Vec<SocketAddr>>>>,
 }
 
 impl Connector {
@@ -101,7 +101,7 @@ impl Connector {
         }
         #[cfg(test)]
         if let Some(addresses) = &self.fixed_addresses {
-            return Ok(addresses.lock().map(|addresses| addresses.clone()).unwrap_or_default());
+            return Ok(addresses.lock().clone());
         }
         let started = std::time::Instant::now();
         let found = tokio::net::lookup_host((host, port)).await;

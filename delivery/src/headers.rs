@@ -1,6 +1,7 @@
 //! The headers of a request: signatures, event data, custom headers and credentials.
 
-use crate::redaction::{REDACTED, shorten_signatures, signatures};
+use crate::recorded_signatures::{shorten_signatures, signatures};
+use crate::redaction::REDACTED;
 use crate::transcript::Writer;
 use crate::{Auth, DeliveryRequest};
 use chrono::{DateTime, Utc};

@@ -13,6 +13,7 @@ mod happy_eyeballs;
 mod header_case;
 mod headers;
 mod oauth;
+mod recorded_signatures;
 mod redaction;
 mod response;
 mod ssrf;

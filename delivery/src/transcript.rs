@@ -18,7 +18,7 @@
 //! line breaks (RFC 9110 §5).
 
 use crate::header_case::write_documented;
-use crate::redaction::{is_signature, shorten_signatures};
+use crate::recorded_signatures::{is_signature, shorten_signatures};
 use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
 use domain::header::Header;

@@ -370,3 +370,17 @@ impl AsyncWrite for WatchedStream {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_without_progress_end_within_95_seconds() {
+        let Limits { idle, head, body, connections } = Limits::default();
+        let minute = Duration::from_secs(60);
+        assert!(head < minute && body <= minute, "{head:?} {body:?}");
+        assert!(idle > minute && idle < Duration::from_secs(95), "{idle:?}");
+        assert!(connections > 0);
+    }
+}

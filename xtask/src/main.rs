@@ -31,7 +31,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         berth: Vec<String>,
     },
-    /// Run the quick checks (fmt, clippy, layers, doc), then every Rust test, then the browser tests.
+    /// Run the quick checks (fmt, features, clippy, layers, modules, doc), then every Rust test, then the browser tests.
     Test {
         /// Skip the browser tests.
         #[arg(long)]

@@ -30,7 +30,7 @@ pub fn AccountPage() -> impl IntoView {
                 <h2>"Password"</h2>
                 <PasswordForm />
             </section>
-            <section class="card">
+            <section class="card stack">
                 <h2>"Sessions"</h2>
                 <Sessions />
             </section>
@@ -239,8 +239,11 @@ fn SessionRow(row: LogInSession, on_sign_out: Callback<LogInSession>) -> impl In
     let sign_out = Callback::new(move |()| on_sign_out.run(ended.clone()));
     view! {
         <tr>
-            <td data-label="Device" class="wrap">
-                <span class="row">{device.clone()} {row.current.then(|| view! { <span class="badge">"This session"</span> })}</span>
+            <td data-label="Device">
+                <span>
+                    <span class="nowrap">{device.clone()}</span>
+                    {row.current.then(|| view! { " " <span class="badge">"This session"</span> })}
+                </span>
             </td>
             <td data-label="Address" class="wrap">{unknown(&row.source)}</td>
             <td data-label="Created"><RelativeTime at=row.created_at /></td>

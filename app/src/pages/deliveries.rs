@@ -36,7 +36,8 @@ pub fn DeliveryProgress(#[prop(into)] delivery: ErasedMemo<DeliverySummary>) -> 
     }
 }
 
-/// A table of deliveries. `compact` omits the reservation and the duration. With `linked`, each row links to the delivery.
+/// A table of deliveries. `compact` omits the duration, and names the
+/// webhook in place of the reservation. With `linked`, each row links to the delivery.
 #[component]
 pub fn DeliveryRows(
     #[prop(into)] items: ErasedMemo<Vec<DeliverySummary>>,
@@ -51,7 +52,7 @@ pub fn DeliveryRows(
                     <tr>
                         <th>"Event"</th>
                         <th>"Status"</th>
-                        <th>"Webhook"</th>
+                        {(!compact).then(|| view! { <th>"Webhook"</th> })}
                         <th>"Response"</th>
                         {(!compact).then(|| view! { <th>"Duration"</th> })}
                         <th>"Created"</th>
@@ -84,10 +85,13 @@ fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact:
     } else {
         view! { <span class="nowrap">{event}</span> }.into_any()
     };
-    let webhook = if linked {
-        view! { <a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a> }.into_any()
+    // The second line of the first cell: a column of its own would leave too little room for the others.
+    let second_line = if compact {
+        Some(view! { <br /><span class="small muted">{fixed.webhook_name.clone()}</span> }.into_any())
     } else {
-        fixed.webhook_name.into_any()
+        fixed.reservation_id.clone().map(|id| {
+            view! { <br /><span class="small muted mono short-id" title=id.clone()>{id.clone()}</span> }.into_any()
+        })
     };
     let created = fixed.created_at;
     let response = move || {
@@ -106,14 +110,11 @@ fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact:
                 <span class="wrap">
                     {heading} {fixed.test.then(|| view! { " " <span class="badge">"test"</span> }.into_any())}
                     {fixed.redelivery_of.is_some().then(|| view! { " " <span class="badge">"redelivery"</span> }.into_any())}
-                    {fixed
-                        .reservation_id
-                        .filter(|_| !compact)
-                        .map(|id| view! { <br /><span class="small muted mono short-id" title=id.clone()>{id.clone()}</span> }.into_any())}
+                    {second_line}
                 </span>
             </td>
             <td data-label="Status"><DeliveryProgress delivery=delivery /></td>
-            <td data-label="Webhook" class="wrap">{webhook}</td>
+            {(!compact).then(|| view! { <td data-label="Webhook" class="wrap"><a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a></td> }.into_any())}
             <td data-label="Response">{response}</td>
             {(!compact)
                 .then(|| {

@@ -69,7 +69,7 @@ impl Reply {
     /// The session token from `Set-Cookie`.
     pub fn session(&self) -> String {
         let cookie = self.header("set-cookie");
-        let cookie = cookie.strip_prefix("__Host-").unwrap_or(&cookie);
+        let cookie = cookie.strip_prefix("__Host-").unwrap_or(cookie);
         let value = cookie.strip_prefix("berth_session=").and_then(|rest| rest.split(';').next());
         value.unwrap_or_else(|| panic!("no session cookie in {cookie:?}")).to_owned()
     }

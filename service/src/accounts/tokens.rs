@@ -207,8 +207,7 @@ impl Accounts {
             validator.error("expires_at", "This time is in the past. Choose a future time.");
         } else if expires_at > now + lifetime + EXPIRY_TOLERANCE {
             let days = lifetime.num_days();
-            validator
-                .error("expires_at", &format!("A token is valid for at most {days} days. Choose an earlier time."));
+            validator.error("expires_at", format!("A token is valid for at most {days} days. Choose an earlier time."));
         }
         validator.finish()?;
         Ok(ValidToken { name: input.name, scopes, expires_at: expires_at.min(now + lifetime) })

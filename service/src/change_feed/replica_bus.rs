@@ -4,6 +4,7 @@
 //! commits. Changes are sent only while another replica has a subscriber.
 
 use super::{Shared, Update};
+use crate::db::database_url::{postgres_options, search_path, set_search_path};
 use crate::wake::WebhookSet;
 use domain::change::Change;
 use domain::id::WebhookId;
@@ -127,8 +128,16 @@ impl ReplicaBus {
 
     /// Sends and receives messages on one connection, until it breaks.
     async fn exchange(&self, outgoing: &mut mpsc::UnboundedReceiver<Outgoing>) -> Result<(), sqlx::Error> {
-        let single = || PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-        let options = crate::db::database_url::postgres_options(&self.url)?;
+        let schemas = search_path(&self.url);
+        let single = || {
+            let schemas = schemas.clone();
+            let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+            pool.after_connect(move |connection, _| {
+                let schemas = schemas.clone();
+                Box::pin(async move { set_search_path(connection, schemas.as_deref()).await })
+            })
+        };
+        let options = postgres_options(&self.url)?;
         let pool = single().connect_with(options.clone()).await?;
         let channel = channel_of(&pool).await?;
         let mut listener = PgListener::connect_with(&single().connect_with(options).await?).await?;

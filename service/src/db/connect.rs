@@ -1,6 +1,8 @@
 //! Connections to SQLite and PostgreSQL: pools, pragmas and session settings.
 
-use super::database_url::{is_postgres, log_slow_statements, postgres_options, redacted, unknown_parameters};
+use super::database_url::{
+    is_postgres, log_slow_statements, postgres_options, redacted, search_path, set_search_path, unknown_parameters,
+};
 use super::link::{Connection, DatabaseTransaction, Link, Use};
 use crate::error::{NEEDS_SESSION_POOLING, OpenError};
 use sea_orm::{
@@ -108,9 +110,10 @@ async fn connect_postgres(database_url: &str) -> Result<(Database, bool), sqlx::
         tracing::warn!("the parameter {name} of BERTH_DATABASE_URL is unknown and has no effect");
     }
     let options = postgres_options(database_url)?;
+    let schemas = search_path(database_url);
     let link = Link::default();
     let pool = |size: u32, settings: &'static [&'static str]| {
-        let (acquired, released) = (link.clone(), link.clone());
+        let (acquired, released, schemas) = (link.clone(), link.clone(), schemas.clone());
         sqlx::postgres::PgPoolOptions::new()
             .max_connections(size)
             // In an outage a request fails within this time.
@@ -126,7 +129,9 @@ async fn connect_postgres(database_url: &str) -> Result<(Database, bool), sqlx::
                 Box::pin(std::future::ready(Ok(usable)))
             })
             .after_connect(move |connection, _| {
+                let schemas = schemas.clone();
                 Box::pin(async move {
+                    set_search_path(connection, schemas.as_deref()).await?;
                     for setting in settings {
                         sqlx::Executor::execute(&mut *connection, *setting).await?;
                     }

@@ -1,6 +1,6 @@
 //! Connection URLs: the options of a PostgreSQL URL, the file of a SQLite URL, and the form of a URL in messages.
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ const DRIVER_PARAMETERS: [&str; 18] = [
     "application_name",
     "options",
 ];
-/// The schema of Berth's tables. The driver does not know it, so it becomes a session setting.
+/// The schema of Berth's tables. The driver does not know it; see [`set_search_path`].
 const SEARCH_PATH: &str = "search_path";
 /// Parameters whose values appear in messages: they help to find a mistake and are no secrets.
 const SHOWN_PARAMETERS: [&str; 8] =
@@ -81,11 +81,25 @@ pub(crate) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Erro
     if !pairs.iter().any(|(name, _)| name == "application_name") {
         options = options.application_name("berth");
     }
-    if let Some((_, schemas)) = pairs.iter().find(|(name, _)| name == SEARCH_PATH) {
-        options = options.options([(SEARCH_PATH, schemas)]);
-    }
     let configured = states_tls(&pairs);
     Ok(if is_on_loopback(&options) && !configured { options.ssl_mode(PgSslMode::Disable) } else { options })
+}
+
+/// The schemas in which a PostgreSQL URL searches Berth's tables; `None` for the default of the role.
+pub(crate) fn search_path(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    url.query_pairs().find(|(name, _)| name == SEARCH_PATH).map(|(_, schemas)| schemas.into_owned())
+}
+
+/// Sets the search path of a new connection. It is no startup parameter, because PgBouncer rejects that one.
+///
+/// # Errors
+/// If the connection is lost.
+pub(crate) async fn set_search_path(connection: &mut PgConnection, schemas: Option<&str>) -> Result<(), sqlx::Error> {
+    if let Some(schemas) = schemas {
+        sqlx::query("SELECT set_config('search_path', $1, false)").bind(schemas).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// Whether the URL or the environment states how TLS is used.
@@ -244,7 +258,8 @@ mod tests {
         let url = "postgres://h/d?connect_timeout=5&options[role]=x&search_path=berth&channel_binding=s3cret";
         assert_eq!(unknown_parameters(url), ["connect_timeout", "channel_binding"]);
         let options = format!("{:?}", postgres_options(url).unwrap());
-        assert!(options.contains("search_path=berth") && !options.contains("s3cret"), "{options}");
+        assert!(!options.contains("search_path") && !options.contains("s3cret"), "{options}");
+        assert_eq!(search_path(url).as_deref(), Some("berth"));
     }
 
     #[test]

@@ -20,16 +20,27 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// A statement without a result after this time has lost its connection. No statement of Berth takes this long.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle time after which a connection is tested before it is used. Shorter than the idle timeouts of firewalls.
-const TEST_AFTER_IDLE: Duration = Duration::from_secs(30);
-/// Time limit of the test.
-const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The times by which a lost connection is recognised.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// A statement without a result after this time has lost its connection. No statement of Berth takes this long.
+    statement: Duration,
+    /// Idle time after which a connection is tested before it is used. Shorter than the idle timeouts of firewalls.
+    idle: Duration,
+    /// Time limit of the test.
+    test: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { statement: Duration::from_secs(30), idle: Duration::from_secs(30), test: Duration::from_secs(2) }
+    }
+}
 
 /// The state of the network between this process and PostgreSQL. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Link {
+    limits: Limits,
     last_loss: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -53,13 +64,13 @@ impl Link {
         if self.is_retired(age) {
             return false;
         }
-        if idle < TEST_AFTER_IDLE {
+        if idle < self.limits.idle {
             return true;
         }
-        let reason = match timeout(TEST_TIMEOUT, ping).await {
+        let reason = match timeout(self.limits.test, ping).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no response within {TEST_TIMEOUT:?}"),
+            Err(_) => format!("no response within {:?}", self.limits.test),
         };
         tracing::info!(reason, "an idle database connection was lost; it is replaced");
         self.record_loss();
@@ -68,7 +79,7 @@ impl Link {
 
     /// Runs a statement within the time limit. Records the loss of its connection.
     async fn watch<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        match timeout(STATEMENT_TIMEOUT, statement).await {
+        match timeout(self.limits.statement, statement).await {
             Ok(Err(error)) if is_disconnect(&error) => {
                 self.record_loss();
                 Err(error)
@@ -76,7 +87,7 @@ impl Link {
             Ok(result) => result,
             Err(_) => {
                 self.record_loss();
-                let reason = format!("the database did not respond within {STATEMENT_TIMEOUT:?}");
+                let reason = format!("the database did not respond within {:?}", self.limits.statement);
                 Err(DbErr::Conn(RuntimeErr::Internal(reason)))
             }
         }
@@ -254,19 +265,27 @@ mod tests {
         DbErr::Query(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Io(closed))))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn statement_without_response_ends_and_retires_older_connections() {
-        let link = Link::default();
-        let error = link.watch(pending::<Result<(), DbErr>>()).await.unwrap_err();
-        assert!(crate::error::is_away(&error), "{error}");
-        assert!(link.is_retired(STATEMENT_TIMEOUT));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!link.is_retired(Duration::from_millis(500)), "a connection opened after the loss");
+    /// A link on which everything without an immediate response is lost.
+    fn impatient() -> Link {
+        let idle = Limits::default().idle;
+        Link { limits: Limits { statement: Duration::ZERO, idle, test: Duration::ZERO }, ..Link::default() }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn statement_without_response_ends_and_retires_older_connections() {
+        let link = impatient();
+        let before = Instant::now();
+        let error = link.watch(pending::<Result<(), DbErr>>()).await.unwrap_err();
+        assert!(crate::error::is_away(&error), "{error}");
+        assert!(link.is_retired(before.elapsed()));
+        let lost = link.last_loss.lock().unwrap();
+        while Instant::now() == lost {}
+        assert!(!link.is_retired(Duration::ZERO), "a connection opened after the loss");
+    }
+
+    #[tokio::test]
     async fn idle_connection_without_response_is_replaced() {
-        let link = Link::default();
+        let link = impatient();
         let (age, brief, long) = (Duration::from_secs(600), Duration::from_secs(5), Duration::from_secs(60));
         let never = pending::<Result<(), DbErr>>;
         let pong = async || Ok::<_, DbErr>(());

@@ -55,8 +55,13 @@ async fn terminated_connections_are_replaced_silently(t: TestService) {
 async fn search_path_selects_the_schema(database: TestDatabase) {
     let admin = database.connect().await;
     admin.execute_unprepared("CREATE SCHEMA berth").await.unwrap();
-    for parameter in ["search_path=berth", "options=-csearch_path%3Dberth"] {
-        let connections = connect(&format!("{}?{parameter}", database.url)).await.unwrap();
+    let pooled = url_through(&database.url, session_pooler(address(&database.url)).await);
+    for (url, parameter) in [
+        (&pooled, "&search_path=berth"),
+        (&database.url, "?search_path=berth"),
+        (&database.url, "?options=-csearch_path%3Dberth"),
+    ] {
+        let connections = connect(&format!("{url}{parameter}")).await.unwrap();
         migrations::up(connections.writer()).await.unwrap();
         assert_eq!(migrations::pending(connections.writer()).await.unwrap(), [""; 0]);
     }

@@ -2,7 +2,7 @@
 
 use super::rows::{Batch, Checksum, Kind, Values};
 use super::{SETUP_CODE, Table, failed, quoted};
-use crate::db::database_url::{postgres_options, redacted};
+use crate::db::database_url::{postgres_options, redacted, search_path, set_search_path};
 use crate::error::OpenError;
 use futures::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
@@ -32,6 +32,7 @@ impl Target {
     pub(super) async fn open(url: &str, migrations: &[String], tables: &[Table]) -> Result<Self, OpenError> {
         let unusable = |error: sqlx::Error| failed(&format!("The database {} cannot be used", redacted(url)), &error);
         let mut connection = postgres_options(url).map_err(unusable)?.connect().await.map_err(unusable)?;
+        set_search_path(&mut connection, search_path(url).as_deref()).await.map_err(unusable)?;
         connection
             .execute("BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = 0")
             .await
