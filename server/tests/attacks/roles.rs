@@ -162,12 +162,15 @@ async fn objects(t: &TestServer) -> Ids {
     let input = json!({"resource_id": restricted, "reason": "A paper is due."});
     let request = t.bob.post("/access-requests", input, 201).await.text("id").to_owned();
     let token = t.token("bob", json!({"name": "ci"})).await.text("id").to_owned();
+    let session =
+        t.browser("bob").await.get("/sessions", 200).await.body["items"][0]["id"].as_str().unwrap().to_owned();
     BTreeMap::from([
         ("access-requests", request),
         ("deliveries", delivery),
         ("reservations", reservation),
         ("resource-types", "gpu-cluster".to_owned()),
         ("resources", resource.to_string()),
+        ("sessions", session),
         ("tokens", token),
         ("users", "bob".to_owned()),
         ("webhooks", webhook.to_string()),
