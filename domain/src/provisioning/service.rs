@@ -130,7 +130,7 @@ impl ServiceProvisioning {
             let reason = reason.map_or("The service rejected the change.", String::as_str);
             return Some(self.with_unconfirmed_change(PendingChangeState::Failed, reason, None, now));
         }
-        // A ready service is told of `created` again when an administrator redelivers it. Only a success is news then.
+        // A ready service gets `created` again when an administrator redelivers it. Then only a success changes it.
         if event == EventType::ReservationCreated
             && self.status == ProvisioningStatus::Ready
             && status != ProvisioningStatus::Ready

@@ -69,7 +69,7 @@ fn HeaderRow(headers: ErasedSignal<Vec<HeaderModel>>, row: HeaderModel, errors: 
         let on_edit = Callback::new(move |()| untrack(message).edited());
         FieldMessage::new(Signal::derive(move || message().get()), on_edit)
     };
-    // Another name decides anew whether the value is a secret. The user can change it afterwards.
+    // A changed name sets the mark again. The user can change it afterwards.
     Effect::new(move |before: Option<bool>| {
         let by_name = row.name.with(|name| is_secret_header(name));
         if before.is_some_and(|before| before != by_name) {
