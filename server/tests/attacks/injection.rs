@@ -13,6 +13,8 @@ on_both_databases![sqlite only:
 ];
 
 async fn encoded_line_breaks_add_no_response_header(t: TestServer) {
+    // 503 if the page has not been built, otherwise 200.
+    let page = t.root.request(Method::GET, "//login").send().await.unwrap().status();
     let injected = "%0d%0aSet-Cookie:%20berth_session=evil%0d%0aX-Injected:%201";
     for path in [
         format!("//{injected}"),
@@ -25,7 +27,7 @@ async fn encoded_line_breaks_add_no_response_header(t: TestServer) {
     ] {
         let reply = t.root.request(Method::GET, &path).send().await.unwrap();
         assert!(!reply.headers().contains_key("x-injected") && !reply.headers().contains_key("set-cookie"), "{path}");
-        assert!(reply.status().as_u16() < 500, "{path}: {}", reply.status());
+        assert!(reply.status().as_u16() < 500 || reply.status() == page, "{path}: {}", reply.status());
     }
     // A name with a line break is data, or it is rejected.
     let alice = t.browser("alice").await;
