@@ -181,6 +181,11 @@ impl Problem {
         Self::new(ProblemKind::Unauthenticated, detail)
     }
 
+    /// [`ProblemKind::RateLimited`] with the reason and the seconds to wait.
+    pub fn rate_limited(detail: impl Into<String>, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(ProblemKind::RateLimited, detail) }
+    }
+
     /// [`ProblemKind::Malformed`] with the reason.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::Malformed, detail)

@@ -101,12 +101,8 @@ async fn stream(
         return Err(Problem::unauthenticated("Your session has ended. Log in again.").into());
     };
     let Some(permit) = app.streams.open(credential.digest(), &caller.actor.username) else {
-        let mut problem = Problem::new(
-            ProblemKind::RateLimited,
-            "Too many live feeds are open for this session or user. Close some pages.",
-        );
-        problem.retry_after = Some(RETRY_AFTER);
-        return Err(problem.into());
+        let detail = "Too many live feeds are open for this session or user. Close some pages.";
+        return Err(Problem::rate_limited(detail, RETRY_AFTER).into());
     };
     let feed = Feed {
         updates: app.service.change_feed().subscribe(),

@@ -1,7 +1,6 @@
 //! Stored budgets of failed log-ins and confirmations. All replicas share them, and a restart keeps them.
 
 use super::Accounts;
-use super::login_throttle::too_many_requests;
 use crate::Error;
 use crate::db::login_budgets::{Budget, refund, spend};
 use crate::secrets::digest;
@@ -54,7 +53,7 @@ impl Accounts {
             Some(wait) => {
                 let seconds = (wait + Duration::milliseconds(999)).num_seconds().max(1);
                 let unit = if seconds == 1 { "second" } else { "seconds" };
-                Err(too_many_requests(format!("{} in {seconds} {unit}.", subject.text), seconds.unsigned_abs()))
+                Err(Problem::rate_limited(format!("{} in {seconds} {unit}.", subject.text), seconds.unsigned_abs()))
             }
         }
     }

@@ -2,9 +2,11 @@
 
 use super::Accounts;
 use super::passwords::{self, Capacity};
+use super::session_list::delete_sessions;
+use super::tokens::delete_tokens;
 use super::users::any_user;
 use crate::Result;
-use crate::db::entity::{api_tokens, demo, sessions, users};
+use crate::db::entity::{demo, users};
 use crate::db::table_lock::lock_users;
 use domain::Problem;
 use domain::account::UserInput;
@@ -93,8 +95,8 @@ impl Accounts {
             .filter(users::COLUMN.username.eq(username))
             .exec(&tx)
             .await?;
-        sessions::Entity::delete_many().filter(sessions::COLUMN.username.eq(username)).exec(&tx).await?;
-        api_tokens::Entity::delete_many().filter(api_tokens::COLUMN.username.eq(username)).exec(&tx).await?;
+        delete_sessions(&tx, username, None).await?;
+        delete_tokens(&tx, username).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Limits on failed and on concurrent log-ins.
 
 use chrono::{DateTime, Duration, Utc};
-use domain::{Problem, ProblemKind};
+use domain::Problem;
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 
@@ -107,7 +107,7 @@ impl LoginThrottle {
                 let seconds = (THROTTLE_INTERVAL - elapsed).num_seconds().max(1);
                 let subject = key.subject();
                 let detail = format!("Too many failed log-ins {subject}. Try again in {seconds} seconds.");
-                return Err(too_many_requests(detail, seconds.unsigned_abs()));
+                return Err(Problem::rate_limited(detail, seconds.unsigned_abs()));
             }
         }
         for key in keys {
@@ -141,13 +141,6 @@ impl LoginThrottle {
             failures.count = failures.count.saturating_sub(1);
         }
     }
-}
-
-/// A 429 with the seconds to wait.
-pub(super) fn too_many_requests(detail: impl Into<String>, seconds: u64) -> Problem {
-    let mut problem = Problem::new(ProblemKind::RateLimited, detail);
-    problem.retry_after = Some(seconds);
-    problem
 }
 
 #[cfg(test)]

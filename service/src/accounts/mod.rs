@@ -65,8 +65,6 @@ struct AuthState {
     log_ins: Semaphore,
     /// Permits for log-ins from known devices, in addition.
     reserved_log_ins: Semaphore,
-    /// Held from the count of a user's tokens to the insertion of another one.
-    token_creation: tokio::sync::Mutex<()>,
 }
 
 impl Accounts {
@@ -76,7 +74,6 @@ impl Accounts {
             throttle: Mutex::default(),
             log_ins: Semaphore::new(login_throttle::MAX_CONCURRENT_LOG_INS),
             reserved_log_ins: Semaphore::new(login_throttle::RESERVED_LOG_INS),
-            token_creation: tokio::sync::Mutex::default(),
         };
         let notifications = Notifications::new(context.clone());
         Self { context, feed, cipher, notifications, state: Arc::new(state) }

@@ -2,13 +2,16 @@
 
 use super::Accounts;
 use super::sessions::{has_session_id, session_id};
-use crate::Result;
 use crate::db::codec::time;
 use crate::db::entity::sessions;
+use crate::{Error, Result};
 use domain::Problem;
 use domain::account::LogInSession;
 use domain::authorization::{Action, Actor, authorize};
-use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{
+    Condition, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 use tracing::instrument;
 
 /// Maximum number of listed sessions.
@@ -83,14 +86,22 @@ impl Accounts {
         let is_own = actor.username == username;
         authorize(actor, if is_own { Action::ManageOwnTokens } else { Action::ManageUsers })?;
         self.get_user(username).await?;
-        self.delete_sessions_of(username).await?;
+        delete_sessions(&self.context.db.write, username, None).await.map_err(Error::from)?;
         self.invalidate_credentials();
         Ok(())
     }
+}
 
-    async fn delete_sessions_of(&self, username: &str) -> Result<()> {
-        let all = sessions::Entity::delete_many().filter(sessions::COLUMN.username.eq(username));
-        all.exec(&self.context.db.write).await?;
-        Ok(())
-    }
+/// Ends the sessions of an account, except one.
+pub(super) async fn delete_sessions(
+    connection: &impl ConnectionTrait,
+    username: &str,
+    except: Option<Expr>,
+) -> Result<(), DbErr> {
+    sessions::Entity::delete_many()
+        .filter(sessions::COLUMN.username.eq(username))
+        .filter(Condition::all().add_option(except.map(|except| except.not())))
+        .exec(connection)
+        .await?;
+    Ok(())
 }

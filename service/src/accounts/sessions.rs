@@ -2,7 +2,6 @@
 
 use super::budgets::Subject;
 use super::devices::KnownDevice;
-use super::login_throttle::too_many_requests;
 use super::passwords::Capacity;
 use super::users::to_user;
 use super::{Accounts, LogInClient, passwords};
@@ -85,7 +84,7 @@ impl Accounts {
     fn log_in_permit(&self, is_known: bool) -> Result<SemaphorePermit<'_>, Problem> {
         let shared = self.state.log_ins.try_acquire();
         let permit = if is_known { shared.or_else(|_| self.state.reserved_log_ins.try_acquire()) } else { shared };
-        permit.map_err(|_| too_many_requests("Too many people are logging in right now. Try again in a second.", 1))
+        permit.map_err(|_| Problem::rate_limited("Too many people are logging in right now. Try again in a second.", 1))
     }
 
     /// Counts a log-in as failed until it succeeds.

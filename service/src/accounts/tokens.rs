@@ -7,6 +7,7 @@ use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::JsonText;
 use crate::db::entity::{api_tokens, sessions, users};
+use crate::db::link::DatabaseTransaction;
 use crate::pagination::{decode_cursor, page_of};
 use crate::secrets::{digest, new_token};
 use chrono::{DateTime, Duration, Utc};
@@ -18,8 +19,8 @@ use domain::problem::Validator;
 use domain::{Problem, validation};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
-    SelectExt as _, Set,
+    ConnectionTrait, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, SelectExt as _, Set,
 };
 use tracing::instrument;
 
@@ -33,6 +34,7 @@ const EXPIRY_TOLERANCE: Duration = Duration::minutes(5);
 struct ValidToken {
     name: String,
     scopes: Vec<Scope>,
+    created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 }
 
@@ -150,22 +152,17 @@ impl Accounts {
         let password = input.current_password.take();
         let token = self.validate_token(input)?;
         self.confirm_identity(actor, password).await?;
-        let created = self.prepare_token(&actor.username, token);
-        let _creation = self.state.token_creation.lock().await;
-        self.check_token_quota(&actor.username).await?;
-        if !self.insert_token(created.0, Some(&session.id)).await? {
+        let (row, created) = self.prepare_token(&actor.username, token);
+        if !self.insert_token(row, Some(&session.id)).await? {
             return Err(Problem::unauthenticated("Your session has ended. Log in again."));
         }
-        Ok(created.1)
+        Ok(created)
     }
 
-    /// Fails with 409 if the user has as many tokens as one user may have.
-    async fn check_token_quota(&self, username: &str) -> Result<()> {
+    /// Fails with 409 if the user, whose row is locked, has as many tokens as one user may have.
+    async fn check_token_quota(&self, tx: &DatabaseTransaction, username: &str) -> Result<()> {
         let Some(limit) = self.context.settings.quotas.tokens else { return Ok(()) };
-        let count = api_tokens::Entity::find()
-            .filter(api_tokens::COLUMN.username.eq(username))
-            .count(&self.context.db.read)
-            .await?;
+        let count = api_tokens::Entity::find().filter(api_tokens::COLUMN.username.eq(username)).count(tx).await?;
         if count >= limit.into() {
             return Err(Problem::conflict(format!(
                 "You have {count} API tokens, and the limit is {limit}. Revoke one that you do not need, or ask the \
@@ -210,7 +207,7 @@ impl Accounts {
             validator.error("expires_at", format!("A token is valid for at most {days} days. Choose an earlier time."));
         }
         validator.finish()?;
-        Ok(ValidToken { name: input.name, scopes, expires_at: expires_at.min(now + lifetime) })
+        Ok(ValidToken { name: input.name, scopes, created_at: now, expires_at: expires_at.min(now + lifetime) })
     }
 
     /// The row of a new token, and the response with the token itself.
@@ -223,21 +220,23 @@ impl Accounts {
             name: Set(token.name.clone()),
             token_hash: Set(digest(&secret)),
             scopes: Set(JsonText(token.scopes)),
-            created_at: Set(self.context.now().timestamp_millis()),
+            created_at: Set(token.created_at.timestamp_millis()),
             expires_at: Set(Some(token.expires_at.timestamp_millis())),
             last_used_at: Set(None),
         };
         (row, NewApiToken { id, name: token.name, token: secret })
     }
 
-    /// Inserts a token, unless its account is disabled or the session that creates it has ended.
+    /// Inserts a token, unless its account is disabled or the session that creates it has ended. A session may not exceed
+    /// the limit on tokens of one user.
     async fn insert_token(&self, token: api_tokens::ActiveModel, session: Option<&str>) -> Result<bool> {
         let username = token.username.clone().take().unwrap_or_default();
         let tx = self.context.db.begin_write().await?;
-        // The lock serialises the creation with a change of the password, which would not revoke an uncommitted token.
+        // The lock serialises the creation with a change of the password, which would not revoke an uncommitted token, and
+        // with other creations, which the limit must count.
         let is_enabled = users::Entity::find_by_id(username.as_str())
             .filter(users::COLUMN.disabled.eq(false))
-            .lock_shared()
+            .lock_exclusive()
             .one(&tx)
             .await?
             .is_some();
@@ -254,6 +253,9 @@ impl Accounts {
         if !is_enabled || !is_open {
             tx.rollback().await?;
             return Ok(false);
+        }
+        if session.is_some() {
+            self.check_token_quota(&tx, &username).await?;
         }
         api_tokens::Entity::insert(token).exec_without_returning(&tx).await?;
         tx.commit().await?;
@@ -292,4 +294,10 @@ fn to_api_token(token: api_tokens::Model) -> ApiToken {
         expires_at: token.expires_at.map(time),
         last_used_at: token.last_used_at.map(time),
     }
+}
+
+/// Deletes the API tokens of an account.
+pub(super) async fn delete_tokens(connection: &impl ConnectionTrait, username: &str) -> Result<(), DbErr> {
+    api_tokens::Entity::delete_many().filter(api_tokens::COLUMN.username.eq(username)).exec(connection).await?;
+    Ok(())
 }

@@ -1,10 +1,12 @@
 //! User accounts.
 
+use super::session_list::delete_sessions;
 use super::sessions::has_session_id;
+use super::tokens::delete_tokens;
 use super::{Accounts, password_policy, passwords};
 use crate::db::codec::time;
 use crate::db::column::Text;
-use crate::db::entity::{api_tokens, sessions, users};
+use crate::db::entity::users;
 use crate::db::link::DatabaseTransaction;
 use crate::db::table_lock::lock_users;
 use crate::notifications::Recipient;
@@ -16,10 +18,9 @@ use domain::change::{Change, Notification, Severity};
 use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::{Problem, validation};
-use sea_orm::sea_query::ExprTrait as _;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, NotSet,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, SelectExt as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, NotSet, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, SelectExt as _, Set,
 };
 use tracing::instrument;
 
@@ -194,14 +195,10 @@ impl Accounts {
             // The session in which users change their own password continues.
             let current = actor.session.as_ref().filter(|_| actor.username == username && !disables);
             let current = current.and_then(|session| has_session_id(&session.id));
-            sessions::Entity::delete_many()
-                .filter(sessions::COLUMN.username.eq(username))
-                .filter(Condition::all().add_option(current.map(|current| current.not())))
-                .exec(&tx)
-                .await?;
+            delete_sessions(&tx, username, current).await?;
         }
         if deletes_tokens {
-            api_tokens::Entity::delete_many().filter(api_tokens::COLUMN.username.eq(username)).exec(&tx).await?;
+            delete_tokens(&tx, username).await?;
         }
         let notification = match message {
             Some(message) => {

@@ -6,11 +6,11 @@ use crate::db::column::Text;
 use crate::db::entity::reservations;
 use crate::settings::Quotas;
 use chrono::{DateTime, Duration, Utc};
+use domain::Problem;
 use domain::authorization::{Actor, Role};
 use domain::problem::{ConflictSpan, Validator};
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
-use domain::{Problem, ProblemKind};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
@@ -68,15 +68,11 @@ pub(super) fn too_many_active(limit: u32) -> Problem {
 /// The problem of a reservation that was changed as often as allowed, with the time until the next change.
 pub(super) fn too_many_changes(limit: u32, wait: Duration) -> Problem {
     let seconds = u64::try_from(wait.num_seconds()).unwrap_or_default() + 1;
-    let mut problem = Problem::new(
-        ProblemKind::RateLimited,
-        format!(
-            "This reservation was changed {limit} times within a minute, which is the limit. Try again in {seconds} s, or \
-             ask the operator to raise BERTH_MAX_CHANGES_PER_MINUTE."
-        ),
+    let detail = format!(
+        "This reservation was changed {limit} times within a minute, which is the limit. Try again in {seconds} s, or \
+         ask the operator to raise BERTH_MAX_CHANGES_PER_MINUTE."
     );
-    problem.retry_after = Some(seconds);
-    problem
+    Problem::rate_limited(detail, seconds)
 }
 
 /// Checks that a reservation does not end too far in the future.

@@ -162,10 +162,14 @@ impl Writer {
             changes.extend(written().map(|new| Change::Reservation(Box::new(new.reservation.clone()))));
         }
         self.outbox.publish(enqueued, changes);
-        let outcome = |new: &NewReservation| match () {
-            () if is_inserted(&new) => Outcome::Inserted,
-            () if is_over_quota(new) => Outcome::OverQuota,
-            () => Outcome::Conflict,
+        let outcome = |new: &NewReservation| {
+            if is_inserted(&new) {
+                Outcome::Inserted
+            } else if is_over_quota(new) {
+                Outcome::OverQuota
+            } else {
+                Outcome::Conflict
+            }
         };
         Ok(new.iter().map(outcome).collect())
     }

@@ -83,15 +83,11 @@ impl RateLimits {
         let Some((limiter, rate)) = &self.limit else { return Ok(()) };
         limiter.check_key(&key).map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
-            let mut problem = Problem::new(
-                ProblemKind::RateLimited,
-                format!(
-                    "More than {rate} requests per second by one user or address. Retry after {wait} s, or ask the operator to raise \
-                     BERTH_API_RATE."
-                ),
+            let detail = format!(
+                "More than {rate} requests per second by one user or address. Retry after {wait} s, or ask the operator to raise \
+                 BERTH_API_RATE."
             );
-            problem.retry_after = Some(wait);
-            problem
+            Problem::rate_limited(detail, wait)
         })
     }
 }
