@@ -99,7 +99,9 @@ fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
             <NotificationMenu />
             <ThemeSwitch />
             <span class="muted small username" title=move || session.username()>{move || session.username()}</span>
-            <Button variant=ButtonVariant::Quiet pending=log_out.pending on_click=on_log_out>"Log out"</Button>
+            <Show when=move || !session.expired.get()>
+                <Button variant=ButtonVariant::Quiet pending=log_out.pending on_click=on_log_out>"Log out"</Button>
+            </Show>
         </header>
     }
 }

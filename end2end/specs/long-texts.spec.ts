@@ -1,7 +1,7 @@
 // Every text that users enter can be long and without spaces. No screen becomes wider than the window.
 
 import type { Page } from "@playwright/test";
-import { Berth, SSH_KEY, expect, logInByApi, test } from "../fixtures.ts";
+import { Berth, SSH_KEY, expect, logInByApi, setVisibility, test } from "../fixtures.ts";
 import { TestReceiver, responds } from "../support/test-receiver.ts";
 
 const long = (length: number) => "Wörterbuchverlagsgesellschaft".repeat(Math.ceil(length / 29)).slice(0, length);
@@ -117,4 +117,34 @@ test("long texts stay inside the window on every screen", async ({ browser }) =>
     await service.stop();
     await berth.stop();
   }
+});
+
+test("the header stays inside a narrow window in each state of the live updates", async ({ berth, browser }) => {
+  const page = await logInByApi(browser, berth, "alice");
+  const badge = page.locator(".topbar").getByRole("status");
+  const checkWidths = async (state: string) => {
+    for (const width of [390, 320]) {
+      await page.setViewportSize({ width, height: 844 });
+      await expect(badge).toHaveText(state);
+      expect(await findOverflow(page), `${state} at ${width} px`).toEqual([]);
+    }
+  };
+  // A hidden page opens no feed, so it stays at "Connecting".
+  await page.addInitScript(() => Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true }));
+  await page.goto("/reservations");
+  await expect(page.getByRole("heading", { name: "Reservations", level: 1 })).toBeVisible();
+  await checkWidths("Connecting");
+  await setVisibility(page, "visible");
+  await checkWidths("Live");
+  await page.context().setOffline(true);
+  await checkWidths("Reconnecting");
+  await page.context().setOffline(false);
+  await checkWidths("Live");
+  await page.context().clearCookies();
+  await page.getByLabel("Status").selectOption("cancelled");
+  await page.getByRole("dialog", { name: "Log in again" }).getByRole("button", { name: "Close" }).click();
+  await checkWidths("Session expired");
+  await expect(page.getByRole("banner").getByRole("button", { name: "Log in" })).toBeVisible();
+  await expect(page.getByRole("banner").getByRole("button", { name: "Log out" })).toHaveCount(0);
+  await page.context().close();
 });
