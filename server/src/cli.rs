@@ -65,6 +65,11 @@ enum Command {
         #[command(subcommand)]
         command: UserCommand,
     },
+    /// Replace the master key, which encrypts the secrets in the database.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Write a consistent copy of the SQLite database to FILE while Berth runs.
     Backup {
         /// Path of the copy; the file must not exist.
@@ -114,6 +119,14 @@ impl From<ScopeName> for Scope {
             ScopeName::Admin => Self::Admin,
         }
     }
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Add a new master key to the file master.key. The earlier keys still decrypt.
+    Add,
+    /// Encrypt every secret in the database again with the current master key, while Berth runs.
+    Rotate,
 }
 
 #[derive(Subcommand)]
@@ -223,6 +236,8 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
         Command::User { command: UserCommand::Create { name, email, admin } } => {
             create_user(&config, name, email, admin).await
         }
+        Command::Key { command: KeyCommand::Add } => add_key(&config),
+        Command::Key { command: KeyCommand::Rotate } => rotate_key(&config).await,
         Command::Backup { file } => back_up(&config, &file).await,
         Command::Transfer { from, to } => {
             let is_production = config.env == Environment::Production;
@@ -304,6 +319,40 @@ fn read_line() -> std::io::Result<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn add_key(config: &Config) -> Result<(), String> {
+    let Some(file) = &config.key_file else {
+        return Err(
+            "The master key is set by BERTH_MASTER_KEY. Move its value to BERTH_PREVIOUS_MASTER_KEYS, and set \
+                    BERTH_MASTER_KEY to a new key, e.g. from: openssl rand -hex 32"
+                .into(),
+        );
+    };
+    file.add_key()?;
+    print(&format!(
+        "Added a new master key to {}. Back the file up, start Berth again, then run `berth key rotate`.",
+        file.path().display()
+    ));
+    Ok(())
+}
+
+async fn rotate_key(config: &Config) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    let rotated = service.maintenance().rotate_master_key().await.map_err(format_problem)?;
+    let (encrypted, current) = (rotated.encrypted, rotated.current);
+    print(&format!("Encrypted the secrets of {encrypted} rows again; {current} rows were up to date."));
+    if rotated.unreadable.is_empty() {
+        print(
+            "No stored secret needs an earlier master key. Remove the earlier ones: BERTH_PREVIOUS_MASTER_KEYS, or the \
+             lines after the first in the file master.key.",
+        );
+        return Ok(());
+    }
+    Err(format!(
+        "No master key decrypts the secrets of: {}. Add the key that encrypted them, or set these secrets again.",
+        rotated.unreadable.join(", ")
+    ))
 }
 
 async fn back_up(config: &Config, file: &Path) -> Result<(), String> {

@@ -107,6 +107,9 @@ pub struct Args {
     /// Key that encrypts secrets at rest, 64 hex digits [default: the file master.key in the data folder].
     #[arg(long, env = "BERTH_MASTER_KEY", global = true, hide_env_values = true)]
     pub master_key: Option<String>,
+    /// Earlier master keys, which only decrypt, comma-separated [default: none, or further lines of the file master.key].
+    #[arg(long, env = "BERTH_PREVIOUS_MASTER_KEYS", global = true, hide_env_values = true)]
+    pub previous_master_keys: Option<String>,
     /// Private networks that webhooks may reach, CIDR, comma-separated [default: loopback in development, else none].
     #[arg(long, env = "BERTH_ALLOW_NETWORKS", global = true)]
     pub allow_networks: Option<String>,
@@ -196,8 +199,10 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Folder of the SQLite database and the master key.
     pub data_dir: PathBuf,
-    /// The master key file that the first start creates; `None` if there is a key.
-    pub new_key_file: Option<KeyFile>,
+    /// The master key file; `None` if `BERTH_MASTER_KEY` is set.
+    pub key_file: Option<KeyFile>,
+    /// Whether the first start creates the master key file.
+    pub is_new_key_file: bool,
     /// Limits of the connections of clients.
     pub listener: Limits,
     /// Problems that do not prevent the start, for the log.
@@ -321,23 +326,28 @@ impl Args {
             self.database_url.unwrap_or_else(|| format!("sqlite://{}?mode=rwc", data_dir.join("berth.db").display()));
         let database_url =
             if env == Environment::Production { service::with_verified_tls(&database_url) } else { database_url };
-        let (mut new_key_file, mut warnings) = (None, Vec::new());
+        let (mut key_file, mut is_new_key_file, mut warnings) = (None, false, Vec::new());
         if env == Environment::Production {
             warnings.extend(service::warn_about_tls(&database_url));
         }
         let uses_key_file = self.master_key.is_none();
+        let mut previous_master_keys = parse_previous_keys(self.previous_master_keys.as_deref().unwrap_or_default())?;
         let master_key: MasterKey = match self.master_key {
             Some(text) => parse_key(&text)
                 .ok_or("BERTH_MASTER_KEY must be 64 hex digits (32 bytes), e.g. from: openssl rand -hex 32")?
                 .into(),
             None => {
-                let file = KeyFile::of(&data_dir);
-                if let Some((key, warning)) = file.read()? {
-                    warnings.extend(warning);
-                    key
-                } else {
-                    new_key_file = Some(file);
-                    service::secrets::random::<32>().into()
+                let file = key_file.insert(KeyFile::of(&data_dir));
+                match file.read()? {
+                    Some(keys) => {
+                        warnings.extend(keys.warning);
+                        previous_master_keys.extend(keys.previous);
+                        keys.current
+                    }
+                    None => {
+                        is_new_key_file = true;
+                        service::secrets::random::<32>().into()
+                    }
                 }
             }
         };
@@ -360,6 +370,7 @@ impl Args {
                 database_url,
                 public_url: public_url.clone(),
                 master_key,
+                previous_master_keys,
                 url_policy,
                 retention_days,
                 delivery_timeout: Duration::from_secs_f64(seconds),
@@ -374,7 +385,8 @@ impl Args {
             admin,
             trusted_proxies: self.trust_proxy.unwrap_or_default(),
             data_dir,
-            new_key_file,
+            key_file,
+            is_new_key_file,
             listener: Limits::default(),
             warnings,
             metrics,
@@ -534,6 +546,16 @@ fn allowed_networks(list: Option<&str>, env: Environment) -> Result<Vec<Network>
         .filter(|network| !network.is_empty())
         .map(|network| Network::parse(network).map_err(|message| format!("BERTH_ALLOW_NETWORKS: {message}")))
         .collect()
+}
+
+/// Parses `BERTH_PREVIOUS_MASTER_KEYS`.
+fn parse_previous_keys(list: &str) -> Result<Vec<MasterKey>, String> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
+        .map(|key| parse_key(key).map(MasterKey::from))
+        .collect::<Option<_>>()
+        .ok_or_else(|| "BERTH_PREVIOUS_MASTER_KEYS must be keys of 64 hex digits each, separated by commas.".into())
 }
 
 /// Validates `BERTH_ADDITIONAL_HOSTS`.

@@ -51,10 +51,10 @@ pub async fn open_with(config: &Config, clock: Arc<dyn service::Clock>) -> Resul
     let connections = service::connect(&config.service.database_url).await.map_err(|error| error.to_string())?;
     migrations::up(connections.writer()).await.map_err(|error| service::explain_migration_error(&error))?;
     let mut settings = config.service.clone();
-    if let Some(file) = &config.new_key_file {
+    if let Some(file) = config.key_file.as_ref().filter(|_| config.is_new_key_file) {
         settings.master_key = file.create(&connections).await?;
     }
-    Service::open_with(settings, clock, connections).map_err(|error| error.to_string())
+    Service::open_with(settings, clock, connections).await.map_err(|error| error.to_string())
 }
 
 /// Serves page, API and workers on `listener` until `cancel`, then waits for open requests and deliveries.

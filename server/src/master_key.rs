@@ -9,7 +9,17 @@ use std::path::{Path, PathBuf};
 /// Length of the key in bytes.
 const KEY_LENGTH: usize = 32;
 
-/// A key file, which may not exist yet.
+/// The keys of a key file.
+pub(crate) struct Keys {
+    /// The key of the first line, which encrypts.
+    pub(crate) current: MasterKey,
+    /// The keys of further lines, which only decrypt.
+    pub(crate) previous: Vec<MasterKey>,
+    /// Says that the file's group can read it.
+    pub(crate) warning: Option<String>,
+}
+
+/// A key file, which may not exist yet. Each line has one key: first the current one, then earlier ones.
 #[derive(Debug, Clone)]
 pub struct KeyFile(PathBuf);
 
@@ -26,24 +36,56 @@ impl KeyFile {
         Self(data_dir.join("master.key"))
     }
 
-    /// Reads the key; `None` if the file does not exist. Also returns a warning if the file's group can read it.
+    /// Reads the keys; `None` if the file does not exist.
     ///
     /// # Errors
-    /// If the file cannot be read, contains no key, or all users of the machine can read or write it.
-    pub(crate) fn read(&self) -> Result<Option<(MasterKey, Option<String>)>, String> {
+    /// If the file cannot be read, contains anything but keys, or all users of the machine can read or write it.
+    pub(crate) fn read(&self) -> Result<Option<Keys>, String> {
         let text = match std::fs::read_to_string(&self.0) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.unusable(&error)),
         };
         let warning = self.check_permissions()?;
-        match parse_key(&text) {
-            Some(key) => Ok(Some((key.into(), warning))),
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        let keys: Option<Vec<_>> = lines.map(parse_key).collect();
+        let mut keys = keys.unwrap_or_default().into_iter().map(MasterKey::from);
+        match keys.next() {
+            Some(current) => Ok(Some(Keys { current, previous: keys.collect(), warning })),
             None => Err(format!(
-                "{} does not contain 64 hex digits. Restore it, or set BERTH_MASTER_KEY.",
+                "{} must contain keys of 64 hex digits, one in each line. Restore it, or set BERTH_MASTER_KEY.",
                 self.0.display()
             )),
         }
+    }
+
+    /// Adds a new current key in front of the present ones, which then only decrypt. The file is replaced at once, so that
+    /// an interrupted call leaves the old one.
+    ///
+    /// # Errors
+    /// If the file does not exist, contains no key or cannot be written.
+    pub(crate) fn add_key(&self) -> Result<(), String> {
+        self.read()?.ok_or_else(|| self.unusable(&ErrorKind::NotFound.into()))?;
+        let replace = || {
+            let old = std::fs::read_to_string(&self.0)?;
+            let new = self.0.with_extension("key.new");
+            let key = hex::encode(service::secrets::random::<KEY_LENGTH>());
+            // An interrupted call may have left it.
+            match std::fs::remove_file(&new) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = create_private(&new)?;
+            file.write_all(format!("{key}\n{old}").as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &self.0)
+        };
+        replace().map_err(|error: std::io::Error| self.unusable(&error))
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Creates the file with a new key, readable only by its owner. If another process creates it at the same time, both
@@ -67,7 +109,7 @@ impl KeyFile {
             Ok(()) => Ok(key.into()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let created = self.read()?;
-                created.map(|(key, _)| key).ok_or_else(|| self.unusable(&ErrorKind::NotFound.into()))
+                created.map(|keys| keys.current).ok_or_else(|| self.unusable(&ErrorKind::NotFound.into()))
             }
             Err(error) => Err(self.unusable(&error)),
         }
@@ -120,6 +162,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn new_key_is_added_in_front_of_earlier_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::of(folder.path());
+        assert!(file.add_key().unwrap_err().contains("master.key"));
+        create_private(&file.0).unwrap().write_all("07".repeat(32).as_bytes()).unwrap();
+        file.add_key().unwrap();
+        create_private(&folder.path().join("master.key.new")).unwrap();
+        file.add_key().unwrap();
+        let keys = file.read().unwrap().unwrap();
+        assert_eq!((keys.previous.len(), keys.warning), (2, None));
+        let text = std::fs::read_to_string(&file.0).unwrap();
+        assert!(text.ends_with(&"07".repeat(32)), "{text}");
+        assert_eq!(text.lines().collect::<std::collections::HashSet<_>>().len(), 3);
+    }
+
     #[cfg(unix)]
     #[test]
     fn key_file_may_be_readable_by_its_group_but_not_by_all() {
@@ -130,7 +188,7 @@ mod tests {
         std::fs::write(&file.0, "07".repeat(32)).unwrap();
         let read = |mode: u32| {
             std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(mode)).unwrap();
-            file.read().map(|key| key.unwrap().1.is_some())
+            file.read().map(|keys| keys.unwrap().warning.is_some())
         };
         for (mode, warns) in [(0o600, false), (0o400, false), (0o660, true), (0o640, true), (0o440, true)] {
             assert_eq!(read(mode), Ok(warns), "{mode:o}");

@@ -3,6 +3,7 @@
 use crate::Clock;
 use crate::db::connect::Database;
 use crate::settings::Settings;
+use crate::status_urls::StatusUrls;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -12,13 +13,20 @@ use std::sync::Arc;
 pub(crate) struct Context {
     pub(crate) db: Database,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) status_urls: Arc<StatusUrls>,
     clock: Arc<dyn Clock>,
     ulids: Arc<Mutex<ulid::Generator>>,
 }
 
 impl Context {
-    pub(crate) fn new(db: Database, settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { db, settings: Arc::new(settings), clock, ulids: Arc::new(Mutex::new(ulid::Generator::new())) }
+    pub(crate) fn new(db: Database, settings: Settings, status_urls: StatusUrls, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            db,
+            settings: Arc::new(settings),
+            status_urls: Arc::new(status_urls),
+            clock,
+            ulids: Arc::new(Mutex::new(ulid::Generator::new())),
+        }
     }
 
     /// The current time, truncated to the millisecond, which is the precision of the database.

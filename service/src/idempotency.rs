@@ -4,7 +4,7 @@
 use crate::context::Context;
 use crate::db::entity::idempotency_keys as keys;
 use crate::error::is_unique_violation;
-use crate::secrets::Cipher;
+use crate::secrets::{Cipher, SecretUse};
 use crate::{Error, Result};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
@@ -16,8 +16,10 @@ use tracing::instrument;
 pub(crate) const KEY_LIFETIME: Duration = Duration::hours(24);
 /// Time after which a first request without a response counts as crashed, and its key can be used again.
 const ABANDONED_AFTER: Duration = Duration::minutes(1);
-/// Binds encrypted responses to this use.
-const PURPOSE: &str = "idempotency";
+
+fn use_of<'a>(actor: &'a Actor, key: &'a str) -> SecretUse<'a> {
+    SecretUse::Idempotency { username: &actor.username, key }
+}
 
 /// The result of [`Idempotency::begin`].
 pub enum Idempotent {
@@ -61,7 +63,9 @@ impl Idempotency {
             ));
         }
         match (stored.status.and_then(|status| u16::try_from(status).ok()), stored.body) {
-            (Some(status), Some(body)) => Ok(Idempotent::Replay(status, self.cipher.decrypt(PURPOSE, &body)?)),
+            (Some(status), Some(body)) => {
+                Ok(Idempotent::Replay(status, self.cipher.decrypt(use_of(actor, key), &body)?))
+            }
             _ => Err(still_running()),
         }
     }
@@ -105,7 +109,7 @@ impl Idempotency {
     /// 503 if the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn finish(&self, actor: &Actor, key: &str, status: u16, body: &str) -> Result<(), Problem> {
-        let body = self.cipher.encrypt(PURPOSE, body)?;
+        let body = self.cipher.encrypt(use_of(actor, key), body)?;
         Ok(self.store(actor, key, status, body).await?)
     }
 

@@ -1,4 +1,4 @@
-//! Retention and backups.
+//! Retention, backups and the rotation of the master key.
 
 use crate::Result;
 use crate::context::Context;
@@ -10,6 +10,8 @@ use crate::db::link::DatabaseTransaction;
 use crate::db::vacuum::vacuum_into;
 use crate::error::OpenError;
 use crate::idempotency::KEY_LIFETIME;
+use crate::keys::{Rotated, rotate};
+use crate::secrets::Cipher;
 use chrono::Duration;
 use domain::{Problem, ProblemKind};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
@@ -28,10 +30,11 @@ const BATCH: u64 = 500;
 /// Retention of the digests of status updates, which detect repeats.
 const STATUS_UPDATE_LIFETIME: Duration = Duration::hours(1);
 
-/// Retention and backups.
+/// Retention, backups and the rotation of the master key.
 #[derive(Clone)]
 pub struct Maintenance {
     context: Context,
+    cipher: Cipher,
     /// The last delivery that retention has checked in this pass; 0 at the start of a pass.
     retention_cursor: Arc<AtomicI64>,
 }
@@ -44,22 +47,19 @@ struct FinishedDelivery {
     ended_at: i64,
 }
 
-/// Whether the database contains secrets that are encrypted with the master key. Only that key can decrypt them.
-///
-/// # Errors
-/// A sentence for the operator if the database is unavailable.
-pub async fn secrets_exist(database: &Database) -> Result<bool, OpenError> {
-    let read = async || -> Result<bool, DbErr> {
-        let webhook = webhooks::Entity::find().filter(webhooks::COLUMN.secret.ne(""));
-        let response = idempotency_keys::Entity::find().filter(idempotency_keys::COLUMN.body.is_not_null());
-        Ok(webhook.exists(&database.read).await? || response.exists(&database.read).await?)
-    };
-    read().await.map_err(|error| OpenError(format!("The database cannot be read: {error}")))
-}
-
 impl Maintenance {
-    pub(crate) fn new(context: Context) -> Self {
-        Self { context, retention_cursor: Arc::default() }
+    pub(crate) fn new(context: Context, cipher: Cipher) -> Self {
+        Self { context, cipher, retention_cursor: Arc::default() }
+    }
+
+    /// Encrypts every secret again with the current master key, for `berth key rotate`. Every other process must have
+    /// the current master key.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn rotate_master_key(&self) -> Result<Rotated, Problem> {
+        rotate(&self.context, &self.cipher).await
     }
 
     /// Deletes one batch of rows past their retention, and returns their number; 0 if none are left.

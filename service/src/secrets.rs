@@ -5,11 +5,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use domain::Problem;
+use domain::id::WebhookId;
 use secrecy::{ExposeSecret as _, SecretBox};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
-/// Prefix of encrypted texts. A later format will have another prefix.
-const VERSION: &str = "v1.";
 /// Length of an XChaCha20 nonce in bytes.
 const NONCE_LEN: usize = 24;
 
@@ -63,40 +63,175 @@ impl Clone for MasterKey {
     }
 }
 
-/// Encrypts and decrypts with the master key: XChaCha20-Poly1305 with random nonces.
+/// The form of encrypted texts that this process writes. It reads both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecretFormat {
+    /// `v1.<base64>`: bound to its purpose. Releases before key rotation read only this form.
+    Unbound,
+    /// `v2.<key id>.<base64>`: bound to its purpose and its row.
+    Bound,
+}
+
+/// What is encrypted: each use with the row that has the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecretUse<'a> {
+    /// A signing secret of a webhook.
+    WebhookSecret(WebhookId),
+    /// An Ed25519 signing key of a webhook.
+    WebhookSigningKey(WebhookId),
+    /// The secret of a webhook's authentication method.
+    WebhookAuth(WebhookId),
+    /// The value of the named custom header of a webhook.
+    WebhookHeader(WebhookId, &'a str),
+    /// A stored response.
+    Idempotency {
+        /// Owner of the key.
+        username: &'a str,
+        /// The idempotency key.
+        key: &'a str,
+    },
+    /// The code of the first set-up.
+    SetupCode,
+    /// The cookie of a known device, which is not stored. Its text names the account.
+    KnownDevice,
+    /// A key for a purpose that outlives a rotation of the master key.
+    StoredKey(&'a str),
+}
+
+impl SecretUse<'_> {
+    /// The name of the use. It is part of the stored texts, so it never changes.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::WebhookSecret(_) => "webhook-secret",
+            Self::WebhookSigningKey(_) => "webhook-signing-key",
+            Self::WebhookAuth(_) => "webhook-auth",
+            Self::WebhookHeader(..) => "webhook-header",
+            Self::Idempotency { .. } => "idempotency",
+            Self::SetupCode => "setup-code",
+            Self::KnownDevice => "known-device",
+            Self::StoredKey(_) => "stored-key",
+        }
+    }
+
+    /// The row of the text. Usernames, keys and header names contain no spaces, so different rows have different texts.
+    fn row(self) -> String {
+        match self {
+            Self::WebhookSecret(id) | Self::WebhookSigningKey(id) | Self::WebhookAuth(id) => id.to_string(),
+            Self::WebhookHeader(id, name) => format!("{id} {}", name.to_ascii_lowercase()),
+            Self::Idempotency { username, key } => format!("{username} {key}"),
+            Self::SetupCode | Self::KnownDevice => String::new(),
+            Self::StoredKey(purpose) => purpose.to_owned(),
+        }
+    }
+
+    /// The authenticated data of a text.
+    fn binding(self, format: SecretFormat) -> Vec<u8> {
+        match format {
+            SecretFormat::Unbound => self.purpose().into(),
+            SecretFormat::Bound => format!("berth v2\0{}\0{}", self.purpose(), self.row()).into(),
+        }
+    }
+}
+
+/// A master key that can decrypt.
+struct DecryptionKey {
+    /// Eight hex digits that tell the keys apart; they do not reveal the key.
+    id: String,
+    aead: XChaCha20Poly1305,
+}
+
+impl DecryptionKey {
+    fn new(key: &MasterKey) -> Self {
+        Self {
+            id: hex::encode(&key.derive("berth key id")[..4]),
+            aead: XChaCha20Poly1305::new(key.0.expose_secret().into()),
+        }
+    }
+
+    fn decrypt(&self, bytes: &[u8], aad: &[u8]) -> Option<String> {
+        let (nonce, encrypted) = bytes.split_at_checked(NONCE_LEN)?;
+        let payload = Payload { msg: encrypted, aad };
+        String::from_utf8(self.aead.decrypt(XNonce::from_slice(nonce), payload).ok()?).ok()
+    }
+}
+
+/// Encrypts with the master key, and decrypts with it and the previous ones: XChaCha20-Poly1305 with random nonces.
 #[derive(Clone)]
-pub(crate) struct Cipher(XChaCha20Poly1305);
+pub(crate) struct Cipher {
+    current: Arc<DecryptionKey>,
+    previous: Arc<[DecryptionKey]>,
+    format: SecretFormat,
+}
 
 impl Cipher {
-    pub(crate) fn new(key: &MasterKey) -> Self {
-        Self(XChaCha20Poly1305::new(key.0.expose_secret().into()))
+    pub(crate) fn new(current: &MasterKey, previous: &[MasterKey], format: SecretFormat) -> Self {
+        Self {
+            current: Arc::new(DecryptionKey::new(current)),
+            previous: previous.iter().map(DecryptionKey::new).collect(),
+            format,
+        }
     }
 
-    /// Encrypts `text`. It can be decrypted only for the same `purpose`.
-    pub(crate) fn encrypt(&self, purpose: &str, text: &str) -> Result<String, Problem> {
+    /// The same keys, which write `format`.
+    pub(crate) fn with_format(&self, format: SecretFormat) -> Self {
+        Self { format, ..self.clone() }
+    }
+
+    /// Encrypts `text`. It can be decrypted only for the same purpose and, in the bound form, the same row.
+    pub(crate) fn encrypt(&self, of: SecretUse<'_>, text: &str) -> Result<String, Problem> {
+        let prefix = match self.format {
+            SecretFormat::Unbound => "v1.".to_owned(),
+            SecretFormat::Bound => self.bound_prefix(),
+        };
         let nonce = random::<NONCE_LEN>();
-        let payload = Payload { msg: text.as_bytes(), aad: purpose.as_bytes() };
-        let encrypted = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| {
-            tracing::error!(purpose, "a secret cannot be encrypted");
+        let aad = of.binding(self.format);
+        let payload = Payload { msg: text.as_bytes(), aad: &aad };
+        let encrypted = self.current.aead.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| {
+            tracing::error!(purpose = of.purpose(), "a secret cannot be encrypted");
             Problem::internal()
         })?;
-        Ok(format!("{VERSION}{}", STANDARD.encode([nonce.as_slice(), &encrypted].concat())))
+        Ok(format!("{prefix}{}", STANDARD.encode([nonce.as_slice(), &encrypted].concat())))
     }
 
-    /// Decrypts a text. Fails if the master key or the purpose differs, or the text was modified.
-    pub(crate) fn decrypt(&self, purpose: &str, encrypted: &str) -> Result<String, Problem> {
-        self.try_decrypt(purpose, encrypted).ok_or_else(|| {
-            tracing::error!(purpose, "a stored secret cannot be decrypted; BERTH_MASTER_KEY may have changed");
+    /// Decrypts a text. Fails if no key fits, the purpose or the row differs, or the text was modified.
+    pub(crate) fn decrypt(&self, of: SecretUse<'_>, encrypted: &str) -> Result<String, Problem> {
+        self.try_decrypt(of, encrypted).ok_or_else(|| {
+            tracing::error!(
+                purpose = of.purpose(),
+                "a stored secret cannot be decrypted; BERTH_MASTER_KEY may have changed"
+            );
             Problem::internal()
         })
     }
 
     /// The same as [`Self::decrypt`], without the log entry.
-    pub(crate) fn try_decrypt(&self, purpose: &str, encrypted: &str) -> Option<String> {
-        let bytes = STANDARD.decode(encrypted.strip_prefix(VERSION)?).ok()?;
-        let (nonce, encrypted) = bytes.split_at_checked(NONCE_LEN)?;
-        let payload = Payload { msg: encrypted, aad: purpose.as_bytes() };
-        String::from_utf8(self.0.decrypt(XNonce::from_slice(nonce), payload).ok()?).ok()
+    pub(crate) fn try_decrypt(&self, of: SecretUse<'_>, encrypted: &str) -> Option<String> {
+        let mut keys = std::iter::once(&*self.current).chain(self.previous.iter());
+        let (version, text) = encrypted.split_once('.')?;
+        match version {
+            "v1" => {
+                let bytes = STANDARD.decode(text).ok()?;
+                let aad = of.binding(SecretFormat::Unbound);
+                keys.find_map(|key| key.decrypt(&bytes, &aad))
+            }
+            "v2" => {
+                let (id, text) = text.split_once('.')?;
+                let bytes = STANDARD.decode(text).ok()?;
+                let aad = of.binding(SecretFormat::Bound);
+                keys.filter(|key| key.id == id).find_map(|key| key.decrypt(&bytes, &aad))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a text is bound to its row and encrypted with the current master key.
+    pub(crate) fn is_current(&self, encrypted: &str) -> bool {
+        encrypted.starts_with(&self.bound_prefix())
+    }
+
+    /// The start of texts in the current form.
+    pub(crate) fn bound_prefix(&self) -> String {
+        format!("v2.{}.", self.current.id)
     }
 }
 
@@ -104,16 +239,41 @@ impl Cipher {
 mod tests {
     use super::*;
 
+    const OLD: [u8; 32] = [1; 32];
+    const NEW: [u8; 32] = [2; 32];
+    const SECRET: SecretUse<'static> = SecretUse::WebhookSecret(7);
+
     #[test]
-    fn decryption_requires_same_key_and_purpose() {
-        let cipher = Cipher::new(&[1; 32].into());
-        let encrypted = cipher.encrypt("webhook", "whsec_abc").unwrap();
+    fn decryption_requires_same_key_purpose_and_row() {
+        let cipher = Cipher::new(&OLD.into(), &[], SecretFormat::Bound);
+        let encrypted = cipher.encrypt(SECRET, "whsec_abc").unwrap();
         assert!(!encrypted.contains("whsec"));
-        assert_eq!(cipher.decrypt("webhook", &encrypted).unwrap(), "whsec_abc");
-        cipher.decrypt("auth", &encrypted).unwrap_err();
-        Cipher::new(&[2; 32].into()).decrypt("webhook", &encrypted).unwrap_err();
-        cipher.decrypt("webhook", "nonsense").unwrap_err();
-        assert_ne!(encrypted, cipher.encrypt("webhook", "whsec_abc").unwrap(), "nonces differ");
+        assert_eq!(cipher.decrypt(SECRET, &encrypted).unwrap(), "whsec_abc");
+        cipher.decrypt(SecretUse::WebhookAuth(7), &encrypted).unwrap_err();
+        cipher.decrypt(SecretUse::WebhookSecret(8), &encrypted).unwrap_err();
+        Cipher::new(&NEW.into(), &[], SecretFormat::Bound).decrypt(SECRET, &encrypted).unwrap_err();
+        for nonsense in ["", "nonsense", "v1.", "v2.", "v2.0.", "v3.aa", "v1.aa", "v2.aa.%%"] {
+            cipher.decrypt(SECRET, nonsense).unwrap_err();
+        }
+        assert_ne!(encrypted, cipher.encrypt(SECRET, "whsec_abc").unwrap(), "nonces differ");
+    }
+
+    #[test]
+    fn previous_keys_and_the_unbound_form_are_read() {
+        let old = Cipher::new(&OLD.into(), &[], SecretFormat::Unbound);
+        let unbound = old.encrypt(SECRET, "a").unwrap();
+        let bound = old.with_format(SecretFormat::Bound).encrypt(SECRET, "b").unwrap();
+        assert!(unbound.starts_with("v1."));
+        let new = Cipher::new(&NEW.into(), &[OLD.into()], SecretFormat::Bound);
+        for (encrypted, text) in [(&unbound, "a"), (&bound, "b")] {
+            assert_eq!(new.decrypt(SECRET, encrypted).unwrap(), text);
+            assert!(!new.is_current(encrypted));
+        }
+        let current = new.encrypt(SECRET, "c").unwrap();
+        assert!(new.is_current(&current));
+        old.decrypt(SECRET, &current).unwrap_err();
+        new.decrypt(SecretUse::WebhookAuth(7), &unbound).unwrap_err();
+        new.decrypt(SecretUse::WebhookSecret(8), &bound).unwrap_err();
     }
 
     #[test]

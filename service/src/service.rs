@@ -10,17 +10,19 @@ use crate::deliveries::Deliveries;
 use crate::dispatcher::Dispatcher;
 use crate::error::{OpenError, unavailable};
 use crate::idempotency::Idempotency;
+use crate::keys::{cipher_of, status_url_key};
 use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
 use crate::reservations::Reservations;
-use crate::secrets::Cipher;
 use crate::settings::Settings;
+use crate::status_urls::StatusUrls;
 use crate::webhooks::Webhooks;
 use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::account::{ReservationsOfDisabled, User, UserPatch};
 use domain::authorization::Actor;
+use domain::id::{ReservationId, WebhookId};
 use sea_orm::ConnectionTrait as _;
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -59,14 +61,14 @@ impl Service {
     /// When the database cannot be reached or the settings are not sound.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let database = connect(&settings.database_url).await?;
-        Self::open_with(settings, clock, database)
+        Self::open_with(settings, clock, database).await
     }
 
     /// Opens on connections made by [`connect`].
     ///
     /// # Errors
-    /// When the settings are not sound.
-    pub fn open_with(settings: Settings, clock: Arc<dyn Clock>, database: Database) -> Result<Self, OpenError> {
+    /// When the settings are not sound or the database is unavailable.
+    pub async fn open_with(settings: Settings, clock: Arc<dyn Clock>, database: Database) -> Result<Self, OpenError> {
         let sender = delivery::Sender::new(delivery::SenderConfig {
             url_policy: settings.url_policy.clone(),
             timeout: settings.delivery_timeout,
@@ -76,8 +78,10 @@ impl Service {
         let cancel = CancellationToken::new();
         let postgres = database.is_postgres().then(|| settings.database_url.clone());
         let feed = ChangeFeed::start(postgres, cancel.clone());
-        let cipher = Cipher::new(&settings.master_key);
-        let context = Context::new(database, settings, clock);
+        let cipher = cipher_of(&database, &settings).await?;
+        let status_url_key = status_url_key(&database, &settings, &cipher).await?;
+        let status_urls = StatusUrls::new(&settings.public_url, status_url_key);
+        let context = Context::new(database, settings, status_urls, clock);
         let outbox = Outbox::new(context.clone(), feed.clone(), cipher.clone());
         let deliveries = Deliveries::new(context.clone(), feed.clone());
         let webhooks = Webhooks::new(context.clone(), cipher.clone(), sender.clone(), feed.clone(), deliveries.clone());
@@ -105,7 +109,7 @@ impl Service {
             catalogue,
             notifications,
             idempotency: Idempotency::new(context.clone(), cipher.clone()),
-            maintenance: Maintenance::new(context.clone()),
+            maintenance: Maintenance::new(context.clone(), cipher),
             context,
             sender,
             feed,
@@ -120,6 +124,11 @@ impl Service {
     /// The present time, to the millisecond (what the database stores).
     pub fn now(&self) -> DateTime<Utc> {
         self.inner.context.now()
+    }
+
+    /// The URL to which the receiver of a webhook posts status updates of a reservation (docs/contract.md §4).
+    pub fn status_url(&self, id: &ReservationId, webhook_id: WebhookId) -> String {
+        self.inner.context.status_urls.url(id, webhook_id)
     }
 
     /// The settings it was opened with.

@@ -1,16 +1,11 @@
 //! The settings of a service.
 
-use crate::secrets::{MasterKey, hmac_sha256};
+use crate::secrets::MasterKey;
 use domain::endpoint::UrlPolicy;
-use domain::id::{ReservationId, WebhookId};
 use std::time::Duration;
-use subtle::ConstantTimeEq as _;
 
 /// Maximum number of requests in flight of one process, if it has enough file descriptors.
 pub const MAX_IN_FLIGHT: u32 = 4_096;
-
-/// Context of the key that authenticates `status_url`.
-const STATUS_URL_CONTEXT: &str = "berth status_url v1";
 
 /// Limits for each user, so that nobody fills the disk, the queue or the calendar. `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +31,8 @@ pub struct Settings {
     pub public_url: String,
     /// The key that encrypts secrets at rest.
     pub master_key: MasterKey,
+    /// Keys of before, which only decrypt.
+    pub previous_master_keys: Vec<MasterKey>,
     /// The endpoints that may be registered and called.
     pub url_policy: UrlPolicy,
     /// Retention of ended deliveries, with payloads and attempts, in days.
@@ -68,24 +65,5 @@ impl Default for AccountLimits {
             session_lifetime: chrono::Duration::days(7),
             token_lifetime: chrono::Duration::days(365),
         }
-    }
-}
-
-impl Settings {
-    /// The URL to which the receiver of a webhook posts status updates of a reservation (docs/contract.md §4). Its MAC
-    /// binds an update to both.
-    pub fn status_url(&self, id: &ReservationId, webhook_id: WebhookId) -> String {
-        format!("{}/api/v1/reservations/{id}/status?mac={}", self.public_url, self.status_mac(id, webhook_id))
-    }
-
-    /// Compares the MAC of a `status_url` in constant time.
-    pub(crate) fn verify_status_mac(&self, id: &ReservationId, webhook_id: WebhookId, mac: &str) -> bool {
-        self.status_mac(id, webhook_id).as_bytes().ct_eq(mac.as_bytes()).into()
-    }
-
-    /// The MAC of a `status_url`: 128 bits in hex. Stateless, so it needs no storage and is the same in all replicas.
-    fn status_mac(&self, id: &ReservationId, webhook_id: WebhookId) -> String {
-        let key = self.master_key.derive(STATUS_URL_CONTEXT);
-        hex::encode(&hmac_sha256(&key, format!("{webhook_id} {id}").as_bytes())[..16])
     }
 }

@@ -51,7 +51,7 @@ struct Fixture {
 
 /// The `status_url` of a reservation for a webhook, as a path of the API. The tests of requests show that events contain it.
 fn status_path(t: &TestServer, reservation: &str, webhook: i64) -> String {
-    let url = t.service.settings().status_url(&domain::id::ReservationId(reservation.into()), webhook);
+    let url = t.service.status_url(&domain::id::ReservationId(reservation.into()), webhook);
     url.strip_prefix(&format!("{}/api/v1", t.url)).unwrap().to_owned()
 }
 

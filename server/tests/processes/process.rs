@@ -10,6 +10,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
+/// The master key of every process.
+pub const MASTER_KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
 /// The first administrator of every database under test.
 pub const ADMINISTRATOR: &str = "root";
 
@@ -34,7 +37,7 @@ impl Settings {
             .env("BERTH_PUBLIC_URL", "http://berth.example.com")
             .env("BERTH_DATABASE_URL", &self.database_url)
             .env("BERTH_DATA_DIR", &self.folder)
-            .env("BERTH_MASTER_KEY", "07".repeat(32))
+            .env("BERTH_MASTER_KEY", MASTER_KEY)
             .env("BERTH_API_RATE", "0")
             .env("BERTH_MAX_ACTIVE_RESERVATIONS", "0")
             .env("BERTH_MAX_HOURS_AHEAD", "0")

@@ -3,7 +3,7 @@
 use super::database::Database;
 use super::eventually;
 use super::load::Api;
-use super::process::Berth;
+use super::process::{Berth, MASTER_KEY};
 use super::stop::STOP_TIMEOUT;
 use reqwest::Method;
 use sea_orm::ConnectionTrait as _;
@@ -12,7 +12,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use test_support::{DatabaseKind, Fixture as _, Receiver, on_both_databases};
 use tokio::net::TcpStream;
 
-on_both_databases![release_starts_on_the_schema_of_a_newer_one, missing_master_key_is_refused_if_secrets_exist,];
+on_both_databases![
+    release_starts_on_the_schema_of_a_newer_one,
+    missing_master_key_is_refused_if_secrets_exist,
+    master_key_is_rotated,
+];
 
 on_both_databases![sqlite only:
     invalid_settings_are_named,
@@ -41,6 +45,45 @@ async fn release_starts_on_the_schema_of_a_newer_one(database: Database) {
     let (code, error) = settings.run_with(&["serve"], &[]).await;
     assert_eq!(code, 1);
     assert!(error.contains("m9001_x_requires_m9000"), "{error}");
+}
+
+async fn master_key_is_rotated(database: Database) {
+    let settings = database.settings(5.0);
+    let key_file = database.folder().join("master.key");
+    std::fs::write(&key_file, MASTER_KEY).unwrap();
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let with_file = [("BERTH_MASTER_KEY", None)];
+    let berth = settings.serve_with(&with_file).await;
+    let api = Api::of(&settings).await;
+    api.resource_type(&berth.url).await;
+    let receiver = Receiver::start().await;
+    api.webhook(&berth.url, &receiver, 64).await;
+    assert!(berth.stop(STOP_TIMEOUT).await.0.success());
+
+    let (code, error) = settings.run_with(&["key", "add"], &[]).await;
+    assert_eq!(code, 1);
+    assert!(error.contains("BERTH_PREVIOUS_MASTER_KEYS"), "{error}");
+    assert_eq!(settings.run_with(&["key", "add"], &with_file).await.0, 0);
+    let both = std::fs::read_to_string(&key_file).unwrap();
+    let new = both.lines().next().unwrap();
+    assert_eq!((both.lines().count(), both.lines().nth(1)), (2, Some(MASTER_KEY)));
+    assert_eq!(std::fs::metadata(&key_file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // A key in a setting may have earlier ones too. One that fits nothing is reported, and nothing is lost.
+    let zeros = "00".repeat(32);
+    let unknown = [("BERTH_MASTER_KEY", Some(new)), ("BERTH_PREVIOUS_MASTER_KEYS", Some(zeros.as_str()))];
+    let (code, error) = settings.run_with(&["key", "rotate"], &unknown).await;
+    assert!(code == 1 && error.contains("webhook 1"), "{error}");
+    let (code, error) = settings.run_with(&["key", "rotate"], &[("BERTH_PREVIOUS_MASTER_KEYS", Some("0g"))]).await;
+    assert!(code == 2 && error.contains("BERTH_PREVIOUS_MASTER_KEYS"), "{error}");
+
+    let berth = settings.serve_with(&with_file).await;
+    assert_eq!(settings.run_with(&["key", "rotate"], &with_file).await.0, 0);
+    assert!(berth.stop(STOP_TIMEOUT).await.0.success());
+    let berth = settings.serve_with(&[("BERTH_MASTER_KEY", Some(new))]).await;
+    let tested = api.call(&berth.url, Method::POST, "/webhooks/1/test", json!({})).await.unwrap();
+    assert_eq!((tested.status, receiver.count()), (200, 1), "{tested:?}");
+    assert!(berth.stop(STOP_TIMEOUT).await.0.success());
 }
 
 async fn missing_master_key_is_refused_if_secrets_exist(database: Database) {

@@ -4,7 +4,7 @@ use super::users::{any_user, validate_new};
 use super::{Accounts, LoggedIn};
 use crate::db::entity::{setup_code, users};
 use crate::db::table_lock::lock_users;
-use crate::secrets::random;
+use crate::secrets::{SecretUse, random};
 use crate::{Error, Result};
 use domain::Problem;
 use domain::account::{SetupInput, UserInput};
@@ -12,9 +12,6 @@ use domain::authorization::Role;
 use sea_orm::{EntityTrait as _, Set};
 use subtle::ConstantTimeEq as _;
 use tracing::instrument;
-
-/// Purpose of the code's encryption.
-const PURPOSE: &str = "setup-code";
 
 impl Accounts {
     /// Whether no account exists yet.
@@ -39,7 +36,7 @@ impl Accounts {
             return Ok(Some(code));
         }
         let code = hex::encode(random::<16>());
-        self.insert_setup_code(self.cipher.encrypt(PURPOSE, &code)?).await?;
+        self.insert_setup_code(self.cipher.encrypt(SecretUse::SetupCode, &code)?).await?;
         // Another replica may have inserted its code first.
         self.read_setup_code().await
     }
@@ -48,7 +45,7 @@ impl Accounts {
     async fn read_setup_code(&self) -> Result<Option<String>, Problem> {
         let stored = self.stored_setup_code().await?;
         let Some(encrypted) = stored else { return Ok(None) };
-        let code = self.cipher.try_decrypt(PURPOSE, &encrypted);
+        let code = self.cipher.try_decrypt(SecretUse::SetupCode, &encrypted);
         if code.is_none() {
             tracing::warn!("the set-up code was written with another master key; it is replaced");
             self.delete_setup_code().await?;
@@ -103,7 +100,7 @@ impl Accounts {
 
     async fn is_setup_code(&self, code: &str) -> Result<bool, Problem> {
         let Some(encrypted) = self.stored_setup_code().await? else { return Ok(false) };
-        let expected = self.cipher.try_decrypt(PURPOSE, &encrypted).unwrap_or_default();
+        let expected = self.cipher.try_decrypt(SecretUse::SetupCode, &encrypted).unwrap_or_default();
         Ok(!expected.is_empty() && bool::from(code.as_bytes().ct_eq(expected.as_bytes())))
     }
 

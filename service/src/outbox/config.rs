@@ -6,7 +6,7 @@ use crate::db::column::is_deliverable;
 use crate::db::entity::webhooks;
 use crate::db::webhook_revision::read_revision;
 use crate::error;
-use crate::secrets::Cipher;
+use crate::secrets::{Cipher, SecretUse};
 use chrono::{DateTime, Utc};
 use delivery::{Auth, Destination, Target};
 use domain::Problem;
@@ -136,17 +136,18 @@ impl DecryptedSecrets {
     /// When one of them cannot be decrypted.
     fn of(model: &webhooks::Model, cipher: &Cipher) -> Result<Self, Problem> {
         let secret = |encrypted: &str| -> Result<Secret, Problem> {
-            Secret::parse(&cipher.decrypt("webhook-secret", encrypted)?).map_err(|_| Problem::internal())
+            Secret::parse(&cipher.decrypt(SecretUse::WebhookSecret(model.id), encrypted)?)
+                .map_err(|_| Problem::internal())
         };
         let key = |encrypted: Option<&str>| -> Result<Vec<SigningKey>, Problem> {
             let Some(encrypted) = encrypted else { return Ok(Vec::new()) };
-            let seed = cipher.decrypt("webhook-signing-key", encrypted)?;
+            let seed = cipher.decrypt(SecretUse::WebhookSigningKey(model.id), encrypted)?;
             Ok(vec![SigningKey::parse(&seed).ok_or_else(Problem::internal)?])
         };
         let current = secret(&model.secret)?;
         let current_key = key(model.signing_key.as_deref())?;
         let auth = match &model.auth_secret {
-            Some(encrypted) => cipher.decrypt("webhook-auth", encrypted)?,
+            Some(encrypted) => cipher.decrypt(SecretUse::WebhookAuth(model.id), encrypted)?,
             None => String::new(),
         };
         let mut old = Vec::new();
@@ -169,7 +170,7 @@ impl DecryptedSecrets {
         let header = |header: &CustomHeader| -> Result<CustomHeader, Problem> {
             let mut header = header.clone();
             if header.secret == Some(true) {
-                header.value = cipher.decrypt("webhook-header", &header.value)?;
+                header.value = cipher.decrypt(SecretUse::WebhookHeader(model.id, &header.name), &header.value)?;
             }
             Ok(header)
         };

@@ -151,8 +151,8 @@ impl Outbox {
         let mut pending = Vec::new();
         for (resource_type, event) in events {
             for config in configs.subscribed(&resource_type, event.event_type()) {
-                let settings = &self.context.settings;
-                let event = event.clone().for_webhook(config.id, |id, webhook| settings.status_url(id, webhook));
+                let urls = &self.context.status_urls;
+                let event = event.clone().for_webhook(config.id, |id, webhook| urls.url(id, webhook));
                 let ordering_key = event.ordering_key().to_owned();
                 let body = to_json(&event)?;
                 let permit = match fast_path {

@@ -72,7 +72,7 @@ impl Reservations {
             )
             .into());
         }
-        let mac_is_valid = mac.is_some_and(|mac| self.context.settings.verify_status_mac(id, webhook.id, mac));
+        let mac_is_valid = mac.is_some_and(|mac| self.context.status_urls.verify(id, webhook.id, mac));
         update.check_target(id, webhook.id, mac_is_valid)?;
         let is_active = reservation.status.at(reservation.end_time, now) == ReservationStatus::Active;
         if is_active && update.status.is_release() {

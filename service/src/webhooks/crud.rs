@@ -125,26 +125,35 @@ impl Webhooks {
         authorize(actor, Action::WriteWebhooks)?;
         self.validate(&input, None).await?;
         let secret = new_signing_secret(input.secret.as_deref(), &self.context.settings.url_policy)?;
-        let (signing_key, public_key) = match input.ed25519 {
-            Some(true) => self.new_signing_key()?,
-            _ => (None, None),
-        };
         let state = if input.enabled.unwrap_or(true) { WebhookState::Enabled } else { WebhookState::Paused };
         let now = self.context.now().timestamp_millis();
         let model = webhooks::ActiveModel {
             state: Set(Text(state)),
-            auth_secret: Set(self.encrypt_auth(&input.auth)?),
-            headers: Set(JsonText(self.encrypt_headers(&input.headers, &[])?)),
-            secret: Set(self.encrypt_secret(&secret)?),
+            headers: Set(JsonText(Vec::new())),
+            secret: Set(String::new()),
             secret_hint: Set(secret_hint(&secret)),
-            signing_key: Set(signing_key),
-            public_key: Set(public_key),
             revision: Set(1),
             created_at: Set(now),
             updated_at: Set(now),
-            ..settings(input)
+            ..settings(input.clone())
         };
-        let id = webhooks::Entity::insert(model).exec(&self.context.db.write).await?.last_insert_id;
+        let tx = self.context.db.begin_write().await?;
+        // Secrets are bound to the id, which the insert generates.
+        let id = webhooks::Entity::insert(model).exec(&tx).await?.last_insert_id;
+        let (signing_key, public_key) = match input.ed25519 {
+            Some(true) => self.new_signing_key(id)?,
+            _ => (None, None),
+        };
+        let secrets = webhooks::ActiveModel {
+            auth_secret: Set(self.encrypt_auth(id, &input.auth)?),
+            headers: Set(JsonText(self.encrypt_headers(id, &input.headers, &[])?)),
+            secret: Set(self.encrypt_secret(id, &secret)?),
+            signing_key: Set(signing_key),
+            public_key: Set(public_key),
+            ..Default::default()
+        };
+        webhooks::Entity::update_many().set(secrets).filter(webhooks::COLUMN.id.eq(id)).exec(&tx).await?;
+        tx.commit().await?;
         self.publish_change(id, false);
         Ok(with_secret(self.get(actor, id).await?, &secret))
     }
@@ -203,7 +212,7 @@ impl Webhooks {
             (_, state) => state,
         };
         let (signing_key, public_key) = match patch.ed25519 {
-            Some(true) if current.public_key.is_none() => self.new_signing_key()?,
+            Some(true) if current.public_key.is_none() => self.new_signing_key(id)?,
             Some(false) => (None, None),
             _ => (current.signing_key.clone(), current.public_key.clone()),
         };
@@ -222,8 +231,8 @@ impl Webhooks {
             let message = "The endpoint URL has another scheme, host or port. Set the authentication again.";
             return Err(Problem::field("auth", message).into());
         }
-        let headers = self.encrypt_headers(&input.headers, &current.headers.0)?;
-        let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(&input.auth)? };
+        let headers = self.encrypt_headers(id, &input.headers, &current.headers.0)?;
+        let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(id, &input.auth)? };
         let mut changes = webhooks::ActiveModel {
             state: Set(Text(state)),
             auth_secret: Set(auth_secret),

@@ -4,6 +4,7 @@ use super::Webhooks;
 use crate::Result;
 use crate::db::column::JsonText;
 use crate::db::entity::webhooks;
+use crate::secrets::SecretUse;
 use chrono::Duration;
 use domain::Problem;
 use domain::authorization::{Action, Actor, authorize};
@@ -77,7 +78,7 @@ impl Webhooks {
     async fn try_rotate(&self, id: WebhookId, secret: &Secret, overlap: u32) -> Result<bool> {
         let current = self.find(id).await?;
         let has_key = current.signing_key.is_some();
-        let (signing_key, public_key) = if has_key { self.new_signing_key()? } else { (None, None) };
+        let (signing_key, public_key) = if has_key { self.new_signing_key(id)? } else { (None, None) };
         let now = self.context.now();
         let until = (overlap > 0).then(|| now + Duration::hours(overlap.into()));
         let mut earlier = if until.is_some() { current.old_secrets() } else { Vec::new() };
@@ -86,7 +87,7 @@ impl Webhooks {
             return Err(too_many_old_secrets().into());
         }
         let changes = webhooks::ActiveModel {
-            secret: Set(self.encrypt_secret(secret)?),
+            secret: Set(self.encrypt_secret(id, secret)?),
             secret_hint: Set(secret_hint(secret)),
             previous_secret: Set(until.map(|_| current.secret.clone())),
             previous_signing_key: Set(current.signing_key.clone().filter(|_| until.is_some())),
@@ -100,19 +101,20 @@ impl Webhooks {
     }
 
     /// Encrypts a signing secret for storage.
-    pub(super) fn encrypt_secret(&self, secret: &Secret) -> Result<String, Problem> {
-        self.cipher.encrypt("webhook-secret", secret.expose())
+    pub(super) fn encrypt_secret(&self, id: WebhookId, secret: &Secret) -> Result<String, Problem> {
+        self.cipher.encrypt(SecretUse::WebhookSecret(id), secret.expose())
     }
 
     /// Encrypts the secret of an authentication method for storage.
-    pub(super) fn encrypt_auth(&self, auth: &AuthInput) -> Result<Option<String>, Problem> {
-        auth_secret(auth).map(|secret| self.cipher.encrypt("webhook-auth", secret)).transpose()
+    pub(super) fn encrypt_auth(&self, id: WebhookId, auth: &AuthInput) -> Result<Option<String>, Problem> {
+        auth_secret(auth).map(|secret| self.cipher.encrypt(SecretUse::WebhookAuth(id), secret)).transpose()
     }
 
     /// Encrypts the secret values of custom headers for storage. An empty one keeps the stored value of the same name,
     /// which may be in clear text if an earlier release stored it.
     pub(super) fn encrypt_headers(
         &self,
+        id: WebhookId,
         headers: &[CustomHeader],
         stored: &[CustomHeader],
     ) -> Result<Vec<CustomHeader>, Problem> {
@@ -121,10 +123,11 @@ impl Webhooks {
                 return Ok(header.clone());
             }
             let kept = header.find(stored).filter(|stored| header.value.is_empty() && stored.is_secret());
+            let of = SecretUse::WebhookHeader(id, &header.name);
             let value = match kept {
                 Some(kept) if kept.secret == Some(true) => kept.value.clone(),
-                Some(kept) => self.cipher.encrypt("webhook-header", &kept.value)?,
-                None => self.cipher.encrypt("webhook-header", &header.value)?,
+                Some(kept) => self.cipher.encrypt(of, &kept.value)?,
+                None => self.cipher.encrypt(of, &header.value)?,
             };
             Ok(CustomHeader { name: header.name.clone(), value, secret: Some(true) })
         };
@@ -132,9 +135,9 @@ impl Webhooks {
     }
 
     /// Generates an Ed25519 key. Returns the encrypted private key and the public key.
-    pub(super) fn new_signing_key(&self) -> Result<(Option<String>, Option<String>), Problem> {
+    pub(super) fn new_signing_key(&self, id: WebhookId) -> Result<(Option<String>, Option<String>), Problem> {
         let key = SigningKey::from_seed(crate::secrets::random());
-        Ok((Some(self.cipher.encrypt("webhook-signing-key", &key.expose())?), Some(key.public())))
+        Ok((Some(self.cipher.encrypt(SecretUse::WebhookSigningKey(id), &key.expose())?), Some(key.public())))
     }
 }
 

@@ -47,11 +47,11 @@ impl Webhooks {
         let config = WebhookConfig::decrypt(self.find(id).await?, &self.cipher)?;
         let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
         let now = self.context.now();
-        let settings = &self.context.settings;
+        let urls = &self.context.status_urls;
         let event = self
             .test_event(actor, config.resource_type.as_deref(), event_type, now)
             .await?
-            .for_webhook(id, |id, webhook| settings.status_url(id, webhook));
+            .for_webhook(id, |id, webhook| urls.url(id, webhook));
         let body = to_json(&event)?;
         let request = DeliveryRequest {
             target: config.target(now),

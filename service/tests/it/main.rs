@@ -9,6 +9,7 @@ mod catalogue;
 mod change_feed;
 mod connections;
 mod engine;
+mod keys;
 mod quotas;
 mod reservations;
 mod rollback;

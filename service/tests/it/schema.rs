@@ -94,7 +94,7 @@ async fn role_without_ddl_rights_can_use_a_current_schema(t: TestService) {
     let connections = connect(&url).await.unwrap();
     migrations::up(connections.writer()).await.unwrap();
     let settings = service::Settings { database_url: url, ..t.settings.clone() };
-    let service = service::Service::open_with(settings, t.clock.source(), connections).unwrap();
+    let service = service::Service::open_with(settings, t.clock.source(), connections).await.unwrap();
     let input = domain::account::UserInput {
         username: "alice".into(),
         email: "alice@example.com".into(),

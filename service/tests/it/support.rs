@@ -46,6 +46,7 @@ impl Fixture for TestService {
             database_url: database.url.clone(),
             public_url: "https://berth.example.com".into(),
             master_key: [7; 32].into(),
+            previous_master_keys: Vec::new(),
             url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
             retention_days: 30,
             delivery_timeout: std::time::Duration::from_secs(2),
@@ -56,7 +57,7 @@ impl Fixture for TestService {
         };
         let connections = connect(&settings.database_url).await.unwrap();
         migrations::up(connections.writer()).await.unwrap();
-        let service = Service::open_with(settings.clone(), clock.source(), connections).unwrap();
+        let service = Service::open_with(settings.clone(), clock.source(), connections).await.unwrap();
         Self { service, clock, settings, database }
     }
 }

@@ -92,6 +92,7 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
         &format!("INSERT INTO status_updates VALUES ('{}', 'ab', 1)", delivered.id),
         &format!("INSERT INTO reservation_changes VALUES ('{}', 1, 2)", delivered.id),
         "INSERT INTO demo VALUES (1)",
+        "INSERT INTO unbound_secrets VALUES (1)",
         "UPDATE outbox SET lease_owner = '01J/1', lease_until = 5 WHERE seq = (SELECT MAX(seq) FROM outbox)",
         "INSERT INTO notifications (username, severity, message, link, at, read) VALUES (NULL, 'info', '', NULL, 1, FALSE)",
         "INSERT INTO setup_code VALUES (1, 'v1.x')",
@@ -153,7 +154,7 @@ async fn every_table_is_copied_with_ids_secrets_and_queue(kind: DatabaseKind) {
 
     // The copy works: passwords, tokens, secrets and the queue.
     let settings = service::Settings { database_url: target.url.clone(), ..settings };
-    let service = Service::open_with(settings, clock.source(), connections).unwrap();
+    let service = Service::open_with(settings, clock.source(), connections).await.unwrap();
     service.accounts().authenticate_token(&token).await.unwrap();
     refused(service.accounts().authenticate_token("berth_other").await, Unauthenticated);
     let sent = receiver.count();

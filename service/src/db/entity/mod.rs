@@ -29,6 +29,8 @@ pub(crate) mod resources;
 pub(crate) mod sessions;
 pub(crate) mod setup_code;
 pub(crate) mod status_updates;
+pub(crate) mod stored_keys;
+pub(crate) mod unbound_secrets;
 pub(crate) mod users;
 pub(crate) mod webhooks;
 

@@ -231,6 +231,8 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     round_trip(&database, key).await;
     round_trip(&database, setup_code::Model { id: setup_code::ID, code: "v1.g".into() }).await;
     round_trip(&database, demo::Model { id: demo::ID }).await;
+    round_trip(&database, unbound_secrets::Model { id: unbound_secrets::ID }).await;
+    round_trip(&database, stored_keys::Model { purpose: "p".into(), encrypted: "v2.h".into() }).await;
     relations_join(&database).await;
 }
 
