@@ -2,13 +2,11 @@
 
 use crate::Result;
 use crate::context::Context;
-use crate::db::connect::Database;
 use crate::db::entity::{
-    attempts, deliveries, idempotency_keys, login_budgets, notifications, outbox, sessions, status_updates, webhooks,
+    attempts, deliveries, idempotency_keys, login_budgets, notifications, outbox, sessions, status_updates,
 };
 use crate::db::link::DatabaseTransaction;
 use crate::db::vacuum::vacuum_into;
-use crate::error::OpenError;
 use crate::idempotency::KEY_LIFETIME;
 use crate::keys::{Rotated, rotate};
 use crate::secrets::Cipher;
@@ -17,7 +15,7 @@ use domain::{Problem, ProblemKind};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
     ColumnTrait, DbErr, EntityTrait, FromQueryResult, Iterable as _, PrimaryKeyToColumn as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, QueryTrait as _, SelectExt as _,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _,
 };
 use std::fmt::Display;
 use std::path::Path;
