@@ -154,14 +154,14 @@ fn Navigation(open: RwSignal<bool>) -> impl IntoView {
                     <NavItem href="/reserve" icon=Icon::Calendar label="Reserve" />
                     <NavItem href="/reservations" icon=Icon::List label="Reservations" />
                     <NavItem href="/access-requests" icon=Icon::Lock label="Access requests" />
-                    <Show when=move || session.is_admin()>
+                    <Show when=move || session.reads_everything()>
                         <NavItem href="/deliveries" icon=Icon::Send label="Deliveries" />
                     </Show>
                 </ul>
                 <div>
                     <h2>"Settings"</h2>
                     <ul>
-                        <Show when=move || session.is_admin()>
+                        <Show when=move || session.reads_everything()>
                             <NavItem href="/settings/webhooks" icon=Icon::Webhook label="Webhook Integrations" />
                             <NavItem href="/settings/catalogue" icon=Icon::Stack label="Catalogue" />
                             <NavItem href="/settings/users" icon=Icon::Person label="Users" />

@@ -189,6 +189,16 @@ impl Session {
         self.info.with(|info| info.as_ref().is_some_and(|info| info.user.role == Role::Administrator))
     }
 
+    /// Whether the user sees everything: administrators and auditors. Tracked.
+    pub fn reads_everything(self) -> bool {
+        self.info.with(|info| info.as_ref().is_some_and(|info| info.user.role.reads_everything()))
+    }
+
+    /// Whether the user reads everything and changes nothing. Tracked.
+    pub fn is_auditor(self) -> bool {
+        self.reads_everything() && !self.is_admin()
+    }
+
     /// Whether the user is an administrator. Not tracked.
     pub fn is_admin_untracked(self) -> bool {
         untrack(|| self.is_admin())
@@ -208,4 +218,18 @@ impl Session {
 /// Returns the session.
 pub fn use_session() -> Session {
     expect_context::<Session>()
+}
+
+/// The content that only administrators see.
+#[component]
+pub fn ForAdministrators(children: ChildrenFn) -> impl IntoView {
+    let session = use_session();
+    view! { <Show when=move || session.is_admin()>{children()}</Show> }
+}
+
+/// The content that everybody but auditors sees: what changes something.
+#[component]
+pub fn ExceptAuditors(children: ChildrenFn) -> impl IntoView {
+    let session = use_session();
+    view! { <Show when=move || !session.is_auditor()>{children()}</Show> }
 }

@@ -14,9 +14,19 @@ pub enum Role {
     Administrator,
     /// Reserves resources; sees the calendar and their own reservations.
     User,
+    /// Sees everything, like an administrator, and changes nothing but the own account and tokens.
+    Auditor,
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Role; 3] = [Self::Administrator, Self::User, Self::Auditor];
+
+    /// Whether the role may read what belongs to other users, the delivery log and the settings of webhooks.
+    pub fn reads_everything(self) -> bool {
+        matches!(self, Self::Administrator | Self::Auditor)
+    }
+
     /// The wire name.
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -115,7 +125,9 @@ pub enum Action<'a> {
     ReadWebhooks,
     /// Create, change, test, pause webhooks; redeliver.
     WriteWebhooks,
-    /// Read and change user accounts.
+    /// Read user accounts.
+    ReadUsers,
+    /// Change user accounts.
     ManageUsers,
     /// Create, list and revoke one's own API tokens and sessions.
     ManageOwnTokens,
@@ -132,6 +144,8 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     let admin = actor.role == Role::Administrator;
     let required = match action {
         Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks => Scope::Read,
+        // As wide as the changes of accounts: a token that may only read sees no e-mail addresses.
+        Action::ReadUsers => Scope::Admin,
         Action::Reserve | Action::WriteReservation { .. } | Action::RequestAccess | Action::MarkNotifications => {
             Scope::Reserve
         }
@@ -150,29 +164,110 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
             required.as_str()
         )));
     }
+    let (is_auditor, reads_everything) = (actor.role == Role::Auditor, actor.role.reads_everything());
+    let auditors_change_nothing =
+        || Problem::forbidden("Auditors read everything and change nothing. Ask an administrator for another role.");
     match action {
-        Action::ReadCatalogue
-        | Action::Reserve
-        | Action::RequestAccess
-        | Action::ManageOwnTokens
-        | Action::MarkNotifications => Ok(()),
-        Action::ReadReservation { owner } | Action::WriteReservation { owner } => {
-            if admin || owner == actor.username {
-                Ok(())
-            } else {
-                Err(Problem::not_found("reservation"))
+        Action::ReadCatalogue | Action::ManageOwnTokens | Action::MarkNotifications => Ok(()),
+        Action::ReadReservation { owner } if reads_everything || owner == actor.username => Ok(()),
+        Action::Reserve | Action::RequestAccess | Action::WriteReservation { .. } if is_auditor => {
+            Err(auditors_change_nothing())
+        }
+        Action::Reserve | Action::RequestAccess => Ok(()),
+        Action::WriteReservation { owner } if admin || owner == actor.username => Ok(()),
+        Action::ReadReservation { .. } | Action::WriteReservation { .. } => Err(Problem::not_found("reservation")),
+        Action::ReadWebhooks | Action::ReadUsers if reads_everything => Ok(()),
+        Action::ReadWebhooks | Action::ReadUsers => {
+            Err(Problem::forbidden("Only administrators and auditors may do this. Ask an administrator."))
+        }
+        Action::WriteCatalogue | Action::DecideAccess | Action::WriteWebhooks | Action::ManageUsers if admin => Ok(()),
+        Action::WriteCatalogue | Action::DecideAccess | Action::WriteWebhooks | Action::ManageUsers if is_auditor => {
+            Err(auditors_change_nothing())
+        }
+        Action::WriteCatalogue | Action::DecideAccess | Action::WriteWebhooks | Action::ManageUsers => {
+            Err(Problem::forbidden("Only administrators may do this. Ask an administrator."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::ProblemKind;
+    use proptest::prelude::*;
+
+    const OWNERS: [&str; 2] = ["alice", "bob"];
+
+    fn actions(owner: &str) -> [Action<'_>; 13] {
+        [
+            Action::ReadCatalogue,
+            Action::WriteCatalogue,
+            Action::ReadReservation { owner },
+            Action::Reserve,
+            Action::WriteReservation { owner },
+            Action::RequestAccess,
+            Action::DecideAccess,
+            Action::ReadWebhooks,
+            Action::WriteWebhooks,
+            Action::ReadUsers,
+            Action::ManageUsers,
+            Action::ManageOwnTokens,
+            Action::MarkNotifications,
+        ]
+    }
+
+    /// The rule as a table: the roles that may, for an object of the actor and for one of somebody else.
+    fn permitted(role: Role, action: Action<'_>, is_own: bool) -> bool {
+        use Role::{Administrator, Auditor, User};
+        match action {
+            Action::ReadCatalogue | Action::ManageOwnTokens | Action::MarkNotifications => true,
+            Action::Reserve | Action::RequestAccess => matches!(role, Administrator | User),
+            Action::ReadReservation { .. } => is_own || matches!(role, Administrator | Auditor),
+            Action::WriteReservation { .. } => role == Administrator || (is_own && role == User),
+            Action::ReadWebhooks | Action::ReadUsers => matches!(role, Administrator | Auditor),
+            Action::WriteCatalogue | Action::DecideAccess | Action::WriteWebhooks | Action::ManageUsers => {
+                role == Administrator
             }
         }
-        Action::WriteCatalogue
-        | Action::DecideAccess
-        | Action::ReadWebhooks
-        | Action::WriteWebhooks
-        | Action::ManageUsers => {
-            if admin {
-                Ok(())
-            } else {
-                Err(Problem::forbidden("Only administrators may do this. Ask an administrator."))
+    }
+
+    fn changes(action: Action<'_>) -> bool {
+        !matches!(
+            action,
+            Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks | Action::ReadUsers
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn permission_needs_role_ownership_and_scope(
+            role in proptest::sample::select(Role::ALL.to_vec()),
+            owner in proptest::sample::select(OWNERS.to_vec()),
+            scopes in proptest::sample::subsequence(Scope::ALL.to_vec(), 0..=3),
+            n in 0..13_usize,
+        ) {
+            let action = actions(owner)[n];
+            let actor = Actor { username: "alice".into(), role, scopes: scopes.clone(), session: None };
+            let verdict = authorize(&actor, action);
+            let full = authorize(&Actor { scopes: Scope::ALL.to_vec(), ..actor }, action);
+            prop_assert_eq!(full.is_ok(), permitted(role, action, owner == "alice"));
+            // A scope never permits what the role does not.
+            prop_assert!(verdict.is_err() || full.is_ok());
+            if scopes.contains(&Scope::Admin) {
+                prop_assert_eq!(verdict.is_ok(), full.is_ok());
             }
+            if scopes == [Scope::Read] && changes(action) || scopes.is_empty() {
+                prop_assert_eq!(verdict.unwrap_err().kind, ProblemKind::Forbidden);
+            }
+        }
+    }
+
+    #[test]
+    fn auditors_change_nothing_of_others() {
+        let actor = Actor { username: "dora".into(), role: Role::Auditor, scopes: Scope::ALL.to_vec(), session: None };
+        for action in actions("alice").into_iter().filter(|action| changes(*action)) {
+            let own = matches!(action, Action::ManageOwnTokens | Action::MarkNotifications);
+            assert_eq!(authorize(&actor, action).is_ok(), own, "{action:?}");
         }
     }
 }

@@ -31,18 +31,17 @@ impl Change {
         }
     }
 
-    /// Whether `actor` may see the change: administrators see all, users see their own.
+    /// Whether `actor` may see the change: administrators and auditors see all, users see their own. A notification to
+    /// all administrators is for them alone.
     pub fn visible_to(&self, actor: &crate::authorization::Actor) -> bool {
-        if actor.role == crate::authorization::Role::Administrator {
-            return match self {
-                Self::Notification(n) => n.username.as_deref().is_none_or(|u| u == actor.username),
-                _ => true,
-            };
-        }
+        let reads_everything = actor.role.reads_everything();
         match self {
-            Self::Delivery(_) | Self::Webhook(_) => false,
-            Self::Reservation(r) => r.user_id == actor.username,
-            Self::Notification(n) => n.username.as_deref() == Some(actor.username.as_str()),
+            Self::Delivery(_) | Self::Webhook(_) => reads_everything,
+            Self::Reservation(r) => reads_everything || r.user_id == actor.username,
+            Self::Notification(n) => match &n.username {
+                Some(username) => *username == actor.username,
+                None => actor.role == crate::authorization::Role::Administrator,
+            },
         }
     }
 }

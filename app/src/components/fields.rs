@@ -232,6 +232,7 @@ pub fn Switch(
     #[prop(into)] label: TextProp,
     #[prop(into)] on: Signal<bool>,
     #[prop(optional, into)] pending: Signal<bool>,
+    #[prop(optional, into)] disabled: Signal<bool>,
     on_change: Callback<bool>,
 ) -> impl IntoView {
     view! {
@@ -239,6 +240,7 @@ pub fn Switch(
             type="button"
             role="switch"
             class="switch"
+            disabled=move || disabled.get()
             aria-checked=move || on.get().to_string()
             aria-label=move || label.get().to_string()
             aria-busy=move || pending.get().to_string()

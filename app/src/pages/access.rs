@@ -43,7 +43,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
             });
         }
     });
-    let lead = if is_admin {
+    let lead = if untrack(|| session.reads_everything()) {
         "Requests to use restricted resources. Approval lasts until you revoke it."
     } else {
         "Your access requests and their status."

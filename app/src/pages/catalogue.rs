@@ -6,7 +6,7 @@ mod resource_type;
 use crate::components::*;
 use crate::query::{Mutation, Query};
 use crate::rpc::catalogue as rpc;
-use crate::session::use_session;
+use crate::session::{ForAdministrators, use_session};
 use domain::pagination::Page;
 use domain::resource::{Resource, ResourceType};
 use leptos::prelude::*;
@@ -54,11 +54,10 @@ impl<T> Purpose<T> {
 /// The heading of a list. Administrators also have the button in `children`.
 #[component]
 fn ListHeading(title: &'static str, children: ChildrenFn) -> impl IntoView {
-    let session = use_session();
     view! {
         <div class="row between">
             <h2>{title}</h2>
-            <Show when=move || session.is_admin()>{children()}</Show>
+            <ForAdministrators>{children()}</ForAdministrators>
         </div>
     }
 }

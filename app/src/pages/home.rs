@@ -8,7 +8,7 @@ use crate::pages::deliveries::DeliveryRows;
 use crate::pages::reservations::{ReservationRow, reservation_row_key};
 use crate::query::Query;
 use crate::rpc::{catalogue, deliveries, reservations, webhooks};
-use crate::session::use_session;
+use crate::session::{ExceptAuditors, ForAdministrators, use_session};
 use domain::delivery::DeliveryFilter;
 use domain::pagination::PageQuery;
 use domain::resource::AccessStatus;
@@ -21,11 +21,15 @@ pub fn HomePage() -> impl IntoView {
     let session = use_session();
     view! {
         <PageHeader title=move || format!("Hello, {}", session.username())>
-            <a class="button primary" href="/reserve"><IconView icon=Icon::Calendar />"Reserve"</a>
+            <ExceptAuditors>
+                <a class="button primary" href="/reserve"><IconView icon=Icon::Calendar />"Reserve"</a>
+            </ExceptAuditors>
         </PageHeader>
         <div class="stack">
-            <MyReservations />
-            <Show when=move || session.is_admin()>
+            <ExceptAuditors>
+                <MyReservations />
+            </ExceptAuditors>
+            <Show when=move || session.reads_everything()>
                 <PendingRequests />
                 <div class="columns">
                     <RecentDeliveries />
@@ -179,7 +183,7 @@ fn WebhookSummary() -> impl IntoView {
                             if items.is_empty() {
                                 return view! {
                                     <p class="card-text">
-                                        "No webhooks yet. " <a href="/settings/webhooks/new">"Add a webhook"</a>
+                                        "No webhooks yet. " <ForAdministrators><a href="/settings/webhooks/new">"Add a webhook"</a></ForAdministrators>
                                         " to notify your service when people reserve."
                                     </p>
                                 }

@@ -60,19 +60,22 @@ pub fn ReservationPage() -> impl IntoView {
     })
 }
 
-/// Polls the deliveries for users who are no administrators, because they receive no live updates of deliveries: often while one is in
+/// Polls the deliveries for users who do not see all of them, because they receive no live updates of deliveries: often while one is in
 /// progress, otherwise for redeliveries, of which the reservation does not change.
 fn poll_deliveries(query: Query<ReservationDetail>) {
     let session = use_session();
     Effect::new(move |_| {
         let in_progress = query.get().is_some_and(|detail| detail.deliveries.iter().any(|d| !d.status.is_final()));
-        if in_progress && !session.is_admin() {
+        if in_progress && !session.reads_everything() {
             query.refetch_soon();
         }
     });
     let poll = move || {
         let is_visible = document().visibility_state() == web_sys::VisibilityState::Visible;
-        if is_visible && untrack(|| !session.is_admin() && !session.expired.get()) && query.get_untracked().is_some() {
+        if is_visible
+            && untrack(|| !session.reads_everything() && !session.expired.get())
+            && query.get_untracked().is_some()
+        {
             query.refetch_soon();
         }
     };
@@ -89,11 +92,12 @@ fn ReservationDetails(
         move || reservation.with(|r| if r.title.is_empty() { r.resource_name.clone() } else { r.title.clone() });
     let ticker = use_ticker();
     let is_active = move || reservation.with(|r| r.status.at(r.end_time, ticker.now()) == ReservationStatus::Active);
+    let session = use_session();
     let modify_open = RwSignal::new(false);
     let cancel_open = RwSignal::new(false);
     view! {
         <PageHeader title=title lead=move || reservation.with(|r| intl::span(r.start_time, r.end_time))>
-            <Show when=is_active>
+            <Show when=move || is_active() && !session.is_auditor()>
                 <Button on_click=Callback::new(move |()| modify_open.set(true))>"Modify"</Button>
                 <Button variant=ButtonVariant::Danger on_click=Callback::new(move |()| cancel_open.set(true))>
                     "Cancel reservation"
@@ -122,14 +126,14 @@ fn Deliveries(deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
     let session = use_session();
     let has_deliveries = move || !deliveries.with(Vec::is_empty);
     view! {
-        <Show when=move || session.is_admin() || has_deliveries()>
+        <Show when=move || session.reads_everything() || has_deliveries()>
             <section class="stack tight">
                 <h2>"Deliveries"</h2>
                 <Show
                     when=has_deliveries
                     fallback=|| view! { <p class="card muted">"No webhook receives this reservation."</p> }
                 >
-                    <DeliveryRows items=deliveries compact=true linked=session.is_admin() />
+                    <DeliveryRows items=deliveries compact=true linked=session.reads_everything() />
                 </Show>
             </section>
         </Show>

@@ -6,7 +6,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::paged_list::PagedList;
 use crate::query_signals::query_signals;
 use crate::rpc::reservations as rpc;
-use crate::session::use_session;
+use crate::session::{ExceptAuditors, use_session};
 use domain::reservation::{Reservation, ReservationFilter, ReservationStatus};
 use leptos::prelude::*;
 
@@ -69,10 +69,12 @@ pub fn ReservationsPage() -> impl IntoView {
     });
     view! {
         <PageHeader title="Reservations" lead="Upcoming and past reservations.">
-            <a class="button primary" href="/reserve"><IconView icon=Icon::Plus />"Reserve"</a>
+            <ExceptAuditors>
+                <a class="button primary" href="/reserve"><IconView icon=Icon::Plus />"Reserve"</a>
+            </ExceptAuditors>
         </PageHeader>
         <div class="toolbar">
-            <Show when=move || session.is_admin()>
+            <Show when=move || session.reads_everything()>
                 <Select label="Owner" value=owner options=select_options([("mine", "Me"), ("all", "Everyone")]) />
             </Show>
             <Select
@@ -88,8 +90,10 @@ pub fn ReservationsPage() -> impl IntoView {
                     fallback=|| {
                         view! {
                             <EmptyState icon=Icon::Calendar title="No reservations found">
-                                <p>"Reserve a resource and follow its provisioning here."</p>
-                                <a class="button primary" href="/reserve">"Reserve"</a>
+                                <ExceptAuditors>
+                                    <p>"Reserve a resource and follow its provisioning here."</p>
+                                    <a class="button primary" href="/reserve">"Reserve"</a>
+                                </ExceptAuditors>
                             </EmptyState>
                         }
                     }

@@ -202,7 +202,7 @@ fn ResourceItem(
                 </strong>
                 <small>{resource.resource_type}</small>
                 <small>{details}</small>
-                {(status != ResourceStatus::Available || !resource.bookable).then(|| view! { <Badge status=status /> })}
+                {(status != ResourceStatus::Available).then(|| view! { <Badge status=status /> })}
             </button>
         </li>
     }
@@ -217,6 +217,8 @@ enum BookingAction {
     Maintenance,
     /// Request access.
     RequestAccess,
+    /// Nothing, because the user is an auditor.
+    Read,
 }
 
 /// The calendar of a resource, and the form below it.
@@ -225,8 +227,12 @@ fn Booking(resource: ErasedMemo<Resource>, types: ErasedMemo<Vec<ResourceType>>,
     // Id and type of a resource never change.
     let (id, type_slug) = resource.with_untracked(|r| (r.id, r.resource_type.clone()));
     let bookable = Signal::derive(move || resource.with(|r| r.bookable));
+    let session = use_session();
     let action = ErasedMemo::new(move |_| {
         let (bookable, status) = resource.with(|r| (r.bookable, r.status));
+        if session.is_auditor() {
+            return BookingAction::Read;
+        }
         if !bookable {
             let is_maintenance = status == ResourceStatus::Maintenance;
             return if is_maintenance { BookingAction::Maintenance } else { BookingAction::RequestAccess };
@@ -255,6 +261,7 @@ fn Booking(resource: ErasedMemo<Resource>, types: ErasedMemo<Vec<ResourceType>>,
                 }
                 .into_any(),
                 BookingAction::RequestAccess => view! { <AccessRequestForm id=id /> }.into_any(),
+                BookingAction::Read => ().into_any(),
             }}
         </div>
     }

@@ -4,7 +4,7 @@ use crate::components::*;
 use crate::erased::ErasedSignal;
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
-use crate::session::use_session;
+use crate::session::{ForAdministrators, use_session};
 use domain::Problem;
 use domain::account::{ReservationsOfDisabled, User, UserInput, UserPatch};
 use domain::authorization::Role;
@@ -25,7 +25,9 @@ pub fn UsersPage() -> impl IntoView {
     let on_done = Callback::new(move |()| list.refetch());
     view! {
         <PageHeader title="Users" lead="People with access.">
-            <Button variant=ButtonVariant::Primary on_click=create><IconView icon=Icon::Plus />"New user"</Button>
+            <ForAdministrators>
+                <Button variant=ButtonVariant::Primary on_click=create><IconView icon=Icon::Plus />"New user"</Button>
+            </ForAdministrators>
         </PageHeader>
         {list.view(move |users| {
             view! {
@@ -58,6 +60,7 @@ pub fn UsersPage() -> impl IntoView {
 fn Row(user: User, on_edit: Callback<User>) -> impl IntoView {
     let edited = user.clone();
     let edit = Callback::new(move |()| on_edit.run(edited.clone()));
+    let edit_label = format!("Edit {}", user.username);
     view! {
         <tr>
             <td data-label="Username" class="wrap">{user.username.clone()}</td>
@@ -67,7 +70,9 @@ fn Row(user: User, on_edit: Callback<User>) -> impl IntoView {
             </td>
             <td data-label="Created"><RelativeTime at=user.created_at /></td>
             <td>
-                <Button variant=ButtonVariant::Quiet on_click=edit label=format!("Edit {}", user.username)>"Edit"</Button>
+                <ForAdministrators>
+                    <Button variant=ButtonVariant::Quiet on_click=edit label=edit_label.clone()>"Edit"</Button>
+                </ForAdministrators>
             </td>
         </tr>
     }
@@ -77,6 +82,7 @@ fn Row(user: User, on_edit: Callback<User>) -> impl IntoView {
 fn role_options() -> Vec<(&'static str, &'static str, &'static str)> {
     vec![
         ("user", "User", "Reserves resources and sees their own reservations."),
+        ("auditor", "Auditor", "Sees everything and changes nothing."),
         ("administrator", "Administrator", "Manages catalogue, webhooks and users; sees everything."),
     ]
 }
@@ -93,6 +99,7 @@ fn role_label(role: Role) -> &'static str {
     match role {
         Role::User => "User",
         Role::Administrator => "Administrator",
+        Role::Auditor => "Auditor",
     }
 }
 

@@ -18,6 +18,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
+use crate::session::{ForAdministrators, use_session};
 use domain::id::WebhookId;
 use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState, WebhookSummary};
 use leptos::prelude::*;
@@ -92,10 +93,12 @@ pub fn WebhookPage() -> impl IntoView {
         view! {
             <PageHeader title=move || webhook.with(|w| w.name.clone()) lead=move || webhook.with(|w| w.endpoint_url.clone())>
                 <PauseSwitch webhook=webhook query=query />
-                <Button variant=ButtonVariant::Primary on_click=Callback::new(move |()| test_open.set(true))>
-                    <IconView icon=Icon::Send />
-                    "Test Webhook"
-                </Button>
+                <ForAdministrators>
+                    <Button variant=ButtonVariant::Primary on_click=Callback::new(move |()| test_open.set(true))>
+                        <IconView icon=Icon::Send />
+                        "Test Webhook"
+                    </Button>
+                </ForAdministrators>
             </PageHeader>
             <Tabs id=id selected=tab />
             <StateNotice webhook=webhook query=query />
@@ -136,6 +139,8 @@ fn PauseSwitch(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>
     let mutation = Mutation::new();
     let on = Signal::derive(move || webhook.with(|w| w.enabled));
     let label = move || webhook.with(|w| format!("Enable {}", w.name));
+    let session = use_session();
+    let is_auditor = Signal::derive(move || session.is_auditor());
     let on_change = Callback::new(move |enable: bool| {
         let id = webhook.with_untracked(|w| w.id);
         if enable {
@@ -146,7 +151,7 @@ fn PauseSwitch(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>
     });
     view! {
         <span class="row">
-            <Switch label=label on=on pending=mutation.pending on_change=on_change />
+            <Switch label=label on=on pending=mutation.pending disabled=is_auditor on_change=on_change />
             <span class="small muted">{move || webhook.with(|w| w.state.label())}</span>
         </span>
         <FormProblem problem=mutation.problem />
@@ -247,17 +252,20 @@ fn ResumeNotice(
     view! {
         <Notice kind=NoticeKind::Warning>
             <p>{cause}" "{effect}</p>
-            <div class="row">
-                <Button pending=mutation.pending on_click=Callback::new(move |()| resume.run(false))>"Resume deliveries"</Button>
-                {discard
-                    .map(|label| {
-                        view! {
-                            <Button variant=ButtonVariant::Quiet on_click=Callback::new(move |()| discard_open.set(true))>
-                                {label}
-                            </Button>
-                        }
-                    })}
-            </div>
+            <ForAdministrators>
+                <div class="row">
+                    <Button pending=mutation.pending on_click=Callback::new(move |()| resume.run(false))>"Resume deliveries"</Button>
+                    {discard
+                        .clone()
+                        .map(|label| {
+                            view! {
+                                <Button variant=ButtonVariant::Quiet on_click=Callback::new(move |()| discard_open.set(true))>
+                                    {label}
+                                </Button>
+                            }
+                        })}
+                </div>
+            </ForAdministrators>
             <FormProblem problem=mutation.problem />
         </Notice>
     }

@@ -1,6 +1,7 @@
-//! Attacks on a running server: DNS rebinding, injection, cross-site requests, session fixation, and the permissions of
+//! Attacks on a running server: password guessing, DNS rebinding, injection, cross-site requests, session fixation, and the permissions of
 //! every role. Slow clients are in `connections.rs`; DNS rebinding of webhooks is in `delivery/src/tests.rs`.
 
+mod guessing;
 mod injection;
 mod rebinding;
 mod roles;

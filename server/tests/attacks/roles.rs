@@ -18,18 +18,22 @@ enum Access {
     Public,
     /// Every credential.
     Any,
-    /// Every user; needs the scope `reserve`.
+    /// Every user but auditors; needs the scope `reserve`.
     Reserve,
+    /// Every user, for the own account; needs the scope `reserve`.
+    OwnMark,
     /// Every user, for the own account; needs the scope `admin`.
     Own,
     /// Every user with a session. The clients of this test have tokens.
     Session,
-    /// The owner of the reservation and administrators. Others do not learn that it exists.
+    /// The owner of the reservation, administrators and auditors. Others do not learn that it exists.
     OwnerRead,
-    /// As `OwnerRead`; needs the scope `reserve`.
+    /// The owner of the reservation and administrators; needs the scope `reserve`.
     OwnerWrite,
-    /// Administrators.
-    AdministratorRead,
+    /// Administrators and auditors.
+    AuditorRead,
+    /// Administrators and auditors; needs the scope `admin`.
+    AuditorReadUsers,
     /// Administrators; needs the scope `admin`.
     AdministratorWrite,
 }
@@ -49,24 +53,30 @@ enum Verdict {
     Allowed,
 }
 
-use Access::{AdministratorRead, AdministratorWrite, Any, Own, OwnerRead, OwnerWrite, Public, Reserve, Session};
+use Access::{
+    AdministratorWrite, Any, AuditorRead, AuditorReadUsers, Own, OwnMark, OwnerRead, OwnerWrite, Public, Reserve,
+    Session,
+};
 use Verdict::{Allowed, Forbidden, Hidden, Same, Unauthenticated};
 
-const ROLES: [&str; 5] = ["anonymous", "disabled user", "user", "read-only token of an administrator", "administrator"];
+const ROLES: [&str; 6] =
+    ["anonymous", "disabled user", "user", "auditor", "read-only token of an administrator", "administrator"];
 
 impl Access {
     /// The verdicts for [`ROLES`].
-    fn verdicts(self) -> [Verdict; 5] {
+    fn verdicts(self) -> [Verdict; 6] {
         let nobody = Unauthenticated;
         match self {
-            Public => [Same, Same, Same, Same, Same],
-            Any => [nobody, nobody, Allowed, Allowed, Allowed],
-            Reserve | Own => [nobody, nobody, Allowed, Forbidden, Allowed],
-            Session => [nobody, nobody, Forbidden, Forbidden, Forbidden],
-            OwnerRead => [nobody, nobody, Hidden, Allowed, Allowed],
-            OwnerWrite => [nobody, nobody, Hidden, Forbidden, Allowed],
-            AdministratorRead => [nobody, nobody, Forbidden, Allowed, Allowed],
-            AdministratorWrite => [nobody, nobody, Forbidden, Forbidden, Allowed],
+            Public => [Same; 6],
+            Any => [nobody, nobody, Allowed, Allowed, Allowed, Allowed],
+            Reserve => [nobody, nobody, Allowed, Forbidden, Forbidden, Allowed],
+            Own | OwnMark => [nobody, nobody, Allowed, Allowed, Forbidden, Allowed],
+            Session => [nobody, nobody, Forbidden, Forbidden, Forbidden, Forbidden],
+            OwnerRead => [nobody, nobody, Hidden, Allowed, Allowed, Allowed],
+            OwnerWrite => [nobody, nobody, Hidden, Forbidden, Forbidden, Allowed],
+            AuditorRead => [nobody, nobody, Forbidden, Allowed, Allowed, Allowed],
+            AuditorReadUsers => [nobody, nobody, Forbidden, Allowed, Forbidden, Allowed],
+            AdministratorWrite => [nobody, nobody, Forbidden, Forbidden, Forbidden, Allowed],
         }
     }
 }
@@ -87,13 +97,13 @@ const TABLE: [(&str, Access); 54] = [
     ("catalogue_list_types", Any),
     ("catalogue_update_resource", AdministratorWrite),
     ("catalogue_update_type", AdministratorWrite),
-    ("deliveries_get", AdministratorRead),
-    ("deliveries_list", AdministratorRead),
+    ("deliveries_get", AuditorRead),
+    ("deliveries_list", AuditorRead),
     ("deliveries_redeliver", AdministratorWrite),
     ("deliveries_replay", AdministratorWrite),
     ("live_stream", Any),
     ("notifications_list", Any),
-    ("notifications_mark_read", Reserve),
+    ("notifications_mark_read", OwnMark),
     // The signature decides, and the credential has no effect.
     ("receivers_status_update", Public),
     ("reservations_calendar", Any),
@@ -116,17 +126,17 @@ const TABLE: [(&str, Access); 54] = [
     ("tokens_revoke_token", Own),
     ("users_create_user", AdministratorWrite),
     ("users_end_user_sessions", AdministratorWrite),
-    ("users_list_users", AdministratorWrite),
+    ("users_list_users", AuditorReadUsers),
     ("users_update_user", AdministratorWrite),
     ("webhooks_delete", AdministratorWrite),
-    ("webhooks_get", AdministratorRead),
-    ("webhooks_list", AdministratorRead),
+    ("webhooks_get", AuditorRead),
+    ("webhooks_list", AuditorRead),
     ("webhooks_patch", AdministratorWrite),
     ("webhooks_pause", AdministratorWrite),
     ("webhooks_register", AdministratorWrite),
     ("webhooks_resume", AdministratorWrite),
     ("webhooks_rotate", AdministratorWrite),
-    ("webhooks_stats", AdministratorRead),
+    ("webhooks_stats", AuditorRead),
     ("webhooks_test", AdministratorWrite),
 ];
 
@@ -190,7 +200,8 @@ async fn every_operation_follows_the_role_table(t: TestServer) {
     let reader = t.service.accounts().create_token_as_operator("root", input).await.unwrap();
     let reader = t.anonymous.with_token(&reader.token);
     // The administrator comes last, because their requests change the objects.
-    let clients = [&t.anonymous, &disabled, &t.alice, &reader, &t.root];
+    let auditor = t.person("dora", Role::Auditor).await;
+    let clients = [&t.anonymous, &disabled, &t.alice, &auditor, &reader, &t.root];
     let mut wrong = Vec::new();
     for (n, client) in clients.into_iter().enumerate() {
         for operation in operations() {

@@ -25,23 +25,23 @@ use sea_orm::{
 use tracing::instrument;
 
 impl Accounts {
-    /// Lists all accounts by username (administrators).
+    /// Lists all accounts by username (administrators and auditors).
     ///
     /// # Errors
     /// 403 for other users.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list_users(&self, actor: &Actor) -> Result<Vec<User>, Problem> {
-        authorize(actor, Action::ManageUsers)?;
+        authorize(actor, Action::ReadUsers)?;
         Ok(self.all_users().await?)
     }
 
-    /// One page of all accounts by username (administrators).
+    /// One page of all accounts by username (administrators and auditors).
     ///
     /// # Errors
     /// 403 for other users; 422 for an invalid limit or cursor.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list_users_page(&self, actor: &Actor, page: &PageQuery) -> Result<Page<User>, Problem> {
-        authorize(actor, Action::ManageUsers)?;
+        authorize(actor, Action::ReadUsers)?;
         let limit = page.limit()?;
         let after = decode_cursor(page.cursor.as_deref())?.unwrap_or_default();
         let users = self.users_after(&after, limit + 1).await?;

@@ -14,7 +14,7 @@ use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::access_request::{AccessRequest, AccessRequestInput, AccessStatus};
 use domain::account::User;
-use domain::authorization::{Action, Actor, Role, authorize};
+use domain::authorization::{Action, Actor, authorize};
 use domain::change::{Change, Notification, Severity};
 use domain::event::{AccessRequestBody, EventBody, EventType};
 use domain::id::{AccessRequestId, EventId, ResourceId};
@@ -180,7 +180,7 @@ impl AccessRequests {
         Ok(row.map(AccessRequest::from).ok_or_else(|| Problem::not_found("access request"))?)
     }
 
-    /// Lists access requests, newest first: all for administrators, their own for other users.
+    /// Lists access requests, newest first: all for administrators and auditors, their own for other users.
     ///
     /// # Errors
     /// 422 for an invalid limit or cursor.
@@ -193,7 +193,7 @@ impl AccessRequests {
     ) -> Result<Page<AccessRequest>, Problem> {
         authorize(actor, Action::ReadCatalogue)?;
         let limit = page.limit()?;
-        let own = (actor.role != Role::Administrator).then_some(actor.username.as_str());
+        let own = (!actor.role.reads_everything()).then_some(actor.username.as_str());
         let query = select()
             .apply_if(decode_cursor(page.cursor.as_deref())?, |query, id| {
                 query.filter(access_requests::COLUMN.id.lt(id))

@@ -40,10 +40,10 @@ impl ResourceRow {
             location: self.location,
             specs: self.specs,
             status,
-            bookable: match status {
-                ResourceStatus::Available => true,
-                ResourceStatus::Restricted => self.granted || actor.role == Role::Administrator,
-                ResourceStatus::Maintenance => false,
+            bookable: match (status, actor.role) {
+                (ResourceStatus::Maintenance, _) | (_, Role::Auditor) => false,
+                (ResourceStatus::Available, _) | (ResourceStatus::Restricted, Role::Administrator) => true,
+                (ResourceStatus::Restricted, Role::User) => self.granted,
             },
         }
     }

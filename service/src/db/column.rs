@@ -279,7 +279,7 @@ mod tests {
         use domain::authorization::Role;
         use domain::resource::ResourceStatus;
         use domain::webhook::WebhookState;
-        assert_eq!(Text::<Role>::from_text("auditor").unwrap().0, Role::User);
+        assert_eq!(Text::<Role>::from_text("owner").unwrap().0, Role::User);
         assert_eq!(Text::<ResourceStatus>::from_text("draining").unwrap().0, ResourceStatus::Maintenance);
         assert_eq!(Text::<WebhookState>::from_text("throttled").unwrap().0, WebhookState::Paused);
         let events = JsonText::<Vec<EventType>>::from_text(r#"["reservation.moved","reservation.created"]"#);

@@ -9,7 +9,7 @@ use crate::db::entity::{reservations, resources};
 use crate::pagination::{decode_cursor, invalid_cursor, page_of};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::authorization::{Action, Actor, Role, authorize};
+use domain::authorization::{Action, Actor, authorize};
 use domain::delivery::DeliverySummary;
 use domain::id::ReservationId;
 use domain::pagination::{Page, PageQuery};
@@ -117,7 +117,7 @@ fn visible(actor: &Actor, mut page: Page<DeliverySummary>) -> Page<DeliverySumma
 }
 
 impl Reservations {
-    /// Lists reservations, newest first. Administrators see all of them unless `mine` is set.
+    /// Lists reservations, newest first. Administrators and auditors see all of them unless `mine` is set.
     ///
     /// # Errors
     /// 422 for an invalid limit or cursor.
@@ -126,7 +126,7 @@ impl Reservations {
         authorize(actor, Action::ReadReservation { owner: &actor.username })?;
         let limit = page.limit()?;
         let now = self.context.now();
-        let own = actor.role != Role::Administrator || filter.mine == Some(true);
+        let own = !actor.role.reads_everything() || filter.mine == Some(true);
         let rows: Vec<ReservationRow> = select()
             .filter(conditions(filter, own.then_some(actor.username.as_str()), now))
             .apply_if(decode_cursor(page.cursor.as_deref())?, |query, id| query.filter(reservations::COLUMN.id.lt(id)))

@@ -8,6 +8,7 @@ use crate::live::{LiveEvent, use_live};
 use crate::paged_list;
 use crate::query::{Mutation, Query};
 use crate::rpc::deliveries as rpc;
+use crate::session::ForAdministrators;
 use domain::delivery::{Attempt, DeliveryDetail, DeliverySummary, Outcome};
 use domain::event::EventType;
 use domain::id::{DeliveryId, ReservationId};
@@ -86,10 +87,12 @@ fn DeliveryDetails(detail: ErasedMemo<DeliveryDetail>) -> impl IntoView {
                 when=move || obstacle.get().is_none()
                 fallback=move || view! { <p class="muted obstacle">{move || obstacle.get()}</p> }
             >
-                <Button variant=ButtonVariant::Primary pending=mutation.pending on_click=redeliver>
-                    <IconView icon=Icon::Retry />
-                    "Redeliver"
-                </Button>
+                <ForAdministrators>
+                    <Button variant=ButtonVariant::Primary pending=mutation.pending on_click=redeliver>
+                        <IconView icon=Icon::Retry />
+                        "Redeliver"
+                    </Button>
+                </ForAdministrators>
             </Show>
         </PageHeader>
         <div class="stack">

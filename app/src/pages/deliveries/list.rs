@@ -9,6 +9,7 @@ use crate::paged_list::PagedList;
 use crate::query::{Mutation, Query};
 use crate::query_signals::query_signals;
 use crate::rpc::{deliveries as rpc, webhooks};
+use crate::session::ForAdministrators;
 use crate::time;
 use chrono::{DateTime, Duration, Utc};
 use domain::delivery::*;
@@ -157,10 +158,12 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
     let replayed = Memo::new(move |_| filter.with(replayed_status).label().to_lowercase());
     view! {
         <FilterBar filters=filters webhook=webhook>
-            <Button on_click=Callback::new(move |()| replay_open.set(true))>
-                <IconView icon=Icon::Retry />
-                {move || format!("Redeliver {}…", replayed.get())}
-            </Button>
+            <ForAdministrators>
+                <Button on_click=Callback::new(move |()| replay_open.set(true))>
+                    <IconView icon=Icon::Retry />
+                    {move || format!("Redeliver {}…", replayed.get())}
+                </Button>
+            </ForAdministrators>
         </FilterBar>
         {list.view(move |items| {
             view! {

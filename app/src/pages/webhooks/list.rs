@@ -8,6 +8,7 @@ use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
+use crate::session::{ForAdministrators, use_session};
 use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::pagination::Page;
@@ -33,7 +34,9 @@ pub fn WebhooksPage() -> impl IntoView {
     let title = move || testing.get().map_or_else(String::new, |w| format!("Test {}", w.name));
     view! {
         <PageHeader title="Webhook Integrations" lead="Send reservation events to your services.">
-            <a class="button primary" href="/settings/webhooks/new"><IconView icon=Icon::Plus />"Add New Webhook"</a>
+            <ForAdministrators>
+                <a class="button primary" href="/settings/webhooks/new"><IconView icon=Icon::Plus />"Add New Webhook"</a>
+            </ForAdministrators>
         </PageHeader>
         {list.view(move |page| {
             let ids = ErasedMemo::new(move |_| page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
@@ -75,7 +78,9 @@ fn FirstSteps() -> impl IntoView {
     view! {
         <EmptyState icon=Icon::Webhook title="No webhooks yet">
             <p>"A webhook sends each reservation to your service. The service provisions the resource and reports its status."</p>
-            <a class="button primary" href="/settings/webhooks/new">"Add a webhook"</a>
+            <ForAdministrators>
+                <a class="button primary" href="/settings/webhooks/new">"Add a webhook"</a>
+            </ForAdministrators>
         </EmptyState>
     }
 }
@@ -157,7 +162,11 @@ fn Row(
                     (None, _) => view! { <span class="muted">"Never"</span> }.into_any(),
                 }}
             </td>
-            <td><Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test Webhook"</Button></td>
+            <td>
+                <ForAdministrators>
+                    <Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test Webhook"</Button>
+                </ForAdministrators>
+            </td>
         </tr>
     })
 }
@@ -182,5 +191,7 @@ fn EnableSwitch(webhook: ErasedMemo<Webhook>, list: Query<Page<Webhook>>, mutati
     });
     let on = Signal::derive(move || webhook.with(|w| w.enabled));
     let label = move || webhook.with(|w| format!("Enable {}", w.name));
-    view! { <Switch label=label on=on pending=mutation.pending on_change=on_change /> }
+    let session = use_session();
+    let is_auditor = Signal::derive(move || session.is_auditor());
+    view! { <Switch label=label on=on pending=mutation.pending disabled=is_auditor on_change=on_change /> }
 }

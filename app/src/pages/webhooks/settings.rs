@@ -6,6 +6,7 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
+use crate::session::{ForAdministrators, use_session};
 use domain::webhook::Webhook;
 use leptos::prelude::*;
 use leptos_router::hooks::use_navigate;
@@ -15,23 +16,28 @@ use leptos_router::hooks::use_navigate;
 pub fn SettingsTab(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let current = webhook.get_untracked();
     let delete_open = RwSignal::new(false);
+    let session = use_session();
     view! {
         <div class="stack narrow">
             <section class="card">
                 <h2>"Settings"</h2>
-                <EditForm webhook=current.clone() on_save=Callback::new(move |new| query.set(new)) />
+                <fieldset disabled=move || !session.is_admin()>
+                    <EditForm webhook=current.clone() on_save=Callback::new(move |new| query.set(new)) />
+                </fieldset>
             </section>
-            <RotateCard webhook=webhook query=query />
-            <section class="card stack tight">
-                <h2>"Delete"</h2>
-                <p class="muted">"Stops all deliveries and cancels queued ones. History is kept."</p>
-                <div>
-                    <Button variant=ButtonVariant::Danger on_click=Callback::new(move |()| delete_open.set(true))>
-                        <IconView icon=Icon::Trash />
-                        "Delete webhook"
-                    </Button>
-                </div>
-            </section>
+            <ForAdministrators>
+                <RotateCard webhook=webhook query=query />
+                <section class="card stack tight">
+                    <h2>"Delete"</h2>
+                    <p class="muted">"Stops all deliveries and cancels queued ones. History is kept."</p>
+                    <div>
+                        <Button variant=ButtonVariant::Danger on_click=Callback::new(move |()| delete_open.set(true))>
+                            <IconView icon=Icon::Trash />
+                            "Delete webhook"
+                        </Button>
+                    </div>
+                </section>
+            </ForAdministrators>
         </div>
         <DeleteDialog webhook=current open=delete_open />
     }
