@@ -51,6 +51,11 @@ impl Row for Reservation {
     }
 }
 
+/// The position of a new row in a list. `None` if it belongs to a page that has not been read. `has_more`: there is one.
+pub fn position<T: Row>(rows: &[T], new: &T, has_more: bool) -> Option<usize> {
+    rows.iter().position(|row| row.id() < new.id()).or_else(|| (!has_more).then_some(rows.len()))
+}
+
 /// Replaces a row, unless the new state is older: a live update can arrive after a newer response. Returns a row that the list does
 /// not contain.
 pub fn replace<T: Row>(rows: &mut [T], new: T) -> Option<T> {
@@ -79,12 +84,10 @@ impl<T: Row> Rows<T> {
             return;
         }
         let Some(new) = replace(&mut self.newer, new).and_then(|new| replace(&mut self.shown, new)) else { return };
-        let position = self.shown.iter().position(|row| row.id() < new.id());
-        match position {
-            // The row belongs to a page that has not been read.
-            None if self.next_cursor.is_some() => {}
-            _ if holds && !self.shown.is_empty() => self.newer.insert(0, new),
-            position => self.shown.insert(position.unwrap_or(self.shown.len()), new),
+        match position(&self.shown, &new, self.next_cursor.is_some()) {
+            None => {}
+            Some(_) if holds && !self.shown.is_empty() => self.newer.insert(0, new),
+            Some(position) => self.shown.insert(position, new),
         }
     }
 

@@ -1,6 +1,6 @@
-//! The clock, local times, and the values of `datetime-local` inputs.
+//! The clock, local times, and the values of `datetime-local` inputs and of parameters of the address.
 
-use chrono::{DateTime, Duration, Local, NaiveDate, NaiveTime, SubsecRound as _, Timelike as _, Utc};
+use chrono::{DateTime, Duration, Local, NaiveDate, NaiveTime, SecondsFormat, SubsecRound as _, Timelike as _, Utc};
 use domain::local_time::{self, LocalTime, TimeGrid};
 
 /// The length of a `datetime-local` value without seconds, e.g. `2026-11-24T13:05`.
@@ -68,9 +68,16 @@ pub fn parse_input(value: &str) -> Option<LocalTime> {
     Some(LocalTime::new(&zone, time.naive_utc()))
 }
 
-/// The time in a `datetime-local` input, as [`parse_input`]. Of a repeated local time it is the first one.
-pub fn from_input(value: &str) -> Option<DateTime<Utc>> {
-    parse_input(value).map(LocalTime::first)
+/// The value of a parameter of the address for a time, e.g. `2026-11-24T12:05:00Z`: in UTC and to the second, so that a link means
+/// the same time in every time zone.
+pub fn to_parameter(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The time of a parameter from [`to_parameter`]. Links of earlier releases contain a local time, whose first instant it is.
+pub fn from_parameter(value: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(value).ok().map(|time| time.to_utc());
+    time.or_else(|| parse_input(value).map(LocalTime::first))
 }
 
 /// The next full hour after a time, in the reader's time zone.

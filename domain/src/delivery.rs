@@ -323,8 +323,10 @@ pub struct DeliveryDetail {
     pub body: String,
     /// The recorded attempts, oldest first (`attempts` is their number).
     pub attempt_log: Vec<Attempt>,
-    /// The deliveries that redeliver this one, oldest first.
+    /// The newest 50 deliveries that redeliver this one, newest first.
     pub redeliveries: Vec<DeliverySummary>,
+    /// The `cursor` of `GET /api/v1/deliveries?redelivery_of={id}` for older redeliveries; null if there are none.
+    pub redeliveries_next_cursor: Option<String>,
     /// Whether the webhook was deleted, so that the delivery cannot be redelivered.
     pub webhook_deleted: bool,
 }
@@ -335,9 +337,10 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
         let body = crate::json::take_field(&mut fields, "body")?;
         let attempt_log = crate::json::take_field(&mut fields, "attempt_log")?;
         let redeliveries = crate::json::take_field_or_default(&mut fields, "redeliveries")?;
+        let redeliveries_next_cursor = crate::json::take_field_or_default(&mut fields, "redeliveries_next_cursor")?;
         let webhook_deleted = crate::json::take_field_or_default(&mut fields, "webhook_deleted")?;
         let delivery = crate::json::from_object(fields)?;
-        Ok(Self { delivery, body, attempt_log, redeliveries, webhook_deleted })
+        Ok(Self { delivery, body, attempt_log, redeliveries, redeliveries_next_cursor, webhook_deleted })
     }
 }
 
@@ -355,6 +358,10 @@ pub struct DeliveryFilter {
     pub status: Option<DeliveryStatus>,
     /// Deliveries of this reservation.
     pub reservation_id: Option<String>,
+    /// Redeliveries of this delivery.
+    // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redelivery_of: Option<DeliveryId>,
     /// Deliveries created at or after this time.
     #[serde(deserialize_with = "crate::timestamp::deserialize_optional")]
     pub since: Option<DateTime<Utc>>,
@@ -418,7 +425,7 @@ mod tests {
                 "request": { "method": "POST", "url": "https://a.example/", "headers": [], "body": "{}" },
                 "response": null, "diagnosis": { "code": "dns_failed", "message": "m", "hint": "h" },
             }],
-            "redeliveries": [], "webhook_deleted": false,
+            "redeliveries": [], "redeliveries_next_cursor": "MQ", "webhook_deleted": false,
         })
     }
 
@@ -427,8 +434,28 @@ mod tests {
         let detail: DeliveryDetail = serde_json::from_value(detail()).unwrap();
         assert_eq!((detail.delivery.attempts, detail.attempt_log.len()), (2, 1));
         assert_eq!(detail.attempt_log[0].timings, Timings { dns_ms: Some(0.1), total_ms: 1.0, ..Default::default() });
+        assert_eq!(detail.redeliveries_next_cursor.as_deref(), Some("MQ"));
         let text = serde_json::to_string(&detail).unwrap();
         assert_eq!(serde_json::from_str::<DeliveryDetail>(&text).unwrap(), detail);
+    }
+
+    #[test]
+    fn delivery_detail_of_the_previous_release_is_read() {
+        let mut value = detail();
+        for field in ["redeliveries", "redeliveries_next_cursor", "webhook_deleted"] {
+            value.as_object_mut().unwrap().remove(field);
+        }
+        let detail: DeliveryDetail = serde_json::from_value(value).unwrap();
+        assert_eq!(
+            (detail.redeliveries.len(), detail.redeliveries_next_cursor, detail.webhook_deleted),
+            (0, None, false)
+        );
+    }
+
+    #[test]
+    fn unset_filter_is_accepted_by_the_previous_release() {
+        let sent = serde_json::to_value(DeliveryFilter::default()).unwrap();
+        assert!(!sent.as_object().unwrap().contains_key("redelivery_of"), "{sent}");
     }
 
     #[test]

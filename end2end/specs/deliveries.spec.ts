@@ -81,9 +81,12 @@ test("redelivery is offered for ended deliveries only, and the original links to
   const gate = new Gate(responds(500));
   const service = await receiver(gate.behaviour);
   const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, retry: { waits: [] } });
-  await berth.api.reserve((await berth.resource()).id);
+  const resource = await berth.resource();
   const page = await pageOf("admin");
   await page.goto(`/deliveries?webhook=${webhook.id}`);
+  await expect(page.getByText("Live", { exact: true }).first()).toBeVisible();
+  // The attempt ends by itself after the timeout, so the page is loaded before.
+  await berth.api.reserve(resource.id);
   await deliveryRows(page).getByRole("link", { name: "reservation.created" }).click();
   const redeliver = page.getByRole("button", { name: "Redeliver" });
   await expect(page.getByText("Still in progress. Redeliver when it ends.")).toBeVisible();
@@ -119,6 +122,48 @@ test("redelivery is offered for ended deliveries only, and the original links to
   await page.goto(original);
   await expect(page.getByText("The webhook was deleted")).toBeVisible();
   await expect(redeliver).toHaveCount(0);
+});
+
+test("a delivery shows its newest redeliveries, live and in order, and links to the rest", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  await berth.api.webhook({ endpoint_url: service.endpoint });
+  const reservation = await berth.api.reserve((await berth.resource()).id);
+  const query = `reservation_id=${reservation.id}`;
+  await expect.poll(async () => (await berth.api.deliveries(query))[0]?.status).toBe("succeeded");
+  const [original] = await berth.api.deliveries(query);
+  if (original === undefined) throw new Error("no delivery");
+  const made: string[] = [];
+  const redeliver = async () => made.unshift((await berth.api.post<{ id: string }>(`/deliveries/${original.id}/redeliver`)).id);
+  for (let n = 0; n < 9; n += 1) await redeliver();
+  const page = await pageOf("admin");
+  await page.goto(`/deliveries/${original.id}`);
+  await expect(page.getByText("Live", { exact: true }).first()).toBeVisible();
+  const shown = () => page.locator("dt:has-text('Redelivered as') + dd").getByRole("link", { name: /^dlv_/ }).allInnerTexts();
+  const all = page.getByRole("link", { name: "Show all redeliveries" });
+  await expect.poll(shown).toEqual(made);
+  await redeliver();
+  await expect.poll(shown).toEqual(made);
+  await expect(all).toHaveCount(0);
+  // Live updates put the newest first, and do not extend the list.
+  await redeliver();
+  await expect.poll(shown).toEqual(made.slice(0, 10));
+  await expect(page.getByText("There are older ones.")).toBeVisible();
+  // More than the API returns with the delivery.
+  for (let n = 0; n < 45; n += 1) await redeliver();
+  await page.reload();
+  await expect.poll(shown).toEqual(made.slice(0, 10));
+
+  await all.click();
+  await expect(page).toHaveURL(new RegExp(`/deliveries\\?redelivery_of=${original.id}$`));
+  await expect(page.getByText(`Redeliveries of ${original.id}.`)).toBeVisible();
+  await expect(deliveryRows(page)).toHaveCount(50);
+  await page.getByRole("button", { name: "Show more" }).click();
+  await expect(deliveryRows(page)).toHaveCount(56);
+  await redeliver();
+  await expect(page.getByText("1 new").or(deliveryRows(page).nth(56))).toBeVisible();
+  await page.getByRole("button", { name: "Clear filters" }).click();
+  await expect(page).toHaveURL(/\/deliveries$/);
+  await expect(page.getByText("Redeliveries of")).toHaveCount(0);
 });
 
 test("filters are in the address, survive a reload and apply to live updates", async ({ berth, pageOf, receiver }) => {

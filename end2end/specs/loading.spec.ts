@@ -1,6 +1,7 @@
 // The start of the page when its files do not arrive.
 
-import { ALICE, expect, logIn, test } from "../fixtures.ts";
+import { ALICE, Berth, expect, logIn, newContext, test } from "../fixtures.ts";
+import { LoadBalancer } from "../support/load-balancer.ts";
 
 const title = { name: "Berth could not be loaded" };
 
@@ -40,6 +41,36 @@ test("a browser without WebAssembly shows a message, also after the log-in", asy
   await expect(page.getByRole("heading", title)).toBeVisible();
   await expect(page.getByText("does not run WebAssembly")).toBeVisible();
   await expect(page.getByText("Berth was updated")).toBeHidden();
+});
+
+test("during an upgrade, the page starts although replicas of another version redirect the requests for its files", async ({ browser }) => {
+  const balancer = await LoadBalancer.start(2);
+  const berth = await Berth.start({ env: { BERTH_PUBLIC_URL: balancer.url } });
+  try {
+    balancer.forwardTo(berth.url);
+    await berth.prepare();
+    berth.url = balancer.url;
+    const context = await newContext(browser, berth);
+    const page = await context.newPage();
+    await page.goto("/");
+    await logIn(page, ALICE);
+    await expect(page.getByRole("heading", { name: "Hello, alice" })).toBeVisible();
+    // The files of other screens, and the worker of the live feed.
+    await page.getByRole("link", { name: "Reservations", exact: true }).click();
+    await expect(page.getByRole("heading", { name: "No reservations found" })).toBeVisible();
+    await expect(page.getByText("Live", { exact: true }).first()).toBeVisible();
+    await expect(page.getByRole("heading", title)).toHaveCount(0);
+    for (const ending of [".css", ".js", ".wasm"]) {
+      const paths = balancer.redirected.filter((path) => path.endsWith(ending));
+      // Each of the two other replicas redirected each file.
+      expect(paths.length, ending).toBeGreaterThanOrEqual(2 * new Set(paths).size);
+      expect(paths.length, ending).toBeGreaterThan(0);
+    }
+    await context.close();
+  } finally {
+    await berth.stop();
+    await balancer.stop();
+  }
 });
 
 test("the browser reports no problem with the page's files", async ({ pageOf }) => {

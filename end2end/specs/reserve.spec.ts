@@ -1,15 +1,26 @@
 // Reservations: calendar, configuration form, SSH key, conflicts, changes, cancellation and access requests.
 
 import type { Page } from "@playwright/test";
-import { SSH_KEY, expect, provisioning, test } from "../fixtures.ts";
+import { SSH_KEY, expect, logInByApi, provisioning, test } from "../fixtures.ts";
 import { type Page as ApiPage, type Reservation, local, nextHour } from "../support/api.ts";
-import { blocks, clickOn, dayColumn, drag, showDay } from "../support/calendar.ts";
+import { blocks, clickOn, dayColumn, drag, pointAt, showDay } from "../support/calendar.ts";
 
 const form = (page: Page) => page.getByRole("region", { name: "Reservation", exact: true });
 const submit = (page: Page) => form(page).getByRole("button", { name: "Reserve" }).click();
 
 /** The date of a local time. */
 const dateOf = (time: Date) => local(time).slice(0, 10);
+
+/** The visible colour at a point of the window, e.g. `rgb(11, 107, 203)`. */
+async function colorAt(page: Page, { x, y }: { x: number; y: number }): Promise<string> {
+  const png = await page.screenshot({ clip: { x: Math.round(x), y: Math.round(y), width: 1, height: 1 }, scale: "css" });
+  return page.evaluate(async (bytes) => {
+    const context = new OffscreenCanvas(1, 1).getContext("2d");
+    context?.drawImage(await createImageBitmap(new Blob([new Uint8Array(bytes)])), 0, 0);
+    const [red, green, blue] = context?.getImageData(0, 0, 1, 1).data ?? [];
+    return `rgb(${red}, ${green}, ${blue})`;
+  }, [...png]);
+}
 
 const message = (page: Page) => page.locator(".calendar-message");
 
@@ -124,6 +135,53 @@ test("a drag across a reservation ends at it, with a message", async ({ berth, p
   const before = await color();
   await dayColumn(page, date).hover({ position: { x: 30, y: (870 * 12) / 15 } });
   expect(await color()).toBe(before);
+});
+
+test("on a touch device, a tapped quarter hour looks selected, also below a mouse", async ({ berth, browser }) => {
+  const resource = await berth.resource();
+  const options = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+  const page = await logInByApi(browser, berth, "alice", options);
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const date = dateOf(tenOClock(1));
+  await showDay(page, date);
+  const column = dayColumn(page, date);
+  const quarter = async (minutes: number) => ({ position: await pointAt(page, date, minutes) });
+  // A point at 10:52, at the left of the column: beside the texts of the selection and of the time below the mouse.
+  const { y } = await pointAt(page, date, 649);
+  const point = async () => {
+    const box = await column.boundingBox();
+    if (box === null) throw new Error("the column is not visible");
+    return { x: box.x + 8, y: box.y + y };
+  };
+  await expect(form(page).getByLabel("Start")).not.toHaveValue("");
+  await expect(async () => {
+    await column.hover({ ...(await quarter(645)), trial: true });
+    const visible = page.evaluate(({ x, y }) => document.elementFromPoint(x, y)?.getAttribute("data-date"), await point());
+    expect(await visible).toBe(date);
+  }).toPass();
+  expect(await blocks(page, date, "selected")).toEqual([]);
+  const free = await colorAt(page, await point());
+  await column.tap(await quarter(615));
+  await expect(form(page).getByLabel("Start")).toHaveValue(`${date}T10:15`);
+  await expect.poll(() => blocks(page, date, "selected")).toEqual([[615, 675]]);
+  // A tap is no hovering: nothing covers the selection.
+  expect(await blocks(page, date, "hovered")).toEqual([]);
+  const legend = page.locator(".legend i.selected");
+  const selected = await legend.evaluate((mark) => getComputedStyle(mark).backgroundColor);
+  expect(selected).not.toEqual(free);
+  // The browser highlights the tapped element for a moment.
+  const visible = async () => colorAt(page, await point());
+  await expect.poll(visible).toEqual(selected);
+  // Some devices with touch have a mouse too.
+  const { x: mouseX, y: mouseY } = await point();
+  await page.mouse.move(mouseX, mouseY);
+  await expect.poll(() => blocks(page, date, "hovered")).toEqual([[645, 660]]);
+  expect(await visible()).toEqual(selected);
+  // The second tap selects the end.
+  await column.tap(await quarter(720));
+  await expect.poll(() => blocks(page, date, "selected")).toEqual([[615, 720]]);
+  await expect.poll(visible).toEqual(selected);
+  await page.context().close();
 });
 
 test("a start in another week moves the calendar and a start after the end moves the end", async ({ berth, pageOf }) => {

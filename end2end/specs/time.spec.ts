@@ -1,6 +1,6 @@
 // Times in the reader's zone and locale: the calendar, changes of the clocks, conflicts, and the preferences.
 
-import type { Page } from "@playwright/test";
+import type { Locator, Page } from "@playwright/test";
 import { type Berth, expect, logInByApi, test } from "../fixtures.ts";
 import { type Reservation } from "../support/api.ts";
 import {
@@ -184,6 +184,62 @@ test("the second occurrence of a local time can be entered, and is edited withou
   expect((await reserved(page, berth)).start_time).toBe(wire(half));
   await page.context().close();
 });
+
+/** The form of the address for a time. */
+const inAddress = (time: Date) => encodeURIComponent(wire(time));
+
+for (const timezoneId of ["Europe/Berlin", "America/New_York"] as const) {
+  test(`${timezoneId}: the custom range of the delivery log distinguishes the occurrences of a local time and refuses a skipped one`, async ({ berth, browser }) => {
+    const page = await logInByApi(browser, berth, "admin", { timezoneId });
+    await page.goto("/deliveries");
+    await page.getByLabel("Time", { exact: true }).selectOption({ label: "Custom range" });
+    const [from, to] = ["From", "To"].map((label) => page.getByLabel(label, { exact: true })) as [Locator, Locator];
+
+    // The clocks are set back: from the first to the second occurrence is an hour.
+    const back = nextClockChange(timezoneId, -60);
+    const local = localIn(timezoneId, back);
+    await from.fill(local);
+    await to.fill(local);
+    await expect(to).toHaveAccessibleDescription(/To must be after From/);
+    await page.getByLabel("Occurrence (To)").selectOption("second");
+    await expect(to).not.toHaveAccessibleDescription(/To must be after From/);
+    const first = new Date(back.getTime() - HOUR);
+    const range = `since=${inAddress(first)}&until=${inAddress(back)}`;
+    await expect(page).toHaveURL(new RegExp(`/deliveries\\?${range}$`));
+    // The link selects the same times.
+    await page.reload();
+    await expect(from).toHaveValue(local);
+    await expect(to).toHaveValue(local);
+    await expect(page.getByLabel("Occurrence (From)")).toHaveValue("");
+    await expect(page.getByLabel("Occurrence (To)")).toHaveValue("second");
+    await page.getByLabel("Occurrence (From)").selectOption("second");
+    await expect(page).toHaveURL(new RegExp(`since=${inAddress(back)}&until=${inAddress(back)}$`));
+
+    // The clocks are set forward: a skipped time limits nothing, with a message and without another time in its place.
+    const forward = nextClockChange(timezoneId, 60);
+    const hour = Number(localIn(timezoneId, forward).slice(11, 13)) - 1;
+    const skipped = `${localIn(timezoneId, forward).slice(0, 10)}T${String(hour).padStart(2, "0")}:30`;
+    for (const [input, parameter] of [[from, "since"], [to, "until"]] as const) {
+      await input.fill(skipped);
+      await expect(input).toHaveAccessibleDescription(/The clocks are set forward over this time\. Enter another one/);
+      await expect(page).not.toHaveURL(new RegExp(`${parameter}=`));
+      await expect(input).toHaveValue(skipped);
+    }
+    await from.fill(localIn(timezoneId, forward));
+    await expect(page).toHaveURL(new RegExp(`/deliveries\\?since=${inAddress(forward)}$`));
+    await expect(from).not.toHaveAccessibleDescription(/set forward/);
+    // Clearing the filters empties the inputs too.
+    await page.getByRole("button", { name: "Clear filters" }).click();
+    await expect(from).toHaveCount(0);
+    await page.getByLabel("Time", { exact: true }).selectOption({ label: "Custom range" });
+    await expect(from).toHaveValue("");
+    await expect(to).toHaveValue("");
+    // A link of an earlier release contains local times.
+    await page.goto(`/deliveries?since=${localIn(timezoneId, forward)}`);
+    await expect(from).toHaveValue(localIn(timezoneId, forward));
+    await page.context().close();
+  });
+}
 
 for (const timezoneId of ZONES) {
   test(`${timezoneId}: after midnight, today is the new day`, async ({ berth, browser }) => {

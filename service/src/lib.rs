@@ -29,8 +29,9 @@ mod wake;
 pub mod webhooks;
 
 pub use clock::{Clock, SystemClock};
-pub use db::connect::{Database, connect};
+pub use db::connect::{Database, connect, connect_with};
 pub use db::database_url::{sqlite_file, warn_about_tls, with_verified_tls};
+pub use db::link::LinkLimits;
 pub use error::{Error, OpenError, Result, explain_migration_error};
 pub use keys::{Rotated, secrets_exist};
 pub use service::Service;

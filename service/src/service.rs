@@ -64,7 +64,7 @@ impl Service {
         Self::open_with(settings, clock, database).await
     }
 
-    /// Opens on connections made by [`connect`].
+    /// Opens on connections made by [`connect`] or [`connect_with`](crate::connect_with).
     ///
     /// # Errors
     /// When the settings are not sound or the database is unavailable.
@@ -76,7 +76,7 @@ impl Service {
         })
         .map_err(OpenError)?;
         let cancel = CancellationToken::new();
-        let postgres = database.is_postgres().then(|| settings.database_url.clone());
+        let postgres = database.is_postgres().then(|| (settings.database_url.clone(), database.limits));
         let feed = ChangeFeed::start(postgres, cancel.clone());
         let cipher = cipher_of(&database, &settings).await?;
         let status_url_key = status_url_key(&database, &settings, &cipher).await?;

@@ -6,6 +6,8 @@
 //! - [`Receiver`]: a webhook receiver on loopback with scripted responses.
 //! - [`TestDatabase`] and [`on_both_databases!`]: a fresh database for each test, on SQLite and on PostgreSQL.
 //! - [`ManualClock`]: a clock that a test sets.
+//! - [`TcpProxy`]: a proxy whose connections a test breaks.
+//! - [`PgBouncer`]: a connection pooler in front of PostgreSQL.
 //! - [`PostgresServer`]: a PostgreSQL server that a test starts, stops and crashes.
 
 #[cfg(feature = "harness")]
@@ -13,8 +15,12 @@ mod clock;
 #[cfg(feature = "harness")]
 mod database;
 #[cfg(feature = "harness")]
+mod pgbouncer;
+#[cfg(feature = "harness")]
 mod polling;
 mod postgres_server;
+#[cfg(feature = "harness")]
+mod proxy;
 #[cfg(feature = "harness")]
 mod receiver;
 
@@ -23,7 +29,11 @@ pub use clock::ManualClock;
 #[cfg(feature = "harness")]
 pub use database::{DatabaseKind, Fixture, TestDatabase, postgres_url, run_test};
 #[cfg(feature = "harness")]
+pub use pgbouncer::PgBouncer;
+#[cfg(feature = "harness")]
 pub use polling::{DEADLINE, eventually, eventually_within};
 pub use postgres_server::{PostgresServer, StartError, StopMode};
+#[cfg(feature = "harness")]
+pub use proxy::TcpProxy;
 #[cfg(feature = "harness")]
 pub use receiver::{RawReceiver, ReceivedRequest, Receiver, Response};

@@ -174,9 +174,9 @@ impl Drop for PostgresServer {
     }
 }
 
-/// The user to run the server as; `None` when this process is not root and runs it itself.
+/// The user to run a server as, with `own` as a file of this process; `None` when this process is not root and runs it itself.
 #[cfg(unix)]
-fn unprivileged_user(own: &Path) -> Result<Option<&'static str>, StartError> {
+pub(crate) fn unprivileged_user(own: &Path) -> Result<Option<&'static str>, StartError> {
     use std::os::unix::fs::MetadataExt as _;
     if std::fs::metadata(own)?.uid() != 0 {
         return Ok(None);
@@ -189,7 +189,7 @@ fn unprivileged_user(own: &Path) -> Result<Option<&'static str>, StartError> {
 }
 
 #[cfg(not(unix))]
-fn unprivileged_user(_: &Path) -> Result<Option<&'static str>, StartError> {
+pub(crate) fn unprivileged_user(_: &Path) -> Result<Option<&'static str>, StartError> {
     Ok(None)
 }
 

@@ -40,7 +40,7 @@ impl Postgres {
         let server = match PostgresServer::start(&SETTINGS) {
             Err(StartError::NotInstalled) if is_root(workspace) && tools::has_apt(workspace) => {
                 note("Installing PostgreSQL from Debian packages.");
-                tools::install_debian_packages(workspace, &["postgresql", "postgresql-contrib"])?;
+                tools::install_debian_packages(workspace, &["postgresql", "postgresql-contrib", "pgbouncer"])?;
                 PostgresServer::start(&SETTINGS)?
             }
             result => result?,

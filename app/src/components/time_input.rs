@@ -40,6 +40,13 @@ impl TimeValue {
         self.text.set(text);
     }
 
+    /// Empties the input.
+    pub fn clear(self) {
+        self.exact.set_value(None);
+        self.occurrence.set(String::new());
+        self.text.set(String::new());
+    }
+
     fn local(self) -> Option<LocalTime> {
         self.text.with(|text| time::parse_input(text))
     }
@@ -103,7 +110,7 @@ pub fn keep_length(start: TimeValue, end: TimeValue) {
 pub fn TimeInput(
     label: &'static str,
     value: TimeValue,
-    error: FieldMessage,
+    #[prop(optional, into)] error: FieldMessage,
     #[prop(optional)] disabled: bool,
 ) -> impl IntoView {
     let text = Signal::derive(move || value.skipped().or_else(|| error.get()));

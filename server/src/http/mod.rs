@@ -55,8 +55,8 @@ pub fn router(app: AppState) -> Router {
                 .layer(from_fn_with_state(app.clone(), limit_page).layer(spa::spa_fallback.with_state(app.clone()))),
         )
         .layer(from_fn_with_state(Arc::new(AllowedHosts::of(&app.config)), check_host))
-        .layer(from_fn_with_state(app.clone(), security_headers))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(app.clone(), security_headers))
         .layer(from_fn(trace::trace))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(GenerateRequestId))

@@ -273,7 +273,11 @@ async fn replay_counts_the_deliveries_that_it_skips(t: TestServer) {
     assert_eq!(detail["redeliveries"].as_array().unwrap().len(), 1);
     assert_eq!(detail["redeliveries"][0]["id"], redelivered.body["id"]);
     assert_eq!(detail["redeliveries"][0]["redelivery_of"], first["id"]);
-    assert_eq!(detail["webhook_deleted"], false);
+    assert_eq!((&detail["webhook_deleted"], &detail["redeliveries_next_cursor"]), (&json!(false), &Value::Null));
+    let of_first = format!("/deliveries?redelivery_of={}", first["id"].as_str().unwrap());
+    assert_eq!(&json!(t.root.get(&of_first, 200).await.items()), &detail["redeliveries"]);
+    assert_eq!(t.root.get(&format!("{of_first}&status=succeeded"), 200).await.items().len(), 0);
+    assert_eq!(replay(json!({"redelivery_of": first["id"]})).await["matched"], 1, "the failed redelivery");
     let orphan = all.iter().find(|d| d["webhook_id"] == deleted).unwrap();
     let orphan = t.root.get(&format!("/deliveries/{}", orphan["id"].as_str().unwrap()), 200).await.body;
     assert_eq!((&orphan["webhook_deleted"], &orphan["redeliveries"]), (&json!(true), &json!([])));

@@ -11,6 +11,7 @@ on_both_databases![calendar_is_paged, tokens_users_and_notifications_are_paged, 
 on_both_databases![sqlite only:
     calendar_beyond_its_page_size_has_a_cursor,
     details_of_a_reservation_with_many_deliveries_have_a_cursor,
+    details_of_a_delivery_with_many_redeliveries_have_a_cursor,
 ];
 
 async fn calendar_is_paged(t: TestServer) {
@@ -130,4 +131,38 @@ async fn details_of_a_reservation_with_many_deliveries_have_a_cursor(t: TestServ
     let body = json!({"id": id});
     let shown = browser.send(reqwest::Method::POST, "//rpc/get-reservation", 200, |request| request.json(&body)).await;
     assert_eq!(shown.body["deliveries"].as_array().unwrap().len(), 502);
+}
+
+async fn details_of_a_delivery_with_many_redeliveries_have_a_cursor(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let webhook = t.webhook(&receiver, json!({})).await.id();
+    t.booking(&t.alice, resource, 1, 2).await;
+    t.booking(&t.alice, resource, 2, 3).await;
+    let originals = t.finished("", 2).await;
+    let [id, other] = [0, 1].map(|n| originals[n]["id"].as_str().unwrap());
+    let now = (t.now() + Duration::seconds(1)).timestamp_millis();
+    let sql = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150)
+         INSERT INTO deliveries (id, event_id, event_type, webhook_id, ordering_key, body, status, test, attempts,
+           max_attempts, created_at, updated_at, redelivery_of)
+         SELECT printf('dlv_%026d', i), 'evt_1', 'reservation.created', {webhook}, 'rsv-1', '{{}}', 'cancelled', false, 0, 1,
+           {now}, {now}, iif(i = 1, '{other}', '{id}') FROM n"
+    );
+    t.database().await.execute_unprepared(&sql).await.unwrap();
+    let detail = t.root.get(&format!("/deliveries/{id}"), 200).await;
+    let newest = detail.body["redeliveries"].as_array().unwrap();
+    assert_eq!((newest.len(), &newest[0]["id"]), (50, &json!(format!("dlv_{:026}", 150))), "the newest first");
+    let path = format!("/deliveries?redelivery_of={id}");
+    let all = t.root.pages(&path, 70).await;
+    assert!(all.len() == 149 && all.iter().all(|redelivery| redelivery["redelivery_of"] == id));
+    assert_eq!(newest[..], all[..50]);
+    // The cursor continues the list of the details.
+    let rest = t.root.get(&format!("{path}&limit=200&cursor={}", detail.text("redeliveries_next_cursor")), 200).await;
+    assert_eq!((rest.items(), &rest.body["next_cursor"]), (&all[50..], &Value::Null));
+    let single = t.root.get(&format!("/deliveries/{other}"), 200).await.body;
+    assert_eq!(
+        (single["redeliveries"].as_array().unwrap().len(), &single["redeliveries_next_cursor"]),
+        (1, &Value::Null)
+    );
 }

@@ -7,9 +7,8 @@ use super::process::Settings;
 use super::scenario::Scenario;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use test_support::{PostgresServer, Receiver, StartError, StopMode, on_both_databases};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, block_in_place};
+use test_support::{PostgresServer, Receiver, StartError, StopMode, TcpProxy, on_both_databases};
+use tokio::task::block_in_place;
 
 /// Bound for a 503 response. It takes a few seconds, because the pool first tries to connect.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,53 +19,6 @@ on_both_databases![postgres only:
     postgres_outage_loses_nothing_and_recovers,
     process_stops_while_database_is_unavailable,
 ];
-
-/// A TCP proxy to PostgreSQL that can be cut.
-struct Proxy {
-    port: u16,
-    server: String,
-    open: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Proxy {
-    async fn open(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut proxy = Self { port, server, open: None };
-        proxy.forward(listener);
-        proxy
-    }
-
-    fn forward(&mut self, listener: TcpListener) {
-        let server = self.server.clone();
-        self.open = Some(tokio::spawn(async move {
-            // The connections end with this task.
-            let mut connections = JoinSet::new();
-            loop {
-                let (mut client, _) = listener.accept().await.unwrap();
-                let server = server.clone();
-                connections.spawn(async move {
-                    let mut upstream = TcpStream::connect(server).await.unwrap();
-                    let _ = client.set_nodelay(true);
-                    let _ = upstream.set_nodelay(true);
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
-                });
-            }
-        }));
-    }
-
-    /// Closes all connections and refuses new ones.
-    async fn cut(&mut self) {
-        let open = self.open.take().unwrap();
-        open.abort();
-        let _ = open.await;
-    }
-
-    async fn restore(&mut self) {
-        let listener = eventually("the port", async || TcpListener::bind(("127.0.0.1", self.port)).await.ok()).await;
-        self.forward(listener);
-    }
-}
 
 impl Scenario {
     /// PostgreSQL is unavailable: every request gets a 503.
@@ -99,8 +51,8 @@ impl Scenario {
 }
 
 /// Settings that connect to the database through a proxy.
-async fn through_proxy(database: &Database, timeout: f64) -> (Proxy, Settings) {
-    let proxy = Proxy::open(database.address()).await;
+async fn through_proxy(database: &Database, timeout: f64) -> (TcpProxy, Settings) {
+    let proxy = TcpProxy::open(database.address()).await;
     let database_url = database.url_through(proxy.port);
     (proxy, Settings { database_url, ..database.settings(timeout) })
 }

@@ -5,6 +5,7 @@
 
 mod replica_bus;
 
+use crate::db::link::LinkLimits;
 use crate::wake::{Wake, WebhookSet};
 use domain::change::Change;
 use parking_lot::Mutex;
@@ -87,7 +88,7 @@ impl Peers {
 impl ChangeFeed {
     /// Creates the feed. With the URL of a PostgreSQL database it also starts the replica bus, which runs until
     /// `cancel`.
-    pub(crate) fn start(postgres_url: Option<String>, cancel: CancellationToken) -> Self {
+    pub(crate) fn start(postgres: Option<(String, LinkLimits)>, cancel: CancellationToken) -> Self {
         let (updates, _) = broadcast::channel(CAPACITY);
         let shared = Arc::new(Shared {
             updates,
@@ -95,7 +96,7 @@ impl ChangeFeed {
             wake: Wake::default(),
             cache_generation: AtomicU64::new(0),
         });
-        let outgoing = postgres_url.map(|url| ReplicaBus::spawn(url, shared.clone(), cancel));
+        let outgoing = postgres.map(|(url, limits)| ReplicaBus::spawn(url, limits, shared.clone(), cancel));
         Self { shared, outgoing }
     }
 

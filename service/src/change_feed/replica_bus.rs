@@ -5,6 +5,7 @@
 
 use super::{Shared, Update};
 use crate::db::database_url::{postgres_options, search_path, set_search_path};
+use crate::db::link::LinkLimits;
 use crate::wake::WebhookSet;
 use domain::change::Change;
 use domain::id::WebhookId;
@@ -24,17 +25,11 @@ const MAX_PAYLOAD: usize = 7_500;
 const ENVELOPE: usize = 300;
 /// Maximum number of webhooks in one message, so that they fit into the envelope.
 const MAX_LISTED: usize = 25;
-/// Interval of presence messages.
-const PRESENCE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time that messages wait for others, so that one statement sends a batch.
 const BATCH_LINGER: Duration = Duration::from_millis(4);
 /// The delay before the first attempt to reconnect; it doubles up to [`MAX_RECONNECT_DELAY`].
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
-/// A connection that received nothing for this long is lost: it should have received the presence messages of this replica.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(25);
-/// Time limit of sending one batch.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that lasted this long was stable: the reconnect delay is reset.
 const STABLE_CONNECTION: Duration = Duration::from_secs(25);
 
@@ -81,6 +76,7 @@ pub(super) enum Outgoing {
 /// The connection to the other replicas.
 pub(super) struct ReplicaBus {
     url: String,
+    limits: LinkLimits,
     /// The name of this replica, to ignore its own messages.
     name: String,
     shared: Arc<Shared>,
@@ -91,11 +87,12 @@ impl ReplicaBus {
     /// Starts the bus, which runs until `cancel`. Returns the queue of outgoing messages.
     pub(super) fn spawn(
         url: String,
+        limits: LinkLimits,
         shared: Arc<Shared>,
         cancel: CancellationToken,
     ) -> mpsc::UnboundedSender<Outgoing> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let bus = Self { url, name: ulid::Ulid::new().to_string(), shared, outgoing: sender.clone() };
+        let bus = Self { url, limits, name: ulid::Ulid::new().to_string(), shared, outgoing: sender.clone() };
         tokio::spawn(async move {
             tokio::select! {
                 () = bus.run(receiver) => {}
@@ -143,7 +140,7 @@ impl ReplicaBus {
         let mut listener = PgListener::connect_with(&single().connect_with(options).await?).await?;
         listener.listen(&channel).await?;
         self.send(&pool, &channel, vec![Outgoing::Presence { hello: true }]).await?;
-        let mut presence = tokio::time::interval(PRESENCE_INTERVAL);
+        let mut presence = tokio::time::interval(self.limits.presence);
         presence.tick().await;
         let mut last_received = Instant::now();
         loop {
@@ -166,7 +163,8 @@ impl ReplicaBus {
                     self.send(&pool, &channel, batch).await?;
                 }
                 _ = presence.tick() => {
-                    if last_received.elapsed() > SILENCE_TIMEOUT {
+                    if last_received.elapsed() > self.limits.silence {
+                        // It should have received the presence messages of this replica.
                         return Err(lost("no message arrived"));
                     }
                     self.shared.peers.expire();
@@ -236,7 +234,7 @@ impl ReplicaBus {
             .bind(channel)
             .bind(payloads)
             .execute(pool);
-        tokio::time::timeout(SEND_TIMEOUT, notify).await.map_err(|_| lost("a message was not accepted"))??;
+        tokio::time::timeout(self.limits.send, notify).await.map_err(|_| lost("a message was not accepted"))??;
         Ok(())
     }
 

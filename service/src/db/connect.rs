@@ -3,7 +3,7 @@
 use super::database_url::{
     is_postgres, log_slow_statements, postgres_options, redacted, search_path, set_search_path, unknown_parameters,
 };
-use super::link::{Connection, DatabaseTransaction, Link, Use};
+use super::link::{Connection, DatabaseTransaction, Link, LinkLimits, Use};
 use crate::error::{NEEDS_SESSION_POOLING, OpenError};
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, QueryResult, SqliteTransactionMode, Statement,
@@ -24,6 +24,7 @@ pub struct Database {
     pub(crate) claim: Connection,
     /// Results and leases. PostgreSQL: separate connections with other settings, see [`INDEX_PLANS`].
     pub(crate) record: Connection,
+    pub(crate) limits: LinkLimits,
 }
 
 impl Database {
@@ -92,10 +93,18 @@ const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_inter
 /// # Errors
 /// A sentence for the operator when the URL is invalid or the database does not accept connections.
 pub async fn connect(database_url: &str) -> Result<Database, OpenError> {
+    connect_with(database_url, LinkLimits::default()).await
+}
+
+/// Connects as [`connect`], with other times by which a lost connection to PostgreSQL is recognised.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_with(database_url: &str, limits: LinkLimits) -> Result<Database, OpenError> {
     let failed =
         |error: sqlx::Error| OpenError(format!("The database {} cannot be opened: {error}", redacted(database_url)));
     if is_postgres(database_url) {
-        let (database, has_own_sessions) = connect_postgres(database_url).await.map_err(failed)?;
+        let (database, has_own_sessions) = connect_postgres(database_url, limits).await.map_err(failed)?;
         if has_own_sessions { Ok(database) } else { Err(OpenError(NEEDS_SESSION_POOLING.into())) }
     } else if database_url.starts_with("sqlite:") {
         connect_sqlite(database_url).await.map_err(failed)
@@ -105,13 +114,13 @@ pub async fn connect(database_url: &str) -> Result<Database, OpenError> {
 }
 
 /// Connects to PostgreSQL. Also returns whether each connection has a session of its own.
-async fn connect_postgres(database_url: &str) -> Result<(Database, bool), sqlx::Error> {
+async fn connect_postgres(database_url: &str, limits: LinkLimits) -> Result<(Database, bool), sqlx::Error> {
     for name in unknown_parameters(database_url) {
         tracing::warn!("the parameter {name} of BERTH_DATABASE_URL is unknown and has no effect");
     }
     let options = postgres_options(database_url)?;
     let schemas = search_path(database_url);
-    let link = Link::default();
+    let link = Link::new(limits);
     let pool = |size: u32, settings: &'static [&'static str]| {
         let (acquired, released, schemas) = (link.clone(), link.clone(), schemas.clone());
         sqlx::postgres::PgPoolOptions::new()
@@ -150,6 +159,7 @@ async fn connect_postgres(database_url: &str) -> Result<(Database, bool), sqlx::
         write: over(shared, Use::Write),
         claim: over(claims, Use::Unattended),
         record: over(results, Use::Unattended),
+        limits,
     };
     Ok((database, has_own_sessions))
 }
@@ -208,5 +218,36 @@ async fn connect_sqlite(database_url: &str) -> Result<Database, sqlx::Error> {
     let read = pool(4, options).await?;
     let local = |pool| Connection::local(sea_orm::SqlxSqliteConnector::from_sqlx_sqlite_pool(pool));
     let write = local(write);
-    Ok(Database { read: local(read), claim: write.clone(), record: write.clone(), write })
+    let limits = LinkLimits::default();
+    Ok(Database { read: local(read), claim: write.clone(), record: write.clone(), write, limits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_support::{DatabaseKind, TestDatabase, postgres_url};
+
+    #[tokio::test]
+    async fn postgres_sends_keep_alive_packets_on_each_pool() {
+        if postgres_url().is_none() {
+            return;
+        }
+        let empty = TestDatabase::create(DatabaseKind::Postgres).await;
+        let database = connect(&empty.url).await.unwrap();
+        let settings = ["tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"];
+        for (name, pool) in [
+            ("read", &database.read),
+            ("write", &database.write),
+            ("claim", &database.claim),
+            ("record", &database.record),
+        ] {
+            let mut values = Vec::new();
+            for setting in settings {
+                let row = pool.query_one_raw(database.statement(format!("SHOW {setting}"), [])).await.unwrap().unwrap();
+                values.push(row.try_get_by_index::<String>(0).unwrap());
+            }
+            // The server reports what its operating system has set for the socket of the connection.
+            assert_eq!(values, ["30", "10", "3", "60000"], "{name}");
+        }
+    }
 }

@@ -20,31 +20,49 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// The times by which a lost connection is recognised.
+/// The times by which a lost connection to PostgreSQL is recognised.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+pub struct LinkLimits {
     /// A statement without a result after this time has lost its connection. No statement of Berth takes this long.
-    statement: Duration,
+    pub statement: Duration,
     /// Idle time after which a connection is tested before it is used. Shorter than the idle timeouts of firewalls.
-    idle: Duration,
+    pub idle: Duration,
     /// Time limit of the test.
-    test: Duration,
+    pub test: Duration,
+    /// Interval of presence messages between replicas. A replica also receives its own.
+    pub presence: Duration,
+    /// A replica that received no message for this long has lost its connection; more than twice `presence`.
+    pub silence: Duration,
+    /// Time limit of sending messages to the other replicas.
+    pub send: Duration,
 }
 
-impl Default for Limits {
+impl Default for LinkLimits {
     fn default() -> Self {
-        Self { statement: Duration::from_secs(30), idle: Duration::from_secs(30), test: Duration::from_secs(2) }
+        Self {
+            statement: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+            test: Duration::from_secs(2),
+            presence: Duration::from_secs(10),
+            silence: Duration::from_secs(25),
+            send: Duration::from_secs(10),
+        }
     }
 }
 
 /// The state of the network between this process and PostgreSQL. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Link {
-    limits: Limits,
+    limits: LinkLimits,
     last_loss: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Link {
+    /// A link without a loss.
+    pub(crate) fn new(limits: LinkLimits) -> Self {
+        Self { limits, last_loss: Arc::default() }
+    }
+
     fn record_loss(&self) {
         *self.last_loss.lock() = Some(Instant::now());
     }
@@ -267,8 +285,7 @@ mod tests {
 
     /// A link on which everything without an immediate response is lost.
     fn impatient() -> Link {
-        let idle = Limits::default().idle;
-        Link { limits: Limits { statement: Duration::ZERO, idle, test: Duration::ZERO }, ..Link::default() }
+        Link::new(LinkLimits { statement: Duration::ZERO, test: Duration::ZERO, ..LinkLimits::default() })
     }
 
     #[tokio::test]

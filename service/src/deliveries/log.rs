@@ -28,8 +28,6 @@ use sea_orm::{
 const MAX_OF_RESERVATION: u32 = 500;
 /// Their number if the request does not contain one.
 const DEFAULT_OF_RESERVATION: u32 = 50;
-/// Maximum number of redeliveries shown with a delivery.
-const MAX_REDELIVERIES: u64 = 100;
 /// Maximum number of cancelled deliveries announced at once: a screen shows no more.
 const MAX_ANNOUNCED: u64 = 200;
 
@@ -188,6 +186,7 @@ pub(super) fn conditions(filter: &DeliveryFilter) -> Condition {
         .add_option(filter.webhook_id.map(|id| deliveries::COLUMN.webhook_id.eq(id)))
         .add_option(filter.event_type.map(|event| deliveries::COLUMN.event_type.eq(Text(event))))
         .add_option(filter.reservation_id.as_deref().map(|id| deliveries::COLUMN.reservation_id.eq(id)))
+        .add_option(filter.redelivery_of.as_ref().map(|id| deliveries::COLUMN.redelivery_of.eq(id.as_str())))
         .add_option(filter.since.map(|since| deliveries::COLUMN.created_at.gte(millis(since))))
         .add_option(filter.until.map(|until| deliveries::COLUMN.created_at.lt(millis(until))))
         .add_option(filter.status.map(has_status))
@@ -265,7 +264,7 @@ impl Deliveries {
         Ok(Page { items: page.items.into_iter().map(LogRow::summary).collect(), next_cursor: page.next_cursor })
     }
 
-    /// Reads one delivery with its attempts.
+    /// Reads one delivery with its attempts and the newest 50 redeliveries.
     ///
     /// # Errors
     /// 403 unless the actor is an administrator, 404.
@@ -291,21 +290,17 @@ impl Deliveries {
             }
             attempt_log.push(attempt);
         }
-        let redeliveries = self.redeliveries_of(id).await?;
+        let of_this = DeliveryFilter { redelivery_of: Some(id.clone()), ..DeliveryFilter::default() };
+        let redeliveries = self.list(actor, &of_this, &PageQuery::default()).await?;
         let webhook_deleted = entry.webhook_is_deleted();
-        Ok(DeliveryDetail { delivery: entry.summary(), body, attempt_log, redeliveries, webhook_deleted })
-    }
-
-    /// The deliveries that redeliver a delivery, oldest first.
-    async fn redeliveries_of(&self, id: &DeliveryId) -> Result<Vec<DeliverySummary>> {
-        let rows: Vec<LogRow> = log()
-            .filter(deliveries::COLUMN.redelivery_of.eq(id.as_str()))
-            .order_by_asc(deliveries::COLUMN.seq)
-            .limit(MAX_REDELIVERIES)
-            .into_partial_model()
-            .all(&self.context.db.read)
-            .await?;
-        Ok(rows.into_iter().map(LogRow::summary).collect())
+        Ok(DeliveryDetail {
+            delivery: entry.summary(),
+            body,
+            attempt_log,
+            redeliveries: redeliveries.items,
+            redeliveries_next_cursor: redeliveries.next_cursor,
+            webhook_deleted,
+        })
     }
 
     /// Reads one delivery without its attempts.

@@ -7,11 +7,11 @@ use domain::authorization::{Actor, Role};
 use domain::change::Change;
 use domain::resource::{AccessRequestInput, ResourcePatch, ResourceStatus};
 use sea_orm::ConnectionTrait as _;
-use service::Service;
 use service::change_feed::Update;
 use service::outbox::WebhookSet;
+use service::{LinkLimits, Service};
 use std::time::Duration;
-use test_support::{Receiver, on_both_databases};
+use test_support::{Receiver, eventually, on_both_databases};
 use tokio::sync::broadcast;
 
 on_both_databases![committed_change_is_announced, rejected_change_is_not_announced];
@@ -21,7 +21,9 @@ on_both_databases![postgres only:
     replica_is_woken_for_the_webhooks_with_work,
     change_too_large_for_notify_resynchronises_replicas,
     broken_replica_connection_is_restored_and_resynchronised,
+    silently_lost_replica_connection_is_replaced_and_resynchronised,
     replicas_invalidate_caches_after_remote_changes,
+    replicas_find_each_other_through_pgbouncer,
 ];
 
 /// Requests access to a new resource through `service`, which announces a notification with the resource's name.
@@ -84,16 +86,19 @@ async fn connected_replica(t: &TestService) -> (Service, broadcast::Receiver<Upd
     t.person("alice", Role::User).await;
     let replica = t.replica().await;
     let mut feed = replica.change_feed().subscribe();
-    // Until the replicas have found each other, changes are announced locally only.
-    for round in 0.. {
-        announce(t, &t.service, &root, &format!("hello-{round}")).await;
-        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), feed.recv()).await {
-            break;
-        }
-        assert!(round < 100, "the replicas never found each other");
-    }
-    while tokio::time::timeout(Duration::from_millis(100), feed.recv()).await.is_ok() {}
+    find_each_other(t, &t.service, &root, &mut feed).await;
     (replica, feed, root)
+}
+
+/// Announces notifications through `service` until `feed`, of another replica, receives one. Until then they are announced locally
+/// only.
+async fn find_each_other(t: &TestService, service: &Service, root: &Actor, feed: &mut broadcast::Receiver<Update>) {
+    eventually("a notification of the other replica", async || {
+        announce(t, service, root, &format!("hello-{:016x}", rand::random::<u64>())).await;
+        tokio::time::timeout(Duration::from_millis(200), notification(feed)).await.ok()
+    })
+    .await;
+    while tokio::time::timeout(Duration::from_millis(100), feed.recv()).await.is_ok() {}
 }
 
 async fn replica_receives_remote_changes_once_and_in_order(t: TestService) {
@@ -176,20 +181,29 @@ async fn broken_replica_connection_is_restored_and_resynchronised(t: TestService
             successes = if service.ping().await.is_ok() { successes + 1 } else { 0 };
         }
     }
-    for round in 0.. {
-        announce(&t, &t.service, &root, &format!("again-{round}.")).await;
-        let received = tokio::time::timeout(Duration::from_millis(200), async {
-            loop {
-                if let Ok(Update::Change(_)) = feed.recv().await {
-                    break;
-                }
-            }
-        });
-        if received.await.is_ok() {
-            break;
-        }
-        assert!(round < 100, "the replicas never found each other again");
-    }
+    find_each_other(&t, &t.service, &root, &mut feed).await;
+}
+
+/// A firewall drops the flows of a replica without closing them.
+async fn silently_lost_replica_connection_is_replaced_and_resynchronised(t: TestService) {
+    let root = t.administrator().await;
+    t.person("alice", Role::User).await;
+    let limits = LinkLimits {
+        idle: Duration::ZERO,
+        presence: Duration::from_millis(200),
+        silence: Duration::from_secs(1),
+        send: Duration::from_secs(1),
+        ..LinkLimits::default()
+    };
+    let (proxy, replica) = t.replica_through_proxy(limits).await;
+    let mut theirs = replica.change_feed().subscribe();
+    find_each_other(&t, &t.service, &root, &mut theirs).await;
+    proxy.lose_connections();
+    // Sooner than with the default limits.
+    assert!(matches!(next(&mut theirs).await, Update::Resync), "changes of the outage are lost");
+    find_each_other(&t, &t.service, &root, &mut theirs).await;
+    let mut own = t.change_feed().subscribe();
+    find_each_other(&t, &replica, &root, &mut own).await;
 }
 
 async fn replicas_invalidate_caches_after_remote_changes(t: TestService) {
@@ -209,4 +223,19 @@ async fn replicas_invalidate_caches_after_remote_changes(t: TestService) {
     let patch = ResourcePatch { status: Some(ResourceStatus::Maintenance), ..Default::default() };
     t.catalogue().update_resource(&root, id, patch).await.unwrap();
     assert_eq!(replica.catalogue().get_resource(&root, id).await.unwrap().status, ResourceStatus::Maintenance);
+}
+
+/// Each connection of a pooler in session mode has a session of its own, with its LISTEN and its search path.
+async fn replicas_find_each_other_through_pgbouncer(mut t: TestService) {
+    let Some(_pooler) = t.use_pgbouncer().await else { return eprintln!("skipped: PgBouncer is not installed") };
+    let (replica, mut theirs, root) = connected_replica(&t).await;
+    let mut own = t.change_feed().subscribe();
+    find_each_other(&t, &replica, &root, &mut own).await;
+    announce(&t, &t.service, &root, "node-1.").await;
+    while !notification(&mut theirs).await.ends_with("node-1..") {}
+    while !notification(&mut own).await.ends_with("node-1..") {}
+    let sql = "SELECT count(*) FROM berth.notifications WHERE message LIKE '%node-1..'";
+    let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql);
+    let stored: i64 = t.database().await.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    assert_eq!(stored, 1, "in the schema of the search path");
 }

@@ -1,18 +1,23 @@
 //! Connections to PostgreSQL: lost ones, other schemas, and connection poolers.
 
-use crate::support::TestService;
+use crate::support::{TestService, address, drain, refused, step, url_through};
+use domain::ProblemKind;
 use domain::account::ApiTokenInput;
 use domain::authorization::Role;
+use domain::resource::ResourceStatus;
 use sea_orm::{ConnectionTrait as _, Statement};
-use service::connect;
+use service::{LinkLimits, connect};
 use std::sync::Arc;
-use test_support::{TestDatabase, on_both_databases};
+use std::time::{Duration, Instant};
+use test_support::{Receiver, TcpProxy, TestDatabase, on_both_databases};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
 on_both_databases![postgres only:
     terminated_connections_are_replaced_silently,
+    silently_lost_idle_connections_are_replaced,
+    silently_lost_connections_in_use_are_replaced,
     search_path_selects_the_schema,
     pgbouncer_in_session_mode_is_accepted,
     pooler_in_transaction_mode_is_named,
@@ -50,6 +55,92 @@ async fn terminated_connections_are_replaced_silently(t: TestService) {
         t.maintenance().retention_batch().await.unwrap();
     }
     assert_eq!(t.accounts().list_tokens(&alice).await.unwrap().len(), 5, "no write was repeated");
+}
+
+/// Replaces the service of `t` by one that reaches PostgreSQL through a proxy, so that `t` uses it.
+async fn use_proxy(t: &mut TestService, limits: LinkLimits) -> TcpProxy {
+    let (proxy, service) = t.replica_through_proxy(limits).await;
+    t.service = service;
+    proxy
+}
+
+/// A firewall drops idle flows: their packets get no response, and nothing closes them. The test of an idle connection notices it.
+async fn silently_lost_idle_connections_are_replaced(mut t: TestService) {
+    // Every connection counts as idle. Its statements have the usual time limit, which the test must not need.
+    let limits = LinkLimits { idle: Duration::ZERO, test: Duration::from_millis(500), ..LinkLimits::default() };
+    let proxy = use_proxy(&mut t, limits).await;
+    let root = t.administrator().await;
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let receiver = Receiver::start().await;
+    t.webhook(&root, &receiver).await;
+    t.booking(&root, resource, 1, 2).await;
+    drain(&t).await;
+    let lose = async || {
+        t.ready_to_race().await;
+        proxy.lose_connections();
+        Instant::now()
+    };
+    let assert_prompt = |lost: Instant| assert!(lost.elapsed() < limits.statement / 2, "{:?}", lost.elapsed());
+    // The reader, one after the other and at once.
+    let lost = lose().await;
+    t.accounts().list_tokens(&root).await.unwrap();
+    assert_prompt(lost);
+    let lost = lose().await;
+    for result in futures::future::join_all((0..15).map(|_| t.accounts().list_tokens(&root))).await {
+        result.unwrap();
+    }
+    assert_prompt(lost);
+    // The writer.
+    let lost = lose().await;
+    t.booking(&root, resource, 2, 3).await;
+    assert_prompt(lost);
+    // Claims and results.
+    let lost = lose().await;
+    drain(&t).await;
+    assert_eq!(receiver.count(), 2);
+    assert_prompt(lost);
+}
+
+/// The flow of a connection that was just used is dropped. The time limit of a statement notices it: this statement fails, and all
+/// older connections are replaced.
+async fn silently_lost_connections_in_use_are_replaced(mut t: TestService) {
+    let idle = Duration::from_secs(3_600);
+    let limits = LinkLimits { statement: Duration::from_secs(2), idle, ..LinkLimits::default() };
+    let proxy = use_proxy(&mut t, limits).await;
+    let root = t.administrator().await;
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let receiver = Receiver::start().await;
+    t.webhook(&root, &receiver).await;
+    t.booking(&root, resource, 1, 2).await;
+    drain(&t).await;
+    let lose = async || {
+        t.ready_to_race().await;
+        proxy.lose_connections();
+        Instant::now()
+    };
+    let assert_noticed = |lost: Instant| {
+        let range = limits.statement..limits.statement * 4;
+        assert!(range.contains(&lost.elapsed()), "{:?}", lost.elapsed());
+    };
+    // The reader.
+    let lost = lose().await;
+    refused(t.accounts().list_tokens(&root).await, ProblemKind::Unavailable);
+    assert_noticed(lost);
+    let retired = Instant::now();
+    for _ in 0..15 {
+        t.accounts().list_tokens(&root).await.unwrap();
+    }
+    assert!(retired.elapsed() < limits.statement, "{:?}", retired.elapsed());
+    // The writer.
+    let lost = lose().await;
+    refused(t.reservations().create(&root, t.span(resource, 2, 3)).await, ProblemKind::Unavailable);
+    assert_noticed(lost);
+    t.booking(&root, resource, 2, 3).await;
+    // Claims and results. A dispatcher repeats a failed claim itself.
+    lose().await;
+    let dispatcher = t.dispatcher();
+    assert!(dispatcher.step().await.is_err());
+    assert_eq!((step(&dispatcher).await, receiver.count(), step(&dispatcher).await), (1, 2, 0));
 }
 
 async fn search_path_selects_the_schema(database: TestDatabase) {
@@ -109,15 +200,6 @@ async fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
 fn fatal(text: &str) -> Vec<u8> {
     let fields = format!("SFATAL\0VFATAL\0C08P01\0M{text}\0\0");
     [b"E", &(fields.len() as u32 + 4).to_be_bytes()[..], fields.as_bytes()].concat()
-}
-
-fn address(url: &str) -> String {
-    let (_, rest) = url.rsplit_once('@').unwrap();
-    rest.split('/').next().unwrap().to_owned()
-}
-
-fn url_through(url: &str, port: u16) -> String {
-    url.replace(&address(url), &format!("127.0.0.1:{port}")) + "?sslmode=disable"
 }
 
 /// Listens like PgBouncer in session mode: checks the startup parameters and forwards the rest.

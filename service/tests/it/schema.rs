@@ -1,9 +1,14 @@
 //! Migrations: applied once, atomically, and by one process at a time.
 
-use crate::support::TestService;
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend};
+use crate::support::{TestService, drain};
+use domain::account::{ReservationsOfDisabled, UserPatch};
+use domain::authorization::Role;
+use domain::delivery::{DeliveryFilter, DeliveryStatus};
+use domain::reservation::ReservationStatus;
+use domain::resource::ResourceStatus;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
 use service::connect;
-use test_support::{TestDatabase, on_both_databases};
+use test_support::{Receiver, TestDatabase, on_both_databases};
 
 on_both_databases![
     migrations_are_idempotent,
@@ -86,7 +91,7 @@ async fn drop_role(database: &DatabaseConnection, role: &str) {
     database.execute_unprepared(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
 
-async fn role_without_ddl_rights_can_use_a_current_schema(t: TestService) {
+async fn role_without_ddl_rights_can_use_a_current_schema(mut t: TestService) {
     let database = t.database().await;
     let grants = "REVOKE CREATE ON SCHEMA public FROM PUBLIC;
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}";
@@ -94,16 +99,31 @@ async fn role_without_ddl_rights_can_use_a_current_schema(t: TestService) {
     let connections = connect(&url).await.unwrap();
     migrations::up(connections.writer()).await.unwrap();
     let settings = service::Settings { database_url: url, ..t.settings.clone() };
-    let service = service::Service::open_with(settings, t.clock.source(), connections).await.unwrap();
-    let input = domain::account::UserInput {
-        username: "alice".into(),
-        email: "alice@example.com".into(),
-        password: crate::support::PASSWORD.into(),
-        role: domain::authorization::Role::User,
-    };
-    service.accounts().create_user_as_operator(input).await.unwrap();
-    service.maintenance().retention_batch().await.unwrap();
-    drop(service);
+    t.service = service::Service::open_with(settings, t.clock.source(), connections).await.unwrap();
+    // Registers a webhook, reserves, and delivers.
+    let root = t.administrator().await;
+    let alice = t.person("alice", Role::User).await;
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let receiver = Receiver::start().await;
+    t.webhook(&root, &receiver).await;
+    let reservation = t.booking(&alice, resource, 1, 2).await;
+    drain(&t).await;
+    // Disables a user, and cancels their reservations.
+    let reservations = Some(ReservationsOfDisabled::Cancel);
+    let patch = UserPatch { disabled: Some(true), reservations, ..Default::default() };
+    assert!(t.update_user(&root, "alice", patch).await.unwrap().disabled);
+    drain(&t).await;
+    let events: Vec<_> = receiver.requests().iter().map(|request| request.event().to_owned()).collect();
+    assert_eq!(events, ["reservation.created", "reservation.cancelled"]);
+    let deliveries = t.deliveries(&root, DeliveryFilter::default()).await;
+    assert!(deliveries.iter().all(|delivery| delivery.status == DeliveryStatus::Succeeded), "{deliveries:?}");
+    let detail = t.reservations().get(&root, &reservation.id).await.unwrap();
+    assert_eq!(detail.reservation.status, ReservationStatus::Cancelled);
+    t.maintenance().retention_batch().await.unwrap();
+    let user = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'berth' AND usename = ";
+    let statement = Statement::from_string(DbBackend::Postgres, format!("{user}'{role}'"));
+    let sessions: i64 = database.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    assert!(sessions > 0, "the service did not use the role");
     drop_role(&database, &role).await;
 }
 
@@ -152,7 +172,7 @@ async fn migration_moves_the_queue_into_the_outbox(database: TestDatabase) {
     connection.execute_unprepared(&sql).await.unwrap();
     migrations::up(&connection).await.unwrap();
     let query = async |sql: &str| {
-        let statement = sea_orm::Statement::from_string(connection.get_database_backend(), sql);
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
         connection.query_all_raw(statement).await.unwrap()
     };
     let log: Vec<(String, i32, Option<i64>)> = query("SELECT status, attempts, failed_at FROM deliveries ORDER BY seq")
@@ -220,7 +240,7 @@ async fn migration_moves_provisioning_into_its_table(database: TestDatabase) {
     migrations::up(&connection).await.unwrap();
     let states = async || {
         let sql = "SELECT reservation_id, state FROM provisioning ORDER BY reservation_id";
-        let statement = sea_orm::Statement::from_string(connection.get_database_backend(), sql);
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
         let rows = connection.query_all_raw(statement).await.unwrap();
         rows.iter()
             .map(|r| (r.try_get("", "reservation_id").unwrap(), r.try_get("", "state").unwrap()))

@@ -11,12 +11,12 @@ use domain::reservation::{Reservation, ReservationInput};
 use domain::resource::{ResourceInput, ResourceStatus, ResourceTypeInput};
 use domain::webhook::WebhookInput;
 use domain::{Problem, ProblemKind};
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use serde_json::json;
 use service::dispatcher::Dispatcher;
-use service::{Service, Settings, connect};
+use service::{LinkLimits, Service, Settings, connect, connect_with};
 use std::path::Path;
-use test_support::{DatabaseKind, Fixture, ManualClock, Receiver, TestDatabase};
+use test_support::{DatabaseKind, Fixture, ManualClock, PgBouncer, Receiver, TcpProxy, TestDatabase};
 
 /// The password of every account.
 pub const PASSWORD: &str = "correct horse battery";
@@ -66,6 +66,26 @@ impl TestService {
     /// Another process on the same database: on PostgreSQL a replica, on SQLite a command such as `berth token create`.
     pub async fn replica(&self) -> Service {
         Service::open(self.settings.clone(), self.clock.source()).await.unwrap()
+    }
+
+    /// A replica that reaches PostgreSQL through a proxy, with these times by which it recognises lost connections.
+    pub async fn replica_through_proxy(&self, limits: LinkLimits) -> (TcpProxy, Service) {
+        let proxy = TcpProxy::open(address(&self.settings.database_url)).await;
+        let database_url = url_through(&self.settings.database_url, proxy.port);
+        let connections = connect_with(&database_url, limits).await.unwrap();
+        let settings = Settings { database_url, ..self.settings.clone() };
+        (proxy, Service::open_with(settings, self.clock.source(), connections).await.unwrap())
+    }
+
+    /// Moves the service to the new schema `berth`, which it reaches through PgBouncer. `None` if PgBouncer is not installed.
+    pub async fn use_pgbouncer(&mut self) -> Option<PgBouncer> {
+        let pooler = PgBouncer::start(&self.settings.database_url).await?;
+        self.database().await.execute_unprepared("CREATE SCHEMA berth").await.unwrap();
+        self.settings.database_url = pooler.url_through(&self.settings.database_url) + "?search_path=berth";
+        let connections = connect(&self.settings.database_url).await.unwrap();
+        migrations::up(connections.writer()).await.unwrap();
+        self.service = Service::open_with(self.settings.clone(), self.clock.source(), connections).await.unwrap();
+        Some(pooler)
     }
 
     /// Opens several connections, so that concurrent calls do not wait for one.
@@ -159,6 +179,17 @@ impl TestService {
     pub async fn delivery(&self, root: &Actor, id: &DeliveryId) -> DeliveryDetail {
         self.service.deliveries().get(root, id).await.unwrap()
     }
+}
+
+/// PostgreSQL: `host:port` of the server in a URL.
+pub fn address(url: &str) -> String {
+    let (_, rest) = url.rsplit_once('@').unwrap();
+    rest.split('/').next().unwrap().to_owned()
+}
+
+/// PostgreSQL: a URL through a proxy or pooler on a local port.
+pub fn url_through(url: &str, port: u16) -> String {
+    url.replace(&address(url), &format!("127.0.0.1:{port}")) + "?sslmode=disable"
 }
 
 /// Input of a webhook for every event in the default layout, signed with the secret `your-secret-key`.

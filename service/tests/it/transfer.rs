@@ -9,13 +9,16 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use service::Service;
 use service::transfer::{Copied, Progress, Source};
 use std::collections::BTreeMap;
-use test_support::{DatabaseKind, Fixture as _, Receiver, Response, TestDatabase, eventually, on_both_databases};
+use test_support::{
+    DatabaseKind, Fixture as _, PgBouncer, Receiver, Response, TestDatabase, eventually, on_both_databases,
+};
 
 on_both_databases![postgres only:
     every_table_is_copied_with_ids_secrets_and_queue,
     transfer_refuses_a_target_with_rows_and_can_be_repeated,
     transfer_refuses_another_schema,
     transfer_detects_a_difference,
+    transfer_through_pgbouncer_uses_the_search_path,
 ];
 
 /// Rows of each table, as text, sorted.
@@ -232,4 +235,29 @@ async fn transfer_detects_a_difference(kind: DatabaseKind) {
     let error = transfer(&source.url, &target.url).await.unwrap_err();
     assert!(error.contains("users differs"), "{error}");
     assert!(contents(&connection).await["users"].is_empty());
+}
+
+async fn transfer_through_pgbouncer_uses_the_search_path(kind: DatabaseKind) {
+    let target = TestDatabase::create(kind).await;
+    let Some(pooler) = PgBouncer::start(&target.url).await else {
+        return eprintln!("skipped: PgBouncer is not installed");
+    };
+    let t = TestService::start(DatabaseKind::Sqlite).await;
+    let receiver = Receiver::start().await;
+    let (root, token) = fill(&t, &receiver).await;
+    let rows: usize = contents(&t.database().await).await.values().map(Vec::len).sum();
+    let (clock, settings) = (t.clock.clone(), t.settings.clone());
+    let source = stopped(t).await;
+    let admin = target.connect().await;
+    admin.execute_unprepared("CREATE SCHEMA berth").await.unwrap();
+    let database_url = pooler.url_through(&target.url) + "?search_path=berth";
+    let copied = transfer(&source.url, &database_url).await.unwrap();
+    assert_eq!(copied.rows, rows as u64);
+    assert!(contents(&admin).await.is_empty(), "the schema public has no tables");
+    let service = Service::open(service::Settings { database_url, ..settings }, clock.source()).await.unwrap();
+    service.accounts().authenticate_token(&token).await.unwrap();
+    // The ids continue after those of the copied rows.
+    let last = service.webhooks().list(&root, &Default::default()).await.unwrap().items.last().unwrap().id;
+    let created = service.webhooks().create(&root, webhook_input(&receiver.url)).await.unwrap();
+    assert_eq!(created.webhook.id, last + 2, "the id of the deleted webhook is not used again");
 }

@@ -16,6 +16,9 @@ use leptos::prelude::*;
 use leptos_router::hooks::{use_navigate, use_params_map};
 use wasm_bindgen::JsCast as _;
 
+/// The largest number of redeliveries that the page of a delivery shows: more would hide the attempts below.
+const MAX_SHOWN_REDELIVERIES: usize = 10;
+
 /// `/deliveries/:id`
 #[component]
 pub fn DeliveryPage() -> impl IntoView {
@@ -36,8 +39,12 @@ pub fn DeliveryPage() -> impl IntoView {
         LiveEvent::Delivery(new) if new.redelivery_of.as_ref() == Some(&id.get_untracked()) => {
             let new = new.clone();
             detail.update(move |detail| {
-                if let Some(new) = paged_list::replace(&mut detail.redeliveries, new) {
-                    detail.redeliveries.push(new);
+                let has_more = detail.redeliveries_next_cursor.is_some();
+                let rows = &mut detail.redeliveries;
+                if let Some(new) = paged_list::replace(rows, new)
+                    && let Some(position) = paged_list::position(rows, &new, has_more)
+                {
+                    rows.insert(position, new);
                 }
             });
         }
@@ -145,9 +152,16 @@ fn DeliveryCard(detail: ErasedMemo<DeliveryDetail>, delivery: ErasedMemo<Deliver
                 </li>
             }
         };
-        let items =
-            detail.with(|d| (!d.redeliveries.is_empty()).then(|| d.redeliveries.iter().map(item).collect_view()));
-        items.map(|items| view! { <dt>"Redelivered as"</dt><dd><ul>{items}</ul></dd> })
+        let all = |d: &DeliveryDetail| {
+            let has_more = d.redeliveries.len() > MAX_SHOWN_REDELIVERIES || d.redeliveries_next_cursor.is_some();
+            let href = format!("/deliveries?redelivery_of={}", d.delivery.id);
+            has_more.then(|| view! { <li>"There are older ones. "<a href=href>"Show all redeliveries"</a></li> })
+        };
+        detail.with(|d| {
+            let items = d.redeliveries.iter().take(MAX_SHOWN_REDELIVERIES).map(item).collect_view();
+            let label = view! { <dt>"Redelivered as"</dt> };
+            (!d.redeliveries.is_empty()).then(|| view! { {label}<dd><ul class="stack tight">{items}{all(d)}</ul></dd> })
+        })
     };
     let webhook = move || {
         let (id, name) = delivery.with(|d| (d.webhook_id, d.webhook_name.clone()));

@@ -11,10 +11,10 @@ use crate::query_signals::query_signals;
 use crate::rpc::{deliveries as rpc, webhooks};
 use crate::session::ForAdministrators;
 use crate::time;
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Duration, SubsecRound as _, Utc};
 use domain::delivery::*;
 use domain::event::EventType;
-use domain::id::WebhookId;
+use domain::id::{DeliveryId, WebhookId};
 use leptos::prelude::*;
 
 /// The presets of the time filter: the value in the address, and the label.
@@ -33,17 +33,18 @@ fn matches(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
         && filter.event_type.is_none_or(|event| d.event_type == event)
         && filter.status.is_none_or(|status| d.status == status)
         && filter.reservation_id.as_ref().is_none_or(|id| d.reservation_id.as_ref() == Some(id))
+        && filter.redelivery_of.as_ref().is_none_or(|id| d.redelivery_of.as_ref() == Some(id))
         && filter.since.is_none_or(|since| d.created_at >= since)
         && filter.until.is_none_or(|until| d.created_at < until)
 }
 
-/// Parses a time filter: a preset before now such as `1h`, or the value of a `datetime-local` input.
+/// Parses a time filter: a preset before now such as `1h`, or a time.
 fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     match text {
         "1h" => Some(time::now() - Duration::hours(1)),
         "24h" => Some(time::now() - Duration::hours(24)),
         "7d" => Some(time::now() - Duration::days(7)),
-        _ => time::from_input(text),
+        _ => time::from_parameter(text),
     }
 }
 
@@ -54,6 +55,7 @@ struct Filters {
     event: RwSignal<String>,
     status: RwSignal<String>,
     reservation: RwSignal<String>,
+    redelivery_of: RwSignal<String>,
     since: RwSignal<String>,
     until: RwSignal<String>,
     /// The option of the time filter: a preset or [`CUSTOM_RANGE`].
@@ -62,14 +64,16 @@ struct Filters {
 
 impl Filters {
     fn from_address() -> Self {
-        let names = ["webhook", "event", "status", "reservation", "since", "until"];
-        let [webhook, event, status, reservation, since, until] = query_signals(names.map(|name| (name, "")));
+        let names = ["webhook", "event", "status", "reservation", "redelivery_of", "since", "until"];
+        let [webhook, event, status, reservation, redelivery_of, since, until] =
+            query_signals(names.map(|name| (name, "")));
         let range = range_signal(since, until);
-        Self { webhook, event, status, reservation, since, until, range }
+        Self { webhook, event, status, reservation, redelivery_of, since, until, range }
     }
 
-    fn in_address(self) -> [RwSignal<String>; 6] {
-        [self.webhook, self.event, self.status, self.reservation, self.since, self.until]
+    fn in_address(self) -> [RwSignal<String>; 7] {
+        let Self { webhook, event, status, reservation, redelivery_of, since, until, .. } = self;
+        [webhook, event, status, reservation, redelivery_of, since, until]
     }
 
     /// The filter for the server. `webhook` replaces the filter of the address. Tracked.
@@ -79,6 +83,7 @@ impl Filters {
             event_type: self.event.with(|event| EventType::parse(event)),
             status: self.status.with(|status| DeliveryStatus::parse(status)),
             reservation_id: self.reservation.with(|id| Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
+            redelivery_of: self.redelivery_of.with(|id| (!id.is_empty()).then(|| DeliveryId(id.clone()))),
             since: self.since.with(|time| parse_time(time)),
             until: self.until.with(|time| parse_time(time)),
         }
@@ -95,9 +100,13 @@ impl Filters {
     }
 }
 
+fn is_preset(text: &str) -> bool {
+    PRESETS.iter().any(|(value, _)| *value == text)
+}
+
 /// The option of the time filter for two values of the address.
 fn range_of(since: &str, until: &str) -> String {
-    let is_preset = until.is_empty() && PRESETS.iter().any(|(value, _)| *value == since);
+    let is_preset = until.is_empty() && is_preset(since);
     if is_preset { since } else { CUSTOM_RANGE }.to_owned()
 }
 
@@ -126,7 +135,7 @@ fn range_signal(since: RwSignal<String>, until: RwSignal<String>) -> RwSignal<St
                 set(until, String::new());
                 set(since, current.clone());
             } else if let Some(start) = parse_time(&since.get_untracked()) {
-                set(since, time::to_input(start));
+                set(since, time::to_parameter(start));
             }
         },
         false,
@@ -200,10 +209,7 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
     let mut ranges = select_options(PRESETS);
     ranges.push((CUSTOM_RANGE.to_owned(), "Custom range".to_owned()));
     let is_custom = Memo::new(move |_| filters.range.get() == CUSTOM_RANGE);
-    let range_error = Signal::derive(move || {
-        let range = (parse_time(&filters.since.get()), parse_time(&filters.until.get()));
-        matches!(range, (Some(from), Some(to)) if from >= to).then(|| "To must be after From.".to_owned())
-    });
+    let original = Memo::new(move |_| filters.redelivery_of.get());
     view! {
         <div class="toolbar filters">
             {webhook.is_none().then(|| view! { <WebhookFilter webhook=filters.webhook /> })}
@@ -211,8 +217,7 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
             <Select label="Status" value=filters.status options=with_all("Any status", statuses.to_vec()) />
             <Select label="Time" value=filters.range options=ranges />
             <Show when=move || is_custom.get()>
-                <TextInput label="From" value=filters.since kind="datetime-local" />
-                <TextInput label="To" value=filters.until kind="datetime-local" error=range_error />
+                <CustomRange since=filters.since until=filters.until />
             </Show>
             <TextInput label="Reservation" value=filters.reservation placeholder="rsv-…" mono=true />
             <div class="row">
@@ -223,9 +228,61 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
             </div>
         </div>
         <Show when=move || is_custom.get()>
-            <p class="muted small">"Times in "{intl::time_zone()}"."</p>
+            <p class="muted small filter-note">"Times in "{intl::time_zone()}"."</p>
+        </Show>
+        <Show when=move || !original.with(String::is_empty)>
+            <p class="muted small filter-note">
+                "Redeliveries of "
+                <a href=move || format!("/deliveries/{}", original.get())><code>{move || original.get()}</code></a> "."
+            </p>
         </Show>
     }
+}
+
+/// The inputs of a custom time range, whose ends are parameters of the address.
+#[component]
+fn CustomRange(since: RwSignal<String>, until: RwSignal<String>) -> impl IntoView {
+    let (from, to) = (time_in_address(since), time_in_address(until));
+    let error = Signal::derive(move || {
+        let range = (parse_time(&since.get()), parse_time(&until.get()));
+        matches!(range, (Some(from), Some(to)) if from >= to).then(|| "To must be after From.".to_owned())
+    });
+    view! {
+        <TimeInput label="From" value=from />
+        <TimeInput label="To" value=to error=error />
+    }
+}
+
+/// The value of a time input that follows a parameter of the address and sets it. An input that is empty or contains no valid time
+/// removes the parameter.
+fn time_in_address(parameter: RwSignal<String>) -> TimeValue {
+    let value = TimeValue::new(parse_time(&parameter.get_untracked()));
+    let entered = move || value.get().ok().map(|time| time.trunc_subsecs(0));
+    Effect::watch(
+        entered,
+        move |time, _, _| {
+            if *time != parse_time(&parameter.get_untracked()) {
+                parameter.set(time.map(time::to_parameter).unwrap_or_default());
+            }
+        },
+        false,
+    );
+    Effect::watch(
+        move || parameter.get(),
+        move |text, _, _| {
+            let time = parse_time(text);
+            // A preset replaces the custom range.
+            if (!text.is_empty() && is_preset(text)) || time == untrack(entered) {
+                return;
+            }
+            match time {
+                Some(time) => value.set(time),
+                None => value.clear(),
+            }
+        },
+        false,
+    );
+    value
 }
 
 #[component]

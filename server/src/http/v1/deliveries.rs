@@ -32,6 +32,8 @@ struct Filter {
     status: Option<DeliveryStatus>,
     /// Only deliveries of this reservation's events.
     reservation_id: Option<String>,
+    /// Only redeliveries of this delivery.
+    redelivery_of: Option<DeliveryId>,
     /// Only deliveries created at or after this time.
     #[serde(default, deserialize_with = "domain::timestamp::deserialize_optional")]
     since: Option<DateTime<Utc>>,
@@ -41,7 +43,7 @@ struct Filter {
     /// Page size, 1 to 200; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_cursor` of the previous page.
+    /// The `next_cursor` of the previous page, or `redeliveries_next_cursor` of a delivery.
     cursor: Option<String>,
 }
 
@@ -58,6 +60,7 @@ async fn list(
         event_type: filter.event_type,
         status: filter.status,
         reservation_id: filter.reservation_id,
+        redelivery_of: filter.redelivery_of,
         since: filter.since,
         until: filter.until,
     };

@@ -10,6 +10,7 @@ mod leases;
 mod log;
 mod order;
 mod provisioning;
+mod rejected_results;
 mod wakeup;
 mod webhook_state;
 
