@@ -1,4 +1,5 @@
-//! Checks that every path named in `ARCHITECTURE.md` exists, and every function named after its file.
+//! Checks that every path named in `ARCHITECTURE.md` exists, and every function named after its file; and that every path
+//! named in `docs/security.md` exists.
 
 use std::path::Path;
 
@@ -29,4 +30,19 @@ fn every_path_and_function_in_the_architecture_document_exists() {
         }
     }
     assert!(paths > 30, "ARCHITECTURE.md names only {paths} paths");
+}
+
+#[test]
+fn every_path_in_the_security_document_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let mut paths = 0;
+    for (text, _) in quoted(&document) {
+        // Routes begin with a slash, and commands contain spaces.
+        if text.contains('/') && !text.starts_with('/') && !text.contains([' ', '\n', ':']) {
+            assert!(root.join(text).exists(), "docs/security.md names {text}, which does not exist");
+            paths += 1;
+        }
+    }
+    assert!(paths > 50, "docs/security.md names only {paths} paths");
 }

@@ -1,4 +1,5 @@
-//! Checks that every test named in the tables of `docs/delivery.md` exists.
+//! Checks that every test named in the tables of `docs/delivery.md`, and in `docs/security.md`, exists, and the numbers of
+//! verdicts in `docs/security.md`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
@@ -39,4 +40,36 @@ fn every_test_named_in_the_delivery_guarantees_exists() {
         }
     }
     assert!(named > 50, "the tables of docs/delivery.md name only {named} tests");
+}
+
+/// Whether a text in backquotes is the name of a test: at least three words in snake case.
+fn is_test_name(text: &str) -> bool {
+    text.matches('_').count() >= 2 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+#[test]
+fn every_test_named_in_the_security_document_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let mut existing = HashSet::new();
+    functions(root, &mut existing);
+    let mut named = 0;
+    for name in document.split('`').skip(1).step_by(2).filter(|text| is_test_name(text)) {
+        assert!(existing.contains(name), "docs/security.md names the test {name}, which does not exist");
+        named += 1;
+    }
+    assert!(named > 100, "docs/security.md names only {named} tests");
+}
+
+#[test]
+fn verdicts_of_the_security_document_are_counted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let rows: Vec<Vec<&str>> = document.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+    for verdict in ["met", "partly", "not met", "delegated", "not applicable"] {
+        // The table of verdicts has three columns, those of the requirements have four.
+        let count = rows.iter().filter(|row| row.len() == 6 && row[3] == verdict).count().to_string();
+        let is_stated = rows.iter().any(|row| row.len() == 5 && row[1] == verdict && row[2] == count);
+        assert!(is_stated, "docs/security.md has {count} requirements with the verdict \"{verdict}\"");
+    }
 }
