@@ -2,6 +2,7 @@
 
 mod badge;
 mod button;
+mod changes_link;
 mod code;
 mod dialog;
 mod fields;
@@ -14,6 +15,7 @@ mod time_input;
 
 pub use badge::*;
 pub use button::*;
+pub use changes_link::*;
 pub use code::*;
 pub use dialog::*;
 pub use fields::*;

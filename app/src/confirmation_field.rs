@@ -1,10 +1,13 @@
-//! The field for the current password, which confirms a change of a credential.
+//! The confirmation of a change of a credential: the current password, or a new log-in at an identity provider.
 
 use crate::components::*;
+use crate::prerendered_login::{self, Provider};
 use crate::query::Mutation;
+use crate::session::use_session;
 use leptos::prelude::*;
 
-/// Asks for the current password after the server has required it, because the log-in is not recent.
+/// Asks for the confirmation after the server has required it, because the log-in is not recent. An account without a
+/// password needs an identity provider.
 #[component]
 pub fn ConfirmationField(mutation: Mutation, value: RwSignal<String>) -> impl IntoView {
     let is_required = RwSignal::new(false);
@@ -16,15 +19,46 @@ pub fn ConfirmationField(mutation: Mutation, value: RwSignal<String>) -> impl In
             is_required.set(true);
         }
     });
+    let info = use_session().info;
+    // Not tracked: a log-in in another window must not replace the field while somebody types.
+    let has_password = move || info.with_untracked(|info| info.as_ref().is_some_and(|info| info.user.has_password));
     view! {
         <Show when=move || is_required.get()>
-            <TextInput
-                label="Current password"
-                value=value
-                kind="password"
-                autocomplete="current-password"
-                error=mutation.field_error("current_password")
-            />
+            {(has_password() && prerendered_login::accepts_passwords())
+                .then(|| {
+                    view! {
+                        <TextInput
+                            label="Current password"
+                            value=value
+                            kind="password"
+                            autocomplete="current-password"
+                            error=mutation.field_error("current_password")
+                        />
+                    }
+                })}
+            <ConfirmAtProvider has_password=has_password() />
         </Show>
     }
+}
+
+/// The identity providers, which ask for a credential in a new window. The form below keeps its input.
+#[component]
+fn ConfirmAtProvider(has_password: bool) -> impl IntoView {
+    let button = |provider: Provider| {
+        let label = provider.label.clone();
+        let open = Callback::new(move |()| prerendered_login::open_window(&provider, true));
+        view! { <Button on_click=open>{label}</Button> }
+    };
+    let buttons = prerendered_login::providers().into_iter().map(button).collect_view();
+    let text = if has_password {
+        "Or log in again in a new window, then repeat the change."
+    } else {
+        "Log in again in a new window to confirm this change, then repeat it."
+    };
+    (!buttons.is_empty()).then(|| {
+        view! {
+            <p class="muted small">{text}</p>
+            <div class="row">{buttons}</div>
+        }
+    })
 }

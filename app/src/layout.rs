@@ -81,7 +81,7 @@ fn redirect_without_session(session: Session) {
 fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
     let session = use_session();
     let log_out = Mutation::new();
-    let on_log_out = Callback::new(move |()| log_out.run(rpc::session::log_out(), move |()| session.end()));
+    let on_log_out = Callback::new(move |()| log_out.run(rpc::session::log_out(), move |url| session.log_out(url)));
     view! {
         <header class="topbar">
             <button
@@ -165,6 +165,7 @@ fn Navigation(open: RwSignal<bool>) -> impl IntoView {
                             <NavItem href="/settings/webhooks" icon=Icon::Webhook label="Webhook Integrations" />
                             <NavItem href="/settings/catalogue" icon=Icon::Stack label="Catalogue" />
                             <NavItem href="/settings/users" icon=Icon::Person label="Users" />
+                            <NavItem href="/settings/audit" icon=Icon::Clock label="Audit log" />
                         </Show>
                         <NavItem href="/settings/tokens" icon=Icon::Key label="API tokens" />
                         <NavItem href="/settings/account" icon=Icon::Settings label="Account" />

@@ -44,6 +44,8 @@ mod session;
 mod theme;
 #[cfg(feature = "csr")]
 mod time;
+#[cfg(feature = "csr")]
+mod time_range;
 
 #[cfg(feature = "csr")]
 pub use router::mount;

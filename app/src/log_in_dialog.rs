@@ -1,21 +1,43 @@
 //! The dialog that logs in again over the page, after the session has ended.
 
 use crate::components::*;
+use crate::prerendered_login::{self, Provider};
 use crate::query::Mutation;
 use crate::rpc;
 use crate::session::use_session;
 use domain::account::Credentials;
 use leptos::prelude::*;
 
-/// Asks for the password. The page below keeps its input, and the requests that failed are sent again.
+/// Asks for a log-in. The page below keeps its input, and the requests that failed are sent again.
 #[component]
 pub fn LogInDialog() -> impl IntoView {
     let session = use_session();
     view! {
         <Dialog open=session.asks title="Log in again">
-            <LogInForm />
+            <div class="stack">
+                <p>"Your session has ended. The page and its input are kept."</p>
+                <Providers />
+                {prerendered_login::accepts_passwords().then(|| view! { <LogInForm /> })}
+            </div>
         </Dialog>
     }
+}
+
+/// The identity providers. Each opens in a new window; the dialog closes after the log-in there.
+#[component]
+fn Providers() -> impl IntoView {
+    let button = |provider: Provider| {
+        let label = provider.label.clone();
+        let open = Callback::new(move |()| prerendered_login::open_window(&provider, false));
+        view! { <Button on_click=open>{label}</Button> }
+    };
+    let buttons = prerendered_login::providers().into_iter().map(button).collect_view();
+    (!buttons.is_empty()).then(|| {
+        view! {
+            <div class="stack">{buttons}</div>
+            <p class="muted small">"Opens in a new window. Come back here afterwards."</p>
+        }
+    })
 }
 
 #[component]
@@ -31,7 +53,6 @@ fn LogInForm() -> impl IntoView {
     });
     view! {
         <Form on_submit=submit>
-            <p>"Your session has ended. The page and its input are kept."</p>
             <FormProblem problem=mutation.problem />
             <TextInput label="Username" value=username autocomplete="username" />
             <TextInput label="Password" value=password kind="password" autocomplete="current-password" />

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod account;
 pub mod areas;
+pub mod audit;
 pub mod catalogue;
 mod config_form;
 pub mod deliveries;

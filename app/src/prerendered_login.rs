@@ -3,9 +3,9 @@
 //! Users can submit the form while the app loads. The app then takes it over in place, so that typed text and the focus stay.
 
 use domain::account::Credentials;
-use leptos::prelude::document;
+use leptos::prelude::{document, window};
 use wasm_bindgen::JsCast as _;
-use web_sys::{Element, Event, HtmlElement, HtmlInputElement};
+use web_sys::{Element, Event, HtmlAnchorElement, HtmlElement, HtmlInputElement};
 
 /// The attribute of the root element that shows the form instead of the app.
 const VISIBLE: &str = "data-login";
@@ -41,6 +41,36 @@ pub fn close() {
         password.set_value("");
     }
     show_problem(None);
+}
+
+/// An identity provider, as the server has added it to the page.
+#[derive(Clone)]
+pub struct Provider {
+    /// The text of its button: `Log in with Corp`.
+    pub label: String,
+    /// The address that starts a log-in.
+    pub start: String,
+}
+
+/// The identity providers, in the order of their buttons.
+pub fn providers() -> Vec<Provider> {
+    let Ok(links) = document().query_selector_all("#login-providers a") else { return Vec::new() };
+    let link = |n| links.item(n)?.dyn_into::<HtmlAnchorElement>().ok();
+    let provider =
+        |link: HtmlAnchorElement| Provider { label: link.text_content().unwrap_or_default(), start: link.pathname() };
+    (0..links.length()).filter_map(link).map(provider).collect()
+}
+
+/// Whether users may log in with a password. The break-glass administrator uses the log-in page.
+pub fn accepts_passwords() -> bool {
+    root().and_then(|root| root.get_attribute("data-local-login")).is_none_or(|mode| mode == "on")
+}
+
+/// Opens a log-in at a provider in a new window, so that the page keeps its input. With `confirms`, the provider asks for
+/// a credential.
+pub fn open_window(provider: &Provider, confirms: bool) {
+    let confirm = if confirms { "&confirm=true" } else { "" };
+    let _ = window().open_with_url(&format!("{}?to=/oidc/done{confirm}", provider.start));
 }
 
 /// Whether an event comes from the form.

@@ -80,6 +80,7 @@ fn AppRoutes() -> impl IntoView {
                     <Route path=path!("/settings/tokens") view=areas::settings::Screen::Tokens />
                     <Route path=path!("/settings/account") view=areas::settings::Screen::Account />
                     <Route path=path!("/settings/users") view=areas::settings::Screen::Users />
+                    <Route path=path!("/settings/audit") view=areas::audit::Screen::List />
                     <Route path=path!("/settings/catalogue") view=areas::settings::Screen::Catalogue />
                     <Route path=path!("/*any") view=pages::not_found::NotFound />
                 </ParentRoute>

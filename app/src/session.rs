@@ -112,6 +112,14 @@ impl Session {
         self.announce(ENDED);
     }
 
+    /// Removes the user after a log-out, and continues at the identity provider if the log-out must end the session there too.
+    pub fn log_out(self, provider_url: Option<String>) {
+        self.end();
+        if let Some(url) = provider_url {
+            let _ = window().location().assign(&url);
+        }
+    }
+
     /// Asks for a new log-in: the server has ended the session.
     pub fn expire(self) {
         if self.info.with_untracked(Option::is_some) && !self.expired.get_untracked() {

@@ -21,6 +21,17 @@ pub struct User {
     pub ssh_key: String,
     /// When the account was created.
     pub created_at: DateTime<Utc>,
+    /// Whether its user can log in with a password. Otherwise the user logs in at an identity provider.
+    #[serde(default = "yes")]
+    pub has_password: bool,
+    /// Name of the identity provider whose groups decide on the role; null if administrators do.
+    #[serde(default)]
+    pub role_provider: Option<String>,
+}
+
+/// Accounts of earlier releases have a password.
+fn yes() -> bool {
+    true
 }
 
 /// `POST /api/v1/session`.

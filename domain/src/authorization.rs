@@ -1,5 +1,6 @@
 //! Authorisation: all permission rules. Each use case of `service` calls [`authorize`] first.
 
+use crate::id::TokenId;
 use crate::problem::Problem;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,18 @@ pub struct Actor {
     /// The log-in session of the request; `None` for an API token.
     #[serde(default)]
     pub session: Option<ActorSession>,
+    /// The API token of the request; `None` for a session, and for an actor without a request.
+    #[serde(default)]
+    pub token: Option<ActorToken>,
+}
+
+/// The API token of an actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorToken {
+    /// Public id.
+    pub id: TokenId,
+    /// The name that its owner chose.
+    pub name: String,
 }
 
 /// The log-in session of an actor.
@@ -94,7 +107,8 @@ pub struct Actor {
 pub struct ActorSession {
     /// Public id.
     pub id: String,
-    /// Time of the log-in.
+    /// Time at which the user entered a credential, here or at an identity provider. The epoch if the provider does not
+    /// state it.
     pub logged_in_at: DateTime<Utc>,
 }
 
@@ -125,6 +139,8 @@ pub enum Action<'a> {
     ReadWebhooks,
     /// Create, change, test, pause webhooks; redeliver.
     WriteWebhooks,
+    /// Read the audit log.
+    ReadAuditLog,
     /// Read user accounts.
     ReadUsers,
     /// Change user accounts.
@@ -143,7 +159,9 @@ pub enum Action<'a> {
 pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
     let admin = actor.role == Role::Administrator;
     let required = match action {
-        Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks => Scope::Read,
+        Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks | Action::ReadAuditLog => {
+            Scope::Read
+        }
         // As wide as the changes of accounts: a token that may only read sees no e-mail addresses.
         Action::ReadUsers => Scope::Admin,
         Action::Reserve | Action::WriteReservation { .. } | Action::RequestAccess | Action::MarkNotifications => {
@@ -176,8 +194,8 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
         Action::Reserve | Action::RequestAccess => Ok(()),
         Action::WriteReservation { owner } if admin || owner == actor.username => Ok(()),
         Action::ReadReservation { .. } | Action::WriteReservation { .. } => Err(Problem::not_found("reservation")),
-        Action::ReadWebhooks | Action::ReadUsers if reads_everything => Ok(()),
-        Action::ReadWebhooks | Action::ReadUsers => {
+        Action::ReadWebhooks | Action::ReadAuditLog | Action::ReadUsers if reads_everything => Ok(()),
+        Action::ReadWebhooks | Action::ReadAuditLog | Action::ReadUsers => {
             Err(Problem::forbidden("Only administrators and auditors may do this. Ask an administrator."))
         }
         Action::WriteCatalogue | Action::DecideAccess | Action::WriteWebhooks | Action::ManageUsers if admin => Ok(()),
@@ -198,7 +216,7 @@ mod tests {
 
     const OWNERS: [&str; 2] = ["alice", "bob"];
 
-    fn actions(owner: &str) -> [Action<'_>; 13] {
+    fn actions(owner: &str) -> [Action<'_>; 14] {
         [
             Action::ReadCatalogue,
             Action::WriteCatalogue,
@@ -209,6 +227,7 @@ mod tests {
             Action::DecideAccess,
             Action::ReadWebhooks,
             Action::WriteWebhooks,
+            Action::ReadAuditLog,
             Action::ReadUsers,
             Action::ManageUsers,
             Action::ManageOwnTokens,
@@ -224,7 +243,7 @@ mod tests {
             Action::Reserve | Action::RequestAccess => matches!(role, Administrator | User),
             Action::ReadReservation { .. } => is_own || matches!(role, Administrator | Auditor),
             Action::WriteReservation { .. } => role == Administrator || (is_own && role == User),
-            Action::ReadWebhooks | Action::ReadUsers => matches!(role, Administrator | Auditor),
+            Action::ReadWebhooks | Action::ReadAuditLog | Action::ReadUsers => matches!(role, Administrator | Auditor),
             Action::WriteCatalogue | Action::DecideAccess | Action::WriteWebhooks | Action::ManageUsers => {
                 role == Administrator
             }
@@ -234,7 +253,11 @@ mod tests {
     fn changes(action: Action<'_>) -> bool {
         !matches!(
             action,
-            Action::ReadCatalogue | Action::ReadReservation { .. } | Action::ReadWebhooks | Action::ReadUsers
+            Action::ReadCatalogue
+                | Action::ReadReservation { .. }
+                | Action::ReadWebhooks
+                | Action::ReadAuditLog
+                | Action::ReadUsers
         )
     }
 
@@ -244,10 +267,10 @@ mod tests {
             role in proptest::sample::select(Role::ALL.to_vec()),
             owner in proptest::sample::select(OWNERS.to_vec()),
             scopes in proptest::sample::subsequence(Scope::ALL.to_vec(), 0..=3),
-            n in 0..13_usize,
+            n in 0..14_usize,
         ) {
             let action = actions(owner)[n];
-            let actor = Actor { username: "alice".into(), role, scopes: scopes.clone(), session: None };
+            let actor = Actor { username: "alice".into(), role, scopes: scopes.clone(), session: None, token: None };
             let verdict = authorize(&actor, action);
             let full = authorize(&Actor { scopes: Scope::ALL.to_vec(), ..actor }, action);
             prop_assert_eq!(full.is_ok(), permitted(role, action, owner == "alice"));
@@ -264,7 +287,8 @@ mod tests {
 
     #[test]
     fn auditors_change_nothing_of_others() {
-        let actor = Actor { username: "dora".into(), role: Role::Auditor, scopes: Scope::ALL.to_vec(), session: None };
+        let (role, scopes) = (Role::Auditor, Scope::ALL.to_vec());
+        let actor = Actor { username: "dora".into(), role, scopes, session: None, token: None };
         for action in actions("alice").into_iter().filter(|action| changes(*action)) {
             let own = matches!(action, Action::ManageOwnTokens | Action::MarkNotifications);
             assert_eq!(authorize(&actor, action).is_ok(), own, "{action:?}");

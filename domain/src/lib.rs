@@ -5,6 +5,7 @@
 
 pub mod access_request;
 pub mod account;
+pub mod audit;
 pub mod authorization;
 pub mod change;
 pub mod delivery;
@@ -24,6 +25,7 @@ pub mod resource;
 pub mod retry;
 pub mod routing;
 pub mod signature;
+pub mod single_sign_on;
 pub mod timestamp;
 pub mod validation;
 pub mod webhook;

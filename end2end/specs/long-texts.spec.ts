@@ -89,6 +89,8 @@ test("long texts stay inside the window on every screen", async ({ browser }) =>
       [`/settings/webhooks/${webhook.id}?tab=deliveries`],
       [`/settings/webhooks/${webhook.id}?tab=settings`],
       [`/settings/webhooks/${webhook.id}?tab=settings`, "Delete webhook"],
+      [`/settings/webhooks/${webhook.id}?tab=changes`],
+      ["/settings/audit"],
       ["/settings/catalogue"],
       ["/settings/catalogue", `Edit ${long(80)}`],
       ["/settings/catalogue", `Delete ${long(100)}`],

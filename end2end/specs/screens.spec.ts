@@ -1,15 +1,10 @@
 // Screenshots of every screen in light, dark and at the width of a phone, and an accessibility check of each by axe.
 
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
-import { mkdirSync } from "node:fs";
-import { dirname, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Berth, SSH_KEY, choose, expect, logInByApi, newContext, test as base } from "../fixtures.ts";
 import type { Reservation } from "../support/api.ts";
+import { folder, inspect } from "../support/screens.ts";
 import { TestReceiver, responds } from "../support/test-receiver.ts";
-
-const folder = resolve(dirname(fileURLToPath(import.meta.url)), "../screenshots");
 
 /** The data of the screens. */
 interface Scene {
@@ -85,29 +80,6 @@ const test = base.extend<object, { scene: Scene }>({
   ],
 });
 
-const VARIANTS = [
-  { name: "light", scheme: "light", width: 1280, height: 900 },
-  { name: "dark", scheme: "dark", width: 1280, height: 900 },
-  { name: "phone", scheme: "light", width: 390, height: 844 },
-] as const;
-
-/** Takes the screenshots and checks accessibility. */
-async function inspect(page: Page, name: string): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  for (const variant of VARIANTS) {
-    await page.emulateMedia({ colorScheme: variant.scheme, reducedMotion: "reduce" });
-    await page.setViewportSize({ width: variant.width, height: variant.height });
-    // In a screenshot of the whole page, the sticky header appears at the scroll position.
-    await page.evaluate(() => scrollTo(0, 0));
-    await page.screenshot({ path: `${folder}/${name}-${variant.name}.png`, fullPage: true, animations: "disabled" });
-    const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-    const violations = found.violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n  ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join("\n  ")}`);
-    expect(violations, `${name}, ${variant.name}`).toEqual([]);
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(overflow, `${name}, ${variant.name}: the page scrolls horizontally`).toBeLessThanOrEqual(0);
-  }
-}
-
 interface Screen {
   name: string;
   who: "admin" | "alice";
@@ -169,6 +141,9 @@ const SCREENS: Screen[] = [
   { name: "catalogue-type", who: "admin", path: () => "/settings/catalogue", heading: "Catalogue", act: dialogOf("Edit GPU cluster") },
   { name: "users", who: "admin", path: () => "/settings/users", heading: "Users" },
   { name: "user-new", who: "admin", path: () => "/settings/users", heading: "Users", act: dialogOf("New user") },
+  { name: "audit", who: "admin", path: () => "/settings/audit", heading: "Audit log" },
+  { name: "audit-none", who: "admin", path: () => "/settings/audit?actor=nobody", heading: "Audit log" },
+  { name: "webhook-changes", who: "admin", path: (s) => `/settings/webhooks/${s.webhook}?tab=changes`, heading: "GPU Cluster Manager" },
   { name: "tokens", who: "admin", path: () => "/settings/tokens", heading: "API tokens" },
   { name: "token-new", who: "admin", path: () => "/settings/tokens", heading: "API tokens", act: dialogOf("New token") },
   { name: "account", who: "alice", path: () => "/settings/account", heading: "Account" },

@@ -70,6 +70,14 @@ export async function clickOn(page: Page, date: string, minutes: number): Promis
 export async function drag(page: Page, date: string, from: number, to: number): Promise<void> {
   const column = dayColumn(page, date);
   const ends = [await pointAt(page, date, from), await pointAt(page, date, to)] as const;
+  // The calendar scrolls to the present hour. A drag does not scroll it, so both ends must be visible.
+  await column.evaluate((day, middle) => {
+    let box = day.parentElement;
+    while (box !== null && box.scrollHeight <= box.clientHeight + 1) box = box.parentElement;
+    if (box === null) return;
+    const top = day.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop;
+    box.scrollTop = top + middle - box.clientHeight / 2;
+  }, (ends[0].y + ends[1].y) / 2);
   await column.hover({ position: ends[0] });
   await page.mouse.down();
   const box = await column.boundingBox();

@@ -11,6 +11,8 @@ mod m0006_setup_code;
 mod m0007_earlier_secrets;
 mod m0008_accounts;
 mod m0009_demo_and_limits;
+mod m0010_audit_log;
+mod m0011_openid_connect;
 mod m0012_key_rotation;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -38,6 +40,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_earlier_secrets::Migration),
             Box::new(m0008_accounts::Migration),
             Box::new(m0009_demo_and_limits::Migration),
+            Box::new(m0010_audit_log::Migration),
+            Box::new(m0011_openid_connect::Migration),
             Box::new(m0012_key_rotation::Migration),
         ]
     }

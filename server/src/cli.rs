@@ -1,11 +1,15 @@
 //! The command line.
 
 use crate::config::{Args, Config, Environment, default_public_url};
+use crate::http::v1::audit::to_lines;
 use crate::telemetry::Telemetry;
+use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
 use domain::Problem;
 use domain::account::{ApiTokenInput, UserInput};
+use domain::audit::{AuditAction, AuditFilter};
 use domain::authorization::{Role, Scope};
+use service::audit::Verdict;
 use service::transfer::{Progress, Source};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -64,6 +68,11 @@ enum Command {
     User {
         #[command(subcommand)]
         command: UserCommand,
+    },
+    /// Verify or export the audit log.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Replace the master key, which encrypts the secrets in the database.
     Key {
@@ -143,6 +152,48 @@ enum UserCommand {
         #[arg(long)]
         admin: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Check that no entry was modified, removed or reordered. Exit code 1 and the first fault if one was.
+    Verify {
+        /// Hash that an earlier verification printed and that was kept elsewhere: the entry with it must still exist.
+        #[arg(long, value_parser = parse_hash)]
+        head: Option<String>,
+    },
+    /// Print entries as JSON Lines, oldest first.
+    Export {
+        /// Only entries written at or after this time, e.g. 2026-11-28T00:00:00Z.
+        #[arg(long)]
+        since: Option<DateTime<Utc>>,
+        /// Only entries written before this time.
+        #[arg(long)]
+        until: Option<DateTime<Utc>>,
+        /// Only entries of this user, by login name.
+        #[arg(long)]
+        actor: Option<String>,
+        /// Only entries with this action, e.g. webhook.updated.
+        #[arg(long, value_parser = parse_action)]
+        action: Option<AuditAction>,
+    },
+}
+
+/// A hash of the chain: 64 hex digits.
+fn parse_hash(text: &str) -> Result<String, String> {
+    let text = text.trim().to_ascii_lowercase();
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(text)
+    } else {
+        Err("a hash has 64 hex digits, as `berth audit verify` prints it".into())
+    }
+}
+
+fn parse_action(text: &str) -> Result<AuditAction, String> {
+    AuditAction::parse(text).ok_or_else(|| {
+        let known: Vec<&str> = AuditAction::ALL.iter().map(|action| action.as_str()).collect();
+        format!("use one of {}", known.join(", "))
+    })
 }
 
 /// Runs the command. Returns exit code 2 for invalid settings and 1 for other failures.
@@ -236,6 +287,10 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
         Command::User { command: UserCommand::Create { name, email, admin } } => {
             create_user(&config, name, email, admin).await
         }
+        Command::Audit { command: AuditCommand::Verify { head } } => verify_audit_log(&config, head.as_deref()).await,
+        Command::Audit { command: AuditCommand::Export { since, until, actor, action } } => {
+            export_audit_log(&config, AuditFilter { since, until, actor, action, ..AuditFilter::default() }).await
+        }
         Command::Key { command: KeyCommand::Add } => add_key(&config),
         Command::Key { command: KeyCommand::Rotate } => rotate_key(&config).await,
         Command::Backup { file } => back_up(&config, &file).await,
@@ -284,7 +339,7 @@ async fn work(config: Config, listen: Option<SocketAddr>) -> Result<(), String> 
         Some(address) => tracing::info!("worker started, serving health on http://{address}"),
         None => tracing::info!("worker started"),
     }
-    crate::work(service, listener, config.metrics, cancel).await
+    crate::work(service, listener, config.metrics, config.audit, cancel).await
 }
 
 pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
@@ -319,6 +374,40 @@ fn read_line() -> std::io::Result<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn verify_audit_log(config: &Config, head: Option<&str>) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    let intact = match service.audit().verify(head).await.map_err(format_problem)? {
+        Verdict::Intact(intact) => intact,
+        Verdict::Faulty(fault) => {
+            let first = fault.seq.map(|seq| format!(" First fault at entry {seq}.")).unwrap_or_default();
+            return Err(format!("The audit log is not intact.{first} {}", fault.reason));
+        }
+    };
+    let entries = match intact.entries {
+        1 => "1 entry".to_owned(),
+        count => format!("{count} entries"),
+    };
+    print(&format!("The audit log is intact: {entries}, the newest is {}.", intact.head));
+    if intact.pruned > 0 {
+        print(&format!("Retention has deleted the entries up to {}.", intact.pruned));
+    }
+    if !intact.hash.is_empty() {
+        print(&format!("Head: {}", intact.hash));
+    }
+    Ok(())
+}
+
+async fn export_audit_log(config: &Config, filter: AuditFilter) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    let mut export = service.audit().export_as_operator(filter).await.map_err(format_problem)?;
+    let mut output = tokio::io::stdout();
+    let failed = |error: std::io::Error| format!("The entries cannot be written to standard output: {error}");
+    while let Some(entries) = export.next_batch().await.map_err(format_problem)? {
+        output.write_all(to_lines(&entries).map_err(format_problem)?.as_bytes()).await.map_err(failed)?;
+    }
+    output.flush().await.map_err(failed)
 }
 
 fn add_key(config: &Config) -> Result<(), String> {

@@ -143,6 +143,12 @@ fn forwarded_addresses(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAdd
     })
 }
 
+/// Address of the client for the audit log; `""` if it is unknown.
+pub fn client_address(headers: &HeaderMap, peer: Option<SocketAddr>, proxies: &TrustedProxies) -> String {
+    let peer = peer.map(|peer| peer.ip().to_canonical());
+    proxies.client_address(headers, peer).map(|ip| ip.to_canonical().to_string()).unwrap_or_default()
+}
+
 /// Key of the client for limits: an IPv4 address or an IPv6 /64 network. One IPv6 client can use every address of its
 /// network.
 pub fn client_source(headers: &HeaderMap, peer: Option<SocketAddr>, proxies: &TrustedProxies) -> String {

@@ -1,6 +1,11 @@
 //! Settings from flags, environment variables and a file, in this order of precedence. `berth serve --help` lists them;
 //! docs/configuration.md describes them.
 
+mod single_sign_on;
+
+pub use single_sign_on::{ProviderArgs, Setting};
+
+use crate::audit_stream;
 use crate::client_address::TrustedProxies;
 use crate::descriptors::Shares;
 use crate::files;
@@ -12,6 +17,7 @@ use domain::endpoint::{Network, UrlPolicy};
 use serde::{Deserialize, Deserializer, Serialize};
 use service::Quotas;
 use service::secrets::MasterKey;
+use service::single_sign_on::SingleSignOnSettings;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -140,6 +146,15 @@ pub struct Args {
     /// Days that deliveries, payloads and attempts are kept [default: 90].
     #[arg(long, env = "BERTH_RETENTION_DAYS", global = true)]
     pub retention_days: Option<u32>,
+    /// Days that entries of the audit log are kept [default: 365].
+    #[arg(long, env = "BERTH_AUDIT_RETENTION_DAYS", global = true)]
+    pub audit_retention_days: Option<u32>,
+    /// Syslog receiver (RFC 5424) of the audit log: udp://host:514, tcp://host:601 or unix:///dev/log [default: none].
+    #[arg(long, env = "BERTH_AUDIT_SYSLOG", global = true)]
+    pub audit_syslog: Option<String>,
+    /// Base URL of an OpenTelemetry collector (OTLP over HTTP) that receives the audit log as log records [default: none].
+    #[arg(long, env = "BERTH_AUDIT_OTLP_ENDPOINT", global = true)]
+    pub audit_otlp_endpoint: Option<String>,
     /// Timeout of one attempt in seconds, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
     #[arg(long, env = "BERTH_DELIVERY_TIMEOUT", global = true)]
     pub delivery_timeout: Option<f64>,
@@ -158,6 +173,19 @@ pub struct Args {
     /// Password of the administrator that the first start creates.
     #[arg(long, env = "BERTH_ADMIN_PASSWORD", global = true, hide_env_values = true)]
     pub admin_password: Option<String>,
+    /// Names of the identity providers (OpenID Connect), comma-separated. Each has variables such as
+    /// `BERTH_OIDC_CORP_ISSUER` [default: none].
+    #[arg(long, env = "BERTH_OIDC_PROVIDERS", global = true)]
+    pub oidc_providers: Option<String>,
+    /// Settings of the identity providers. In the file, each is a table such as `[oidc.corp]`.
+    #[arg(skip)]
+    pub oidc: ProviderArgs,
+    /// Log-in with a password: on, break-glass (only BERTH_BREAK_GLASS_ADMIN), or off [default: on].
+    #[arg(long, env = "BERTH_LOCAL_LOGIN", global = true)]
+    pub local_login: Option<String>,
+    /// Username of the administrator who may log in with a password if BERTH_LOCAL_LOGIN is break-glass.
+    #[arg(long, env = "BERTH_BREAK_GLASS_ADMIN", global = true)]
+    pub break_glass_admin: Option<String>,
     /// Reverse proxies whose X-Forwarded-For is used: their number, their networks (CIDR, comma-separated), true for one
     /// proxy, or false [default: false].
     #[arg(long, env = "BERTH_TRUST_PROXY", global = true, num_args = 0..=1, default_missing_value = "true")]
@@ -211,6 +239,8 @@ pub struct Config {
     pub metrics: metrics::Settings,
     /// Settings of logs and traces.
     pub telemetry: telemetry::Settings,
+    /// Systems that receive the audit log.
+    pub audit: audit_stream::Settings,
 }
 
 impl Config {
@@ -246,6 +276,11 @@ impl Args {
             .extract()
             .map_err(|error| format!("{}: {}", file.display(), describe(error)))?;
         merged.config = config;
+        let providers = merged.oidc_providers.clone().unwrap_or_default();
+        // Variables that are not Unicode cannot be settings.
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        single_sign_on::add_variables(&mut merged.oidc, &providers, variables)?;
         Ok(merged)
     }
 
@@ -294,9 +329,11 @@ impl Args {
     /// Returns a message with the invalid setting and the remedy.
     pub fn resolve(self) -> Result<Config, String> {
         let telemetry = self.telemetry()?;
+        let audit = self.audit()?;
         let accounts = self.account_limits()?;
         let quotas = self.quotas();
         let metrics = self.metrics()?;
+        let single_sign_on = self.single_sign_on()?;
         let (listen, env) = (self.listen(), self.env());
         let public_url_is_default = self.public_url.is_none();
         let public_url = match self.public_url {
@@ -315,6 +352,10 @@ impl Args {
         let retention_days = self.retention_days.unwrap_or(90);
         if retention_days == 0 {
             return Err("BERTH_RETENTION_DAYS must be at least 1.".into());
+        }
+        let audit_retention_days = self.audit_retention_days.unwrap_or(365);
+        if audit_retention_days == 0 {
+            return Err("BERTH_AUDIT_RETENTION_DAYS must be at least 1.".into());
         }
         let admin = match (self.admin_username, self.admin_password) {
             (Some(name), Some(password)) => Some((name, password)),
@@ -373,10 +414,13 @@ impl Args {
                 previous_master_keys,
                 url_policy,
                 retention_days,
+                audit_retention_days,
+                audit_is_streamed: audit.is_streamed(),
                 delivery_timeout: Duration::from_secs_f64(seconds),
                 max_in_flight: Shares::of_process().deliveries,
                 accounts,
                 quotas,
+                single_sign_on,
             },
             public_url,
             public_url_is_default,
@@ -391,6 +435,19 @@ impl Args {
             warnings,
             metrics,
             telemetry,
+            audit,
+        })
+    }
+
+    /// The systems that receive the audit log.
+    fn audit(&self) -> Result<audit_stream::Settings, String> {
+        fn parse<T: std::str::FromStr<Err = String>>(name: &str, text: &Option<String>) -> Result<Option<T>, String> {
+            let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+            text.map(|text| text.parse().map_err(|error| format!("{name}: {error}"))).transpose()
+        }
+        Ok(audit_stream::Settings {
+            syslog: parse("BERTH_AUDIT_SYSLOG", &self.audit_syslog)?,
+            otlp: parse("BERTH_AUDIT_OTLP_ENDPOINT", &self.audit_otlp_endpoint)?,
         })
     }
 
@@ -421,6 +478,15 @@ impl Args {
                 "BERTH_TOKEN_MAX_DAYS",
             )?,
         })
+    }
+
+    fn single_sign_on(&self) -> Result<SingleSignOnSettings, String> {
+        let flags = single_sign_on::Flags {
+            providers: self.oidc_providers.as_deref().unwrap_or_default(),
+            local_login: self.local_login.as_deref(),
+            break_glass_admin: self.break_glass_admin.as_deref(),
+        };
+        single_sign_on::resolve(&flags, &self.oidc, self.env())
     }
 
     fn metrics(&self) -> Result<metrics::Settings, String> {

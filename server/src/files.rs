@@ -3,7 +3,15 @@
 use std::path::{Path, PathBuf};
 
 /// Secret settings of the TOML file.
-const SECRETS: [&str; 5] = ["master_key", "previous_master_keys", "admin_password", "database_url", "metrics_token"];
+const SECRETS: [&str; 7] = [
+    "master_key",
+    "previous_master_keys",
+    "admin_password",
+    "database_url",
+    "metrics_token",
+    "client_secret ",
+    "client_secret=",
+];
 
 /// Makes new files and folders of this process accessible to its user only. Call it before other threads start.
 pub fn restrict_new_files() {

@@ -1,5 +1,6 @@
 //! The `berth` process: command line, settings, HTTP and workers. It is a library, so that tests can start the whole process.
 
+pub mod audit_stream;
 pub mod cli;
 pub mod client_address;
 pub mod config;
@@ -84,6 +85,8 @@ pub async fn serve(
         tracing::info!("Berth has no administrator yet. Open this one-time link to create one: {url}");
     }
     let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
+    audit_stream::spawn(&service, &config.audit, &cancel, &mut tasks)?;
+    let flushed = service.clone();
     let limits = config.listener;
     let probes = Probes {
         service: service.clone(),
@@ -101,6 +104,7 @@ pub async fn serve(
         cancel: cancel.clone(),
         streams: Arc::default(),
     });
+    tasks.spawn(app.service.single_sign_on().clone().run(cancel.clone()));
     let rate_limits = app.rate_limits.clone();
     tasks.spawn(run_upkeep(cancel.clone(), move || {
         metrics.run_upkeep();
@@ -108,6 +112,8 @@ pub async fn serve(
     }));
     listener::serve(listener, crate::http::router(app), limits, &cancel).await;
     while tasks.join_next().await.is_some() {}
+    // After the last request: what was counted in the last minute would be lost.
+    flush_audit_log(&flushed).await;
     drop(lock);
     Ok(())
 }
@@ -121,10 +127,12 @@ pub async fn work(
     service: Service,
     listener: Option<TcpListener>,
     settings: metrics::Settings,
+    audit: audit_stream::Settings,
     cancel: CancellationToken,
 ) -> Result<(), String> {
     let metrics = Metrics::install()?;
     let (mut tasks, heartbeat) = workers::spawn(&service, &cancel);
+    audit_stream::spawn(&service, &audit, &cancel, &mut tasks)?;
     let upkeep = metrics.clone();
     tasks.spawn(run_upkeep(cancel.clone(), move || upkeep.run_upkeep()));
     let probes = Probes { service, heartbeat, cancel: cancel.clone(), metrics, metrics_access: settings.access() };
@@ -148,6 +156,13 @@ async fn serve_metrics(settings: &metrics::Settings, probes: &Probes, tasks: &mu
         health::router().with_state(Probes { metrics_access: settings.access_on_own_listener(), ..probes.clone() });
     tasks.spawn(async move { listener::serve(listener, router, Limits::default(), &cancel).await });
     Ok(())
+}
+
+/// Writes the failures that were only counted so far.
+async fn flush_audit_log(service: &Service) {
+    if let Err(problem) = service.audit().flush_failures(true).await {
+        tracing::warn!(%problem, "the numbers of the last failed log-ins and refusals were not recorded");
+    }
 }
 
 /// Creates the administrator from the settings if no account exists.

@@ -47,10 +47,22 @@ struct Counter {
 }
 
 const OUTCOME: Option<(&str, &[&str])> = Some(("outcome", &["succeeded", "failed"]));
-const KIND: Option<(&str, &[&str])> =
-    Some(("kind", &["delivery", "session", "idempotency_key", "status_update", "notification"]));
+const KIND: Option<(&str, &[&str])> = Some((
+    "kind",
+    &[
+        "delivery",
+        "session",
+        "idempotency_key",
+        "status_update",
+        "login_budget",
+        "log_in_state",
+        "notification",
+        "audit_entry",
+    ],
+));
+const STREAM: Option<(&str, &[&str])> = Some(("stream", &["syslog", "otlp"]));
 
-const COUNTERS: [Counter; 6] = [
+const COUNTERS: [Counter; 8] = [
     Counter { name: "berth_events_enqueued_total", description: "Deliveries enqueued.", label: None },
     Counter { name: "berth_attempts_total", description: "Attempts recorded.", label: OUTCOME },
     Counter { name: "berth_deliveries_total", description: "Deliveries that succeeded or failed.", label: OUTCOME },
@@ -65,6 +77,12 @@ const COUNTERS: [Counter; 6] = [
         label: None,
     },
     Counter { name: "berth_retention_deleted_total", description: "Rows deleted by retention.", label: KIND },
+    Counter { name: "berth_audit_streamed_total", description: "Audit log entries sent.", label: STREAM },
+    Counter {
+        name: "berth_audit_stream_failures_total",
+        description: "Failures to send audit log entries.",
+        label: STREAM,
+    },
 ];
 
 /// Cache lifetime of queue statistics. It bounds the database load of frequent scrapes.
@@ -107,6 +125,11 @@ impl Metrics {
                 "berth_delivery_lag_seconds",
                 "Time since the oldest sendable delivery became due, without paused webhooks."
             );
+            metrics::describe_gauge!(
+                "berth_oidc_provider_up",
+                "Whether the configuration of an identity provider could be read at the last attempt."
+            );
+            metrics::describe_counter!("berth_oidc_log_ins_total", "Returns from an identity provider.");
             metrics::describe_histogram!("berth_attempt_duration_seconds", "Duration of attempts.");
             metrics::describe_histogram!("berth_http_request_duration_seconds", "Duration of HTTP requests to Berth.");
             Ok(handle)

@@ -163,7 +163,11 @@ fn traces_url(endpoint: &str) -> String {
     if base.ends_with(TRACES_PATH) { base.to_owned() } else { format!("{base}{TRACES_PATH}") }
 }
 
-fn http_client() -> Result<reqwest::Client, String> {
+/// An HTTP client for a collector.
+///
+/// # Errors
+/// Returns the reason if TLS cannot be set up.
+pub fn http_client() -> Result<reqwest::Client, String> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(delivery::tls_config()?)
         .redirect(reqwest::redirect::Policy::none())

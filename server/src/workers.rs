@@ -1,4 +1,4 @@
-//! Background tasks of the process: the dispatcher, expiry and retention.
+//! Background tasks of the process: the dispatcher, expiry, retention, and the numbers of failures in the audit log.
 
 use domain::Problem;
 use service::Service;
@@ -16,6 +16,8 @@ const EXPIRY_BATCH: u64 = 100;
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 /// Pause between two batches of retention, so that other statements are not delayed.
 const RETENTION_PAUSE: Duration = Duration::from_millis(200);
+/// Interval of writing the numbers of failures.
+const FAILURE_COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause after a failure of retention.
 const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,7 @@ pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc
     tasks.spawn(dispatcher.run(cancel.clone()));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_expiry(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_retention(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_failure_counts(service.clone())));
     (tasks, heartbeat)
 }
 
@@ -59,10 +62,25 @@ async fn expire(service: &Service) -> Result<Duration, Problem> {
     Ok(if service.reservations().expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
 }
 
+/// Writes the numbers of failed log-ins and refusals of the last minute.
+async fn run_failure_counts(service: Service) {
+    loop {
+        tokio::time::sleep(FAILURE_COUNT_INTERVAL).await;
+        if let Err(problem) = service.audit().flush_failures(false).await {
+            tracing::warn!(%problem, "failures were not recorded in the audit log; the next round tries again");
+        }
+    }
+}
+
+/// Deletes one batch of each kind of rows. Returns their number.
+async fn delete_batch(service: &Service) -> Result<u64, Problem> {
+    Ok(service.maintenance().retention_batch().await? + service.audit().retention_batch().await?)
+}
+
 /// Deletes rows after their retention period, in small batches.
 async fn run_retention(service: Service) {
     loop {
-        let pause = match service.maintenance().retention_batch().await {
+        let pause = match delete_batch(&service).await {
             Ok(0) => RETENTION_INTERVAL,
             Ok(_) => RETENTION_PAUSE,
             Err(problem) => {

@@ -1,6 +1,7 @@
 //! Persistence: connections, entities, and the hand-written statements of the queue.
 
 pub(crate) mod attempts;
+pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod codec;
 pub(crate) mod column;

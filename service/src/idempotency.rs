@@ -1,6 +1,7 @@
 //! Idempotency keys: a repeated `POST` with the same `Idempotency-Key` returns the first response (docs/contract.md
 //! §6).
 
+use crate::audit_trail::{Record, Target};
 use crate::context::Context;
 use crate::db::entity::idempotency_keys as keys;
 use crate::error::is_unique_violation;
@@ -8,6 +9,7 @@ use crate::secrets::{Cipher, SecretUse};
 use crate::{Error, Result};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType};
 use domain::authorization::Actor;
 use sea_orm::{Condition, EntityTrait as _, QueryFilter as _, Set};
 use tracing::instrument;
@@ -64,7 +66,12 @@ impl Idempotency {
         }
         match (stored.status.and_then(|status| u16::try_from(status).ok()), stored.body) {
             (Some(status), Some(body)) => {
-                Ok(Idempotent::Replay(status, self.cipher.decrypt(use_of(actor, key), &body)?))
+                let body = self.cipher.decrypt(use_of(actor, key), &body)?;
+                // The response can contain a secret, so it is shown only after the audit log records that.
+                let target = Target::new(AuditTargetType::Request, key);
+                let record = Record::new(actor, AuditAction::RequestRepeated, target);
+                self.context.trail.write(record.detail("The stored response was returned.")).await?;
+                Ok(Idempotent::Replay(status, body))
             }
             _ => Err(still_running()),
         }

@@ -4,6 +4,8 @@
 //! [`domain::authorization::authorize`]. Rows are private to this crate; only domain types leave it.
 
 pub mod accounts;
+pub mod audit;
+pub mod audit_trail;
 pub mod catalogue;
 pub mod change_feed;
 pub mod clock;
@@ -23,6 +25,7 @@ pub mod reservations;
 pub mod secrets;
 mod service;
 mod settings;
+pub mod single_sign_on;
 mod status_urls;
 pub mod transfer;
 mod wake;

@@ -1,9 +1,11 @@
 //! Retention, backups and the rotation of the master key.
 
 use crate::Result;
+use crate::audit_trail::{Author, Record, Target};
 use crate::context::Context;
 use crate::db::entity::{
     attempts, deliveries, idempotency_keys, login_budgets, notifications, outbox, sessions, status_updates,
+    used_log_in_states,
 };
 use crate::db::link::DatabaseTransaction;
 use crate::db::vacuum::vacuum_into;
@@ -11,6 +13,7 @@ use crate::idempotency::KEY_LIFETIME;
 use crate::keys::{Rotated, rotate};
 use crate::secrets::Cipher;
 use chrono::Duration;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::{Problem, ProblemKind};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
@@ -57,7 +60,16 @@ impl Maintenance {
     /// 503 if the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn rotate_master_key(&self) -> Result<Rotated, Problem> {
-        rotate(&self.context, &self.cipher).await
+        let rotated = rotate(&self.context, &self.cipher).await?;
+        let target = Target::new(AuditTargetType::MasterKey, "");
+        let changes = Changes::none().secret("master_key").field("encrypted", (), rotated.encrypted).field(
+            "unreadable",
+            (),
+            &rotated.unreadable,
+        );
+        let record = Record::new(Author::Operator, AuditAction::MasterKeyRotated, target);
+        self.context.trail.write(record.changes(changes)).await?;
+        Ok(rotated)
     }
 
     /// Deletes one batch of rows past their retention, and returns their number; 0 if none are left.
@@ -77,7 +89,7 @@ impl Maintenance {
         let before = |age: Duration| (now - age).timestamp_millis();
         let until = before(Duration::days(self.context.settings.retention_days.into()));
         let expired = self.expired_deliveries(until).await?;
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.db.begin_unaudited().await?;
         let counts = [
             ("delivery", delete_deliveries(&tx, &expired).await?),
             (
@@ -103,6 +115,16 @@ impl Maintenance {
                 "login_budget",
                 delete_older(&tx, login_budgets::Entity, login_budgets::Column::SpentUntil, before(Duration::zero()))
                     .await?,
+            ),
+            (
+                "log_in_state",
+                delete_older(
+                    &tx,
+                    used_log_in_states::Entity,
+                    used_log_in_states::Column::ExpiresAt,
+                    before(Duration::zero()),
+                )
+                .await?,
             ),
             ("notification", delete_older(&tx, notifications::Entity, notifications::Column::At, until).await?),
         ];

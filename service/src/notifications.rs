@@ -1,6 +1,7 @@
 //! Notifications: messages to users, listed on the page.
 
 use crate::Result;
+use crate::audit_trail::{Record, Target};
 use crate::context::Context;
 use crate::db::codec::time;
 use crate::db::column::Text;
@@ -9,6 +10,7 @@ use crate::db::link::DatabaseTransaction;
 use crate::db::notification_reads::mark as mark_shared_read;
 use crate::pagination::{decode_number_cursor, page_of};
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::change::{Notification, Severity};
 use domain::pagination::{Page, PageQuery};
@@ -137,17 +139,24 @@ impl Notifications {
     }
 
     async fn set_read(&self, actor: &Actor, id: i64) -> Result<()> {
-        notifications::Entity::update_many()
+        let tx = self.context.begin_change().await?;
+        let own = notifications::Entity::update_many()
             .col_expr(notifications::Column::Read, Expr::value(true))
             .filter(notifications::COLUMN.username.eq(actor.username.as_str()))
             .filter(notifications::COLUMN.id.lte(id))
             .filter(notifications::COLUMN.read.eq(false))
-            .exec(&self.context.db.write)
+            .exec(&tx)
             .await?;
+        let mut marked = own.rows_affected;
         if actor.role == Role::Administrator {
-            mark_shared_read(&self.context.db, &actor.username, id).await?;
+            marked += mark_shared_read(&self.context.db, &tx, &actor.username, id).await?;
         }
-        Ok(())
+        if marked == 0 {
+            return Ok(());
+        }
+        let target = Target::new(AuditTargetType::Notification, id);
+        let record = Record::new(actor, AuditAction::NotificationRead, target);
+        tx.commit(record.changes(Changes::none().field("marked", (), marked))).await
     }
 }
 

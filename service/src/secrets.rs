@@ -94,6 +94,10 @@ pub(crate) enum SecretUse<'a> {
     SetupCode,
     /// The cookie of a known device, which is not stored. Its text names the account.
     KnownDevice,
+    /// The ID token of the session whose token has this digest.
+    IdToken(&'a str),
+    /// The cookie of a log-in at an identity provider that has not ended.
+    PendingLogIn,
     /// A key for a purpose that outlives a rotation of the master key.
     StoredKey(&'a str),
 }
@@ -109,6 +113,8 @@ impl SecretUse<'_> {
             Self::Idempotency { .. } => "idempotency",
             Self::SetupCode => "setup-code",
             Self::KnownDevice => "known-device",
+            Self::IdToken(_) => "id-token",
+            Self::PendingLogIn => "pending-log-in",
             Self::StoredKey(_) => "stored-key",
         }
     }
@@ -119,8 +125,8 @@ impl SecretUse<'_> {
             Self::WebhookSecret(id) | Self::WebhookSigningKey(id) | Self::WebhookAuth(id) => id.to_string(),
             Self::WebhookHeader(id, name) => format!("{id} {}", name.to_ascii_lowercase()),
             Self::Idempotency { username, key } => format!("{username} {key}"),
-            Self::SetupCode | Self::KnownDevice => String::new(),
-            Self::StoredKey(purpose) => purpose.to_owned(),
+            Self::SetupCode | Self::KnownDevice | Self::PendingLogIn => String::new(),
+            Self::IdToken(text) | Self::StoredKey(text) => text.to_owned(),
         }
     }
 

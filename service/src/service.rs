@@ -2,6 +2,7 @@
 
 use crate::Clock;
 use crate::accounts::Accounts;
+use crate::audit::Audit;
 use crate::catalogue::{AccessRequests, Catalogue};
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
@@ -10,12 +11,13 @@ use crate::deliveries::Deliveries;
 use crate::dispatcher::Dispatcher;
 use crate::error::{OpenError, unavailable};
 use crate::idempotency::Idempotency;
-use crate::keys::{cipher_of, status_url_key};
+use crate::keys::{audit_log_key, cipher_of, status_url_key};
 use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
 use crate::reservations::Reservations;
 use crate::settings::Settings;
+use crate::single_sign_on::SingleSignOn;
 use crate::status_urls::StatusUrls;
 use crate::webhooks::Webhooks;
 use chrono::{DateTime, Utc};
@@ -41,12 +43,14 @@ struct Inner {
     deliveries: Deliveries,
     webhooks: Webhooks,
     accounts: Accounts,
+    single_sign_on: SingleSignOn,
     catalogue: Catalogue,
     access_requests: AccessRequests,
     reservations: Reservations,
     notifications: Notifications,
     idempotency: Idempotency,
     maintenance: Maintenance,
+    audit: Audit,
     /// Ends the background tasks with the service.
     _tasks: DropGuard,
 }
@@ -81,7 +85,8 @@ impl Service {
         let cipher = cipher_of(&database, &settings).await?;
         let status_url_key = status_url_key(&database, &settings, &cipher).await?;
         let status_urls = StatusUrls::new(&settings.public_url, status_url_key);
-        let context = Context::new(database, settings, status_urls, clock);
+        let audit_log_key = audit_log_key(&database, &settings, &cipher).await?;
+        let context = Context::new(database, settings, status_urls, audit_log_key, clock);
         let outbox = Outbox::new(context.clone(), feed.clone(), cipher.clone());
         let deliveries = Deliveries::new(context.clone(), feed.clone());
         let webhooks = Webhooks::new(context.clone(), cipher.clone(), sender.clone(), feed.clone(), deliveries.clone());
@@ -105,10 +110,12 @@ impl Service {
                 catalogue.clone(),
                 deliveries.clone(),
             ),
+            single_sign_on: SingleSignOn::new(context.clone(), cipher.clone(), accounts.clone())?,
             accounts,
             catalogue,
             notifications,
             idempotency: Idempotency::new(context.clone(), cipher.clone()),
+            audit: Audit::new(context.clone()),
             maintenance: Maintenance::new(context.clone(), cipher),
             context,
             sender,
@@ -160,6 +167,11 @@ impl Service {
         &self.inner.accounts
     }
 
+    /// Log-in at identity providers.
+    pub fn single_sign_on(&self) -> &SingleSignOn {
+        &self.inner.single_sign_on
+    }
+
     /// Resource types and resources.
     pub fn catalogue(&self) -> &Catalogue {
         &self.inner.catalogue
@@ -193,6 +205,11 @@ impl Service {
     /// Keys of repeatable requests.
     pub fn idempotency(&self) -> &Idempotency {
         &self.inner.idempotency
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> &Audit {
+        &self.inner.audit
     }
 
     /// Retention and backups.

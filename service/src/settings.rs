@@ -1,5 +1,9 @@
 //! The settings of a service.
 
+mod single_sign_on;
+
+pub use single_sign_on::{ProviderSettings, SingleSignOnSettings};
+
 use crate::secrets::MasterKey;
 use domain::endpoint::UrlPolicy;
 use std::time::Duration;
@@ -37,6 +41,10 @@ pub struct Settings {
     pub url_policy: UrlPolicy,
     /// Retention of ended deliveries, with payloads and attempts, in days.
     pub retention_days: u32,
+    /// Retention of the entries of the audit log, in days.
+    pub audit_retention_days: u32,
+    /// Whether this process sends the audit log to another system. Retention then keeps entries until they are sent.
+    pub audit_is_streamed: bool,
     /// Time limit of one exchange with a receiver, at most 30 s.
     pub delivery_timeout: Duration,
     /// Maximum number of requests in flight of this process; at most [`MAX_IN_FLIGHT`] count.
@@ -45,6 +53,8 @@ pub struct Settings {
     pub accounts: AccountLimits,
     /// Limits for each user.
     pub quotas: Quotas,
+    /// Log-in at identity providers.
+    pub single_sign_on: SingleSignOnSettings,
 }
 
 /// Lifetimes of sessions and API tokens.

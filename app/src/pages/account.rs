@@ -9,12 +9,14 @@ use crate::session::use_session;
 use crate::{intl, preferences, time};
 use domain::Problem;
 use domain::account::{LogInSession, UserPatch};
+use domain::single_sign_on::{Identity, ProviderView};
 use leptos::prelude::*;
 
 /// `/settings/account`
 #[component]
 pub fn AccountPage() -> impl IntoView {
     let session = use_session();
+    let has_password = move || session.info.with(|info| info.as_ref().is_none_or(|info| info.user.has_password));
     view! {
         <PageHeader title="Account" lead=move || format!("Logged in as {}.", session.username()) />
         <div class="stack narrow">
@@ -26,10 +28,13 @@ pub fn AccountPage() -> impl IntoView {
                 <h2>"Dates and times"</h2>
                 <FormatForm />
             </section>
-            <section class="card">
-                <h2>"Password"</h2>
-                <PasswordForm />
-            </section>
+            <Show when=has_password>
+                <section class="card">
+                    <h2>"Password"</h2>
+                    <PasswordForm />
+                </section>
+            </Show>
+            <Identities />
             <section class="card stack">
                 <h2>"Sessions"</h2>
                 <Sessions />
@@ -186,6 +191,110 @@ fn PasswordForm() -> impl IntoView {
                 <span role="status">{move || changed.get().then_some("Password changed.")}</span>
             </div>
         </Form>
+    }
+}
+
+/// The links to identity providers. Hidden if there is neither a provider nor a link.
+#[component]
+fn Identities() -> impl IntoView {
+    let session = use_session();
+    let list = Query::new(move || accounts::list_identities(session.username_untracked()));
+    let providers = Query::new(accounts::list_providers);
+    let mutation = Mutation::new();
+    let current = RwSignal::new(String::new());
+    let confirmation = move || Some(current.get_untracked()).filter(|password| !password.is_empty());
+    let link = Callback::new(move |provider: String| {
+        mutation.run(accounts::link_identity(provider, confirmation()), |url| {
+            let _ = window().location().assign(&url);
+        });
+    });
+    let remove = Callback::new(move |id: String| {
+        let username = session.username_untracked();
+        mutation.run(accounts::remove_identity(username, id, confirmation()), move |()| list.refetch());
+    });
+    let content = move |identities: ErasedMemo<Vec<Identity>>| {
+        providers.view(move |providers: ErasedMemo<Vec<ProviderView>>| {
+            view! {
+                {move || {
+                    let identities = identities.get();
+                    let unlinked: Vec<ProviderView> = providers
+                        .get()
+                        .into_iter()
+                        .filter(|provider| identities.iter().all(|known| known.provider != provider.display_name))
+                        .collect();
+                    if identities.is_empty() && unlinked.is_empty() {
+                        return None;
+                    }
+                    let rows = identities
+                        .into_iter()
+                        .map(|identity| view! { <IdentityRow identity=identity on_remove=remove /> })
+                        .collect_view();
+                    let buttons = unlinked
+                        .into_iter()
+                        .map(|provider| {
+                            let name = provider.name.clone();
+                            let click = Callback::new(move |()| link.run(name.clone()));
+                            view! {
+                                <Button pending=mutation.pending on_click=click>{format!("Link {}", provider.display_name)}</Button>
+                            }
+                        })
+                        .collect_view();
+                    Some(
+                        view! {
+                            <section class="card stack">
+                                <h2>"Single sign-on"</h2>
+                                <FormProblem problem=mutation.problem_except(&["current_password"]) />
+                                {(!rows.is_empty()).then(|| view! { <IdentityTable rows=rows.into_any() /> })}
+                                <ConfirmationField mutation=mutation value=current />
+                                {(!buttons.is_empty()).then(|| view! { <div class="row">{buttons}</div> })}
+                            </section>
+                        },
+                    )
+                }}
+            }
+        })
+    };
+    list.view(content)
+}
+
+#[component]
+fn IdentityTable(rows: AnyView) -> impl IntoView {
+    view! {
+        <ScrollableTable label="Single sign-on">
+            <table class="cards-on-phone">
+                <thead>
+                    <tr>
+                        <th>"Provider"</th>
+                        <th>"Subject"</th>
+                        <th>"Last used"</th>
+                        <th><span class="visually-hidden">"Actions"</span></th>
+                    </tr>
+                </thead>
+                <tbody>{rows}</tbody>
+            </table>
+        </ScrollableTable>
+    }
+}
+
+/// One link of an account to an identity provider.
+#[component]
+fn IdentityRow(identity: Identity, on_remove: Callback<String>) -> impl IntoView {
+    let id = identity.id;
+    let remove = Callback::new(move |()| on_remove.run(id.clone()));
+    view! {
+        <tr>
+            <td data-label="Provider">{identity.provider.clone()}</td>
+            <td data-label="Subject" class="wrap">{identity.subject}</td>
+            <td data-label="Last used">
+                {match identity.last_used_at {
+                    Some(at) => view! { <RelativeTime at=at /> }.into_any(),
+                    None => view! { <span class="muted">"Never"</span> }.into_any(),
+                }}
+            </td>
+            <td>
+                <Button variant=ButtonVariant::Quiet on_click=remove label=format!("Remove {}", identity.provider)>"Remove"</Button>
+            </td>
+        </tr>
     }
 }
 

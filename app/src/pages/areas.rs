@@ -109,6 +109,14 @@ area! {
 }
 
 area! {
+    /// The audit log.
+    audit {
+        List => pages::audit::AuditPage(),
+        OfWebhook(webhook: WebhookId) => view! { <pages::audit::WebhookChanges webhook=webhook /> },
+    }
+}
+
+area! {
     /// The catalogue and access to its resources, users, API tokens, and the reader's account.
     settings {
         Catalogue => pages::catalogue::CataloguePage(),

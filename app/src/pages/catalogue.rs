@@ -68,15 +68,22 @@ fn ActionsHead() -> impl IntoView {
     use_session().is_admin_untracked().then(|| view! { <th><span class="visually-hidden">"Actions"</span></th> })
 }
 
-/// The cell with the buttons of a row, for administrators.
+/// The cell with the buttons of a row, for administrators. `target` is the wire name of its kind in the audit log.
 #[component]
-fn RowActions(name: String, on_edit: Callback<()>, on_delete: Callback<()>) -> impl IntoView {
+fn RowActions(
+    name: String,
+    target: &'static str,
+    id: String,
+    on_edit: Callback<()>,
+    on_delete: Callback<()>,
+) -> impl IntoView {
     use_session().is_admin_untracked().then(|| {
         view! {
             <td>
                 <div class="row">
                     <Button variant=ButtonVariant::Quiet label=format!("Edit {name}") on_click=on_edit>"Edit"</Button>
                     <Button variant=ButtonVariant::Quiet label=format!("Delete {name}") on_click=on_delete>"Delete"</Button>
+                    <ChangesLink target=target id=id name=name />
                 </div>
             </td>
         }

@@ -38,7 +38,7 @@ pub fn ReservationPage() -> impl IntoView {
             let new = new.clone();
             query.update(move |detail| detail.reservation = new);
             // Each event of the reservation has deliveries.
-            if !untrack(|| session.is_admin()) {
+            if !untrack(|| session.reads_everything()) {
                 query.refetch_soon();
             }
         }
@@ -93,10 +93,12 @@ fn ReservationDetails(
     let ticker = use_ticker();
     let is_active = move || reservation.with(|r| r.status.at(r.end_time, ticker.now()) == ReservationStatus::Active);
     let session = use_session();
+    let (id, name) = reservation.with_untracked(|r| (r.id.0.clone(), r.resource_name.clone()));
     let modify_open = RwSignal::new(false);
     let cancel_open = RwSignal::new(false);
     view! {
         <PageHeader title=title lead=move || reservation.with(|r| intl::span(r.start_time, r.end_time))>
+            {untrack(|| session.reads_everything()).then(|| view! { <ChangesLink target="reservation" id=id name=name /> })}
             <Show when=move || is_active() && !session.is_auditor()>
                 <Button on_click=Callback::new(move |()| modify_open.set(true))>"Modify"</Button>
                 <Button variant=ButtonVariant::Danger on_click=Callback::new(move |()| cancel_open.set(true))>

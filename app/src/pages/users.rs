@@ -1,13 +1,14 @@
 //! Settings → Users: all accounts, for administrators.
 
 use crate::components::*;
-use crate::erased::ErasedSignal;
+use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::session::{ForAdministrators, use_session};
 use domain::Problem;
 use domain::account::{ReservationsOfDisabled, User, UserInput, UserPatch};
 use domain::authorization::Role;
+use domain::single_sign_on::{Identity, IdentityInput, ProviderView};
 use leptos::prelude::*;
 
 /// `/settings/users`
@@ -66,13 +67,20 @@ fn Row(user: User, on_edit: Callback<User>) -> impl IntoView {
             <td data-label="Username" class="wrap">{user.username.clone()}</td>
             <td data-label="E-mail" class="wrap">{user.email}</td>
             <td data-label="Role">
-                <span class="row">{role_label(user.role)} {user.disabled.then(|| view! { <span class="badge bad">"Disabled"</span> })}</span>
+                <span class="row">
+                    {role_label(user.role)}
+                    {(!user.has_password || user.role_provider.is_some()).then(|| view! { <span class="badge">"Single sign-on"</span> })}
+                    {user.disabled.then(|| view! { <span class="badge bad">"Disabled"</span> })}
+                </span>
             </td>
             <td data-label="Created"><RelativeTime at=user.created_at /></td>
             <td>
-                <ForAdministrators>
-                    <Button variant=ButtonVariant::Quiet on_click=edit label=edit_label.clone()>"Edit"</Button>
-                </ForAdministrators>
+                <div class="row">
+                    <ForAdministrators>
+                        <Button variant=ButtonVariant::Quiet on_click=edit label=edit_label.clone()>"Edit"</Button>
+                    </ForAdministrators>
+                    <ChangesLink target="user" id=user.username.clone() name=user.username.clone() />
+                </div>
             </td>
         </tr>
     }
@@ -154,16 +162,90 @@ fn CreateForm(open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
     }
 }
 
+/// The links of an account to identity providers. Hidden if there is neither a provider nor a link.
+#[component]
+fn Identities(username: String) -> impl IntoView {
+    let owner = StoredValue::new(username);
+    let list = Query::new(move || accounts::list_identities(owner.get_value()));
+    let providers = Query::new(accounts::list_providers);
+    let provider = RwSignal::new(String::new());
+    let subject = RwSignal::new(String::new());
+    let mutation = Mutation::new();
+    let remove = Callback::new(move |id: String| {
+        mutation.run(accounts::remove_identity(owner.get_value(), id, None), move |()| list.refetch());
+    });
+    let link = Callback::new(move |()| {
+        let input =
+            IdentityInput { provider: provider.get_untracked(), subject: subject.get_untracked().trim().to_owned() };
+        mutation.run(accounts::add_identity(owner.get_value(), input), move |_| {
+            subject.set(String::new());
+            list.refetch();
+        });
+    });
+    let row = move |identity: Identity| {
+        let id = identity.id;
+        let remove = Callback::new(move |()| remove.run(id.clone()));
+        view! {
+            <li class="row">
+                <span class="wrap">{format!("{}: {}", identity.provider, identity.subject)}</span>
+                <Button variant=ButtonVariant::Quiet pending=mutation.pending on_click=remove label=format!("Remove {}", identity.provider)>
+                    "Remove"
+                </Button>
+            </li>
+        }
+    };
+    let content = move |providers: ErasedMemo<Vec<ProviderView>>, identities: ErasedMemo<Vec<Identity>>| {
+        // An account has one link at most for each provider.
+        let unlinked = move || {
+            let linked = identities.get();
+            let is_unlinked =
+                |provider: &ProviderView| linked.iter().all(|known| known.provider != provider.display_name);
+            providers.get().into_iter().filter(is_unlinked).collect::<Vec<_>>()
+        };
+        let options = move || {
+            let options = unlinked().into_iter().map(|provider| (provider.name, provider.display_name));
+            std::iter::once((String::new(), "Choose a provider".to_owned())).chain(options).collect::<Vec<_>>()
+        };
+        view! {
+            <Show when=move || !providers.with(Vec::is_empty) || !identities.with(Vec::is_empty)>
+                <fieldset class="stack">
+                    <legend>"Single sign-on"</legend>
+                    <FormProblem problem=mutation.problem_except(&["provider", "subject"]) />
+                    <ul class="stack">{move || identities.get().into_iter().map(row).collect_view()}</ul>
+                    <Show when=move || !unlinked().is_empty()>
+                        <div class="grid-2">
+                            <Select label="Provider" value=provider options=Signal::derive(options) error=mutation.field_error("provider") />
+                            <TextInput
+                                label="Subject"
+                                value=subject
+                                optional=true
+                                hint="Claim sub of the user there."
+                                error=mutation.field_error("subject")
+                            />
+                        </div>
+                        <div><Button pending=mutation.pending on_click=link>"Link account"</Button></div>
+                    </Show>
+                </fieldset>
+            </Show>
+        }
+    };
+    providers.view(move |providers| list.view(move |identities| content(providers, identities)))
+}
+
 #[component]
 fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
     let session = use_session();
     // Administrators can neither disable nor demote themselves.
     let is_own = user.username == session.username_untracked();
+    let role_provider = user.role_provider.clone();
+    let has_password = user.has_password;
+    let identities_of = user.username.clone();
     let email = RwSignal::new(user.email.clone());
     let password = RwSignal::new(String::new());
     let role = RwSignal::new(user.role.as_str().to_owned());
     let disabled = RwSignal::new(user.disabled);
     // The question what happens to the reservations appears when the account is being disabled. It has no default.
+    let is_role_managed = role_provider.is_some();
     let was_disabled = user.disabled;
     let asks_for_reservations = move || disabled.get() && !was_disabled;
     let reservations = RwSignal::new(String::new());
@@ -188,7 +270,7 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
         let patch = UserPatch {
             email: Some(email.get_untracked().trim().to_owned()),
             password: (!new.is_empty()).then_some(new),
-            role: (!is_own).then(|| parse_role(&role.get_untracked())),
+            role: (!is_own && !is_role_managed).then(|| parse_role(&role.get_untracked())),
             disabled: (!is_own).then(|| disabled.get_untracked()),
             reservations: choice,
             ..Default::default()
@@ -213,10 +295,28 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
                         kind="password"
                         optional=true
                         autocomplete="new-password"
-                        hint="At least 12 characters. Ends every session and revokes the user's API tokens."
+                        hint=if has_password {
+                            "At least 12 characters. Ends every session and revokes the user's API tokens."
+                        } else {
+                            "The user logs in at an identity provider, without a password. At least 12 characters."
+                        }
                         error=mutation.field_error("password")
                     />
-                    <RadioCards legend="Role" value=role options=role_options() />
+                    {match role_provider {
+                        Some(provider) => {
+                            view! {
+                                <div>
+                                    <p>{format!("Role: {}", role_label(user.role))}</p>
+                                    <p class="muted small">
+                                        {format!("Groups at the identity provider {provider} decide on the role. Change them there; they apply at the next log-in.")}
+                                    </p>
+                                </div>
+                            }
+                                .into_any()
+                        }
+                        None => view! { <RadioCards legend="Role" value=role options=role_options() /> }.into_any(),
+                    }}
+                    <Identities username=identities_of />
                     <Checkbox label="Disabled" value=disabled hint="Blocks log-in, ends every session and revokes the user's API tokens." />
                     <Show when=asks_for_reservations>
                         <RadioCards legend="Active reservations" value=reservations options=reservation_options() />

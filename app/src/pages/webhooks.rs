@@ -26,7 +26,8 @@ use leptos_router::hooks::{use_params_map, use_query_map};
 use test::TestPanel;
 
 /// The tabs of a webhook's page: the value in the address, and the label.
-const TABS: [(&str, &str); 3] = [("overview", "Overview"), ("deliveries", "Deliveries"), ("settings", "Settings")];
+const TABS: [(&str, &str); 4] =
+    [("overview", "Overview"), ("deliveries", "Deliveries"), ("settings", "Settings"), ("changes", "Changes")];
 
 /// The resource type whose reservations a webhook receives.
 fn received_types(webhook: &Webhook) -> String {
@@ -105,6 +106,7 @@ pub fn WebhookPage() -> impl IntoView {
             {move || match tab.get() {
                 "deliveries" => areas::show_part(areas::deliveries::Screen::OfWebhook(id)),
                 "settings" => areas::show_part(areas::webhookform::Screen::SettingsTab(webhook, query)),
+                "changes" => areas::show_part(areas::audit::Screen::OfWebhook(id)),
                 _ => view! { <overview::Overview webhook=webhook /> }.into_any(),
             }}
             <Dialog open=test_open title=move || webhook.with(|w| format!("Test {}", w.name)) wide=true>

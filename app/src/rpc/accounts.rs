@@ -4,6 +4,7 @@ use super::{Rpc, RpcError};
 use domain::account::{ApiToken, ApiTokenInput, LogInSession, NewApiToken, User, UserInput, UserPatch};
 use domain::change::Notification;
 use domain::id::TokenId;
+use domain::single_sign_on::{Identity, IdentityInput, ProviderView};
 use leptos::prelude::*;
 
 /// Lists the user's API tokens.
@@ -76,6 +77,48 @@ pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcE
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     Ok(cx.service.update_user(actor, &username, patch).await?)
+}
+
+/// Lists the configured identity providers.
+#[server(prefix = "/rpc", endpoint = "list-providers", protocol = Rpc)]
+pub async fn list_providers() -> Result<Vec<ProviderView>, RpcError> {
+    let cx = super::context::context()?;
+    cx.actor()?;
+    Ok(cx.service.single_sign_on().providers())
+}
+
+/// Lists the links of an account to identity providers.
+#[server(prefix = "/rpc", endpoint = "list-identities", protocol = Rpc)]
+pub async fn list_identities(username: String) -> Result<Vec<Identity>, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.accounts().list_identities(actor, &username).await?)
+}
+
+/// Links an account to a user of an identity provider.
+#[server(prefix = "/rpc", endpoint = "add-identity", protocol = Rpc)]
+pub async fn add_identity(username: String, input: IdentityInput) -> Result<Identity, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.accounts().add_identity(actor, &username, input).await?)
+}
+
+/// Removes the link of an account to an identity provider.
+#[server(prefix = "/rpc", endpoint = "remove-identity", protocol = Rpc)]
+pub async fn remove_identity(username: String, id: String, current_password: Option<String>) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.accounts().remove_identity(actor, &username, &id, current_password).await?)
+}
+
+/// Starts the link of the user's own account. Returns the address at the identity provider that the browser must open.
+#[server(prefix = "/rpc", endpoint = "link-identity", protocol = Rpc)]
+pub async fn link_identity(provider: String, current_password: Option<String>) -> Result<String, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    let started = cx.service.single_sign_on().start_link(actor, &provider, current_password).await?;
+    super::context::set_pending_log_in_cookie(&cx, &started.cookie)?;
+    Ok(started.url)
 }
 
 /// Lists the newest 100 notifications of the user.

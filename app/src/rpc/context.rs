@@ -1,6 +1,6 @@
 //! Context that the server provides to every server function.
 
-use super::session_cookie::{log_in_cookies, removed_session_cookie};
+use super::session_cookie::{log_in_cookies, pending_log_in_cookie, removed_session_cookie};
 use domain::Problem;
 use domain::account::SessionInfo;
 use domain::authorization::Actor;
@@ -77,6 +77,11 @@ pub(super) fn set_status(problem: &Problem) {
 pub(super) fn set_log_in_cookies(context: &RequestContext, started: &LoggedIn) -> Result<(), Problem> {
     let lifetime = context.service.settings().accounts.session_lifetime;
     log_in_cookies(started, context.secure_cookies, lifetime).iter().try_for_each(|cookie| set_cookie(cookie))
+}
+
+/// Sets the cookie of a started visit to an identity provider in the response.
+pub(super) fn set_pending_log_in_cookie(context: &RequestContext, value: &str) -> Result<(), Problem> {
+    set_cookie(&pending_log_in_cookie(value, context.secure_cookies))
 }
 
 /// Removes the session cookie in the response.

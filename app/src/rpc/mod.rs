@@ -10,6 +10,7 @@ pub mod context;
 pub mod session_cookie;
 
 pub mod accounts;
+pub mod audit;
 pub mod catalogue;
 pub mod deliveries;
 pub mod reservations;
@@ -97,7 +98,10 @@ impl std::error::Error for RpcError {}
 impl From<Problem> for RpcError {
     fn from(problem: Problem) -> Self {
         #[cfg(feature = "ssr")]
-        context::set_status(&problem);
+        {
+            context::set_status(&problem);
+            service::audit_trail::note_refusal(&problem);
+        }
         Self(problem)
     }
 }

@@ -33,15 +33,17 @@ pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
     Ok(started.info)
 }
 
-/// Logs out.
+/// Logs out. Returns the address at the identity provider that ends the session there, if there is one.
 #[server(prefix = "/rpc", endpoint = "log-out", protocol = Rpc)]
-pub async fn log_out() -> Result<(), RpcError> {
+pub async fn log_out() -> Result<Option<String>, RpcError> {
     let cx = super::context::context()?;
+    let mut provider_url = None;
     if let Some(token) = &cx.session_token {
+        provider_url = cx.service.single_sign_on().log_out_url(token).await;
         cx.service.accounts().log_out(token).await?;
     }
     super::context::remove_session_cookie(&cx)?;
-    Ok(())
+    Ok(provider_url)
 }
 
 /// Creates the first administrator and logs in.

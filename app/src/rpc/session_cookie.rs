@@ -3,6 +3,7 @@
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use service::accounts::{DEVICE_LIFETIME, LoggedIn};
+use service::single_sign_on::PENDING_LIFETIME;
 
 /// Name of the session cookie without TLS, and of earlier releases.
 pub const SESSION_COOKIE: &str = "berth_session";
@@ -13,6 +14,24 @@ pub const HOST_SESSION_COOKIE: &str = "__Host-berth_session";
 pub const DEVICE_COOKIE: &str = "berth_device";
 /// Name of the device cookie with TLS.
 pub const HOST_DEVICE_COOKIE: &str = "__Host-berth_device";
+
+/// Name of the cookie of a started log-in at an identity provider, without TLS.
+pub const PENDING_COOKIE: &str = "berth_log_in";
+/// Name of the cookie of a started log-in at an identity provider, with TLS.
+pub const HOST_PENDING_COOKIE: &str = "__Host-berth_log_in";
+
+/// The value of the `Set-Cookie` header that binds a started log-in to the browser. `SameSite=Lax`, because the provider
+/// redirects the browser back from another site.
+pub fn pending_log_in_cookie(value: &str, secure: bool) -> String {
+    let name = if secure { HOST_PENDING_COOKIE } else { PENDING_COOKIE };
+    with_attributes(name, value, secure, Duration::seconds(PENDING_LIFETIME.num_seconds()))
+}
+
+/// The value of the `Set-Cookie` header that removes the cookie of a started log-in.
+pub fn removed_pending_log_in_cookie(secure: bool) -> String {
+    let name = if secure { HOST_PENDING_COOKIE } else { PENDING_COOKIE };
+    with_attributes(name, "", secure, Duration::ZERO)
+}
 
 /// The values of the `Set-Cookie` headers of a log-in: the session, then the device.
 pub fn log_in_cookies(started: &LoggedIn, secure: bool, lifetime: chrono::Duration) -> [String; 2] {

@@ -93,6 +93,6 @@ pub async fn webhook_stats(id: WebhookId, window: StatsWindow) -> Result<Webhook
 #[server(name = ReadUrlPolicy, prefix = "/rpc", endpoint = "url-policy", protocol = Rpc)]
 pub async fn url_policy() -> Result<UrlPolicy, RpcError> {
     let cx = super::context::context()?;
-    domain::authorization::authorize(cx.actor()?, domain::authorization::Action::WriteWebhooks)?;
+    domain::authorization::authorize(cx.actor()?, domain::authorization::Action::ReadWebhooks)?;
     Ok(cx.service.settings().url_policy.clone())
 }

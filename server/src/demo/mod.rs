@@ -63,7 +63,13 @@ pub async fn set_up(
     }
     let admin = account(service, ADMIN, Role::Administrator, password.clone()).await?;
     let user = account(service, USER, Role::User, password).await?;
-    let actor = Actor { username: ADMIN.into(), role: Role::Administrator, scopes: Scope::ALL.to_vec(), session: None };
+    let actor = Actor {
+        username: ADMIN.into(),
+        role: Role::Administrator,
+        scopes: Scope::ALL.to_vec(),
+        session: None,
+        token: None,
+    };
     catalogue::create(service, &actor).await?;
     receiver::start(service, &actor, cancel).await?;
     Ok(Accounts { passwords: [admin, user] })

@@ -6,7 +6,9 @@ use super::AppState;
 use super::middleware::csrf::same_origin;
 use super::problem::ApiError;
 use crate::client_address::client_source;
-use app::rpc::session_cookie::{DEVICE_COOKIE, HOST_DEVICE_COOKIE, HOST_SESSION_COOKIE, SESSION_COOKIE};
+use app::rpc::session_cookie::{
+    DEVICE_COOKIE, HOST_DEVICE_COOKIE, HOST_PENDING_COOKIE, HOST_SESSION_COOKIE, PENDING_COOKIE, SESSION_COOKIE,
+};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -40,6 +42,11 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The session token of a request. The name of earlier releases is accepted too.
 pub fn session(headers: &HeaderMap) -> Option<String> {
     cookie(headers, [HOST_SESSION_COOKIE, SESSION_COOKIE])
+}
+
+/// The cookie of a log-in at an identity provider that this browser has started.
+pub fn pending_log_in(headers: &HeaderMap) -> Option<String> {
+    cookie(headers, [HOST_PENDING_COOKIE, PENDING_COOKIE])
 }
 
 /// The value of the first of two cookies that a request has.

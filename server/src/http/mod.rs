@@ -3,9 +3,11 @@
 pub mod extract;
 pub mod health;
 pub mod json;
+mod message_page;
 pub mod middleware;
 pub mod problem;
 pub mod rpc;
+mod single_sign_on;
 pub mod spa;
 mod state;
 pub mod stream;
@@ -20,6 +22,7 @@ use axum::handler::Handler as _;
 use axum::http::header;
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use axum::routing::{any, get, post};
+use middleware::audit::audit;
 use middleware::host::{AllowedHosts, check_host};
 use middleware::rate_limit::{limit_page, limit_probes, rate_limit};
 use middleware::security_headers::security_headers;
@@ -49,6 +52,7 @@ pub fn router(app: AppState) -> Router {
     Router::new()
         .merge(limited(api_routes(), &app).layer(compress.clone()))
         .merge(limited(Router::new().route("/rpc/{*function}", post(rpc::call)), &app).layer(compress.clone()))
+        .merge(limited(single_sign_on::routes(), &app))
         .merge(health::router().layer(from_fn_with_state(app.clone(), limit_probes)))
         .fallback_service(
             compress
@@ -78,11 +82,12 @@ fn api_routes() -> Router<AppState> {
         .route("/api/{*rest}", any(problem::unknown_route))
 }
 
-/// Adds the limits on method, body size and request rate.
+/// Adds the limits on method, body size and request rate, and the origin of the request for the audit log.
 fn limited(routes: Router<AppState>, app: &AppState) -> Router<AppState> {
     routes
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), replace_legacy_cookie))
         .layer(from_fn_with_state(app.clone(), rate_limit))
+        .layer(from_fn_with_state(app.clone(), audit))
 }

@@ -1,7 +1,7 @@
 //! Error responses: RFC 9457 problem+json.
 
 use super::middleware::trace::current_request_id;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use domain::problem::ConflictSpan;
 use domain::{FieldError, Problem, ProblemKind};
@@ -49,6 +49,7 @@ impl From<service::Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self(problem) = self;
+        service::audit_trail::note_refusal(&problem);
         let status = problem.kind.status();
         let body = ProblemBody {
             type_uri: problem.kind.type_uri(),
@@ -63,13 +64,18 @@ impl IntoResponse for ApiError {
         let mut response = (code, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = problem.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        set_retry_after(headers, problem.retry_after);
         if problem.kind == ProblemKind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"berth\""));
         }
         response
+    }
+}
+
+/// Sets `Retry-After`, if there is a time to wait.
+pub fn set_retry_after(headers: &mut HeaderMap, seconds: Option<u64>) {
+    if let Some(seconds) = seconds {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
 }
 

@@ -3,13 +3,16 @@
 
 use super::AppState;
 use super::extract::session;
+use super::message_page::escape;
 use super::problem::{ApiError, unknown_route};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
+use domain::single_sign_on::LocalLogIn;
 use domain::{Problem, ProblemKind};
+use service::single_sign_on::SingleSignOnSettings;
 use sha2::Digest as _;
 use url::form_urlencoded;
 
@@ -23,6 +26,12 @@ const SCRIPT_POLICY: &str = "default-src 'none'; connect-src 'self'; frame-ances
 const ATTEMPT: &str = "attempt";
 /// Maximum number of redirects for one file. Browsers follow 20.
 const MAX_ATTEMPTS: u32 = 12;
+/// The place of the identity providers in the page.
+const NO_PROVIDERS: &str = r#"<div id="login-providers" class="stack" hidden></div>"#;
+/// The start of the log-in form with a password in the page.
+const OPEN_FORM: &str = r#"<details id="login-local" open>"#;
+/// The same if the form is for emergencies only.
+const CLOSED_FORM: &str = r#"<details id="login-local">"#;
 /// Response body if the page was not built.
 const NOT_BUILT: &str = "<!doctype html><title>Berth</title><p>The page has not been built. Run <code>cargo xtask run</code>, or <code>cargo xtask build --release</code> for one binary with everything inside. The API works: see <a href=\"/api/docs\">/api/docs</a>.";
 
@@ -55,7 +64,7 @@ pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Resp
     let shows_login = path != "setup"
         && session(request.headers()).is_none()
         && !app.service.accounts().needs_setup().await.unwrap_or_default();
-    page_response(shows_login)
+    page_response(shows_login, &app.config.service.single_sign_on)
 }
 
 /// Redirects the request for a file of another version to the same path, so that the load balancer chooses a replica again.
@@ -134,15 +143,49 @@ fn file_response(path: &str, headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
+/// The links of the page to its style sheets.
+pub fn style_links() -> String {
+    let Some(page) = Dist::get("index.html") else { return String::new() };
+    let html = String::from_utf8_lossy(&page.data);
+    let tags = html.match_indices("<link").filter_map(|(start, _)| html[start..].split_inclusive('>').next());
+    tags.filter(|tag| tag.contains("stylesheet")).collect()
+}
+
+/// Adds the identity providers to the log-in form, and hides the part that is switched off. The app's router
+/// leaves links with `external` to the browser.
+fn with_providers(html: &str, settings: &SingleSignOnSettings) -> String {
+    let mut html = html.to_owned();
+    if !settings.providers.is_empty() {
+        let links: String = settings
+            .providers
+            .iter()
+            .map(|provider| {
+                let name = escape(&provider.display_name);
+                format!(
+                    r#"<a class="button" rel="external" href="/oidc/{}/start">Log in with {name}</a>"#,
+                    provider.name
+                )
+            })
+            .collect();
+        html = html.replacen(NO_PROVIDERS, &format!(r#"<div id="login-providers" class="stack">{links}</div>"#), 1);
+    }
+    if settings.local_log_in == LocalLogIn::BreakGlass {
+        html = html.replacen(OPEN_FORM, CLOSED_FORM, 1);
+    }
+    let mode: &str = settings.local_log_in.into();
+    html.replacen("<html", &format!("<html data-local-login=\"{mode}\""), 1)
+}
+
 /// Builds the response with the page. `data-login` shows the prerendered login form, so that users can log in before the app
 /// has loaded.
-fn page_response(shows_login: bool) -> Response {
+fn page_response(shows_login: bool, settings: &SingleSignOnSettings) -> Response {
     let Some(plain) = Dist::get("index.html") else {
         return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(NOT_BUILT)).into_response();
     };
     let html = String::from_utf8_lossy(&plain.data);
     let policy = content_security_policy(&html);
-    let html = if shows_login { html.replacen("<html", "<html data-login", 1) } else { html.into_owned() };
+    let html = with_providers(&html, settings);
+    let html = if shows_login { html.replacen("<html", "<html data-login", 1) } else { html };
     let mut response = axum::response::Html(html).into_response();
     let set = response.headers_mut();
     set.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -154,7 +197,7 @@ fn page_response(shows_login: bool) -> Response {
 }
 
 /// Content security policy of the page: Berth's own files, and the page's inline scripts by hash.
-fn content_security_policy(html: &str) -> String {
+pub fn content_security_policy(html: &str) -> String {
     let mut hashes = String::new();
     let mut rest = html;
     while let Some(start) = rest.find("<script") {
@@ -186,6 +229,41 @@ mod tests {
         assert!(policy.contains("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"), "{policy}");
         assert_eq!(policy.matches("sha256").count(), 1);
         assert!(!policy.contains("unsafe-inline"));
+    }
+
+    #[test]
+    fn log_in_page_shows_the_providers_and_hides_the_form() {
+        let page = include_str!("../../../frontend/index.html");
+        let mut settings = SingleSignOnSettings::default();
+        let plain = with_providers(page, &settings);
+        assert!(plain.contains(NO_PROVIDERS) && plain.contains(OPEN_FORM));
+        assert!(plain.contains("<html data-local-login=\"on\""), "{plain}");
+        settings.providers.push(service::single_sign_on::ProviderSettings {
+            name: "corp".into(),
+            display_name: "R&D <Corp>".into(),
+            issuer: "https://id.example.com".into(),
+            client_id: "berth".into(),
+            client_secret: None,
+            scopes: Vec::new(),
+            claims: domain::single_sign_on::ClaimRules {
+                username: "sub".into(),
+                groups: None,
+                admin_groups: Vec::new(),
+                auditor_groups: Vec::new(),
+                user_groups: Vec::new(),
+                trusts_email: false,
+            },
+            creates_accounts: true,
+            links_by_username: false,
+            logs_out: true,
+            clock_skew: chrono::Duration::zero(),
+        });
+        settings.local_log_in = LocalLogIn::BreakGlass;
+        let filled = with_providers(page, &settings);
+        assert!(filled.contains(r#"href="/oidc/corp/start">Log in with R&amp;D &lt;Corp&gt;</a>"#), "{filled}");
+        assert!(!filled.contains(NO_PROVIDERS) && filled.contains(CLOSED_FORM));
+        assert!(filled.contains("data-local-login=\"break-glass\""));
+        assert_eq!(content_security_policy(page), content_security_policy(&filled), "the scripts are the same");
     }
 
     #[test]

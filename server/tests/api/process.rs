@@ -572,6 +572,7 @@ async fn shutdown_records_attempts_in_flight() {
         role: domain::authorization::Role::Administrator,
         scopes: domain::authorization::Scope::ALL.to_vec(),
         session: None,
+        token: None,
     };
     tokio::join!(t.stop(), async { receiver.release() });
     // The attempt in flight was recorded.

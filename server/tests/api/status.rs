@@ -35,7 +35,7 @@ on_both_databases![sqlite only:
 ];
 
 /// `X-Webhook-Signature` as docs/contract.md §1 defines it.
-fn sign(secret: &str, body: &[u8]) -> String {
+pub fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))

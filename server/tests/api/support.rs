@@ -111,11 +111,14 @@ impl TestServer {
                 previous_master_keys: Vec::new(),
                 url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
                 retention_days: 30,
+                audit_retention_days: 365,
+                audit_is_streamed: false,
                 delivery_timeout: std::time::Duration::from_secs(5),
                 max_in_flight: service::MAX_IN_FLIGHT,
                 accounts: service::AccountLimits::default(),
                 // Tests create more than one user may. The limits have their own tests.
                 quotas: service::Quotas::default(),
+                single_sign_on: Default::default(),
             },
             // Tests send more requests than the default limit allows. The limit has its own test.
             api_rate: 0,
@@ -128,6 +131,7 @@ impl TestServer {
             warnings: Vec::new(),
             metrics: server::metrics::Settings::default(),
             telemetry: server::telemetry::Settings::default(),
+            audit: server::audit_stream::Settings::default(),
         };
         adjust(&mut config);
         let clock = ManualClock::running();

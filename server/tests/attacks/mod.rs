@@ -1,11 +1,14 @@
-//! Attacks on a running server: password guessing, DNS rebinding, injection, cross-site requests, session fixation, and the permissions of
-//! every role. Slow clients are in `connections.rs`; DNS rebinding of webhooks is in `delivery/src/tests.rs`.
+//! Attacks on a running server: password guessing, DNS rebinding, injection, cross-site requests, session fixation, forged
+//! log-ins at identity providers, tampering with the audit log, and the permissions of every role. Slow clients are in
+//! `connections.rs`; DNS rebinding of webhooks is in `delivery/src/tests.rs`.
 
+mod audit;
 mod guessing;
 mod injection;
 mod rebinding;
 mod roles;
 mod sessions;
+mod single_sign_on;
 
 use crate::support::TestServer;
 use test_support::DEADLINE;

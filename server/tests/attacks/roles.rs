@@ -82,7 +82,9 @@ impl Access {
 }
 
 /// The table. Reservations belong to another user. A new operation needs a row.
-const TABLE: [(&str, Access); 54] = [
+const TABLE: [(&str, Access); 59] = [
+    ("audit_export", AuditorRead),
+    ("audit_list", AuditorRead),
     ("catalogue_approve_access_request", AdministratorWrite),
     ("catalogue_create_access_request", Reserve),
     ("catalogue_create_resource", AdministratorWrite),
@@ -124,9 +126,12 @@ const TABLE: [(&str, Access); 54] = [
     ("tokens_create_token", Session),
     ("tokens_list_tokens", Own),
     ("tokens_revoke_token", Own),
+    ("users_add_identity", AdministratorWrite),
     ("users_create_user", AdministratorWrite),
     ("users_end_user_sessions", AdministratorWrite),
+    ("users_list_identities", AdministratorWrite),
     ("users_list_users", AuditorReadUsers),
+    ("users_remove_identity", AdministratorWrite),
     ("users_update_user", AdministratorWrite),
     ("webhooks_delete", AdministratorWrite),
     ("webhooks_get", AuditorRead),
@@ -141,7 +146,7 @@ const TABLE: [(&str, Access); 54] = [
 ];
 
 /// Existing objects of another user, by the part of the path before the id.
-type Ids = BTreeMap<&'static str, String>;
+pub(super) type Ids = BTreeMap<&'static str, String>;
 
 /// The path with an existing id.
 fn path_of(operation: &Operation, ids: &Ids) -> String {
@@ -154,7 +159,7 @@ fn path_of(operation: &Operation, ids: &Ids) -> String {
 }
 
 /// The status of an operation for a client. The body is the example, so that only the permission is rejected.
-async fn status(client: &TestClient, operation: &Operation, ids: &Ids) -> u16 {
+pub(super) async fn status(client: &TestClient, operation: &Operation, ids: &Ids) -> u16 {
     let request = client.request(operation.method(), &path_of(operation, ids));
     let request = match operation.example() {
         Some(example) => request.json(example),
@@ -163,7 +168,7 @@ async fn status(client: &TestClient, operation: &Operation, ids: &Ids) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-async fn objects(t: &TestServer) -> Ids {
+pub(super) async fn objects(t: &TestServer) -> Ids {
     let resource = t.resource("node-1", "available").await;
     let restricted = t.resource("node-2", "restricted").await;
     let webhook = t.webhook(&Receiver::start().await, json!({"enabled": true})).await.id();

@@ -6,10 +6,12 @@ use super::session_list::delete_sessions;
 use super::tokens::delete_tokens;
 use super::users::any_user;
 use crate::Result;
+use crate::audit_trail::{Author, Record, Target};
 use crate::db::entity::{demo, users};
 use crate::db::table_lock::lock_users;
 use domain::Problem;
 use domain::account::UserInput;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use sea_orm::sea_query::Expr;
 use sea_orm::{EntityTrait as _, QueryFilter as _, SelectExt as _, Set};
 use tracing::instrument;
@@ -28,7 +30,7 @@ impl Accounts {
     }
 
     async fn try_mark(&self) -> Result<bool> {
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.db.begin_unaudited().await?;
         lock_users(&tx).await?;
         if demo::Entity::find_by_id(demo::ID).exists(&tx).await? {
             return Ok(true);
@@ -89,7 +91,7 @@ impl Accounts {
     }
 
     async fn replace_password(&self, username: &str, hash: String) -> Result<()> {
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         users::Entity::update_many()
             .col_expr(users::Column::PasswordHash, Expr::value(hash))
             .filter(users::COLUMN.username.eq(username))
@@ -97,8 +99,9 @@ impl Accounts {
             .await?;
         delete_sessions(&tx, username, None).await?;
         delete_tokens(&tx, username).await?;
-        tx.commit().await?;
-        Ok(())
+        let target = Target::new(AuditTargetType::User, username);
+        let record = Record::new(Author::Operator, AuditAction::UserUpdated, target);
+        tx.commit(record.changes(Changes::none().secret("password")).detail("The demo set a new password.")).await
     }
 }
 

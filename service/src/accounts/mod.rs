@@ -8,11 +8,13 @@
 //! | `session_list` | the list of a user's sessions, and their end |
 //! | `client`, `devices` | the client of a log-in; devices that have logged in before |
 //! | `confirmation` | the current password before a change of a credential |
+//! | `identities` | accounts of users of identity providers |
 //! | `tokens` | API tokens |
 //! | `passwords` | Argon2 hashes |
 //! | `password_policy` | the check of new passwords |
 //! | `login_throttle` | limits on failed log-ins by source, in memory |
 //! | `budgets` | limits on failed log-ins by account, stored |
+//! | `rejections` | entries of the audit log about invalid credentials |
 //! | `credential_cache` | checked credentials, for 3 s |
 //! | `demo` | the accounts of the demo |
 
@@ -22,9 +24,11 @@ mod confirmation;
 mod credential_cache;
 mod demo;
 mod devices;
+mod identities;
 mod login_throttle;
 mod password_policy;
 mod passwords;
+mod rejections;
 mod session_list;
 mod sessions;
 mod setup;
@@ -33,6 +37,7 @@ mod users;
 
 pub use client::LogInClient;
 pub use devices::DEVICE_LIFETIME;
+pub(crate) use identities::ExternalLogIn;
 pub use sessions::LoggedIn;
 
 use crate::change_feed::ChangeFeed;

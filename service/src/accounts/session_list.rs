@@ -2,11 +2,13 @@
 
 use super::Accounts;
 use super::sessions::{has_session_id, session_id};
+use crate::Result;
+use crate::audit_trail::{Record, Target};
 use crate::db::codec::time;
 use crate::db::entity::sessions;
-use crate::{Error, Result};
 use domain::Problem;
 use domain::account::LogInSession;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
@@ -60,21 +62,26 @@ impl Accounts {
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn end_session(&self, actor: &Actor, id: &str) -> Result<(), Problem> {
         authorize(actor, Action::ManageOwnTokens)?;
-        if !self.delete_session_by_id(&actor.username, id).await? {
+        if !self.delete_session_by_id(actor, id).await? {
             return Err(Problem::not_found("session"));
         }
         self.invalidate_credentials();
         Ok(())
     }
 
-    async fn delete_session_by_id(&self, username: &str, id: &str) -> Result<bool> {
+    async fn delete_session_by_id(&self, actor: &Actor, id: &str) -> Result<bool> {
         let Some(has_id) = has_session_id(id) else { return Ok(false) };
+        let tx = self.context.begin_change().await?;
         let deleted = sessions::Entity::delete_many()
-            .filter(sessions::COLUMN.username.eq(username))
+            .filter(sessions::COLUMN.username.eq(actor.username.as_str()))
             .filter(has_id)
-            .exec(&self.context.db.write)
+            .exec(&tx)
             .await?;
-        Ok(deleted.rows_affected > 0)
+        if deleted.rows_affected == 0 {
+            return Ok(false);
+        }
+        tx.commit(Record::new(actor, AuditAction::SessionEnded, Target::new(AuditTargetType::Session, id))).await?;
+        Ok(true)
     }
 
     /// Ends all sessions of an account, also the one of the request. Administrators may end those of every account.
@@ -86,22 +93,29 @@ impl Accounts {
         let is_own = actor.username == username;
         authorize(actor, if is_own { Action::ManageOwnTokens } else { Action::ManageUsers })?;
         self.get_user(username).await?;
-        delete_sessions(&self.context.db.write, username, None).await.map_err(Error::from)?;
+        self.delete_all_sessions(actor, username).await?;
         self.invalidate_credentials();
         Ok(())
     }
+
+    async fn delete_all_sessions(&self, actor: &Actor, username: &str) -> Result<()> {
+        let tx = self.context.begin_change().await?;
+        let ended = delete_sessions(&tx, username, None).await?;
+        let record = Record::new(actor, AuditAction::SessionEnded, Target::new(AuditTargetType::User, username));
+        tx.commit(record.changes(Changes::none().field("ended_sessions", (), ended))).await
+    }
 }
 
-/// Ends the sessions of an account, except one.
+/// Ends the sessions of an account, except one. Returns their number.
 pub(super) async fn delete_sessions(
     connection: &impl ConnectionTrait,
     username: &str,
     except: Option<Expr>,
-) -> Result<(), DbErr> {
-    sessions::Entity::delete_many()
+) -> Result<u64, DbErr> {
+    let deleted = sessions::Entity::delete_many()
         .filter(sessions::COLUMN.username.eq(username))
         .filter(Condition::all().add_option(except.map(|except| except.not())))
         .exec(connection)
         .await?;
-    Ok(())
+    Ok(deleted.rows_affected)
 }

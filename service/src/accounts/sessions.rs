@@ -3,18 +3,22 @@
 use super::budgets::Subject;
 use super::devices::KnownDevice;
 use super::passwords::Capacity;
-use super::users::to_user;
 use super::{Accounts, LogInClient, passwords};
+use crate::Result;
+use crate::audit_trail::{Author, Record, Target, identify};
 use crate::db::codec::time;
 use crate::db::entity::{sessions, users};
+use crate::notifications::Recipient;
 use crate::secrets::{digest, new_token};
-use crate::{Error, Result};
 use chrono::Duration;
 use domain::account::{Credentials, SessionInfo};
-use domain::authorization::{Actor, ActorSession, Scope};
+use domain::audit::{AuditAction, AuditTargetType, Changes};
+use domain::authorization::{Actor, ActorSession, Role, Scope};
+use domain::change::{Change, Severity};
+use domain::single_sign_on::LocalLogIn;
 use domain::{Problem, validation};
 use sea_orm::sea_query::Expr;
-use sea_orm::{Condition, EntityTrait as _, QueryFilter as _, QuerySelect as _, Set};
+use sea_orm::{Condition, EntityTrait as _, NotSet, QueryFilter as _, QuerySelect as _, Set};
 use tokio::sync::SemaphorePermit;
 use tracing::instrument;
 
@@ -56,6 +60,11 @@ impl Accounts {
     /// 401 with the same message for every reason; 429 if it is throttled or too many people log in at once.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn log_in(&self, credentials: Credentials, client: impl Into<LogInClient>) -> Result<LoggedIn, Problem> {
+        let settings = &self.context.settings.single_sign_on;
+        if settings.local_log_in == LocalLogIn::Off {
+            let names = settings.names();
+            return Err(Problem::forbidden(format!("Log-in with a password is switched off. Log in with {names}.")));
+        }
         let client = client.into();
         let username = credentials.username.chars().take(64).collect::<String>();
         let device = self.known_device(client.device.as_deref(), &username);
@@ -63,21 +72,54 @@ impl Accounts {
         let _permit = self.log_in_permit(device.is_some())?;
         let budget = device.as_ref().map_or_else(|| Subject::account(&username), |device| Subject::device(&device.id));
         let attempt = Attempt { username, client, device, budget };
-        self.count_attempt(&attempt).await?;
+        if let Err(problem) = self.count_attempt(&attempt).await {
+            self.record_rejected_log_in(&attempt.username, &problem.detail).await;
+            return Err(problem);
+        }
         let token = new_token();
         let result = self.try_log_in(credentials, &attempt, &token).await;
         if result.is_err() {
             self.undo_attempt(&attempt).await;
         }
         let Some(user) = result? else {
-            return Err(Problem::unauthenticated("The username or the password is wrong. Check both and try again."));
+            let (reason, problem) = match settings.local_log_in {
+                LocalLogIn::On => (
+                    "The username or the password is wrong.",
+                    "The username or the password is wrong. Check both and try again.".to_owned(),
+                ),
+                _ => (
+                    "The username or the password is wrong, or the account may not log in with a password.",
+                    format!(
+                        "The username or the password is wrong, or the account may not log in with a password. Log in \
+                         with {}.",
+                        settings.names()
+                    ),
+                ),
+            };
+            self.record_rejected_log_in(&attempt.username, reason).await;
+            return Err(Problem::unauthenticated(problem));
         };
         if attempt.device.is_none() {
             self.throttle().record_success(&attempt.username, &attempt.client.source);
         }
+        if settings.local_log_in == LocalLogIn::BreakGlass {
+            self.report_break_glass(&user.username, &attempt.client.source).await?;
+        }
         let device = self.device_cookie(attempt.device, &user.username)?;
         let (_, info) = self.authenticate_session(&token).await?;
         Ok(LoggedIn { info, token, device })
+    }
+
+    /// Logs the use of the break-glass account, and notifies all administrators.
+    async fn report_break_glass(&self, username: &str, source: &str) -> Result<()> {
+        tracing::warn!(username, source, "the break-glass administrator has logged in with a password");
+        let message = format!("The break-glass administrator {username} has logged in with a password from {source}.");
+        let tx = self.context.db.begin_unaudited().await?;
+        let recipient = Recipient::Administrators;
+        let notification = self.notifications.create(&tx, recipient, Severity::Warning, &message, None).await?;
+        tx.commit().await?;
+        self.feed.publish(vec![Change::Notification(notification)]);
+        Ok(())
     }
 
     /// A permit for one log-in. Known devices have reserved ones in addition.
@@ -131,22 +173,29 @@ impl Accounts {
         let stored = user.as_ref().map_or(passwords::DUMMY_HASH, |user| &user.password_hash).to_owned();
         let capacity = if is_known { Capacity::Reserved } else { Capacity::Shared };
         let matches = passwords::verify(credentials.password.into(), stored, capacity).await;
-        Ok(user.filter(|user| matches && !user.disabled))
+        let settings = &self.context.settings.single_sign_on;
+        Ok(user.filter(|user| matches && !user.disabled && settings.accepts_password_of(&user.username)))
     }
 
     /// Opens a session for the account that the first set-up has created.
     pub(super) async fn open_session(&self, username: &str) -> Result<LoggedIn, Problem> {
         let token = new_token();
         let row = self.session_row(username, &token, &LogInClient::default());
-        sessions::Entity::insert(row).exec_without_returning(&self.context.db.write).await.map_err(Error::from)?;
+        self.insert_first_session(row, username, &token).await?;
         let (_, info) = self.authenticate_session(&token).await?;
         Ok(LoggedIn { info, token, device: self.device_cookie(None, username)? })
+    }
+
+    async fn insert_first_session(&self, row: sessions::ActiveModel, username: &str, token: &str) -> Result<()> {
+        let tx = self.context.begin_change().await?;
+        sessions::Entity::insert(row).exec_without_returning(&tx).await?;
+        tx.commit(started(Author::SetupCode(username), token, "")).await
     }
 
     /// Inserts the session of a log-in, unless the password that was verified is no longer valid. Ends the present
     /// session of the same browser.
     async fn insert_session(&self, verified: &users::Model, attempt: &Attempt, token: &str) -> Result<bool> {
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         // The lock serialises the log-in with a change of the password, which would not end an uncommitted session.
         let is_current = users::Entity::find_by_id(verified.username.as_str())
             .filter(users::COLUMN.password_hash.eq(verified.password_hash.as_str()))
@@ -159,22 +208,30 @@ impl Accounts {
             tx.rollback().await?;
             return Ok(false);
         }
-        let mut has_ended_session = false;
+        let mut records = Vec::new();
         if let Some(previous) = &attempt.client.session {
-            let ended = sessions::Entity::delete_by_id(digest(previous)).exec(&tx).await?;
-            has_ended_session = ended.rows_affected > 0;
+            let previous = digest(previous);
+            if let Some(session) = sessions::Entity::find_by_id(previous.as_str()).one(&*tx).await? {
+                sessions::Entity::delete_by_id(previous.as_str()).exec(&tx).await?;
+                let author = Author::Password(&verified.username);
+                let target = Target::named(AuditTargetType::Session, session_id(&previous), session.username);
+                let detail = "A log-in in the same browser replaced it.";
+                records.push(Record::new(author, AuditAction::SessionEnded, target).detail(detail));
+            }
         }
+        let has_ended_session = !records.is_empty();
         let row = self.session_row(&verified.username, token, &attempt.client);
         sessions::Entity::insert(row).exec_without_returning(&tx).await?;
-        self.refund(&tx, &attempt.budget).await?;
-        tx.commit().await?;
+        self.refund(&*tx, &attempt.budget).await?;
+        records.push(started(Author::Password(&verified.username), token, &attempt.client.description()));
+        tx.commit(records).await?;
         if has_ended_session {
             self.invalidate_credentials();
         }
         Ok(true)
     }
 
-    fn session_row(&self, username: &str, token: &str, client: &LogInClient) -> sessions::ActiveModel {
+    pub(super) fn session_row(&self, username: &str, token: &str, client: &LogInClient) -> sessions::ActiveModel {
         let now = self.context.now();
         sessions::ActiveModel {
             token_hash: Set(digest(token)),
@@ -184,6 +241,10 @@ impl Accounts {
             last_used_at: Set(Some(now.timestamp_millis())),
             source: Set(client.source.clone()),
             device: Set(client.description()),
+            issuer: NotSet,
+            provider_session: NotSet,
+            id_token: NotSet,
+            authenticated_at: NotSet,
         }
     }
 
@@ -201,8 +262,20 @@ impl Accounts {
 
     /// Whether the session existed. An invented token must not clear the cached credentials of all users.
     async fn delete_session(&self, session_token: &str) -> Result<bool> {
-        let deleted = sessions::Entity::delete_by_id(digest(session_token)).exec(&self.context.db.write).await?;
-        Ok(deleted.rows_affected > 0)
+        let hash = digest(session_token);
+        // An unknown token must not cause a write.
+        let Some(session) = sessions::Entity::find_by_id(hash.as_str()).one(&self.context.db.read).await? else {
+            return Ok(false);
+        };
+        let tx = self.context.begin_change().await?;
+        let deleted = sessions::Entity::delete_by_id(hash.as_str()).exec(&tx).await?;
+        if deleted.rows_affected == 0 {
+            return Ok(false);
+        }
+        let actor = session_actor(&session, None);
+        let target = Target::new(AuditTargetType::Session, session_id(&hash));
+        tx.commit(Record::new(&actor, AuditAction::SessionEnded, target).detail("Log-out.")).await?;
+        Ok(true)
     }
 
     /// The user of a session cookie. Extends the idle limit.
@@ -226,6 +299,7 @@ impl Accounts {
         let credential = format!("session {hash}");
         let generation = self.credential_generation();
         if let Some(holder) = self.cached_credential(&credential) {
+            identify(&holder.0);
             return Ok(holder);
         }
         let Some((session, user)) = self.find_session(&hash).await? else {
@@ -238,14 +312,10 @@ impl Accounts {
                 tracing::warn!(%error, "the last use of a session was not recorded");
             }
         }
-        let user = to_user(user);
+        let user = self.to_user(user);
         let scopes = Scope::ALL.to_vec();
-        let actor = Actor {
-            username: user.username.clone(),
-            role: user.role,
-            scopes: scopes.clone(),
-            session: Some(ActorSession { id: session_id(&hash), logged_in_at: time(session.created_at) }),
-        };
+        let actor = session_actor(&session, Some(user.role));
+        identify(&actor);
         let holder = (actor, SessionInfo { user, scopes, expires_at: Some(time(session.expires_at)) });
         self.cache_credential(credential, generation, &holder);
         Ok(holder)
@@ -283,6 +353,26 @@ impl Accounts {
             // The idle limit of a session of an earlier release begins with its first use.
             .add(Condition::any().add(used_at.is_null()).add(used_at.gt(since(limits.session_idle))))
     }
+}
+
+/// The user of a session. Without a role, they have no permissions.
+fn session_actor(session: &sessions::Model, role: Option<Role>) -> Actor {
+    Actor {
+        username: session.username.clone(),
+        role: role.unwrap_or(Role::User),
+        scopes: if role.is_some() { Scope::ALL.to_vec() } else { Vec::new() },
+        session: Some(ActorSession {
+            id: session_id(&session.token_hash),
+            logged_in_at: time(session.authenticated_at.unwrap_or(session.created_at)),
+        }),
+        token: None,
+    }
+}
+
+/// The entry of the audit log about a new session.
+pub(super) fn started(author: Author<'_>, token: &str, device: &str) -> Record {
+    let target = Target::new(AuditTargetType::Session, session_id(&digest(token)));
+    Record::new(author, AuditAction::SessionStarted, target).changes(Changes::none().field("device", (), device))
 }
 
 /// The public id of the session whose token has this digest.

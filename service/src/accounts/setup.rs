@@ -2,6 +2,7 @@
 
 use super::users::{any_user, validate_new};
 use super::{Accounts, LoggedIn};
+use crate::audit_trail::Author;
 use crate::db::entity::{setup_code, users};
 use crate::db::table_lock::lock_users;
 use crate::secrets::{SecretUse, random};
@@ -94,7 +95,7 @@ impl Accounts {
         }
         let username = user.username.clone();
         let account = self.new_account(user).await?;
-        self.insert_first_user(account).await?;
+        self.insert_first_user(account, &username).await?;
         self.open_session(&username).await
     }
 
@@ -105,16 +106,16 @@ impl Accounts {
     }
 
     /// Inserts the first account, unless a concurrent set-up has inserted one. The code is then used up.
-    async fn insert_first_user(&self, account: users::ActiveModel) -> Result<()> {
-        let tx = self.context.db.begin_write().await?;
+    async fn insert_first_user(&self, account: users::ActiveModel, username: &str) -> Result<()> {
+        let tx = self.context.begin_change().await?;
         lock_users(&tx).await?;
         if any_user(&tx).await? {
             return Err(already_set_up().into());
         }
         users::Entity::insert(account).exec_without_returning(&tx).await?;
         setup_code::Entity::delete_by_id(setup_code::ID).exec(&tx).await?;
-        tx.commit().await?;
-        Ok(())
+        let record = self.created(&tx, Author::SetupCode(username), username).await?;
+        tx.commit(record).await
     }
 }
 

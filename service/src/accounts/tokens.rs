@@ -2,8 +2,8 @@
 
 use super::Accounts;
 use super::sessions::has_session_id;
-use super::users::to_user;
 use crate::Result;
+use crate::audit_trail::{Author, Record, Target, identify};
 use crate::db::codec::time;
 use crate::db::column::JsonText;
 use crate::db::entity::{api_tokens, sessions, users};
@@ -12,7 +12,8 @@ use crate::pagination::{decode_cursor, page_of};
 use crate::secrets::{digest, new_token};
 use chrono::{DateTime, Duration, Utc};
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, SessionInfo};
-use domain::authorization::{Action, Actor, Scope, authorize};
+use domain::audit::{AuditAction, AuditTargetType, Changes};
+use domain::authorization::{Action, Actor, ActorToken, Scope, authorize};
 use domain::id::TokenId;
 use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
@@ -48,11 +49,13 @@ impl Accounts {
         let credential = format!("token {hash}");
         let generation = self.credential_generation();
         if let Some(holder) = self.cached_credential(&credential) {
+            identify(&holder.0);
             return Ok(holder);
         }
         let now = self.context.now();
         let found = self.find_token(&hash).await?;
         let Some((token, user)) = found.filter(|(token, _)| token.expires_at.is_none_or(|at| time(at) > now)) else {
+            self.record_rejected_token().await;
             return Err(Problem::unauthenticated(
                 "This API token is unknown, revoked or expired. Create one under Settings → API tokens.",
             ));
@@ -63,8 +66,15 @@ impl Accounts {
                 tracing::warn!(%error, "the last use of an API token was not recorded");
             }
         }
-        let (user, scopes) = (to_user(user), token.scopes.0);
-        let actor = Actor { username: user.username.clone(), role: user.role, scopes: scopes.clone(), session: None };
+        let (user, scopes) = (self.to_user(user), token.scopes.0);
+        let actor = Actor {
+            username: user.username.clone(),
+            role: user.role,
+            scopes: scopes.clone(),
+            session: None,
+            token: Some(ActorToken { id: TokenId(token.id), name: token.name }),
+        };
+        identify(&actor);
         let holder = (actor, SessionInfo { user, scopes, expires_at: token.expires_at.map(time) });
         self.cache_credential(credential, generation, &holder);
         Ok(holder)
@@ -153,7 +163,7 @@ impl Accounts {
         let token = self.validate_token(input)?;
         self.confirm_identity(actor, password).await?;
         let (row, created) = self.prepare_token(&actor.username, token);
-        if !self.insert_token(row, Some(&session.id)).await? {
+        if !self.insert_token(Author::User(actor), row, Some(&session.id)).await? {
             return Err(Problem::unauthenticated("Your session has ended. Log in again."));
         }
         Ok(created)
@@ -182,7 +192,7 @@ impl Accounts {
         let token = self.validate_token(input)?;
         self.get_user(username).await?;
         let (row, created) = self.prepare_token(username, token);
-        if !self.insert_token(row, None).await? {
+        if !self.insert_token(Author::Operator, row, None).await? {
             return Err(Problem::conflict(format!("The account {username} is disabled. Enable it first.")));
         }
         Ok(created)
@@ -229,9 +239,14 @@ impl Accounts {
 
     /// Inserts a token, unless its account is disabled or the session that creates it has ended. A session may not exceed
     /// the limit on tokens of one user.
-    async fn insert_token(&self, token: api_tokens::ActiveModel, session: Option<&str>) -> Result<bool> {
+    async fn insert_token(
+        &self,
+        author: Author<'_>,
+        token: api_tokens::ActiveModel,
+        session: Option<&str>,
+    ) -> Result<bool> {
         let username = token.username.clone().take().unwrap_or_default();
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         // The lock serialises the creation with a change of the password, which would not revoke an uncommitted token, and
         // with other creations, which the limit must count.
         let is_enabled = users::Entity::find_by_id(username.as_str())
@@ -257,8 +272,13 @@ impl Accounts {
         if session.is_some() {
             self.check_token_quota(&tx, &username).await?;
         }
+        let id = token.id.clone().take().unwrap_or_default();
         api_tokens::Entity::insert(token).exec_without_returning(&tx).await?;
-        tx.commit().await?;
+        let created = api_tokens::Entity::find_by_id(id).one(&*tx).await?.map(to_api_token);
+        let created = created.ok_or_else(Problem::internal)?;
+        let changes = Changes::created(&created).secret("token").field("user_id", (), &username);
+        let record = Record::new(author, AuditAction::TokenCreated, target(&created.id, &created.name));
+        tx.commit(record.changes(changes).detail("The token was shown.")).await?;
         Ok(true)
     }
 
@@ -269,20 +289,29 @@ impl Accounts {
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn revoke_token(&self, actor: &Actor, id: &TokenId) -> Result<(), Problem> {
         authorize(actor, Action::ManageOwnTokens)?;
-        if !self.delete_token(&actor.username, id).await? {
+        if !self.delete_token(actor, id).await? {
             return Err(Problem::not_found("API token"));
         }
         self.invalidate_credentials();
         Ok(())
     }
 
-    async fn delete_token(&self, username: &str, id: &TokenId) -> Result<bool> {
-        let deleted = api_tokens::Entity::delete_by_id(id.as_str())
-            .filter(api_tokens::COLUMN.username.eq(username))
-            .exec(&self.context.db.write)
-            .await?;
-        Ok(deleted.rows_affected > 0)
+    async fn delete_token(&self, actor: &Actor, id: &TokenId) -> Result<bool> {
+        let tx = self.context.begin_change().await?;
+        let own = || {
+            api_tokens::Entity::find_by_id(id.as_str()).filter(api_tokens::COLUMN.username.eq(actor.username.as_str()))
+        };
+        let Some(token) = own().lock_exclusive().one(&*tx).await?.map(to_api_token) else { return Ok(false) };
+        api_tokens::Entity::delete_by_id(id.as_str()).exec(&tx).await?;
+        let record = Record::new(actor, AuditAction::TokenRevoked, target(&token.id, &token.name));
+        tx.commit(record.changes(Changes::deleted(&token))).await?;
+        Ok(true)
     }
+}
+
+/// A token as the target of an entry of the audit log.
+fn target(id: &TokenId, name: &str) -> Target {
+    Target::named(AuditTargetType::Token, id, name)
 }
 
 fn to_api_token(token: api_tokens::Model) -> ApiToken {

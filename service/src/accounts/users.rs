@@ -4,6 +4,7 @@ use super::session_list::delete_sessions;
 use super::sessions::has_session_id;
 use super::tokens::delete_tokens;
 use super::{Accounts, password_policy, passwords};
+use crate::audit_trail::{Author, Record, Target};
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::users;
@@ -13,6 +14,7 @@ use crate::notifications::Recipient;
 use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::account::{User, UserInput, UserPatch};
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::change::{Change, Notification, Severity};
 use domain::pagination::{Page, PageQuery};
@@ -55,12 +57,12 @@ impl Accounts {
             .limit(limit)
             .all(&self.context.db.read)
             .await?;
-        Ok(users.into_iter().map(to_user).collect())
+        Ok(users.into_iter().map(|user| self.to_user(user)).collect())
     }
 
     async fn all_users(&self) -> Result<Vec<User>> {
         let users = users::Entity::find().order_by_asc(users::Column::Username).all(&self.context.db.read).await?;
-        Ok(users.into_iter().map(to_user).collect())
+        Ok(users.into_iter().map(|user| self.to_user(user)).collect())
     }
 
     /// Creates an account (administrators).
@@ -70,7 +72,7 @@ impl Accounts {
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_user(&self, actor: &Actor, input: UserInput) -> Result<User, Problem> {
         authorize(actor, Action::ManageUsers)?;
-        self.create_user_as_operator(input).await
+        self.create_account(Author::User(actor), input).await
     }
 
     /// Creates an account without an actor. For the command line and the demo, where access to the machine is the
@@ -80,21 +82,27 @@ impl Accounts {
     /// 409 if the username is taken; 422 that names invalid fields.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_user_as_operator(&self, input: UserInput) -> Result<User, Problem> {
+        self.create_account(Author::Operator, input).await
+    }
+
+    async fn create_account(&self, author: Author<'_>, input: UserInput) -> Result<User, Problem> {
         validate_new(&input)?;
         let username = input.username.clone();
         let account = self.new_account(input).await?;
-        self.insert_user(account, &username).await?;
+        self.insert_user(author, account, &username).await?;
         self.get_user(&username).await
     }
 
-    async fn insert_user(&self, account: users::ActiveModel, username: &str) -> Result<()> {
-        let inserted = users::Entity::insert(account).exec_without_returning(&self.context.db.write).await;
+    async fn insert_user(&self, author: Author<'_>, account: users::ActiveModel, username: &str) -> Result<()> {
+        let tx = self.context.begin_change().await?;
+        let inserted = users::Entity::insert(account).exec_without_returning(&tx).await;
         inserted.map_err(|error| {
             Error::on_unique_violation(error, || {
                 Problem::conflict(format!("The username {username} is taken. Choose another one."))
             })
         })?;
-        Ok(())
+        let record = self.created(&tx, author, username).await?;
+        tx.commit(record).await
     }
 
     /// The row of a new account, with the password hashed.
@@ -107,6 +115,7 @@ impl Accounts {
             disabled: Set(false),
             ssh_key: Set(String::new()),
             created_at: Set(self.context.now().timestamp_millis()),
+            role_provider: NotSet,
         })
     }
 
@@ -115,7 +124,7 @@ impl Accounts {
     /// # Errors
     /// 404 if there is none.
     pub(crate) async fn get_user(&self, username: &str) -> Result<User, Problem> {
-        Ok(to_user(self.find_user(username).await?))
+        Ok(self.to_user(self.find_user(username).await?))
     }
 
     /// The row of an account; 404 if there is none.
@@ -152,6 +161,7 @@ impl Accounts {
         authorize(actor, if needs_administrator { Action::ManageUsers } else { Action::ManageOwnTokens })?;
         let stored = self.get_user(username).await?;
         validate_patch(&patch, &stored, is_own)?;
+        self.check_role_is_local(&patch, &stored)?;
         let changes_password = patch.password.is_some();
         let mut change = UserChange {
             email: patch.email.filter(|email| *email != stored.email),
@@ -175,16 +185,63 @@ impl Accounts {
         self.get_user(username).await
     }
 
+    /// The account of a row, as the present settings let its user log in.
+    pub(super) fn to_user(&self, user: users::Model) -> User {
+        let settings = &self.context.settings.single_sign_on;
+        User {
+            has_password: self.has_password(&user),
+            role_provider: settings.manages_roles(user.role_provider.as_deref()).map(|provider| provider.name.clone()),
+            username: user.username,
+            email: user.email,
+            role: user.role.0,
+            disabled: user.disabled,
+            ssh_key: user.ssh_key,
+            created_at: time(user.created_at),
+        }
+    }
+
+    /// An account as the transaction sees it, locked until its end.
+    pub(super) async fn lock_in(&self, tx: &DatabaseTransaction, username: &str) -> Result<User> {
+        let user = users::Entity::find_by_id(username).lock_exclusive().one(tx).await?;
+        Ok(user.map(|user| self.to_user(user)).ok_or_else(|| Problem::not_found("user"))?)
+    }
+
+    /// The entry of the audit log about an account that the transaction has created.
+    pub(super) async fn created(&self, tx: &DatabaseTransaction, author: Author<'_>, username: &str) -> Result<Record> {
+        let user = self.lock_in(tx, username).await?;
+        let changes = Changes::created(&user).secret_if(user.has_password, "password");
+        Ok(Record::new(author, AuditAction::UserCreated, Target::new(AuditTargetType::User, username)).changes(changes))
+    }
+
+    /// Whether an account can log in with a password.
+    pub(super) fn has_password(&self, user: &users::Model) -> bool {
+        !user.password_hash.is_empty() && self.context.settings.single_sign_on.accepts_password_of(&user.username)
+    }
+
+    /// Rejects a new role if the groups at an identity provider decide on it: the next log-in would undo the change.
+    fn check_role_is_local(&self, patch: &UserPatch, stored: &User) -> Result<(), Problem> {
+        let settings = &self.context.settings.single_sign_on;
+        let Some(provider) = settings.manages_roles(stored.role_provider.as_deref()) else { return Ok(()) };
+        if patch.role.is_none_or(|role| role == stored.role) {
+            return Ok(());
+        }
+        let name = &provider.display_name;
+        Err(Problem::field("role", format!("The groups at {name} decide on this role. Change the groups there.")))
+    }
+
     /// Applies a change, and returns the notification to the account.
     async fn apply(&self, actor: &Actor, username: &str, change: UserChange) -> Result<Option<Notification>> {
         let disables = change.disabled == Some(true);
         let ends_sessions = disables || change.password_hash.is_some();
         let deletes_tokens = disables || change.deletes_tokens;
         let message = change.message(actor, username);
-        let tx = self.context.db.begin_write().await?;
-        if disables || change.role == Some(Role::User) {
+        let tx = self.context.begin_change().await?;
+        if disables || change.role.is_some_and(|role| role != Role::Administrator) {
             require_other_administrator(&tx, username).await?;
         }
+        let secrets = Changes::none().secret_if(change.password_hash.is_some(), "password");
+        // Locked, so that the logged change is the one that is made.
+        let before = self.lock_in(&tx, username).await?;
         // Absent fields are not written, so that concurrent changes of other fields are kept.
         let change = change.into_active_model();
         if change.is_changed() {
@@ -207,7 +264,19 @@ impl Accounts {
             }
             None => None,
         };
-        tx.commit().await?;
+        let after = self.lock_in(&tx, username).await?;
+        let changes = Changes::between(&before, &after).and(secrets);
+        let detail = match (ends_sessions, deletes_tokens) {
+            (true, true) => "Sessions were ended and API tokens revoked.",
+            (true, false) => "Sessions were ended.",
+            _ => "",
+        };
+        if changes.is_empty() {
+            tx.commit(Vec::new()).await?;
+        } else {
+            let target = Target::new(AuditTargetType::User, username);
+            tx.commit(Record::new(actor, AuditAction::UserUpdated, target).changes(changes).detail(detail)).await?;
+        }
         Ok(notification)
     }
 }
@@ -253,17 +322,6 @@ impl UserChange {
             password_hash: self.password_hash.map_or(NotSet, Set),
             ..Default::default()
         }
-    }
-}
-
-pub(super) fn to_user(user: users::Model) -> User {
-    User {
-        username: user.username,
-        email: user.email,
-        role: user.role.0,
-        disabled: user.disabled,
-        ssh_key: user.ssh_key,
-        created_at: time(user.created_at),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Catalogue;
 use crate::accounts::Accounts;
+use crate::audit_trail::{Record, Target};
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::codec::time;
@@ -14,6 +15,7 @@ use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::access_request::{AccessRequest, AccessRequestInput, AccessStatus};
 use domain::account::User;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::{Change, Notification, Severity};
 use domain::event::{AccessRequestBody, EventBody, EventType};
@@ -120,14 +122,21 @@ impl AccessRequests {
         }
         let user = self.accounts.get_user(&actor.username).await?;
         let id = AccessRequestId::from_ulid(self.context.new_ulid());
-        self.insert(&id, &user, &resource, input.reason).await?;
+        self.insert(actor, &id, &user, &resource, input.reason).await?;
         Ok(self.read(&id).await?)
     }
 
     /// Inserts the request, its event and the notification in one transaction, and announces them.
-    async fn insert(&self, id: &AccessRequestId, user: &User, resource: &Resource, reason: String) -> Result<()> {
+    async fn insert(
+        &self,
+        actor: &Actor,
+        id: &AccessRequestId,
+        user: &User,
+        resource: &Resource,
+        reason: String,
+    ) -> Result<()> {
         let now = self.context.now();
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         let row = access_requests::ActiveModel {
             id: Set(id.0.clone()),
             username: Set(user.username.clone()),
@@ -143,6 +152,11 @@ impl AccessRequests {
                 Problem::conflict("Your earlier request is still pending. Wait for an administrator's decision.")
             })
         })?;
+        let changes = Changes::none().field("user_id", (), &user.username).field("resource_id", (), resource.id).field(
+            "reason",
+            (),
+            &reason,
+        );
         let event = EventBody::AccessRequest(Box::new(AccessRequestBody {
             event_type: EventType::AccessRequested,
             event_id: EventId::from_ulid(self.context.new_ulid()),
@@ -166,7 +180,7 @@ impl AccessRequests {
             .notifications
             .create(&tx, Recipient::Administrators, Severity::Info, &message, Some("/access-requests"))
             .await?;
-        tx.commit().await?;
+        tx.commit(record(actor, AuditAction::AccessRequestCreated, id, &resource.name).changes(changes)).await?;
         self.outbox.publish(enqueued, vec![Change::Notification(notification)]);
         Ok(())
     }
@@ -251,7 +265,7 @@ impl AccessRequests {
         request: &AccessRequest,
         effects: &[(AccessStatus, Effect)],
     ) -> Result<Notification> {
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         let effect = self.update_status(&tx, actor, request, effects).await?;
         let grant = access_grants::Model { resource_id: request.resource_id, username: request.user_id.clone() };
         match effect {
@@ -273,7 +287,14 @@ impl AccessRequests {
         let link = format!("/reserve?resource={}", request.resource_id);
         let recipient = Recipient::User(&request.user_id);
         let notification = self.notifications.create(&tx, recipient, severity, &message, Some(&link)).await?;
-        tx.commit().await?;
+        let (action, status) = match effect {
+            Effect::Granted => (AuditAction::AccessRequestApproved, AccessStatus::Approved),
+            Effect::Denied => (AuditAction::AccessRequestDenied, AccessStatus::Denied),
+            Effect::Withdrawn => (AuditAction::AccessRequestWithdrawn, AccessStatus::Denied),
+        };
+        let before = if effect == Effect::Withdrawn { AccessStatus::Approved } else { AccessStatus::Pending };
+        let changes = Changes::none().field("status", before, status).field("user_id", (), &request.user_id);
+        tx.commit(record(actor, action, &request.id, name).changes(changes)).await?;
         Ok(notification)
     }
 
@@ -309,6 +330,11 @@ impl AccessRequests {
         }
         Err(Problem::conflict("This request is decided already. Refresh the list.").into())
     }
+}
+
+/// An entry of the audit log about an access request for the resource of this name.
+fn record(actor: &Actor, action: AuditAction, id: &AccessRequestId, resource: &str) -> Record {
+    Record::new(actor, action, Target::named(AuditTargetType::AccessRequest, id, resource))
 }
 
 /// Access requests with their resources.

@@ -2,11 +2,14 @@
 
 use super::Catalogue;
 use super::types::not_exists;
+use crate::audit_trail::{Record, Target};
 use crate::db::column::Text;
 use crate::db::entity::{access_grants, reservations, resources};
+use crate::db::link::DatabaseTransaction;
 use crate::pagination::{decode_number_cursor, page_of};
 use crate::{Error, Result};
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::id::ResourceId;
 use domain::pagination::{Page, PageQuery};
@@ -107,11 +110,11 @@ impl Catalogue {
     pub async fn create_resource(&self, actor: &Actor, input: ResourceInput) -> Result<Resource, Problem> {
         authorize(actor, Action::WriteCatalogue)?;
         check_resource(&input)?;
-        let id = self.insert_resource(input).await?;
+        let id = self.insert_resource(actor, input).await?;
         self.get_resource(actor, id).await
     }
 
-    async fn insert_resource(&self, input: ResourceInput) -> Result<ResourceId> {
+    async fn insert_resource(&self, actor: &Actor, input: ResourceInput) -> Result<ResourceId> {
         let row = resources::ActiveModel {
             id: NotSet,
             name: Set(input.name.clone()),
@@ -121,8 +124,15 @@ impl Catalogue {
             status: Set(Text(input.status.unwrap_or(ResourceStatus::Available))),
             created_at: Set(self.context.now().timestamp_millis()),
         };
-        match resources::Entity::insert(row).exec(&self.context.db.write).await {
-            Ok(inserted) => Ok(inserted.last_insert_id),
+        let tx = self.context.begin_change().await?;
+        match resources::Entity::insert(row).exec(&tx).await {
+            Ok(inserted) => {
+                let id = inserted.last_insert_id;
+                let created = lock_in(&tx, actor, id).await?;
+                tx.commit(record(actor, AuditAction::ResourceCreated, &created).changes(Changes::created(&created)))
+                    .await?;
+                Ok(id)
+            }
             Err(error) if crate::error::is_foreign_key_violation(&error) => Err(Problem::field(
                 "resource_type",
                 format!("There is no resource type {}. Create it first, or choose another one.", input.resource_type),
@@ -153,12 +163,12 @@ impl Catalogue {
             status: Some(patch.status.unwrap_or(before.status)),
         };
         check_resource(&input)?;
-        self.write_resource(id, input).await?;
+        self.write_resource(actor, id, input).await?;
         self.invalidate_resources();
         self.get_resource(actor, id).await
     }
 
-    async fn write_resource(&self, id: ResourceId, input: ResourceInput) -> Result<()> {
+    async fn write_resource(&self, actor: &Actor, id: ResourceId, input: ResourceInput) -> Result<()> {
         let change = resources::ActiveModel {
             name: Set(input.name.clone()),
             location: input.location.map_or(NotSet, Set),
@@ -166,13 +176,17 @@ impl Catalogue {
             status: input.status.map(Text).map_or(NotSet, Set),
             ..Default::default()
         };
+        let tx = self.context.begin_change().await?;
+        let current = lock_in(&tx, actor, id).await?;
         resources::Entity::update_many()
             .set(change)
             .filter(resources::COLUMN.id.eq(id))
-            .exec(&self.context.db.write)
+            .exec(&tx)
             .await
             .map_err(|error| Error::on_unique_violation(error, || name_taken(&input.resource_type, &input.name)))?;
-        Ok(())
+        let changed = lock_in(&tx, actor, id).await?;
+        let changes = Changes::between(&current, &changed);
+        tx.commit(record(actor, AuditAction::ResourceUpdated, &changed).changes(changes)).await
     }
 
     /// Deletes a resource that was never reserved (administrators).
@@ -182,26 +196,39 @@ impl Catalogue {
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn delete_resource(&self, actor: &Actor, id: ResourceId) -> Result<(), Problem> {
         authorize(actor, Action::WriteCatalogue)?;
-        self.get_resource(actor, id).await?;
-        self.delete_unreserved_resource(id).await?;
+        let resource = self.get_resource(actor, id).await?;
+        self.delete_unreserved_resource(actor, &resource).await?;
         self.invalidate_resources();
         Ok(())
     }
 
-    async fn delete_unreserved_resource(&self, id: ResourceId) -> Result<()> {
+    async fn delete_unreserved_resource(&self, actor: &Actor, resource: &Resource) -> Result<()> {
         let reserved =
             || Problem::conflict("This resource has reservations, so it is kept. Set it to maintenance instead.");
-        let reservations = reservations::Entity::find().filter(reservations::COLUMN.resource_id.eq(id));
-        let deleted = resources::Entity::delete_by_id(id)
+        let reservations = reservations::Entity::find().filter(reservations::COLUMN.resource_id.eq(resource.id));
+        let tx = self.context.begin_change().await?;
+        let deleted = resources::Entity::delete_by_id(resource.id)
             .filter(not_exists(reservations.into_query()))
-            .exec(&self.context.db.write)
+            .exec(&tx)
             .await
             .map_err(|error| Error::on_foreign_key_violation(error, reserved))?;
         if deleted.rows_affected == 0 {
             return Err(reserved().into());
         }
-        Ok(())
+        tx.commit(record(actor, AuditAction::ResourceDeleted, resource).changes(Changes::deleted(resource))).await
     }
+}
+
+/// An entry of the audit log about a resource.
+fn record(actor: &Actor, action: AuditAction, resource: &Resource) -> Record {
+    Record::new(actor, action, Target::named(AuditTargetType::Resource, resource.id, &resource.name))
+}
+
+/// A resource as the transaction sees it, locked until its end, so that the logged change is the one that is made.
+async fn lock_in(tx: &DatabaseTransaction, actor: &Actor, id: ResourceId) -> Result<Resource> {
+    let select = with_grant(resources::Entity::find_by_id(id), actor).lock_exclusive();
+    let row = select.into_model::<ResourceRow>().one(tx).await?;
+    Ok(row.map(|row| row.for_actor(actor)).ok_or_else(|| Problem::not_found("resource"))?)
 }
 
 fn name_taken(resource_type: &str, name: &str) -> Problem {

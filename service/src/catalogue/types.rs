@@ -1,11 +1,14 @@
 //! Use cases of resource types.
 
 use super::Catalogue;
+use crate::audit_trail::{Record, Target};
 use crate::db::column::JsonText;
 use crate::db::entity::{resource_types, resources, webhooks};
+use crate::db::link::DatabaseTransaction;
 use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::pagination::{Page, PageQuery};
 use domain::resource::{ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
@@ -108,11 +111,11 @@ impl Catalogue {
         authorize(actor, Action::WriteCatalogue)?;
         check_type(&input)?;
         let slug = input.slug.clone();
-        self.insert_type(input).await?;
+        self.insert_type(actor, input).await?;
         Ok(self.read_type(&slug).await?)
     }
 
-    async fn insert_type(&self, input: ResourceTypeInput) -> Result<()> {
+    async fn insert_type(&self, actor: &Actor, input: ResourceTypeInput) -> Result<()> {
         let schema = input.config_schema.filter(|schema| !schema.is_null()).unwrap_or_else(|| json!({}));
         let slug = input.slug.clone();
         let row = resource_types::ActiveModel {
@@ -122,13 +125,15 @@ impl Catalogue {
             config_schema: Set(JsonText(schema)),
             created_at: Set(self.context.now().timestamp_millis()),
         };
-        let inserted = resource_types::Entity::insert(row).exec_without_returning(&self.context.db.write).await;
+        let tx = self.context.begin_change().await?;
+        let inserted = resource_types::Entity::insert(row).exec_without_returning(&tx).await;
         inserted.map_err(|error| {
             Error::on_unique_violation(error, || {
                 Problem::conflict(format!("The slug {slug} belongs to another resource type. Choose another one."))
             })
         })?;
-        Ok(())
+        let created = lock_in(&tx, &slug).await?;
+        tx.commit(record(actor, AuditAction::ResourceTypeCreated, &created).changes(Changes::created(&created))).await
     }
 
     /// Changes a resource type (administrators).
@@ -152,24 +157,28 @@ impl Catalogue {
             config_schema: Some(schema),
         };
         check_type(&input)?;
-        self.write_type(slug, input).await?;
+        self.write_type(actor, slug, input).await?;
         self.invalidate_resources();
         Ok(self.read_type(slug).await?)
     }
 
-    async fn write_type(&self, slug: &str, input: ResourceTypeInput) -> Result<()> {
+    async fn write_type(&self, actor: &Actor, slug: &str, input: ResourceTypeInput) -> Result<()> {
         let change = resource_types::ActiveModel {
             name: Set(input.name),
             color: input.color.map_or(NotSet, Set),
             config_schema: input.config_schema.map(JsonText).map_or(NotSet, Set),
             ..Default::default()
         };
+        let tx = self.context.begin_change().await?;
+        let current = lock_in(&tx, slug).await?;
         resource_types::Entity::update_many()
             .set(change)
             .filter(resource_types::COLUMN.slug.eq(slug))
-            .exec(&self.context.db.write)
+            .exec(&tx)
             .await?;
-        Ok(())
+        let changed = lock_in(&tx, slug).await?;
+        let changes = Changes::between(&current, &changed);
+        tx.commit(record(actor, AuditAction::ResourceTypeUpdated, &changed).changes(changes)).await
     }
 
     /// Deletes an unused resource type (administrators).
@@ -179,32 +188,47 @@ impl Catalogue {
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn delete_type(&self, actor: &Actor, slug: &str) -> Result<(), Problem> {
         authorize(actor, Action::WriteCatalogue)?;
-        self.read_type(slug).await?;
-        self.delete_unused_type(slug).await?;
+        let deleted = self.read_type(slug).await?;
+        self.delete_unused_type(actor, &deleted).await?;
         self.invalidate_resources();
         Ok(())
     }
 
-    async fn delete_unused_type(&self, slug: &str) -> Result<()> {
+    async fn delete_unused_type(&self, actor: &Actor, resource_type: &ResourceType) -> Result<()> {
         let in_use = || {
             Problem::conflict("Resources or webhooks use this resource type. Delete them or change their type first.")
         };
+        let slug = resource_type.slug.as_str();
         let resources = resources::Entity::find().filter(resources::COLUMN.resource_type.eq(slug));
         let webhooks = webhooks::Entity::find()
             .filter(webhooks::COLUMN.resource_type.eq(slug))
             .filter(webhooks::COLUMN.deleted_at.is_null());
         // The conditions are part of the statement, so that check and deletion are atomic.
+        let tx = self.context.begin_change().await?;
         let deleted = resource_types::Entity::delete_by_id(slug)
             .filter(not_exists(resources.into_query()))
             .filter(not_exists(webhooks.into_query()))
-            .exec(&self.context.db.write)
+            .exec(&tx)
             .await
             .map_err(|error| Error::on_foreign_key_violation(error, in_use))?;
         if deleted.rows_affected == 0 {
             return Err(in_use().into());
         }
-        Ok(())
+        let changes = Changes::deleted(resource_type);
+        tx.commit(record(actor, AuditAction::ResourceTypeDeleted, resource_type).changes(changes)).await
     }
+}
+
+/// An entry of the audit log about a resource type.
+fn record(actor: &Actor, action: AuditAction, resource_type: &ResourceType) -> Record {
+    Record::new(actor, action, Target::named(AuditTargetType::ResourceType, &resource_type.slug, &resource_type.name))
+}
+
+/// A resource type as the transaction sees it, locked until its end, so that the logged change is the one that is made.
+async fn lock_in(tx: &DatabaseTransaction, slug: &str) -> Result<ResourceType> {
+    let select = resource_types::Entity::find_by_id(slug).lock_exclusive();
+    let row = select.into_partial_model::<TypeRow>().one(tx).await?;
+    Ok(row.map(ResourceType::from).ok_or_else(|| Problem::not_found("resource type"))?)
 }
 
 /// `NOT EXISTS (query)`.

@@ -6,8 +6,8 @@ use super::database_url::{
 use super::link::{Connection, DatabaseTransaction, Link, LinkLimits, Use};
 use crate::error::{NEEDS_SESSION_POOLING, OpenError};
 use sea_orm::{
-    ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, QueryResult, SqliteTransactionMode, Statement,
-    TransactionOptions, Value,
+    AccessMode, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, IsolationLevel, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, Value,
 };
 use sqlx::Connection as _;
 use std::str::FromStr as _;
@@ -42,9 +42,22 @@ impl Database {
         self.write.get_database_backend()
     }
 
-    /// Begins a transaction that changes data.
-    pub(crate) async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
+    /// Begins a transaction whose change is not in the audit log: a result of a delivery, a limit, retention. Changes of
+    /// users begin with [`Context::begin_change`](crate::context::Context::begin_change).
+    pub(crate) async fn begin_unaudited(&self) -> Result<DatabaseTransaction, DbErr> {
         self.begin(&self.write).await
+    }
+
+    /// Begins a transaction that only reads, and sees one state of the database.
+    pub(crate) async fn begin_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        let is_postgres = self.is_postgres();
+        let options = TransactionOptions {
+            isolation_level: is_postgres.then_some(IsolationLevel::RepeatableRead),
+            access_mode: is_postgres.then_some(AccessMode::ReadOnly),
+            // SQLite: the first read begins the snapshot.
+            sqlite_transaction_mode: (!is_postgres).then_some(SqliteTransactionMode::Deferred),
+        };
+        self.read.begin(options).await
     }
 
     /// Begins a transaction that records results of attempts.

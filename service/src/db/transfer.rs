@@ -13,8 +13,9 @@ use crate::error::OpenError;
 use rows::Checksum;
 use target::Target;
 
-/// The table of the set-up code. A process that migrated the target may have written one.
-const SETUP_CODE: &str = "setup_code";
+/// Tables in which a target without data has rows: a process that migrated it may have written a set-up code, and the
+/// migrations insert the head of the empty audit log.
+const WRITTEN_AT_START: [&str; 2] = ["audit_head", "setup_code"];
 /// SeaORM's table of migrations. The target has its own rows.
 const MIGRATIONS: &str = "seaql_migrations";
 

@@ -264,10 +264,11 @@ impl Deliveries {
         Ok(Page { items: page.items.into_iter().map(LogRow::summary).collect(), next_cursor: page.next_cursor })
     }
 
-    /// Reads one delivery with its attempts and the newest 50 redeliveries.
+    /// Reads one delivery with its attempts and the newest 50 redeliveries. The audit log records the view; without this
+    /// entry, nothing is shown.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 404.
+    /// 403 unless the actor is an administrator, 404; 503 if the view cannot be recorded.
     #[tracing::instrument(skip_all, fields(delivery = %id), err(level = "debug"))]
     pub async fn get(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliveryDetail> {
         authorize(actor, Action::ReadWebhooks)?;
@@ -280,6 +281,7 @@ impl Deliveries {
             .order_by_asc(attempts::COLUMN.attempt)
             .all(db)
             .await?;
+        self.record_view(actor, id, &entry.webhook.name).await?;
         let mut attempt_log = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             let mut attempt = recorded_attempt(attempt, id)?;

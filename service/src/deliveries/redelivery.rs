@@ -1,11 +1,13 @@
 //! Redelivery: a new delivery of the same event.
 
 use super::Deliveries;
+use crate::audit_trail::{Record, Target};
 use crate::db::bulk::MAX_ROWS;
 use crate::db::column::Text;
 use crate::db::entity::{deliveries, outbox, webhooks};
 use crate::{Error, Result};
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
@@ -40,7 +42,13 @@ impl Deliveries {
             return Err(Problem::conflict("This delivery is still in progress. Redeliver it when it ends.").into());
         }
         let repeat = Repeat { of: id.clone(), id: DeliveryId::from_ulid(self.context.new_ulid()) };
-        self.insert_repeats(std::slice::from_ref(&repeat)).await?;
+        let target = Target::named(AuditTargetType::Delivery, id, &original.webhook_name);
+        let record = Record::new(actor, AuditAction::DeliveryRedelivered, target).changes(Changes::none().field(
+            "redelivery",
+            (),
+            repeat.id.as_str(),
+        ));
+        self.insert_repeats(std::slice::from_ref(&repeat), record).await?;
         let created = self.find(&repeat.id).await?.ok_or_else(Problem::internal)?.summary();
         self.feed.publish(vec![Change::Delivery(Box::new(created.clone()))]);
         self.feed.wake_dispatchers(created.webhook_id.into());
@@ -49,15 +57,15 @@ impl Deliveries {
 
     /// Inserts redeliveries in the order of the originals, except those whose webhook was deleted. Returns their
     /// number.
-    pub(super) async fn insert_repeats(&self, repeats: &[Repeat]) -> Result<u64> {
+    pub(super) async fn insert_repeats(&self, repeats: &[Repeat], record: Record) -> Result<u64> {
         let now = self.context.now().timestamp_millis();
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         let mut inserted = 0;
         for chunk in repeats.chunks(MAX_ROWS) {
             inserted += tx.execute(&insert_deliveries(chunk, now)?).await?.rows_affected();
             tx.execute(&insert_queue_entries(chunk, now)?).await?;
         }
-        tx.commit().await?;
+        tx.commit(record).await?;
         Ok(inserted)
     }
 }

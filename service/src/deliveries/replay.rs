@@ -4,9 +4,11 @@ use super::Deliveries;
 use super::log::{conditions, deliveries_with_queue};
 use super::redelivery::Repeat;
 use crate::Result;
+use crate::audit_trail::{Record, Target};
 use crate::db::entity::{deliveries, webhooks};
 use crate::wake::WebhookSet;
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::delivery::{DeliveryStatus, ReplayInput, ReplayResult, ReplaySkipped};
 use domain::id::DeliveryId;
@@ -53,7 +55,13 @@ impl Deliveries {
             .into_iter()
             .map(|of| Repeat { of: DeliveryId(of), id: DeliveryId::from_ulid(self.context.new_ulid()) })
             .collect();
-        let redelivered = self.insert_repeats(&repeats).await?;
+        let target = match filter.webhook_id {
+            Some(id) => Target::new(AuditTargetType::Webhook, id),
+            None => Target::new(AuditTargetType::Delivery, ""),
+        };
+        let changes = Changes::none().field("filter", (), &filter).field("redelivered", (), repeats.len());
+        let record = Record::new(actor, AuditAction::DeliveryReplayed, target).changes(changes);
+        let redelivered = self.insert_repeats(&repeats, record).await?;
         self.feed.wake_dispatchers(WebhookSet::All);
         Ok(ReplayResult { matched, redelivered, skipped })
     }

@@ -79,7 +79,9 @@ impl Recorder {
         let updates = results.iter().filter_map(|result| provisioning_update(result)).collect();
         let changed = provisioning::apply(db, &tx, updates, now).await?;
         let mut changes = changes_of(&self.feed, &tx, &changed).await?;
-        changes.extend(health::apply(&self.notifications, &tx, results.iter().copied(), now).await?);
+        let (health_changes, records) = health::apply(&self.notifications, &tx, results.iter().copied(), now).await?;
+        changes.extend(health_changes);
+        self.context.trail.append(&tx, &records).await?;
         tx.commit().await?;
         record_metrics(batch, &applied);
         if self.feed.has_subscribers() {

@@ -7,7 +7,7 @@ pub(crate) use rotation::rotate;
 
 use crate::Result;
 use crate::db::connect::Database;
-use crate::db::entity::{idempotency_keys, stored_keys, unbound_secrets, webhooks};
+use crate::db::entity::{audit_log, idempotency_keys, stored_keys, unbound_secrets, webhooks};
 use crate::error::OpenError;
 use crate::secrets::{Cipher, SecretFormat, SecretUse};
 use crate::settings::Settings;
@@ -15,6 +15,8 @@ use sea_orm::{DbErr, EntityTrait as _, QueryFilter as _, SelectExt as _, Set};
 
 /// Purpose of the key that authenticates `status_url`, and the context by which it was derived from the master key.
 const STATUS_URL: &str = "berth status_url v1";
+/// Purpose of the key of the audit log's hashes, and the context of its derivation.
+const AUDIT_LOG: &str = "berth audit log v1";
 
 /// The cipher for the secrets of a database, in the form that its mark requires.
 ///
@@ -40,8 +42,8 @@ pub async fn secrets_exist(database: &Database) -> Result<bool, OpenError> {
     read().await.map_err(|error| OpenError(format!("The database cannot be read: {error}")))
 }
 
-/// The key that authenticates `status_url`. It is stored at the first start, so that the URLs that receivers have stay
-/// valid after a rotation of the master key. A process with another master key cannot read it, and uses a derived one.
+/// The key that authenticates `status_url`. It outlives a rotation of the master key, so that the URLs that receivers have
+/// stay valid.
 ///
 /// # Errors
 /// A sentence for the operator if the database is unavailable.
@@ -50,21 +52,51 @@ pub(crate) async fn status_url_key(
     settings: &Settings,
     cipher: &Cipher,
 ) -> Result<[u8; 32], OpenError> {
-    let derived = settings.master_key.derive(STATUS_URL);
+    stored_key(database, settings, cipher, STATUS_URL, secrets_exist(database)).await
+}
+
+/// The key of the audit log's hashes. It outlives a rotation of the master key, so that old entries can be verified.
+///
+/// # Errors
+/// A sentence for the operator if the database is unavailable.
+pub(crate) async fn audit_log_key(
+    database: &Database,
+    settings: &Settings,
+    cipher: &Cipher,
+) -> Result<[u8; 32], OpenError> {
+    stored_key(database, settings, cipher, AUDIT_LOG, has_audit_entries(database)).await
+}
+
+/// The key of a purpose. It is derived from the master key and stored at the first start. A process with another master
+/// key cannot read it, and uses a derived one.
+async fn stored_key(
+    database: &Database,
+    settings: &Settings,
+    cipher: &Cipher,
+    purpose: &str,
+    is_in_use: impl Future<Output = Result<bool, OpenError>>,
+) -> Result<[u8; 32], OpenError> {
+    let derived = settings.master_key.derive(purpose);
     let read = async || {
-        read_or_insert(database, cipher, STATUS_URL, &derived).await.map_err(|error| OpenError(error.to_string()))
+        read_or_insert(database, cipher, purpose, &derived).await.map_err(|error| OpenError(error.to_string()))
     };
     if let Some(key) = read().await? {
         return Ok(key);
     }
-    if secrets_exist(database).await? {
-        tracing::error!("the key of status URLs was stored with another master key; BERTH_MASTER_KEY may have changed");
+    if is_in_use.await? {
+        tracing::error!(purpose, "a key was stored with another master key; BERTH_MASTER_KEY may have changed");
         return Ok(derived);
     }
-    // Nothing else was stored with the other master key, so it is lost, and no receiver has a URL.
-    let delete = stored_keys::Entity::delete_by_id(STATUS_URL).exec(&database.write).await;
+    // The other master key is lost, and nothing depends on the key yet.
+    let delete = stored_keys::Entity::delete_by_id(purpose).exec(&database.write).await;
     delete.map_err(|error| OpenError(format!("The database cannot be written: {error}")))?;
     Ok(read().await?.unwrap_or(derived))
+}
+
+/// Whether the audit log has entries, whose hashes need their key.
+async fn has_audit_entries(database: &Database) -> Result<bool, OpenError> {
+    let exists = audit_log::Entity::find().exists(&database.read).await;
+    exists.map_err(|error| OpenError(format!("The database cannot be read: {error}")))
 }
 
 /// The stored key of a purpose; first stores `initial` if there is none. `None` if no master key decrypts it.

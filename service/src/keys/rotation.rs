@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::context::Context;
-use crate::db::entity::{idempotency_keys, setup_code, stored_keys, unbound_secrets, webhooks};
+use crate::db::entity::{idempotency_keys, sessions, setup_code, stored_keys, unbound_secrets, webhooks};
 use crate::secrets::{Cipher, SecretFormat, SecretUse};
 use domain::Problem;
 use sea_orm::ActiveValue::Set;
@@ -51,6 +51,7 @@ impl Rotation<'_> {
         self.webhooks().await?;
         self.responses().await?;
         self.setup_code().await?;
+        self.id_tokens().await?;
         self.stored_keys().await
     }
 
@@ -212,6 +213,35 @@ impl Rotation<'_> {
             update.exec(&self.context.db.write).await?;
         }
         Ok(())
+    }
+
+    /// The ID tokens of sessions that an identity provider has opened.
+    async fn id_tokens(&mut self) -> Result<()> {
+        let mut last = String::new();
+        loop {
+            let page = sessions::Entity::find()
+                .filter(sessions::COLUMN.id_token.is_not_null())
+                .filter(sessions::COLUMN.token_hash.gt(last.as_str()))
+                .order_by_asc(sessions::COLUMN.token_hash)
+                .limit(BATCH)
+                .all(&self.context.db.read)
+                .await?;
+            let Some(end) = page.last() else { return Ok(()) };
+            last.clone_from(&end.token_hash);
+            for session in page {
+                let renewed = self
+                    .renew(SecretUse::IdToken(&session.token_hash), session.id_token.as_deref().unwrap_or_default());
+                let Some(renewed) = self.count(renewed, || format!("a session of {}", session.username)) else {
+                    continue;
+                };
+                let changes = sessions::ActiveModel { id_token: Set(Some(renewed)), ..Default::default() };
+                sessions::Entity::update_many()
+                    .set(changes)
+                    .filter(sessions::COLUMN.token_hash.eq(session.token_hash.as_str()))
+                    .exec(&self.context.db.write)
+                    .await?;
+            }
+        }
     }
 
     async fn stored_keys(&mut self) -> Result<()> {

@@ -7,6 +7,7 @@ use super::booking::{
 };
 use super::event::{event_body, for_outbox};
 use super::group_commit::Written;
+use crate::audit_trail::{AuditedTransaction, Author, Record, Target};
 use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::reservations;
@@ -16,6 +17,7 @@ use crate::error::is_exclusion_violation;
 use crate::outbox::Enqueued;
 use crate::{Error, Result, provisioning};
 use chrono::{DateTime, Utc};
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
 use domain::event::{EventType, ReservationBody};
@@ -71,7 +73,9 @@ impl Reservations {
             updated_at: now,
         };
         let new = NewReservation { reservation, email, resource_status: resource.status };
-        match self.group_commit.write(new).await? {
+        let record = record(actor, AuditAction::ReservationCreated, &new.reservation)
+            .changes(Changes::created(&new.reservation));
+        match self.group_commit.write(new, record).await? {
             Written::Inserted(reservation) => Ok(reservation),
             Written::OverQuota => Err(too_many_active(quotas.active_reservations.unwrap_or_default()).into()),
             Written::Conflict(reservation) => Err(conflict_reason(&self.context.db.read, &reservation).await?.into()),
@@ -86,7 +90,7 @@ impl Reservations {
     #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
     pub async fn update(&self, actor: &Actor, id: &ReservationId, patch: ReservationPatch) -> Result<Reservation> {
         let now = self.context.now();
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         let current = self.lock_reservation(&tx, Some(actor), id).await?;
         let resource = read_bookable(&tx, current.resource_id).await?.ok_or_else(Problem::internal)?;
         let (mut next, previous) = apply_patch(&current, &patch, &resource.schema, now)?;
@@ -120,7 +124,8 @@ impl Reservations {
             return Err(error.into());
         }
         provisioning::write(&self.context.db, &tx, &next).await?;
-        self.commit(tx, enqueued, &next).await?;
+        let record = record(actor, AuditAction::ReservationUpdated, &next).changes(Changes::between(&current, &next));
+        self.commit(tx, record, enqueued, &next).await?;
         Ok(next)
     }
 
@@ -155,12 +160,13 @@ impl Reservations {
         validator.check("reason", validation::text(&reason, 500));
         validator.finish()?;
         let now = self.context.now();
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         let mut reservation = self.lock_reservation(&tx, Some(actor), id).await?;
         let status = reservation.status.at(reservation.end_time, now);
         if status != ReservationStatus::Active {
             return Err(Problem::conflict(format!("This reservation is {} already.", status.as_str())).into());
         }
+        let before = reservation.clone();
         reservation.status = ReservationStatus::Cancelled;
         reservation.cancelled_by = Some(actor.username.clone());
         reservation.cancel_reason.clone_from(&reason);
@@ -171,7 +177,9 @@ impl Reservations {
             ..event_body(&self.context, EventType::ReservationCancelled, &reservation, &email, now)
         };
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
-        self.commit(tx, enqueued, &reservation).await?;
+        let record = record(actor, AuditAction::ReservationCancelled, &reservation)
+            .changes(Changes::between(&before, &reservation));
+        self.commit(tx, record, enqueued, &reservation).await?;
         Ok(reservation)
     }
 
@@ -227,17 +235,25 @@ impl Reservations {
         Ok(enqueued)
     }
 
-    /// Commits a change, then announces it and dispatches its deliveries.
+    /// Commits a change with its entry of the audit log, then announces it and dispatches its deliveries.
     pub(super) async fn commit(
         &self,
-        tx: DatabaseTransaction,
+        tx: AuditedTransaction,
+        record: Record,
         enqueued: Enqueued,
         reservation: &Reservation,
     ) -> Result<()> {
-        tx.commit().await?;
+        tx.commit(record).await?;
         self.outbox.publish(enqueued, vec![Change::Reservation(Box::new(reservation.clone()))]);
         Ok(())
     }
+}
+
+/// An entry of the audit log about a reservation.
+pub(super) fn record<'a>(author: impl Into<Author<'a>>, action: AuditAction, reservation: &Reservation) -> Record {
+    let name = if reservation.title.is_empty() { &reservation.resource_name } else { &reservation.title };
+    let target = Target::named(AuditTargetType::Reservation, &reservation.id, name);
+    Record::new(author, action, target)
 }
 
 /// Checks that the actor may book the resource. Inside a transaction `connection` is the transaction: waiting for a second

@@ -1,12 +1,15 @@
 //! Reservations that have ended.
 
 use super::Reservations;
+use super::commands::record;
 use super::event::event_body;
+use crate::audit_trail::Author;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::reservations;
 use crate::{Error, Result};
 use chrono::{DateTime, Utc};
+use domain::audit::{AuditAction, Changes};
 use domain::event::EventType;
 use domain::id::ReservationId;
 use domain::reservation::ReservationStatus;
@@ -52,17 +55,20 @@ impl Reservations {
 
     /// Expires one reservation. Returns false if it is no longer active, or its end was moved.
     async fn expire(&self, id: &ReservationId, now: DateTime<Utc>) -> Result<bool> {
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         // Several replicas may expire the same reservation. The first one locks it; the others then find it expired.
         let mut reservation = self.lock_reservation(&tx, None, id).await?;
         if reservation.status != ReservationStatus::Active || reservation.end_time > now {
             return Ok(false);
         }
+        let before = reservation.clone();
         reservation.status = ReservationStatus::Expired;
         let email = self.owner_email(&tx, &reservation.user_id).await?;
         let body = event_body(&self.context, EventType::ReservationExpired, &reservation, &email, now);
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
-        self.commit(tx, enqueued, &reservation).await?;
+        let record = record(Author::System, AuditAction::ReservationExpired, &reservation)
+            .changes(Changes::between(&before, &reservation));
+        self.commit(tx, record, enqueued, &reservation).await?;
         Ok(true)
     }
 

@@ -2,6 +2,7 @@
 //! transaction of its own at once; with many clients, one fsync serves all of them.
 
 use super::event::{event_body, for_outbox};
+use crate::audit_trail::Record;
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::link::DatabaseTransaction;
@@ -16,16 +17,13 @@ use domain::event::EventType;
 use domain::provisioning::Provisioning;
 use domain::reservation::Reservation;
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::instrument;
 
 /// Maximum number of reservations in one transaction.
 const MAX_BATCH: usize = 128;
-/// Requests that can wait for the writing tasks before callers wait for a place.
+/// Requests that can wait for the writing task before callers wait for a place.
 const QUEUE_CAPACITY: usize = 1_024;
-/// Writing tasks on PostgreSQL: while one transaction waits for the disk, the next is prepared. SQLite has one writer.
-const POSTGRES_WRITERS: usize = 2;
 
 /// What became of a reservation.
 pub(super) enum Written {
@@ -57,24 +55,29 @@ impl Written {
 
 /// The result of one request, as [`GroupCommit::write`] returns it.
 type Reply = oneshot::Sender<Result<Written, Problem>>;
-type Request = (NewReservation, Reply);
+type Request = (Pending, Reply);
 
-/// The queue of the writing tasks. Cheap to clone; the tasks end with the last clone.
+/// A reservation that waits for its transaction, with its entry of the audit log.
+struct Pending {
+    new: NewReservation,
+    record: Record,
+}
+
+/// The queue of the writing task. Cheap to clone; the task ends with the last clone.
+///
+/// There is one task: a transaction holds the head of the audit log until its commit is on the disk, so several would wait
+/// for each other, each with a smaller batch.
 #[derive(Clone)]
 pub(super) struct GroupCommit {
     queue: mpsc::Sender<Request>,
 }
 
 impl GroupCommit {
-    /// Starts the writing tasks.
+    /// Starts the writing task.
     pub(super) fn start(context: &Context, feed: &ChangeFeed, outbox: &Outbox) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
-        let queue = Arc::new(Mutex::new(receiver));
-        let writers = if context.db.is_postgres() { POSTGRES_WRITERS } else { 1 };
-        for _ in 0..writers {
-            let writer = Writer { context: context.clone(), feed: feed.clone(), outbox: outbox.clone() };
-            tokio::spawn(writer.run(queue.clone()));
-        }
+        let writer = Writer { context: context.clone(), feed: feed.clone(), outbox: outbox.clone() };
+        tokio::spawn(writer.run(receiver));
         Self { queue: sender }
     }
 
@@ -82,9 +85,9 @@ impl GroupCommit {
     ///
     /// # Errors
     /// If the database is unavailable.
-    pub(super) async fn write(&self, new: NewReservation) -> Result<Written, Problem> {
+    pub(super) async fn write(&self, new: NewReservation, record: Record) -> Result<Written, Problem> {
         let (reply, result) = oneshot::channel();
-        self.queue.send((new, reply)).await.map_err(|_| unavailable())?;
+        self.queue.send((Pending { new, record }, reply)).await.map_err(|_| unavailable())?;
         result.await.map_err(|_| unavailable())?
     }
 }
@@ -97,18 +100,20 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(self, queue: Arc<Mutex<mpsc::Receiver<Request>>>) {
+    async fn run(self, mut queue: mpsc::Receiver<Request>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        while queue.lock().await.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
             self.write_batch(std::mem::take(&mut batch)).await;
         }
     }
 
     async fn write_batch(&self, mut batch: Vec<Request>) {
         // All transactions lock in the same order, which avoids a deadlock on the exclusion constraint.
-        batch.sort_by_key(|(new, _)| (new.reservation.resource_id, new.reservation.start_time));
-        let (mut new, replies): (Vec<NewReservation>, Vec<Reply>) = batch.into_iter().unzip();
-        match self.try_write(&mut new).await {
+        batch.sort_by_key(|(Pending { new, .. }, _)| (new.reservation.resource_id, new.reservation.start_time));
+        let (pending, replies): (Vec<Pending>, Vec<Reply>) = batch.into_iter().unzip();
+        let (mut new, records): (Vec<NewReservation>, Vec<Record>) =
+            pending.into_iter().map(|Pending { new, record }| (new, record)).unzip();
+        match self.try_write(&mut new, &records).await {
             Ok(outcomes) => {
                 for ((new, reply), outcome) in new.into_iter().zip(replies).zip(outcomes) {
                     // A client that has disconnected meanwhile has still reserved. Its page shows the reservation when it reloads.
@@ -118,8 +123,8 @@ impl Writer {
             // A deadlock or a conflict with another replica aborts the whole transaction; alone, each reservation succeeds or fails on
             // its own. In an outage a repeat is useless, and the first commit may even have succeeded.
             Err(error) if new.len() > 1 && !error.is_outage() => {
-                for (mut new, reply) in new.into_iter().zip(replies) {
-                    let result = self.try_write(std::slice::from_mut(&mut new)).await;
+                for ((mut new, record), reply) in new.into_iter().zip(records).zip(replies) {
+                    let result = self.try_write(std::slice::from_mut(&mut new), &[record]).await;
                     let outcome = result.map(|outcomes| outcomes.first().copied().unwrap_or(Outcome::Conflict));
                     let written = outcome.map(|outcome| Written::new(new.reservation, outcome));
                     let _ = reply.send(written.map_err(problem_of));
@@ -134,11 +139,11 @@ impl Writer {
         }
     }
 
-    /// Writes every reservation whose span is free, with its event and its services, in one transaction. Returns what became
+    /// Writes every reservation whose span is free, with its event, its services and its entry of the audit log, in one transaction. Returns what became
     /// of each.
     #[instrument(skip_all, fields(reservations = new.len()), err(level = "debug"))]
-    async fn try_write(&self, new: &mut [NewReservation]) -> Result<Vec<Outcome>> {
-        let tx = self.context.db.begin_write().await?;
+    async fn try_write(&self, new: &mut [NewReservation], records: &[Record]) -> Result<Vec<Outcome>> {
+        let tx = self.context.begin_change().await?;
         let configs = self.outbox.configs().load(&tx).await?;
         for NewReservation { reservation, .. } in new.iter_mut() {
             let services = configs.driving(&reservation.resource_type, EventType::ReservationCreated);
@@ -156,7 +161,9 @@ impl Writer {
             for_outbox(event_body(&self.context, EventType::ReservationCreated, reservation, email, now))
         });
         let enqueued = self.outbox.enqueue(&tx, &configs, events.collect(), true).await?;
-        tx.commit().await?;
+        let recorded: Vec<Record> =
+            new.iter().zip(records).filter(|(new, _)| is_inserted(new)).map(|(_, record)| record.clone()).collect();
+        tx.commit(recorded).await?;
         let mut changes = Vec::new();
         if self.feed.has_subscribers() {
             changes.extend(written().map(|new| Change::Reservation(Box::new(new.reservation.clone()))));

@@ -1,18 +1,21 @@
 //! Status updates: a receiver reports how far the provisioning of a reservation is (docs/contract.md §4).
 
 use super::Reservations;
+use super::commands::record;
+use crate::audit_trail::{Author, Record, Target};
 use crate::db::entity::status_updates;
 use crate::db::link::DatabaseTransaction;
 use crate::outbox::WebhookConfig;
 use crate::secrets::digest;
-use crate::{Result, provisioning};
+use crate::{Error, Result, provisioning};
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::change::Change;
 use domain::id::{ReservationId, WebhookId};
 use domain::provisioning::{Provisioning, ProvisioningStatus, StatusUpdate};
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::webhook::WebhookState;
-use domain::{Problem, signature};
+use domain::{Problem, ProblemKind, signature};
 use sea_orm::{ActiveValue::Set, EntityTrait as _, TryInsertResult};
 use std::sync::Arc;
 use tracing::instrument;
@@ -56,8 +59,18 @@ impl Reservations {
         body: &[u8],
     ) -> Result<Provisioning> {
         let now = self.context.now();
-        let webhook = self.authenticate_receiver(webhook_id, signature, body, now).await?;
-        let tx = self.context.db.begin_write().await?;
+        let webhook = match self.authenticate_receiver(webhook_id, signature, body, now).await {
+            Ok(webhook) => webhook,
+            Err(error) => {
+                if matches!(&error, Error::Problem(problem) if problem.kind == ProblemKind::Unauthenticated) {
+                    let target = Target::new(AuditTargetType::Reservation, id);
+                    let record = Record::new(Author::Anonymous, AuditAction::StatusUpdateRejected, target);
+                    self.context.trail.write_failure(record).await;
+                }
+                return Err(error);
+            }
+        };
+        let tx = self.context.begin_change().await?;
         let mut reservation = self.lock_reservation(&tx, None, id).await?;
         if !webhook.serves(&reservation.resource_type) {
             return Err(Problem::forbidden("This webhook does not serve the reservation's resource type.").into());
@@ -81,12 +94,20 @@ impl Reservations {
         if !insert_digest(&tx, id, webhook.id, body, now).await? {
             return Ok(reservation.provisioning);
         }
+        let before = reservation.provisioning.status;
         let db = &self.context.db;
         let service = webhook.driving_webhook();
         if !provisioning::apply_status_update(db, &tx, &mut reservation, service, &update, now).await? {
             return Ok(reservation.provisioning);
         }
-        tx.commit().await?;
+        let author = Author::Receiver(webhook.id, &webhook.name);
+        let changes = Changes::none().field("provisioning.status", before, reservation.provisioning.status).field(
+            "status_update.status",
+            (),
+            update.status,
+        );
+        let record = record(author, AuditAction::ReservationStatusUpdated, &reservation).changes(changes);
+        tx.commit(record).await?;
         let provisioning = reservation.provisioning.clone();
         self.feed.publish(vec![Change::Reservation(Box::new(reservation))]);
         Ok(provisioning)

@@ -6,10 +6,12 @@ use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::{resource_types, webhooks};
+use crate::db::link::DatabaseTransaction;
 use crate::outbox::WEBHOOK_DELETED;
 use crate::pagination::{decode_number_cursor, page_of};
 use chrono::{DateTime, Utc};
 use domain::Problem;
+use domain::audit::{AuditAction, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::endpoint::same_origin;
 use domain::id::WebhookId;
@@ -137,7 +139,7 @@ impl Webhooks {
             updated_at: Set(now),
             ..settings(input.clone())
         };
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         // Secrets are bound to the id, which the insert generates.
         let id = webhooks::Entity::insert(model).exec(&tx).await?.last_insert_id;
         let (signing_key, public_key) = match input.ed25519 {
@@ -153,7 +155,11 @@ impl Webhooks {
             ..Default::default()
         };
         webhooks::Entity::update_many().set(secrets).filter(webhooks::COLUMN.id.eq(id)).exec(&tx).await?;
-        tx.commit().await?;
+        let changed = Changes::none()
+            .secret("secret")
+            .secret_if(input.ed25519 == Some(true), "signing_key")
+            .secret_if(auth_secret(&input.auth).is_some(), "auth.secret");
+        self.commit(tx, actor, AuditAction::WebhookCreated, None, id, changed).await?;
         self.publish_change(id, false);
         Ok(with_secret(self.get(actor, id).await?, &secret))
     }
@@ -198,13 +204,13 @@ impl Webhooks {
     pub async fn update(&self, actor: &Actor, id: WebhookId, patch: WebhookPatch) -> Result<Webhook> {
         authorize(actor, Action::WriteWebhooks)?;
         // Optimistic concurrency: after a concurrent change, the patch is applied to the new settings.
-        while !self.try_update(id, patch.clone()).await? {}
+        while !self.try_update(actor, id, patch.clone()).await? {}
         self.publish_change(id, false);
         self.get(actor, id).await
     }
 
     /// Applies a patch once. Returns false, and changes nothing, after a concurrent change of the webhook.
-    async fn try_update(&self, id: WebhookId, patch: WebhookPatch) -> Result<bool> {
+    async fn try_update(&self, actor: &Actor, id: WebhookId, patch: WebhookPatch) -> Result<bool> {
         let current = self.find(id).await?;
         let state = match (patch.enabled, current.state.0) {
             (Some(true), _) => WebhookState::Enabled,
@@ -233,6 +239,8 @@ impl Webhooks {
         }
         let headers = self.encrypt_headers(id, &input.headers, &current.headers.0)?;
         let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(id, &input.auth)? };
+        let has_auth_secret = auth_secret.is_some() || current.auth_secret.is_some();
+        let sets_signing_key = signing_key != current.signing_key;
         let mut changes = webhooks::ActiveModel {
             state: Set(Text(state)),
             auth_secret: Set(auth_secret),
@@ -255,7 +263,10 @@ impl Webhooks {
             changes.auth = NotSet;
             changes.auth_secret = NotSet;
         }
-        self.save_if_unchanged(&current, changes).await
+        let secrets = Changes::none()
+            .secret_if(sets_auth && !keeps_secret && has_auth_secret, "auth.secret")
+            .secret_if(sets_signing_key, "signing_key");
+        self.save_if_unchanged(actor, AuditAction::WebhookUpdated, &current, changes, secrets).await
     }
 
     /// Deletes a webhook with its secrets, and cancels its queued deliveries. Its log is kept.
@@ -265,9 +276,9 @@ impl Webhooks {
     #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
     pub async fn delete(&self, actor: &Actor, id: WebhookId) -> Result<()> {
         authorize(actor, Action::WriteWebhooks)?;
-        self.find(id).await?;
         let now = self.context.now().timestamp_millis();
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
+        let before = lock_in(&tx, id).await?;
         let changes = webhooks::ActiveModel {
             deleted_at: Set(Some(now)),
             state: Set(Text(WebhookState::Paused)),
@@ -284,7 +295,7 @@ impl Webhooks {
         update_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
         // Requests in flight are not cancelled: their results are recorded.
         let cancelled = self.cancel_queued(&tx, id, WEBHOOK_DELETED).await?;
-        tx.commit().await?;
+        self.commit(tx, actor, AuditAction::WebhookDeleted, Some(&before), id, Changes::none()).await?;
         self.feed.publish(cancelled);
         self.deliveries.announce_cancelled(id, now).await;
         self.publish_change(id, true);
@@ -298,14 +309,16 @@ impl Webhooks {
     #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
     pub async fn pause(&self, actor: &Actor, id: WebhookId) -> Result<Webhook> {
         authorize(actor, Action::WriteWebhooks)?;
-        self.find(id).await?;
+        let tx = self.context.begin_change().await?;
+        let before = lock_in(&tx, id).await?;
         let changes = webhooks::ActiveModel {
             state: Set(Text(WebhookState::Paused)),
             updated_at: Set(self.context.now().timestamp_millis()),
             ..Default::default()
         };
         let enabled = webhooks::COLUMN.state.eq(Text(WebhookState::Enabled));
-        update_if(&self.context.db.write, id, enabled, changes).await?;
+        update_if(&tx, id, enabled, changes).await?;
+        self.commit(tx, actor, AuditAction::WebhookPaused, Some(&before), id, Changes::none()).await?;
         self.publish_change(id, false);
         self.get(actor, id).await
     }
@@ -317,9 +330,9 @@ impl Webhooks {
     #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
     pub async fn resume(&self, actor: &Actor, id: WebhookId, input: ResumeInput) -> Result<Webhook> {
         authorize(actor, Action::WriteWebhooks)?;
-        self.find(id).await?;
         let now = self.context.now().timestamp_millis();
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
+        let before = lock_in(&tx, id).await?;
         let changes = webhooks::ActiveModel {
             state: Set(Text(WebhookState::Enabled)),
             failing_since: Set(None),
@@ -331,7 +344,8 @@ impl Webhooks {
         if input.drop_pending {
             cancelled = self.cancel_queued(&tx, id, DISCARDED).await?;
         }
-        tx.commit().await?;
+        let dropped = Changes::none().field("drop_pending", (), input.drop_pending);
+        self.commit(tx, actor, AuditAction::WebhookResumed, Some(&before), id, dropped).await?;
         if input.drop_pending {
             self.feed.publish(cancelled);
             self.deliveries.announce_cancelled(id, now).await;
@@ -360,6 +374,14 @@ impl Webhooks {
     async fn type_exists(&self, slug: &str) -> Result<bool> {
         Ok(resource_types::Entity::find_by_id(slug).exists(&self.context.db.read).await?)
     }
+}
+
+/// Reads a webhook that is not deleted, and locks it until the end of the transaction, so that the logged change is the one
+/// that is made.
+async fn lock_in(tx: &DatabaseTransaction, id: WebhookId) -> Result<webhooks::Model> {
+    let webhook =
+        webhooks::Entity::find_by_id(id).filter(webhooks::COLUMN.deleted_at.is_null()).lock_exclusive().one(tx).await?;
+    Ok(webhook.ok_or_else(|| Problem::not_found("webhook"))?)
 }
 
 /// Updates one webhook and increments its revision, if a condition holds.

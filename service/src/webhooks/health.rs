@@ -3,12 +3,14 @@
 //! - The first permanent failure sets `failing_since` and alerts the administrators; the next success clears it.
 //! - 410 Gone disables the webhook.
 
+use crate::audit_trail::{Author, Record, Target};
 use crate::db::entity::{notifications, webhooks};
 use crate::db::link::DatabaseTransaction;
 use crate::error::Result;
 use crate::notifications::{Notifications, Recipient};
 use crate::outbox::AttemptResult;
 use chrono::{DateTime, Duration, Utc};
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::change::{Change, Severity, WebhookChange};
 use domain::delivery::{DeliveryStatus, DiagnosisCode};
 use domain::id::WebhookId;
@@ -23,20 +25,24 @@ const ALERT_COOLDOWN: Duration = Duration::minutes(1);
 const ALERT_WINDOW: u64 = 200;
 
 /// Applies the results of deliveries that ended, in one transaction with their record. Returns the changes to announce
-/// after the commit.
+/// after the commit, and the entries of the audit log to append before it.
 pub(crate) async fn apply<'a>(
     notifications: &Notifications,
     tx: &DatabaseTransaction,
     results: impl Iterator<Item = &'a AttemptResult>,
     now: DateTime<Utc>,
-) -> Result<Vec<Change>> {
-    let mut changes = Vec::new();
+) -> Result<(Vec<Change>, Vec<Record>)> {
+    let (mut changes, mut records) = (Vec::new(), Vec::new());
     for (id, result) in decisive_results(results) {
         let config = result.config();
         let (severity, message) = if result.diagnosis.code == DiagnosisCode::Gone {
             if !disable(tx, id, now).await? {
                 continue;
             }
+            let target = Target::named(AuditTargetType::Webhook, id, &config.name);
+            let changed = Changes::none().field("state", WebhookState::Enabled, WebhookState::Gone);
+            let record = Record::new(Author::System, AuditAction::WebhookDisabled, target).changes(changed);
+            records.push(record.detail("The receiver responded 410 Gone."));
             let message = format!(
                 "{} responded 410 Gone and was disabled. Its events are kept. Resume it when its service is back.",
                 config.name
@@ -59,7 +65,7 @@ pub(crate) async fn apply<'a>(
         changes.push(Change::Notification(alert));
         changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
     }
-    Ok(changes)
+    Ok((changes, records))
 }
 
 /// The decisive result of each webhook: the last one that ended a delivery, or a 410, which outweighs later results of

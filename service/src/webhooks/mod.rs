@@ -6,6 +6,7 @@ mod secrets;
 mod stats;
 mod test_event;
 
+use crate::audit_trail::{AuditedTransaction, Record, Target};
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::entity::webhooks;
@@ -14,7 +15,10 @@ use crate::db::queue_cancel::Queued;
 use crate::deliveries::Deliveries;
 use crate::secrets::Cipher;
 use crate::{Result, provisioning, reservations};
+use crud::to_webhook;
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
+use domain::authorization::Actor;
 use domain::change::{Change, WebhookChange};
 use domain::id::WebhookId;
 use sea_orm::ActiveValue::Set;
@@ -54,20 +58,57 @@ impl Webhooks {
     }
 
     /// Saves changes unless the row has changed since `current` was read (optimistic concurrency). Returns whether it
-    /// saved.
-    async fn save_if_unchanged(&self, current: &webhooks::Model, changes: webhooks::ActiveModel) -> Result<bool> {
+    /// saved. `secrets` are the secrets that the changes replace.
+    async fn save_if_unchanged(
+        &self,
+        actor: &Actor,
+        action: AuditAction,
+        current: &webhooks::Model,
+        changes: webhooks::ActiveModel,
+        secrets: Changes,
+    ) -> Result<bool> {
         let changes = webhooks::ActiveModel {
             revision: Set(current.revision + 1),
             updated_at: Set(self.context.now().timestamp_millis()),
             ..changes
         };
+        let tx = self.context.begin_change().await?;
         let result = webhooks::Entity::update_many()
             .set(changes)
             .filter(webhooks::COLUMN.id.eq(current.id))
             .filter(webhooks::COLUMN.revision.eq(current.revision))
-            .exec(&self.context.db.write)
+            .exec(&tx)
             .await?;
-        Ok(result.rows_affected == 1)
+        if result.rows_affected != 1 {
+            return Ok(false);
+        }
+        self.commit(tx, actor, action, Some(current), current.id, secrets).await?;
+        Ok(true)
+    }
+
+    /// Commits a change with its entry of the audit log. `before` is the row before the change, and `secrets` are the
+    /// secrets that the change sets.
+    async fn commit(
+        &self,
+        tx: AuditedTransaction,
+        actor: &Actor,
+        action: AuditAction,
+        before: Option<&webhooks::Model>,
+        id: WebhookId,
+        secrets: Changes,
+    ) -> Result<()> {
+        let now = self.context.now();
+        let view = |model: &webhooks::Model| to_webhook(model.clone(), stats::summary(false, None, 0), now);
+        let after = webhooks::Entity::find_by_id(id).one(&*tx).await?.ok_or_else(Problem::internal)?;
+        let before_headers = before.map(|before| before.headers.0.as_slice()).unwrap_or_default();
+        let changes = match before {
+            None => Changes::created(&view(&after)),
+            Some(before) if after.deleted_at.is_some() => Changes::deleted(&view(before)),
+            Some(before) => Changes::between(&view(before), &view(&after)),
+        };
+        let changes = changes.and(secrets).secret_headers(before_headers, &after.headers.0);
+        let target = Target::named(AuditTargetType::Webhook, id, &after.name);
+        tx.commit(Record::new(actor, action, target).changes(changes)).await
     }
 
     /// Cancels a webhook's queued deliveries. Returns the changes to announce after the commit.

@@ -7,6 +7,7 @@ use crate::db::entity::webhooks;
 use crate::secrets::SecretUse;
 use chrono::Duration;
 use domain::Problem;
+use domain::audit::{AuditAction, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::endpoint::UrlPolicy;
 use domain::id::WebhookId;
@@ -69,13 +70,13 @@ impl Webhooks {
             return Err(Problem::field("overlap_hours", "Choose 0 to 168 hours.").into());
         }
         let secret = new_signing_secret(input.secret.as_deref(), &self.context.settings.url_policy)?;
-        while !self.try_rotate(id, &secret, overlap).await? {}
+        while !self.try_rotate(actor, id, &secret, overlap).await? {}
         self.publish_change(id, false);
         Ok(with_secret(self.get(actor, id).await?, &secret))
     }
 
     /// Rotates once. Returns false, and changes nothing, after a concurrent change of the webhook.
-    async fn try_rotate(&self, id: WebhookId, secret: &Secret, overlap: u32) -> Result<bool> {
+    async fn try_rotate(&self, actor: &Actor, id: WebhookId, secret: &Secret, overlap: u32) -> Result<bool> {
         let current = self.find(id).await?;
         let has_key = current.signing_key.is_some();
         let (signing_key, public_key) = if has_key { self.new_signing_key(id)? } else { (None, None) };
@@ -97,7 +98,8 @@ impl Webhooks {
             public_key: Set(public_key),
             ..Default::default()
         };
-        self.save_if_unchanged(&current, changes).await
+        let secrets = Changes::none().secret("secret").secret_if(has_key, "signing_key");
+        self.save_if_unchanged(actor, AuditAction::WebhookSecretRotated, &current, changes, secrets).await
     }
 
     /// Encrypts a signing secret for storage.

@@ -48,7 +48,7 @@ fn health(alerted: bool, success_rate: Option<f64>, last_status: Option<Delivery
     }
 }
 
-fn summary(alerted: bool, attempts: Option<&AttemptSummary>, queued: u64) -> WebhookSummary {
+pub(super) fn summary(alerted: bool, attempts: Option<&AttemptSummary>, queued: u64) -> WebhookSummary {
     let succeeded = attempts.map_or(0, |attempts| attempts.succeeded.unsigned_abs());
     let deliveries = succeeded + attempts.map_or(0, |attempts| attempts.failed.unsigned_abs());
     let success_rate = (deliveries > 0).then(|| succeeded as f64 / deliveries as f64);

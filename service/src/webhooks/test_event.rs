@@ -2,6 +2,7 @@
 
 use super::Webhooks;
 use crate::Result;
+use crate::audit_trail::{Record, Target};
 use crate::db::codec::to_json;
 use crate::db::column::Text;
 use crate::db::entity::attempts::{self, StatusAfter};
@@ -10,6 +11,7 @@ use crate::outbox::WebhookConfig;
 use chrono::{DateTime, Duration, Utc};
 use delivery::{AttemptOutcome, DeliveryRequest};
 use domain::Problem;
+use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
 use domain::delivery::{Attempt, DeliveryStatus, DeliverySummary, Outcome};
@@ -85,7 +87,7 @@ impl Webhooks {
             updated_at: self.context.now(),
             redelivery_of: None,
         };
-        self.record_test(&summary, event.ordering_key(), &body, outcome).await?;
+        self.record_test(actor, &summary, event.ordering_key(), &body, outcome).await?;
         attempt.insert_body(&body);
         if config.provisions {
             attempt = attempt.with_effect(event_type);
@@ -97,6 +99,7 @@ impl Webhooks {
     /// Writes a test event and its attempt into the log.
     async fn record_test(
         &self,
+        actor: &Actor,
         summary: &DeliverySummary,
         ordering_key: &str,
         body: &str,
@@ -124,7 +127,7 @@ impl Webhooks {
             failed_at: Set((summary.status == DeliveryStatus::Failed).then_some(ended_at)),
             ..Default::default()
         };
-        let tx = self.context.db.begin_write().await?;
+        let tx = self.context.begin_change().await?;
         let seq = deliveries::Entity::insert(delivery).exec(&tx).await?.last_insert_id;
         let attempt = attempts::ActiveModel {
             delivery_seq: Set(seq),
@@ -138,7 +141,12 @@ impl Webhooks {
             record: Set(outcome.transcript.into_text()),
         };
         attempts::Entity::insert(attempt).exec_without_returning(&tx).await?;
-        tx.commit().await?;
+        let changes = Changes::none()
+            .field("event_type", (), summary.event_type)
+            .field("delivery", (), summary.id.as_str())
+            .field("status", (), summary.status);
+        let target = Target::named(AuditTargetType::Webhook, summary.webhook_id, &summary.webhook_name);
+        tx.commit(Record::new(actor, AuditAction::WebhookTested, target).changes(changes)).await?;
         Ok(())
     }
 

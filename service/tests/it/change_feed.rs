@@ -34,6 +34,7 @@ async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) 
         role: Role::User,
         scopes: domain::authorization::Scope::ALL.to_vec(),
         session: None,
+        token: None,
     };
     service
         .access_requests()

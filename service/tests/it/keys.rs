@@ -1,6 +1,7 @@
 //! The master key: its rotation, and the binding of secrets to their rows.
 
 use crate::support::{TestService, drain, step, webhook_input};
+use domain::audit::{AuditAction, AuditFilter};
 use domain::authorization::{Actor, Role};
 use domain::delivery::{DeliveryFilter, DeliveryStatus};
 use domain::id::{ReservationId, WebhookId};
@@ -9,6 +10,7 @@ use domain::signature::{Secret, verify_body};
 use domain::webhook::RotateInput;
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
+use service::audit::Verdict;
 use service::idempotency::Idempotent;
 use service::{Rotated, Service, Settings};
 use test_support::{Receiver, on_both_databases};
@@ -75,10 +77,10 @@ async fn rotation_keeps_every_secret_and_status_url(t: TestService) {
     let rotating = with_keys(&t, NEW_KEY, &[OLD_KEY]).await;
     assert_eq!(rotating.status_url(&reservation, webhook), status_url);
     let rotated = rotating.maintenance().rotate_master_key().await.unwrap();
-    // The webhook, the response and the key of the status URLs.
-    assert_eq!(rotated, Rotated { encrypted: 3, current: 0, unreadable: Vec::new() });
+    // The webhook, the response, and the keys of the status URLs and of the audit log.
+    assert_eq!(rotated, Rotated { encrypted: 4, current: 0, unreadable: Vec::new() });
     let again = rotating.maintenance().rotate_master_key().await.unwrap();
-    assert_eq!(again, Rotated { encrypted: 0, current: 2, unreadable: Vec::new() });
+    assert_eq!(again, Rotated { encrypted: 0, current: 3, unreadable: Vec::new() });
     let after = stored_secrets(&t).await;
     let texts = |stored: &[String]| -> Vec<String> {
         stored[0].split([' ', '"']).filter(|text| text.starts_with("v2.")).map(str::to_owned).collect()
@@ -86,8 +88,12 @@ async fn rotation_keeps_every_secret_and_status_url(t: TestService) {
     assert_eq!((texts(&before).len(), texts(&after).len()), (7, 7));
     assert!(texts(&after).iter().all(|text| !texts(&before).contains(text)));
 
-    // The new key alone reads everything.
+    // The new key alone reads everything, and verifies entries of before.
     let new = with_keys(&t, NEW_KEY, &[]).await;
+    let filter = AuditFilter { action: Some(AuditAction::MasterKeyRotated), ..Default::default() };
+    let recorded = new.audit().list(&root, &filter, &Default::default()).await.unwrap().items;
+    assert_eq!((recorded.len(), recorded[0].credential.kind.as_str()), (2, "operator"));
+    assert!(matches!(new.audit().verify(None).await.unwrap(), Verdict::Intact(log) if log.entries > 2));
     assert_eq!(new.status_url(&reservation, webhook), status_url);
     let alice = t.person("alice", Role::User).await;
     new.reservations().create(&alice, t.span(resource, 1, 2)).await.unwrap();
@@ -117,7 +123,7 @@ async fn rotation_names_secrets_that_no_key_decrypts(t: TestService) {
     let rotating = with_keys(&t, NEW_KEY, &[OLD_KEY]).await;
     let rotated = rotating.maintenance().rotate_master_key().await.unwrap();
     assert_eq!(rotated.unreadable, [format!("webhook {}", second.webhook.id)]);
-    assert_eq!(rotated.encrypted, 2, "webhook {first} and the key of the status URLs");
+    assert_eq!(rotated.encrypted, 3, "webhook {first}, and the keys of the status URLs and of the audit log");
 }
 
 async fn secrets_are_readable_for_the_previous_release_until_the_rotation(t: TestService) {

@@ -27,7 +27,7 @@ async fn unknown_enum_values_do_not_make_reads_fail(t: TestService) {
 
     let database = t.database().await;
     for sql in [
-        "UPDATE users SET role = 'auditor' WHERE username = 'alice'",
+        "UPDATE users SET role = 'owner' WHERE username = 'alice'",
         "UPDATE resources SET status = 'draining'",
         "UPDATE access_requests SET status = 'escalated'",
         "UPDATE api_tokens SET scopes = '[\"read\",\"audit\"]'",

@@ -15,6 +15,7 @@ on_both_databases![
     concurrent_processes_migrate_once,
     migration_moves_the_queue_into_the_outbox,
     migration_moves_provisioning_into_its_table,
+    migration_keeps_accounts_and_sessions_without_a_provider,
     schema_of_a_newer_release_is_accepted,
     schema_contracted_by_a_newer_release_is_refused,
 ];
@@ -263,6 +264,31 @@ async fn migration_moves_provisioning_into_its_table(database: TestDatabase) {
         states().await,
         expected(&[("rsv-1", ready), ("rsv-2", updated), ("rsv-3", releasing), ("rsv-4", releasing)])
     );
+}
+
+/// Accounts and sessions of earlier versions have no identity provider. A process of such a version may still run.
+async fn migration_keeps_accounts_and_sessions_without_a_provider(database: TestDatabase) {
+    use migrations::MigratorTrait as _;
+    let connection = connect(&database.url).await.unwrap().writer().clone();
+    migrations::Migrator::up(&connection, Some(9)).await.unwrap();
+    let session = |token: &str| {
+        format!(
+            "INSERT INTO sessions (token_hash, username, created_at, expires_at, last_used_at, source, device) \
+             VALUES ('{token}', 'alice', 1, 2, NULL, '', '')"
+        )
+    };
+    let user = "INSERT INTO users (username, email, password_hash, role, disabled, ssh_key, created_at) \
+                VALUES ('alice', 'alice@example.com', 'x', 'user', FALSE, '', 1)";
+    for sql in [user.to_owned(), session("before")] {
+        connection.execute_unprepared(&sql).await.unwrap();
+    }
+    migrations::up(&connection).await.unwrap();
+    connection.execute_unprepared(&session("after")).await.unwrap();
+    let sql = "SELECT COUNT(*) FROM sessions s JOIN users u ON u.username = s.username WHERE s.issuer IS NULL \
+               AND s.id_token IS NULL AND s.authenticated_at IS NULL AND u.role_provider IS NULL";
+    let statement = sea_orm::Statement::from_string(connection.get_database_backend(), sql);
+    let count: i64 = connection.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    assert_eq!(count, 2);
 }
 
 async fn failed_migration_is_rolled_back(database: TestDatabase) {

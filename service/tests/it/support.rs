@@ -49,11 +49,14 @@ impl Fixture for TestService {
             previous_master_keys: Vec::new(),
             url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
             retention_days: 30,
+            audit_retention_days: 365,
+            audit_is_streamed: false,
             delivery_timeout: std::time::Duration::from_secs(2),
             max_in_flight: service::MAX_IN_FLIGHT,
             accounts: service::AccountLimits::default(),
             // Tests create more than one user may. The limits have their own tests.
             quotas: service::Quotas::default(),
+            single_sign_on: Default::default(),
         };
         let connections = connect(&settings.database_url).await.unwrap();
         migrations::up(connections.writer()).await.unwrap();
@@ -113,7 +116,7 @@ impl TestService {
         let email = format!("{username}@example.com");
         let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
         self.accounts().create_user_as_operator(input).await.unwrap();
-        Actor { username: username.into(), role, scopes: Scope::ALL.to_vec(), session: None }
+        Actor { username: username.into(), role, scopes: Scope::ALL.to_vec(), session: None, token: None }
     }
 
     /// Logs in; returns the actor of the session.

@@ -7,6 +7,7 @@ use domain::authorization::{Actor, Role};
 use domain::resource::ResourceStatus;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use service::Service;
+use service::audit::Verdict;
 use service::transfer::{Copied, Progress, Source};
 use std::collections::BTreeMap;
 use test_support::{
@@ -99,7 +100,10 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
         "UPDATE outbox SET lease_owner = '01J/1', lease_until = 5 WHERE seq = (SELECT MAX(seq) FROM outbox)",
         "INSERT INTO notifications (username, severity, message, link, at, read) VALUES (NULL, 'info', '', NULL, 1, FALSE)",
         "INSERT INTO setup_code VALUES (1, 'v1.x')",
+        "INSERT INTO audit_streams VALUES ('syslog', 2, '', 0)",
         "INSERT INTO login_budgets VALUES ('account ab', 1)",
+        "INSERT INTO identities VALUES ('https://id.example.com', '42', 'alice', 1, NULL)",
+        "INSERT INTO used_log_in_states VALUES ('ab', 1)",
         "INSERT INTO notification_reads SELECT 'root', MAX(id) FROM notifications",
     ] {
         database.execute_unprepared(sql).await.unwrap();
@@ -155,9 +159,11 @@ async fn every_table_is_copied_with_ids_secrets_and_queue(kind: DatabaseKind) {
     assert!(reports.len() == before.len() && reports.values().all(|(copied, rows)| copied == rows), "{reports:?}");
     assert_eq!(contents(&target.connect().await).await, before);
 
-    // The copy works: passwords, tokens, secrets and the queue.
+    // The copy works: passwords, tokens, secrets, the queue and the chain of the audit log.
     let settings = service::Settings { database_url: target.url.clone(), ..settings };
     let service = Service::open_with(settings, clock.source(), connections).await.unwrap();
+    let Verdict::Intact(log) = service.audit().verify(None).await.unwrap() else { panic!("the chain is broken") };
+    assert_eq!(log.entries, before["audit_log"].len() as u64);
     service.accounts().authenticate_token(&token).await.unwrap();
     refused(service.accounts().authenticate_token("berth_other").await, Unauthenticated);
     let sent = receiver.count();
@@ -189,7 +195,8 @@ async fn transfer_refuses_a_target_with_rows_and_can_be_repeated(kind: DatabaseK
     connection.execute_unprepared(broken).await.unwrap();
     let failed = transfer(&source.url, &other.url).await.unwrap_err();
     assert!(failed.contains("notifications"), "{failed}");
-    assert!(contents(&connection).await.values().all(Vec::is_empty));
+    let left = contents(&connection).await;
+    assert!(left.iter().all(|(table, rows)| rows.is_empty() || table == "audit_head"), "{left:?}");
     connection.execute_unprepared("ALTER TABLE notifications DROP CONSTRAINT broken").await.unwrap();
     transfer(&source.url, &other.url).await.unwrap();
     assert_eq!(contents(&connection).await, contents(&source.connect().await).await);

@@ -88,7 +88,7 @@ fn Row(item: Resource, open_for: Callback<Purpose<Resource>>) -> impl IntoView {
             <td data-label="Location" class="wrap">{item.location}</td>
             <td data-label="Specs" class="wrap">{item.specs}</td>
             <td data-label="Status"><Badge status=item.status /></td>
-            <RowActions name=item.name on_edit=on_edit on_delete=on_delete />
+            <RowActions name=item.name target="resource" id=item.id.to_string() on_edit=on_edit on_delete=on_delete />
         </tr>
     }
 }

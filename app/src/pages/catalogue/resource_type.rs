@@ -82,10 +82,10 @@ fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl In
             <td data-label="Type" class="wrap">
                 <span><span class="swatch" aria-hidden="true" style:background=item.color></span>{item.name.clone()}</span>
             </td>
-            <td data-label="Slug" class="wrap"><code>{item.slug}</code></td>
+            <td data-label="Slug" class="wrap"><code>{item.slug.clone()}</code></td>
             <td data-label="Fields">{fields}</td>
             <td data-label="Resources">{item.resources}</td>
-            <RowActions name=item.name on_edit=on_edit on_delete=on_delete />
+            <RowActions name=item.name target="resource_type" id=item.slug on_edit=on_edit on_delete=on_delete />
         </tr>
     }
 }

@@ -10,19 +10,11 @@ use crate::query::{Mutation, Query};
 use crate::query_signals::query_signals;
 use crate::rpc::{deliveries as rpc, webhooks};
 use crate::session::ForAdministrators;
-use crate::time;
-use chrono::{DateTime, Duration, SubsecRound as _, Utc};
+use crate::time_range::{TimeRange, TimeRangeInputs, TimeRangeZone};
 use domain::delivery::*;
 use domain::event::EventType;
 use domain::id::{DeliveryId, WebhookId};
 use leptos::prelude::*;
-
-/// The presets of the time filter: the value in the address, and the label.
-const PRESETS: [(&str, &str); 4] =
-    [("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")];
-
-/// The option of the time filter that shows two time inputs. The address contains their values instead.
-const CUSTOM_RANGE: &str = "custom";
 
 /// The largest number of deliveries that one replay redelivers.
 const MAX_REPLAYED: u64 = 10_000;
@@ -38,16 +30,6 @@ fn matches(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
         && filter.until.is_none_or(|until| d.created_at < until)
 }
 
-/// Parses a time filter: a preset before now such as `1h`, or a time.
-fn parse_time(text: &str) -> Option<DateTime<Utc>> {
-    match text {
-        "1h" => Some(time::now() - Duration::hours(1)),
-        "24h" => Some(time::now() - Duration::hours(24)),
-        "7d" => Some(time::now() - Duration::days(7)),
-        _ => time::from_parameter(text),
-    }
-}
-
 /// The filters, whose values are parameters of the address.
 #[derive(Clone, Copy)]
 struct Filters {
@@ -58,8 +40,7 @@ struct Filters {
     redelivery_of: RwSignal<String>,
     since: RwSignal<String>,
     until: RwSignal<String>,
-    /// The option of the time filter: a preset or [`CUSTOM_RANGE`].
-    range: RwSignal<String>,
+    range: TimeRange,
 }
 
 impl Filters {
@@ -67,7 +48,7 @@ impl Filters {
         let names = ["webhook", "event", "status", "reservation", "redelivery_of", "since", "until"];
         let [webhook, event, status, reservation, redelivery_of, since, until] =
             query_signals(names.map(|name| (name, "")));
-        let range = range_signal(since, until);
+        let range = TimeRange::new(since, until);
         Self { webhook, event, status, reservation, redelivery_of, since, until, range }
     }
 
@@ -84,8 +65,8 @@ impl Filters {
             status: self.status.with(|status| DeliveryStatus::parse(status)),
             reservation_id: self.reservation.with(|id| Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
             redelivery_of: self.redelivery_of.with(|id| (!id.is_empty()).then(|| DeliveryId(id.clone()))),
-            since: self.since.with(|time| parse_time(time)),
-            until: self.until.with(|time| parse_time(time)),
+            since: self.range.since(),
+            until: self.range.until(),
         }
     }
 
@@ -96,51 +77,8 @@ impl Filters {
 
     fn clear(self) {
         self.in_address().iter().for_each(|signal| signal.set(String::new()));
-        self.range.set(String::new());
+        self.range.clear();
     }
-}
-
-fn is_preset(text: &str) -> bool {
-    PRESETS.iter().any(|(value, _)| *value == text)
-}
-
-/// The option of the time filter for two values of the address.
-fn range_of(since: &str, until: &str) -> String {
-    let is_preset = until.is_empty() && is_preset(since);
-    if is_preset { since } else { CUSTOM_RANGE }.to_owned()
-}
-
-/// Creates the signal for the option of the time filter, which follows `since` and `until` and sets them.
-fn range_signal(since: RwSignal<String>, until: RwSignal<String>) -> RwSignal<String> {
-    let range = RwSignal::new(range_of(&since.get_untracked(), &until.get_untracked()));
-    let set = |signal: RwSignal<String>, value: String| {
-        if signal.get_untracked() != value {
-            signal.set(value);
-        }
-    };
-    Effect::new(move |_| {
-        let current = range_of(&since.get(), &until.get());
-        // A custom range without times is not in the address, and must stay selected.
-        if !current.is_empty() || range.get_untracked() != CUSTOM_RANGE {
-            set(range, current);
-        }
-    });
-    Effect::watch(
-        move || range.get(),
-        move |current, previous, _| {
-            if Some(current) == previous {
-                return;
-            }
-            if current != CUSTOM_RANGE {
-                set(until, String::new());
-                set(since, current.clone());
-            } else if let Some(start) = parse_time(&since.get_untracked()) {
-                set(since, time::to_parameter(start));
-            }
-        },
-        false,
-    );
-    range
 }
 
 /// `/deliveries`
@@ -206,19 +144,13 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
     };
     let events = EventType::ALL.map(|event| (event.as_str().to_owned(), event.as_str().to_owned()));
     let statuses = DeliveryStatus::ALL.map(|status| (status.as_str().to_owned(), status.label().to_owned()));
-    let mut ranges = select_options(PRESETS);
-    ranges.push((CUSTOM_RANGE.to_owned(), "Custom range".to_owned()));
-    let is_custom = Memo::new(move |_| filters.range.get() == CUSTOM_RANGE);
     let original = Memo::new(move |_| filters.redelivery_of.get());
     view! {
         <div class="toolbar filters">
             {webhook.is_none().then(|| view! { <WebhookFilter webhook=filters.webhook /> })}
             <Select label="Event" value=filters.event options=with_all("All events", events.to_vec()) />
             <Select label="Status" value=filters.status options=with_all("Any status", statuses.to_vec()) />
-            <Select label="Time" value=filters.range options=ranges />
-            <Show when=move || is_custom.get()>
-                <CustomRange since=filters.since until=filters.until />
-            </Show>
+            <TimeRangeInputs range=filters.range />
             <TextInput label="Reservation" value=filters.reservation placeholder="rsv-…" mono=true />
             <div class="row">
                 <Show when=move || filters.is_set()>
@@ -227,9 +159,7 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
                 {children()}
             </div>
         </div>
-        <Show when=move || is_custom.get()>
-            <p class="muted small filter-note">"Times in "{intl::time_zone()}"."</p>
-        </Show>
+        <TimeRangeZone range=filters.range />
         <Show when=move || !original.with(String::is_empty)>
             <p class="muted small filter-note">
                 "Redeliveries of "
@@ -237,52 +167,6 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
             </p>
         </Show>
     }
-}
-
-/// The inputs of a custom time range, whose ends are parameters of the address.
-#[component]
-fn CustomRange(since: RwSignal<String>, until: RwSignal<String>) -> impl IntoView {
-    let (from, to) = (time_in_address(since), time_in_address(until));
-    let error = Signal::derive(move || {
-        let range = (parse_time(&since.get()), parse_time(&until.get()));
-        matches!(range, (Some(from), Some(to)) if from >= to).then(|| "To must be after From.".to_owned())
-    });
-    view! {
-        <TimeInput label="From" value=from />
-        <TimeInput label="To" value=to error=error />
-    }
-}
-
-/// The value of a time input that follows a parameter of the address and sets it. An input that is empty or contains no valid time
-/// removes the parameter.
-fn time_in_address(parameter: RwSignal<String>) -> TimeValue {
-    let value = TimeValue::new(parse_time(&parameter.get_untracked()));
-    let entered = move || value.get().ok().map(|time| time.trunc_subsecs(0));
-    Effect::watch(
-        entered,
-        move |time, _, _| {
-            if *time != parse_time(&parameter.get_untracked()) {
-                parameter.set(time.map(time::to_parameter).unwrap_or_default());
-            }
-        },
-        false,
-    );
-    Effect::watch(
-        move || parameter.get(),
-        move |text, _, _| {
-            let time = parse_time(text);
-            // A preset replaces the custom range.
-            if (!text.is_empty() && is_preset(text)) || time == untrack(entered) {
-                return;
-            }
-            match time {
-                Some(time) => value.set(time),
-                None => value.clear(),
-            }
-        },
-        false,
-    );
-    value
 }
 
 #[component]

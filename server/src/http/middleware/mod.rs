@@ -1,5 +1,6 @@
-//! Middleware of every request: host check, rate limit, origin check, query parameters, security headers, request id, spans and metrics.
+//! Middleware of every request: audit log, host check, rate limit, origin check, query parameters, security headers, request id, spans and metrics.
 
+pub mod audit;
 pub mod csrf;
 pub mod host;
 pub mod query_parameters;

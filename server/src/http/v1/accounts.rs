@@ -10,6 +10,7 @@ use axum::response::Response;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
 use domain::id::TokenId;
 use domain::pagination::{Page, PageQuery};
+use domain::single_sign_on::{Identity, IdentityInput};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,6 +21,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_users, create_user))
         .routes(routes!(update_user))
         .routes(routes!(end_user_sessions))
+        .routes(routes!(list_identities, add_identity))
+        .routes(routes!(remove_identity))
 }
 
 /// Lists your API tokens without their secrets, newest first.
@@ -117,5 +120,54 @@ async fn end_user_sessions(
     Path(username): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     app.service.accounts().end_all_sessions(&caller.actor, &username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lists the links of an account to identity providers.
+///
+/// Administrators can list those of every account, other users their own.
+#[utoipa::path(get, path = "/users/{username}/identities", tag = "users", params(("username" = String, Path)),
+    responses((status = 200, body = Page<Identity>)))]
+async fn list_identities(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(username): Path<String>,
+) -> Result<axum::Json<Page<Identity>>, ApiError> {
+    let items = app.service.accounts().list_identities(&caller.actor, &username).await?;
+    Ok(axum::Json(Page { items, next_cursor: None }))
+}
+
+/// Links an account to a user of an identity provider.
+///
+/// Administrators only. The user can then log in there. The account gets a notification.
+#[utoipa::path(post, path = "/users/{username}/identities", tag = "users", params(("username" = String, Path)),
+    request_body = IdentityInput, responses((status = 201, body = Identity), (status = 409, body = ProblemBody)))]
+async fn add_identity(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(username): Path<String>,
+    headers: HeaderMap,
+    body: Json<IdentityInput>,
+) -> Result<Response, ApiError> {
+    let path = format!("/users/{username}/identities");
+    create(&app, caller, &headers, &path, &body.digest, async move |service, actor| {
+        service.accounts().add_identity(&actor, &username, body.value).await
+    })
+    .await
+}
+
+/// Removes the link of an account to an identity provider, and ends the sessions of that link.
+///
+/// Administrators can remove those of every account. Other users can remove their own within 10 minutes after a login,
+/// unless they could not log in any more.
+#[utoipa::path(delete, path = "/users/{username}/identities/{id}", tag = "users",
+    params(("username" = String, Path), ("id" = String, Path)),
+    responses((status = 204), (status = 409, body = ProblemBody)))]
+async fn remove_identity(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path((username, id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    app.service.accounts().remove_identity(&caller.actor, &username, &id, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

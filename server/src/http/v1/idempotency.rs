@@ -9,6 +9,7 @@ use domain::Problem;
 use domain::authorization::Actor;
 use serde::Serialize;
 use service::Service;
+use service::audit_trail::Origin;
 use service::idempotency::Idempotent;
 use tracing::Instrument as _;
 
@@ -55,6 +56,7 @@ where
     let work = work(app.service.clone(), actor.clone());
     // A separate task finishes the key even if the client disconnects, which drops this future.
     let once = run_once(app.service.clone(), actor, key.to_owned(), fingerprint, status, work).in_current_span();
+    let once = Origin::current().scope(once);
     tokio::spawn(once).await.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Problem::internal().into()),

@@ -2,6 +2,7 @@
 //! description.
 
 pub mod accounts;
+pub mod audit;
 pub mod catalogue;
 pub mod deliveries;
 mod idempotency;
@@ -32,6 +33,7 @@ pub fn router() -> (Router<AppState>, Value) {
             .merge(webhooks::routes())
             .merge(deliveries::routes())
             .merge(notifications::routes())
+            .merge(audit::routes())
             .merge(stream::routes()),
     );
     let (routes, document) = routes.split_for_parts();

@@ -22,6 +22,14 @@ pub(crate) struct Model {
     pub source: String,
     /// Browser and operating system at log-in; empty if unknown.
     pub device: String,
+    /// Issuer of the provider at which the user logged in; NULL after a log-in with a password.
+    pub issuer: Option<String>,
+    /// Digest of the session at the provider (claim `sid`); NULL if the provider sent none.
+    pub provider_session: Option<String>,
+    /// ID token, encrypted, for the log-out at the provider; NULL after a log-in with a password.
+    pub id_token: Option<String>,
+    /// Time at which the user entered a credential. NULL is the time of the log-in; 0 is unknown.
+    pub authenticated_at: Option<i64>,
     /// The account.
     #[sea_orm(belongs_to, from = "username", to = "username", on_delete = "Cascade")]
     pub user: BelongsTo<super::users::Entity>,

@@ -38,6 +38,7 @@ fn user() -> users::Model {
         disabled: true,
         ssh_key: "ssh-ed25519 AAAA".into(),
         created_at: 1_772_442_000_250,
+        role_provider: Some("corp".into()),
     }
 }
 
@@ -135,8 +136,21 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         last_used_at: Some(3),
         source: "192.0.2.1".into(),
         device: "Firefox on Linux".into(),
+        issuer: Some("https://id.example.com".into()),
+        provider_session: Some("ab".into()),
+        id_token: Some("v1.h".into()),
+        authenticated_at: Some(5),
     };
     round_trip(&database, session).await;
+    let identity = identities::Model {
+        issuer: "https://id.example.com".into(),
+        subject: "42".into(),
+        username: "alice".into(),
+        created_at: 1,
+        last_used_at: Some(2),
+    };
+    round_trip(&database, identity).await;
+    round_trip(&database, used_log_in_states::Model { state_hash: "ab".into(), expires_at: 1 }).await;
     round_trip(&database, login_budgets::Model { subject: "account ab".into(), spent_until: 4 }).await;
     let token = api_tokens::Model {
         id: "tok_1".into(),
@@ -231,15 +245,59 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     round_trip(&database, key).await;
     round_trip(&database, setup_code::Model { id: setup_code::ID, code: "v1.g".into() }).await;
     round_trip(&database, demo::Model { id: demo::ID }).await;
+    audit_log_round_trips(&database).await;
     round_trip(&database, unbound_secrets::Model { id: unbound_secrets::ID }).await;
     round_trip(&database, stored_keys::Model { purpose: "p".into(), encrypted: "v2.h".into() }).await;
     relations_join(&database).await;
+}
+
+/// The migrations have inserted the head.
+async fn audit_log_round_trips(database: &Database) {
+    let row = audit_log::Model {
+        seq: 1,
+        at: 1_772_442_000_250,
+        actor: None,
+        credential: "api_token".into(),
+        credential_id: "tok_1".into(),
+        credential_name: "ci".into(),
+        source: "192.0.2.1".into(),
+        request_id: "req_1".into(),
+        action: "webhook.updated".into(),
+        outcome: "succeeded".into(),
+        target_type: "webhook".into(),
+        target_id: "3".into(),
+        target_name: "GPU cluster".into(),
+        changes: "[]".into(),
+        detail: "d".into(),
+        occurrences: 2,
+        key_id: "k".into(),
+        hash: "h".into(),
+    };
+    round_trip(database, row).await;
+    let stream =
+        audit_streams::Model { name: "syslog".into(), seq: 7, lease_owner: "a".into(), lease_until: 1_772_442_000_250 };
+    round_trip(database, stream).await;
+    let inserted = audit_head::Entity::find_by_id(audit_head::ID).one(&database.read).await.unwrap().unwrap();
+    assert_eq!((inserted.seq, inserted.mac.as_str()), (0, ""));
+    audit_head::Entity::delete_by_id(audit_head::ID).exec(database.writer()).await.unwrap();
+    let head = audit_head::Model {
+        id: audit_head::ID,
+        seq: 7,
+        hash: "h".into(),
+        pruned_seq: 2,
+        pruned_hash: "p".into(),
+        key_id: "k".into(),
+        mac: "m".into(),
+    };
+    round_trip(database, head).await;
 }
 
 /// Each relation is joined once.
 async fn relations_join(database: &Database) {
     let db = &database.read;
     let (_, related) = sessions::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related, Some(user()));
+    let (_, related) = identities::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
     assert_eq!(related, Some(user()));
     let found = users::Entity::load().with(api_tokens::Entity).with(access_grants::Entity).one(db).await.unwrap();
     let found = found.unwrap();

@@ -14,7 +14,7 @@ pub(crate) struct Model {
     pub username: String,
     /// E-mail address.
     pub email: String,
-    /// Argon2id hash in PHC format.
+    /// Argon2id hash in PHC format; empty without a password.
     pub password_hash: String,
     /// Administrator or user.
     pub role: Text<Role>,
@@ -24,9 +24,14 @@ pub(crate) struct Model {
     pub ssh_key: String,
     /// Creation time.
     pub created_at: i64,
+    /// Name of the provider whose groups decide on the role; NULL if administrators do.
+    pub role_provider: Option<String>,
     /// Open sessions.
     #[sea_orm(has_many)]
     pub sessions: HasMany<super::sessions::Entity>,
+    /// Links to users of identity providers.
+    #[sea_orm(has_many)]
+    pub identities: HasMany<super::identities::Entity>,
     /// API tokens.
     #[sea_orm(has_many)]
     pub api_tokens: HasMany<super::api_tokens::Entity>,

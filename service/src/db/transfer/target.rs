@@ -1,7 +1,7 @@
 //! The PostgreSQL database that is written, in one transaction.
 
 use super::rows::{Batch, Checksum, Kind, Values};
-use super::{SETUP_CODE, Table, failed, quoted};
+use super::{Table, WRITTEN_AT_START, failed, quoted};
 use crate::db::database_url::{postgres_options, redacted, search_path, set_search_path};
 use crate::error::OpenError;
 use futures::TryStreamExt as _;
@@ -43,7 +43,7 @@ impl Target {
         connection.execute(AssertSqlSafe(sql)).await.map_err(|error| {
             failed(&format!("The tables of {} cannot be locked. Stop all processes that use it", redacted(url)), &error)
         })?;
-        for table in tables.iter().filter(|table| table.name != SETUP_CODE) {
+        for table in tables.iter().filter(|table| !WRITTEN_AT_START.contains(&table.name.as_str())) {
             let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(&table.name));
             if sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.map_err(unusable)? {
                 return Err(OpenError(format!(
@@ -53,8 +53,9 @@ impl Target {
                 )));
             }
         }
-        let sql = format!("DELETE FROM {SETUP_CODE}");
-        connection.execute(AssertSqlSafe(sql)).await.map_err(unusable)?;
+        for table in WRITTEN_AT_START {
+            connection.execute(AssertSqlSafe(format!("DELETE FROM {table}"))).await.map_err(unusable)?;
+        }
         let columns: Vec<(String, String, String)> = sqlx::query_as(
             "SELECT table_name::text, column_name::text, data_type::text
              FROM information_schema.columns WHERE table_schema = current_schema()",

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// Operations that accept `Idempotency-Key`: they create something, or only their response contains a secret.
-const IDEMPOTENT: [&str; 10] = [
+const IDEMPOTENT: [&str; 11] = [
     "catalogue_create_access_request",
     "catalogue_create_resource",
     "catalogue_create_type",
@@ -15,6 +15,7 @@ const IDEMPOTENT: [&str; 10] = [
     "deliveries_replay",
     "reservations_reserve",
     "tokens_create_token",
+    "users_add_identity",
     "users_create_user",
     "webhooks_register",
     "webhooks_rotate",
@@ -51,7 +52,7 @@ const PROBLEMS: [(ProblemKind, &str, &str); 12] = [
 ];
 
 /// Descriptions of the tags, in the order of the documentation page.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("session", "Log-in, log-out and the first set-up."),
     ("tokens", "API tokens of the caller."),
     ("users", "Accounts."),
@@ -60,6 +61,7 @@ const TAGS: [(&str, &str); 10] = [
     ("webhooks", "Settings, secrets, test events and statistics of webhooks."),
     ("deliveries", "The delivery log, redelivery and replay."),
     ("notifications", "Messages to users."),
+    ("audit", "The audit log."),
     ("live", "The live feed."),
     ("receivers", "Requests of receivers, and requests to receivers."),
 ];

@@ -23,7 +23,13 @@ use utoipa::{Modify, OpenApi};
                        changes as server-sent events `delivery`, `reservation`, `webhook`, `notification` and `resync`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(ProblemBody, domain::event::ReservationBody, domain::event::AccessRequestBody)),
+    components(schemas(
+        ProblemBody,
+        domain::audit::AuditAction,
+        domain::audit::AuditTargetType,
+        domain::event::ReservationBody,
+        domain::event::AccessRequestBody
+    )),
     modifiers(&Security),
     security(("token" = []), ("session" = []))
 )]
