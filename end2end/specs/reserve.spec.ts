@@ -184,6 +184,24 @@ test("on a touch device, a tapped quarter hour looks selected, also below a mous
   await page.context().close();
 });
 
+test("a start that is entered before the calendar has loaded is kept, and gets an end", async ({ berth, pageOf }) => {
+  const resource = await berth.resource();
+  const page = await pageOf("alice");
+  let load = () => {};
+  const entered = new Promise<void>((resolve) => (load = resolve));
+  await page.route("**/rpc/busy", async (route) => {
+    await entered;
+    await route.continue();
+  });
+  await page.goto(`/reserve?resource=${resource.id}`);
+  const date = dateOf(tenOClock(9));
+  await form(page).getByLabel("Start").fill(`${date}T10:00`);
+  load();
+  await expect(form(page).getByLabel("End", { exact: true })).toHaveValue(`${date}T12:00`);
+  await expect(form(page).getByLabel("Start")).toHaveValue(`${date}T10:00`);
+  await expect(dayColumn(page, date)).toBeVisible();
+});
+
 test("a start in another week moves the calendar and a start after the end moves the end", async ({ berth, pageOf }) => {
   const resource = await berth.resource();
   const page = await pageOf("alice");

@@ -47,6 +47,11 @@ impl TimeValue {
         self.text.set(String::new());
     }
 
+    /// Whether nothing is entered. Not tracked.
+    pub fn is_empty(self) -> bool {
+        self.text.with_untracked(String::is_empty)
+    }
+
     fn local(self) -> Option<LocalTime> {
         self.text.with(|text| time::parse_input(text))
     }

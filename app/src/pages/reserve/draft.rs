@@ -48,11 +48,19 @@ impl Draft {
         self.end.set(end);
     }
 
-    /// Enters a span, unless the user has entered one.
+    /// Enters a span, unless the user has entered one. A start that the user has entered gets an end.
     pub fn suggest(self, span: Span) {
-        if untrack(|| self.span()) == self.suggested.get_value() {
+        let is_untouched = match self.suggested.get_value() {
+            None => self.start.is_empty() && self.end.is_empty(),
+            Some(suggested) => untrack(|| self.span()) == Some(suggested),
+        };
+        if is_untouched {
             self.suggested.set_value(Some(span));
             self.set_span(span);
+        } else if self.end.is_empty()
+            && let Ok(start) = untrack(|| self.start.get())
+        {
+            self.end.set(start + (span.1 - span.0));
         }
     }
 }
