@@ -1,7 +1,8 @@
 //! The confirmation of a change of a credential: the current password, or a new log-in at an identity provider.
 
 use crate::components::*;
-use crate::prerendered_login::{self, Provider};
+use crate::prerendered_login;
+use crate::provider_buttons::provider_buttons;
 use crate::query::Mutation;
 use crate::session::use_session;
 use leptos::prelude::*;
@@ -44,12 +45,7 @@ pub fn ConfirmationField(mutation: Mutation, value: RwSignal<String>) -> impl In
 /// The identity providers, which ask for a credential in a new window. The form below keeps its input.
 #[component]
 fn ConfirmAtProvider(has_password: bool) -> impl IntoView {
-    let button = |provider: Provider| {
-        let label = provider.label.clone();
-        let open = Callback::new(move |()| prerendered_login::open_window(&provider, true));
-        view! { <Button on_click=open>{label}</Button> }
-    };
-    let buttons = prerendered_login::providers().into_iter().map(button).collect_view();
+    let buttons = provider_buttons(true);
     let text = if has_password {
         "Or log in again in a new window, then repeat the change."
     } else {

@@ -33,6 +33,8 @@ mod preferences;
 #[cfg(feature = "csr")]
 mod prerendered_login;
 #[cfg(feature = "csr")]
+mod provider_buttons;
+#[cfg(feature = "csr")]
 mod query;
 #[cfg(feature = "csr")]
 mod query_signals;

@@ -1,7 +1,8 @@
 //! The dialog that logs in again over the page, after the session has ended.
 
 use crate::components::*;
-use crate::prerendered_login::{self, Provider};
+use crate::prerendered_login;
+use crate::provider_buttons::provider_buttons;
 use crate::query::Mutation;
 use crate::rpc;
 use crate::session::use_session;
@@ -26,12 +27,7 @@ pub fn LogInDialog() -> impl IntoView {
 /// The identity providers. Each opens in a new window; the dialog closes after the log-in there.
 #[component]
 fn Providers() -> impl IntoView {
-    let button = |provider: Provider| {
-        let label = provider.label.clone();
-        let open = Callback::new(move |()| prerendered_login::open_window(&provider, false));
-        view! { <Button on_click=open>{label}</Button> }
-    };
-    let buttons = prerendered_login::providers().into_iter().map(button).collect_view();
+    let buttons = provider_buttons(false);
     (!buttons.is_empty()).then(|| {
         view! {
             <div class="stack">{buttons}</div>

@@ -417,23 +417,26 @@ pub struct AuditEntry {
 
 /// Filters of the audit log. Absent ones match every entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(default)]
 pub struct AuditFilter {
-    /// Login name of the actor.
+    /// Only entries of this user, by login name.
     pub actor: Option<String>,
-    /// The action.
+    /// Only entries with this action.
     pub action: Option<AuditAction>,
-    /// The kind of object.
+    /// Only entries about this kind of object.
     pub target_type: Option<AuditTargetType>,
-    /// The id of the object.
+    /// Only entries about the object with this id.
     pub target_id: Option<String>,
-    /// Address of the client.
+    /// Only entries from this client address.
     pub source: Option<String>,
-    /// The outcome.
+    /// Only entries with this outcome.
     pub outcome: Option<AuditOutcome>,
-    /// Written at or after this time.
+    /// Only entries written at or after this time.
+    #[serde(deserialize_with = "crate::timestamp::deserialize_optional")]
     pub since: Option<DateTime<Utc>>,
-    /// Written before this time.
+    /// Only entries written before this time.
+    #[serde(deserialize_with = "crate::timestamp::deserialize_optional")]
     pub until: Option<DateTime<Utc>>,
 }
 

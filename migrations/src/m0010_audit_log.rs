@@ -1,8 +1,8 @@
 //! Adds the audit log, the head of its chain of hashes, and the positions of its streams.
 //!
 //! The log is append-only: triggers refuse changes of its rows. Retention first moves `audit_head.pruned_seq` to the last
-//! row that it deletes, and the triggers accept only the deletion of rows up to it. Whoever may change the schema can drop
-//! the triggers; the chain of hashes shows what they change then.
+//! row that it deletes, and the triggers accept only the deletion of rows up to it. A role with the
+//! right to change the schema can drop the triggers; the chain of hashes then shows the changed entries.
 //!
 //! Expand only: a process of the previous version ignores the new tables, and its changes are not in the log.
 

@@ -141,7 +141,7 @@ impl SecretUse<'_> {
 
 /// A master key that can decrypt.
 struct DecryptionKey {
-    /// Eight hex digits that tell the keys apart; they do not reveal the key.
+    /// Eight hex digits that identify the key; they do not reveal it.
     id: String,
     aead: XChaCha20Poly1305,
 }

@@ -3,7 +3,7 @@
 //! An account is found by issuer and subject only. Username and e-mail address can belong to another person tomorrow.
 
 use super::session_list::delete_sessions;
-use super::sessions::{has_session_id, session_id, started};
+use super::sessions::{end_replaced_session, has_session_id, started};
 use super::users::any_user;
 use super::{Accounts, LogInClient, LoggedIn};
 use crate::audit_trail::{Author, Record, Target};
@@ -50,15 +50,11 @@ pub(crate) struct ExternalLogIn<'a> {
 }
 
 impl ExternalLogIn<'_> {
-    /// Public id of the link between an account and the user of the provider.
-    fn identity(&self) -> String {
-        identity_id(&self.provider.issuer, &self.subject)
+    /// The author of what the log-in causes; without a username if the user has no account.
+    fn author<'a>(&'a self, username: Option<&'a str>) -> Author<'a> {
+        let identity = identity_id(&self.provider.issuer, &self.subject);
+        Author::IdentityProvider { username, identity, provider: &self.provider.display_name }
     }
-}
-
-/// The author of what a log-in at a provider causes.
-fn author<'a>(external: &'a ExternalLogIn<'_>, identity: &'a str, username: Option<&'a str>) -> Author<'a> {
-    Author::IdentityProvider { username, identity, provider: &external.provider.display_name }
 }
 
 /// The account of a log-in, with the changes that the log-in has made.
@@ -89,9 +85,8 @@ impl Accounts {
             Ok(opened) => opened,
             Err(problem) => {
                 tracing::info!(provider = %name, subject = %external.subject, %problem, "a log-in was refused");
-                let identity = external.identity();
                 let target = Target::new(AuditTargetType::User, "");
-                let record = Record::new(author(&external, &identity, None), AuditAction::SessionRejected, target);
+                let record = Record::new(external.author(None), AuditAction::SessionRejected, target);
                 self.context.trail.write_failure(record.detail(&problem.detail)).await;
                 return Err(problem);
             }
@@ -133,7 +128,6 @@ impl Accounts {
     ) -> Result<Opened> {
         let now = self.context.now();
         let issuer = external.provider.issuer.as_str();
-        let identity_id = external.identity();
         let tx = self.context.begin_change().await?;
         let identity = identities::Entity::find_by_id((issuer.to_owned(), external.subject.clone())).one(&tx).await?;
         let mut opened = match identity {
@@ -146,17 +140,9 @@ impl Accounts {
             .filter(identities::COLUMN.subject.eq(external.subject.as_str()))
             .exec(&tx)
             .await?;
-        if let Some(previous) = &client.session {
-            let previous = digest(previous);
-            if let Some(session) = sessions::Entity::find_by_id(previous.as_str()).one(&*tx).await? {
-                sessions::Entity::delete_by_id(previous.as_str()).exec(&tx).await?;
-                opened.has_changed = true;
-                let author = author(external, &identity_id, Some(&opened.user.username));
-                let target = Target::named(AuditTargetType::Session, session_id(&previous), session.username);
-                let detail = "A log-in in the same browser replaced it.";
-                opened.records.push(Record::new(author, AuditAction::SessionEnded, target).detail(detail));
-            }
-        }
+        let replaced = end_replaced_session(&tx, client, external.author(Some(&opened.user.username))).await?;
+        opened.has_changed |= replaced.is_some();
+        opened.records.extend(replaced);
         let authenticated_at = external.authenticated_at.map_or(UNKNOWN, |at| at.timestamp_millis());
         let row = sessions::ActiveModel {
             issuer: Set(Some(issuer.to_owned())),
@@ -166,7 +152,7 @@ impl Accounts {
             ..self.session_row(&opened.user.username, token, client)
         };
         sessions::Entity::insert(row).exec_without_returning(&tx).await?;
-        let author = author(external, &identity_id, Some(&opened.user.username));
+        let author = external.author(Some(&opened.user.username));
         opened.records.push(started(author, token, &client.description()));
         tx.commit(std::mem::take(&mut opened.records)).await?;
         Ok(opened)
@@ -200,9 +186,8 @@ impl Accounts {
             let changes = Changes::none().field("role", user.role.0, new_role);
             let changes = changes.field("role_provider", &user.role_provider, &managed_by);
             let detail = if loses_administrator { "Sessions were ended." } else { "" };
-            let identity = external.identity();
             let target = Target::new(AuditTargetType::User, username);
-            let record = Record::new(author(external, &identity, Some(username)), AuditAction::UserUpdated, target);
+            let record = Record::new(external.author(Some(username)), AuditAction::UserUpdated, target);
             records.push(record.changes(changes).detail(detail));
             let change = users::ActiveModel {
                 role: Set(Text(new_role)),
@@ -242,8 +227,7 @@ impl Accounts {
             }
             self.insert_identity(tx, &provider.issuer, &external.subject, &username).await?;
             let mut opened = self.update_external(tx, external, &username, role).await?;
-            let identity = external.identity();
-            let author = author(external, &identity, Some(&username));
+            let author = external.author(Some(&username));
             opened.records.insert(0, linked(author, provider, &external.subject, &username));
             return Ok(Opened { has_changed: true, ..opened });
         }
@@ -282,8 +266,7 @@ impl Accounts {
         inserted.map_err(|error| Error::on_unique_violation(error, || taken(external, &username)))?;
         self.insert_identity(tx, &provider.issuer, &external.subject, &username).await?;
         tracing::info!(username, provider = %provider.name, "an account was created by a first log-in");
-        let identity = external.identity();
-        let author = || author(external, &identity, Some(&username));
+        let author = || external.author(Some(&username));
         let records = vec![
             self.created(tx, author(), &username).await?,
             linked(author(), provider, &external.subject, &username),
@@ -324,9 +307,7 @@ impl Accounts {
             "Your account was linked to {}. If this was not you, inform an administrator.",
             external.provider.display_name
         );
-        let identity = external.identity();
-        let author = author(external, &identity, Some(username));
-        self.add_link(author, external.provider, &external.subject, username, &message).await
+        self.add_link(external.author(Some(username)), external.provider, &external.subject, username, &message).await
     }
 
     async fn add_link(

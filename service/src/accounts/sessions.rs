@@ -8,6 +8,7 @@ use crate::Result;
 use crate::audit_trail::{Author, Record, Target, identify};
 use crate::db::codec::time;
 use crate::db::entity::{sessions, users};
+use crate::db::link::DatabaseTransaction;
 use crate::notifications::Recipient;
 use crate::secrets::{digest, new_token};
 use chrono::Duration;
@@ -82,22 +83,15 @@ impl Accounts {
             self.undo_attempt(&attempt).await;
         }
         let Some(user) = result? else {
-            let (reason, problem) = match settings.local_log_in {
-                LocalLogIn::On => (
-                    "The username or the password is wrong.",
-                    "The username or the password is wrong. Check both and try again.".to_owned(),
-                ),
+            let (reason, remedy) = match settings.local_log_in {
+                LocalLogIn::On => ("The username or the password is wrong.", "Check both and try again.".to_owned()),
                 _ => (
                     "The username or the password is wrong, or the account may not log in with a password.",
-                    format!(
-                        "The username or the password is wrong, or the account may not log in with a password. Log in \
-                         with {}.",
-                        settings.names()
-                    ),
+                    format!("Log in with {}.", settings.names()),
                 ),
             };
             self.record_rejected_log_in(&attempt.username, reason).await;
-            return Err(Problem::unauthenticated(problem));
+            return Err(Problem::unauthenticated(format!("{reason} {remedy}")));
         };
         if attempt.device.is_none() {
             self.throttle().record_success(&attempt.username, &attempt.client.source);
@@ -208,23 +202,14 @@ impl Accounts {
             tx.rollback().await?;
             return Ok(false);
         }
-        let mut records = Vec::new();
-        if let Some(previous) = &attempt.client.session {
-            let previous = digest(previous);
-            if let Some(session) = sessions::Entity::find_by_id(previous.as_str()).one(&*tx).await? {
-                sessions::Entity::delete_by_id(previous.as_str()).exec(&tx).await?;
-                let author = Author::Password(&verified.username);
-                let target = Target::named(AuditTargetType::Session, session_id(&previous), session.username);
-                let detail = "A log-in in the same browser replaced it.";
-                records.push(Record::new(author, AuditAction::SessionEnded, target).detail(detail));
-            }
-        }
-        let has_ended_session = !records.is_empty();
+        let author = || Author::Password(&verified.username);
+        let replaced = end_replaced_session(&tx, &attempt.client, author()).await?;
+        let has_ended_session = replaced.is_some();
         let row = self.session_row(&verified.username, token, &attempt.client);
         sessions::Entity::insert(row).exec_without_returning(&tx).await?;
         self.refund(&*tx, &attempt.budget).await?;
-        records.push(started(Author::Password(&verified.username), token, &attempt.client.description()));
-        tx.commit(records).await?;
+        let started = started(author(), token, &attempt.client.description());
+        tx.commit(replaced.into_iter().chain([started]).collect::<Vec<_>>()).await?;
         if has_ended_session {
             self.invalidate_credentials();
         }
@@ -367,6 +352,21 @@ fn session_actor(session: &sessions::Model, role: Option<Role>) -> Actor {
         }),
         token: None,
     }
+}
+
+/// Ends the present session of a browser in which somebody logs in. Returns the entry of the audit log about it; `None` if
+/// there is no session.
+pub(super) async fn end_replaced_session(
+    tx: &DatabaseTransaction,
+    client: &LogInClient,
+    author: Author<'_>,
+) -> Result<Option<Record>> {
+    let Some(previous) = client.session.as_deref().map(digest) else { return Ok(None) };
+    let Some(session) = sessions::Entity::find_by_id(previous.as_str()).one(tx).await? else { return Ok(None) };
+    sessions::Entity::delete_by_id(previous.as_str()).exec(tx).await?;
+    let target = Target::named(AuditTargetType::Session, session_id(&previous), session.username);
+    let record = Record::new(author, AuditAction::SessionEnded, target);
+    Ok(Some(record.detail("A log-in in the same browser replaced it.")))
 }
 
 /// The entry of the audit log about a new session.

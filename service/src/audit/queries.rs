@@ -88,7 +88,7 @@ impl Export {
 }
 
 impl Audit {
-    /// Lists entries, newest first (administrators).
+    /// Lists entries, newest first (administrators and auditors).
     ///
     /// # Errors
     /// 403 for other users; 422 for an invalid limit or cursor.
@@ -116,7 +116,7 @@ impl Audit {
         Ok(rows.into_iter().map(to_entry).collect())
     }
 
-    /// Begins an export (administrators). The log records it first.
+    /// Begins an export (administrators and auditors). The log records it first.
     ///
     /// # Errors
     /// 403 for other users; 503 if the database is unavailable.

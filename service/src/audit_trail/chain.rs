@@ -5,7 +5,7 @@
 //! covers the head, so that they cannot move it back to an earlier entry either.
 //!
 //! The key outlives a rotation of the master key, so the whole chain has one key. Each hash has its id, so that entries of
-//! another key are told apart from changed ones.
+//! another key are distinguished from changed ones.
 
 use crate::db::entity::{audit_head, audit_log};
 use crate::secrets::hmac_sha256;

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 
 /// Time in which equal failures are counted.
 const WINDOW: Duration = Duration::minutes(1);
-/// Kinds of failures of clients without a valid credential that are told apart.
+/// Maximum number of kinds of failures of clients without a valid credential that are counted separately.
 const MAX_ANONYMOUS: usize = 30;
-/// Kinds of failures of users that are told apart. They need an account, so they are few.
+/// Maximum number of kinds of failures of users that are counted separately. They need an account, so they are few.
 const MAX_OF_USERS: usize = 200;
 /// Bound of the entries of one window: each kind has a first entry and a counted one, also the rest of each group.
 #[cfg(test)]

@@ -66,8 +66,8 @@ pub(crate) fn identify(actor: &Actor) {
     let _ = CURRENT.try_with(|origin| *origin.0.caller.lock() = Some(actor.clone()));
 }
 
-/// Notes that the current request was refused, if the problem is a lack of permission. Whoever runs the request records it
-/// ([`Audit::record_refusal`](crate::audit::Audit::record_refusal)).
+/// Notes that the current request was refused, if the problem is a lack of permission. The code that runs the request
+/// records it ([`Audit::record_refusal`](crate::audit::Audit::record_refusal)).
 pub fn note_refusal(problem: &Problem) {
     if matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::ForeignOrigin) {
         let _ = CURRENT.try_with(|origin| *origin.0.refusal.lock() = Some(problem.detail.clone()));

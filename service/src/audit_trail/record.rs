@@ -25,7 +25,7 @@ pub(crate) enum Author<'a> {
         /// Login name; `None` if the provider's user has no account.
         username: Option<&'a str>,
         /// Public id of the link between the account and the provider's user.
-        identity: &'a str,
+        identity: String,
         /// Display name of the provider.
         provider: &'a str,
     },
@@ -107,7 +107,7 @@ impl Record {
             }
             Author::IdentityProvider { username, identity, provider } => {
                 let credential = AuditCredentialType::IdentityProvider;
-                (username.map(str::to_owned), credential, identity.to_owned(), provider.to_owned())
+                (username.map(str::to_owned), credential, identity, provider.to_owned())
             }
             Author::SetupCode(username) => {
                 (Some(username.to_owned()), AuditCredentialType::SetupCode, String::new(), String::new())
@@ -182,7 +182,7 @@ impl Record {
         )
     }
 
-    /// The same failure without what tells its kind apart, for failures of too many kinds.
+    /// The same failure without the details that distinguish its kind, for failures of too many kinds.
     pub(super) fn without_details(self) -> Self {
         Self {
             actor: None,

@@ -184,8 +184,8 @@ impl Rotation<'_> {
             for row in page {
                 let of = SecretUse::Idempotency { username: &row.username, key: &row.key };
                 let body = row.body.as_deref().unwrap_or_default();
-                let Ok(Some(renewed)) = self.renew(of, body) else {
-                    self.rotated.unreadable.push(format!("a stored response for {}", row.username));
+                let renewed = self.renew(of, body);
+                let Some(renewed) = self.count(renewed, || format!("a stored response for {}", row.username)) else {
                     skipped += 1;
                     continue;
                 };
@@ -197,7 +197,6 @@ impl Rotation<'_> {
                     .filter(idempotency_keys::COLUMN.body.eq(body))
                     .exec(&self.context.db.write)
                     .await?;
-                self.rotated.encrypted += 1;
             }
         }
     }
