@@ -25,20 +25,20 @@ interface TestFixtures {
   quietConsole: void;
 }
 
+/** Starts a server with the users and the resource type of the tests, and stops it after use. */
+export async function withBerth(use: (berth: Berth) => Promise<void>): Promise<void> {
+  const berth = await Berth.start();
+  try {
+    await berth.prepare();
+    await use(berth);
+  } finally {
+    await berth.stop();
+  }
+}
+
 /** The `test` of all specs. Each worker has its own server, each test its own webhooks. */
 export const test = base.extend<TestFixtures, { berth: Berth }>({
-  berth: [
-    async ({}, use) => {
-      const berth = await Berth.start();
-      try {
-        await berth.prepare();
-        await use(berth);
-      } finally {
-        await berth.stop();
-      }
-    },
-    { scope: "worker", timeout: 120_000 },
-  ],
+  berth: [async ({}, use) => withBerth(use), { scope: "worker", timeout: 120_000 }],
   baseURL: async ({ berth }, use) => use(berth.url),
   context: async ({ context }, use) => {
     watchConsole(context);
@@ -92,7 +92,8 @@ const ALLOWED_MESSAGES = [
   // The browser reports each response with an error status. Many tests cause such responses, and some stop the server.
   /^Failed to load resource: /,
   // The loader of areas reports a failed load. The page shows it with a remedy (areas.spec.ts).
-  /^TypeError: Failed to (fetch\n\s+at \S+\/areas-|execute 'compile' on 'WebAssembly')/,
+  /^TypeError: Failed to (fetch\n\s+at (\S+ \()?\S+\/areas-|execute 'compile' on 'WebAssembly')/,
+  /^Error: \d+ for \S+\/area_/,
   // The page cannot be started, and shows a message (loading.spec.ts).
   /^Berth could not be loaded: /,
   /\.wasm was preloaded using link preload but not used/,
@@ -150,6 +151,11 @@ export function deliveryRows(page: Page): Locator {
   return page.getByRole("region", { name: "Deliveries" }).locator("tbody").getByRole("row");
 }
 
+/** The pane of the selected delivery. */
+export function deliveryPane(page: Page): Locator {
+  return page.getByRole("region", { name: "Delivery", exact: true });
+}
+
 /** Selects a card of the group `legend`. */
 export async function choose(page: Page, legend: string, card: string): Promise<void> {
   await page.getByRole("group", { name: legend }).getByRole("radio", { name: new RegExp(`^${card}`) }).check();
@@ -176,7 +182,7 @@ export async function copySecret(page: Page, label: "Signing secret" | "Token"):
 export async function logIn(page: Page, who: { username: string; password: string }): Promise<void> {
   await page.getByLabel("Username").fill(who.username);
   await page.getByLabel("Password").fill(who.password);
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
 }
 
 /** A key from `ssh-keygen -t ed25519`, whose private half was deleted. */

@@ -96,6 +96,11 @@ impl<T: Clone + Send + Sync + 'static> ErasedSignal<T> {
         self.with_untracked(T::clone)
     }
 
+    /// The value, unless the signal is disposed. Not tracked.
+    pub fn try_get_untracked(self) -> Option<T> {
+        self.signal.try_get_untracked().map(|value| value.value::<T>().clone())
+    }
+
     /// Reads the value. Tracked.
     pub fn with<U>(self, read: impl FnOnce(&T) -> U) -> U {
         read(self.signal.get().value())

@@ -6,6 +6,8 @@ use crate::live::{LiveStatus, use_live};
 use crate::log_in_dialog::LogInDialog;
 use crate::new_secret::NewSecretDialog;
 use crate::notification_menu::NotificationMenu;
+use crate::pages::areas;
+use crate::pages::confirmation::ConfirmationDialog;
 use crate::query::Mutation;
 use crate::rpc;
 use crate::session::{Session, use_session};
@@ -46,13 +48,21 @@ pub fn Layout() -> impl IntoView {
                 <Header menu_open=menu_open />
                 <Navigation open=menu_open />
                 <main class="main" id="main">
-                    <Outlet />
+                    <Show when=move || !session.needs_second_factor() fallback=required_factor>
+                        <Outlet />
+                    </Show>
                 </main>
             </div>
             <NewSecretDialog />
             <LogInDialog />
+            <ConfirmationDialog />
         </Show>
     }
+}
+
+/// The screen of a user who must set up a second factor, in place of every other one.
+fn required_factor() -> impl IntoView {
+    areas::show_part(areas::secondfactor::Screen::Required)
 }
 
 /// Goes to log-in or set-up while nobody is logged in. The log-in returns to the current address.
@@ -95,8 +105,10 @@ fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
             </button>
             <a class="brand" href="/"><img src="/favicon.svg" alt="" />"Berth"</a>
             <span class="spacer"></span>
-            <LiveBadge />
-            <NotificationMenu />
+            <Show when=move || !session.needs_second_factor()>
+                <LiveBadge />
+                <NotificationMenu />
+            </Show>
             <ThemeSwitch />
             <span class="muted small username" title=move || session.username()>{move || session.username()}</span>
             <Show when=move || !session.expired.get()>
@@ -154,17 +166,22 @@ fn Navigation(open: RwSignal<bool>) -> impl IntoView {
                     <NavItem href="/reserve" icon=Icon::Calendar label="Reserve" />
                     <NavItem href="/reservations" icon=Icon::List label="Reservations" />
                     <NavItem href="/access-requests" icon=Icon::Lock label="Access requests" />
-                    <Show when=move || session.reads_everything()>
+                    <Show when=move || session.reads_webhooks()>
                         <NavItem href="/deliveries" icon=Icon::Send label="Deliveries" />
                     </Show>
                 </ul>
                 <div>
                     <h2>"Settings"</h2>
                     <ul>
-                        <Show when=move || session.reads_everything()>
+                        <Show when=move || session.reads_webhooks()>
                             <NavItem href="/settings/webhooks" icon=Icon::Webhook label="Webhook Integrations" />
+                        </Show>
+                        <Show when=move || session.reads_everything() || session.is_owner()>
                             <NavItem href="/settings/catalogue" icon=Icon::Stack label="Catalogue" />
+                        </Show>
+                        <Show when=move || session.reads_everything()>
                             <NavItem href="/settings/users" icon=Icon::Person label="Users" />
+                            <NavItem href="/settings/groups" icon=Icon::People label="Groups" />
                             <NavItem href="/settings/audit" icon=Icon::Clock label="Audit log" />
                         </Show>
                         <NavItem href="/settings/tokens" icon=Icon::Key label="API tokens" />

@@ -5,7 +5,7 @@ pub mod rpc;
 #[cfg(feature = "csr")]
 mod components;
 #[cfg(feature = "csr")]
-mod confirmation_field;
+mod confirmation;
 #[cfg(feature = "csr")]
 mod erased;
 #[cfg(feature = "csr")]
@@ -29,9 +29,13 @@ mod paged_list;
 #[cfg(feature = "csr")]
 mod pages;
 #[cfg(feature = "csr")]
+mod passkey;
+#[cfg(feature = "csr")]
 mod preferences;
 #[cfg(feature = "csr")]
 mod prerendered_login;
+#[cfg(feature = "csr")]
+mod proof_form;
 #[cfg(feature = "csr")]
 mod provider_buttons;
 #[cfg(feature = "csr")]
@@ -40,6 +44,8 @@ mod query;
 mod query_signals;
 #[cfg(feature = "csr")]
 mod router;
+#[cfg(feature = "csr")]
+mod second_step;
 #[cfg(feature = "csr")]
 mod session;
 #[cfg(feature = "csr")]

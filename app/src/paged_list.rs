@@ -15,9 +15,12 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The number of rows of the first page.
 const PAGE: usize = 50;
+/// The number of rows from which *Show more* reads the largest page.
+const MANY: usize = 200;
 /// The largest number of rows that are restored from the history.
 const MAX_RESTORED: usize = 2_000;
 /// The scroll position in pixels from which the reader is not at the top of the page any more.
@@ -71,7 +74,8 @@ pub fn replace<T: Row>(rows: &mut [T], new: T) -> Option<T> {
 struct Rows<T> {
     /// New rows above the others that are not shown yet.
     newer: Vec<T>,
-    shown: Vec<T>,
+    /// Shared, because each reader of the list gets a copy of this structure.
+    shown: Arc<Vec<T>>,
     next_cursor: Option<String>,
 }
 
@@ -80,20 +84,23 @@ impl<T: Row> Rows<T> {
     fn apply(&mut self, new: T, matches: bool, holds: bool) {
         if !matches {
             self.newer.retain(|row| row.id() != new.id());
-            self.shown.retain(|row| row.id() != new.id());
+            Arc::make_mut(&mut self.shown).retain(|row| row.id() != new.id());
             return;
         }
-        let Some(new) = replace(&mut self.newer, new).and_then(|new| replace(&mut self.shown, new)) else { return };
+        let replaced =
+            replace(&mut self.newer, new).and_then(|new| replace(Arc::make_mut(&mut self.shown).as_mut_slice(), new));
+        let Some(new) = replaced else { return };
         match position(&self.shown, &new, self.next_cursor.is_some()) {
             None => {}
             Some(_) if holds && !self.shown.is_empty() => self.newer.insert(0, new),
-            Some(position) => self.shown.insert(position, new),
+            Some(position) => Arc::make_mut(&mut self.shown).insert(position, new),
         }
     }
 
     fn show_newer(&mut self) {
-        self.shown.append(&mut self.newer);
-        self.shown.sort_by(|one, other| other.id().cmp(one.id()));
+        let shown = Arc::make_mut(&mut self.shown);
+        shown.append(&mut self.newer);
+        shown.sort_by(|one, other| other.id().cmp(one.id()));
     }
 }
 
@@ -102,12 +109,14 @@ type FetchPage<T> = Rc<dyn Fn(PageQuery) -> Pin<Box<dyn Future<Output = Result<P
 /// A list that is read in pages, newest first.
 ///
 /// - Another fetch keeps the number of rows.
-/// - While the reader is not at the top of the page, new rows wait until the reader asks for them.
+/// - While the reader is not at the top of the page or has selected a row, new rows wait until the reader asks for them.
 /// - Going back in the history and reloading the page restore the number of rows.
 pub struct PagedList<T> {
     query: Query<Rows<T>>,
     more: Mutation,
     fetch: StoredValue<FetchPage<T>, LocalStorage>,
+    /// Whether the reader has selected a row.
+    selected: StoredValue<bool>,
 }
 
 impl<T> Clone for PagedList<T> {
@@ -129,6 +138,7 @@ impl<T: Row> PagedList<T> {
         let fetch: FetchPage<T> = Rc::new(move |page| Box::pin(fetch(untrack(filter), page)));
         let last_filter = StoredValue::new(None::<F>);
         let pages = fetch.clone();
+        let selected = StoredValue::new(false);
         let query = Query::with_previous(move |query: Query<Rows<T>>| {
             let filter = filter();
             let last = last_filter.try_update_value(|last| last.replace(filter.clone())).flatten();
@@ -142,9 +152,9 @@ impl<T: Row> PagedList<T> {
                 Some(last) if last == filter => Start::Again,
                 Some(_) => Start::First(PAGE),
             };
-            fetch_rows(query, start, pages.clone())
+            fetch_rows(query, start, pages.clone(), selected)
         });
-        let list = Self { query, more: Mutation::new(), fetch: StoredValue::new_local(fetch) };
+        let list = Self { query, more: Mutation::new(), fetch: StoredValue::new_local(fetch), selected };
         // *Show more* is repeated when the connection is back.
         use_live().on(move |event| {
             let failed =
@@ -159,14 +169,29 @@ impl<T: Row> PagedList<T> {
     /// Applies a live update. A row that does not match the filter leaves the list.
     pub fn apply(self, new: T, matches: bool) {
         self.query.update(move |rows| {
-            let holds = holds(rows);
+            let holds = holds(rows, self.selected);
             rows.apply(new, matches, holds);
         });
+    }
+
+    /// The rows that are shown. Not tracked.
+    pub fn shown(self) -> Option<Arc<Vec<T>>> {
+        self.query.get_untracked().map(|rows| rows.shown)
+    }
+
+    /// Sets whether the reader has selected a row, whose place new rows must not move.
+    pub fn set_selected(self, selected: bool) {
+        self.selected.set_value(selected);
     }
 
     /// Fetches the list again.
     pub fn refetch(self) {
         self.query.refetch();
+    }
+
+    /// Fetches the list again after a short delay, once for all calls in the meantime.
+    pub fn refetch_soon(self) {
+        self.query.refetch_soon();
     }
 
     fn show_newer(self) {
@@ -178,17 +203,20 @@ impl<T: Row> PagedList<T> {
 
     fn fetch_more(self) {
         let Some(cursor) = self.query.get_untracked().and_then(|rows| rows.next_cursor) else { return };
-        let response = (self.fetch.get_value())(PageQuery { limit: None, cursor: Some(cursor.clone()) });
+        // A reader who asks again wants many rows.
+        let shown = self.query.get_untracked().map_or(PAGE, |rows| rows.shown.len());
+        let limit = if shown < MANY { PAGE as u32 } else { PageQuery::MAX };
+        let response = (self.fetch.get_value())(PageQuery { limit: Some(limit), cursor: Some(cursor.clone()) });
         self.more.run(response, move |next| {
             let first = next.items.first().map(|row| row.id().to_owned());
             self.query.update(|rows| {
                 // Another fetch in the meantime can have read these rows.
                 if rows.next_cursor.as_ref() == Some(&cursor) {
-                    rows.shown.extend(next.items);
+                    Arc::make_mut(&mut rows.shown).extend(next.items);
                     rows.next_cursor = next.next_cursor;
                 }
             });
-            HistoryEntry::save_rows(self.query.get_untracked().map_or(0, |rows| rows.shown.len()));
+            HistoryEntry::save_rows(self.query.try_get_untracked().map_or(0, |rows| rows.shown.len()));
             focus_row(first);
         });
     }
@@ -197,6 +225,14 @@ impl<T: Row> PagedList<T> {
     pub fn view<V: IntoView + 'static>(
         self,
         content: impl Fn(ErasedMemo<Vec<T>>) -> V + Send + Sync + 'static,
+    ) -> impl IntoView {
+        self.view_shared(move |rows| content(ErasedMemo::derive(move || rows.with(|rows| rows.to_vec()))))
+    }
+
+    /// Like [`Self::view`], for content that reads a part of many rows.
+    pub fn view_shared<V: IntoView + 'static>(
+        self,
+        content: impl Fn(ErasedMemo<Arc<Vec<T>>>) -> V + Send + Sync + 'static,
     ) -> impl IntoView {
         self.query.view(move |rows| {
             let shown = ErasedMemo::derive(move || rows.with(|rows| rows.shown.clone()));
@@ -212,9 +248,9 @@ impl<T: Row> PagedList<T> {
     }
 }
 
-/// Whether new rows wait instead of moving the others: the reader has scrolled down, or other rows wait.
-fn holds<T>(rows: &Rows<T>) -> bool {
-    !rows.newer.is_empty() || window().scroll_y().unwrap_or_default() > TOP
+/// Whether new rows wait instead of moving the others: the reader has scrolled down or selected a row, or other rows wait.
+fn holds<T>(rows: &Rows<T>, selected: StoredValue<bool>) -> bool {
+    !rows.newer.is_empty() || selected.try_get_value() == Some(true) || window().scroll_y().unwrap_or_default() > TOP
 }
 
 /// The reason of a fetch.
@@ -227,9 +263,14 @@ enum Start {
 }
 
 /// Fetches the first pages: the new rows, and as many others as the list shows.
-async fn fetch_rows<T: Row>(query: Query<Rows<T>>, start: Start, fetch: FetchPage<T>) -> Result<Rows<T>, RpcError> {
+async fn fetch_rows<T: Row>(
+    query: Query<Rows<T>>,
+    start: Start,
+    fetch: FetchPage<T>,
+    selected: StoredValue<bool>,
+) -> Result<Rows<T>, RpcError> {
     // *Show more* can add rows during the fetch.
-    let current = move || query.get_untracked().filter(|_| matches!(start, Start::Again));
+    let current = move || query.try_get_untracked().filter(|_| matches!(start, Start::Again));
     let mut items: Vec<T> = Vec::new();
     let mut cursor = None;
     loop {
@@ -251,11 +292,13 @@ async fn fetch_rows<T: Row>(query: Query<Rows<T>>, start: Start, fetch: FetchPag
     }
     let newer = match current() {
         // If no row is left, the position cannot be kept.
-        Some(rows) if holds(&rows) => Some(new_rows(&items, &rows.shown)).filter(|new| *new < items.len()).unwrap_or(0),
+        Some(rows) if holds(&rows, selected) => {
+            Some(new_rows(&items, &rows.shown)).filter(|new| *new < items.len()).unwrap_or(0)
+        }
         _ => 0,
     };
     let shown = items.split_off(newer);
-    Ok(Rows { newer: items, shown, next_cursor: cursor })
+    Ok(Rows { newer: items, shown: Arc::new(shown), next_cursor: cursor })
 }
 
 /// The number of rows above the first one that is shown.

@@ -2,6 +2,7 @@
 //!
 //! Users can submit the form while the app loads. The app then takes it over in place, so that typed text and the focus stay.
 
+use crate::passkey;
 use domain::account::Credentials;
 use leptos::prelude::{document, window};
 use wasm_bindgen::JsCast as _;
@@ -9,6 +10,9 @@ use web_sys::{Element, Event, HtmlAnchorElement, HtmlElement, HtmlInputElement};
 
 /// The attribute of the root element that shows the form instead of the app.
 const VISIBLE: &str = "data-login";
+
+/// The id of the button that logs in with a passkey. It is hidden until the app has loaded.
+const PASSKEY: &str = "login-passkey";
 
 fn root() -> Option<Element> {
     document().document_element()
@@ -30,6 +34,15 @@ pub fn open() {
     if let Some(form) = element::<Element>("login-form") {
         let _ = form.set_attribute("data-managed", "");
     }
+    if let Some(button) = element::<Element>(PASSKEY).filter(|_| passkey::is_supported()) {
+        let _ = button.remove_attribute("hidden");
+    }
+}
+
+/// Whether an event comes from the button that logs in with a passkey.
+pub fn is_passkey_button(event: &Event) -> bool {
+    let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+    target.is_some_and(|target| target.id() == PASSKEY)
 }
 
 /// Shows the app and clears the password.

@@ -15,6 +15,8 @@ use std::pin::Pin;
 
 /// The delay of [`Query::refetch_soon`], in milliseconds.
 const REFETCH_DELAY_MS: u32 = 400;
+/// The time in which the index of deliveries usually follows the log, in milliseconds.
+const INDEX_DELAY_MS: u32 = 3_000;
 /// The delay before a failed fetch is repeated, in milliseconds. It doubles with each failure.
 const MIN_RETRY_MS: f64 = 1_000.0;
 /// The longest delay before a failed fetch is repeated, in milliseconds.
@@ -54,6 +56,8 @@ struct Progress {
     updated: bool,
     /// Whether the timer of [`Query::refetch_soon`] runs.
     refetch_scheduled: bool,
+    /// Whether the timer of [`Query::refetch_with_index`] runs.
+    index_scheduled: bool,
     /// The number of failed fetches since the last successful one.
     failures: i32,
 }
@@ -163,14 +167,14 @@ impl QueryState {
         }
     }
 
-    fn refetch_soon(self) {
-        let start =
-            self.progress.try_update_value(|progress| !std::mem::replace(&mut progress.refetch_scheduled, true));
+    /// Fetches again after a delay, unless the timer with this flag runs.
+    fn refetch_in(self, delay_ms: u32, scheduled: fn(&mut Progress) -> &mut bool) {
+        let start = self.progress.try_update_value(|progress| !std::mem::replace(scheduled(progress), true));
         if start != Some(true) {
             return;
         }
-        Timeout::new(REFETCH_DELAY_MS, move || {
-            self.progress.try_update_value(|progress| progress.refetch_scheduled = false);
+        Timeout::new(delay_ms, move || {
+            self.progress.try_update_value(|progress| *scheduled(progress) = false);
             self.refetch.notify();
         })
         .forget();
@@ -233,7 +237,13 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
 
     /// Fetches again after a short delay, once for all calls in the meantime. For data that many events change.
     pub fn refetch_soon(self) {
-        self.state.refetch_soon();
+        self.state.refetch_in(REFETCH_DELAY_MS, |progress| &mut progress.refetch_scheduled);
+    }
+
+    /// Like [`Self::refetch_soon`], and once more when the index of deliveries has followed the log. For data from the index.
+    pub fn refetch_with_index(self) {
+        self.refetch_soon();
+        self.state.refetch_in(INDEX_DELAY_MS, |progress| &mut progress.index_scheduled);
     }
 
     /// The data, once received. Tracked.
@@ -244,6 +254,11 @@ impl<T: Clone + Send + Sync + 'static> Query<T> {
     /// The data, once received. Not tracked.
     pub fn get_untracked(self) -> Option<T> {
         self.data.get_untracked()
+    }
+
+    /// The data, once received, unless the page is gone. For code that continues after a request. Not tracked.
+    pub fn try_get_untracked(self) -> Option<T> {
+        self.data.try_get_untracked().flatten()
     }
 
     /// Replaces the data by the response to a write.

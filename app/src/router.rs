@@ -46,7 +46,10 @@ fn App() -> impl IntoView {
         session.needs_setup.set(visit.needs_setup);
         match visit.session {
             Some(info) => session.start(info),
-            None => session.known.set(true),
+            None => {
+                session.second_step.set(visit.second_step);
+                session.known.set(true);
+            }
         }
     });
     visit.view(move |_| {
@@ -70,18 +73,19 @@ fn AppRoutes() -> impl IntoView {
                     <Route path=path!("/reserve") view=areas::reserve::Screen::Reserve />
                     <Route path=path!("/reservations") view=areas::reservations::Screen::List />
                     <Route path=path!("/reservations/:id") view=areas::reservations::Screen::Detail />
-                    <Route path=path!("/access-requests") view=areas::settings::Screen::AccessRequests />
+                    <Route path=path!("/access-requests") view=areas::catalogue::Screen::AccessRequests />
                     <Route path=path!("/deliveries") view=areas::deliveries::Screen::List />
                     <Route path=path!("/deliveries/:id") view=areas::deliveries::Screen::Detail />
                     <Route path=path!("/settings/webhooks") view=areas::webhooks::Screen::List />
                     <Route path=path!("/settings/webhooks/new") view=areas::webhookform::Screen::New />
                     <Route path=path!("/settings/webhooks/:id") view=areas::webhooks::Screen::Detail />
                     <Route path=path!("/settings/webhooks/:id/edit") view=areas::webhookform::Screen::Edit />
-                    <Route path=path!("/settings/tokens") view=areas::settings::Screen::Tokens />
-                    <Route path=path!("/settings/account") view=areas::settings::Screen::Account />
-                    <Route path=path!("/settings/users") view=areas::settings::Screen::Users />
+                    <Route path=path!("/settings/tokens") view=areas::accounts::Screen::Tokens />
+                    <Route path=path!("/settings/account") view=areas::accounts::Screen::Account />
+                    <Route path=path!("/settings/users") view=areas::accounts::Screen::Users />
+                    <Route path=path!("/settings/groups") view=areas::groups::Screen::List />
                     <Route path=path!("/settings/audit") view=areas::audit::Screen::List />
-                    <Route path=path!("/settings/catalogue") view=areas::settings::Screen::Catalogue />
+                    <Route path=path!("/settings/catalogue") view=areas::catalogue::Screen::Catalogue />
                     <Route path=path!("/*any") view=pages::not_found::NotFound />
                 </ParentRoute>
             </Routes>

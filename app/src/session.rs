@@ -2,12 +2,15 @@
 //!
 //! When it ends on the server, the page stays: a dialog asks for the password, and requests wait for it (`app/src/rpc/fetch.rs`).
 
+use crate::confirmation::Confirmation;
 use crate::erased::ErasedSignal;
 use crate::live::{Live, LiveStatus};
 use crate::prerendered_login;
 use crate::rpc;
 use domain::account::SessionInfo;
 use domain::authorization::Role;
+use domain::ownership::ResourceKey;
+use domain::second_factor::PendingLogIn;
 use gloo_timers::future::TimeoutFuture;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -37,6 +40,10 @@ pub struct Session {
     pub needs_setup: RwSignal<bool>,
     /// Whether the request comes from the server's own machine, so that set-up needs no code.
     pub local: RwSignal<bool>,
+    /// A log-in that needs a second factor.
+    pub second_step: ErasedSignal<Option<PendingLogIn>>,
+    /// The requests that wait for a confirmation.
+    pub confirmation: Confirmation,
     /// Whether the session has ended while the page was open.
     pub expired: RwSignal<bool>,
     /// Whether the dialog for a new log-in is open.
@@ -55,6 +62,8 @@ impl Session {
             known: RwSignal::new(false),
             needs_setup: RwSignal::new(false),
             local: RwSignal::new(false),
+            second_step: ErasedSignal::new(None),
+            confirmation: Confirmation::new(),
             expired: RwSignal::new(false),
             asks: RwSignal::new(false),
             live,
@@ -86,20 +95,30 @@ impl Session {
             let _ = window().location().reload();
             return;
         }
+        let needs_second_factor = info.needs_second_factor;
         self.info.set(Some(info));
+        self.second_step.set(None);
         self.needs_setup.set(false);
         self.known.set(true);
         self.expired.set(false);
         self.continue_requests(true);
         self.asks.set(false);
         prerendered_login::close();
-        self.live.open();
+        // A user who must set up a second factor may not read the live updates.
+        if !needs_second_factor {
+            self.live.open();
+        }
+        // A log-in also confirms, e.g. one at an identity provider in another window.
+        self.confirmation.finish();
     }
 
     /// Stores a log-in that the user has just made, also for the other pages of the browser.
     pub fn log_in(self, info: SessionInfo) {
+        let needs_second_factor = info.needs_second_factor;
         self.start(info);
-        self.live.reconnect();
+        if !needs_second_factor {
+            self.live.reconnect();
+        }
         self.announce(STARTED);
     }
 
@@ -161,6 +180,7 @@ impl Session {
             if message.data().as_string().as_deref() == Some(ENDED) {
                 return self.expire();
             }
+            self.confirmation.finish();
             if self.expired.get_untracked() || self.info.with_untracked(Option::is_none) {
                 spawn_local(async move {
                     if let Ok(rpc::session::Visit { session: Some(info), .. }) = rpc::session::visit().await {
@@ -187,6 +207,23 @@ impl Session {
         });
     }
 
+    /// Reads the session again, after the user has set up a second factor that was required.
+    pub async fn refresh(self) {
+        if let Ok(rpc::session::Visit { session: Some(info), .. }) = rpc::session::visit().await {
+            self.start(info);
+        }
+    }
+
+    /// Whether the user may do nothing but set up a second factor. Tracked.
+    pub fn needs_second_factor(self) -> bool {
+        self.info.with(|info| info.as_ref().is_some_and(|info| info.needs_second_factor))
+    }
+
+    /// Whether the user may do nothing but set up a second factor. Not tracked.
+    pub fn needs_second_factor_untracked(self) -> bool {
+        untrack(|| self.needs_second_factor())
+    }
+
     /// Whether somebody is logged in. Tracked.
     pub fn is_logged_in(self) -> bool {
         self.info.with(Option::is_some)
@@ -200,6 +237,41 @@ impl Session {
     /// Whether the user sees everything: administrators and auditors. Tracked.
     pub fn reads_everything(self) -> bool {
         self.info.with(|info| info.as_ref().is_some_and(|info| info.user.role.reads_everything()))
+    }
+
+    /// Whether the user manages a resource: as an administrator, or as an owner of the resource or of its type. Tracked.
+    pub fn manages(self, resource: ResourceKey<'_>) -> bool {
+        self.info.with(|info| info.as_ref().is_some_and(|info| info.manages(resource)))
+    }
+
+    /// Whether the user manages some resources: as an administrator or as an owner. Tracked.
+    pub fn manages_resources(self) -> bool {
+        self.is_admin() || self.is_owner()
+    }
+
+    /// Whether the user manages the webhooks of all resource types, as an administrator, or of some, as an owner. Tracked.
+    pub fn manages_webhooks(self) -> bool {
+        self.is_admin() || self.owns_types()
+    }
+
+    /// Whether the user sees some webhooks and their deliveries. Tracked.
+    pub fn reads_webhooks(self) -> bool {
+        self.reads_everything() || self.owns_types()
+    }
+
+    /// Whether the user sees the webhooks of a resource type; `None` stands for every type. Tracked.
+    pub fn reads_webhooks_of(self, resource_type: Option<&str>) -> bool {
+        self.reads_everything()
+            || self.info.with(|info| info.as_ref().is_some_and(|info| info.manages_webhooks_of(resource_type)))
+    }
+
+    /// Whether the user owns something. Tracked.
+    pub fn is_owner(self) -> bool {
+        self.info.with(|info| info.as_ref().is_some_and(|info| !info.owns.is_empty()))
+    }
+
+    fn owns_types(self) -> bool {
+        self.info.with(|info| info.as_ref().is_some_and(|info| !info.owns.resource_types.is_empty()))
     }
 
     /// Whether the user reads everything and changes nothing. Tracked.
@@ -233,6 +305,13 @@ pub fn use_session() -> Session {
 pub fn ForAdministrators(children: ChildrenFn) -> impl IntoView {
     let session = use_session();
     view! { <Show when=move || session.is_admin()>{children()}</Show> }
+}
+
+/// The content that only those see who manage webhooks: administrators and owners of resource types.
+#[component]
+pub fn ForWebhookManagers(children: ChildrenFn) -> impl IntoView {
+    let session = use_session();
+    view! { <Show when=move || session.manages_webhooks()>{children()}</Show> }
 }
 
 /// The content that everybody but auditors sees: what changes something.

@@ -4,6 +4,7 @@ use delivery::{Auth, DeliveryRequest, Sender, SenderConfig, Target};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId};
+use domain::payload::PayloadFormat;
 use domain::signature::Secret;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -111,6 +112,7 @@ pub async fn run(load: Baseline) -> anyhow::Result<Rate> {
         secrets: vec![secret],
         keys: Vec::new(),
         headers: Vec::new(),
+        public_url: "https://berth.example.com".into(),
     });
     let url = delivery::Destination::new(load.endpoint.clone());
     let by_sender = move |n| {
@@ -124,6 +126,7 @@ pub async fn run(load: Baseline) -> anyhow::Result<Rate> {
                 event_type: EventType::ReservationCreated,
                 attempt: 1,
                 test: false,
+                format: PayloadFormat::Berth,
                 body: body(n),
             };
             sender.attempt(&request, chrono::Utc::now()).await;

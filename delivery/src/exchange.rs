@@ -11,11 +11,12 @@ use crate::oauth::{Flight, Token, TokenCache, TokenFailure, TokenRequest, TokenW
 use crate::redaction::{record_response, redact};
 use crate::response::Received;
 use crate::timing::{AttemptClock, MARKS, Marks};
-use crate::{AttemptOutcome, Auth, DeliveryRequest, SenderConfig};
+use crate::{AttemptOutcome, Auth, DeliveryRequest, Destination, HeaderChange, SenderConfig};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::delivery::{Diagnosis, DiagnosisCode, Outcome};
-use http::HeaderValue;
+use http::{HeaderValue, Request};
+use http_body_util::Full;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -42,6 +43,11 @@ impl Clients {
             tokens: TokenCache::default(),
         }
     }
+
+    /// The time limit of an exchange.
+    pub(crate) fn timeout(&self) -> std::time::Duration {
+        self.http.timeout
+    }
 }
 
 /// A response, and the reason why the token could not be renewed after a 401.
@@ -64,18 +70,24 @@ impl From<Failure> for Unanswered {
     }
 }
 
-/// Makes one attempt; `now` is the wall-clock time of its start.
-pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: DateTime<Utc>) -> AttemptOutcome {
+/// Makes one attempt with changed headers; `now` is the wall-clock time of its start.
+pub(crate) async fn attempt(
+    clients: &Clients,
+    request: &DeliveryRequest,
+    changes: &[HeaderChange],
+    now: DateTime<Utc>,
+) -> AttemptOutcome {
     let marks = Marks::start();
     let exchange = Exchange {
         clients,
         request,
+        changes,
         now,
         clock: AttemptClock::start_at(now),
         progress: Progress::new(marks.clone()),
         waits_for: Mutex::new(None),
     };
-    let mut sent = signed_headers(&clients.http.user_agent, request, now);
+    let mut sent = signed_headers(&clients.http.user_agent, request, changes, now);
     let limit = clients.http.timeout;
     let run = MARKS.scope(marks.clone(), exchange.run(&mut sent));
     let result = match tokio::time::timeout(limit, run).await {
@@ -128,6 +140,23 @@ pub(crate) async fn attempt(clients: &Clients, request: &DeliveryRequest, now: D
     outcome
 }
 
+/// Sends an unsigned `GET` over a new connection, within the time limit of an attempt. Returns the status code.
+pub(crate) async fn get(clients: &Clients, url: &Destination) -> Result<u16, Diagnosis> {
+    let failed = |failure| diagnosis::of_failure(&failure, &url.text);
+    let uri = url.uri.as_ref().ok_or_else(|| failed(Failure::InvalidUrl))?;
+    let http = &clients.http;
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = uri.clone();
+    request.headers_mut().insert(http::header::USER_AGENT, http.user_agent.clone());
+    let marks = Marks::start();
+    let progress = Progress::new(marks.clone());
+    let exchange = MARKS.scope(marks, http.send_on_new_connection(request, &progress));
+    match tokio::time::timeout(http.timeout, exchange).await {
+        Ok(received) => Ok(received.map_err(failed)?.status),
+        Err(_) => Err(failed(Failure::TimedOut { phase: progress.phase(), limit: http.timeout })),
+    }
+}
+
 /// The delay that a 429 or 503 requests.
 fn retry_after(received: &Received, now: DateTime<Utc>) -> Option<chrono::Duration> {
     let value = received.headers.get(http::header::RETRY_AFTER).filter(|_| matches!(received.status, 429 | 503))?;
@@ -137,6 +166,7 @@ fn retry_after(received: &Received, now: DateTime<Utc>) -> Option<chrono::Durati
 struct Exchange<'a> {
     clients: &'a Clients,
     request: &'a DeliveryRequest,
+    changes: &'a [HeaderChange],
     now: DateTime<Utc>,
     clock: AttemptClock,
     progress: Progress,
@@ -196,7 +226,7 @@ impl Exchange<'_> {
         }
         // Copying every request for a repetition, which is rare, costs more than creating it again.
         let again = || {
-            let mut headers = signed_headers(&http.user_agent, self.request, self.now);
+            let mut headers = signed_headers(&http.user_agent, self.request, self.changes, self.now);
             if let Some(token) = token {
                 headers.add_token(&token.value);
             }

@@ -3,7 +3,7 @@
 use crate::recorded_signatures::{shorten_signatures, signatures};
 use crate::redaction::REDACTED;
 use crate::transcript::Writer;
-use crate::{Auth, DeliveryRequest};
+use crate::{Auth, DeliveryRequest, HeaderChange};
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -19,6 +19,15 @@ pub(crate) struct Headers {
     pub(crate) redacted: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// Credentials that a receiver may echo, to be redacted in the response.
     pub(crate) secrets: Vec<String>,
+}
+
+/// The value of a header after changes; `None` if it is removed.
+fn changed<'a>(changes: &'a [HeaderChange], name: &HeaderName, value: &'a str) -> Option<&'a str> {
+    match changes.iter().find(|change| change.name() == name.as_str()) {
+        None => Some(value),
+        Some(HeaderChange::Remove(_)) => None,
+        Some(HeaderChange::Set(_, value)) => Some(value),
+    }
 }
 
 impl Headers {
@@ -46,6 +55,16 @@ impl Headers {
             self.record.documented_header(name.as_str(), &shorten_signatures(value));
             self.secrets.extend(signatures(value));
             self.wire.append(name, wire);
+        }
+    }
+
+    /// Adds the headers by which the payload format describes the event.
+    fn add_event_attributes(&mut self, request: &DeliveryRequest) {
+        let DeliveryRequest { target, event_type, event_id, body, .. } = request;
+        for header in request.format.headers(&target.public_url, *event_type, event_id, body) {
+            if let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) {
+                self.add(name, &header.value);
+            }
         }
     }
 
@@ -80,8 +99,13 @@ impl Headers {
     }
 }
 
-/// The headers of a request, except an OAuth token (docs/contract.md §1).
-pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest, now: DateTime<Utc>) -> Headers {
+/// The headers of a request, except an OAuth token (docs/contract.md §1). `changes` apply to the headers of the contract.
+pub(crate) fn signed_headers(
+    user_agent: &HeaderValue,
+    request: &DeliveryRequest,
+    changes: &[HeaderChange],
+    now: DateTime<Utc>,
+) -> Headers {
     const SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
     const EVENT: HeaderName = HeaderName::from_static("x-webhook-event");
     const DELIVERY: HeaderName = HeaderName::from_static("x-webhook-delivery");
@@ -96,7 +120,7 @@ pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest
         redacted: Vec::new(),
         secrets: Vec::new(),
     };
-    headers.add_static(http::header::CONTENT_TYPE, "application/json");
+    headers.add_static(http::header::CONTENT_TYPE, request.format.content_type());
     headers.push(http::header::USER_AGENT, user_agent.clone());
     let custom = &request.target.headers;
     for (name, value) in
@@ -107,9 +131,16 @@ pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest
         }
     }
     if let Some(secret) = request.target.secrets.first() {
-        headers.add_signatures(SIGNATURE, &domain::signature::sign_body(secret, &request.body));
+        let signature = domain::signature::sign_body(secret, &request.body);
+        if let Some(signature) = changed(changes, &SIGNATURE, &signature) {
+            headers.add_signatures(SIGNATURE, signature);
+        }
     }
-    headers.add_static(EVENT, request.event_type.as_str());
+    match changed(changes, &EVENT, request.event_type.as_str()) {
+        Some(event) if event != request.event_type.as_str() => headers.add(EVENT, event),
+        Some(_) => headers.add_static(EVENT, request.event_type.as_str()),
+        None => {}
+    }
     headers.add(DELIVERY, request.delivery_id.as_str());
     headers.push(ATTEMPT, request.attempt.into());
     if request.test {
@@ -118,16 +149,17 @@ pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest
     let timestamp = now.timestamp();
     headers.add(ID, request.event_id.as_str());
     headers.push(TIMESTAMP, timestamp.into());
-    headers.add_signatures(
-        STANDARD,
-        &domain::signature::sign_standard(
-            &request.target.secrets,
-            &request.target.keys,
-            request.event_id.as_str(),
-            timestamp,
-            &request.body,
-        ),
+    let standard = domain::signature::sign_standard(
+        &request.target.secrets,
+        &request.target.keys,
+        request.event_id.as_str(),
+        timestamp,
+        &request.body,
     );
+    if let Some(standard) = changed(changes, &STANDARD, &standard) {
+        headers.add_signatures(STANDARD, standard);
+    }
+    headers.add_event_attributes(request);
     // A credential replaces a custom header of the same name.
     let credential = match &request.target.auth {
         Auth::None => "",
@@ -135,6 +167,10 @@ pub(crate) fn signed_headers(user_agent: &HeaderValue, request: &DeliveryRequest
         Auth::Oauth2 { .. } => http::header::AUTHORIZATION.as_str(),
     };
     for header in custom.iter().filter(|header| !header.name.eq_ignore_ascii_case(credential)) {
+        // A queued delivery can be older than a custom header that would repeat one of its attributes.
+        if request.format.reserves_header(&header.name) {
+            continue;
+        }
         if header.is_secret() {
             headers.add_secret(header.name.clone().into(), &header.value);
         } else {

@@ -3,10 +3,12 @@
 //! [`Sender::attempt`] is the entry point. `connector` connects to allowed addresses only, `diagnosis` describes
 //! failures, `redaction` removes credentials from the record.
 
+mod certification;
 mod client;
 mod connection;
 mod connector;
 mod diagnosis;
+mod draft_check;
 mod encoding;
 mod exchange;
 mod happy_eyeballs;
@@ -22,7 +24,9 @@ mod tests;
 mod timing;
 mod transcript;
 
+pub use certification::{Certification, Sources, certify};
 pub use client::tls_config;
+pub use draft_check::check_draft;
 pub use transcript::Transcript;
 
 use bytes::Bytes;
@@ -31,6 +35,7 @@ use domain::delivery::{Attempt, Diagnosis, Outcome, Timings};
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::payload::PayloadFormat;
 use domain::signature::{Secret, SigningKey};
 use domain::webhook::CustomHeader;
 use std::sync::Arc;
@@ -75,6 +80,8 @@ pub struct Target {
     pub keys: Vec<SigningKey>,
     /// Custom headers, in clear text. Secret ones are redacted in the record.
     pub headers: Vec<CustomHeader>,
+    /// The base URL of Berth, without a trailing slash: the source of CloudEvents.
+    pub public_url: Arc<str>,
 }
 
 /// The URL of requests, parsed once.
@@ -118,8 +125,28 @@ pub struct DeliveryRequest {
     pub attempt: u32,
     /// Whether it is a test event. Tests use a new connection, so that every step is timed.
     pub test: bool,
+    /// The form of the body, which determines its content type and further headers.
+    pub format: PayloadFormat,
     /// The exact bytes to sign and send.
     pub body: Bytes,
+}
+
+/// A change of a signature header or of `X-Webhook-Event`, for requests that a receiver must reject or ignore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeaderChange {
+    /// The header is not sent. The name is in lower case.
+    Remove(&'static str),
+    /// The header is sent with this value.
+    Set(&'static str, String),
+}
+
+impl HeaderChange {
+    /// The header's name in lower case.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Remove(name) | Self::Set(name, _) => name,
+        }
+    }
 }
 
 /// The result of one attempt.
@@ -201,6 +228,29 @@ impl Sender {
 
     /// Makes one attempt. Failures are part of the outcome. `now` is the wall-clock time of the start.
     pub async fn attempt(&self, request: &DeliveryRequest, now: DateTime<Utc>) -> AttemptOutcome {
-        exchange::attempt(&self.inner, request, now).await
+        exchange::attempt(&self.inner, request, &[], now).await
+    }
+
+    /// Makes one attempt with changed headers.
+    pub(crate) async fn attempt_with(
+        &self,
+        request: &DeliveryRequest,
+        changes: &[HeaderChange],
+        now: DateTime<Utc>,
+    ) -> AttemptOutcome {
+        exchange::attempt(&self.inner, request, changes, now).await
+    }
+
+    /// Sends an unsigned `GET`, e.g. to a health path, and returns the status code.
+    ///
+    /// # Errors
+    /// The diagnosis if no complete response arrives.
+    pub async fn get(&self, url: &Destination) -> Result<u16, Diagnosis> {
+        exchange::get(&self.inner, url).await
+    }
+
+    /// The time limit of an attempt.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.inner.timeout()
     }
 }

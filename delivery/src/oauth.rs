@@ -27,7 +27,7 @@ const NO_RENEWAL_FOR: TimeDelta = TimeDelta::seconds(60);
 const MAX_CACHED: usize = 1_000;
 
 /// The parameters of a token request: the key of the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TokenRequest {
     pub(crate) token_url: String,
     pub(crate) client_id: String,
@@ -35,6 +35,8 @@ pub(crate) struct TokenRequest {
     pub(crate) scope: Option<String>,
     pub(crate) audience: Option<String>,
 }
+
+domain::redacted_debug!(TokenRequest { token_url, client_id, scope, audience } hides { client_secret });
 
 /// An access token.
 #[derive(Clone)]

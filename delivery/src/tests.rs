@@ -10,6 +10,7 @@ use chrono::DateTime;
 use domain::delivery::{DiagnosisCode as Code, Outcome};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
+use domain::payload::PayloadFormat;
 use domain::signature::Secret;
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -56,6 +57,7 @@ async fn attempt(sender: &Sender, url: &str, auth: Auth) -> AttemptOutcome {
         secrets: vec![Secret::parse("your-secret-key").unwrap()],
         keys: Vec::new(),
         headers: Vec::new(),
+        public_url: "https://berth.example.com".into(),
     };
     let request = DeliveryRequest {
         target: Arc::new(target),
@@ -65,6 +67,7 @@ async fn attempt(sender: &Sender, url: &str, auth: Auth) -> AttemptOutcome {
         event_type: EventType::ReservationCreated,
         attempt: 1,
         test: false,
+        format: PayloadFormat::Berth,
         body: Bytes::from_static(b"{}"),
     };
     sender.attempt(&request, DateTime::UNIX_EPOCH).await

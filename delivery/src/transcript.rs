@@ -20,7 +20,7 @@
 use crate::header_case::write_documented;
 use crate::recorded_signatures::{is_signature, shorten_signatures};
 use chrono::{DateTime, Utc};
-use domain::delivery::{Attempt, Diagnosis, Outcome, ReceivedResponse, SentRequest, Timings};
+use domain::delivery::{Attempt, Diagnosis, DiagnosisCode, Outcome, ReceivedResponse, SentRequest, Timings};
 use domain::header::Header;
 use domain::id::DeliveryId;
 use serde::{Deserialize, Serialize};
@@ -228,6 +228,25 @@ impl Transcript {
         Some(Parsed { request, response, timings: footer.timings, diagnosis: footer.diagnosis.into_owned() })
     }
 
+    /// The same transcript without the response and without texts that can quote it. `message` explains the gap. A text
+    /// that is no transcript becomes one without a request.
+    pub fn without_received_texts(&self, message: &str) -> Self {
+        let parsed = self.parse();
+        let code = parsed.as_ref().map_or(DiagnosisCode::Unknown, |parsed| parsed.diagnosis.code);
+        let diagnosis = Diagnosis { code, message: message.to_owned(), hint: String::new() };
+        if parsed.is_some() {
+            self.without_response(&diagnosis)
+        } else {
+            Self("POST \n\n".into()).without_response(&diagnosis)
+        }
+    }
+
+    /// The first value of a header of the response; `None` if there is none.
+    pub fn response_header(&self, name: &str) -> Option<String> {
+        let headers = self.parse()?.response?.headers;
+        headers.into_iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
     /// The same transcript with another diagnosis and without the response.
     pub fn without_response(&self, diagnosis: &Diagnosis) -> Self {
         let parsed = self.parse();
@@ -249,11 +268,28 @@ impl Transcript {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::delivery::DiagnosisCode;
     use proptest::prelude::*;
 
     fn diagnosis(message: &str) -> Diagnosis {
         Diagnosis { code: DiagnosisCode::ServerError, message: message.into(), hint: "Look\ninto \"it\".".into() }
+    }
+
+    #[test]
+    fn transcript_without_received_texts_keeps_request_timings_and_code() {
+        let mut writer = Writer::new("https://receiver.example/hook");
+        writer.documented_header("Content-Type", "application/json");
+        let whole = writer.finish(true, false, Timings::default(), &diagnosis("500: no such user alice"));
+        for transcript in [whole, Transcript::stored(r#"{"response":"alice"}"#.into())] {
+            let was_readable = transcript.parse().is_some();
+            let reduced = transcript.without_received_texts("Removed.");
+            assert!(!reduced.0.contains("alice"), "{}", reduced.0);
+            let parsed = reduced.parse().unwrap();
+            assert_eq!((parsed.response, parsed.diagnosis.message.as_str()), (None, "Removed."));
+            if was_readable {
+                assert_eq!(parsed.request.url, "https://receiver.example/hook");
+                assert_eq!(parsed.diagnosis.code, DiagnosisCode::ServerError);
+            }
+        }
     }
 
     proptest! {

@@ -1,7 +1,9 @@
 //! Users, sessions and API tokens.
 
-use crate::authorization::{Role, Scope};
+use crate::authorization::{self, Role, Scope};
 use crate::id::TokenId;
+use crate::ownership::{Ownership, ResourceKey};
+use crate::redacted_debug;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +37,7 @@ fn yes() -> bool {
 }
 
 /// `POST /api/v1/session`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Credentials {
     /// Login name.
@@ -43,6 +45,8 @@ pub struct Credentials {
     /// Password.
     pub password: String,
 }
+
+redacted_debug!(Credentials { username } hides { password });
 
 /// The path to open after log-in. Only paths of this site are accepted; anything else becomes `/` (open-redirect
 /// protection).
@@ -54,7 +58,7 @@ pub fn destination(to: Option<&str>) -> &str {
 }
 
 /// A new account.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UserInput {
@@ -68,8 +72,10 @@ pub struct UserInput {
     pub role: Role,
 }
 
+redacted_debug!(UserInput { username, email, role } hides { password });
+
 /// A change to an account; absent fields stay.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct UserPatch {
@@ -93,6 +99,8 @@ pub struct UserPatch {
     pub ssh_key: Option<String>,
 }
 
+redacted_debug!(UserPatch { email, keep_tokens, role, disabled, reservations, ssh_key } hides { password, current_password });
+
 /// What happens to the active reservations of an account that is disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -114,6 +122,25 @@ pub struct SessionInfo {
     pub scopes: Vec<Scope>,
     /// When the session or token expires; null for a token without expiry.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether this session may do nothing but set up a second factor, which the settings require of the account.
+    #[serde(default)]
+    pub needs_second_factor: bool,
+    /// The resource types and resources that the user owns. Empty for administrators, who manage all of them, and for
+    /// auditors.
+    #[serde(default)]
+    pub owns: Ownership,
+}
+
+impl SessionInfo {
+    /// Whether the user manages a resource with its reservations and access requests.
+    pub fn manages(&self, resource: ResourceKey<'_>) -> bool {
+        authorization::manages(self.user.role, &self.owns, resource)
+    }
+
+    /// Whether the user manages the webhooks of a resource type; `None` stands for every type.
+    pub fn manages_webhooks_of(&self, resource_type: Option<&str>) -> bool {
+        authorization::manages_webhooks_of(self.user.role, &self.owns, resource_type)
+    }
 }
 
 /// An API token as listed, without its secret.
@@ -135,7 +162,7 @@ pub struct ApiToken {
 }
 
 /// `POST /api/v1/tokens`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiTokenInput {
@@ -151,6 +178,8 @@ pub struct ApiTokenInput {
     #[serde(default)]
     pub current_password: Option<String>,
 }
+
+redacted_debug!(ApiTokenInput { name, scopes, expires_at } hides { current_password });
 
 /// A log-in session, as listed for its user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +202,7 @@ pub struct LogInSession {
 }
 
 /// The response to a new token. Only this response contains the token itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewApiToken {
     /// Its public id.
@@ -184,8 +213,10 @@ pub struct NewApiToken {
     pub token: String,
 }
 
+redacted_debug!(NewApiToken { id, name } hides { token });
+
 /// The first administrator, created in the page when no account exists.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetupInput {
     /// The one-time code of the link printed at start; not required from the machine itself.
@@ -197,6 +228,8 @@ pub struct SetupInput {
     /// 12 to 200 characters, not a common password, and without the username and the e-mail address.
     pub password: String,
 }
+
+redacted_debug!(SetupInput { username, email } hides { code, password });
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 
 use crate::access_request::AccessRequest;
 use crate::account::{ApiToken, User};
+use crate::ownership::{Group, Owners};
 use crate::reservation::Reservation;
 use crate::resource::{Resource, ResourceType};
 use crate::webhook::{AuthView, CustomHeader, Webhook};
@@ -49,6 +50,14 @@ pub enum AuditAction {
     #[serde(rename = "access_request.withdrawn")]
     #[strum(serialize = "access_request.withdrawn")]
     AccessRequestWithdrawn,
+    /// An account was erased: a pseudonym replaces its name everywhere.
+    #[serde(rename = "account.erased")]
+    #[strum(serialize = "account.erased")]
+    AccountErased,
+    /// Somebody exported the data about an account.
+    #[serde(rename = "account.exported")]
+    #[strum(serialize = "account.exported")]
+    AccountExported,
     /// Somebody exported the audit log.
     #[serde(rename = "audit_log.exported")]
     #[strum(serialize = "audit_log.exported")]
@@ -65,6 +74,22 @@ pub enum AuditAction {
     #[serde(rename = "delivery.replayed")]
     #[strum(serialize = "delivery.replayed")]
     DeliveryReplayed,
+    /// Somebody exported deliveries.
+    #[serde(rename = "delivery.exported")]
+    #[strum(serialize = "delivery.exported")]
+    DeliveriesExported,
+    /// A group of users was created.
+    #[serde(rename = "group.created")]
+    #[strum(serialize = "group.created")]
+    GroupCreated,
+    /// The name, the description or the members of a group were changed.
+    #[serde(rename = "group.updated")]
+    #[strum(serialize = "group.updated")]
+    GroupUpdated,
+    /// A group of users was deleted.
+    #[serde(rename = "group.deleted")]
+    #[strum(serialize = "group.deleted")]
+    GroupDeleted,
     /// An account was linked to a user of an identity provider.
     #[serde(rename = "identity.linked")]
     #[strum(serialize = "identity.linked")]
@@ -85,6 +110,14 @@ pub enum AuditAction {
     #[serde(rename = "password.rejected")]
     #[strum(serialize = "password.rejected")]
     PasswordRejected,
+    /// A recovery code was used to log in.
+    #[serde(rename = "recovery_code.used")]
+    #[strum(serialize = "recovery_code.used")]
+    RecoveryCodeUsed,
+    /// Recovery codes were created, and shown. Earlier ones are invalid.
+    #[serde(rename = "recovery_codes.created")]
+    #[strum(serialize = "recovery_codes.created")]
+    RecoveryCodesCreated,
     /// A request was refused for lack of permission (403).
     #[serde(rename = "request.refused")]
     #[strum(serialize = "request.refused")]
@@ -125,6 +158,10 @@ pub enum AuditAction {
     #[serde(rename = "resource.deleted")]
     #[strum(serialize = "resource.deleted")]
     ResourceDeleted,
+    /// The owners of a resource were changed.
+    #[serde(rename = "resource.owners_changed")]
+    #[strum(serialize = "resource.owners_changed")]
+    ResourceOwnersChanged,
     /// A resource type was created.
     #[serde(rename = "resource_type.created")]
     #[strum(serialize = "resource_type.created")]
@@ -137,6 +174,30 @@ pub enum AuditAction {
     #[serde(rename = "resource_type.deleted")]
     #[strum(serialize = "resource_type.deleted")]
     ResourceTypeDeleted,
+    /// The owners of a resource type were changed.
+    #[serde(rename = "resource_type.owners_changed")]
+    #[strum(serialize = "resource_type.owners_changed")]
+    ResourceTypeOwnersChanged,
+    /// A second factor was added to an account.
+    #[serde(rename = "second_factor.added")]
+    #[strum(serialize = "second_factor.added")]
+    SecondFactorAdded,
+    /// A wrong code, or a response of a passkey that is not valid.
+    #[serde(rename = "second_factor.rejected")]
+    #[strum(serialize = "second_factor.rejected")]
+    SecondFactorRejected,
+    /// A second factor of an account was removed.
+    #[serde(rename = "second_factor.removed")]
+    #[strum(serialize = "second_factor.removed")]
+    SecondFactorRemoved,
+    /// All second factors of an account were removed by an administrator or the operator.
+    #[serde(rename = "second_factor.reset")]
+    #[strum(serialize = "second_factor.reset")]
+    SecondFactorReset,
+    /// A user confirmed who they are, before a sensitive change.
+    #[serde(rename = "session.confirmed")]
+    #[strum(serialize = "session.confirmed")]
+    SessionConfirmed,
     /// A user logged in.
     #[serde(rename = "session.started")]
     #[strum(serialize = "session.started")]
@@ -201,10 +262,22 @@ pub enum AuditAction {
     #[serde(rename = "webhook.secret_rotated")]
     #[strum(serialize = "webhook.secret_rotated")]
     WebhookSecretRotated,
+    /// The previous signing secrets of a webhook were revoked before the end of their overlap.
+    #[serde(rename = "webhook.secrets_revoked")]
+    #[strum(serialize = "webhook.secrets_revoked")]
+    WebhookSecretsRevoked,
     /// A test event was sent.
     #[serde(rename = "webhook.tested")]
     #[strum(serialize = "webhook.tested")]
     WebhookTested,
+    /// The receiver of a webhook was certified with test events.
+    #[serde(rename = "webhook.certified")]
+    #[strum(serialize = "webhook.certified")]
+    WebhookCertified,
+    /// Settings of a webhook were checked before they were saved, with test events.
+    #[serde(rename = "webhook.checked")]
+    #[strum(serialize = "webhook.checked")]
+    WebhookChecked,
 }
 
 impl AuditAction {
@@ -246,6 +319,8 @@ pub enum AuditTargetType {
     AuditLog,
     /// A delivery, by id.
     Delivery,
+    /// A group of users, by id.
+    Group,
     /// The master key, without an id.
     MasterKey,
     /// The notifications of a user, by the id of the newest one.
@@ -295,6 +370,8 @@ pub enum AuditCredentialType {
     ApiToken,
     /// A username and a password.
     Password,
+    /// A passkey, without a password.
+    Passkey,
     /// A log-in at an identity provider.
     IdentityProvider,
     /// The signature of a webhook's receiver.
@@ -320,7 +397,7 @@ impl AuditCredentialType {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditCredential {
-    /// `session`, `api_token`, `password`, `webhook_signature`, `setup_code`, `operator`, `system` or `none`.
+    /// `session`, `api_token`, `password`, `passkey`, `webhook_signature`, `setup_code`, `operator`, `system` or `none`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Public id of the session or the API token, or id of the webhook; `""` if it has none.
@@ -517,6 +594,23 @@ impl Audited for Resource {
     }
 }
 
+impl Audited for Group {
+    /// Each member is a field of its own, so that a large group is not cut.
+    fn fields(&self) -> Vec<(String, Value)> {
+        let mut fields = vec![field("name", &self.name), field("description", &self.description)];
+        fields.extend(self.members.iter().map(|member| field(&format!("members.{member}"), true)));
+        fields
+    }
+}
+
+impl Audited for Owners {
+    fn fields(&self) -> Vec<(String, Value)> {
+        let users = self.users.iter().map(|user| field(&format!("owners.users.{user}"), true));
+        let groups = self.groups.iter().map(|group| field(&format!("owners.groups.{}", group.id), &group.name));
+        users.chain(groups).collect()
+    }
+}
+
 impl Audited for AccessRequest {
     fn fields(&self) -> Vec<(String, Value)> {
         vec![
@@ -546,6 +640,9 @@ impl Audited for Webhook {
             field("max_in_flight", self.max_in_flight),
             field("rate_limit", self.rate_limit),
             field("provisions", self.provisions),
+            field("payload_format", self.payload_format),
+            field("filter.resource_ids", &self.filter.resource_ids),
+            field("filter.fields", &self.filter.fields),
             field("state", self.state),
             field("public_key", &self.public_key),
             field("previous_secrets_until", &self.previous_secrets_until),
@@ -589,17 +686,14 @@ impl Changes {
         Self::compare(before.fields(), after.fields())
     }
 
-    fn compare(before: Vec<(String, Value)>, after: Vec<(String, Value)>) -> Self {
-        let mut changes: Vec<FieldChange> = Vec::new();
-        for (name, value) in &after {
-            let old = before.iter().find(|(other, _)| other == name).map_or(&Value::Null, |(_, old)| old);
-            changes.extend(changed(name, old, value));
+    /// The fields that differ, in the order of `after`, then those that exist only in `before`.
+    fn compare(mut before: Vec<(String, Value)>, after: Vec<(String, Value)>) -> Self {
+        let mut changes = Vec::with_capacity(after.len());
+        for (name, value) in after {
+            let old = before.iter().position(|(other, _)| *other == name).map(|n| before.remove(n).1);
+            changes.extend(changed(name, old.unwrap_or_default(), value));
         }
-        for (name, old) in &before {
-            if !after.iter().any(|(other, _)| other == name) {
-                changes.extend(changed(name, old, &Value::Null));
-            }
-        }
+        changes.extend(before.into_iter().filter_map(|(name, old)| changed(name, old, Value::Null)));
         Self(changes)
     }
 
@@ -607,7 +701,7 @@ impl Changes {
     #[must_use]
     pub fn field(mut self, name: &str, before: impl Serialize, after: impl Serialize) -> Self {
         let (before, after) = (serde_json::to_value(before), serde_json::to_value(after));
-        self.0.extend(changed(name, &before.unwrap_or_default(), &after.unwrap_or_default()));
+        self.0.extend(changed(name.to_owned(), before.unwrap_or_default(), after.unwrap_or_default()));
         self
     }
 
@@ -661,24 +755,19 @@ fn is_blank(value: &Value) -> bool {
     }
 }
 
-fn changed(name: &str, before: &Value, after: &Value) -> Option<FieldChange> {
-    let differs = before != after && !(is_blank(before) && is_blank(after));
-    differs.then(|| FieldChange {
-        field: name.to_owned(),
-        before: shortened(before),
-        after: shortened(after),
-        secret: false,
-    })
+fn changed(field: String, before: Value, after: Value) -> Option<FieldChange> {
+    let differs = before != after && !(is_blank(&before) && is_blank(&after));
+    differs.then(|| FieldChange { field, before: shortened(before), after: shortened(after), secret: false })
 }
 
 /// The value to log: long texts and large structures are cut, so that an entry stays small.
-fn shortened(value: &Value) -> Value {
+fn shortened(value: Value) -> Value {
     let text = match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => return value.clone(),
-        Value::String(text) if text.len() <= MAX_TEXT => return value.clone(),
-        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => return value,
+        Value::String(text) if text.len() <= MAX_TEXT => return Value::String(text),
+        Value::String(text) => text,
         Value::Array(_) | Value::Object(_) => match value.to_string() {
-            text if text.len() <= MAX_TEXT => return value.clone(),
+            text if text.len() <= MAX_TEXT => return value,
             text => text,
         },
     };

@@ -1,5 +1,6 @@
 //! Changes sent on the live feed (docs/contract.md §6, `GET /api/v1/stream`).
 
+use crate::authorization::{Action, Actor, Role, authorize};
 use crate::delivery::DeliverySummary;
 use crate::id::WebhookId;
 use crate::reservation::Reservation;
@@ -10,11 +11,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Change {
-    /// A delivery was created, started an attempt, was scheduled for a retry, or ended. Administrators only.
+    /// A delivery was created, started an attempt, was scheduled for a retry, or ended. For administrators, auditors and
+    /// owners of the webhook's resource type.
     Delivery(Box<DeliverySummary>),
-    /// A reservation or its provisioning changed. Visible to its owner and to administrators.
+    /// A reservation or its provisioning changed. For its user, the owners of its resource, administrators and auditors.
     Reservation(Box<Reservation>),
-    /// A webhook changed (settings, status, health). Administrators only; clients refetch it.
+    /// A webhook changed (settings, status, health). For administrators, auditors and owners of its resource type;
+    /// clients refetch it.
     Webhook(WebhookChange),
     /// A notification for a user or for all administrators.
     Notification(Notification),
@@ -31,16 +34,23 @@ impl Change {
         }
     }
 
-    /// Whether `actor` may see the change: administrators and auditors see all, users see their own. A notification to
-    /// all administrators is for them alone.
-    pub fn visible_to(&self, actor: &crate::authorization::Actor) -> bool {
-        let reads_everything = actor.role.reads_everything();
+    /// Whether `actor` may see the change: as for the lists of these objects ([`authorize`]). A notification to all
+    /// administrators is for them alone.
+    pub fn visible_to(&self, actor: &Actor) -> bool {
         match self {
-            Self::Delivery(_) | Self::Webhook(_) => reads_everything,
-            Self::Reservation(r) => reads_everything || r.user_id == actor.username,
-            Self::Notification(n) => match &n.username {
+            Self::Delivery(delivery) => {
+                authorize(actor, Action::ReadWebhook { resource_type: delivery.resource_type.as_deref() }).is_ok()
+            }
+            Self::Webhook(webhook) => {
+                let types = [&webhook.resource_type, &webhook.previous_resource_type];
+                types
+                    .into_iter()
+                    .any(|slug| authorize(actor, Action::ReadWebhook { resource_type: slug.as_deref() }).is_ok())
+            }
+            Self::Reservation(reservation) => authorize(actor, reservation.read_action()).is_ok(),
+            Self::Notification(notification) => match &notification.username {
                 Some(username) => *username == actor.username,
-                None => actor.role == crate::authorization::Role::Administrator,
+                None => actor.role == Role::Administrator,
             },
         }
     }
@@ -53,6 +63,12 @@ pub struct WebhookChange {
     pub id: WebhookId,
     /// Whether it was deleted.
     pub deleted: bool,
+    /// Slug of its only resource type; null = every type.
+    #[serde(default)]
+    pub resource_type: Option<String>,
+    /// Slug of its resource type before the change, whose owners lose sight of it; null if there was none.
+    #[serde(default)]
+    pub previous_resource_type: Option<String>,
 }
 
 /// A message to one user or to all administrators.

@@ -83,6 +83,9 @@ pub struct DeliverySummary {
     pub webhook_id: WebhookId,
     /// The webhook's name.
     pub webhook_name: String,
+    /// Slug of the webhook's only resource type; null = every type.
+    #[serde(default)]
+    pub resource_type: Option<String>,
     /// The reservation of the event; null for access requests.
     pub reservation_id: Option<String>,
     /// The current status.
@@ -171,9 +174,10 @@ pub struct Timings {
 }
 
 /// The cause of a failure; the diagnosis has its remedy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DiagnosisCode {
     /// 2xx.
     Ok,
@@ -226,6 +230,45 @@ pub enum DiagnosisCode {
     /// A cause that only a newer release of Berth knows. The message describes it.
     #[serde(other)]
     Unknown,
+}
+
+impl DiagnosisCode {
+    /// Every cause of a failure that this release knows.
+    pub const FAILURES: [Self; 23] = [
+        Self::SignatureRefused,
+        Self::CredentialsRefused,
+        Self::TimedOut,
+        Self::CertificateInvalid,
+        Self::TlsFailed,
+        Self::RateLimited,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::DnsFailed,
+        Self::ConnectionRefused,
+        Self::ConnectionFailed,
+        Self::AddressNotAllowed,
+        Self::HttpsRequired,
+        Self::Redirected,
+        Self::Gone,
+        Self::BodyRefused,
+        Self::TooLargeForReceiver,
+        Self::ResponseTooLarge,
+        Self::NotHttp,
+        Self::ClientError,
+        Self::ServerError,
+        Self::TokenFailed,
+        Self::Interrupted,
+    ];
+
+    /// The wire name.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The code with this wire name.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
 }
 
 /// The cause of a failure and its remedy.
@@ -312,6 +355,50 @@ impl Attempt {
     }
 }
 
+/// The reason why an open delivery is not being sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    /// The webhook is paused.
+    Paused,
+    /// The receiver responded with 410, which disabled the webhook.
+    Disabled,
+    /// An earlier event of the same reservation or access request must end first.
+    EarlierEvent,
+    /// An attempt failed, and the next one is scheduled.
+    ScheduledRetry,
+    /// The circuit breaker is open: the receiver does not respond, and one request at a time probes it.
+    CircuitOpen,
+    /// The webhook has as many requests in flight as its concurrency limit allows.
+    ConcurrencyLimit,
+    /// The webhook's rate limit is used up for this second.
+    RateLimit,
+    /// The delivery is due, and the next free dispatcher sends it.
+    Queued,
+}
+
+/// Why an open delivery is not being sent, with the values of the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeliveryWait {
+    /// The reason. Circuit breaker and rate limit are those of the process that responds.
+    pub reason: WaitReason,
+    /// `scheduled_retry`: time of the next attempt.
+    pub until: Option<DateTime<Utc>>,
+    /// `earlier_event`: the delivery that must end first.
+    pub behind: Option<DeliveryId>,
+    /// `concurrency_limit`: requests at once; `rate_limit`: requests per second.
+    pub limit: Option<u32>,
+}
+
+impl DeliveryWait {
+    /// A reason without values.
+    pub fn new(reason: WaitReason) -> Self {
+        Self { reason, until: None, behind: None, limit: None }
+    }
+}
+
 /// Response of `GET /api/v1/deliveries/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -329,6 +416,8 @@ pub struct DeliveryDetail {
     pub redeliveries_next_cursor: Option<String>,
     /// Whether the webhook was deleted, so that the delivery cannot be redelivered.
     pub webhook_deleted: bool,
+    /// Why the delivery is not being sent; null unless it is pending or retrying.
+    pub waiting: Option<DeliveryWait>,
 }
 
 impl<'de> Deserialize<'de> for DeliveryDetail {
@@ -339,8 +428,9 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
         let redeliveries = crate::json::take_field_or_default(&mut fields, "redeliveries")?;
         let redeliveries_next_cursor = crate::json::take_field_or_default(&mut fields, "redeliveries_next_cursor")?;
         let webhook_deleted = crate::json::take_field_or_default(&mut fields, "webhook_deleted")?;
+        let waiting = crate::json::take_field_or_default(&mut fields, "waiting")?;
         let delivery = crate::json::from_object(fields)?;
-        Ok(Self { delivery, body, attempt_log, redeliveries, redeliveries_next_cursor, webhook_deleted })
+        Ok(Self { delivery, body, attempt_log, redeliveries, redeliveries_next_cursor, webhook_deleted, waiting })
     }
 }
 
@@ -368,6 +458,126 @@ pub struct DeliveryFilter {
     /// Deliveries created before this time.
     #[serde(deserialize_with = "crate::timestamp::deserialize_optional")]
     pub until: Option<DateTime<Utc>>,
+    /// Deliveries that this search finds, e.g. `status:failed code:5xx -error:timeout "no free node"`. The keys are in the
+    /// documentation of deliveries.
+    // Absent unless it is set, as `redelivery_of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+}
+
+/// How far the index of searches reaches. It follows the log within seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct IndexState {
+    /// Whether every delivery of the log is in the index. If not, searches, failures and metrics lack the rest.
+    pub complete: bool,
+    /// Creation time of the newest delivery in the index; null while it is empty.
+    pub until: Option<DateTime<Utc>>,
+    /// Number of deliveries that are not in the index yet.
+    pub behind: u64,
+    /// Whether texts of requests, responses and diagnoses can be searched (`BERTH_SEARCH_TEXT`).
+    pub text: bool,
+}
+
+/// The number of deliveries that match a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeliveryCount {
+    /// The number, at most 10,000.
+    pub count: u64,
+    /// Whether there are more than `count`.
+    pub more: bool,
+    /// How far the index reaches in which the deliveries were counted.
+    pub index: IndexState,
+}
+
+/// Failed deliveries of one webhook with one cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FailureGroup {
+    /// The webhook.
+    pub webhook_id: WebhookId,
+    /// Its name.
+    pub webhook_name: String,
+    /// Whether the webhook was deleted, so that the deliveries cannot be redelivered.
+    pub webhook_deleted: bool,
+    /// The cause of the last attempt; null if no attempt was recorded.
+    pub cause: Option<DiagnosisCode>,
+    /// The diagnosis of the newest of the deliveries, in one sentence.
+    pub problem: Option<String>,
+    /// Number of failed deliveries.
+    pub count: u64,
+    /// Number of them that were not redelivered yet.
+    pub unresolved: u64,
+    /// Time of the first failure.
+    pub first_at: DateTime<Utc>,
+    /// Time of the last failure.
+    pub last_at: DateTime<Utc>,
+    /// Number of affected reservations and access requests.
+    pub reservations: u64,
+    /// Number of users who reserved, or who requested access.
+    pub users: u64,
+    /// Number of failures in each of the 24 equal parts of the period, oldest first.
+    pub series: Vec<u64>,
+    /// The search that finds exactly these deliveries within the period.
+    pub q: String,
+}
+
+/// Response of `GET /api/v1/deliveries/failures`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Failures {
+    /// Start of the period.
+    pub since: DateTime<Utc>,
+    /// End of the period, exclusive.
+    pub until: DateTime<Utc>,
+    /// The groups, those with the latest failures first; at most 200.
+    pub groups: Vec<FailureGroup>,
+    /// How far the index reaches from which the groups were counted.
+    pub index: IndexState,
+}
+
+/// The kind of an object that an id belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LookupKind {
+    /// A delivery.
+    Delivery,
+    /// An event, which can have deliveries to several webhooks.
+    Event,
+    /// A reservation.
+    Reservation,
+    /// An access request.
+    AccessRequest,
+    /// A webhook.
+    Webhook,
+    /// A request to this server, which the audit log contains.
+    Request,
+}
+
+/// An object with its page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Lookup {
+    /// The kind of object.
+    pub kind: LookupKind,
+    /// Its whole id.
+    pub id: String,
+    /// The path of its page, e.g. `/deliveries/dlv_…`.
+    pub link: String,
+}
+
+/// The format of an export.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFormat {
+    /// Comma-separated values with a header line (RFC 4180).
+    #[default]
+    Csv,
+    /// One JSON object per line, each a delivery as in the list.
+    Jsonl,
 }
 
 /// Body of `POST /api/v1/deliveries/replay`.
@@ -375,7 +585,7 @@ pub struct DeliveryFilter {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReplayInput {
-    /// The deliveries to replay; failed ones unless `status` is set.
+    /// The deliveries to replay; failed ones unless `status` is set, or `q` selects a status.
     pub filter: DeliveryFilter,
     /// Count the matching deliveries without redelivering them.
     #[serde(default)]
@@ -383,7 +593,7 @@ pub struct ReplayInput {
 }
 
 /// The result of a replay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReplayResult {
     /// Number of matching deliveries that can be redelivered.
@@ -392,6 +602,27 @@ pub struct ReplayResult {
     pub redelivered: u64,
     /// The other deliveries that match the filter. They are never part of a replay.
     #[serde(default)]
+    pub skipped: ReplaySkipped,
+    /// The same numbers for each webhook with matching deliveries, by name.
+    #[serde(default)]
+    pub webhooks: Vec<ReplayWebhook>,
+}
+
+/// The part of a replay that concerns one webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReplayWebhook {
+    /// The webhook.
+    pub webhook_id: WebhookId,
+    /// Its name.
+    pub webhook_name: String,
+    /// Whether it is paused: redeliveries wait until it is resumed.
+    pub paused: bool,
+    /// Number of matching deliveries that can be redelivered.
+    pub matched: u64,
+    /// Number of them after which a later event of the same reservation succeeded. The receiver gets an older state again.
+    pub superseded: u64,
+    /// The other deliveries that match the filter.
     pub skipped: ReplaySkipped,
 }
 
@@ -426,6 +657,7 @@ mod tests {
                 "response": null, "diagnosis": { "code": "dns_failed", "message": "m", "hint": "h" },
             }],
             "redeliveries": [], "redeliveries_next_cursor": "MQ", "webhook_deleted": false,
+            "waiting": { "reason": "scheduled_retry", "until": "2026-11-24T10:00:02Z", "behind": null, "limit": null },
         })
     }
 
@@ -442,13 +674,13 @@ mod tests {
     #[test]
     fn delivery_detail_of_the_previous_release_is_read() {
         let mut value = detail();
-        for field in ["redeliveries", "redeliveries_next_cursor", "webhook_deleted"] {
+        for field in ["redeliveries", "redeliveries_next_cursor", "webhook_deleted", "waiting"] {
             value.as_object_mut().unwrap().remove(field);
         }
         let detail: DeliveryDetail = serde_json::from_value(value).unwrap();
         assert_eq!(
-            (detail.redeliveries.len(), detail.redeliveries_next_cursor, detail.webhook_deleted),
-            (0, None, false)
+            (detail.redeliveries.len(), detail.redeliveries_next_cursor, detail.webhook_deleted, detail.waiting),
+            (0, None, false, None)
         );
     }
 

@@ -87,6 +87,21 @@ impl EventType {
         text.parse().ok()
     }
 
+    /// The moment at which the event is sent, one sentence for the event catalogue.
+    pub fn sent_when(self) -> &'static str {
+        match self {
+            Self::ReservationCreated => "Right after a user has reserved a resource.",
+            Self::ReservationUpdated => {
+                "Right after the time, title, SSH key or configuration of an active reservation was changed."
+            }
+            Self::ReservationCancelled => "Right after a reservation was cancelled.",
+            Self::ReservationExpired => {
+                "Within seconds of the end of the reserved time, unless the reservation was cancelled."
+            }
+            Self::AccessRequested => "Right after a user has requested access to a restricted resource.",
+        }
+    }
+
     /// Whether the receiver must release the resource (cancelled, expired).
     pub fn releases(self) -> bool {
         matches!(self, Self::ReservationCancelled | Self::ReservationExpired)
@@ -213,6 +228,14 @@ impl EventBody {
         match self {
             Self::Reservation(b) => &b.event_id,
             Self::AccessRequest(b) => &b.event_id,
+        }
+    }
+
+    /// Time of the event.
+    pub fn timestamp(&self) -> DateTime<Utc> {
+        match self {
+            Self::Reservation(b) => b.timestamp,
+            Self::AccessRequest(b) => b.timestamp,
         }
     }
 

@@ -76,3 +76,5 @@ prefixed_id!(
 pub type WebhookId = i64;
 /// A resource's id: a positive integer.
 pub type ResourceId = i64;
+/// The id of a group of users: a positive integer.
+pub type GroupId = i64;

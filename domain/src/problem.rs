@@ -12,14 +12,22 @@ pub enum ProblemKind {
     Malformed,
     /// The credential is missing or invalid.
     Unauthenticated,
+    /// The password is correct, and the log-in needs a second factor.
+    SecondFactorRequired,
     /// The user is authenticated but may not do this.
     Forbidden,
+    /// The user must confirm the change: enter a credential again, then repeat the request.
+    ConfirmationRequired,
+    /// The user must set up a second factor before anything else.
+    SecondFactorSetupRequired,
     /// The object does not exist, or the user may not see it.
     NotFound,
     /// The path exists, but not with this method.
     MethodNotAllowed,
     /// The request conflicts with the current state (overlap, duplicate, transition).
     Conflict,
+    /// The object has another revision than the request expects (`If-Match`).
+    PreconditionFailed,
     /// The body is larger than accepted.
     TooLarge,
     /// The body is not `application/json`.
@@ -40,13 +48,17 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, for exhaustive tests and documentation.
-    pub const ALL: [ProblemKind; 14] = [
+    pub const ALL: [ProblemKind; 18] = [
         Self::Malformed,
         Self::Unauthenticated,
+        Self::SecondFactorRequired,
         Self::Forbidden,
+        Self::ConfirmationRequired,
+        Self::SecondFactorSetupRequired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Invalid,
@@ -61,11 +73,12 @@ impl ProblemKind {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
-            Self::Unauthenticated => 401,
-            Self::Forbidden | Self::ForeignOrigin => 403,
+            Self::Unauthenticated | Self::SecondFactorRequired => 401,
+            Self::Forbidden | Self::ConfirmationRequired | Self::SecondFactorSetupRequired | Self::ForeignOrigin => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
+            Self::PreconditionFailed => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Misdirected => 421,
@@ -81,10 +94,14 @@ impl ProblemKind {
         match self {
             Self::Malformed => "The request cannot be read",
             Self::Unauthenticated => "Session expired",
+            Self::SecondFactorRequired => "Second factor required",
             Self::Forbidden => "Not allowed",
+            Self::ConfirmationRequired => "Confirm this change",
+            Self::SecondFactorSetupRequired => "Set up a second factor",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::Conflict => "Conflict",
+            Self::PreconditionFailed => "Changed since it was read",
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMediaType => "Send application/json",
             Self::Misdirected => "Unknown host",
@@ -101,10 +118,14 @@ impl ProblemKind {
         match self {
             Self::Malformed => "/problems/malformed",
             Self::Unauthenticated => "/problems/unauthenticated",
+            Self::SecondFactorRequired => "/problems/second-factor-required",
             Self::Forbidden => "/problems/forbidden",
+            Self::ConfirmationRequired => "/problems/confirmation-required",
+            Self::SecondFactorSetupRequired => "/problems/second-factor-setup-required",
             Self::NotFound => "/problems/not-found",
             Self::MethodNotAllowed => "/problems/method-not-allowed",
             Self::Conflict => "/problems/conflict",
+            Self::PreconditionFailed => "/problems/precondition-failed",
             Self::TooLarge => "/problems/too-large",
             Self::UnsupportedMediaType => "/problems/unsupported-media-type",
             Self::Misdirected => "/problems/misdirected",

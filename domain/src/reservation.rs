@@ -1,6 +1,8 @@
 //! Reservations: status, validation and wire types.
 
+use crate::authorization::Action;
 use crate::id::{ReservationId, ResourceId};
+use crate::ownership::ResourceKey;
 use crate::problem::{Problem, Validator};
 use crate::provisioning::Provisioning;
 use crate::timestamp;
@@ -75,6 +77,20 @@ pub struct Reservation {
     pub created_at: DateTime<Utc>,
     /// Time of the last change.
     pub updated_at: DateTime<Utc>,
+}
+
+impl Reservation {
+    /// The permission to read it in full.
+    pub fn read_action(&self) -> Action<'_> {
+        let resource = ResourceKey::new(&self.resource_type, self.resource_id);
+        Action::ReadReservation { user: &self.user_id, resource }
+    }
+
+    /// The permission to change it.
+    pub fn write_action(&self) -> Action<'_> {
+        let resource = ResourceKey::new(&self.resource_type, self.resource_id);
+        Action::WriteReservation { user: &self.user_id, resource }
+    }
 }
 
 /// Response of `GET /api/v1/reservations/{id}`: the reservation and its deliveries.

@@ -1,10 +1,11 @@
 //! Signatures of requests (docs/contract.md §1; Standard Webhooks `v1` and `v1a`).
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL};
 use ed25519_dalek::Signer as _;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 /// The prefix of a generated secret.
 pub const SECRET_PREFIX: &str = "whsec_";
@@ -66,6 +67,13 @@ impl Secret {
         &self.0
     }
 
+    /// The last characters of the secret, which identify it: at most four, and at most a quarter of it. More would help to
+    /// guess the rest.
+    pub fn hint(&self) -> String {
+        let characters: Vec<char> = self.0.chars().collect();
+        characters[characters.len() - (characters.len() / 4).min(4)..].iter().collect()
+    }
+
     /// The HMAC key of `webhook-signature`: the decoded bytes of a `whsec_` secret, else the UTF-8 bytes.
     fn standard_key(&self) -> Vec<u8> {
         self.0
@@ -111,7 +119,37 @@ impl SigningKey {
     }
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+/// A public Ed25519 key as a JSON Web Key (RFC 7517, RFC 8037).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Jwk {
+    /// Always `OKP`.
+    pub kty: &'static str,
+    /// Always `Ed25519`.
+    pub crv: &'static str,
+    /// Always `EdDSA`.
+    pub alg: &'static str,
+    /// Always `sig`.
+    #[serde(rename = "use")]
+    pub usage: &'static str,
+    /// The thumbprint of the key (RFC 7638).
+    pub kid: String,
+    /// The 32 bytes of the key in base64url.
+    pub x: String,
+}
+
+impl SigningKey {
+    /// The public key as a JSON Web Key.
+    pub fn jwk(&self) -> Jwk {
+        let x = BASE64_URL.encode(self.0.verifying_key().to_bytes());
+        // RFC 7638 §3: the required members in the order of their names, without white space.
+        let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+        let kid = BASE64_URL.encode(Sha256::digest(members.as_bytes()));
+        Jwk { kty: "OKP", crv: "Ed25519", alg: "EdDSA", usage: "sig", kid, x }
+    }
+}
+
+/// HMAC-SHA256 of the concatenated parts.
+pub(crate) fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC accepts keys of any length (RFC 2104), so this cannot fail.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
     for part in parts {
@@ -189,6 +227,18 @@ mod tests {
         let key = SigningKey::from_seed(seed.try_into().unwrap());
         assert_eq!(key.public(), format!("{PUBLIC_KEY_PREFIX}{}", BASE64.encode(public)));
         assert_eq!(SigningKey::parse(&key.expose()), Some(key));
+    }
+
+    /// RFC 8037, appendices A.2 and A.3: the public key and its thumbprint.
+    #[test]
+    fn jwk_matches_rfc_8037() {
+        let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
+        let jwk = SigningKey::from_seed(seed.try_into().unwrap()).jwk();
+        assert_eq!(jwk.x, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        assert_eq!(jwk.kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let json = serde_json::to_value(&jwk).unwrap();
+        assert_eq!((json["kty"].as_str(), json["crv"].as_str()), (Some("OKP"), Some("Ed25519")));
+        assert_eq!((json["use"].as_str(), json["alg"].as_str()), (Some("sig"), Some("EdDSA")));
     }
 
     #[test]

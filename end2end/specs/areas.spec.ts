@@ -4,14 +4,14 @@ import type { Page } from "@playwright/test";
 import { expect, logInByApi, test } from "../fixtures.ts";
 
 /** The modules of areas; not those that the first screen needs. */
-const MODULES = /\/area_[^/]*\.wasm$/;
+const MODULES = /\/area_[^/]*\.(wasm|bin)$/;
 /** The modules that the area of reservations needs. */
-const RESERVATIONS = /\/area_[^/]*reservations[^/]*\.wasm$/;
+const RESERVATIONS = /\/area_[^/]*reservations[^/]*$/;
 
 // A development build has one module (`cargo xtask build --release` splits it; BERTH_BINARY=target/release/berth tests it).
 test.beforeEach(async ({ request }) => {
   const index = await (await request.get("/")).text();
-  test.skip(!index.includes("/area_"), "the page is not split");
+  test.skip(!index.includes("/areas-"), "the page is not split");
 });
 
 /** Opens the first screen while modules of areas cannot be loaded, then a screen of an area. */
@@ -51,7 +51,8 @@ test("modules of areas are cached in the background, and their screens open with
     if (MODULES.test(request.url())) cached.add(new URL(request.url()).pathname);
   });
   await page.goto("/");
-  const modules = new Set((await page.content()).match(/\/area_[^"]*\.wasm/g));
+  const loader = (await page.content()).match(/\/areas-[^"]*\.js/)?.[0] ?? "";
+  const modules = new Set((await (await page.request.get(loader)).text()).match(/\/area_[^"]*\.(?:wasm|bin)/g));
   expect(modules.size).toBeGreaterThan(0);
   await expect.poll(() => cached.size, { timeout: 60_000 }).toBe(modules.size);
   await page.context().setOffline(true);

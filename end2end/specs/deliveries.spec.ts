@@ -1,6 +1,6 @@
 // The delivery log: live attempts, countdown, filters in the address, redelivery.
 
-import { deliveryRows, expect, test } from "../fixtures.ts";
+import { deliveryPane, deliveryRows, expect, test } from "../fixtures.ts";
 import { local, nextHour } from "../support/api.ts";
 import { Gate, responds } from "../support/test-receiver.ts";
 
@@ -18,20 +18,25 @@ test("an attempt is shown while it runs, with a countdown to its retry", async (
   await expect(row).toContainText("Sending");
   const second = new Gate();
   first.open();
-  await expect(row).toContainText(/Retrying\s*next attempt in 1 sec/);
+  await expect(row).toContainText("Retrying");
+  await expect(row).toContainText("next attempt in 1 sec");
   service.behaviour = second.behaviour;
-  await expect(row).toContainText(/Sending\s*attempt 2 of 4/);
+  await expect(row).toContainText("Sending");
+  await expect(row).toContainText("attempt 2 of 4");
   second.open();
   await expect(row).toContainText("Succeeded");
   await expect(row).toContainText("200");
 
   await row.getByRole("link", { name: "reservation.created" }).click();
-  await expect(page.getByRole("heading", { name: "reservation.created", level: 1 })).toBeVisible();
-  const attempts = page.getByRole("group").filter({ hasText: /^Attempt \d/ });
+  const pane = deliveryPane(page);
+  await expect(pane.getByRole("heading", { name: "reservation.created", level: 2 })).toBeVisible();
+  await expect(pane.getByText("The receiver responded with 200.")).toBeVisible();
+  await pane.getByRole("tab", { name: "Attempts · 2" }).click();
+  const attempts = pane.getByRole("list", { name: "Attempts" }).getByRole("listitem");
   await expect(attempts).toHaveCount(2);
-  await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
-  await page.getByText("Attempt 1", { exact: true }).click();
-  await expect(page.getByText(/responded with 503: it is not available now. Response: “one moment”/)).toBeVisible();
+  await attempts.getByText("Attempt 1", { exact: true }).click();
+  await expect(pane.getByRole("tab", { name: "Response" })).toHaveAttribute("aria-selected", "true");
+  await expect(pane.getByText(/responded with 503: it is not available now. Response: “one moment”/)).toBeVisible();
 });
 
 test("a delivery fails after its last attempt; a redelivery sends the same event again", async ({ berth, pageOf, receiver }) => {
@@ -48,10 +53,10 @@ test("a delivery fails after its last attempt; a redelivery sends the same event
   service.behaviour = responds(200);
   await rows.getByRole("link", { name: "reservation.created" }).click();
   const failed = page.url();
-  await page.getByRole("button", { name: "Redeliver" }).click();
+  await deliveryPane(page).getByRole("button", { name: "Redeliver" }).click();
   await expect(page).not.toHaveURL(failed);
   await expect(page.getByText("Redelivery of")).toBeVisible();
-  await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
+  await expect(deliveryPane(page).getByText("The receiver responded with 200.")).toBeVisible();
   const ids = service.received.map((request) => request.headers["webhook-id"]);
   expect(new Set(ids).size).toBe(1);
   const deliveries = service.received.map((request) => request.headers["x-webhook-delivery"]);
@@ -88,7 +93,7 @@ test("redelivery is offered for ended deliveries only, and the original links to
   // The attempt ends by itself after the timeout, so the page is loaded before.
   await berth.api.reserve(resource.id);
   await deliveryRows(page).getByRole("link", { name: "reservation.created" }).click();
-  const redeliver = page.getByRole("button", { name: "Redeliver" });
+  const redeliver = page.getByRole("button", { name: "Redeliver", exact: true });
   await expect(page.getByText("Still in progress. Redeliver when it ends.")).toBeVisible();
   await expect(redeliver).toHaveCount(0);
   gate.open();
@@ -97,7 +102,8 @@ test("redelivery is offered for ended deliveries only, and the original links to
   service.behaviour = responds(200);
   await redeliver.click();
   await expect(page.getByText("Redelivery of")).toBeVisible();
-  const redelivery = new URL(page.url()).pathname;
+  await expect(page).not.toHaveURL(original);
+  const redelivery = `/deliveries/${new URL(page.url()).searchParams.get("delivery")}`;
   await page.goto(original);
   const link = page.getByRole("link", { name: redelivery.split("/").at(-1) ?? "" });
   await expect(page.getByText("Redelivered as")).toBeVisible();
@@ -238,6 +244,9 @@ test("a filter without matches and an unknown delivery show a message", async ({
   const page = await pageOf("admin");
   await page.goto("/deliveries?reservation=rsv-00000000000000000000000000");
   await expect(page.getByRole("heading", { name: "No matching deliveries" })).toBeVisible();
+  await expect(page.getByText("when someone reserves a resource")).toHaveCount(0);
+  await page.getByRole("button", { name: "Show all deliveries" }).click();
+  await expect(page).toHaveURL(/\/deliveries$/);
   await page.goto("/deliveries/dlv_00000000000000000000000000");
   await expect(page.getByRole("alert")).toContainText("This delivery does not exist");
 });

@@ -38,8 +38,8 @@ test("each dialog takes the focus and returns it", async ({ berth, pageOf, recei
     [`/reservations/${reservation.id}`, "Modify", "Cancel", /^(input|h2 Modify)/],
     [`/reservations/${reservation.id}`, "Cancel reservation", "Keep reservation", /^input/],
     ["/deliveries", "Redeliver failed…", "Cancel", /^h2 Redeliver/],
-    [`/settings/webhooks/${webhook.id}`, "Test Webhook", "Close", /^select/],
-    [`/settings/webhooks/${webhook.id}?tab=settings`, "Rotate secret", "Cancel", /^select/],
+    [`/settings/webhooks/${webhook.id}`, "Test Webhook", "Close", /^(select|h2 Test)/],
+    [`/settings/webhooks/${webhook.id}?tab=settings`, "Rotate secret", "Cancel", /^(input|h2 Rotate)/],
     [`/settings/webhooks/${webhook.id}?tab=settings`, "Delete webhook", "Keep webhook", /^h2 Delete/],
     ["/settings/catalogue", "New type", "Cancel", /^input/],
     ["/settings/catalogue", "Edit GPU cluster", "Cancel", /^input/],
@@ -112,7 +112,7 @@ test("the focus stays near a control that disappears", async ({ berth, pageOf, r
   await expect.poll(() => focused(admin)).toBe("h1 Focus queue");
 
   await admin.goto("/settings/webhooks/new");
-  await admin.getByText("Advanced: headers, retries, limits, responses, signatures").click();
+  await admin.getByText("Advanced: format, filter, headers, retries, limits, responses, signatures").click();
   await admin.getByRole("button", { name: "Add header" }).click();
   await admin.getByRole("button", { name: /Remove/ }).focus();
   await admin.keyboard.press("Enter");

@@ -18,6 +18,8 @@ test("messages of the webhook form disappear on correct fields and do not come b
   const page = await pageOf("admin");
   await page.goto("/settings/webhooks/new");
   await choose(page, "Authentication Method", "API Key");
+  await page.getByLabel("API Key", { exact: true }).fill("");
+  await page.getByLabel("API Key", { exact: true }).blur();
   await page.getByRole("button", { name: "Save Webhook" }).click();
   const fields = [
     [page.getByLabel("Webhook Name"), "Cluster Manager"],

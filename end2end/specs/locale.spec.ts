@@ -55,7 +55,7 @@ test("de-DE: numbers, durations and relative times follow the locale", async ({ 
   await page.goto(`/settings/webhooks/${webhook.id}`);
   const figure = (name: string) => page.getByRole("term").filter({ hasText: name }).locator("+ dd");
   await expect(figure("Success rate")).toHaveText(/^100\s%$/);
-  await expect(figure("p50")).toHaveText(/^(\d,\d|\d\d+) ms$/);
+  await expect(figure("Response time p95")).toHaveText(/^(\d,\d|\d\d+) ms$/);
   await expect(detail(page, "Created")).toHaveText(/^(jetzt|vor \d+ Sek\.)$/);
   await page.context().close();
 });

@@ -146,7 +146,7 @@ test("the header stays inside a narrow window in each state of the live updates"
   await page.getByLabel("Status").selectOption("cancelled");
   await page.getByRole("dialog", { name: "Log in again" }).getByRole("button", { name: "Close" }).click();
   await checkWidths("Session expired");
-  await expect(page.getByRole("banner").getByRole("button", { name: "Log in" })).toBeVisible();
+  await expect(page.getByRole("banner").getByRole("button", { name: "Log in", exact: true })).toBeVisible();
   await expect(page.getByRole("banner").getByRole("button", { name: "Log out" })).toHaveCount(0);
   await page.context().close();
 });

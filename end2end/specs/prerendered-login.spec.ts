@@ -23,7 +23,7 @@ test("users can log in before the app is loaded", async ({ page }) => {
   await expect(page.getByRole("alert")).toHaveText("The username or the password is wrong. Check both and try again.");
   await expect(page.getByLabel("Username")).toHaveValue(ALICE.username);
   await page.getByLabel("Password").fill(ALICE.password);
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeHidden();
   await expect(page.getByRole("status")).toContainText("Loading");
   release();
@@ -41,7 +41,7 @@ test("an app that loads during a log-in shows the requested page", async ({ page
     await route.continue();
   });
   await logIn(page, ALICE);
-  await expect(page.getByRole("button", { name: "Log in" })).toHaveAttribute("aria-busy", "true");
+  await expect(page.getByRole("button", { name: "Log in", exact: true })).toHaveAttribute("aria-busy", "true");
   const visit = page.waitForResponse("**/rpc/visit");
   release();
   await visit;
@@ -55,7 +55,7 @@ test("a log-in without the app reports an unreachable server", async ({ page, co
   await page.getByLabel("Username").fill(ALICE.username);
   await page.getByLabel("Password").fill(ALICE.password);
   await context.setOffline(true);
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
   await expect(page.getByRole("alert")).toHaveText(/cannot be reached/);
 });
 
@@ -73,7 +73,7 @@ test("the app takes the form over without changing its input", async ({ page }) 
   await expect(page.getByLabel("Password")).toHaveValue("half of ");
   // From here the app handles the log-in, without reloading the page.
   await page.evaluate(() => Object.assign(globalThis, { same: true }));
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
   await expect(page.getByRole("alert")).toHaveText("The username or the password is wrong. Check both and try again.");
   await page.getByLabel("Password").fill(ALICE.password);
   await page.keyboard.press("Enter");

@@ -95,6 +95,17 @@ const dialogOf = (button: string) => async (page: Page) => {
 
 const SCREENS: Screen[] = [
   { name: "home", who: "admin", path: () => "/", heading: "Hello, admin" },
+  {
+    name: "home-tables",
+    who: "admin",
+    path: () => "/",
+    heading: "Hello, admin",
+    act: async (page) => {
+      await page.getByRole("button", { name: "Table: Response time" }).click();
+      await expect(page.getByRole("region", { name: "Response time, values" })).toBeVisible();
+      await page.getByRole("slider", { name: "Attempts by outcome" }).focus();
+    },
+  },
   { name: "home-user", who: "alice", path: () => "/", heading: "Hello, alice" },
   { name: "reserve", who: "alice", path: (s) => `/reserve?resource=${s.resource}`, heading: "Reserve" },
   { name: "reserve-restricted", who: "alice", path: (s) => `/reserve?resource=${s.restricted}`, heading: "Reserve" },
@@ -105,6 +116,24 @@ const SCREENS: Screen[] = [
   { name: "reservation-cancel", who: "alice", path: (s) => `/reservations/${s.ready}`, heading: "Training the large model", act: dialogOf("Cancel reservation") },
   { name: "access-requests", who: "admin", path: () => "/access-requests", heading: "Access requests" },
   { name: "deliveries", who: "admin", path: () => "/deliveries", heading: "Deliveries" },
+  {
+    name: "deliveries-selected",
+    who: "admin",
+    path: (s) => `/deliveries?delivery=${s.delivery}`,
+    heading: "Deliveries",
+    act: async (page) => expect(page.getByRole("status").filter({ hasText: "responded with 500" })).toBeVisible(),
+  },
+  {
+    name: "deliveries-request",
+    who: "admin",
+    path: (s) => `/deliveries?delivery=${s.delivery}`,
+    heading: "Deliveries",
+    act: async (page) => {
+      await page.getByRole("tab", { name: "Request" }).click();
+      await expect(page.getByLabel("Request body")).toContainText("reservation_id");
+    },
+  },
+  { name: "deliveries-shortcuts", who: "admin", path: () => "/deliveries", heading: "Deliveries", act: dialogOf("Keyboard shortcuts") },
   { name: "deliveries-none", who: "admin", path: () => "/deliveries?event=reservation.expired", heading: "Deliveries" },
   { name: "deliveries-many", who: "admin", path: () => "/deliveries", heading: "Deliveries", act: dialogOf("Redeliver failed…") },
   { name: "delivery", who: "admin", path: (s) => `/deliveries/${s.delivery}`, heading: /^reservation\./ },
@@ -117,11 +146,12 @@ const SCREENS: Screen[] = [
     act: async (page) => {
       await choose(page, "Authentication Method", "OAuth 2.0");
       await choose(page, "Delivery paths", "Custom paths");
-      await page.getByText("Advanced: headers, retries, limits, responses, signatures").click();
+      await page.getByText("Advanced: format, filter, headers, retries, limits, responses, signatures").click();
       await page.getByRole("button", { name: "Save Webhook" }).click();
       await expect(page.getByText(/Enter a URL/).first()).toBeVisible();
     },
   },
+  { name: "event-catalogue", who: "admin", path: () => "/settings/webhooks/events", heading: "Event catalogue" },
   { name: "webhook", who: "admin", path: (s) => `/settings/webhooks/${s.webhook}`, heading: "GPU Cluster Manager" },
   { name: "webhook-deliveries", who: "admin", path: (s) => `/settings/webhooks/${s.webhook}?tab=deliveries`, heading: "GPU Cluster Manager" },
   {
@@ -178,7 +208,7 @@ test("menu on a phone", async ({ scene }) => {
 test("log-in", async ({ page }) => {
   await page.goto("/login");
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
   await expect(page.getByRole("alert")).toBeVisible();
   await inspect(page, "login");
 });

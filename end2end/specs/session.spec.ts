@@ -8,7 +8,7 @@ const dialogOf = (page: Page) => page.getByRole("dialog", { name: "Log in again"
 async function logInAgain(page: Page, who: { username: string; password: string }): Promise<void> {
   await dialogOf(page).getByLabel("Username").fill(who.username);
   await dialogOf(page).getByLabel("Password").fill(who.password);
-  await dialogOf(page).getByRole("button", { name: "Log in" }).click();
+  await dialogOf(page).getByRole("button", { name: "Log in", exact: true }).click();
 }
 
 test("a request after the end of the session waits for the log-in", async ({ berth, browser }) => {
@@ -67,10 +67,10 @@ test("a closed dialog opens again from the header and from an error", async ({ b
   await page.keyboard.press("Escape");
   await expect(dialogOf(page)).toBeHidden();
   await expect(page.locator(".topbar").getByRole("status")).toHaveText("Session expired");
-  await page.getByRole("banner").getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("banner").getByRole("button", { name: "Log in", exact: true }).click();
   await expect(dialogOf(page)).toBeVisible();
   await dialogOf(page).getByRole("button", { name: "Close" }).click();
-  await page.getByRole("alert").getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("alert").getByRole("button", { name: "Log in", exact: true }).click();
   await logInAgain(page, ALICE);
   await expect(dialogOf(page)).toBeHidden();
   await expect(page.getByRole("alert")).toHaveCount(0);

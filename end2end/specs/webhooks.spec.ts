@@ -19,6 +19,9 @@ test("every invalid field shows its error, and nothing is saved", async ({ berth
   const url = page.getByLabel("Endpoint URL");
   await expect(name).toHaveAttribute("aria-invalid", "false");
   await choose(page, "Authentication Method", "API Key");
+  // A new key is generated.
+  await page.getByLabel("API Key", { exact: true }).fill("");
+  await page.getByLabel("API Key", { exact: true }).blur();
   await save(page);
   await expect(name).toHaveAccessibleDescription(/Enter a name/);
   await expect(name).toBeFocused();
@@ -67,7 +70,7 @@ test("every invalid field shows its error, and nothing is saved", async ({ berth
   await page.getByLabel("Secret", { exact: true }).fill("short");
   await expect(page.getByLabel("Secret", { exact: true })).toHaveAccessibleDescription(/8 to 255 bytes/);
 
-  await page.getByText("Advanced: headers, retries, limits, responses, signatures").click();
+  await page.getByText("Advanced: format, filter, headers, retries, limits, responses, signatures").click();
   await page.getByRole("button", { name: "Add header" }).click();
   await page.getByLabel("Name", { exact: true }).fill("Host");
   await expect(page.getByLabel("Name", { exact: true })).toHaveAccessibleDescription(/Berth sets this header/);
@@ -91,7 +94,7 @@ test("the preview shows the URL of each event", async ({ pageOf }) => {
   const cancelled = calls.filter({ hasText: "Reservation Cancelled" });
   await expect(created).toContainText("POST https://your-service.com/api/webhook/reservation?key=1");
   await expect(cancelled).toContainText("POST https://your-service.com/api/webhook/reservation/cancel?key=1");
-  await expect(calls).toHaveCount(4);
+  await expect(calls).toHaveCount(3);
   await page.getByRole("checkbox", { name: "Access Requested" }).check();
   await expect(calls.filter({ hasText: "Access Requested" })).toContainText("/api/webhook/access-request?key=1");
   await choose(page, "Delivery paths", "Single URL");
@@ -137,7 +140,9 @@ test("OAuth 2.0, custom headers, custom paths and an existing secret are saved a
   await choose(page, "Delivery paths", "Single URL");
   await choose(page, "Signing secret", "Use existing");
   await page.getByLabel("Secret", { exact: true }).fill("your-secret-key");
-  await page.getByText("Advanced: headers, retries, limits, responses, signatures").click();
+  await page.getByText("Advanced: format, filter, headers, retries, limits, responses, signatures").click();
+  await page.getByLabel("Payload format").selectOption({ label: "CloudEvents, structured" });
+  await expect(page.getByLabel("Payload format")).toHaveAccessibleDescription(/one JSON object/);
   await page.getByRole("button", { name: "Add header" }).click();
   await page.getByLabel("Name", { exact: true }).fill("X-Team");
   await page.getByLabel("Value").fill("gpu");
@@ -165,16 +170,17 @@ test("OAuth 2.0, custom headers, custom paths and an existing secret are saved a
   await expect(page.getByLabel("API Key", { exact: true })).toHaveAccessibleDescription(/Enter the API key/);
   await page.getByLabel("API Key", { exact: true }).fill("k1");
   await save(page);
-  await expect(page.getByText("Saved.")).toBeVisible();
+  await expect(page.getByText("Saved.", { exact: true })).toBeVisible();
   await expect(page.getByRole("heading", { name: "Renamed", level: 1 })).toBeVisible();
   const [saved] = (await berth.api.get<ApiPage<Webhook>>("/webhooks")).items;
   expect(saved).toMatchObject({ name: "Renamed", auth: { method: "api_key", header: "X-API-Key" }, rate_limit: 50 });
   expect(saved).toMatchObject({ headers: [{ name: "X-Team", value: "gpu" }], delivery_paths: { layout: "single" } });
-  expect(saved).toMatchObject({ provisions: false, public_key: publicKey });
+  expect(saved).toMatchObject({ provisions: false, public_key: publicKey, payload_format: "cloudevents_structured" });
 
   await page.getByRole("button", { name: "Test Webhook" }).click();
   await expect(page.getByText("The receiver responded with 200.")).toBeVisible();
   expect(service.received.at(-1)?.headers).toMatchObject({ "x-api-key": "k1", "x-team": "gpu", "x-webhook-test": "true" });
+  expect(service.received.at(-1)?.headers["content-type"]).toBe("application/cloudevents+json");
 });
 
 test("a rotated secret signs at once, together with the old one during the overlap", async ({ berth, pageOf, receiver }) => {

@@ -27,6 +27,7 @@ const maxBody = 1024 * 1024;
 // Tolerated clock skew; an older request may be a replay.
 const toleranceSeconds = 5 * 60;
 const rememberedEvents = 10_000;
+const events = ["reservation.created", "reservation.updated", "reservation.cancelled", "reservation.expired", "user.access_requested"];
 
 /** Computes `X-Webhook-Signature`; the key is the text of the secret. */
 function signatureOfBody(secret, body) {
@@ -213,6 +214,10 @@ async function respond(request) {
   }
   if (event === null || typeof event !== "object" || Array.isArray(event)) {
     return [400, { detail: "The body is not a JSON object." }];
+  }
+  // Later releases of Berth add events. A manual request may have no event_type.
+  if (event.event_type !== undefined && !events.includes(event.event_type)) {
+    return [200, { status: "success", message: "The event was ignored" }];
   }
   if (act !== accessRequested && typeof event.reservation_id !== "string") {
     return [422, { detail: "The field 'reservation_id' is missing." }];

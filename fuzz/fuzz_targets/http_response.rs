@@ -5,6 +5,7 @@
 use delivery::{Auth, DeliveryRequest, Destination, Sender, SenderConfig, Target};
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
+use domain::payload::PayloadFormat;
 use domain::signature::Secret;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,6 +40,7 @@ fn fixture() -> Fixture {
         secrets: vec![Secret::parse("your-secret-key").unwrap()],
         keys: Vec::new(),
         headers: Vec::new(),
+        public_url: "https://berth.example.com".into(),
     };
     let request = DeliveryRequest {
         target: Arc::new(target),
@@ -48,6 +50,7 @@ fn fixture() -> Fixture {
         event_type: EventType::ReservationCreated,
         attempt: 1,
         test: false,
+        format: PayloadFormat::Berth,
         body: b"{}"[..].into(),
     };
     Fixture { runtime, listener, sender, request }

@@ -14,6 +14,14 @@ mod m0009_demo_and_limits;
 mod m0010_audit_log;
 mod m0011_openid_connect;
 mod m0012_key_rotation;
+mod m0013_second_factor;
+mod m0014_owners;
+mod m0015_privacy;
+mod m0016_payload_formats;
+mod m0017_delivery_index;
+mod m0018_delivery_counts;
+mod m0019_secret_reminders;
+mod m0020_dispatchers;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -43,6 +51,14 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_audit_log::Migration),
             Box::new(m0011_openid_connect::Migration),
             Box::new(m0012_key_rotation::Migration),
+            Box::new(m0013_second_factor::Migration),
+            Box::new(m0014_owners::Migration),
+            Box::new(m0015_privacy::Migration),
+            Box::new(m0016_payload_formats::Migration),
+            Box::new(m0017_delivery_index::Migration),
+            Box::new(m0018_delivery_counts::Migration),
+            Box::new(m0019_secret_reminders::Migration),
+            Box::new(m0020_dispatchers::Migration),
         ]
     }
 }

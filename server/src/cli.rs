@@ -1,14 +1,16 @@
 //! The command line.
 
+use crate::client::ClientCommand;
 use crate::config::{Args, Config, Environment, default_public_url};
 use crate::http::v1::audit::to_lines;
 use crate::telemetry::Telemetry;
+use crate::terminal::{fail, format_problem, print, print_progress, read_line};
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
-use domain::Problem;
 use domain::account::{ApiTokenInput, UserInput};
 use domain::audit::{AuditAction, AuditFilter};
 use domain::authorization::{Role, Scope};
+use domain::ownership::GroupInput;
 use service::audit::Verdict;
 use service::transfer::{Progress, Source};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,6 +42,15 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Server(ServerCommand),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// A command that uses the settings and the database of a server.
+#[derive(Subcommand)]
+enum ServerCommand {
     /// Run the whole product: page, API, live feed and workers.
     Serve {
         /// Create sample users and resources, and start a sample receiver.
@@ -68,6 +79,11 @@ enum Command {
     User {
         #[command(subcommand)]
         command: UserCommand,
+    },
+    /// Manage groups of users.
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
     },
     /// Verify or export the audit log.
     Audit {
@@ -152,6 +168,28 @@ enum UserCommand {
         #[arg(long)]
         admin: bool,
     },
+    /// Remove all second factors of an account whose user has lost them. The user then logs in with the password.
+    ResetSecondFactor {
+        /// Login name.
+        #[arg(long)]
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum GroupCommand {
+    /// Create a group, which can then own resource types and resources.
+    Create {
+        /// Name, which no other group has.
+        #[arg(long)]
+        name: String,
+        /// Purpose of the group.
+        #[arg(long)]
+        description: Option<String>,
+        /// Login names of the members, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        members: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -199,6 +237,10 @@ fn parse_action(text: &str) -> Result<AuditAction, String> {
 /// Runs the command. Returns exit code 2 for invalid settings and 1 for other failures.
 pub fn main() -> ExitCode {
     let CommandLine { command, args } = CommandLine::parse();
+    let command = match command {
+        Command::Client(command) => return crate::client::main(command),
+        Command::Server(command) => command,
+    };
     crate::files::restrict_new_files();
     crate::descriptors::raise_limit();
     let check = |args: Args| check_command(&command, &args).map(|()| args);
@@ -226,9 +268,9 @@ pub fn main() -> ExitCode {
 }
 
 /// Checks the settings that only a server needs.
-fn check_command(command: &Command, args: &Args) -> Result<(), String> {
+fn check_command(command: &ServerCommand, args: &Args) -> Result<(), String> {
     match command {
-        Command::Serve { demo, .. } => {
+        ServerCommand::Serve { demo, .. } => {
             args.check_for_server(Some((args.listen(), "BERTH_LISTEN")))?;
             if *demo && args.env() == Environment::Production {
                 return Err("--demo creates accounts for trying Berth out. It is not available in production: remove \
@@ -237,64 +279,47 @@ fn check_command(command: &Command, args: &Args) -> Result<(), String> {
             }
             Ok(())
         }
-        Command::Worker { worker_listen } => {
+        ServerCommand::Worker { worker_listen } => {
             args.check_for_server(worker_listen.map(|address| (address, "BERTH_WORKER_LISTEN")))
         }
         _ => Ok(()),
     }
 }
 
-#[expect(clippy::print_stderr, reason = "errors of the command line belong on standard error")]
-fn fail(message: &str, code: u8) -> ExitCode {
-    eprintln!("berth: {message}");
-    ExitCode::from(code)
-}
-
-#[expect(clippy::print_stderr, reason = "the progress of a command does not belong to its result")]
-fn print_progress(text: &str) {
-    eprintln!("{text}");
-}
-
-#[expect(clippy::print_stdout, reason = "results of a command belong on standard output")]
-fn print(text: &str) {
-    println!("{text}");
-}
-
-/// Formats a problem for the terminal, with one line per invalid field.
-pub(crate) fn format_problem(problem: Problem) -> String {
-    let mut text = problem.detail;
-    for error in problem.errors {
-        text.push_str(&format!("\n  {}: {}", error.field, error.message));
-    }
-    text
-}
-
-async fn run(command: Command, config: Config) -> Result<(), String> {
+async fn run(command: ServerCommand, config: Config) -> Result<(), String> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     match command {
-        Command::Serve { demo, demo_password } => serve(config, demo, demo_password).await,
-        Command::Worker { worker_listen } => work(config, worker_listen).await,
-        Command::Migrate => {
+        ServerCommand::Serve { demo, demo_password } => serve(config, demo, demo_password).await,
+        ServerCommand::Worker { worker_listen } => work(config, worker_listen).await,
+        ServerCommand::Migrate => {
             crate::open(&config).await?;
             print("The database schema is up to date.");
             Ok(())
         }
-        Command::Token { command: TokenCommand::Create { user, name, scopes } } => {
+        ServerCommand::Token { command: TokenCommand::Create { user, name, scopes } } => {
             create_token(&config, &user, name, scopes).await
         }
-        Command::User { command: UserCommand::Create { name, email, admin } } => {
+        ServerCommand::User { command: UserCommand::Create { name, email, admin } } => {
             create_user(&config, name, email, admin).await
         }
-        Command::Audit { command: AuditCommand::Verify { head } } => verify_audit_log(&config, head.as_deref()).await,
-        Command::Audit { command: AuditCommand::Export { since, until, actor, action } } => {
+        ServerCommand::User { command: UserCommand::ResetSecondFactor { name } } => {
+            reset_second_factor(&config, &name).await
+        }
+        ServerCommand::Group { command: GroupCommand::Create { name, description, members } } => {
+            create_group(&config, GroupInput { name, description, members: Some(members) }).await
+        }
+        ServerCommand::Audit { command: AuditCommand::Verify { head } } => {
+            verify_audit_log(&config, head.as_deref()).await
+        }
+        ServerCommand::Audit { command: AuditCommand::Export { since, until, actor, action } } => {
             export_audit_log(&config, AuditFilter { since, until, actor, action, ..AuditFilter::default() }).await
         }
-        Command::Key { command: KeyCommand::Add } => add_key(&config),
-        Command::Key { command: KeyCommand::Rotate } => rotate_key(&config).await,
-        Command::Backup { file } => back_up(&config, &file).await,
-        Command::Transfer { from, to } => {
+        ServerCommand::Key { command: KeyCommand::Add } => add_key(&config),
+        ServerCommand::Key { command: KeyCommand::Rotate } => rotate_key(&config).await,
+        ServerCommand::Backup { file } => back_up(&config, &file).await,
+        ServerCommand::Transfer { from, to } => {
             let is_production = config.env == Environment::Production;
             let to = match to {
                 Some(to) if is_production => service::with_verified_tls(&to),
@@ -303,7 +328,7 @@ async fn run(command: Command, config: Config) -> Result<(), String> {
             };
             transfer(&from, &to).await
         }
-        Command::Healthcheck => check_health(config.listen).await,
+        ServerCommand::Healthcheck => check_health(config.listen).await,
     }
 }
 
@@ -370,10 +395,18 @@ async fn create_user(config: &Config, username: String, email: String, admin: bo
     Ok(())
 }
 
-fn read_line() -> std::io::Result<String> {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+async fn reset_second_factor(config: &Config, username: &str) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    service.accounts().reset_second_factors_as_operator(username).await.map_err(format_problem)?;
+    print(&format!("Removed all second factors of the account {username}."));
+    Ok(())
+}
+
+async fn create_group(config: &Config, input: GroupInput) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    let group = service.groups().create_as_operator(input).await.map_err(format_problem)?;
+    print(&format!("Created the group {}.", group.name));
+    Ok(())
 }
 
 async fn verify_audit_log(config: &Config, head: Option<&str>) -> Result<(), String> {

@@ -33,6 +33,10 @@ const LOOPBACK: &str = "127.0.0.0/8,::1";
 
 /// Maximum of the lifetimes of sessions and API tokens, in their unit.
 const MAX_ACCOUNT_LIMIT: u32 = 36_500;
+/// Minimum idle limit of sessions in minutes: the last use is stored to the minute.
+const MIN_IDLE_MINUTES: u32 = 5;
+/// Maximum idle limit of sessions in minutes: one year.
+const MAX_IDLE_MINUTES: u32 = 525_600;
 
 /// Environment in which Berth runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -42,6 +46,16 @@ pub enum Environment {
     Development,
     /// Allows only `https://` endpoints; sets Secure cookies and HSTS.
     Production,
+}
+
+/// Whether an optional part is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// In use.
+    On,
+    /// Not in use.
+    Off,
 }
 
 /// A limit for one user. 0 and an empty text mean no limit.
@@ -146,9 +160,18 @@ pub struct Args {
     /// Days that deliveries, payloads and attempts are kept [default: 90].
     #[arg(long, env = "BERTH_RETENTION_DAYS", global = true)]
     pub retention_days: Option<u32>,
+    /// Days after the end of a reservation that its access information is kept [default: 90].
+    #[arg(long, env = "BERTH_ACCESS_INFO_RETENTION_DAYS", global = true)]
+    pub access_info_retention_days: Option<u32>,
     /// Days that entries of the audit log are kept [default: 365].
     #[arg(long, env = "BERTH_AUDIT_RETENTION_DAYS", global = true)]
     pub audit_retention_days: Option<u32>,
+    /// Days after which a signing secret is old, so that its managers are reminded to rotate it; 0 for never [default: 180].
+    #[arg(long, env = "BERTH_SECRET_REMINDER_DAYS", global = true)]
+    pub secret_reminder_days: Option<u32>,
+    /// Index of the texts of requests, responses and diagnoses for searches [default: on].
+    #[arg(long, env = "BERTH_SEARCH_TEXT", global = true)]
+    pub search_text: Option<Switch>,
     /// Syslog receiver (RFC 5424) of the audit log: udp://host:514, tcp://host:601 or unix:///dev/log [default: none].
     #[arg(long, env = "BERTH_AUDIT_SYSLOG", global = true)]
     pub audit_syslog: Option<String>,
@@ -158,7 +181,10 @@ pub struct Args {
     /// Timeout of one attempt in seconds, 0.1 to 30 [default: 30]. A lease lasts 15 s longer.
     #[arg(long, env = "BERTH_DELIVERY_TIMEOUT", global = true)]
     pub delivery_timeout: Option<f64>,
-    /// Hours without a request after which a session ends [default: 24].
+    /// Minutes without a request after which a session ends, at least 5 [default: 1440]. Replaces --session-idle-hours.
+    #[arg(long, env = "BERTH_SESSION_IDLE_MINUTES", global = true)]
+    pub session_idle_minutes: Option<u32>,
+    /// Hours without a request after which a session ends. Use --session-idle-minutes instead.
     #[arg(long, env = "BERTH_SESSION_IDLE_HOURS", global = true)]
     pub session_idle_hours: Option<u32>,
     /// Days after which a session ends [default: 7].
@@ -167,6 +193,9 @@ pub struct Args {
     /// Maximum lifetime of a new API token in days [default: 365].
     #[arg(long, env = "BERTH_TOKEN_MAX_DAYS", global = true)]
     pub token_max_days: Option<u32>,
+    /// Accounts that need a second factor: none, administrators or everyone [default: none].
+    #[arg(long, env = "BERTH_SECOND_FACTOR_REQUIRED", global = true)]
+    pub second_factor_required: Option<String>,
     /// Login name of the administrator that the first start creates.
     #[arg(long, env = "BERTH_ADMIN_USERNAME", global = true)]
     pub admin_username: Option<String>,
@@ -353,6 +382,10 @@ impl Args {
         if retention_days == 0 {
             return Err("BERTH_RETENTION_DAYS must be at least 1.".into());
         }
+        let access_info_retention_days = self.access_info_retention_days.unwrap_or(90);
+        if access_info_retention_days == 0 {
+            return Err("BERTH_ACCESS_INFO_RETENTION_DAYS must be at least 1.".into());
+        }
         let audit_retention_days = self.audit_retention_days.unwrap_or(365);
         if audit_retention_days == 0 {
             return Err("BERTH_AUDIT_RETENTION_DAYS must be at least 1.".into());
@@ -414,7 +447,10 @@ impl Args {
                 previous_master_keys,
                 url_policy,
                 retention_days,
+                access_info_retention_days,
                 audit_retention_days,
+                secret_reminder_days: self.secret_reminder_days.unwrap_or(180),
+                search_text: self.search_text != Some(Switch::Off),
                 audit_is_streamed: audit.is_streamed(),
                 delivery_timeout: Duration::from_secs_f64(seconds),
                 max_in_flight: Shares::of_process().deliveries,
@@ -458,13 +494,20 @@ impl Args {
             Some(value @ 1..=MAX_ACCOUNT_LIMIT) => Ok(unit(value.into())),
             Some(_) => Err(format!("{name} must be 1 to {MAX_ACCOUNT_LIMIT}.")),
         };
+        let idle_hours =
+            limit(self.session_idle_hours, chrono::Duration::hours, defaults.session_idle, "BERTH_SESSION_IDLE_HOURS")?;
+        let session_idle = match (self.session_idle_minutes, self.session_idle_hours) {
+            (Some(_), Some(_)) => {
+                return Err("Set either BERTH_SESSION_IDLE_MINUTES or BERTH_SESSION_IDLE_HOURS.".into());
+            }
+            (Some(minutes @ MIN_IDLE_MINUTES..=MAX_IDLE_MINUTES), None) => chrono::Duration::minutes(minutes.into()),
+            (Some(_), None) => {
+                return Err(format!("BERTH_SESSION_IDLE_MINUTES must be {MIN_IDLE_MINUTES} to {MAX_IDLE_MINUTES}."));
+            }
+            (None, _) => idle_hours,
+        };
         Ok(service::AccountLimits {
-            session_idle: limit(
-                self.session_idle_hours,
-                chrono::Duration::hours,
-                defaults.session_idle,
-                "BERTH_SESSION_IDLE_HOURS",
-            )?,
+            session_idle,
             session_lifetime: limit(
                 self.session_days,
                 chrono::Duration::days,
@@ -477,6 +520,12 @@ impl Args {
                 defaults.token_lifetime,
                 "BERTH_TOKEN_MAX_DAYS",
             )?,
+            second_factor_required: match self.second_factor_required.as_deref().map(str::trim).unwrap_or_default() {
+                "" => defaults.second_factor_required,
+                text => text
+                    .parse()
+                    .map_err(|_| "BERTH_SECOND_FACTOR_REQUIRED must be none, administrators or everyone.".to_owned())?,
+            },
         })
     }
 
@@ -652,6 +701,7 @@ fn create_data_dir(folder: PathBuf) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::second_factor::SecondFactorPolicy;
 
     #[test]
     fn public_url_is_an_origin_in_normal_form() {
@@ -766,11 +816,24 @@ mod tests {
             Args { session_idle_hours: Some(1), session_days: Some(2), token_max_days: Some(3), ..Args::default() };
         let limits = args.account_limits().unwrap();
         assert_eq!(limits.session_idle.num_minutes(), 60);
+        let args = Args { session_idle_minutes: Some(30), ..Args::default() };
+        assert_eq!(args.account_limits().unwrap().session_idle.num_minutes(), 30);
+        for (minutes, hours) in [(4, None), (0, None), (u32::MAX, None), (30, Some(1))] {
+            let args = Args { session_idle_minutes: Some(minutes), session_idle_hours: hours, ..Args::default() };
+            assert!(args.account_limits().unwrap_err().contains("BERTH_SESSION_IDLE_MINUTES"), "{minutes}");
+        }
         assert_eq!((limits.session_lifetime.num_days(), limits.token_lifetime.num_days()), (2, 3));
         let invalid = Args { session_days: Some(0), ..Args::default() };
         assert!(invalid.account_limits().unwrap_err().contains("BERTH_SESSION_DAYS"));
         let invalid = Args { token_max_days: Some(u32::MAX), ..Args::default() };
         assert!(invalid.account_limits().unwrap_err().contains("BERTH_TOKEN_MAX_DAYS"));
+        let required = |text: &str| {
+            let args = Args { second_factor_required: Some(text.into()), ..Args::default() };
+            args.account_limits().map(|limits| limits.second_factor_required)
+        };
+        assert_eq!(required(" administrators "), Ok(SecondFactorPolicy::Administrators));
+        assert_eq!(required(""), Ok(SecondFactorPolicy::None));
+        assert!(required("admins").unwrap_err().contains("none, administrators or everyone"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod audit_stream;
 pub mod cli;
+pub mod client;
 pub mod client_address;
 pub mod config;
 pub mod demo;
@@ -13,11 +14,14 @@ mod log_writer;
 pub mod master_key;
 pub mod metrics;
 pub mod telemetry;
+pub mod terminal;
 pub mod workers;
 
 use crate::http::health::{self, Probes};
 use crate::http::middleware::rate_limit::Limiters;
+use crate::http::middleware::security_headers::probe_headers;
 use crate::http::{AppState, Shared};
+use axum::middleware::from_fn;
 use config::Config;
 use domain::account::UserInput;
 use domain::authorization::Role;
@@ -138,7 +142,7 @@ pub async fn work(
     let probes = Probes { service, heartbeat, cancel: cancel.clone(), metrics, metrics_access: settings.access() };
     serve_metrics(&settings, &probes, &mut tasks).await?;
     if let Some(listener) = listener {
-        let router = health::router().with_state(probes);
+        let router = health::router().layer(from_fn(probe_headers)).with_state(probes);
         tasks.spawn(async move { listener::serve(listener, router, Limits::default(), &cancel).await });
     }
     while tasks.join_next().await.is_some() {}
@@ -152,8 +156,9 @@ async fn serve_metrics(settings: &metrics::Settings, probes: &Probes, tasks: &mu
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     tracing::info!("serving metrics on http://{address}");
     let cancel = probes.cancel.clone();
-    let router =
-        health::router().with_state(Probes { metrics_access: settings.access_on_own_listener(), ..probes.clone() });
+    let router = health::router()
+        .layer(from_fn(probe_headers))
+        .with_state(Probes { metrics_access: settings.access_on_own_listener(), ..probes.clone() });
     tasks.spawn(async move { listener::serve(listener, router, Limits::default(), &cancel).await });
     Ok(())
 }
@@ -180,7 +185,7 @@ async fn create_first_administrator(service: &Service, config: &Config) -> Resul
     service.accounts().create_user_as_operator(input).await.map(drop).map_err(|problem| {
         format!(
             "The account of BERTH_ADMIN_USERNAME and BERTH_ADMIN_PASSWORD cannot be created. {}",
-            cli::format_problem(problem)
+            terminal::format_problem(problem)
         )
     })
 }

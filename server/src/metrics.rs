@@ -58,11 +58,14 @@ const KIND: Option<(&str, &[&str])> = Some((
         "log_in_state",
         "notification",
         "audit_entry",
+        "access_info",
     ],
 ));
+const LOG_IN: Option<(&str, &[&str])> =
+    Some(("outcome", &["succeeded", "second_step", "rejected", "throttled", "failed"]));
 const STREAM: Option<(&str, &[&str])> = Some(("stream", &["syslog", "otlp"]));
 
-const COUNTERS: [Counter; 8] = [
+const COUNTERS: [Counter; 9] = [
     Counter { name: "berth_events_enqueued_total", description: "Deliveries enqueued.", label: None },
     Counter { name: "berth_attempts_total", description: "Attempts recorded.", label: OUTCOME },
     Counter { name: "berth_deliveries_total", description: "Deliveries that succeeded or failed.", label: OUTCOME },
@@ -77,6 +80,7 @@ const COUNTERS: [Counter; 8] = [
         label: None,
     },
     Counter { name: "berth_retention_deleted_total", description: "Rows deleted by retention.", label: KIND },
+    Counter { name: "berth_log_ins_total", description: "Log-ins with a password or a second factor.", label: LOG_IN },
     Counter { name: "berth_audit_streamed_total", description: "Audit log entries sent.", label: STREAM },
     Counter {
         name: "berth_audit_stream_failures_total",

@@ -1,4 +1,5 @@
-//! Background tasks of the process: the dispatcher, expiry, retention, and the numbers of failures in the audit log.
+//! Background tasks of the process: the dispatcher, expiry, retention, reminders of old secrets, the index of the delivery log,
+//! and the numbers of failures in the audit log.
 
 use domain::Problem;
 use service::Service;
@@ -16,8 +17,20 @@ const EXPIRY_BATCH: u64 = 100;
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 /// Pause between two batches of retention, so that other statements are not delayed.
 const RETENTION_PAUSE: Duration = Duration::from_millis(200);
+/// Interval of the search for old signing secrets.
+const SECRET_REMINDER_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Interval of writing the numbers of failures.
 const FAILURE_COUNT_INTERVAL: Duration = Duration::from_secs(10);
+/// Pause of the index after this process has changed the log, so that the changes of a second share a batch.
+const INDEX_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum pause of the index without a change by this process: another one may have stopped before it indexed its own.
+const INDEX_IDLE: Duration = Duration::from_secs(60);
+/// Pause of the index as a multiple of the duration of its last batch: it takes at most a tenth of the database's time.
+const INDEX_SHARE: u32 = 9;
+/// The same while many deliveries are queued, so that the index does not slow the dispatcher down.
+const INDEX_SHARE_BUSY: u32 = 40;
+/// Pause after a failure of the index.
+const INDEX_RETRY: Duration = Duration::from_secs(10);
 /// Pause after a failure of retention.
 const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
@@ -29,6 +42,8 @@ pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc
     tasks.spawn(dispatcher.run(cancel.clone()));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_expiry(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_retention(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_secret_reminders(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_index(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_failure_counts(service.clone())));
     (tasks, heartbeat)
 }
@@ -74,7 +89,9 @@ async fn run_failure_counts(service: Service) {
 
 /// Deletes one batch of each kind of rows. Returns their number.
 async fn delete_batch(service: &Service) -> Result<u64, Problem> {
-    Ok(service.maintenance().retention_batch().await? + service.audit().retention_batch().await?)
+    let deleted = service.maintenance().retention_batch().await? + service.audit().retention_batch().await?;
+    // Last, because it reads a whole table.
+    Ok(if deleted == 0 { service.maintenance().access_info_batch().await? } else { deleted })
 }
 
 /// Deletes rows after their retention period, in small batches.
@@ -90,4 +107,42 @@ async fn run_retention(service: Service) {
         };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Reminds of old signing secrets.
+async fn run_secret_reminders(service: Service) {
+    loop {
+        if let Err(problem) = service.webhooks().remind_of_old_secrets().await {
+            tracing::warn!(%problem, "reminders of old secrets failed; the next round tries again");
+        }
+        tokio::time::sleep(SECRET_REMINDER_INTERVAL).await;
+    }
+}
+
+/// Adds new deliveries and results to the index, in small batches. It yields to the dispatcher.
+async fn run_index(service: Service) {
+    loop {
+        let begin = tokio::time::Instant::now();
+        let pause = match index(&service).await {
+            Ok(None) => {
+                // An idle process must not read the database all the time.
+                let _ = tokio::time::timeout(INDEX_IDLE, service.deliveries().wait_for_change()).await;
+                INDEX_INTERVAL
+            }
+            Ok(Some(share)) => begin.elapsed() * share,
+            Err(problem) => {
+                tracing::warn!(%problem, "the index of deliveries was not updated; the next round tries again");
+                INDEX_RETRY
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Writes one batch of the index. Returns the pause after it as a multiple of its duration; `None` if the index is complete.
+async fn index(service: &Service) -> Result<Option<u32>, Problem> {
+    if service.deliveries().index_batch().await? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(if service.deliveries().is_busy().await? { INDEX_SHARE_BUSY } else { INDEX_SHARE }))
 }

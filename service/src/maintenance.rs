@@ -3,22 +3,29 @@
 use crate::Result;
 use crate::audit_trail::{Author, Record, Target};
 use crate::context::Context;
+use crate::db::column::Text;
+use crate::db::connect::Database;
+use crate::db::delivery_words;
 use crate::db::entity::{
-    attempts, deliveries, idempotency_keys, login_budgets, notifications, outbox, sessions, status_updates,
-    used_log_in_states,
+    attempts, challenges, deliveries, delivery_counts, idempotency_keys, login_budgets, notifications, outbox,
+    provisioning, reservations, sessions, status_updates, used_log_in_states,
 };
 use crate::db::link::DatabaseTransaction;
+use crate::db::provisioning::{lock as lock_states, update as update_states};
+use crate::db::stored_provisioning::to_stored;
 use crate::db::vacuum::vacuum_into;
 use crate::idempotency::KEY_LIFETIME;
 use crate::keys::{Rotated, rotate};
 use crate::secrets::Cipher;
 use chrono::Duration;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
+use domain::metrics::STORED_STEPS;
+use domain::reservation::ReservationStatus;
 use domain::{Problem, ProblemKind};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, FromQueryResult, Iterable as _, PrimaryKeyToColumn as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    ColumnTrait, Condition, DbErr, EntityTrait, FromQueryResult, Iterable as _, PrimaryKeyToColumn as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
 };
 use std::fmt::Display;
 use std::path::Path;
@@ -28,8 +35,13 @@ use tracing::instrument;
 
 /// Maximum number of rows of each kind in one batch. Small batches do not block other writers.
 const BATCH: u64 = 500;
+/// Retention of the counters of each of [`STORED_STEPS`] in days.
+const COUNT_DAYS: [i64; 3] = [3, 100, 400];
 /// Retention of the digests of status updates, which detect repeats.
 const STATUS_UPDATE_LIFETIME: Duration = Duration::hours(1);
+
+/// Parts of the stored text of a provisioning state with access information or details.
+const HAS_ACCESS_INFO: [&str; 2] = ["\"access_info\":{", "\"details\":{\""];
 
 /// Retention, backups and the rotation of the master key.
 #[derive(Clone)]
@@ -84,6 +96,47 @@ impl Maintenance {
         Ok(self.delete_batch().await?)
     }
 
+    /// Removes access information and details of services from one batch of reservations that ended long enough ago. Returns
+    /// their number; 0 if none are left.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn access_info_batch(&self) -> Result<u64, Problem> {
+        Ok(self.remove_access_info().await?)
+    }
+
+    async fn remove_access_info(&self) -> Result<u64> {
+        let days = Duration::days(self.context.settings.access_info_retention_days.into());
+        let state = provisioning::COLUMN.state;
+        let ids: Vec<String> = provisioning::Entity::find()
+            .select_only()
+            .column(provisioning::Column::ReservationId)
+            .inner_join(reservations::Entity)
+            .filter(reservations::COLUMN.status.ne(Text(ReservationStatus::Active)))
+            .filter(reservations::COLUMN.end_at.lt((self.context.now() - days).timestamp_millis()))
+            .filter(HAS_ACCESS_INFO.iter().fold(Condition::any(), |any, part| any.add(state.contains(*part))))
+            .limit(BATCH)
+            .into_tuple()
+            .all(&self.context.db.read)
+            .await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let mut ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        // All transactions lock in the same order, which avoids a deadlock.
+        ids.sort_unstable();
+        let tx = self.context.db.begin_unaudited().await?;
+        let mut states = Vec::with_capacity(ids.len());
+        for locked in lock_states(&self.context.db, &tx, &ids).await? {
+            states.push((locked.reservation_id, to_stored(&locked.provisioning.without_access_info())?));
+        }
+        update_states(&self.context.db, &tx, &states).await?;
+        tx.commit().await?;
+        metrics::counter!("berth_retention_deleted_total", "kind" => "access_info").increment(states.len() as u64);
+        Ok(states.len() as u64)
+    }
+
     async fn delete_batch(&self) -> Result<u64> {
         let now = self.context.now();
         let before = |age: Duration| (now - age).timestamp_millis();
@@ -91,7 +144,7 @@ impl Maintenance {
         let expired = self.expired_deliveries(until).await?;
         let tx = self.context.db.begin_unaudited().await?;
         let counts = [
-            ("delivery", delete_deliveries(&tx, &expired).await?),
+            ("delivery", delete_deliveries(&self.context.db, &tx, &expired).await?),
             (
                 "session",
                 delete_older(&tx, sessions::Entity, sessions::Column::ExpiresAt, before(Duration::zero())).await?,
@@ -126,6 +179,11 @@ impl Maintenance {
                 )
                 .await?,
             ),
+            (
+                "challenge",
+                delete_older(&tx, challenges::Entity, challenges::Column::ExpiresAt, before(Duration::zero())).await?,
+            ),
+            ("delivery_count", delete_counts(&tx, now.timestamp()).await?),
             ("notification", delete_older(&tx, notifications::Entity, notifications::Column::At, until).await?),
         ];
         tx.commit().await?;
@@ -232,11 +290,21 @@ fn backup_failed(file: &Path, error: &dyn Display) -> Problem {
     )
 }
 
-/// Deletes deliveries with their attempts.
-async fn delete_deliveries(tx: &DatabaseTransaction, seqs: &[i64]) -> Result<u64, DbErr> {
+/// Deletes counters of attempts after their retention.
+async fn delete_counts(tx: &DatabaseTransaction, now: i64) -> Result<u64, DbErr> {
+    let expired = STORED_STEPS.into_iter().zip(COUNT_DAYS).fold(Condition::any(), |any, (step, days)| {
+        let of_step = Condition::all().add(delivery_counts::COLUMN.step.eq(step));
+        any.add(of_step.add(delivery_counts::COLUMN.start_at.lt(now - days * 86_400)))
+    });
+    Ok(delivery_counts::Entity::delete_many().filter(expired).exec(tx).await?.rows_affected)
+}
+
+/// Deletes deliveries with their attempts and their rows of the index.
+async fn delete_deliveries(db: &Database, tx: &DatabaseTransaction, seqs: &[i64]) -> Result<u64, DbErr> {
     if seqs.is_empty() {
         return Ok(0);
     }
+    delivery_words::remove(db, tx, seqs).await?;
     let seqs = seqs.iter().copied();
     attempts::Entity::delete_many().filter(attempts::COLUMN.delivery_seq.is_in(seqs.clone())).exec(tx).await?;
     let deleted = deliveries::Entity::delete_many().filter(deliveries::COLUMN.seq.is_in(seqs)).exec(tx).await?;

@@ -8,15 +8,18 @@ use crate::db::column::Text;
 use crate::db::entity::{notification_reads, notifications};
 use crate::db::link::DatabaseTransaction;
 use crate::db::notification_reads::mark as mark_shared_read;
+use crate::ownership::owners_of;
 use crate::pagination::{decode_number_cursor, page_of};
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::change::{Notification, Severity};
+use domain::ownership::ResourceKey;
 use domain::pagination::{Page, PageQuery};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    Condition, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Set,
+    Condition, ConnectionTrait, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, Set,
 };
 use std::collections::HashSet;
 use tracing::instrument;
@@ -70,6 +73,27 @@ impl Notifications {
         let id = notifications::Entity::insert(row).exec(tx).await?.last_insert_id;
         let (message, link) = (message.to_owned(), link.map(str::to_owned));
         Ok(Notification { id, username, severity, message, link, at: now, read: false })
+    }
+
+    /// Creates the same notification for all administrators and for each owner of a resource, in the transaction that
+    /// causes it. `None`: for administrators only. The caller announces the notifications after the commit.
+    pub(crate) async fn create_for_managers(
+        &self,
+        tx: &DatabaseTransaction,
+        resource: Option<ResourceKey<'_>>,
+        severity: Severity,
+        message: &str,
+        link: Option<&str>,
+    ) -> Result<Vec<Notification>> {
+        let mut created = vec![self.create(tx, Recipient::Administrators, severity, message, link).await?];
+        let owners = match resource {
+            Some(resource) => owners_of(tx, resource).await?,
+            None => Vec::new(),
+        };
+        for owner in owners {
+            created.push(self.create(tx, Recipient::User(&owner), severity, message, link).await?);
+        }
+        Ok(created)
     }
 
     /// The actor's newest 100 notifications, newest first.
@@ -158,6 +182,27 @@ impl Notifications {
         let record = Record::new(actor, AuditAction::NotificationRead, target);
         tx.commit(record.changes(Changes::none().field("marked", (), marked))).await
     }
+}
+
+/// Notifications to a user with an id after `after`, oldest first.
+pub(crate) async fn notifications_of(
+    connection: &impl ConnectionTrait,
+    username: &str,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Notification>> {
+    let rows = notifications::Entity::find()
+        .filter(notifications::COLUMN.username.eq(username))
+        .filter(notifications::COLUMN.id.gt(after))
+        .order_by_asc(notifications::Column::Id)
+        .limit(limit)
+        .all(connection)
+        .await?;
+    let to_item = |row: notifications::Model| {
+        let is_read = row.read;
+        to_notification(row, is_read)
+    };
+    Ok(rows.into_iter().map(to_item).collect())
 }
 
 /// The notifications that an actor may see.

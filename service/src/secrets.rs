@@ -98,6 +98,10 @@ pub(crate) enum SecretUse<'a> {
     IdToken(&'a str),
     /// The cookie of a log-in at an identity provider that has not ended.
     PendingLogIn,
+    /// The key of the authenticator app of an account.
+    AuthenticatorApp(&'a str),
+    /// The state of the challenge whose token has this digest.
+    Challenge(&'a str),
     /// A key for a purpose that outlives a rotation of the master key.
     StoredKey(&'a str),
 }
@@ -115,6 +119,8 @@ impl SecretUse<'_> {
             Self::KnownDevice => "known-device",
             Self::IdToken(_) => "id-token",
             Self::PendingLogIn => "pending-log-in",
+            Self::AuthenticatorApp(_) => "authenticator-app",
+            Self::Challenge(_) => "challenge",
             Self::StoredKey(_) => "stored-key",
         }
     }
@@ -126,7 +132,9 @@ impl SecretUse<'_> {
             Self::WebhookHeader(id, name) => format!("{id} {}", name.to_ascii_lowercase()),
             Self::Idempotency { username, key } => format!("{username} {key}"),
             Self::SetupCode | Self::KnownDevice | Self::PendingLogIn => String::new(),
-            Self::IdToken(text) | Self::StoredKey(text) => text.to_owned(),
+            Self::IdToken(text) | Self::AuthenticatorApp(text) | Self::Challenge(text) | Self::StoredKey(text) => {
+                text.to_owned()
+            }
         }
     }
 

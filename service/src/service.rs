@@ -10,11 +10,13 @@ use crate::db::connect::{Database, connect};
 use crate::deliveries::Deliveries;
 use crate::dispatcher::Dispatcher;
 use crate::error::{OpenError, unavailable};
+use crate::groups::{Groups, OwnerLists};
 use crate::idempotency::Idempotency;
 use crate::keys::{audit_log_key, cipher_of, status_url_key};
 use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
+use crate::privacy::Privacy;
 use crate::reservations::Reservations;
 use crate::settings::Settings;
 use crate::single_sign_on::SingleSignOn;
@@ -46,11 +48,14 @@ struct Inner {
     single_sign_on: SingleSignOn,
     catalogue: Catalogue,
     access_requests: AccessRequests,
+    groups: Groups,
+    owners: OwnerLists,
     reservations: Reservations,
     notifications: Notifications,
     idempotency: Idempotency,
     maintenance: Maintenance,
     audit: Audit,
+    privacy: Privacy,
     /// Ends the background tasks with the service.
     _tasks: DropGuard,
 }
@@ -88,8 +93,15 @@ impl Service {
         let audit_log_key = audit_log_key(&database, &settings, &cipher).await?;
         let context = Context::new(database, settings, status_urls, audit_log_key, clock);
         let outbox = Outbox::new(context.clone(), feed.clone(), cipher.clone());
-        let deliveries = Deliveries::new(context.clone(), feed.clone());
-        let webhooks = Webhooks::new(context.clone(), cipher.clone(), sender.clone(), feed.clone(), deliveries.clone());
+        let deliveries = Deliveries::new(context.clone(), feed.clone(), outbox.limits().clone());
+        let webhooks = Webhooks::new(
+            context.clone(),
+            cipher.clone(),
+            sender.clone(),
+            feed.clone(),
+            deliveries.clone(),
+            outbox.configs().clone(),
+        );
         let accounts = Accounts::new(context.clone(), feed.clone(), cipher.clone());
         let catalogue = Catalogue::new(context.clone(), feed.clone());
         let notifications = Notifications::new(context.clone());
@@ -110,7 +122,10 @@ impl Service {
                 catalogue.clone(),
                 deliveries.clone(),
             ),
+            groups: Groups::new(context.clone(), accounts.clone()),
+            owners: OwnerLists::new(context.clone(), accounts.clone()),
             single_sign_on: SingleSignOn::new(context.clone(), cipher.clone(), accounts.clone())?,
+            privacy: Privacy::new(context.clone(), accounts.clone()),
             accounts,
             catalogue,
             notifications,
@@ -182,6 +197,16 @@ impl Service {
         &self.inner.access_requests
     }
 
+    /// Groups of users.
+    pub fn groups(&self) -> &Groups {
+        &self.inner.groups
+    }
+
+    /// Owners of resource types and resources.
+    pub fn owners(&self) -> &OwnerLists {
+        &self.inner.owners
+    }
+
     /// Reservations.
     pub fn reservations(&self) -> &Reservations {
         &self.inner.reservations
@@ -210,6 +235,11 @@ impl Service {
     /// The audit log.
     pub fn audit(&self) -> &Audit {
         &self.inner.audit
+    }
+
+    /// Export of a user's data, and erasure of an account.
+    pub fn privacy(&self) -> &Privacy {
+        &self.inner.privacy
     }
 
     /// Retention and backups.

@@ -6,6 +6,7 @@ pub use single_sign_on::{ProviderSettings, SingleSignOnSettings};
 
 use crate::secrets::MasterKey;
 use domain::endpoint::UrlPolicy;
+use domain::second_factor::SecondFactorPolicy;
 use std::time::Duration;
 
 /// Maximum number of requests in flight of one process, if it has enough file descriptors.
@@ -43,13 +44,19 @@ pub struct Settings {
     pub retention_days: u32,
     /// Retention of the entries of the audit log, in days.
     pub audit_retention_days: u32,
+    /// Days after the end of a reservation for which its access information is kept.
+    pub access_info_retention_days: u32,
+    /// Age of a signing secret in days after which its managers are reminded to rotate it; 0 for no reminders.
+    pub secret_reminder_days: u32,
+    /// Whether the texts of requests, responses and diagnoses are indexed for searches.
+    pub search_text: bool,
     /// Whether this process sends the audit log to another system. Retention then keeps entries until they are sent.
     pub audit_is_streamed: bool,
     /// Time limit of one exchange with a receiver, at most 30 s.
     pub delivery_timeout: Duration,
     /// Maximum number of requests in flight of this process; at most [`MAX_IN_FLIGHT`] count.
     pub max_in_flight: u32,
-    /// Lifetimes of sessions and API tokens.
+    /// Lifetimes of sessions and API tokens, and the requirement of a second factor.
     pub accounts: AccountLimits,
     /// Limits for each user.
     pub quotas: Quotas,
@@ -57,7 +64,7 @@ pub struct Settings {
     pub single_sign_on: SingleSignOnSettings,
 }
 
-/// Lifetimes of sessions and API tokens.
+/// Lifetimes of sessions and API tokens, and the requirement of a second factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountLimits {
     /// Time without a request after which a session ends.
@@ -66,6 +73,8 @@ pub struct AccountLimits {
     pub session_lifetime: chrono::Duration,
     /// Maximum lifetime of a new API token.
     pub token_lifetime: chrono::Duration,
+    /// The accounts that need a second factor.
+    pub second_factor_required: SecondFactorPolicy,
 }
 
 impl Default for AccountLimits {
@@ -74,6 +83,7 @@ impl Default for AccountLimits {
             session_idle: chrono::Duration::hours(24),
             session_lifetime: chrono::Duration::days(7),
             token_lifetime: chrono::Duration::days(365),
+            second_factor_required: SecondFactorPolicy::None,
         }
     }
 }

@@ -11,9 +11,13 @@
 //! - [`PostgresServer`]: a PostgreSQL server that a test starts, stops and crashes.
 
 #[cfg(feature = "harness")]
+mod authenticator;
+#[cfg(feature = "harness")]
 mod clock;
 #[cfg(feature = "harness")]
 mod database;
+#[cfg(feature = "harness")]
+mod payload_schema;
 #[cfg(feature = "harness")]
 mod pgbouncer;
 #[cfg(feature = "harness")]
@@ -24,6 +28,8 @@ mod proxy;
 #[cfg(feature = "harness")]
 mod receiver;
 
+#[cfg(feature = "harness")]
+pub use authenticator::Authenticator;
 #[cfg(feature = "harness")]
 pub use clock::ManualClock;
 #[cfg(feature = "harness")]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test harness fails by panicking")]
 
 use crate::DEADLINE;
+use crate::payload_schema::violations;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -128,6 +129,8 @@ struct Shared {
     script: Mutex<Box<Script>>,
     /// While it is false, responses are held back.
     released: watch::Sender<bool>,
+    /// Deviations of received events from their schemas.
+    violations: Mutex<Vec<String>>,
 }
 
 /// A receiver on loopback that records requests and sends scripted responses. It also serves as a token endpoint.
@@ -147,6 +150,7 @@ impl Receiver {
             requests: watch::Sender::new(Vec::new()),
             script: Mutex::new(script),
             released: watch::Sender::new(true),
+            violations: Mutex::default(),
         });
         let router = Router::new().fallback(receive).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -215,6 +219,11 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         // A server under test completes its open requests before it stops.
         self.release();
+        // A second panic would abort the process.
+        if !std::thread::panicking() {
+            let violations = self.shared.violations.lock();
+            assert!(violations.is_empty(), "received events that violate their schemas: {violations:#?}");
+        }
     }
 }
 
@@ -227,6 +236,7 @@ async fn receive(
 ) -> http::Response<Body> {
     let body = serde_json::from_slice(&raw).unwrap_or(Value::Null);
     let mut request = ReceivedRequest { method, path: uri.to_string(), headers, raw, body, response_status: 0 };
+    shared.violations.lock().extend(violations(&request));
     let response = (shared.script.lock())(&request);
     request.response_status = response.status;
     shared.requests.send_modify(|requests| requests.push(request));

@@ -61,7 +61,8 @@ pub fn run(workspace: &Workspace, specs: &[String], tally: &mut Tally) -> anyhow
     }
 }
 
-fn install_packages(workspace: &Workspace) -> anyhow::Result<()> {
+/// Installs the packages of `end2end`, unless they are installed.
+pub fn install_packages(workspace: &Workspace) -> anyhow::Result<()> {
     // npm writes a copy of the installed lock file.
     let installed = std::fs::metadata("end2end/node_modules/.package-lock.json").and_then(|file| file.modified());
     let wanted = std::fs::metadata("end2end/package-lock.json").and_then(|file| file.modified());

@@ -19,7 +19,7 @@ Every check runs even if an earlier one fails. The failed checks are listed at t
 
     cargo xtask check clippy typos
 
-`cargo xtask test`, and so .ci/run, begins with fmt, features, clippy, layers, modules and doc. It runs types before the browser tests. These checks
+`cargo xtask test`, and so .ci/run, begins with fmt, features, layers, modules, clippy and doc. It runs types before the browser tests. These checks
 need only the toolchain and Node. The other checks run only here. On first use, deny, unused, typos and openapi each install a tool
 with a pinned version, which can take several minutes. fuzz needs a nightly toolchain. If a requirement is missing (Node, nightly, the
 advisory database), the check prints a notice and passes.
@@ -65,9 +65,9 @@ pub enum Check {
 }
 
 impl Check {
-    /// Checks that `cargo xtask test` runs first. They are fast and need only the toolchain.
+    /// Checks that `cargo xtask test` runs first, the fastest ones at the beginning. They need only the toolchain.
     pub const BEFORE_TESTS: [Self; 6] =
-        [Self::Fmt, Self::Features, Self::Clippy, Self::Layers, Self::Modules, Self::Doc];
+        [Self::Fmt, Self::Features, Self::Layers, Self::Modules, Self::Clippy, Self::Doc];
 
     fn title(self) -> &'static str {
         match self {

@@ -152,7 +152,8 @@ fn bundle(
         };
         assets.push(Asset::named(name, content));
     }
-    let references = html::References { styles: &styles, scripts: &code.scripts, wasm: &code.wasm, areas: &code.areas };
+    let references =
+        html::References { styles: &styles, scripts: &code.scripts, wasm: &code.wasm, loader: code.scripts.get(1) };
     let index = template.render(&references)?;
     assets.extend(styles);
     assets.extend(code.scripts);
@@ -193,11 +194,10 @@ impl Tools<'_> {
     fn split(&self, module: &Path) -> anyhow::Result<Code> {
         let mut split = split::split(&self.workspace.sh, module)?;
         let page = bindgen::generate(split.main, true)?;
-        let mut areas = Vec::new();
-        for mut module in split.modules {
-            module.wasm = self.optimise(module.wasm)?;
-            areas.push(module.into_asset(&mut split.loader));
+        for module in &mut split.modules {
+            module.wasm = self.optimise(std::mem::take(&mut module.wasm))?;
         }
+        let areas = split::into_assets(split.modules, &mut split.loader)?;
         let scripts = split::link(self.minify("js", page.script)?, self.minify("js", split.loader)?)?;
         let wasm = Asset::hashed("frontend_bg", "wasm", self.optimise(page.wasm)?);
         Ok(Code { wasm, scripts: scripts.into(), snippets: page.snippets, areas })

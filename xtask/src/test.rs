@@ -4,6 +4,7 @@ use crate::browser;
 use crate::check::{self, Check, XTASK};
 use crate::postgres::Postgres;
 use crate::progress::{Step, note};
+use crate::tools;
 use crate::workspace::Workspace;
 use anyhow::{Context as _, bail};
 use std::io::{BufRead as _, Write as _};
@@ -70,7 +71,15 @@ fn run_rust(workspace: &Workspace, tally: &mut Tally) -> anyhow::Result<()> {
     let step = Step::begin("Rust tests");
     let target = workspace.xtask_target();
     run_cargo(cmd!(workspace.sh, "cargo test --manifest-path {XTASK} --target-dir {target}"), tally)?;
-    let tests = cmd!(workspace.sh, "cargo test --workspace --exclude frontend --no-fail-fast");
+    // Both run receiver snippets (server/tests/api/snippets.rs), which are skipped without them.
+    if browser::has_npm(workspace) {
+        browser::install_packages(workspace)?;
+    }
+    let api_tools = tools::install_api_tools(workspace)?;
+    let mut tests = cmd!(workspace.sh, "cargo test --workspace --exclude frontend --no-fail-fast");
+    if let Some(api_tools) = api_tools {
+        tests = tests.env("BERTH_API_TOOLS", api_tools);
+    }
     run_cargo(tests.env("BERTH_TEST_POSTGRES", &postgres.url), tally)?;
     step.end();
     Ok(())

@@ -16,7 +16,7 @@ pub struct CargoTool {
 /// Checks licences, sources, banned crates and security advisories.
 pub const CARGO_DENY: CargoTool = CargoTool { binary: "cargo-deny", package: "cargo-deny", version: "0.20.2" };
 /// Finds unused and misplaced dependencies.
-pub const CARGO_SHEAR: CargoTool = CargoTool { binary: "cargo-shear", package: "cargo-shear", version: "1.14.0" };
+pub const CARGO_SHEAR: CargoTool = CargoTool { binary: "cargo-shear", package: "cargo-shear", version: "1.13.0" };
 /// Runs the fuzz targets.
 pub const CARGO_FUZZ: CargoTool = CargoTool { binary: "cargo-fuzz", package: "cargo-fuzz", version: "0.13.2" };
 /// Finds spelling mistakes.
@@ -109,7 +109,7 @@ pub fn install_api_tools(workspace: &Workspace) -> anyhow::Result<Option<PathBuf
     let python = std::env::var("BERTH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let Ok(version) = cmd!(workspace.sh, "{python} --version").quiet().ignore_stderr().read() else {
         note(&format!(
-            "Skipped: the property-based tests of the API and its Python client, because {python} does not start. \
+            "Skipped: the property-based tests of the API, and those with Python, because {python} does not start. \
              Install Python 3.10 or later, or set BERTH_PYTHON to its path."
         ));
         return Ok(None);
@@ -131,7 +131,7 @@ pub fn install_api_tools(workspace: &Workspace) -> anyhow::Result<Option<PathBuf
     step.end();
     if let Err(error) = installed {
         note(&format!(
-            "Skipped: the property-based tests of the API and its Python client, because their tools cannot be \
+            "Skipped: the property-based tests of the API, and those with Python, because their tools cannot be \
              installed ({error}). They need PyPI and the module venv (Debian: python3-venv)."
         ));
         return Ok(None);

@@ -20,6 +20,7 @@ pub enum Icon {
     Lock,
     Menu,
     Moon,
+    People,
     Person,
     Plus,
     Retry,
@@ -51,6 +52,9 @@ impl Icon {
             Self::Lock => "M3.5 7.5h9v6.5h-9zM5.5 7.5V5a2.5 2.5 0 0 1 5 0v2.5",
             Self::Menu => "M2 4.5h12M2 8h12M2 11.5h12",
             Self::Moon => "M13.5 9.5A6 6 0 0 1 6.5 2.5a6 6 0 1 0 7 7",
+            Self::People => {
+                "M5.5 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5M1 13.5c0-2.8 2-4 4.5-4s4.5 1.2 4.5 4M10.5 2.6a2.5 2.5 0 0 1 0 4.8M12 9.8c1.9.5 3 1.7 3 3.7"
+            }
             Self::Person => "M8 8a3 3 0 1 0 0-6 3 3 0 0 0 0 6M2.5 14.5c0-3 2.5-4.5 5.5-4.5s5.5 1.5 5.5 4.5",
             Self::Plus => "M8 3v10M3 8h10",
             Self::Retry => "M13.5 8A5.5 5.5 0 1 1 11.6 3.8M13.5 1.5v3.5H10",

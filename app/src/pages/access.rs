@@ -1,4 +1,4 @@
-//! Access requests: for administrators to decide, for other users to follow.
+//! Access requests: for administrators and owners to decide, for other users to follow.
 
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
@@ -7,6 +7,7 @@ use crate::query::{Mutation, Query};
 use crate::query_signals::query_signals;
 use crate::rpc::catalogue;
 use crate::session::use_session;
+use domain::ownership::ResourceKey;
 use domain::resource::{AccessRequest, AccessStatus};
 use leptos::prelude::*;
 
@@ -14,8 +15,8 @@ use leptos::prelude::*;
 #[component]
 pub fn AccessRequestsPage() -> impl IntoView {
     let session = use_session();
-    let is_admin = untrack(|| session.is_admin());
-    let [status] = query_signals([("status", if is_admin { "pending" } else { "" })]);
+    let decides = untrack(|| session.manages_resources());
+    let [status] = query_signals([("status", if decides { "pending" } else { "" })]);
     let list = Query::new(move || catalogue::list_access_requests(AccessStatus::parse(&status.get())));
     use_live().on(move |event| {
         // Each request and decision comes with a notification.
@@ -43,7 +44,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
             });
         }
     });
-    let lead = if untrack(|| session.reads_everything()) {
+    let lead = if untrack(|| session.reads_everything() || session.is_owner()) {
         "Requests to use restricted resources. Approval lasts until you revoke it."
     } else {
         "Your access requests and their status."
@@ -79,7 +80,7 @@ pub fn AccessRequestsPage() -> impl IntoView {
                             </thead>
                             <tbody>
                                 {move || {
-                                    items.get().into_iter().map(|request| view! { <Row request=request on_decide=decide on_revoke=open_revoke is_admin=is_admin /> }.into_any()).collect_view()
+                                    items.get().into_iter().map(|request| view! { <Row request=request on_decide=decide on_revoke=open_revoke /> }.into_any()).collect_view()
                                 }}
                             </tbody>
                         </table>
@@ -108,8 +109,8 @@ fn Row(
     request: AccessRequest,
     on_decide: Callback<(AccessRequest, bool)>,
     on_revoke: Callback<AccessRequest>,
-    is_admin: bool,
 ) -> impl IntoView {
+    let manages = untrack(|| use_session().manages(ResourceKey::new(&request.resource_type, request.resource_id)));
     let (approved, denied, revoked) = (request.clone(), request.clone(), request.clone());
     let approve = Callback::new(move |()| on_decide.run((approved.clone(), true)));
     let deny = Callback::new(move |()| on_decide.run((denied.clone(), false)));
@@ -131,14 +132,14 @@ fn Row(
             </td>
             <td>
                 {match request.status {
-                    AccessStatus::Pending if is_admin => Some(view! {
+                    AccessStatus::Pending if manages => Some(view! {
                         <div class="row">
                             <Button on_click=approve label=format!("Approve request from {user}")>"Approve"</Button>
                             <Button variant=ButtonVariant::Danger on_click=deny label=format!("Deny request from {user}")>"Deny"</Button>
                         </div>
                     }
                     .into_any()),
-                    AccessStatus::Approved if is_admin => Some(view! {
+                    AccessStatus::Approved if manages => Some(view! {
                         <Button variant=ButtonVariant::Quiet on_click=revoke label=format!("Revoke access for {user}")>"Revoke"</Button>
                     }
                     .into_any()),

@@ -1,8 +1,9 @@
 //! Settings → Account of the user.
 
 use crate::components::*;
-use crate::confirmation_field::ConfirmationField;
 use crate::erased::ErasedMemo;
+use crate::pages::areas::{self, show_part};
+use crate::pages::personal_data::PersonalData;
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use crate::session::use_session;
@@ -16,6 +17,7 @@ use leptos::prelude::*;
 #[component]
 pub fn AccountPage() -> impl IntoView {
     let session = use_session();
+    let on_erased = Callback::new(move |()| session.end());
     let has_password = move || session.info.with(|info| info.as_ref().is_none_or(|info| info.user.has_password));
     view! {
         <PageHeader title="Account" lead=move || format!("Logged in as {}.", session.username()) />
@@ -33,11 +35,16 @@ pub fn AccountPage() -> impl IntoView {
                     <h2>"Password"</h2>
                     <PasswordForm />
                 </section>
+                {show_part(areas::secondfactor::Screen::Own)}
             </Show>
             <Identities />
             <section class="card stack">
                 <h2>"Sessions"</h2>
                 <Sessions />
+            </section>
+            <section class="card stack">
+                <h2>"Your data"</h2>
+                <PersonalData username=session.username_untracked() is_own=true on_erased=on_erased />
             </section>
         </div>
     }
@@ -49,7 +56,6 @@ fn ProfileForm() -> impl IntoView {
     let user = session.info.get_untracked().map(|info| info.user);
     let email = RwSignal::new(user.as_ref().map(|u| u.email.clone()).unwrap_or_default());
     let key = RwSignal::new(user.map(|u| u.ssh_key).unwrap_or_default());
-    let current = RwSignal::new(String::new());
     let mutation = Mutation::new();
     let saved = RwSignal::new(false);
     let submit = Callback::new(move |()| {
@@ -57,12 +63,10 @@ fn ProfileForm() -> impl IntoView {
         let patch = UserPatch {
             email: Some(email.get_untracked().trim().to_owned()),
             ssh_key: Some(key.get_untracked().trim().to_owned()),
-            current_password: Some(current.get_untracked()).filter(|password| !password.is_empty()),
             ..Default::default()
         };
         mutation.run(accounts::patch_user(session.username_untracked(), patch), move |user| {
             saved.set(true);
-            current.set(String::new());
             session.info.update(|info| {
                 if let Some(info) = info {
                     info.user = user;
@@ -72,7 +76,7 @@ fn ProfileForm() -> impl IntoView {
     });
     view! {
         <Form on_submit=submit>
-            <FormProblem problem=mutation.problem_except(&["email", "ssh_key", "current_password"]) />
+            <FormProblem problem=mutation.problem_except(&["email", "ssh_key"]) />
             <TextInput label="E-mail" value=email kind="email" autocomplete="email" error=mutation.field_error("email") />
             <TextArea
                 label="SSH public key"
@@ -83,7 +87,6 @@ fn ProfileForm() -> impl IntoView {
                 placeholder="ssh-ed25519 AAAA… you@host"
                 error=mutation.field_error("ssh_key")
             />
-            <ConfirmationField mutation=mutation value=current />
             <div class="row">
                 <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save profile"</Button>
                 <span role="status">{move || saved.get().then_some("Saved.")}</span>
@@ -201,16 +204,14 @@ fn Identities() -> impl IntoView {
     let list = Query::new(move || accounts::list_identities(session.username_untracked()));
     let providers = Query::new(accounts::list_providers);
     let mutation = Mutation::new();
-    let current = RwSignal::new(String::new());
-    let confirmation = move || Some(current.get_untracked()).filter(|password| !password.is_empty());
     let link = Callback::new(move |provider: String| {
-        mutation.run(accounts::link_identity(provider, confirmation()), |url| {
+        mutation.run(accounts::link_identity(provider, None), |url| {
             let _ = window().location().assign(&url);
         });
     });
     let remove = Callback::new(move |id: String| {
         let username = session.username_untracked();
-        mutation.run(accounts::remove_identity(username, id, confirmation()), move |()| list.refetch());
+        mutation.run(accounts::remove_identity(username, id, None), move |()| list.refetch());
     });
     let content = move |identities: ErasedMemo<Vec<Identity>>| {
         providers.view(move |providers: ErasedMemo<Vec<ProviderView>>| {
@@ -243,9 +244,8 @@ fn Identities() -> impl IntoView {
                         view! {
                             <section class="card stack">
                                 <h2>"Single sign-on"</h2>
-                                <FormProblem problem=mutation.problem_except(&["current_password"]) />
+                                <FormProblem problem=mutation.problem />
                                 {(!rows.is_empty()).then(|| view! { <IdentityTable rows=rows.into_any() /> })}
-                                <ConfirmationField mutation=mutation value=current />
                                 {(!buttons.is_empty()).then(|| view! { <div class="row">{buttons}</div> })}
                             </section>
                         },

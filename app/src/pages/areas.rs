@@ -6,8 +6,12 @@
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::pages;
+use crate::pages::confirmation::ConfirmationForm;
+use crate::pages::webhooks::{DraftSource, SnippetSettings};
 use crate::query::Query;
-use domain::id::WebhookId;
+use crate::second_step::SecondStepForm;
+use domain::id::{ResourceId, WebhookId};
+use domain::second_factor::PendingLogIn;
 use domain::webhook::Webhook;
 use leptos::prelude::*;
 use leptos::wasm_split::SplitLoaderError;
@@ -90,6 +94,14 @@ area! {
 }
 
 area! {
+    /// The operations of the home page, and the metrics of a webhook.
+    operations {
+        Home => pages::operations::Operations(),
+        OfWebhook(webhook: WebhookId) => view! { <pages::operations::Metrics webhook=webhook /> },
+    }
+}
+
+area! {
     /// Webhooks, without the form that changes them.
     webhooks {
         List => pages::webhooks::WebhooksPage(),
@@ -109,6 +121,21 @@ area! {
 }
 
 area! {
+    /// Tools around a webhook: tests, receiver snippets, checks before it is saved, certification, rotation of its
+    /// secret, and the signature checker.
+    webhooktools {
+        Certification(webhook: WebhookId) => view! { <pages::webhooks::CertificationPanel webhook=webhook /> },
+        Checklist(draft: DraftSource) => view! { <pages::webhooks::Checklist draft=draft /> },
+        Rotation(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSignal<bool>) => {
+            view! { <pages::webhooks::RotateForm webhook=webhook query=query open=open /> }
+        },
+        SignatureCheck => pages::webhooks::SignatureCheckPage(),
+        Test(webhook: StoredValue<Webhook>) => view! { <pages::webhooks::TestPanel webhook=webhook /> },
+        Snippets(settings: ErasedMemo<SnippetSettings>) => view! { <pages::webhooks::Snippets settings=settings /> },
+    }
+}
+
+area! {
     /// The audit log.
     audit {
         List => pages::audit::AuditPage(),
@@ -117,10 +144,39 @@ area! {
 }
 
 area! {
-    /// The catalogue and access to its resources, users, API tokens, and the reader's account.
-    settings {
+    /// Second factors: their set-up, the screen that requires it, the second step of a log-in, and confirmations.
+    secondfactor {
+        SecondStep(pending: PendingLogIn) => view! { <SecondStepForm pending=pending /> },
+        Confirmation => ConfirmationForm(),
+        Own => pages::second_factors::OwnFactors(),
+        Required => pages::second_factors::RequiredPage(),
+    }
+}
+
+area! {
+    /// Groups of users, and the owners of resource types and resources.
+    groups {
+        List => pages::groups::GroupsPage(),
+        OwnersOfType(slug: StoredValue<String>, open: RwSignal<bool>) => {
+            view! { <pages::groups::OwnersForm object=pages::groups::OwnedItem::Type(slug.get_value()) open=open /> }
+        },
+        OwnersOfResource(id: ResourceId, open: RwSignal<bool>) => {
+            view! { <pages::groups::OwnersForm object=pages::groups::OwnedItem::Resource(id) open=open /> }
+        },
+    }
+}
+
+area! {
+    /// The catalogue and access to its resources.
+    catalogue {
         Catalogue => pages::catalogue::CataloguePage(),
         AccessRequests => pages::access::AccessRequestsPage(),
+    }
+}
+
+area! {
+    /// Users, API tokens, and the reader's account.
+    accounts {
         Users => pages::users::UsersPage(),
         Tokens => pages::tokens::TokensPage(),
         Account => pages::account::AccountPage(),

@@ -6,7 +6,7 @@ mod resource_type;
 use crate::components::*;
 use crate::query::{Mutation, Query};
 use crate::rpc::catalogue as rpc;
-use crate::session::{ForAdministrators, use_session};
+use crate::session::use_session;
 use domain::pagination::Page;
 use domain::resource::{Resource, ResourceType};
 use leptos::prelude::*;
@@ -37,6 +37,7 @@ pub fn CataloguePage() -> impl IntoView {
 enum Purpose<T> {
     Create,
     Edit(T),
+    Owners(T),
     Delete(T),
 }
 
@@ -46,18 +47,19 @@ impl<T> Purpose<T> {
         match self {
             Self::Create => format!("New {kind}"),
             Self::Edit(item) => format!("Edit {}", name(item)),
+            Self::Owners(item) => format!("Owners of {}", name(item)),
             Self::Delete(item) => format!("Delete {}?", name(item)),
         }
     }
 }
 
-/// The heading of a list. Administrators also have the button in `children`.
+/// The heading of a list. Users who may add an item also have the button in `children`.
 #[component]
-fn ListHeading(title: &'static str, children: ChildrenFn) -> impl IntoView {
+fn ListHeading(title: &'static str, #[prop(into)] can_add: Signal<bool>, children: ChildrenFn) -> impl IntoView {
     view! {
         <div class="row between">
             <h2>{title}</h2>
-            <ForAdministrators>{children()}</ForAdministrators>
+            <Show when=move || can_add.get()>{children()}</Show>
         </div>
     }
 }
@@ -65,29 +67,39 @@ fn ListHeading(title: &'static str, children: ChildrenFn) -> impl IntoView {
 /// The head of the column with the [`RowActions`].
 #[component]
 fn ActionsHead() -> impl IntoView {
-    use_session().is_admin_untracked().then(|| view! { <th><span class="visually-hidden">"Actions"</span></th> })
+    untrack(|| use_session().manages_resources())
+        .then(|| view! { <th><span class="visually-hidden">"Actions"</span></th> })
 }
 
-/// The cell with the buttons of a row, for administrators. `target` is the wire name of its kind in the audit log.
+/// The cell with the buttons of a row, for users who manage some resources. It is empty unless they manage this one.
+/// `target` is the wire name of its kind in the audit log.
 #[component]
 fn RowActions(
     name: String,
     target: &'static str,
     id: String,
+    manages: bool,
     on_edit: Callback<()>,
+    on_owners: Callback<()>,
     on_delete: Callback<()>,
 ) -> impl IntoView {
-    use_session().is_admin_untracked().then(|| {
+    let session = use_session();
+    let is_admin = session.is_admin_untracked();
+    let buttons = manages.then(|| {
+        let owners_label = format!("Owners of {name}");
         view! {
-            <td>
-                <div class="row">
-                    <Button variant=ButtonVariant::Quiet label=format!("Edit {name}") on_click=on_edit>"Edit"</Button>
-                    <Button variant=ButtonVariant::Quiet label=format!("Delete {name}") on_click=on_delete>"Delete"</Button>
-                    <ChangesLink target=target id=id name=name />
-                </div>
-            </td>
+            <div class="row">
+                <Button variant=ButtonVariant::Quiet label=format!("Edit {name}") on_click=on_edit>"Edit"</Button>
+                {is_admin
+                    .then(|| {
+                        view! { <Button variant=ButtonVariant::Quiet label=owners_label on_click=on_owners>"Owners"</Button> }
+                    })}
+                <Button variant=ButtonVariant::Quiet label=format!("Delete {name}") on_click=on_delete>"Delete"</Button>
+                {is_admin.then(|| view! { <ChangesLink target=target id=id name=name /> })}
+            </div>
         }
-    })
+    });
+    untrack(|| session.manages_resources()).then(|| view! { <td>{buttons}</td> })
 }
 
 /// The content of a dialog that asks for confirmation of a deletion.

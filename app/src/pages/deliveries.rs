@@ -1,16 +1,26 @@
 //! The delivery log.
 
 mod attempt;
+mod body;
 mod detail;
+mod failures;
+mod histogram;
 mod list;
+mod replay;
+mod rows;
+mod search;
+mod shortcuts;
+mod tabs;
+mod waiting;
 
 pub use attempt::AttemptView;
 pub use detail::DeliveryPage;
 pub use list::{DeliveriesPage, DeliveryList};
+pub use replay::Replay;
 
 use crate::components::*;
 use crate::erased::ErasedMemo;
-use crate::intl;
+use crate::session::use_session;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::id::DeliveryId;
 use leptos::prelude::*;
@@ -36,14 +46,22 @@ pub fn DeliveryProgress(#[prop(into)] delivery: ErasedMemo<DeliverySummary>) -> 
     }
 }
 
-/// A table of deliveries. `compact` omits the duration, and names the
-/// webhook in place of the reservation. With `linked`, each row links to the delivery.
+/// The status as a dot and a word.
 #[component]
-pub fn DeliveryRows(
-    #[prop(into)] items: ErasedMemo<Vec<DeliverySummary>>,
-    #[prop(optional)] compact: bool,
-    #[prop(default = true)] linked: bool,
-) -> impl IntoView {
+pub fn State(status: DeliveryStatus) -> impl IntoView {
+    let class = match status.tone() {
+        Tone::Neutral => "state",
+        Tone::Active => "state active",
+        Tone::Good => "state good",
+        Tone::Warn => "state warn",
+        Tone::Bad => "state bad",
+    };
+    view! { <span class=class><i aria-hidden="true"></i>{status.label()}</span> }
+}
+
+/// A short table of deliveries with their webhooks. A row links to its delivery if the user may read it.
+#[component]
+pub fn DeliveryRows(#[prop(into)] items: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
     let ids = ErasedMemo::new(move |_| items.with(|items| items.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
     view! {
         <ScrollableTable label="Deliveries">
@@ -52,15 +70,13 @@ pub fn DeliveryRows(
                     <tr>
                         <th>"Event"</th>
                         <th>"Status"</th>
-                        {(!compact).then(|| view! { <th>"Webhook"</th> })}
                         <th>"Response"</th>
-                        {(!compact).then(|| view! { <th>"Duration"</th> })}
                         <th>"Created"</th>
                     </tr>
                 </thead>
                 <tbody>
                     <For each=move || ids.get() key=|id| id.to_string() let:id>
-                        <DeliveryRow items=items id=id compact=compact linked=linked />
+                        <DeliveryRow items=items id=id />
                     </For>
                 </tbody>
             </table>
@@ -69,7 +85,7 @@ pub fn DeliveryRows(
 }
 
 #[component]
-fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact: bool, linked: bool) -> impl IntoView {
+fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId) -> impl IntoView {
     let find = move |items: &Vec<DeliverySummary>| items.iter().find(|d| d.id == id).cloned();
     let first = items.with_untracked(&find)?;
     // A removed row keeps its last content until it disappears.
@@ -78,20 +94,13 @@ fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact:
     });
     // These fields never change.
     let fixed = delivery.get_untracked();
+    let linked = untrack(|| use_session().reads_webhooks_of(fixed.resource_type.as_deref()));
     let link = format!("/deliveries/{}", fixed.id);
     let event = fixed.event_type.as_str();
     let heading = if linked {
         view! { <a class="nowrap" href=link>{event}</a> }.into_any()
     } else {
         view! { <span class="nowrap">{event}</span> }.into_any()
-    };
-    // The second line of the first cell: a column of its own would leave too little room for the others.
-    let second_line = if compact {
-        Some(view! { <br /><span class="small muted">{fixed.webhook_name.clone()}</span> }.into_any())
-    } else {
-        fixed.reservation_id.clone().map(|id| {
-            view! { <br /><span class="small muted mono short-id" title=id.clone()>{id.clone()}</span> }.into_any()
-        })
     };
     let created = fixed.created_at;
     let response = move || {
@@ -108,22 +117,13 @@ fn DeliveryRow(items: ErasedMemo<Vec<DeliverySummary>>, id: DeliveryId, compact:
         <tr>
             <td data-label="Event">
                 <span class="wrap">
-                    {heading} {fixed.test.then(|| view! { " " <span class="badge">"test"</span> }.into_any())}
-                    {fixed.redelivery_of.is_some().then(|| view! { " " <span class="badge">"redelivery"</span> }.into_any())}
-                    {second_line}
+                    {heading} {fixed.test.then(|| view! { " " <span class="badge">"test"</span> })}
+                    {fixed.redelivery_of.is_some().then(|| view! { " " <span class="badge">"redelivery"</span> })}
+                    <br /><span class="small muted">{fixed.webhook_name}</span>
                 </span>
             </td>
             <td data-label="Status"><DeliveryProgress delivery=delivery /></td>
-            {(!compact).then(|| view! { <td data-label="Webhook" class="wrap"><a href=format!("/settings/webhooks/{}", fixed.webhook_id)>{fixed.webhook_name}</a></td> }.into_any())}
             <td data-label="Response">{response}</td>
-            {(!compact)
-                .then(|| {
-                    view! {
-                        <td data-label="Duration" class="nowrap">
-                            {move || delivery.with(|d| d.duration_ms.map_or_else(|| "–".to_owned(), intl::duration))}
-                        </td>
-                    }.into_any()
-                })}
             <td data-label="Created"><RelativeTime at=created /></td>
         </tr>
     })

@@ -1,18 +1,14 @@
-//! The home page: the user's reservations, and an overview for administrators.
+//! The home page: the operations for those who read webhooks, and the user's reservations.
 
 use crate::components::*;
-use crate::erased::ErasedMemo;
 use crate::live::{LiveEvent, use_live};
 use crate::paged_list;
-use crate::pages::deliveries::DeliveryRows;
+use crate::pages::areas;
 use crate::pages::reservations::{ReservationRow, reservation_row_key};
 use crate::query::Query;
-use crate::rpc::{catalogue, deliveries, reservations, webhooks};
-use crate::session::{ExceptAuditors, ForAdministrators, use_session};
-use domain::delivery::DeliveryFilter;
-use domain::pagination::PageQuery;
+use crate::rpc::{catalogue, reservations};
+use crate::session::{ExceptAuditors, use_session};
 use domain::resource::AccessStatus;
-use domain::webhook::Webhook;
 use leptos::prelude::*;
 
 /// `/`
@@ -26,22 +22,20 @@ pub fn HomePage() -> impl IntoView {
             </ExceptAuditors>
         </PageHeader>
         <div class="stack">
+            <Show when=move || session.reads_webhooks() fallback=move || view! {
+                // An owner of resources without webhooks decides on requests too.
+                <Show when=move || session.is_owner()>
+                    <PendingRequests />
+                </Show>
+            }>
+                {areas::show_part(areas::operations::Screen::Home)}
+            </Show>
             <ExceptAuditors>
                 <MyReservations />
             </ExceptAuditors>
-            <Show when=move || session.reads_everything()>
-                <PendingRequests />
-                <div class="columns">
-                    <RecentDeliveries />
-                    <WebhookSummary />
-                </div>
-            </Show>
         </div>
     }
 }
-
-/// The number of deliveries that the list shows.
-const MAX_DELIVERIES: usize = 8;
 
 #[component]
 fn MyReservations() -> impl IntoView {
@@ -105,95 +99,5 @@ fn PendingRequests() -> impl IntoView {
                 </p>
             </Notice>
         </Show>
-    }
-}
-
-#[component]
-fn RecentDeliveries() -> impl IntoView {
-    let list = Query::new(|| {
-        deliveries::list_deliveries(
-            DeliveryFilter::default(),
-            PageQuery { limit: Some(MAX_DELIVERIES as u32), cursor: None },
-        )
-    });
-    use_live().on(move |event| {
-        if let LiveEvent::Delivery(new) = event {
-            let new = new.clone();
-            list.update(move |page| {
-                if let Some(new) = paged_list::replace(&mut page.items, new) {
-                    page.items.push(new);
-                    page.items.sort_by(|one, other| other.id.as_str().cmp(one.id.as_str()));
-                    page.items.truncate(MAX_DELIVERIES);
-                }
-            });
-        }
-    });
-    view! {
-        <section class="stack tight">
-            <div class="row between">
-                <h2>"Recent deliveries"</h2>
-                <a href="/deliveries">"All deliveries"</a>
-            </div>
-            {list.view(|page| {
-                let items = ErasedMemo::derive(move || page.get().items);
-                view! {
-                    <Show
-                        when=move || !items.with(Vec::is_empty)
-                        fallback=|| view! { <p class="card muted">"No deliveries yet."</p> }
-                    >
-                        <DeliveryRows items=items compact=true />
-                    </Show>
-                }
-            })}
-        </section>
-    }
-}
-
-#[component]
-fn WebhookSummary() -> impl IntoView {
-    let list = Query::new(webhooks::list_webhooks);
-    use_live().on(move |event| {
-        if matches!(event, LiveEvent::Webhook(_)) {
-            list.refetch();
-        }
-    });
-    let row = |webhook: Webhook| {
-        view! {
-            <a class="reservation-row" href=format!("/settings/webhooks/{}", webhook.id)>
-                <strong>{webhook.name}</strong>
-                {if webhook.enabled {
-                    view! { <Badge status=webhook.summary.health /> }.into_any()
-                } else {
-                    view! { <Badge status=webhook.state /> }.into_any()
-                }}
-            </a>
-        }
-    };
-    view! {
-        <section class="stack tight">
-            <div class="row between">
-                <h2>"Webhooks"</h2>
-                <a href="/settings/webhooks">"All webhooks"</a>
-            </div>
-            {list.view(move |page| {
-                view! {
-                    <div class="card flush">
-                        {move || {
-                            let items = page.get().items;
-                            if items.is_empty() {
-                                return view! {
-                                    <p class="card-text">
-                                        "No webhooks yet. " <ForAdministrators><a href="/settings/webhooks/new">"Add a webhook"</a></ForAdministrators>
-                                        " to notify your service when people reserve."
-                                    </p>
-                                }
-                                    .into_any();
-                            }
-                            items.into_iter().map(row).collect_view().into_any()
-                        }}
-                    </div>
-                }
-            })}
-        </section>
     }
 }

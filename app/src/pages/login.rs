@@ -1,9 +1,11 @@
 //! Log-in, and the set-up of the first administrator.
 
 use crate::components::*;
+use crate::pages::areas::{self, show_part};
 use crate::prerendered_login;
 use crate::query::Mutation;
 use crate::rpc::session;
+use crate::second_step::{log_in_with_passkey, proceed};
 use crate::session::use_session;
 use domain::account::{SetupInput, destination};
 use leptos::prelude::*;
@@ -32,23 +34,51 @@ pub fn LoginPage() -> impl IntoView {
     let submitted = window_event_listener(leptos::ev::submit, move |event| {
         if prerendered_login::is_source_of(&event) {
             event.prevent_default();
-            mutation.run(session::log_in(prerendered_login::credentials()), move |info| current.log_in(info));
+            let credentials = prerendered_login::credentials();
+            mutation.run(session::log_in(credentials), move |result| proceed(current, result));
         }
     });
+    let clicked = window_event_listener(leptos::ev::click, move |event| {
+        if prerendered_login::is_passkey_button(&event) {
+            mutation.run(log_in_with_passkey(), move |info| current.log_in(info));
+        }
+    });
+    // The form has no field for the errors of a passkey.
+    let problem = mutation.problem_except(&[]);
     Effect::watch(
-        move || (mutation.pending.get(), mutation.problem.get()),
+        move || (mutation.pending.get(), problem.get()),
         |(pending, problem), _, _| {
             prerendered_login::set_pending(*pending);
             prerendered_login::show_problem(problem.as_ref().map(|problem| problem.detail.as_str()));
         },
         false,
     );
-    prerendered_login::open();
+    Effect::new(move |_| {
+        if current.second_step.with(Option::is_some) { prerendered_login::close() } else { prerendered_login::open() }
+    });
     on_cleanup(move || {
         submitted.remove();
+        clicked.remove();
         prerendered_login::close();
     });
-    view! { <leptos_meta::Title text="Log in · Berth" /> }
+    let second_step = move || {
+        let pending = current.second_step.get()?;
+        Some(view! {
+            <main class="centered-page">
+                <div>
+                    <div class="brand"><img src="/favicon.svg" alt="" />"Berth"</div>
+                    <div class="card stack">
+                        <h1>"Log in"</h1>
+                        {show_part(areas::secondfactor::Screen::SecondStep(pending))}
+                    </div>
+                </div>
+            </main>
+        })
+    };
+    view! {
+        <leptos_meta::Title text="Log in · Berth" />
+        {second_step}
+    }
 }
 
 /// `/setup?code=…`

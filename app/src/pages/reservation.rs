@@ -19,7 +19,7 @@ use edit::{CancelForm, ModifyForm};
 use gloo_timers::callback::Interval;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
-use provisioning::ProvisioningCard;
+pub use provisioning::ProvisioningCard;
 
 /// The interval at which users who are no administrators poll the deliveries, in milliseconds.
 const POLL_INTERVAL_MS: u32 = 10_000;
@@ -122,20 +122,20 @@ fn ReservationDetails(
     }
 }
 
-/// The deliveries of the reservation. Hidden from its owner while there are none.
+/// The deliveries of the reservation. Hidden from users who see no webhooks while there are none.
 #[component]
 fn Deliveries(deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
     let session = use_session();
     let has_deliveries = move || !deliveries.with(Vec::is_empty);
     view! {
-        <Show when=move || session.reads_everything() || has_deliveries()>
+        <Show when=move || session.reads_webhooks() || has_deliveries()>
             <section class="stack tight">
                 <h2>"Deliveries"</h2>
                 <Show
                     when=has_deliveries
                     fallback=|| view! { <p class="card muted">"No webhook receives this reservation."</p> }
                 >
-                    <DeliveryRows items=deliveries compact=true linked=session.reads_everything() />
+                    <DeliveryRows items=deliveries />
                 </Show>
             </section>
         </Show>

@@ -74,8 +74,8 @@ pub fn ReservationsPage() -> impl IntoView {
             </ExceptAuditors>
         </PageHeader>
         <div class="toolbar">
-            <Show when=move || session.reads_everything()>
-                <Select label="Owner" value=owner options=select_options([("mine", "Me"), ("all", "Everyone")]) />
+            <Show when=move || session.reads_everything() || session.is_owner()>
+                <Select label="Reserved by" value=owner options=select_options([("mine", "Me"), ("all", "Everyone")]) />
             </Show>
             <Select
                 label="Status"

@@ -1,7 +1,6 @@
 //! Settings → API tokens of the user.
 
 use crate::components::*;
-use crate::confirmation_field::ConfirmationField;
 use crate::erased::ErasedSignal;
 use crate::new_secret::{SecretOwner, use_new_secret};
 use crate::query::{Mutation, Query};
@@ -121,7 +120,6 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
     let name = RwSignal::new(String::new());
     let scope = RwSignal::new("read".to_owned());
     let days = RwSignal::new("90".to_owned());
-    let current = RwSignal::new(String::new());
     let mutation = Mutation::new();
     let new_secret = use_new_secret();
     let submit = Callback::new(move |()| {
@@ -135,7 +133,7 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
             name: name.get_untracked().trim().to_owned(),
             scopes: Some(scopes),
             expires_at,
-            current_password: Some(current.get_untracked()).filter(|password| !password.is_empty()),
+            current_password: None,
         };
         let name = input.name.clone();
         mutation.run(accounts::create_token(input), move |new| {
@@ -146,7 +144,7 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
     });
     view! {
             <Form on_submit=submit>
-                <FormProblem problem=mutation.problem_except(&["name", "expires_at", "current_password"]) />
+                <FormProblem problem=mutation.problem_except(&["name", "expires_at"]) />
                 <TextInput label="Name" value=name hint="For example: nightly training" error=mutation.field_error("name") />
                 <RadioCards
                     legend="Scope"
@@ -163,7 +161,6 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
                     options=select_options([("30", "In 30 days"), ("90", "In 90 days"), ("", "As late as possible")])
                     error=mutation.field_error("expires_at")
                 />
-                <ConfirmationField mutation=mutation value=current />
                 <div class="dialog-actions">
                     <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
                     <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Create token"</Button>

@@ -2,18 +2,21 @@
 
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::pages::personal_data::PersonalData;
 use crate::query::{Mutation, Query};
-use crate::rpc::accounts;
+use crate::rpc::{accounts, second_factor};
 use crate::session::{ForAdministrators, use_session};
 use domain::Problem;
 use domain::account::{ReservationsOfDisabled, User, UserInput, UserPatch};
 use domain::authorization::Role;
+use domain::second_factor::APP_ID;
 use domain::single_sign_on::{Identity, IdentityInput, ProviderView};
 use leptos::prelude::*;
 
 /// `/settings/users`
 #[component]
 pub fn UsersPage() -> impl IntoView {
+    let session = use_session();
     let list = Query::new(accounts::list_users);
     let create_open = RwSignal::new(false);
     let editing = ErasedSignal::new(None::<User>);
@@ -52,7 +55,23 @@ pub fn UsersPage() -> impl IntoView {
             <CreateForm open=create_open on_done=on_done />
         </Dialog>
         <Dialog open=edit_open title="Edit user">
-            {move || editing.get().map(|user| view! { <EditForm user=user open=edit_open on_done=on_done /> })}
+            {move || {
+                editing
+                    .get()
+                    .map(|user| {
+                        let username = user.username.clone();
+                        let on_erased = Callback::new(move |()| {
+                            edit_open.set(false);
+                            on_done.run(());
+                        });
+                        view! {
+                            <EditForm user=user open=edit_open on_done=on_done />
+                            // Users erase their own account in Account.
+                            {(username != session.username_untracked())
+                                .then(|| view! { <PersonalData username=username is_own=false on_erased=on_erased /> })}
+                        }
+                    })
+            }}
         </Dialog>
     }
 }
@@ -232,6 +251,50 @@ fn Identities(username: String) -> impl IntoView {
     providers.view(move |providers| list.view(move |identities| content(providers, identities)))
 }
 
+/// The second factors of an account. Hidden if there is none.
+#[component]
+fn SecondFactors(username: String) -> impl IntoView {
+    let owner = StoredValue::new(username);
+    let factors = Query::new(move || second_factor::second_factors(owner.get_value()));
+    let mutation = Mutation::new();
+    let remove = Callback::new(move |id: String| {
+        mutation.run(second_factor::remove_second_factor(owner.get_value(), id), move |()| factors.refetch());
+    });
+    let reset = Callback::new(move |()| {
+        mutation.run(second_factor::reset_second_factors(owner.get_value()), move |()| factors.refetch());
+    });
+    let row = move |(id, name): (String, String)| {
+        let remove = Callback::new(move |()| remove.run(id.clone()));
+        view! {
+            <li class="row">
+                <span class="wrap">{name.clone()}</span>
+                <Button variant=ButtonVariant::Quiet pending=mutation.pending on_click=remove label=format!("Remove {name}")>
+                    "Remove"
+                </Button>
+            </li>
+        }
+    };
+    factors.view(move |factors| {
+        let rows = move || {
+            let factors = factors.get();
+            let app = factors.authenticator_app.map(|_| (APP_ID.to_owned(), "Authenticator app".to_owned()));
+            let passkeys =
+                factors.passkeys.into_iter().map(|passkey| (passkey.id, format!("Passkey {}", passkey.name)));
+            passkeys.chain(app).map(row).collect_view()
+        };
+        view! {
+            <Show when=move || factors.with(|factors| !factors.is_empty())>
+                <fieldset class="stack">
+                    <legend>"Second factors"</legend>
+                    <FormProblem problem=mutation.problem />
+                    <ul class="stack">{rows}</ul>
+                    <div><Button pending=mutation.pending on_click=reset>"Remove all second factors"</Button></div>
+                </fieldset>
+            </Show>
+        }
+    })
+}
+
 #[component]
 fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
     let session = use_session();
@@ -240,6 +303,7 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
     let role_provider = user.role_provider.clone();
     let has_password = user.has_password;
     let identities_of = user.username.clone();
+    let factors_of = user.username.clone();
     let email = RwSignal::new(user.email.clone());
     let password = RwSignal::new(String::new());
     let role = RwSignal::new(user.role.as_str().to_owned());
@@ -316,6 +380,7 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
                         }
                         None => view! { <RadioCards legend="Role" value=role options=role_options() /> }.into_any(),
                     }}
+                    <SecondFactors username=factors_of />
                     <Identities username=identities_of />
                     <Checkbox label="Disabled" value=disabled hint="Blocks log-in, ends every session and revokes the user's API tokens." />
                     <Show when=asks_for_reservations>

@@ -1,15 +1,23 @@
 //! Settings → Webhook Integrations.
 
+mod certification;
+mod elapsed;
+mod event_catalogue;
 mod form;
 mod list;
 mod overview;
+mod random;
 mod secret;
 mod settings;
 mod test;
+mod tools;
 
+pub use certification::CertificationPanel;
 pub use form::{WebhookEditPage, WebhookNewPage};
 pub use list::WebhooksPage;
 pub use settings::SettingsTab;
+pub use test::TestPanel;
+pub use tools::{Checklist, DraftSource, RotateForm, SignatureCheckPage, SnippetSettings, Snippets};
 
 use crate::components::*;
 use crate::erased::ErasedMemo;
@@ -18,12 +26,11 @@ use crate::live::{LiveEvent, use_live};
 use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
-use crate::session::{ForAdministrators, use_session};
+use crate::session::{ForWebhookManagers, use_session};
 use domain::id::WebhookId;
 use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState, WebhookSummary};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
-use test::TestPanel;
 
 /// The tabs of a webhook's page: the value in the address, and the label.
 const TABS: [(&str, &str); 4] =
@@ -78,9 +85,28 @@ fn query_webhook(id: Memo<WebhookId>) -> Query<Webhook> {
     webhook
 }
 
-/// `/settings/webhooks/:id?tab=…`
+/// The event catalogue has the address of a webhook, because a route of its own would enlarge the main module of the page.
+const EVENT_CATALOGUE: &str = "events";
+/// The signature checker; see [`EVENT_CATALOGUE`].
+const SIGNATURE_CHECK: &str = "signature-check";
+
+/// `/settings/webhooks/:id?tab=…`, `/settings/webhooks/events`, and `/settings/webhooks/signature-check`
 #[component]
 pub fn WebhookPage() -> impl IntoView {
+    let params = use_params_map();
+    let name = Memo::new(move |_| {
+        let id = params.read().get("id").unwrap_or_default();
+        [EVENT_CATALOGUE, SIGNATURE_CHECK].into_iter().find(|name| *name == id)
+    });
+    move || match name.get() {
+        Some(EVENT_CATALOGUE) => view! { <event_catalogue::EventCataloguePage /> }.into_any(),
+        Some(_) => areas::show_part(areas::webhooktools::Screen::SignatureCheck),
+        None => view! { <WebhookDetail /> }.into_any(),
+    }
+}
+
+#[component]
+fn WebhookDetail() -> impl IntoView {
     let query = query_webhook(use_webhook_id());
     let parameters = use_query_map();
     let tab = Memo::new(move |_| {
@@ -91,15 +117,17 @@ pub fn WebhookPage() -> impl IntoView {
         let webhook = ErasedMemo::new(move |_| webhook.get());
         let id = webhook.with_untracked(|w| w.id);
         let test_open = RwSignal::new(false);
+        let certification_open = RwSignal::new(false);
         view! {
             <PageHeader title=move || webhook.with(|w| w.name.clone()) lead=move || webhook.with(|w| w.endpoint_url.clone())>
                 <PauseSwitch webhook=webhook query=query />
-                <ForAdministrators>
+                <ForWebhookManagers>
+                    <Button on_click=Callback::new(move |()| certification_open.set(true))>"Certify receiver"</Button>
                     <Button variant=ButtonVariant::Primary on_click=Callback::new(move |()| test_open.set(true))>
                         <IconView icon=Icon::Send />
                         "Test Webhook"
                     </Button>
-                </ForAdministrators>
+                </ForWebhookManagers>
             </PageHeader>
             <Tabs id=id selected=tab />
             <StateNotice webhook=webhook query=query />
@@ -110,7 +138,10 @@ pub fn WebhookPage() -> impl IntoView {
                 _ => view! { <overview::Overview webhook=webhook /> }.into_any(),
             }}
             <Dialog open=test_open title=move || webhook.with(|w| format!("Test {}", w.name)) wide=true>
-                <TestPanel webhook=webhook.get_untracked() />
+                {areas::show_part(areas::webhooktools::Screen::Test(StoredValue::new(webhook.get_untracked())))}
+            </Dialog>
+            <Dialog open=certification_open title="Certify receiver" wide=true>
+                {areas::show_part(areas::webhooktools::Screen::Certification(id))}
             </Dialog>
         }
     })
@@ -254,7 +285,7 @@ fn ResumeNotice(
     view! {
         <Notice kind=NoticeKind::Warning>
             <p>{cause}" "{effect}</p>
-            <ForAdministrators>
+            <ForWebhookManagers>
                 <div class="row">
                     <Button pending=mutation.pending on_click=Callback::new(move |()| resume.run(false))>"Resume deliveries"</Button>
                     {discard
@@ -267,7 +298,7 @@ fn ResumeNotice(
                             }
                         })}
                 </div>
-            </ForAdministrators>
+            </ForWebhookManagers>
             <FormProblem problem=mutation.problem />
         </Notice>
     }

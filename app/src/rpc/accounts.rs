@@ -4,6 +4,7 @@ use super::{Rpc, RpcError};
 use domain::account::{ApiToken, ApiTokenInput, LogInSession, NewApiToken, User, UserInput, UserPatch};
 use domain::change::Notification;
 use domain::id::TokenId;
+use domain::privacy::{Erasure, ErasureInput};
 use domain::single_sign_on::{Identity, IdentityInput, ProviderView};
 use leptos::prelude::*;
 
@@ -77,6 +78,14 @@ pub async fn patch_user(username: String, patch: UserPatch) -> Result<User, RpcE
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     Ok(cx.service.update_user(actor, &username, patch).await?)
+}
+
+/// Erases an account.
+#[server(prefix = "/rpc", endpoint = "erase-account", protocol = Rpc)]
+pub async fn erase_account(username: String, input: ErasureInput) -> Result<Erasure, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.privacy().erase(actor, &username, input).await?)
 }
 
 /// Lists the configured identity providers.

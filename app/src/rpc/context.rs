@@ -1,6 +1,9 @@
 //! Context that the server provides to every server function.
 
-use super::session_cookie::{log_in_cookies, pending_log_in_cookie, removed_session_cookie};
+use super::session_cookie::{
+    CLEARED_AT_LOG_OUT, log_in_cookies, pending_log_in_cookie, removed_second_step_cookie, removed_session_cookie,
+    second_step_cookie,
+};
 use domain::Problem;
 use domain::account::SessionInfo;
 use domain::authorization::Actor;
@@ -19,6 +22,8 @@ pub struct RequestContext {
     pub session: Option<SessionInfo>,
     /// Value of the session cookie.
     pub session_token: Option<String>,
+    /// Value of the cookie of a log-in that needs a second factor.
+    pub second_step: Option<String>,
     /// The client, for a log-in.
     pub client: LogInClient,
     /// Whether the request comes from the machine of the server.
@@ -31,8 +36,18 @@ impl RequestContext {
     /// The user who sent the request.
     ///
     /// # Errors
-    /// Returns 401 without a session.
+    /// Returns 401 without a session, and 403 if the user must set up a second factor first.
     pub fn actor(&self) -> Result<&Actor, Problem> {
+        let actor = self.actor_of_setup()?;
+        actor.check_second_factor()?;
+        Ok(actor)
+    }
+
+    /// The user who sent the request, also one who must set up a second factor first. Only for what such a user may do.
+    ///
+    /// # Errors
+    /// Returns 401 without a session.
+    pub fn actor_of_setup(&self) -> Result<&Actor, Problem> {
         self.actor.as_ref().ok_or_else(|| Problem::unauthenticated("Your session has ended. Log in again."))
     }
 }
@@ -79,13 +94,27 @@ pub(super) fn set_log_in_cookies(context: &RequestContext, started: &LoggedIn) -
     log_in_cookies(started, context.secure_cookies, lifetime).iter().try_for_each(|cookie| set_cookie(cookie))
 }
 
+/// Sets the cookie of a log-in that needs a second factor in the response.
+pub(super) fn set_second_step_cookie(context: &RequestContext, token: &str) -> Result<(), Problem> {
+    set_cookie(&second_step_cookie(token, context.secure_cookies))
+}
+
+/// Removes the cookie of a log-in that needs a second factor in the response.
+pub(super) fn remove_second_step_cookie(context: &RequestContext) -> Result<(), Problem> {
+    set_cookie(&removed_second_step_cookie(context.secure_cookies))
+}
+
 /// Sets the cookie of a started visit to an identity provider in the response.
 pub(super) fn set_pending_log_in_cookie(context: &RequestContext, value: &str) -> Result<(), Problem> {
     set_cookie(&pending_log_in_cookie(value, context.secure_cookies))
 }
 
-/// Removes the session cookie in the response.
+/// Removes the session cookie and what the browser has cached in the response.
 pub(super) fn remove_session_cookie(context: &RequestContext) -> Result<(), Problem> {
+    use leptos::server_fn::axum_export::http::{HeaderName, HeaderValue};
+    let options = leptos::prelude::use_context::<leptos_axum::ResponseOptions>().ok_or_else(Problem::internal)?;
+    let name = HeaderName::from_static("clear-site-data");
+    options.insert_header(name, HeaderValue::from_static(CLEARED_AT_LOG_OUT));
     set_cookie(&removed_session_cookie(context.secure_cookies))
 }
 

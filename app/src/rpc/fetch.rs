@@ -19,11 +19,12 @@ const MAX_REPEATS: u32 = 3;
 /// The longest `Retry-After` in seconds after which a request is sent again. A longer one is shown to the user.
 const MAX_RETRY_AFTER: u64 = 5;
 
-/// Asks the user to log in. The promise resolves to whether they have.
-type LogInHandler = Rc<dyn Fn() -> js_sys::Promise>;
+/// Asks the user for something. The promise resolves to whether they have done it.
+type Handler = Rc<dyn Fn() -> js_sys::Promise>;
 
 thread_local! {
-    static LOG_IN_HANDLER: RefCell<Option<LogInHandler>> = const { RefCell::new(None) };
+    static LOG_IN_HANDLER: RefCell<Option<Handler>> = const { RefCell::new(None) };
+    static CONFIRMATION_HANDLER: RefCell<Option<Handler>> = const { RefCell::new(None) };
 }
 
 /// Sets what happens when the server reports that the session has ended. The requests wait for the promise and are then sent again.
@@ -31,16 +32,27 @@ pub fn set_log_in_handler(handler: impl Fn() -> js_sys::Promise + 'static) {
     LOG_IN_HANDLER.with_borrow_mut(|current| *current = Some(Rc::new(handler)));
 }
 
-/// Whether the user has logged in again.
-async fn log_in_again() -> bool {
-    let Some(handler) = LOG_IN_HANDLER.with_borrow(Clone::clone) else { return false };
-    JsFuture::from(handler()).await.is_ok_and(|logged_in| logged_in.is_truthy())
+/// Sets what happens when the server requires a confirmation. The requests wait for the promise and are then sent again.
+pub fn set_confirmation_handler(handler: impl Fn() -> js_sys::Promise + 'static) {
+    CONFIRMATION_HANDLER.with_borrow_mut(|current| *current = Some(Rc::new(handler)));
+}
+
+/// Whether the user has done what a handler asks for.
+async fn ask(handler: Option<Handler>) -> bool {
+    let Some(handler) = handler else { return false };
+    JsFuture::from(handler()).await.is_ok_and(|done| done.is_truthy())
+}
+
+/// Whether a request belongs to a log-in, so that its rejection asks for no other log-in.
+fn is_log_in(path: &str) -> bool {
+    [session::LogIn::PATH, session::FinishLogIn::PATH, session::StartSecondStep::PATH, session::FinishSecondStep::PATH]
+        .contains(&path)
 }
 
 /// Posts JSON and returns the JSON of the response, or the error that it contains.
 ///
-/// A request over the rate limit is sent again after `Retry-After`, and one without a valid session after a log-in: the server has not
-/// executed it. The future is boxed, so that all server functions share its code.
+/// A request over the rate limit is sent again after `Retry-After`, one without a valid session after a log-in, and one that needs a
+/// confirmation after it: the server has not executed it. The future is boxed, so that all server functions share its code.
 pub(super) fn post(path: &str, body: Option<String>) -> Pin<Box<dyn Future<Output = Result<String, RpcError>> + Send>> {
     let path = path.to_owned();
     Box::pin(SendWrapper::new(async move {
@@ -58,10 +70,20 @@ pub(super) fn post(path: &str, body: Option<String>) -> Pin<Box<dyn Future<Outpu
                     let delay = (seconds as f64 + js_sys::Math::random()) * 1_000.0;
                     TimeoutFuture::new(delay as u32).await;
                 }
-                (ProblemKind::Unauthenticated, _) if path != session::LogIn::PATH => {
-                    if !log_in_again().await {
+                (ProblemKind::Unauthenticated, _) if !is_log_in(&path) => {
+                    if !ask(LOG_IN_HANDLER.with_borrow(Clone::clone)).await {
                         return Err(RpcError(problem));
                     }
+                }
+                (ProblemKind::ConfirmationRequired, _) => {
+                    if !ask(CONFIRMATION_HANDLER.with_borrow(Clone::clone)).await {
+                        return Err(RpcError(problem));
+                    }
+                }
+                (ProblemKind::SecondFactorSetupRequired, _) => {
+                    // The settings have changed while the page was open. The new page shows the set-up.
+                    let _ = leptos::prelude::window().location().reload();
+                    return Err(RpcError(problem));
                 }
                 _ => return Err(RpcError(problem)),
             }

@@ -13,7 +13,9 @@ pub mod accounts;
 pub mod audit;
 pub mod catalogue;
 pub mod deliveries;
+pub mod groups;
 pub mod reservations;
+pub mod second_factor;
 pub mod session;
 mod strict_json;
 pub mod webhooks;
@@ -21,7 +23,7 @@ pub mod webhooks;
 #[cfg(feature = "csr")]
 mod fetch;
 #[cfg(feature = "csr")]
-pub use fetch::set_log_in_handler;
+pub use fetch::{set_confirmation_handler, set_log_in_handler};
 
 use domain::problem::ConflictSpan;
 use domain::{FieldError, Problem, ProblemKind};

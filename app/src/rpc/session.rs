@@ -2,6 +2,7 @@
 
 use super::{Rpc, RpcError};
 use domain::account::{Credentials, SessionInfo, SetupInput};
+use domain::second_factor::{PasskeyRequest, PasskeyResponse, PendingLogIn, SecondFactorInput};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,17 @@ pub struct Visit {
     pub needs_setup: bool,
     /// Whether the request comes from the machine of the server. Setup then needs no code.
     pub local: bool,
+    /// A log-in of this browser that needs a second factor.
+    pub second_step: Option<PendingLogIn>,
+}
+
+/// The result of a log-in with a correct password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogInResult {
+    /// A session.
+    Started(SessionInfo),
+    /// The log-in needs a second factor.
+    SecondStep(PendingLogIn),
 }
 
 /// Returns the session and the state of setup.
@@ -21,15 +33,81 @@ pub struct Visit {
 pub async fn visit() -> Result<Visit, RpcError> {
     let cx = super::context::context()?;
     let needs_setup = cx.session.is_none() && cx.service.accounts().needs_setup().await?;
-    Ok(Visit { session: cx.session, needs_setup, local: cx.local })
+    let second_step = match cx.session {
+        Some(_) => None,
+        None => cx.service.accounts().pending_log_in(cx.second_step.as_deref()).await?,
+    };
+    Ok(Visit { session: cx.session, needs_setup, local: cx.local, second_step })
 }
 
-/// Logs in.
+/// Logs in with a password.
 #[server(prefix = "/rpc", endpoint = "log-in", protocol = Rpc)]
-pub async fn log_in(credentials: Credentials) -> Result<SessionInfo, RpcError> {
+pub async fn log_in(credentials: Credentials) -> Result<LogInResult, RpcError> {
     let cx = super::context::context()?;
-    let started = cx.service.accounts().log_in(credentials, cx.client.clone()).await?;
+    Ok(match cx.service.accounts().log_in(credentials, cx.client.clone()).await? {
+        service::accounts::LogIn::Started(started) => {
+            super::context::set_log_in_cookies(&cx, &started)?;
+            LogInResult::Started(started.info)
+        }
+        service::accounts::LogIn::SecondStep(step) => {
+            super::context::set_second_step_cookie(&cx, &step.token)?;
+            LogInResult::SecondStep(step.info)
+        }
+    })
+}
+
+/// Finishes a log-in with a code or a recovery code.
+#[server(prefix = "/rpc", endpoint = "finish-log-in", protocol = Rpc)]
+pub async fn finish_log_in(input: SecondFactorInput) -> Result<SessionInfo, RpcError> {
+    let cx = super::context::context()?;
+    let (token, client) = (cx.second_step.as_deref(), cx.client.clone());
+    let started = cx.service.accounts().finish_log_in(token, input, client).await?;
     super::context::set_log_in_cookies(&cx, &started)?;
+    super::context::remove_second_step_cookie(&cx)?;
+    Ok(started.info)
+}
+
+/// Starts the second step of a log-in with a passkey.
+#[server(prefix = "/rpc", endpoint = "start-second-step", protocol = Rpc)]
+pub async fn start_second_step() -> Result<PasskeyRequest, RpcError> {
+    let cx = super::context::context()?;
+    Ok(cx.service.accounts().start_second_step_with_passkey(cx.second_step.as_deref()).await?)
+}
+
+/// Finishes a log-in with a passkey as the second step.
+#[server(prefix = "/rpc", endpoint = "finish-second-step", protocol = Rpc)]
+pub async fn finish_second_step(response: PasskeyResponse) -> Result<SessionInfo, RpcError> {
+    let cx = super::context::context()?;
+    let (token, client) = (cx.second_step.as_deref(), cx.client.clone());
+    let started = cx.service.accounts().finish_log_in_with_passkey(token, response, client).await?;
+    super::context::set_log_in_cookies(&cx, &started)?;
+    super::context::remove_second_step_cookie(&cx)?;
+    Ok(started.info)
+}
+
+/// Ends the log-in that needs a second factor, so that the user can start again.
+#[server(prefix = "/rpc", endpoint = "cancel-log-in", protocol = Rpc)]
+pub async fn cancel_log_in() -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    cx.service.accounts().cancel_log_in(cx.second_step.as_deref()).await?;
+    super::context::remove_second_step_cookie(&cx)?;
+    Ok(())
+}
+
+/// Starts a log-in with a passkey alone.
+#[server(prefix = "/rpc", endpoint = "start-passkey-log-in", protocol = Rpc)]
+pub async fn start_passkey_log_in() -> Result<PasskeyRequest, RpcError> {
+    let cx = super::context::context()?;
+    Ok(cx.service.accounts().start_passkey_log_in(&cx.client.source).await?)
+}
+
+/// Logs in with a passkey alone.
+#[server(prefix = "/rpc", endpoint = "log-in-with-passkey", protocol = Rpc)]
+pub async fn log_in_with_passkey(response: PasskeyResponse) -> Result<SessionInfo, RpcError> {
+    let cx = super::context::context()?;
+    let started = cx.service.accounts().log_in_with_passkey(response, cx.client.clone()).await?;
+    super::context::set_log_in_cookies(&cx, &started)?;
+    super::context::remove_second_step_cookie(&cx)?;
     Ok(started.info)
 }
 

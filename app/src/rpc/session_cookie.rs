@@ -2,10 +2,10 @@
 
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
-use service::accounts::{DEVICE_LIFETIME, LoggedIn};
+use service::accounts::{CHALLENGE_LIFETIME, DEVICE_LIFETIME, LoggedIn};
 use service::single_sign_on::PENDING_LIFETIME;
 
-/// Name of the session cookie without TLS, and of earlier releases.
+/// Name of the session cookie without TLS, and of earlier releases with TLS, from which it is not accepted.
 pub const SESSION_COOKIE: &str = "berth_session";
 /// Name of the session cookie with TLS. Browsers accept the prefix only from the host itself, so another host of the
 /// domain cannot set it (RFC 6265bis §4.1.3.2).
@@ -19,6 +19,23 @@ pub const HOST_DEVICE_COOKIE: &str = "__Host-berth_device";
 pub const PENDING_COOKIE: &str = "berth_log_in";
 /// Name of the cookie of a started log-in at an identity provider, with TLS.
 pub const HOST_PENDING_COOKIE: &str = "__Host-berth_log_in";
+
+/// Name of the cookie of a log-in that needs a second factor, without TLS.
+pub const SECOND_STEP_COOKIE: &str = "berth_second_step";
+/// Name of the cookie of a log-in that needs a second factor, with TLS.
+pub const HOST_SECOND_STEP_COOKIE: &str = "__Host-berth_second_step";
+
+/// The value of the `Set-Cookie` header that binds a log-in that needs a second factor to the browser.
+pub fn second_step_cookie(token: &str, secure: bool) -> String {
+    let name = if secure { HOST_SECOND_STEP_COOKIE } else { SECOND_STEP_COOKIE };
+    with_attributes(name, token, secure, Duration::seconds(CHALLENGE_LIFETIME.num_seconds()))
+}
+
+/// The value of the `Set-Cookie` header that removes the cookie of a log-in that needs a second factor.
+pub fn removed_second_step_cookie(secure: bool) -> String {
+    let name = if secure { HOST_SECOND_STEP_COOKIE } else { SECOND_STEP_COOKIE };
+    with_attributes(name, "", secure, Duration::ZERO)
+}
 
 /// The value of the `Set-Cookie` header that binds a started log-in to the browser. `SameSite=Lax`, because the provider
 /// redirects the browser back from another site.
@@ -45,6 +62,10 @@ pub fn session_cookie(token: &str, secure: bool, lifetime: chrono::Duration) -> 
     let name = if secure { HOST_SESSION_COOKIE } else { SESSION_COOKIE };
     with_attributes(name, token, secure, Duration::seconds(lifetime.num_seconds()))
 }
+
+/// The value of the header `Clear-Site-Data` of a log-out. It removes copies of pages that *Back* could show, and not the formats
+/// and the theme, which are settings of the browser.
+pub const CLEARED_AT_LOG_OUT: &str = "\"cache\"";
 
 /// The value of the `Set-Cookie` header that removes the session cookie.
 pub fn removed_session_cookie(secure: bool) -> String {

@@ -1,8 +1,12 @@
 //! Server functions for webhooks. Each calls one use case of `service::webhooks`.
 
 use super::{Rpc, RpcError};
+use domain::conformance::ConformanceReport;
 use domain::delivery::Attempt;
+use domain::draft_check::{DraftCheckInput, DraftReport};
 use domain::endpoint::UrlPolicy;
+use domain::event::EventType;
+use domain::event_catalogue::CatalogueEntry;
 use domain::id::WebhookId;
 use domain::pagination::Page;
 use domain::webhook::*;
@@ -57,12 +61,45 @@ pub async fn test_webhook(id: WebhookId, input: TestInput) -> Result<Attempt, Rp
     Ok(cx.service.webhooks().send_test(actor, id, input).await?)
 }
 
+/// Returns the body of a test event, for a user who edits it.
+#[server(name = ReadSamplePayload, prefix = "/rpc", endpoint = "sample-payload", protocol = Rpc)]
+pub async fn sample_payload(id: WebhookId, event: EventType) -> Result<serde_json::Value, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    let event = cx.service.webhooks().sample_payload(actor, id, event).await?;
+    Ok(serde_json::to_value(event).map_err(|_| domain::Problem::internal())?)
+}
+
+/// Certifies the receiver of a webhook and returns the report.
+#[server(prefix = "/rpc", endpoint = "certify-webhook", protocol = Rpc)]
+pub async fn certify_webhook(id: WebhookId) -> Result<ConformanceReport, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.webhooks().certify(actor, id).await?)
+}
+
+/// Checks settings before they are saved, and returns the checklist.
+#[server(name = CheckWebhookDraft, prefix = "/rpc", endpoint = "check-webhook", protocol = Rpc)]
+pub async fn check_webhook(input: DraftCheckInput) -> Result<DraftReport, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.webhooks().check_draft(actor, input).await?)
+}
+
 /// Rotates the signing secret. The result contains the new secret.
 #[server(prefix = "/rpc", endpoint = "rotate-secret", protocol = Rpc)]
 pub async fn rotate_secret(id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret, RpcError> {
     let cx = super::context::context()?;
     let actor = cx.actor()?;
     Ok(cx.service.webhooks().rotate_secret(actor, id, input).await?)
+}
+
+/// Revokes the previous signing secrets.
+#[server(prefix = "/rpc", endpoint = "revoke-secrets", protocol = Rpc)]
+pub async fn revoke_secrets(id: WebhookId) -> Result<Webhook, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.webhooks().revoke_previous_secrets(actor, id).await?)
 }
 
 /// Pauses a webhook.
@@ -81,18 +118,18 @@ pub async fn resume_webhook(id: WebhookId, input: ResumeInput) -> Result<Webhook
     Ok(cx.service.webhooks().resume(actor, id, input).await?)
 }
 
-/// Returns the statistics of a webhook.
-#[server(name = ReadWebhookStats, prefix = "/rpc", endpoint = "webhook-stats", protocol = Rpc)]
-pub async fn webhook_stats(id: WebhookId, window: StatsWindow) -> Result<WebhookStats, RpcError> {
+/// Returns the event catalogue.
+#[server(name = ReadEventCatalogue, prefix = "/rpc", endpoint = "event-catalogue", protocol = Rpc)]
+pub async fn event_catalogue() -> Result<Vec<CatalogueEntry>, RpcError> {
     let cx = super::context::context()?;
-    let actor = cx.actor()?;
-    Ok(cx.service.webhooks().stats(actor, id, window).await?)
+    domain::authorization::authorize(cx.actor()?, domain::authorization::Action::ReadOwned)?;
+    Ok(domain::event_catalogue::catalogue().map_err(|_| domain::Problem::internal())?)
 }
 
 /// Returns the endpoint rules of this installation, so that form and server apply the same rules.
 #[server(name = ReadUrlPolicy, prefix = "/rpc", endpoint = "url-policy", protocol = Rpc)]
 pub async fn url_policy() -> Result<UrlPolicy, RpcError> {
     let cx = super::context::context()?;
-    domain::authorization::authorize(cx.actor()?, domain::authorization::Action::ReadWebhooks)?;
+    domain::authorization::authorize(cx.actor()?, domain::authorization::Action::ReadOwned)?;
     Ok(cx.service.settings().url_policy.clone())
 }

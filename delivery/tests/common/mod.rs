@@ -8,6 +8,7 @@ use delivery::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, Sende
 use domain::delivery::Attempt;
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
+use domain::payload::PayloadFormat;
 use domain::signature::Secret;
 use domain::webhook::CustomHeader;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub fn request_with(url: &str, auth: Auth, headers: Vec<CustomHeader>) -> Delive
             secrets: vec![Secret::parse("your-secret-key").unwrap()],
             keys: Vec::new(),
             headers,
+            public_url: "https://berth.example.com".into(),
         }),
         url: Destination::new(url),
         delivery_id: "dlv_1".into(),
@@ -46,6 +48,7 @@ pub fn request_with(url: &str, auth: Auth, headers: Vec<CustomHeader>) -> Delive
         event_type: EventType::ReservationCreated,
         attempt: 2,
         test: false,
+        format: PayloadFormat::Berth,
         body: Bytes::from_static(br#"{"event_type":"reservation.created"}"#),
     }
 }

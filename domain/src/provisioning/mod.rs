@@ -301,6 +301,39 @@ impl Provisioning {
         state.derived()
     }
 
+    /// Whether a service has not released the resource, or its release failed. For reservations that have ended.
+    pub fn is_unreleased(&self) -> bool {
+        self.status != ProvisioningStatus::Released
+    }
+
+    /// The state without access information and details of the services.
+    #[must_use]
+    pub fn without_access_info(mut self) -> Self {
+        self.access_info = None;
+        self.details = Map::new();
+        for service in &mut self.services {
+            service.access_info = None;
+            service.details = Map::new();
+        }
+        self
+    }
+
+    /// The state without any text or value that services have sent. The statuses stay.
+    #[must_use]
+    pub fn without_received_texts(self) -> Self {
+        let mut state = self.without_access_info();
+        state.message.clear();
+        state.estimated_ready_time = None;
+        for service in &mut state.services {
+            service.message.clear();
+            service.estimated_ready_time = None;
+            if let Some(change) = &mut service.pending_change {
+                change.message.clear();
+            }
+        }
+        state
+    }
+
     /// The state of one service. A state that was stored before services were told apart belongs to the first one that
     /// changes it. A service that is not in the list was added later and is not required.
     fn service(&self, webhook: DrivingWebhook<'_>, now: DateTime<Utc>) -> ServiceProvisioning {

@@ -2,23 +2,28 @@
 
 mod auth;
 mod credentials;
+mod filter;
 mod stats;
 mod validate;
 
 pub use auth::{AuthInput, AuthView, default_key_header};
 pub use credentials::{CustomHeader, StoredCredentials, is_secret_header};
+pub use filter::{EventFilter, FieldCondition, FilterOperator, FilterSubject};
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
 pub use validate::{RESERVED_HEADERS, check, check_new_secret};
 
 use crate::event::EventType;
 use crate::id::WebhookId;
+use crate::payload::PayloadFormat;
+use crate::redacted_debug;
 use crate::retry::RetryPolicy;
 use crate::routing::DeliveryPaths;
+use crate::signature::Jwk;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Body of `POST /api/v1/webhooks`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WebhookInput {
@@ -62,7 +67,39 @@ pub struct WebhookInput {
     /// absent. False for services that do not provision, such as an inventory or a chat bot.
     #[serde(default)]
     pub provisions: Option<bool>,
+    /// The form of the payload; `berth` when absent.
+    #[serde(default)]
+    pub payload_format: Option<PayloadFormat>,
+    /// Limits its events by resource and configuration; every event when absent.
+    #[serde(default)]
+    pub filter: Option<EventFilter>,
 }
+
+impl WebhookInput {
+    /// A webhook for every event of every resource type, with the defaults of all other settings.
+    pub fn new(name: impl Into<String>, endpoint_url: impl Into<String>, auth: AuthInput) -> Self {
+        Self {
+            name: name.into(),
+            endpoint_url: endpoint_url.into(),
+            resource_type: None,
+            events: EventType::ALL.to_vec(),
+            auth,
+            delivery_paths: None,
+            secret: None,
+            headers: Vec::new(),
+            retry: None,
+            enabled: None,
+            max_in_flight: None,
+            rate_limit: None,
+            ed25519: None,
+            provisions: None,
+            payload_format: None,
+            filter: None,
+        }
+    }
+}
+
+redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter } hides { secret });
 
 /// Body of `PATCH /api/v1/webhooks/{id}`; absent fields are unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -101,6 +138,13 @@ pub struct WebhookPatch {
     pub ed25519: Option<bool>,
     /// Whether its responses update the reservation.
     pub provisions: Option<bool>,
+    /// The form of the payload. Queued deliveries and redeliveries keep theirs.
+    // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_format: Option<PayloadFormat>,
+    /// Limits its events by resource and configuration; `{}` = every event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<EventFilter>,
 }
 
 /// Distinguishes `null` (`Some(None)`) from an absent field (`None`).
@@ -166,6 +210,12 @@ pub struct Webhook {
     pub rate_limit: Option<u32>,
     /// Whether its responses, failures and status updates change the reservation's provisioning status.
     pub provisions: bool,
+    /// The form of the payload.
+    #[serde(default)]
+    pub payload_format: PayloadFormat,
+    /// The events that it receives, by resource and configuration; `{}` = every event.
+    #[serde(default)]
+    pub filter: EventFilter,
     /// Whether events are delivered (`state` is `enabled`).
     pub enabled: bool,
     /// The status.
@@ -179,6 +229,14 @@ pub struct Webhook {
     /// End of each previous secret, with its Ed25519 key, that also signs; latest first.
     #[serde(default)]
     pub previous_secrets_until: Vec<DateTime<Utc>>,
+    /// During the overlap of a rotation: the secrets by which the receiver has verified requests since, as its responses
+    /// report them; null otherwise.
+    #[serde(default)]
+    pub secret_use: Option<SecretUse>,
+    /// Time since which the secret is the current one: of its rotation, or of the creation of the webhook.
+    // Optional, because a replica of the previous release does not send it during an upgrade.
+    #[serde(default)]
+    pub secret_changed_at: Option<DateTime<Utc>>,
     /// Creation time.
     pub created_at: DateTime<Utc>,
     /// Time of the last change to its settings.
@@ -192,6 +250,25 @@ pub struct Webhook {
 pub const SAMPLE_RECEIVER: &str = "Sample receiver";
 
 impl Webhook {
+    /// The settings, with empty secrets, which stand for the stored ones.
+    pub fn settings(&self) -> WebhookInput {
+        let auth = match self.auth.clone() {
+            AuthView::None => AuthInput::None,
+            AuthView::ApiKey { header } => AuthInput::ApiKey { header, key: String::new() },
+            AuthView::Oauth2 { token_url, client_id, scope, audience } => {
+                AuthInput::Oauth2 { token_url, client_id, client_secret: String::new(), scope, audience }
+            }
+        };
+        WebhookInput {
+            resource_type: self.resource_type.clone(),
+            events: self.events.clone(),
+            delivery_paths: Some(self.delivery_paths.clone()),
+            headers: self.headers.clone(),
+            payload_format: Some(self.payload_format),
+            ..WebhookInput::new(&self.name, &self.endpoint_url, auth)
+        }
+    }
+
     /// Whether the webhook drives the provisioning of reservations of a type, or of any type if it is `None`.
     pub fn drives(&self, resource_type: Option<&str>) -> bool {
         let own = self.resource_type.as_deref();
@@ -230,8 +307,33 @@ impl<'de> Deserialize<'de> for WebhookWithSecret {
     }
 }
 
+/// The header of a response by which a receiver reports the secret that verified the request: `current` or `previous`.
+pub const SECRET_USED_HEADER: &str = "X-Webhook-Secret-Used";
+
+/// The secrets by which a receiver has verified requests since the last rotation, from the newest 100 successful deliveries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SecretUse {
+    /// Number of deliveries.
+    pub deliveries: u64,
+    /// Those that the current secret verified (`X-Webhook-Secret-Used: current`).
+    pub current: u64,
+    /// Those that an old secret verified (`X-Webhook-Secret-Used: previous`).
+    pub previous: u64,
+}
+
+/// A public key of `/.well-known/jwks.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WebhookKey {
+    /// The webhook whose requests it verifies.
+    pub webhook_id: WebhookId,
+    /// The key.
+    #[serde(flatten)]
+    pub key: Jwk,
+}
+
 /// Body of `POST /api/v1/webhooks/{id}/rotate-secret`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RotateInput {
@@ -241,6 +343,8 @@ pub struct RotateInput {
     /// The new secret, generated when absent.
     pub secret: Option<String>,
 }
+
+redacted_debug!(RotateInput { overlap_hours } hides { secret });
 
 /// Body of `POST /api/v1/webhooks/{id}/resume`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -258,4 +362,9 @@ pub struct ResumeInput {
 pub struct TestInput {
     /// Event type; the first trigger of the webhook when absent.
     pub event_type: Option<EventType>,
+    /// Fields that replace those of the sample event, in the form `berth`. `event_type`, `event_id`, `webhook_id`, `status_url`
+    /// and `test` have no effect.
+    // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<serde_json::Map<String, serde_json::Value>>,
 }

@@ -4,6 +4,7 @@ use super::credentials::{self, CustomHeader, StoredCredentials};
 use super::{AuthInput, WebhookInput};
 use crate::endpoint::UrlPolicy;
 use crate::event::EventType;
+use crate::payload::PayloadFormat;
 use crate::problem::{Problem, Validator};
 use crate::signature::Secret;
 
@@ -33,7 +34,7 @@ pub const RESERVED_HEADERS: [&str; 17] = [
 ///
 /// # Errors
 /// [`crate::ProblemKind::Invalid`] naming every invalid field: `name`, `endpoint_url`, `events`, `auth.key`,
-/// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits` …
+/// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits`, `filter.fields` …
 pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCredentials<'_>>) -> Result<(), Problem> {
     let mut validator = Validator::new();
     validator.check("name", crate::validation::name(&input.name));
@@ -41,7 +42,8 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCred
     if input.events.is_empty() {
         validator.error("events", "Select at least one event.");
     }
-    check_auth(&mut validator, &input.auth, policy);
+    let format = input.payload_format.unwrap_or_default();
+    check_auth(&mut validator, &input.auth, policy, format);
     match stored {
         Some(stored) => stored.check(input, &mut validator),
         None => credentials::check_new(input, &mut validator),
@@ -66,7 +68,7 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCred
     if let Some(secret) = &input.secret {
         validator.check("secret", check_new_secret(secret, policy));
     }
-    check_headers(&mut validator, &input.headers, &input.auth);
+    check_headers(&mut validator, &input.headers, &input.auth, format);
     if let Some(retry) = &input.retry {
         validator.check("retry.waits", retry.check());
     }
@@ -75,6 +77,9 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCred
     }
     if input.rate_limit.is_some_and(|n| !(1..=10_000).contains(&n)) {
         validator.error("rate_limit", "Choose 1 to 10000 requests per second, or leave the field empty for no limit.");
+    }
+    if let Some(filter) = &input.filter {
+        filter.check(&mut validator);
     }
     validator.finish()
 }
@@ -91,7 +96,7 @@ pub fn check_new_secret(text: &str, policy: &UrlPolicy) -> Result<Secret, String
     }
 }
 
-fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy) {
+fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, format: PayloadFormat) {
     match auth {
         AuthInput::None => {}
         AuthInput::ApiKey { header, key } => {
@@ -99,7 +104,8 @@ fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy) {
                 validator.error("auth.header", message);
             } else {
                 let lower = header.to_ascii_lowercase();
-                if lower != "authorization" && RESERVED_HEADERS.contains(&lower.as_str()) {
+                let is_reserved = lower != "authorization" && RESERVED_HEADERS.contains(&lower.as_str());
+                if is_reserved || format.reserves_header(&lower) {
                     validator
                         .error("auth.header", "Berth sets this header. Choose another one, for example X-API-Key.");
                 }
@@ -119,7 +125,7 @@ fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy) {
     }
 }
 
-fn check_headers(validator: &mut Validator, headers: &[CustomHeader], auth: &AuthInput) {
+fn check_headers(validator: &mut Validator, headers: &[CustomHeader], auth: &AuthInput, format: PayloadFormat) {
     if headers.len() > 20 {
         validator.error("headers", "Use at most 20 headers.");
     }
@@ -131,7 +137,7 @@ fn check_headers(validator: &mut Validator, headers: &[CustomHeader], auth: &Aut
     for (n, header) in headers.iter().enumerate() {
         let lower = header.name.to_ascii_lowercase();
         if validator.check(format!("headers.{n}.name"), crate::validation::header_name(&header.name)).is_some() {
-            if RESERVED_HEADERS.contains(&lower.as_str()) || lower == auth_header {
+            if RESERVED_HEADERS.contains(&lower.as_str()) || lower == auth_header || format.reserves_header(&lower) {
                 validator.error(format!("headers.{n}.name"), "Berth sets this header. Choose another name.");
             } else if seen.contains(&lower) {
                 validator.error(format!("headers.{n}.name"), "This header appears twice. Remove one.");

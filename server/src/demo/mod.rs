@@ -69,6 +69,7 @@ pub async fn set_up(
         scopes: Scope::ALL.to_vec(),
         session: None,
         token: None,
+        owns: Default::default(),
     };
     catalogue::create(service, &actor).await?;
     receiver::start(service, &actor, cancel).await?;

@@ -9,7 +9,6 @@ use axum::{Json, Router};
 use domain::Problem;
 use domain::authorization::Actor;
 use domain::change::Change;
-use domain::event::EventType;
 use domain::pagination::PageQuery;
 use domain::signature::{Secret, sign_body, verify_body};
 use domain::webhook::{AuthInput, RotateInput, SAMPLE_RECEIVER, Webhook, WebhookInput, WebhookPatch};
@@ -82,22 +81,8 @@ fn authentication() -> AuthInput {
 }
 
 fn input(name: String, endpoint_url: &str, slug: &str, secret: Option<String>) -> WebhookInput {
-    WebhookInput {
-        name,
-        endpoint_url: endpoint_url.to_owned(),
-        resource_type: Some(slug.to_owned()),
-        events: EventType::ALL.to_vec(),
-        auth: authentication(),
-        delivery_paths: None,
-        secret,
-        headers: Vec::new(),
-        retry: None,
-        enabled: None,
-        max_in_flight: None,
-        rate_limit: None,
-        ed25519: None,
-        provisions: None,
-    }
+    let resource_type = Some(slug.to_owned());
+    WebhookInput { resource_type, secret, ..WebhookInput::new(name, endpoint_url, authentication()) }
 }
 
 async fn all_webhooks(service: &Service, actor: &Actor) -> Result<Vec<Webhook>, Problem> {

@@ -7,7 +7,8 @@ use super::middleware::csrf::same_origin;
 use super::problem::ApiError;
 use crate::client_address::client_source;
 use app::rpc::session_cookie::{
-    DEVICE_COOKIE, HOST_DEVICE_COOKIE, HOST_PENDING_COOKIE, HOST_SESSION_COOKIE, PENDING_COOKIE, SESSION_COOKIE,
+    DEVICE_COOKIE, HOST_DEVICE_COOKIE, HOST_PENDING_COOKIE, HOST_SECOND_STEP_COOKIE, HOST_SESSION_COOKIE,
+    PENDING_COOKIE, SECOND_STEP_COOKIE, SESSION_COOKIE,
 };
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -23,7 +24,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use url::form_urlencoded;
 
-/// The user of a request, authenticated by session cookie or `Authorization: Bearer`.
+/// The user of a request, authenticated by session cookie or `Authorization: Bearer`. A session that must set up a second
+/// factor first is rejected.
 pub struct AuthenticatedUser {
     /// The user with the scopes of the credential.
     pub actor: Actor,
@@ -39,20 +41,26 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-/// The session token of a request. The name of earlier releases is accepted too.
-pub fn session(headers: &HeaderMap) -> Option<String> {
-    cookie(headers, [HOST_SESSION_COOKIE, SESSION_COOKIE])
+/// The session token of a request.
+pub fn session(headers: &HeaderMap, app: &AppState) -> Option<String> {
+    cookie(headers, app, HOST_SESSION_COOKIE, SESSION_COOKIE)
 }
 
 /// The cookie of a log-in at an identity provider that this browser has started.
-pub fn pending_log_in(headers: &HeaderMap) -> Option<String> {
-    cookie(headers, [HOST_PENDING_COOKIE, PENDING_COOKIE])
+pub fn pending_log_in(headers: &HeaderMap, app: &AppState) -> Option<String> {
+    cookie(headers, app, HOST_PENDING_COOKIE, PENDING_COOKIE)
 }
 
-/// The value of the first of two cookies that a request has.
-fn cookie(headers: &HeaderMap, names: [&str; 2]) -> Option<String> {
-    let jar = CookieJar::from_headers(headers);
-    names.into_iter().find_map(|name| jar.get(name)).map(|cookie| cookie.value().to_owned())
+/// The token of a log-in of this browser that needs a second factor.
+pub fn second_step(headers: &HeaderMap, app: &AppState) -> Option<String> {
+    cookie(headers, app, HOST_SECOND_STEP_COOKIE, SECOND_STEP_COOKIE)
+}
+
+/// The value of a cookie. If users reach Berth over https, only the name with the prefix `__Host-` is read: another host of the
+/// domain can set the other one.
+fn cookie(headers: &HeaderMap, app: &AppState, with_prefix: &str, without_prefix: &str) -> Option<String> {
+    let name = if app.config.secure_cookies() { with_prefix } else { without_prefix };
+    CookieJar::from_headers(headers).get(name).map(|cookie| cookie.value().to_owned())
 }
 
 /// The client of a log-in.
@@ -61,8 +69,8 @@ pub fn log_in_client(headers: &HeaderMap, peer: Option<SocketAddr>, app: &AppSta
     LogInClient {
         source: client_source(headers, peer, &app.config.trusted_proxies),
         user_agent: user_agent.unwrap_or_default().to_owned(),
-        device: cookie(headers, [HOST_DEVICE_COOKIE, DEVICE_COOKIE]),
-        session: session(headers),
+        device: cookie(headers, app, HOST_DEVICE_COOKIE, DEVICE_COOKIE),
+        session: session(headers, app),
     }
 }
 
@@ -76,9 +84,9 @@ pub enum Credential {
 
 impl Credential {
     /// The credential in these headers.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
+    pub fn of(headers: &HeaderMap, app: &AppState) -> Option<Self> {
         let token = bearer(headers).map(|token| Self::Token(token.to_owned()));
-        token.or_else(|| session(headers).map(Self::Session))
+        token.or_else(|| session(headers, app).map(Self::Session))
     }
 
     /// Key of the credential in memory, which does not contain the secret.
@@ -90,16 +98,39 @@ impl Credential {
     /// The user of the credential of an open live feed. This is not a use of the session.
     ///
     /// # Errors
-    /// 401 if the credential is not valid, 503 if the database is unavailable.
+    /// 401 if the credential is not valid, 403 if the user must set up a second factor first, 503 if the database is
+    /// unavailable.
     pub async fn authenticate(&self, app: &AppState) -> Result<(Actor, SessionInfo), Problem> {
         match self {
             Self::Token(token) => app.service.accounts().authenticate_token(token).await,
-            Self::Session(token) => app.service.accounts().check_session(token).await,
+            Self::Session(token) => {
+                let known = app.service.accounts().check_session(token).await?;
+                known.0.check_second_factor()?;
+                Ok(known)
+            }
         }
     }
 }
 
+/// The user of a request, also one who must set up a second factor first. Only for operations that such a user may perform.
+pub struct AuthenticatedForSetup {
+    /// The user with the scopes of the credential.
+    pub actor: Actor,
+    /// Data of the session for the page.
+    pub info: SessionInfo,
+}
+
 impl FromRequestParts<AppState> for AuthenticatedUser {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        let AuthenticatedForSetup { actor, info } = AuthenticatedForSetup::from_request_parts(parts, app).await?;
+        actor.check_second_factor()?;
+        Ok(Self { actor, info })
+    }
+}
+
+impl FromRequestParts<AppState> for AuthenticatedForSetup {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
@@ -110,7 +141,7 @@ impl FromRequestParts<AppState> for AuthenticatedUser {
             return Ok(Self { actor, info });
         }
         // Another scheme of `Authorization` is ignored: a proxy may add it to the requests of a browser with a session.
-        let Some(token) = session(&parts.headers) else {
+        let Some(token) = session(&parts.headers, app) else {
             return Err(
                 Problem::unauthenticated("Log in, or send an API token as: Authorization: Bearer <token>.").into()
             );

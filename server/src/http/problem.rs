@@ -1,6 +1,6 @@
 //! Error responses: RFC 9457 problem+json.
 
-use super::middleware::trace::current_request_id;
+use super::middleware::current_request_id;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use domain::problem::ConflictSpan;
@@ -65,7 +65,7 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         set_retry_after(headers, problem.retry_after);
-        if problem.kind == ProblemKind::Unauthenticated {
+        if code == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"berth\""));
         }
         response

@@ -1,7 +1,7 @@
 //! Server functions (Leptos) of the page at `/rpc/…`. They accept only JSON from Berth's own origin.
 
 use super::AppState;
-use super::extract::{log_in_client, session};
+use super::extract::{log_in_client, second_step, session};
 use super::json::{body, is_json, not_json};
 use super::middleware::csrf::same_origin;
 use super::problem::{ApiError, unknown_route};
@@ -47,7 +47,7 @@ async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Proble
     if !is_json(headers) {
         return Err(not_json());
     }
-    let token = session(headers);
+    let token = session(headers, app);
     let known = match &token {
         Some(token) => {
             let known = app.service.accounts().authenticate_session(token).await;
@@ -67,6 +67,7 @@ async fn context(app: &AppState, parts: &Parts) -> Result<RequestContext, Proble
         actor,
         session: info,
         session_token: token,
+        second_step: second_step(headers, app),
         client: log_in_client(headers, peer, app),
         local: peer.is_some_and(|peer| is_local(headers, peer, &app.config.public_url)),
         secure_cookies: app.config.secure_cookies(),

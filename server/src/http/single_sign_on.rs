@@ -107,11 +107,11 @@ async fn finish(
         let Query(Callback { code, state, iss, error }) = query.map_err(|error| error.0)?;
         let returned = Returned { code, state, iss, error };
         let client = log_in_client(&headers, Some(peer), &app);
-        let actor = match session(&headers) {
+        let actor = match session(&headers, &app) {
             Some(token) => app.service.accounts().authenticate_session(&token).await.ok().map(|(actor, _)| actor),
             None => None,
         };
-        let cookie = pending_log_in(&headers);
+        let cookie = pending_log_in(&headers, &app);
         app.service.single_sign_on().finish(&provider, returned, cookie.as_deref(), client, actor.as_ref()).await
     };
     // The cookie is of no use any more, whatever the result.

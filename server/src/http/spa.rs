@@ -62,7 +62,7 @@ pub async fn spa_fallback(State(app): State<AppState>, request: Request) -> Resp
     }
     // While no account exists, the page shows the setup form instead.
     let shows_login = path != "setup"
-        && session(request.headers()).is_none()
+        && session(request.headers(), &app).is_none()
         && !app.service.accounts().needs_setup().await.unwrap_or_default();
     page_response(shows_login, &app.config.service.single_sign_on)
 }

@@ -13,6 +13,7 @@ use domain::{Problem, ProblemKind};
 use futures::stream;
 use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
+use serde_json::json;
 use service::change_feed::Update;
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -89,7 +90,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// `resync` means that changes were missed: load the lists again. `ping` is sent after 15 s without another event: a
 /// client without any event for 35 s has lost its connection and should reconnect. Events have no ids and are not
 /// repeated after a reconnection: load the lists again after each `hello`. The stream ends when the credential expires,
-/// the account's role changes or the server stops. Reconnect then.
+/// the account's role or ownership changes, or the server stops. Reconnect then.
 #[utoipa::path(get, path = "/stream", tag = "live",
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 async fn stream(
@@ -97,7 +98,7 @@ async fn stream(
     caller: AuthenticatedUser,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Some(credential) = Credential::of(&headers) else {
+    let Some(credential) = Credential::of(&headers, &app) else {
         return Err(Problem::unauthenticated("Your session has ended. Log in again.").into());
     };
     let Some(permit) = app.streams.open(credential.digest(), &caller.actor.username) else {
@@ -177,17 +178,22 @@ impl Feed {
         }
         self.recheck_at = Instant::now() + RECHECK_INTERVAL;
         match self.credential.authenticate(&self.app).await {
-            // A new role or new scopes make other changes visible, so the client must open a new feed.
+            // A new role, new scopes or new ownership make other changes visible, so the client must open a new feed.
             Ok((actor, _)) if actor != self.actor => false,
             Ok(_) => {
                 self.checked_generation = generation;
                 true
             }
-            Err(problem) if problem.kind == ProblemKind::Unauthenticated => false,
+            Err(problem) if is_rejection(problem.kind) => false,
             // The database is unavailable. The next change triggers another check.
             Err(_) => true,
         }
     }
+}
+
+/// Whether the credential is not valid, or the user must set up a second factor first.
+fn is_rejection(kind: ProblemKind) -> bool {
+    matches!(kind, ProblemKind::Unauthenticated | ProblemKind::SecondFactorSetupRequired)
 }
 
 /// The event after which a client loads its lists again.
@@ -199,7 +205,8 @@ fn to_event(change: &Change) -> Option<Event> {
     let data = match change {
         Change::Delivery(delivery) => serde_json::to_string(delivery),
         Change::Reservation(reservation) => serde_json::to_string(reservation),
-        Change::Webhook(webhook) => serde_json::to_string(webhook),
+        // The resource types only decide on the recipients.
+        Change::Webhook(webhook) => serde_json::to_string(&json!({"id": webhook.id, "deleted": webhook.deleted})),
         Change::Notification(notification) => serde_json::to_string(notification),
     };
     data.ok().map(|data| Event::default().event(change.name()).data(data))

@@ -76,7 +76,7 @@ impl Reply {
 }
 
 /// An HTTP client without proxies. The build has no default TLS provider, so one is configured although it is not used.
-fn http() -> reqwest::Client {
+pub fn http() -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -156,6 +156,10 @@ impl TestClient {
     pub async fn post(&self, path: &str, body: Value, expected: u16) -> Reply {
         self.send(Method::POST, path, expected, |request| if body.is_null() { request } else { request.json(&body) })
             .await
+    }
+
+    pub async fn put(&self, path: &str, body: Value, expected: u16) -> Reply {
+        self.send(Method::PUT, path, expected, |request| request.json(&body)).await
     }
 
     pub async fn patch(&self, path: &str, body: Value, expected: u16) -> Reply {

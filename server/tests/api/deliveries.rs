@@ -10,6 +10,7 @@ on_both_databases![
     redelivery_creates_a_new_delivery_of_the_same_event,
     failed_deliveries_are_replayed,
     replay_counts_the_deliveries_that_it_skips,
+    search_results_are_listed_counted_grouped_and_exported,
 ];
 
 on_both_databases![sqlite only:
@@ -22,6 +23,14 @@ on_both_databases![sqlite only:
 
 fn ids(items: &[Value]) -> Vec<String> {
     items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The result of a replay without its parts.
+fn totals(mut replay: Value) -> Value {
+    let parts = replay.as_object_mut().unwrap().remove("webhooks").unwrap();
+    let sum: u64 = parts.as_array().unwrap().iter().map(|part| part["matched"].as_u64().unwrap()).sum();
+    assert_eq!(replay["matched"], sum);
+    replay
 }
 
 async fn delivery_list_is_filtered_by_each_parameter(t: TestServer) {
@@ -211,7 +220,7 @@ async fn failed_deliveries_are_replayed(t: TestServer) {
     t.finished("", 5).await;
     first.respond(Response::status(200));
     second.respond(Response::status(200));
-    let replay = async |input: Value| t.root.post("/deliveries/replay", input, 200).await.body;
+    let replay = async |input: Value| totals(t.root.post("/deliveries/replay", input, 200).await.body);
     let none = json!({"redelivered": 0, "test": 0, "webhook_deleted": 0});
     let counted = |matched: u64| json!({"matched": matched, "redelivered": 0, "skipped": none});
     assert_eq!(replay(json!({"filter": {}, "dry_run": true})).await, counted(5));
@@ -260,7 +269,7 @@ async fn replay_counts_the_deliveries_that_it_skips(t: TestServer) {
         t.root.post(&format!("/deliveries/{}/redeliver", first["id"].as_str().unwrap()), Value::Null, 202).await;
     t.finished("", 6).await;
     let replay = async |filter: Value| {
-        t.root.post("/deliveries/replay", json!({"filter": filter, "dry_run": true}), 200).await.body
+        totals(t.root.post("/deliveries/replay", json!({"filter": filter, "dry_run": true}), 200).await.body)
     };
     let expected =
         json!({"matched": 2, "redelivered": 0, "skipped": {"redelivered": 1, "test": 1, "webhook_deleted": 2}});
@@ -283,6 +292,65 @@ async fn replay_counts_the_deliveries_that_it_skips(t: TestServer) {
     assert_eq!((&orphan["webhook_deleted"], &orphan["redeliveries"]), (&json!(true), &json!([])));
 }
 
+async fn search_results_are_listed_counted_grouped_and_exported(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    receiver.respond(Response::json(503, json!({"error": "no free node"})));
+    let webhook = t.webhook(&receiver, json!({"name": "=GPU(1)"})).await.id();
+    let reservation = t.booking(&t.alice, resource, 1, 2).await;
+    let delivery = t.finished("", 1).await.remove(0);
+    let id = delivery["id"].as_str().unwrap();
+    let search = "q=status:failed%20code:5xx%20%22no%20free%20node%22%20-error:timeout";
+    let count = eventually("an index that contains the delivery", async || {
+        let count = t.root.get(&format!("/deliveries/count?{search}"), 200).await.body;
+        (count["count"] == 1 && count["index"]["complete"] == true).then_some(count)
+    })
+    .await;
+    assert_eq!((&count["more"], &count["index"]["text"]), (&json!(false), &json!(true)));
+    let found = t.root.get(&format!("/deliveries?{search}"), 200).await;
+    assert_eq!(found.items(), std::slice::from_ref(&delivery));
+    assert_eq!(t.root.get("/deliveries?q=code:2xx", 200).await.items().len(), 0);
+    let failures = t.root.get(&format!("/deliveries/failures?webhook_id={webhook}"), 200).await.body;
+    let group = &failures["groups"][0];
+    assert_eq!((&group["count"], &group["cause"]), (&json!(1), &json!("server_error")));
+    let input = json!({"filter": {"q": group["q"]}, "dry_run": true});
+    assert_eq!(t.root.post("/deliveries/replay", input, 200).await.body["matched"], 1);
+
+    let csv = t.root.get(&format!("/deliveries/export?{search}"), 200).await;
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    assert!(csv.header("content-disposition").contains("berth-deliveries.csv"));
+    let lines: Vec<&str> = csv.text.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("id,event_id,") && lines[1].starts_with(id), "{lines:?}");
+    assert!(lines[1].contains(",'=GPU(1),"), "{lines:?}");
+    let empty = t.root.get("/deliveries/export?q=status:cancelled", 200).await;
+    assert_eq!(empty.text.lines().count(), 1, "the header only");
+    let jsonl = t.root.get(&format!("/deliveries/export?{search}&format=jsonl"), 200).await;
+    assert_eq!(serde_json::from_str::<Value>(jsonl.text.trim()).unwrap(), delivery);
+    assert_eq!(t.root.get("/deliveries/export?format=xls", 422).await.invalid_fields(), ["format"]);
+
+    let looked_up = t.root.get(&format!("/lookup?id={id}"), 200).await.body;
+    assert_eq!(looked_up, json!({"kind": "delivery", "id": id, "link": format!("/deliveries/{id}")}));
+    let own = t.alice.get(&format!("/lookup?id={reservation}"), 200).await.body;
+    assert_eq!(own["link"], format!("/reservations/{reservation}"));
+    t.alice.get(&format!("/lookup?id={id}"), 404).await;
+    let metrics = t.root.get(&format!("/metrics/deliveries?webhook_id={webhook}"), 200).await.body;
+    assert_eq!((&metrics["total"]["attempts"], &metrics["total"]["failed"]), (&json!(1), &json!(1)));
+    assert_eq!(metrics["by_class"][0]["class"], "5xx");
+    assert_eq!(metrics["backlog"], json!({"queued": 0, "oldest": null}));
+    assert_eq!(t.root.get(&format!("/deliveries/{id}"), 200).await.body["waiting"], Value::Null);
+    t.root.post(&format!("/webhooks/{webhook}/pause"), json!({}), 200).await;
+    t.booking(&t.alice, resource, 5, 6).await;
+    let backlog = &t.root.get("/metrics/deliveries", 200).await.body["backlog"];
+    let oldest = backlog["oldest"]["delivery_id"].as_str().unwrap();
+    assert_eq!((&backlog["queued"], &backlog["oldest"]["webhook_id"]), (&json!(1), &json!(webhook)));
+    let waiting = &t.root.get(&format!("/deliveries/{oldest}"), 200).await.body["waiting"];
+    assert_eq!(*waiting, json!({"reason": "paused", "until": null, "behind": null, "limit": null}));
+    assert_eq!(t.root.get("/metrics/deliveries?step=7", 422).await.invalid_fields(), ["step"]);
+    for path in ["/deliveries/count", "/deliveries/export", "/deliveries/failures", "/metrics/deliveries"] {
+        t.alice.get(path, 403).await;
+    }
+}
+
 async fn invalid_delivery_filters_are_named(t: TestServer) {
     for (query, field) in [
         ("webhook_id=x", "webhook_id"),
@@ -292,6 +360,8 @@ async fn invalid_delivery_filters_are_named(t: TestServer) {
         ("until=2026", "until"),
         ("limit=-1", "limit"),
         ("cursor=x", "cursor"),
+        ("q=stat:failed", "q"),
+        ("q=status:done", "q"),
     ] {
         assert_eq!(t.root.get(&format!("/deliveries?{query}"), 422).await.invalid_fields(), [field], "{query}");
     }
@@ -302,6 +372,7 @@ async fn invalid_delivery_filters_are_named(t: TestServer) {
         (json!({"filter": {"status": "retrying"}, "dry_run": true}), &["filter.status"]),
         (json!({"filter": {"status": "done"}}), &["filter.status"]),
         (json!({"filter": {"since": "yesterday"}}), &["filter.since"]),
+        (json!({"filter": {"q": "code:abc"}}), &["q"]),
         (json!({"filter": {}, "dry_run": "yes"}), &["dry_run"]),
         // Ignoring a misspelt filter would replay everything.
         (json!({"filter": {"webhook": 1}}), &["filter.webhook"]),

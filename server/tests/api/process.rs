@@ -346,7 +346,7 @@ async fn rpc_accepts_only_json_from_the_own_origin(t: TestServer) {
     let form = [("credentials[username]", "alice"), ("credentials[password]", PASSWORD)];
     is_problem(&t.anonymous.send(Method::POST, "//rpc/log-in", 415, |r| ours(r).form(&form)).await, 415);
     let reply = t.anonymous.send(Method::POST, "//rpc/log-in", 200, |r| ours(r).json(&body)).await;
-    assert_eq!(reply.body["user"]["username"], "alice");
+    assert_eq!(reply.body["Started"]["user"]["username"], "alice");
     let attributes: Vec<&str> = reply.header("set-cookie").split("; ").skip(1).collect();
     assert_eq!(attributes, ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"], "same cookie as the API");
     assert_eq!(reply.header("cache-control"), "no-store");
@@ -573,6 +573,7 @@ async fn shutdown_records_attempts_in_flight() {
         scopes: domain::authorization::Scope::ALL.to_vec(),
         session: None,
         token: None,
+        owns: Default::default(),
     };
     tokio::join!(t.stop(), async { receiver.release() });
     // The attempt in flight was recorded.

@@ -318,22 +318,24 @@ async fn setup_is_not_local_under_a_foreign_host_name() {
     visit("evil.example", 421).await;
 }
 
-/// A session of an earlier release continues, under the name that another host of the domain cannot set.
+/// Another host of the domain can set the name of earlier releases, but not the one with the prefix.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn legacy_session_cookie_is_replaced() {
+async fn legacy_session_cookie_is_not_accepted_over_https() {
     let t = TestServer::start_in_production().await;
     let session = t.log_in("alice", PASSWORD, 200).await.session();
     let legacy = format!("berth_session={session}");
-    let reply = t.anonymous.send(Method::GET, "/session", 200, |r| r.header("cookie", legacy.clone())).await;
+    let reply = t.anonymous.send(Method::GET, "/session", 401, |r| r.header("cookie", legacy.clone())).await;
     let set: Vec<&str> = reply.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
-    assert_eq!(set.len(), 2, "{set:?}");
+    assert_eq!(set.len(), 1, "{set:?}");
     assert!(set[0].starts_with("berth_session=;") && set[0].contains("Max-Age=0"), "{set:?}");
-    assert!(set[1].starts_with(&format!("__Host-berth_session={session};")) && set[1].contains("; Secure;"), "{set:?}");
-    // The new cookie wins over an old one that another host has set.
     let both = format!("__Host-berth_session={session}; berth_session=invented");
     let reply = t.anonymous.send(Method::GET, "/session", 200, |r| r.header("cookie", both)).await;
     assert_eq!(reply.headers.get_all("set-cookie").iter().count(), 1, "only the removal");
-    t.anonymous.send(Method::GET, "/session", 401, |r| r.header("cookie", "berth_session=invented")).await;
+    // Nor can it be ended or used by a server function.
+    let origin = |r: reqwest::RequestBuilder| r.header("cookie", legacy).header("origin", "https://berth.example.com");
+    t.anonymous.send(Method::DELETE, "/session", 204, origin).await;
+    let current = format!("__Host-berth_session={session}");
+    t.anonymous.send(Method::GET, "/session", 200, |r| r.header("cookie", current)).await;
 }
 
 /// Development can be behind a proxy with TLS.
@@ -363,4 +365,26 @@ async fn session_limits_are_settings() {
     idle.get("/session", 401).await;
     t.clock.advance(Duration::minutes(20));
     used.get("/session", 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_out_clears_the_cache_of_the_browser() {
+    let t = TestServer::start_with(DatabaseKind::Sqlite, |_| {}).await;
+    let browser = t.browser("alice").await;
+    assert_eq!(browser.delete("/session", 204).await.header("clear-site-data"), "\"cache\"");
+    let origin = |r: reqwest::RequestBuilder| r.json(&json!({})).header("origin", &t.url);
+    let reply = t.anonymous.send(Method::POST, "//rpc/log-out", 200, origin).await;
+    assert_eq!(reply.header("clear-site-data"), "\"cache\"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_responses_are_saved_under_a_fixed_name() {
+    let t = TestServer::start_with(DatabaseKind::Sqlite, |_| {}).await;
+    for (path, status) in [("/session", 200), ("/unknown.bat", 404)] {
+        let reply = t.root.get(path, status).await;
+        assert_eq!(reply.header("content-disposition"), "attachment; filename=\"api.json\"", "{path}");
+    }
+    let script = |r: reqwest::RequestBuilder| r.header("sec-fetch-dest", "empty");
+    let reply = t.root.send(Method::GET, "/session", 200, script).await;
+    assert!(reply.headers.get("content-disposition").is_none());
 }

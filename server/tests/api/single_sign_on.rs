@@ -125,7 +125,8 @@ async fn user_links_the_own_account_after_confirmation(kind: DatabaseKind) {
     let t = provider.server(kind, |_| {}).await;
     let session = t.log_in("alice", PASSWORD, 200).await.session();
     t.clock.advance(Duration::minutes(11));
-    start_link(&t, &session, None, 422).await;
+    let refused = start_link(&t, &session, None, 403).await;
+    assert_eq!(refused.text("kind"), "confirmation_required");
     start_link(&t, &session, Some("wrong"), 422).await;
     let started = start_link(&t, &session, Some(PASSWORD), 200).await;
     let visit = provider.visit_of(started.body.as_str().unwrap(), started.header("set-cookie"));
@@ -233,9 +234,13 @@ async fn change_of_a_credential_needs_a_new_log_in_at_the_provider(kind: Databas
     for auth_time in [json!(old), Value::Null] {
         let session = session_of(&provider.log_in(&t, json!({"auth_time": auth_time}), 303).await);
         let client = t.anonymous.with_session(&session);
-        let refused = client.patch_invalid("/users/carol", change.clone(), &["current_password"]).await;
+        let refused = client.patch("/users/carol", change.clone(), 403).await;
+        assert_eq!(refused.text("type"), "/problems/confirmation-required");
+        client.post("/tokens", json!({"name": "ci"}), 403).await;
+        // The account has no password that could confirm.
+        let password = json!({"password": PASSWORD});
+        let refused = client.post_invalid("/session/confirmation", password, &["password"]).await;
         assert!(refused.text.contains("Log in again with Corp"), "{}", refused.text);
-        client.post_invalid("/tokens", json!({"name": "ci"}), &["current_password"]).await;
     }
     let confirm = async |auth_time: Value, expected| {
         let visit = provider.visit(&t, "//oidc/corp/start?to=/oidc/done&confirm=true").await;

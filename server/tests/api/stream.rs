@@ -14,6 +14,8 @@ on_both_databases![live_feed_sends_changes_as_they_commit];
 
 on_both_databases![sqlite only:
     live_feed_hides_changes_of_other_users,
+    live_feed_shows_owners_only_their_objects,
+    live_feed_ends_after_a_change_of_ownership,
     live_feed_requires_authentication,
     live_feed_has_no_ids_and_answers_last_event_id_with_resync,
     live_feeds_are_limited_to_twenty_per_session_or_token,
@@ -177,6 +179,59 @@ async fn live_feed_hides_changes_of_other_users(t: TestServer) {
         !of_root.seen.iter().any(|event| event.data["username"] == "alice"),
         "notifications go only to their recipient"
     );
+}
+
+async fn live_feed_shows_owners_only_their_objects(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let restricted = t.resource("node-2", "restricted").await;
+    let fpga = t.fpga("board-1", "available").await;
+    t.owners("/resource-types/gpu-cluster", json!({"users": ["alice"]})).await;
+    let receiver = Receiver::start().await;
+    let mut feed = Feed::open(&t.alice).await;
+    // The other team's webhook, reservation and access request come first.
+    let other = t.webhook(&receiver, json!({"resource_type": "fpga"})).await.id();
+    t.webhook(&receiver, json!({"resource_type": null})).await;
+    t.booking(&t.bob, fpga, 1, 2).await;
+    t.finished(&format!("webhook_id={other}"), 1).await;
+    let webhook = t.webhook(&receiver, json!({})).await.id();
+    assert_eq!(feed.until("webhook", |_| true).await["id"], webhook);
+    let reservation = t.booking(&t.bob, resource, 1, 2).await;
+    assert_eq!(feed.until("reservation", |_| true).await["id"], reservation.as_str());
+    let delivery = feed.until("delivery", |delivery| delivery["status"] == "succeeded").await;
+    assert_eq!((&delivery["webhook_id"], &delivery["resource_type"]), (&json!(webhook), &json!("gpu-cluster")));
+    t.bob.post("/access-requests", json!({"resource_id": restricted, "reason": "x"}), 201).await;
+    let notification = feed.until("notification", |_| true).await;
+    assert_eq!(notification["message"], "bob requests access to node-2.");
+    // The owners lose sight of a webhook that leaves their type, and learn of the change.
+    t.root.patch(&format!("/webhooks/{webhook}"), json!({"resource_type": "fpga"}), 200).await;
+    assert_eq!(feed.until("webhook", |_| true).await, json!({"id": webhook, "deleted": false}));
+    for event in &feed.seen {
+        let of_other = event.data["webhook_id"] == other || event.data["resource_type"] == "fpga";
+        assert!(!of_other, "{event:?}");
+    }
+}
+
+async fn live_feed_ends_after_a_change_of_ownership(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let group = t.root.post("/groups", json!({"name": "GPU team", "members": ["alice"]}), 201).await.id();
+    let path = format!("/groups/{group}");
+    let mut hour = 0;
+    for change in ["owners", "members", "group"] {
+        t.root.patch(&path, json!({"members": ["alice"]}), 200).await;
+        t.owners("/resource-types/gpu-cluster", json!({"groups": [group]})).await;
+        let mut feed = Feed::open(&t.alice).await;
+        hour += 2;
+        let seen = t.booking(&t.bob, resource, hour, hour + 1).await;
+        assert_eq!(feed.until("reservation", |_| true).await["id"], seen.as_str());
+        match change {
+            "owners" => drop(t.owners("/resource-types/gpu-cluster", json!({})).await),
+            "members" => drop(t.root.patch(&path, json!({"members": []}), 200).await),
+            _ => drop(t.root.delete(&path, 204).await),
+        }
+        hour += 2;
+        t.booking(&t.bob, resource, hour, hour + 1).await;
+        assert!(feed.next().await.is_none(), "{change}: {:?}", feed.seen.last());
+    }
 }
 
 async fn live_feed_requires_authentication(t: TestServer) {

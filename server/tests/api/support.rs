@@ -111,8 +111,11 @@ impl TestServer {
                 previous_master_keys: Vec::new(),
                 url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
                 retention_days: 30,
+                access_info_retention_days: 90,
                 audit_retention_days: 365,
+                secret_reminder_days: 180,
                 audit_is_streamed: false,
+                search_text: true,
                 delivery_timeout: std::time::Duration::from_secs(5),
                 max_in_flight: service::MAX_IN_FLIGHT,
                 accounts: service::AccountLimits::default(),
@@ -178,6 +181,33 @@ impl TestServer {
         self.anonymous.post("/session", json!({"username": username, "password": password}), expected).await
     }
 
+    /// Adds an authenticator app to an account in a new session; returns its key. The clock moves, so that its next code was not
+    /// used.
+    pub async fn add_app(&self, username: &str) -> String {
+        let session = self.log_in(username, PASSWORD, 200).await.session();
+        let accounts = self.service.accounts();
+        let (actor, _) = accounts.authenticate_session(&session).await.unwrap();
+        let enrolment = accounts.start_app(&actor).await.unwrap();
+        accounts.add_app(&actor, &enrolment.challenge, &self.code(&enrolment.key)).await.unwrap();
+        self.clock.advance(Duration::seconds(30));
+        enrolment.key
+    }
+
+    /// The code that an authenticator app with this key shows.
+    pub fn code(&self, key: &str) -> String {
+        let secret = totp_rs::Secret::try_from_base32(key).unwrap();
+        let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
+        totp.generate(self.now().timestamp().unsigned_abs()).to_string()
+    }
+
+    /// Logs in to an account with a second factor; returns the response, and the token of the pending log-in.
+    pub async fn second_step(&self, username: &str) -> (Reply, String) {
+        let reply = self.log_in(username, PASSWORD, 401).await;
+        let cookie = reply.header("set-cookie").strip_prefix("berth_second_step=").expect("a cookie");
+        let token = cookie.split(';').next().unwrap().to_owned();
+        (reply, token)
+    }
+
     /// A direct connection to the database, for states that no request creates.
     pub async fn database(&self) -> DatabaseConnection {
         self.database.connect().await
@@ -239,6 +269,21 @@ impl TestServer {
     /// Creates a webhook for every event, changed by `with`; returns the response.
     pub async fn webhook(&self, receiver: &Receiver, with: Value) -> Reply {
         self.root.post("/webhooks", webhook_input(&receiver.url, with), 201).await
+    }
+
+    /// Creates a resource of the type `fpga`, and the type if needed.
+    pub async fn fpga(&self, name: &str, status: &str) -> i64 {
+        let types = self.root.get("/resource-types", 200).await;
+        if !types.items().iter().any(|resource_type| resource_type["slug"] == "fpga") {
+            self.root.post("/resource-types", json!({"slug": "fpga", "name": "FPGA"}), 201).await;
+        }
+        let input = json!({"name": name, "resource_type": "fpga", "status": status});
+        self.root.post("/resources", input, 201).await.id()
+    }
+
+    /// Replaces the owners of a resource type or a resource, by its path.
+    pub async fn owners(&self, path: &str, owners: Value) -> Reply {
+        self.root.put(&format!("{path}/owners"), owners, 200).await
     }
 
     /// Waits for exactly `count` deliveries that match a filter, all of them final; oldest first.

@@ -25,6 +25,7 @@ on_both_databases![sqlite only:
     weak_secret_gets_a_warning_in_development,
     blocked_endpoint_urls_are_rejected,
     invalid_webhook_fields_are_named,
+    payload_format_and_filter_are_saved_and_logged,
     rotation_validates_overlap_and_secret,
     repeated_rotation_and_redelivery_with_a_key_run_once,
     test_event_response_redacts_credentials,
@@ -526,12 +527,43 @@ async fn production_rejects_http_and_loopback_endpoints() {
     }
 }
 
+async fn payload_format_and_filter_are_saved_and_logged(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let receiver = Receiver::start().await;
+    let made = t.webhook(&receiver, json!({})).await;
+    assert_eq!((&made.body["payload_format"], &made.body["filter"]), (&json!("berth"), &json!({})));
+    let path = format!("/webhooks/{}", made.id());
+    let change = json!({"payload_format": "thin", "filter": {"resource_ids": [resource]}});
+    t.root.patch(&path, change.clone(), 200).await;
+    let read = t.root.patch(&path, json!({"name": "Renamed"}), 200).await;
+    assert_eq!((&read.body["payload_format"], &read.body["filter"]), (&change["payload_format"], &change["filter"]));
+    assert_eq!(t.root.get(&path, 200).await.body["filter"], change["filter"]);
+    let entries = t.root.get(&format!("/audit?action=webhook.updated&target_id={}", made.id()), 200).await;
+    let changes = entries.items()[1]["changes"].as_array().unwrap();
+    let field = |name: &str| changes.iter().find(|change| change["field"] == name).unwrap();
+    assert_eq!(
+        (&field("payload_format")["before"], &field("payload_format")["after"]),
+        (&json!("berth"), &json!("thin"))
+    );
+    assert_eq!(field("filter.resource_ids")["after"], json!([resource]));
+    let cleared = t.root.patch(&path, json!({"filter": {}}), 200).await;
+    assert_eq!((&cleared.body["filter"], &cleared.body["payload_format"]), (&json!({}), &json!("thin")));
+    let custom = json!({"headers": [{"name": "ce-source", "value": "x"}]});
+    t.root.patch(&path, custom, 200).await;
+    t.root.patch_invalid(&path, json!({"payload_format": "cloudevents_binary"}), &["headers.0.name"]).await;
+}
+
 async fn invalid_webhook_fields_are_named(t: TestServer) {
     t.resource("node-1", "available").await;
     let url = "http://127.0.0.1:9";
     let header = |name: &str, value: &str| json!({"headers": [{"name": "X-Fine", "value": "1"}, {"name": name, "value": value}]});
     let key = |header: &str, key: &str| json!({"auth": {"method": "api_key", "header": header, "key": key}});
     let long = "x".repeat(101);
+    let condition = |field: &str, operator: &str, values: Value| json!({"filter": {"fields": [{"field": field, "operator": operator, "values": values}]}});
+    let binary = |mut with: Value| {
+        with["payload_format"] = json!("cloudevents_binary");
+        with
+    };
     let mut table = vec![
         (json!({"name": ""}), vec!["name"]),
         (json!({"name": " \t"}), vec!["name"]),
@@ -598,6 +630,19 @@ async fn invalid_webhook_fields_are_named(t: TestServer) {
             json!({"auth": {"method": "oauth2", "token_url": "http://127.0.0.1:9/token", "client_id": "a\0", "client_secret": "a\0", "scope": "a\0", "audience": "a\0"}}),
             vec!["auth.client_id", "auth.client_secret", "auth.scope", "auth.audience"],
         ),
+        (json!({"payload_format": "avro"}), vec!["payload_format"]),
+        (json!({"payload_format": {}}), vec!["payload_format"]),
+        (json!({"filter": []}), vec!["filter"]),
+        (json!({"filter": {"users": ["alice"]}}), vec!["filter.users"]),
+        (json!({"filter": {"resource_ids": [99]}}), vec!["filter.resource_ids"]),
+        (json!({"filter": {"resource_ids": ["1"]}}), vec!["filter.resource_ids.0"]),
+        (condition("gpu", "equals", json!(["a"])), vec!["filter.fields.0.field"]),
+        (condition("gpu", "matches", json!(["a"])), vec!["filter.fields.0.operator"]),
+        (condition("gpu", "equals", json!(["a", "b"])), vec!["filter.fields.0.values"]),
+        (condition("gpu", "one_of", json!([])), vec!["filter.fields.0.values"]),
+        (condition("gpu", "one_of", json!([4])), vec!["filter.fields.0.values.0"]),
+        (binary(json!({"headers": [{"name": "CE-Source", "value": "x"}]})), vec!["headers.0.name"]),
+        (binary(json!({"auth": {"method": "api_key", "header": "ce-key", "key": "abc"}})), vec!["auth.header"]),
         (json!({"auth": {"method": "basic"}}), vec!["auth.method"]),
         (json!({"auth": {}}), vec!["auth.method"]),
         (json!({"auth": null}), vec!["auth"]),
@@ -757,8 +802,10 @@ async fn deleting_a_webhook_cancels_queued_deliveries(t: TestServer) {
     t.root.post(&format!("/deliveries/{delivery}/redeliver"), Value::Null, 409).await;
     let all = json!({"filter": {"status": "cancelled"}});
     let skipped = json!({"redelivered": 0, "test": 0, "webhook_deleted": 1});
-    let expected = json!({"matched": 0, "redelivered": 0, "skipped": skipped});
-    assert_eq!(t.root.post("/deliveries/replay", all, 200).await.body, expected);
+    let replay = t.root.post("/deliveries/replay", all, 200).await.body;
+    assert_eq!((&replay["matched"], &replay["redelivered"], &replay["skipped"]), (&json!(0), &json!(0), &skipped));
+    let webhooks = replay["webhooks"].as_array().unwrap();
+    assert_eq!((webhooks.len(), &webhooks[0]["skipped"]), (1, &skipped));
     // No further delivery is created for it.
     t.booking(&t.alice, resource, 3, 4).await;
     assert_eq!(t.root.get("/deliveries", 200).await.items().len(), 1);

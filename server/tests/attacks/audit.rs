@@ -25,7 +25,7 @@ on_both_databases![
 on_both_databases![sqlite only: every_refusal_has_an_entry];
 
 /// What each operation must write. A new operation needs a row.
-const TABLE: [(&str, &[&str]); 59] = [
+const TABLE: [(&str, &[&str]); 85] = [
     ("audit_export", &["audit_log.exported"]),
     ("audit_list", &[]),
     ("catalogue_approve_access_request", &["access_request.approved"]),
@@ -36,16 +36,30 @@ const TABLE: [(&str, &[&str]); 59] = [
     ("catalogue_delete_type", &["resource_type.deleted"]),
     ("catalogue_deny_access_request", &["access_request.withdrawn"]),
     ("catalogue_get_resource", &[]),
+    ("catalogue_get_resource_owners", &[]),
     ("catalogue_get_type", &[]),
+    ("catalogue_get_type_owners", &[]),
     ("catalogue_list_access_requests", &[]),
     ("catalogue_list_resources", &[]),
     ("catalogue_list_types", &[]),
+    ("catalogue_set_resource_owners", &["resource.owners_changed"]),
+    ("catalogue_set_type_owners", &["resource_type.owners_changed"]),
     ("catalogue_update_resource", &["resource.updated"]),
     ("catalogue_update_type", &["resource_type.updated"]),
+    ("deliveries_count", &[]),
+    ("deliveries_export", &["delivery.exported"]),
+    ("deliveries_failures", &[]),
     ("deliveries_get", &["delivery.viewed"]),
     ("deliveries_list", &[]),
+    ("deliveries_look_up", &[]),
+    ("deliveries_metrics", &[]),
     ("deliveries_redeliver", &["delivery.redelivered"]),
     ("deliveries_replay", &["delivery.replayed"]),
+    ("groups_create_group", &["group.created"]),
+    ("groups_delete_group", &["group.deleted"]),
+    ("groups_get_group", &[]),
+    ("groups_list_groups", &[]),
+    ("groups_update_group", &["group.updated"]),
     ("live_stream", &[]),
     ("notifications_list", &[]),
     ("notifications_mark_read", &["notification.read"]),
@@ -57,8 +71,10 @@ const TABLE: [(&str, &[&str]); 59] = [
     ("reservations_list_deliveries", &[]),
     ("reservations_patch", &["reservation.updated"]),
     ("reservations_reserve", &["reservation.created"]),
+    ("session_confirm", &["session.confirmed"]),
     ("session_end_session", &["session.ended"]),
     ("session_end_sessions", &["session.ended"]),
+    ("session_finish_log_in", &["session.started"]),
     ("session_get_session", &[]),
     ("session_get_setup", &[]),
     ("session_list_sessions", &[]),
@@ -71,10 +87,19 @@ const TABLE: [(&str, &[&str]); 59] = [
     ("users_add_identity", &["identity.linked"]),
     ("users_create_user", &["user.created"]),
     ("users_end_user_sessions", &["session.ended"]),
+    ("users_erase_account", &["account.erased"]),
+    ("users_export_account", &["account.exported"]),
+    ("users_export_own", &["account.exported"]),
     ("users_list_identities", &[]),
+    ("users_list_second_factors", &[]),
     ("users_list_users", &[]),
     ("users_remove_identity", &["identity.removed"]),
+    ("users_remove_second_factor", &["second_factor.removed"]),
+    ("users_reset_second_factors", &["second_factor.reset"]),
     ("users_update_user", &["user.updated"]),
+    ("webhooks_certify", &["webhook.certified"]),
+    ("webhooks_check_draft", &["webhook.checked"]),
+    ("webhooks_check_signature", &[]),
     ("webhooks_delete", &["webhook.deleted"]),
     ("webhooks_get", &[]),
     ("webhooks_list", &[]),
@@ -82,6 +107,7 @@ const TABLE: [(&str, &[&str]); 59] = [
     ("webhooks_pause", &["webhook.paused"]),
     ("webhooks_register", &["webhook.created"]),
     ("webhooks_resume", &["webhook.resumed"]),
+    ("webhooks_revoke_secrets", &["webhook.secrets_revoked"]),
     ("webhooks_rotate", &["webhook.secret_rotated"]),
     ("webhooks_stats", &[]),
     ("webhooks_test", &["webhook.tested"]),
@@ -148,6 +174,11 @@ impl Driver<'_> {
         reply.items().iter().filter(|entry| entry["request_id"] == request_id).cloned().collect()
     }
 
+    /// The newest entry of an action.
+    async fn entry(&self, action: &str) -> Value {
+        self.reader.get(&format!("/audit?action={action}"), 200).await.items()[0].clone()
+    }
+
     async fn call(&mut self, call: Call<'_>) -> Value {
         let operation = operations().find(|operation| operation.id() == call.operation).expect("an operation");
         let request_id = format!("audit-{}", self.called.len());
@@ -195,6 +226,7 @@ async fn every_operation_that_changes_something_has_an_entry(mut t: TestServer) 
     drive_catalogue_and_reservations(&mut driver).await;
     drive_webhooks(&mut driver).await;
     drive_accounts(&mut driver).await;
+    drive_second_factors(&mut driver).await;
     driver.call(Call::new("audit_export", &root, "/audit/export").on("audit_log", "")).await;
     let called = driver.called.clone();
     t.stop().await;
@@ -220,6 +252,7 @@ async fn drive_catalogue_and_reservations(driver: &mut Driver<'_>) {
         driver.call(Call::new("catalogue_create_resource", root, "/resources").body(new).on("resource", "")).await;
     let id = made["id"].as_i64().unwrap();
     let path = format!("/resources/{id}");
+    drive_groups_and_owners(driver, &path, id).await;
     driver.call(Call::new("catalogue_update_resource", root, &path).body(rename()).on("resource", id)).await;
     driver.call(Call::new("catalogue_delete_resource", root, &path).on("resource", id)).await;
     driver.call(Call::new("catalogue_delete_type", root, "/resource-types/vm").on("resource_type", "vm")).await;
@@ -248,6 +281,40 @@ async fn drive_catalogue_and_reservations(driver: &mut Driver<'_>) {
     driver.call(Call::new("reservations_cancel", root, format!("{path}/cancel")).on("reservation", &id)).await;
 }
 
+/// Changes of groups and of owners of the type `vm` and of a resource. The entries have the members and owners before and
+/// after the change.
+async fn drive_groups_and_owners(driver: &mut Driver<'_>, resource: &str, id: i64) {
+    let root = &driver.t.root;
+    let new = json!({"name": "GPU team", "members": ["alice"]});
+    let group = driver.call(Call::new("groups_create_group", root, "/groups").body(new).on("group", "")).await;
+    let group = group["id"].as_i64().unwrap();
+    let path = format!("/groups/{group}");
+    let call = Call::new("groups_update_group", root, &path).body(json!({"members": ["bob"]}));
+    driver.call(call.on("group", group)).await;
+    let owners = json!({"users": ["alice"], "groups": [group]});
+    let call = Call::new("catalogue_set_type_owners", root, "/resource-types/vm/owners").body(owners.clone());
+    driver.call(call.on("resource_type", "vm")).await;
+    let call = Call::new("catalogue_set_resource_owners", root, format!("{resource}/owners")).body(owners);
+    driver.call(call.on("resource", id)).await;
+    driver.call(Call::new("groups_delete_group", root, path).on("group", group)).await;
+    let changes = async |action: &str| driver.entry(action).await["changes"].clone();
+    let change = |field: &str, before: Value, after: Value| json!({"field": field, "before": before, "after": after});
+    assert_eq!(
+        changes("group.updated").await,
+        json!([change("members.bob", Value::Null, true.into()), change("members.alice", true.into(), Value::Null)])
+    );
+    for action in ["resource_type.owners_changed", "resource.owners_changed"] {
+        let group = format!("owners.groups.{group}");
+        assert_eq!(
+            changes(action).await,
+            json!([
+                change("owners.users.alice", Value::Null, true.into()),
+                change(&group, Value::Null, "GPU team".into())
+            ])
+        );
+    }
+}
+
 async fn drive_webhooks(driver: &mut Driver<'_>) {
     let t = driver.t;
     let root = &t.root;
@@ -258,6 +325,9 @@ async fn drive_webhooks(driver: &mut Driver<'_>) {
     let path = format!("/webhooks/{id}");
     driver.call(Call::new("webhooks_patch", root, &path).body(json!({"name": "Renamed"})).on("webhook", id)).await;
     driver.call(Call::new("webhooks_test", root, format!("{path}/test")).on("webhook", id)).await;
+    driver.call(Call::new("webhooks_certify", root, format!("{path}/conformance")).on("webhook", id)).await;
+    let draft = json!({"webhook": crate::support::webhook_input(&receiver.url, json!({}))});
+    driver.call(Call::new("webhooks_check_draft", root, "/tools/webhook-check").body(draft).on("webhook", "")).await;
     driver.call(Call::new("webhooks_pause", root, format!("{path}/pause")).on("webhook", id)).await;
     driver.call(Call::new("webhooks_resume", root, format!("{path}/resume")).on("webhook", id)).await;
     let resource = t.resource("node-3", "available").await;
@@ -266,6 +336,7 @@ async fn drive_webhooks(driver: &mut Driver<'_>) {
     let delivery = t.finished(&filter, 1).await[0]["id"].as_str().unwrap().to_owned();
     let path = format!("/deliveries/{delivery}");
     driver.call(Call::new("deliveries_get", root, &path).on("delivery", &delivery)).await;
+    driver.call(Call::new("deliveries_export", root, "/deliveries/export?format=jsonl").on("delivery", "")).await;
     driver.call(Call::new("deliveries_redeliver", root, format!("{path}/redeliver")).on("delivery", &delivery)).await;
     t.finished(&filter, 2).await;
     let filter = json!({"filter": {"webhook_id": id, "status": "succeeded"}});
@@ -279,6 +350,8 @@ async fn drive_webhooks(driver: &mut Driver<'_>) {
         .header("x-webhook-id", id.to_string());
     driver.call(call.body(body).on("reservation", &reservation)).await;
     driver.call(Call::new("webhooks_rotate", root, format!("/webhooks/{id}/rotate-secret")).on("webhook", id)).await;
+    let path = format!("/webhooks/{id}/revoke-secrets");
+    driver.call(Call::new("webhooks_revoke_secrets", root, path).on("webhook", id)).await;
     driver.call(Call::new("webhooks_delete", root, format!("/webhooks/{id}")).on("webhook", id)).await;
 }
 
@@ -306,9 +379,32 @@ async fn drive_accounts(driver: &mut Driver<'_>) {
     driver.call(Call::new("session_end_session", &browser, path).by("erin", "session").on("session", &other)).await;
     driver.call(Call::new("session_log_out", &browser, "/session").by("erin", "session").on("session", "")).await;
     let browser = t.browser("erin").await;
+    let call = Call::new("users_export_own", &browser, "/account/export").by("erin", "session");
+    driver.call(call.on("user", "erin")).await;
+    driver.call(Call::new("users_export_account", root, "/users/erin/export").on("user", "erin")).await;
     driver
         .call(Call::new("session_end_sessions", &browser, "/sessions").by("erin", "session").on("user", "erin"))
         .await;
+    let call = Call::new("users_erase_account", root, "/users/erin/erase");
+    driver.call(call.body(json!({})).on("user", "")).await;
+}
+
+async fn drive_second_factors(driver: &mut Driver<'_>) {
+    let t = driver.t;
+    let root = &t.root;
+    let key = t.add_app("bob").await;
+    let (_, token) = t.second_step("bob").await;
+    let call = Call::new("session_finish_log_in", &t.anonymous, "/session/second-factor").by("bob", "password");
+    let call = call.header("cookie", format!("berth_second_step={token}")).on("session", "");
+    driver.call(call.body(json!({"code": t.code(&key)}))).await;
+    let browser = t.browser("alice").await;
+    let call = Call::new("session_confirm", &browser, "/session/confirmation").by("alice", "session");
+    driver.call(call.body(json!({"password": PASSWORD})).on("session", "")).await;
+    let path = "/users/bob/second-factors";
+    let one = format!("{path}/authenticator-app");
+    driver.call(Call::new("users_remove_second_factor", root, one).on("user", "bob")).await;
+    t.add_app("bob").await;
+    driver.call(Call::new("users_reset_second_factors", root, path).on("user", "bob")).await;
 }
 
 fn kind_of(t: &TestServer) -> DatabaseKind {

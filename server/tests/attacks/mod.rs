@@ -1,5 +1,5 @@
 //! Attacks on a running server: password guessing, DNS rebinding, injection, cross-site requests, session fixation, forged
-//! log-ins at identity providers, tampering with the audit log, and the permissions of every role. Slow clients are in
+//! log-ins at identity providers, ways around the second factor, tampering with the audit log, and the permissions of every role. Slow clients are in
 //! `connections.rs`; DNS rebinding of webhooks is in `delivery/src/tests.rs`.
 
 mod audit;
@@ -7,6 +7,7 @@ mod guessing;
 mod injection;
 mod rebinding;
 mod roles;
+mod second_factor;
 mod sessions;
 mod single_sign_on;
 

@@ -7,12 +7,18 @@ use super::load::{Api, Feed, Load};
 use super::process::Berth;
 use super::stop::STOP_TIMEOUT;
 use super::{eventually, random};
+use parking_lot::Mutex;
 use rand::Rng as _;
-use std::time::Duration;
-use test_support::{Receiver, on_both_databases};
+use reqwest::Method;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use test_support::{Receiver, Response, on_both_databases};
 
 on_both_databases![postgres only:
     three_processes_share_work_and_replace_each_other,
+    limits_of_a_webhook_hold_across_three_processes,
     file_of_another_version_is_requested_from_another_replica,
 ];
 
@@ -58,6 +64,68 @@ async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: 
     owners.into_iter().next().unwrap()
 }
 
+/// The arrivals of requests, by webhook.
+type Arrivals = Arc<Mutex<HashMap<i64, Vec<Instant>>>>;
+
+/// The highest number of arrivals within a span.
+fn densest(arrivals: &[Instant], span: Duration) -> usize {
+    let within = |(n, first): (usize, &Instant)| arrivals[n..].iter().take_while(|at| **at - *first < span).count();
+    arrivals.iter().enumerate().map(within).max().unwrap_or_default()
+}
+
+/// One process joins, one is killed and one stops meanwhile.
+async fn limits_of_a_webhook_hold_across_three_processes(database: Database) {
+    // A response takes this long, so requests that arrive within it are in flight at the same time.
+    const RESPONSE: Duration = Duration::from_millis(100);
+    const EVENTS: usize = 150;
+    let settings = database.settings(5.0);
+    let receiver = Receiver::start().await;
+    let arrivals = Arrivals::default();
+    let log = arrivals.clone();
+    receiver.respond_with(move |request| {
+        log.lock().entry(request.webhook()).or_default().push(Instant::now());
+        Response::status(200).after(RESPONSE)
+    });
+    let (first, second, worker) = (settings.serve().await, settings.serve().await, settings.worker().await);
+    let api = Api::of(&settings).await;
+    api.resource_type(&first.url).await;
+    let concurrent = api.webhook(&first.url, &receiver, 4).await;
+    let single = api.webhook(&first.url, &receiver, 1).await;
+    let paced = api.webhook(&first.url, &receiver, 64).await;
+    let path = format!("/webhooks/{paced}");
+    let reply = api.call(&first.url, Method::PATCH, &path, json!({"rate_limit": 20})).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let resource = api.resource(&first.url, "node-x").await;
+    let mut third = None;
+    let mut second = Some(second);
+    for slot in 0..EVENTS as i64 {
+        let berth = if slot % 2 == 0 { &first } else { third.as_ref().or(second.as_ref()).unwrap_or(&first) };
+        assert_eq!(api.reserve(&berth.url, resource, slot).await.unwrap().status, 201);
+        match slot {
+            40 => third = Some(settings.serve().await),
+            80 => second.take().unwrap().kill().await,
+            _ => {}
+        }
+    }
+    let (status, _) = worker.stop(STOP_TIMEOUT).await;
+    assert!(status.success(), "{status}");
+    database.drain().await;
+    let arrivals = arrivals.lock().clone();
+    for webhook in [concurrent, single, paced] {
+        assert!(arrivals[&webhook].len() >= EVENTS, "each event arrives, and again if its process was killed");
+    }
+    assert!(densest(&arrivals[&concurrent], RESPONSE) <= 4, "{}", densest(&arrivals[&concurrent], RESPONSE));
+    assert_eq!(densest(&arrivals[&single], RESPONSE), 1);
+    // A second's worth at once, then 20 per second; a request can arrive up to half a second late.
+    for seconds in 1..=3 {
+        let most = densest(&arrivals[&paced], Duration::from_secs(seconds));
+        assert!(most as u64 <= 20 * (seconds + 1) + 10, "{most} in {seconds} s");
+    }
+    for process in [first, third.unwrap()] {
+        process.stop(STOP_TIMEOUT).await;
+    }
+}
+
 async fn three_processes_share_work_and_replace_each_other(database: Database) {
     let mut random = random("three processes");
     let settings = database.settings(5.0);
@@ -66,9 +134,9 @@ async fn three_processes_share_work_and_replace_each_other(database: Database) {
     let (first, second, worker) = (settings.serve().await, settings.serve().await, settings.worker().await);
     let api = Api::of(&settings).await;
     api.resource_type(&first.url).await;
-    // Low concurrency limits, so that no process can send everything alone.
-    api.webhook(&first.url, &receiver, 4).await;
-    api.webhook(&first.url, &receiver, 2).await;
+    // Low concurrency limits, so that no process can send everything alone. The processes divide them.
+    api.webhook(&first.url, &receiver, 6).await;
+    api.webhook(&first.url, &receiver, 3).await;
     let resource = api.resource(&first.url, "node-x").await;
 
     // The live feed of one process shows deliveries of another.

@@ -39,6 +39,21 @@ impl Subject {
         let text = "Too many wrong passwords. Try again";
         Self { key: format!("confirmation {}", digest(username)), budget, text }
     }
+
+    /// Codes of an authenticator app and recovery codes of an account: 10 failures, then one per 3 minutes. Somebody who
+    /// has the password guesses one of the three valid codes with a probability of 0.15 % a day.
+    pub(super) fn second_factor(username: &str) -> Self {
+        let budget = Budget { failures: 10, interval: Duration::minutes(3) };
+        let text = "Too many wrong codes. Use a passkey, or try again";
+        Self { key: format!("second-factor {}", digest(username)), budget, text }
+    }
+}
+
+impl Subject {
+    /// The primary key of the budget.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 impl Accounts {

@@ -22,7 +22,7 @@ const SYSTEMS: [(&str, &str); 6] = [
 ];
 
 /// The client of a log-in.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct LogInClient {
     /// Its address, or its IPv6 /64 network.
     pub source: String,
@@ -33,6 +33,8 @@ pub struct LogInClient {
     /// Token of the present session in the same browser. The log-in ends it.
     pub session: Option<String>,
 }
+
+domain::redacted_debug!(LogInClient { source, user_agent } hides { device, session });
 
 impl From<&str> for LogInClient {
     fn from(source: &str) -> Self {
@@ -47,6 +49,11 @@ impl From<&String> for LogInClient {
 }
 
 impl LogInClient {
+    /// Whether the user agent is that of a browser, which keeps cookies.
+    pub(super) fn is_browser(&self) -> bool {
+        BROWSERS.iter().any(|(part, _)| self.user_agent.contains(part))
+    }
+
     /// A short description for the list of sessions, e.g. `Firefox on Linux`.
     pub(super) fn description(&self) -> String {
         let find = |names: &[(&str, &'static str)]| {

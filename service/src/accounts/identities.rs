@@ -64,6 +64,8 @@ struct Opened {
     has_changed: bool,
     /// The entries of the audit log about the changes.
     records: Vec<Record>,
+    /// Notifications to publish after the commit.
+    notifications: Vec<Change>,
 }
 
 impl Accounts {
@@ -153,8 +155,12 @@ impl Accounts {
         };
         sessions::Entity::insert(row).exec_without_returning(&tx).await?;
         let author = external.author(Some(&opened.user.username));
-        opened.records.push(started(author, token, &client.description()));
+        opened.records.push(started(author, token, &client.description(), ""));
+        let is_known = self.known_device(client.device.as_deref(), &opened.user.username).is_some();
+        let new_browser = self.notify_new_browser(&tx, &opened.user.username, client, is_known).await?;
+        opened.notifications.extend(new_browser);
         tx.commit(std::mem::take(&mut opened.records)).await?;
+        self.feed.publish(std::mem::take(&mut opened.notifications));
         Ok(opened)
     }
 
@@ -202,9 +208,13 @@ impl Accounts {
         } else if new_role != user.role.0 {
             tracing::info!(username, provider = %external.provider.name, role = new_role.as_str(), "a role changed");
         }
+        let mut notifications = Vec::new();
+        if new_role != user.role.0 {
+            notifications.push(self.notify_new_role(tx, username, new_role.as_str()).await?);
+        }
         user.role = Text(new_role);
         user.role_provider = managed_by;
-        Ok(Opened { user, has_changed, records })
+        Ok(Opened { user, has_changed, records, notifications })
     }
 
     /// Creates the account of a user who logs in for the first time, or links an existing one.
@@ -251,6 +261,7 @@ impl Accounts {
             // The first account ends the set-up, which would leave Berth without an administrator.
             return Err(Problem::forbidden("Berth is not set up yet. An administrator must log in first.").into());
         }
+        self.check_is_unused(tx, &username).await?;
         let row = users::Model {
             username: username.clone(),
             email: email.to_owned(),
@@ -271,7 +282,7 @@ impl Accounts {
             self.created(tx, author(), &username).await?,
             linked(author(), provider, &external.subject, &username),
         ];
-        Ok(Opened { user: row, has_changed: true, records })
+        Ok(Opened { user: row, has_changed: true, records, notifications: Vec::new() })
     }
 
     async fn insert_identity(
@@ -359,7 +370,7 @@ impl Accounts {
         Ok(self.identities_of(username).await?)
     }
 
-    async fn identities_of(&self, username: &str) -> Result<Vec<Identity>> {
+    pub(super) async fn identities_of(&self, username: &str) -> Result<Vec<Identity>> {
         let rows = identities::Entity::find()
             .filter(identities::COLUMN.username.eq(username))
             .order_by_asc(identities::Column::CreatedAt)
@@ -396,6 +407,7 @@ impl Accounts {
         validator.check("subject", validate_subject(&input.subject));
         validator.finish()?;
         let Some(provider) = provider else { return Err(Problem::internal()) };
+        self.context.require_confirmation(actor).await?;
         let message = format!("Your account was linked to {} by {}.", provider.display_name, actor.username);
         self.add_link(actor.into(), provider, &input.subject, username, &message).await?;
         let id = identity_id(&provider.issuer, &input.subject);
@@ -429,6 +441,8 @@ impl Accounts {
                 ));
             }
             self.confirm_identity(actor, current_password).await?;
+        } else {
+            self.context.require_confirmation(actor).await?;
         }
         let current = actor.session.as_ref().filter(|_| actor.username == username);
         self.delete_identity(actor, username, identity, current.map(|session| session.id.as_str())).await?;

@@ -7,7 +7,8 @@
 //! | `sessions` | log-in, log-out, the check of session cookies |
 //! | `session_list` | the list of a user's sessions, and their end |
 //! | `client`, `devices` | the client of a log-in; devices that have logged in before |
-//! | `confirmation` | the current password before a change of a credential |
+//! | `confirmation` | a credential that is entered again before a sensitive change |
+//! | `second_factor` | passkeys, authenticator apps, recovery codes, and the second step of a log-in |
 //! | `identities` | accounts of users of identity providers |
 //! | `tokens` | API tokens |
 //! | `passwords` | Argon2 hashes |
@@ -15,7 +16,9 @@
 //! | `login_throttle` | limits on failed log-ins by source, in memory |
 //! | `budgets` | limits on failed log-ins by account, stored |
 //! | `rejections` | entries of the audit log about invalid credentials |
+//! | `security_notices` | notifications about log-ins and tokens that can come from somebody else |
 //! | `credential_cache` | checked credentials, for 3 s |
+//! | `stored_data` | what is stored about an account; usernames of erased accounts |
 //! | `demo` | the accounts of the demo |
 
 mod budgets;
@@ -29,16 +32,21 @@ mod login_throttle;
 mod password_policy;
 mod passwords;
 mod rejections;
+mod second_factor;
+mod security_notices;
 mod session_list;
 mod sessions;
 mod setup;
+mod stored_data;
 mod tokens;
 mod users;
 
 pub use client::LogInClient;
 pub use devices::DEVICE_LIFETIME;
 pub(crate) use identities::ExternalLogIn;
-pub use sessions::LoggedIn;
+pub use second_factor::{CHALLENGE_LIFETIME, SecondStep};
+pub use sessions::{LogIn, LoggedIn};
+pub(crate) use stored_data::StoredAccount;
 
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
@@ -49,16 +57,18 @@ use domain::account::SessionInfo;
 use domain::authorization::Actor;
 use login_throttle::LoginThrottle;
 use parking_lot::{Mutex, MutexGuard};
+use second_factor::RelyingParty;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Use cases of users, sessions and API tokens.
+/// Use cases of users, sessions, second factors and API tokens.
 #[derive(Clone)]
 pub struct Accounts {
     context: Context,
     feed: ChangeFeed,
     cipher: Cipher,
     notifications: Notifications,
+    relying_party: RelyingParty,
     state: Arc<AuthState>,
 }
 
@@ -81,7 +91,8 @@ impl Accounts {
             reserved_log_ins: Semaphore::new(login_throttle::RESERVED_LOG_INS),
         };
         let notifications = Notifications::new(context.clone());
-        Self { context, feed, cipher, notifications, state: Arc::new(state) }
+        let relying_party = RelyingParty::of(&context.settings.public_url);
+        Self { context, feed, cipher, notifications, relying_party, state: Arc::new(state) }
     }
 
     /// The generation of accounts and credentials. It differs from an earlier one if they may have changed on any
@@ -91,7 +102,7 @@ impl Accounts {
     }
 
     /// Invalidates cached credentials on every replica, after a committed change.
-    fn invalidate_credentials(&self) {
+    pub(crate) fn invalidate_credentials(&self) {
         // The generation advances first, so that `cache_credential` rejects a concurrent read of the old state.
         self.feed.advance_cache_generation();
         self.state.credentials.lock().clear();

@@ -28,22 +28,10 @@ impl Accounts {
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<LogInSession>, Problem> {
         authorize(actor, Action::ManageOwnTokens)?;
         let current = actor.session.as_ref().map(|session| session.id.as_str());
-        let to_session = |row: sessions::Model| {
-            let id = session_id(&row.token_hash);
-            LogInSession {
-                current: current == Some(id.as_str()),
-                id,
-                device: row.device,
-                source: row.source,
-                created_at: time(row.created_at),
-                last_used_at: row.last_used_at.map(time),
-                expires_at: time(row.expires_at),
-            }
-        };
-        Ok(self.sessions_of(&actor.username).await?.into_iter().map(to_session).collect())
+        Ok(self.sessions_of(&actor.username).await?.into_iter().map(|row| to_session(row, current)).collect())
     }
 
-    async fn sessions_of(&self, username: &str) -> Result<Vec<sessions::Model>> {
+    pub(super) async fn sessions_of(&self, username: &str) -> Result<Vec<sessions::Model>> {
         let rows = sessions::Entity::find()
             .filter(sessions::COLUMN.username.eq(username))
             .filter(self.is_open())
@@ -87,12 +75,15 @@ impl Accounts {
     /// Ends all sessions of an account, also the one of the request. Administrators may end those of every account.
     ///
     /// # Errors
-    /// 403 for other users; 404 for an unknown account.
+    /// 403 for other users, and for another account without a recent confirmation; 404 for an unknown account.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn end_all_sessions(&self, actor: &Actor, username: &str) -> Result<(), Problem> {
         let is_own = actor.username == username;
         authorize(actor, if is_own { Action::ManageOwnTokens } else { Action::ManageUsers })?;
         self.get_user(username).await?;
+        if !is_own {
+            self.context.require_confirmation(actor).await?;
+        }
         self.delete_all_sessions(actor, username).await?;
         self.invalidate_credentials();
         Ok(())
@@ -103,6 +94,20 @@ impl Accounts {
         let ended = delete_sessions(&tx, username, None).await?;
         let record = Record::new(actor, AuditAction::SessionEnded, Target::new(AuditTargetType::User, username));
         tx.commit(record.changes(Changes::none().field("ended_sessions", (), ended))).await
+    }
+}
+
+/// The session of a row. `current` is the public id of the session of the request.
+pub(super) fn to_session(row: sessions::Model, current: Option<&str>) -> LogInSession {
+    let id = session_id(&row.token_hash);
+    LogInSession {
+        current: current == Some(id.as_str()),
+        id,
+        device: row.device,
+        source: row.source,
+        created_at: time(row.created_at),
+        last_used_at: row.last_used_at.map(time),
+        expires_at: time(row.expires_at),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::budgets::Subject;
 use super::devices::KnownDevice;
 use super::passwords::Capacity;
+use super::second_factor::{SecondStep, has_second_factor};
 use super::{Accounts, LogInClient, passwords};
 use crate::Result;
 use crate::audit_trail::{Author, Record, Target, identify};
@@ -10,14 +11,16 @@ use crate::db::codec::time;
 use crate::db::entity::{sessions, users};
 use crate::db::link::DatabaseTransaction;
 use crate::notifications::Recipient;
+use crate::ownership::owned_by;
 use crate::secrets::{digest, new_token};
 use chrono::Duration;
 use domain::account::{Credentials, SessionInfo};
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Actor, ActorSession, Role, Scope};
 use domain::change::{Change, Severity};
+use domain::ownership::Ownership;
 use domain::single_sign_on::LocalLogIn;
-use domain::{Problem, validation};
+use domain::{Problem, ProblemKind, validation};
 use sea_orm::sea_query::Expr;
 use sea_orm::{Condition, EntityTrait as _, NotSet, QueryFilter as _, QuerySelect as _, Set};
 use tokio::sync::SemaphorePermit;
@@ -40,6 +43,31 @@ pub struct LoggedIn {
     pub device: String,
 }
 
+/// The result of a log-in whose password was correct.
+pub enum LogIn {
+    /// A session.
+    Started(Box<LoggedIn>),
+    /// The account has a second factor: there is no session until it is used.
+    SecondStep(SecondStep),
+}
+
+impl LogIn {
+    /// The session, unless a second factor is needed.
+    pub fn session(self) -> Option<LoggedIn> {
+        match self {
+            Self::Started(session) => Some(*session),
+            Self::SecondStep(_) => None,
+        }
+    }
+}
+
+/// What follows a correct password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Session,
+    SecondFactor,
+}
+
 /// A log-in that is being checked.
 struct Attempt {
     /// The entered username, shortened.
@@ -49,8 +77,19 @@ struct Attempt {
     budget: Subject,
 }
 
+/// Counts a log-in with a local credential in the metrics, by its outcome.
+pub(super) fn count_log_in(result: Result<&'static str, &Problem>) {
+    let outcome = result.unwrap_or_else(|problem| match problem.kind {
+        ProblemKind::RateLimited => "throttled",
+        ProblemKind::Unauthenticated | ProblemKind::Forbidden | ProblemKind::Invalid => "rejected",
+        _ => "failed",
+    });
+    metrics::counter!("berth_log_ins_total", "outcome" => outcome).increment(1);
+}
+
 impl Accounts {
-    /// Logs in, and ends the present session of the same browser.
+    /// Logs in with a password, and ends the present session of the same browser. An account with a second factor gets no
+    /// session, but a second step that must be finished within 5 minutes.
     ///
     /// Failures are throttled by username and source (an address or network) after 10 of them, by source alone after
     /// 30, and by IPv6 /48 network after 100. From then on, one log-in per 30 s is allowed. In addition, an account has
@@ -60,13 +99,21 @@ impl Accounts {
     /// # Errors
     /// 401 with the same message for every reason; 429 if it is throttled or too many people log in at once.
     #[instrument(skip_all, err(level = "debug"))]
-    pub async fn log_in(&self, credentials: Credentials, client: impl Into<LogInClient>) -> Result<LoggedIn, Problem> {
+    pub async fn log_in(&self, credentials: Credentials, client: impl Into<LogInClient>) -> Result<LogIn, Problem> {
+        let result = self.check_log_in(credentials, client.into()).await;
+        count_log_in(result.as_ref().map(|log_in| match log_in {
+            LogIn::Started(_) => "succeeded",
+            LogIn::SecondStep(_) => "second_step",
+        }));
+        result
+    }
+
+    async fn check_log_in(&self, credentials: Credentials, client: LogInClient) -> Result<LogIn, Problem> {
         let settings = &self.context.settings.single_sign_on;
         if settings.local_log_in == LocalLogIn::Off {
             let names = settings.names();
             return Err(Problem::forbidden(format!("Log-in with a password is switched off. Log in with {names}.")));
         }
-        let client = client.into();
         let username = credentials.username.chars().take(64).collect::<String>();
         let device = self.known_device(client.device.as_deref(), &username);
         // The permit is acquired first, so that a log-in without one does not count as failed.
@@ -82,7 +129,7 @@ impl Accounts {
         if result.is_err() {
             self.undo_attempt(&attempt).await;
         }
-        let Some(user) = result? else {
+        let Some((user, next)) = result? else {
             let (reason, remedy) = match settings.local_log_in {
                 LocalLogIn::On => ("The username or the password is wrong.", "Check both and try again.".to_owned()),
                 _ => (
@@ -96,16 +143,19 @@ impl Accounts {
         if attempt.device.is_none() {
             self.throttle().record_success(&attempt.username, &attempt.client.source);
         }
+        if next == Next::SecondFactor {
+            return Ok(LogIn::SecondStep(self.start_second_step(&user).await?));
+        }
         if settings.local_log_in == LocalLogIn::BreakGlass {
             self.report_break_glass(&user.username, &attempt.client.source).await?;
         }
         let device = self.device_cookie(attempt.device, &user.username)?;
         let (_, info) = self.authenticate_session(&token).await?;
-        Ok(LoggedIn { info, token, device })
+        Ok(LogIn::Started(Box::new(LoggedIn { info, token, device })))
     }
 
     /// Logs the use of the break-glass account, and notifies all administrators.
-    async fn report_break_glass(&self, username: &str, source: &str) -> Result<()> {
+    pub(super) async fn report_break_glass(&self, username: &str, source: &str) -> Result<()> {
         tracing::warn!(username, source, "the break-glass administrator has logged in with a password");
         let message = format!("The break-glass administrator {username} has logged in with a password from {source}.");
         let tx = self.context.db.begin_unaudited().await?;
@@ -147,15 +197,15 @@ impl Accounts {
         }
     }
 
-    /// Verifies the password and opens the session; `None` if the log-in is refused.
+    /// Verifies the password and opens the session, unless the account has a second factor; `None` if the log-in is refused.
     async fn try_log_in(
         &self,
         credentials: Credentials,
         attempt: &Attempt,
         token: &str,
-    ) -> Result<Option<users::Model>> {
+    ) -> Result<Option<(users::Model, Next)>> {
         let Some(user) = self.verify(credentials, attempt.device.is_some()).await? else { return Ok(None) };
-        Ok(self.insert_session(&user, attempt, token).await?.then_some(user))
+        Ok(self.insert_session(&user, attempt, token).await?.map(|next| (user, next)))
     }
 
     /// The account whose password is correct; `None` if it is wrong, or the account is unknown or disabled.
@@ -183,12 +233,12 @@ impl Accounts {
     async fn insert_first_session(&self, row: sessions::ActiveModel, username: &str, token: &str) -> Result<()> {
         let tx = self.context.begin_change().await?;
         sessions::Entity::insert(row).exec_without_returning(&tx).await?;
-        tx.commit(started(Author::SetupCode(username), token, "")).await
+        tx.commit(started(Author::SetupCode(username), token, "", "")).await
     }
 
-    /// Inserts the session of a log-in, unless the password that was verified is no longer valid. Ends the present
-    /// session of the same browser.
-    async fn insert_session(&self, verified: &users::Model, attempt: &Attempt, token: &str) -> Result<bool> {
+    /// Inserts the session of a log-in, and ends the present session of the same browser. Inserts none for an account with a
+    /// second factor. `None` if the password that was verified is no longer valid.
+    async fn insert_session(&self, verified: &users::Model, attempt: &Attempt, token: &str) -> Result<Option<Next>> {
         let tx = self.context.begin_change().await?;
         // The lock serialises the log-in with a change of the password, which would not end an uncommitted session.
         let is_current = users::Entity::find_by_id(verified.username.as_str())
@@ -200,7 +250,12 @@ impl Accounts {
             .is_some();
         if !is_current {
             tx.rollback().await?;
-            return Ok(false);
+            return Ok(None);
+        }
+        if has_second_factor(&*tx, &verified.username).await? {
+            self.refund(&*tx, &attempt.budget).await?;
+            tx.commit(Vec::new()).await?;
+            return Ok(Some(Next::SecondFactor));
         }
         let author = || Author::Password(&verified.username);
         let replaced = end_replaced_session(&tx, &attempt.client, author()).await?;
@@ -208,12 +263,15 @@ impl Accounts {
         let row = self.session_row(&verified.username, token, &attempt.client);
         sessions::Entity::insert(row).exec_without_returning(&tx).await?;
         self.refund(&*tx, &attempt.budget).await?;
-        let started = started(author(), token, &attempt.client.description());
+        let started = started(author(), token, &attempt.client.description(), "");
+        let notification =
+            self.notify_new_browser(&tx, &verified.username, &attempt.client, attempt.device.is_some()).await?;
         tx.commit(replaced.into_iter().chain([started]).collect::<Vec<_>>()).await?;
+        self.feed.publish(notification.into_iter().collect());
         if has_ended_session {
             self.invalidate_credentials();
         }
-        Ok(true)
+        Ok(Some(Next::Session))
     }
 
     pub(super) fn session_row(&self, username: &str, token: &str, client: &LogInClient) -> sessions::ActiveModel {
@@ -297,11 +355,17 @@ impl Accounts {
                 tracing::warn!(%error, "the last use of a session was not recorded");
             }
         }
+        let needs_second_factor = self.needs_second_factor(&user, session.issuer.is_some()).await?;
         let user = self.to_user(user);
         let scopes = Scope::ALL.to_vec();
-        let actor = session_actor(&session, Some(user.role));
+        let owns = owned_by(&self.context.db.read, &user.username, user.role).await?;
+        let mut actor = Actor { owns: owns.clone(), ..session_actor(&session, Some(user.role)) };
+        if let Some(session) = &mut actor.session {
+            session.needs_second_factor = needs_second_factor;
+        }
         identify(&actor);
-        let holder = (actor, SessionInfo { user, scopes, expires_at: Some(time(session.expires_at)) });
+        let expires_at = Some(time(session.expires_at));
+        let holder = (actor, SessionInfo { user, scopes, expires_at, needs_second_factor, owns });
         self.cache_credential(credential, generation, &holder);
         Ok(holder)
     }
@@ -349,8 +413,10 @@ fn session_actor(session: &sessions::Model, role: Option<Role>) -> Actor {
         session: Some(ActorSession {
             id: session_id(&session.token_hash),
             logged_in_at: time(session.authenticated_at.unwrap_or(session.created_at)),
+            needs_second_factor: false,
         }),
         token: None,
+        owns: Ownership::default(),
     }
 }
 
@@ -369,10 +435,14 @@ pub(super) async fn end_replaced_session(
     Ok(Some(record.detail("A log-in in the same browser replaced it.")))
 }
 
-/// The entry of the audit log about a new session.
-pub(super) fn started(author: Author<'_>, token: &str, device: &str) -> Record {
+/// The entry of the audit log about a new session. `second_factor` is empty if none was used.
+pub(super) fn started(author: Author<'_>, token: &str, device: &str, second_factor: &str) -> Record {
     let target = Target::new(AuditTargetType::Session, session_id(&digest(token)));
-    Record::new(author, AuditAction::SessionStarted, target).changes(Changes::none().field("device", (), device))
+    let mut changes = Changes::none().field("device", (), device);
+    if !second_factor.is_empty() {
+        changes = changes.field("second_factor", (), second_factor);
+    }
+    Record::new(author, AuditAction::SessionStarted, target).changes(changes)
 }
 
 /// The public id of the session whose token has this digest.

@@ -112,6 +112,7 @@ impl Accounts {
         if any_user(&tx).await? {
             return Err(already_set_up().into());
         }
+        self.check_is_unused(&*tx, username).await?;
         users::Entity::insert(account).exec_without_returning(&tx).await?;
         setup_code::Entity::delete_by_id(setup_code::ID).exec(&tx).await?;
         let record = self.created(&tx, Author::SetupCode(username), username).await?;

@@ -8,6 +8,7 @@ use crate::db::codec::time;
 use crate::db::column::JsonText;
 use crate::db::entity::{api_tokens, sessions, users};
 use crate::db::link::DatabaseTransaction;
+use crate::ownership::owned_by;
 use crate::pagination::{decode_cursor, page_of};
 use crate::secrets::{digest, new_token};
 use chrono::{DateTime, Duration, Utc};
@@ -67,15 +68,18 @@ impl Accounts {
             }
         }
         let (user, scopes) = (self.to_user(user), token.scopes.0);
+        let owns = owned_by(&self.context.db.read, &user.username, user.role).await?;
         let actor = Actor {
             username: user.username.clone(),
             role: user.role,
             scopes: scopes.clone(),
             session: None,
             token: Some(ActorToken { id: TokenId(token.id), name: token.name }),
+            owns: owns.clone(),
         };
         identify(&actor);
-        let holder = (actor, SessionInfo { user, scopes, expires_at: token.expires_at.map(time) });
+        let expires_at = token.expires_at.map(time);
+        let holder = (actor, SessionInfo { user, scopes, expires_at, needs_second_factor: false, owns });
         self.cache_credential(credential, generation, &holder);
         Ok(holder)
     }
@@ -134,7 +138,7 @@ impl Accounts {
         Ok(tokens.into_iter().map(to_api_token).collect())
     }
 
-    async fn tokens_of(&self, username: &str) -> Result<Vec<ApiToken>> {
+    pub(super) async fn tokens_of(&self, username: &str) -> Result<Vec<ApiToken>> {
         let tokens = api_tokens::Entity::find()
             .filter(api_tokens::COLUMN.username.eq(username))
             .order_by_desc(api_tokens::Column::Id)
@@ -149,8 +153,7 @@ impl Accounts {
     ///
     /// # Errors
     /// 403 for a token, or if the credential may not manage tokens; 401 if the session has ended; 409 at the limit on
-    /// tokens of one user; 422 that names invalid fields, e.g. `current_password` if the user did not log in within the
-    /// last minutes.
+    /// tokens of one user; 422 that names invalid fields. 403 without a recent confirmation too.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_token(&self, actor: &Actor, mut input: ApiTokenInput) -> Result<NewApiToken, Problem> {
         authorize(actor, Action::ManageOwnTokens)?;
@@ -278,7 +281,12 @@ impl Accounts {
         let created = created.ok_or_else(Problem::internal)?;
         let changes = Changes::created(&created).secret("token").field("user_id", (), &username);
         let record = Record::new(author, AuditAction::TokenCreated, target(&created.id, &created.name));
+        let notification = match session {
+            Some(_) => Some(self.notify_new_token(&tx, &username, &created.name).await?),
+            None => None,
+        };
         tx.commit(record.changes(changes).detail("The token was shown.")).await?;
+        self.feed.publish(notification.into_iter().collect());
         Ok(true)
     }
 

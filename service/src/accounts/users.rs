@@ -68,10 +68,12 @@ impl Accounts {
     /// Creates an account (administrators).
     ///
     /// # Errors
-    /// 403 for other users; 409 if the username is taken; 422 that names invalid fields.
+    /// 403 for other users and without a recent confirmation; 409 if the username is taken; 422 that names invalid fields.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_user(&self, actor: &Actor, input: UserInput) -> Result<User, Problem> {
         authorize(actor, Action::ManageUsers)?;
+        validate_new(&input)?;
+        self.context.require_confirmation(actor).await?;
         self.create_account(Author::User(actor), input).await
     }
 
@@ -95,6 +97,7 @@ impl Accounts {
 
     async fn insert_user(&self, author: Author<'_>, account: users::ActiveModel, username: &str) -> Result<()> {
         let tx = self.context.begin_change().await?;
+        self.check_is_unused(&*tx, username).await?;
         let inserted = users::Entity::insert(account).exec_without_returning(&tx).await;
         inserted.map_err(|error| {
             Error::on_unique_violation(error, || {
@@ -152,8 +155,8 @@ impl Accounts {
     /// [`Service::update_user`](crate::Service::update_user) applies it.
     ///
     /// # Errors
-    /// 403 for other users; 404 for an unknown account; 409 for the last enabled administrator; 422 naming invalid
-    /// fields; 429 after too many wrong passwords.
+    /// 403 for other users and without a recent confirmation; 404 for an unknown account; 409 for the last enabled
+    /// administrator; 422 naming invalid fields; 429 after too many wrong passwords.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn update_user(&self, actor: &Actor, username: &str, patch: UserPatch) -> Result<User, Problem> {
         let is_own = actor.username == username;
@@ -172,9 +175,13 @@ impl Accounts {
             deletes_tokens: changes_password && patch.keep_tokens != Some(true),
         };
         if is_own && changes_password {
-            self.check_current_password(username, patch.current_password.unwrap_or_default()).await?;
+            let current = patch.current_password.unwrap_or_default();
+            self.check_current_password(username, current, "current_password").await?;
         } else if is_own && (change.email.is_some() || change.ssh_key.is_some()) {
             self.confirm_identity(actor, patch.current_password).await?;
+        }
+        if needs_administrator {
+            self.context.require_confirmation(actor).await?;
         }
         if let Some(password) = patch.password {
             change.password_hash = Some(passwords::hash(password.into()).await?);
@@ -201,9 +208,28 @@ impl Accounts {
     }
 
     /// An account as the transaction sees it, locked until its end.
-    pub(super) async fn lock_in(&self, tx: &DatabaseTransaction, username: &str) -> Result<User> {
+    pub(crate) async fn lock_in(&self, tx: &DatabaseTransaction, username: &str) -> Result<User> {
         let user = users::Entity::find_by_id(username).lock_exclusive().one(tx).await?;
         Ok(user.map(|user| self.to_user(user)).ok_or_else(|| Problem::not_found("user"))?)
+    }
+
+    /// Fails with 409 unless another enabled administrator exists. Holds a lock until the end of the transaction, so that
+    /// two administrators cannot disable each other at the same time.
+    pub(crate) async fn require_other_administrator(&self, tx: &DatabaseTransaction, username: &str) -> Result<()> {
+        lock_users(tx).await?;
+        let exists = users::Entity::find()
+            .filter(users::COLUMN.role.eq(Text(Role::Administrator)))
+            .filter(users::COLUMN.disabled.eq(false))
+            .filter(users::COLUMN.username.ne(username))
+            .exists(tx)
+            .await?;
+        if !exists {
+            return Err(Problem::conflict(
+                "This is the last enabled administrator. Make another user an administrator first.",
+            )
+            .into());
+        }
+        Ok(())
     }
 
     /// The entry of the audit log about an account that the transaction has created.
@@ -234,14 +260,14 @@ impl Accounts {
         let disables = change.disabled == Some(true);
         let ends_sessions = disables || change.password_hash.is_some();
         let deletes_tokens = disables || change.deletes_tokens;
-        let message = change.message(actor, username);
         let tx = self.context.begin_change().await?;
         if disables || change.role.is_some_and(|role| role != Role::Administrator) {
-            require_other_administrator(&tx, username).await?;
+            self.require_other_administrator(&tx, username).await?;
         }
         let secrets = Changes::none().secret_if(change.password_hash.is_some(), "password");
         // Locked, so that the logged change is the one that is made.
         let before = self.lock_in(&tx, username).await?;
+        let message = change.message(actor, username, before.role);
         // Absent fields are not written, so that concurrent changes of other fields are kept.
         let change = change.into_active_model();
         if change.is_changed() {
@@ -293,8 +319,9 @@ struct UserChange {
 
 impl UserChange {
     /// The notification to the account, so that its user detects a change by somebody else.
-    fn message(&self, actor: &Actor, username: &str) -> Option<String> {
+    fn message(&self, actor: &Actor, username: &str, old_role: Role) -> Option<String> {
         let changed = [
+            (self.role.is_some_and(|role| role != old_role), "role"),
             (self.password_hash.is_some(), "password"),
             (self.email.is_some(), "e-mail address"),
             (self.ssh_key.is_some(), "SSH key"),
@@ -327,25 +354,6 @@ impl UserChange {
 
 pub(super) async fn any_user(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
     users::Entity::find().exists(connection).await
-}
-
-/// Fails with 409 unless another enabled administrator exists. Holds a lock until the end of the transaction, so that
-/// two administrators cannot disable each other at the same time.
-async fn require_other_administrator(tx: &DatabaseTransaction, username: &str) -> Result<()> {
-    lock_users(tx).await?;
-    let exists = users::Entity::find()
-        .filter(users::COLUMN.role.eq(Text(Role::Administrator)))
-        .filter(users::COLUMN.disabled.eq(false))
-        .filter(users::COLUMN.username.ne(username))
-        .exists(tx)
-        .await?;
-    if !exists {
-        return Err(Problem::conflict(
-            "This is the last enabled administrator. Make another user an administrator first.",
-        )
-        .into());
-    }
-    Ok(())
 }
 
 pub(super) fn validate_new(input: &UserInput) -> Result<(), Problem> {

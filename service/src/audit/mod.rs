@@ -13,6 +13,7 @@ mod stream;
 mod verify;
 
 pub use queries::Export;
+pub(crate) use queries::entries_about;
 pub use stream::StreamName;
 pub use verify::{Fault, Intact, Verdict};
 

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::audit_trail::{Author, Record, Target};
 use crate::context::Context;
 use crate::db::codec::{json, time};
-use crate::db::entity::{audit_head, audit_log};
+use crate::db::entity::{access_requests, audit_head, audit_log, reservations, resources, webhooks};
 use crate::pagination::{decode_number_cursor, page_of};
 use chrono::{DateTime, Utc};
 use domain::Problem;
@@ -13,8 +13,10 @@ use domain::audit::{
     AuditAction, AuditCredential, AuditEntry, AuditFilter, AuditOutcome, AuditTarget, AuditTargetType, Changes,
 };
 use domain::authorization::{Action, Actor, authorize};
+use domain::id::{ResourceId, WebhookId};
+use domain::ownership::ResourceKey;
 use domain::pagination::{Page, PageQuery};
-use sea_orm::{Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use tracing::instrument;
 
 /// Number of entries that an export reads at once.
@@ -40,6 +42,27 @@ pub(super) fn to_entry(row: audit_log::Model) -> AuditEntry {
     }
 }
 
+/// Entries by a user or about their account, with a number after `after`, oldest first. The log can change meanwhile only
+/// by retention and erasures.
+pub(crate) async fn entries_about(
+    connection: &impl ConnectionTrait,
+    username: &str,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<AuditEntry>> {
+    let about_account = Condition::all()
+        .add(audit_log::COLUMN.target_type.eq(AuditTargetType::User.as_str()))
+        .add(audit_log::COLUMN.target_id.eq(username));
+    let rows = audit_log::Entity::find()
+        .filter(Condition::any().add(audit_log::COLUMN.actor.eq(username)).add(about_account))
+        .filter(audit_log::COLUMN.seq.gt(after))
+        .order_by_asc(audit_log::Column::Seq)
+        .limit(limit)
+        .all(connection)
+        .await?;
+    Ok(rows.into_iter().map(to_entry).collect())
+}
+
 fn conditions(filter: &AuditFilter) -> Condition {
     let millis = |time: DateTime<Utc>| time.timestamp_millis();
     Condition::all()
@@ -51,6 +74,13 @@ fn conditions(filter: &AuditFilter) -> Condition {
         .add_option(filter.outcome.map(|outcome| audit_log::COLUMN.outcome.eq(outcome.as_str())))
         .add_option(filter.since.map(|since| audit_log::COLUMN.at.gte(millis(since))))
         .add_option(filter.until.map(|until| audit_log::COLUMN.at.lt(millis(until))))
+}
+
+/// Removes the address of the client and the credential, which only administrators and auditors see.
+fn hide_client(entry: &mut AuditEntry) {
+    entry.source.clear();
+    entry.credential.id.clear();
+    entry.credential.name.clear();
 }
 
 /// An export of the entries that match a filter, oldest first. It ends with the newest entry at its start.
@@ -88,10 +118,11 @@ impl Export {
 }
 
 impl Audit {
-    /// Lists entries, newest first (administrators and auditors).
+    /// Lists entries, newest first (administrators and auditors). An owner may list the entries about one object that they
+    /// own; these contain no addresses and no credentials.
     ///
     /// # Errors
-    /// 403 for other users; 422 for an invalid limit or cursor.
+    /// 403 for other users and objects; 422 for an invalid limit or cursor.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list(
         &self,
@@ -99,11 +130,62 @@ impl Audit {
         filter: &AuditFilter,
         page: &PageQuery,
     ) -> Result<Page<AuditEntry>, Problem> {
-        authorize(actor, Action::ReadAuditLog)?;
+        let is_complete = self.authorize_list(actor, filter).await?;
         let limit = page.limit()?;
         let before = decode_number_cursor(page.cursor.as_deref())?;
-        let entries = self.read_page(filter, before, limit + 1).await?;
+        let mut entries = self.read_page(filter, before, limit + 1).await?;
+        if !is_complete {
+            entries.iter_mut().for_each(hide_client);
+        }
         Ok(page_of(entries, limit, |entry| entry.seq.to_string()))
+    }
+
+    /// Whether the actor may read whole entries. Owners may read entries about their own objects, without the client.
+    async fn authorize_list(&self, actor: &Actor, filter: &AuditFilter) -> Result<bool> {
+        let Err(only_auditors) = authorize(actor, Action::ReadAuditLog) else { return Ok(true) };
+        // Before an object is read: users who own nothing get the same response for each object.
+        authorize(actor, Action::ReadOwned).map_err(|_| only_auditors)?;
+        let refused = || {
+            Problem::forbidden(
+                "Owners read the entries about their own objects. Set target_type to webhook, resource, resource_type, \
+                 reservation or access_request and target_id to one of yours, without the filter source.",
+            )
+        };
+        let (Some(kind), Some(id), None) = (filter.target_type, &filter.target_id, &filter.source) else {
+            return Err(refused().into());
+        };
+        let Some((resource_type, resource)) = self.resource_of(kind, id).await? else { return Err(refused().into()) };
+        let resource = ResourceKey { resource_type: &resource_type, id: resource };
+        authorize(actor, Action::ReadChanges { resource: Some(resource) }).map_err(|_| refused())?;
+        Ok(false)
+    }
+
+    /// The resource type on which the owners of an object depend, and the resource if there is one.
+    async fn resource_of(&self, kind: AuditTargetType, id: &str) -> Result<Option<(String, Option<ResourceId>)>> {
+        let db = &self.context.db.read;
+        let resource = match kind {
+            AuditTargetType::ResourceType => return Ok(Some((id.to_owned(), None))),
+            AuditTargetType::Webhook => {
+                let Ok(id) = id.parse::<WebhookId>() else { return Ok(None) };
+                let webhook = webhooks::Entity::find_by_id(id).one(db).await?;
+                return Ok(webhook.and_then(|webhook| webhook.resource_type).map(|slug| (slug, None)));
+            }
+            AuditTargetType::Resource => {
+                let Ok(id) = id.parse::<ResourceId>() else { return Ok(None) };
+                resources::Entity::find_by_id(id).one(db).await?
+            }
+            AuditTargetType::Reservation => {
+                let found = reservations::Entity::find_by_id(id).find_also_related(resources::Entity).one(db).await?;
+                found.and_then(|(_, resource)| resource)
+            }
+            AuditTargetType::AccessRequest => {
+                let found =
+                    access_requests::Entity::find_by_id(id).find_also_related(resources::Entity).one(db).await?;
+                found.and_then(|(_, resource)| resource)
+            }
+            _ => return Ok(None),
+        };
+        Ok(resource.map(|resource| (resource.resource_type, Some(resource.id))))
     }
 
     async fn read_page(&self, filter: &AuditFilter, before: Option<i64>, limit: u64) -> Result<Vec<AuditEntry>> {

@@ -41,8 +41,11 @@ impl Audit {
         if head.pruned_seq >= last.seq {
             return Ok(0);
         }
+        // Read again under the lock of the head, because an erasure can have replaced the hash.
+        let last = audit_log::Entity::find_by_id(last.seq).one(&tx).await?;
+        let Some(last) = last else { return Ok(0) };
         head.pruned_seq = last.seq;
-        head.pruned_hash.clone_from(&last.hash);
+        head.pruned_hash = last.hash;
         let deleted = prune(&tx, &self.context.trail.key().sealed(head)).await?;
         tx.commit().await?;
         metrics::counter!("berth_retention_deleted_total", "kind" => "audit_entry").increment(deleted);

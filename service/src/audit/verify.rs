@@ -2,9 +2,11 @@
 
 use super::Audit;
 use crate::Result;
+use crate::audit_trail::previous_hash;
 use crate::db::entity::{audit_head, audit_log};
 use crate::db::link::DatabaseTransaction;
 use domain::Problem;
+use domain::audit::AuditAction;
 use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use tracing::instrument;
 
@@ -83,7 +85,13 @@ impl Audit {
         if let Err(fault) = self.check_head(&head) {
             return Ok(Err(fault));
         }
-        let mut chain = Chain { last: head.pruned_seq, hash: head.pruned_hash.clone(), entries: 0, has_noted: false };
+        let mut chain = Chain {
+            last: head.pruned_seq,
+            hash: head.pruned_hash.clone(),
+            entries: 0,
+            has_noted: false,
+            has_erasure: false,
+        };
         chain.has_noted = noted.is_some_and(|noted| noted == chain.hash);
         let mut cursor = i64::MIN;
         loop {
@@ -139,6 +147,11 @@ impl Audit {
         chain.hash.clone_from(&row.hash);
         chain.entries += 1;
         chain.has_noted |= noted.is_some_and(|noted| noted == row.hash);
+        if row.action == AuditAction::AccountErased.as_str() {
+            // The entry is part of the chain, so its statement about the head before the erasure is authentic.
+            chain.has_erasure = true;
+            chain.has_noted |= noted.is_some() && previous_hash(&row.changes).as_deref() == noted;
+        }
         Ok(())
     }
 }
@@ -156,6 +169,8 @@ struct Chain {
     hash: String,
     entries: u64,
     has_noted: bool,
+    /// Whether an account was erased, which changes the hashes of earlier entries.
+    has_erasure: bool,
 }
 
 impl Chain {
@@ -170,10 +185,17 @@ impl Chain {
             return Err(fault(self.last, format!("The entry {} is not the one that was written last.", self.last)));
         }
         if noted.is_some() && !self.has_noted {
+            let erasure = if self.has_erasure {
+                " Or an account was erased since: the entry account.erased states the hash of the head before."
+            } else {
+                ""
+            };
             return Err(fault(
                 None,
-                "No entry has the hash of --head: the log ends before it or was replaced, or retention has deleted the \
-                 entry.",
+                format!(
+                    "No entry has the hash of --head: the log ends before it or was replaced, or retention has deleted the \
+                     entry.{erasure}"
+                ),
             ));
         }
         Ok(Intact { entries: self.entries, head: head.seq, hash: self.hash, pruned: head.pruned_seq })

@@ -29,7 +29,12 @@ struct Message(Vec<u8>);
 
 impl Message {
     fn new(purpose: &str) -> Self {
-        Self(Vec::with_capacity(1_024)).text(purpose)
+        Self::with_capacity(purpose, 512)
+    }
+
+    /// A message of about `capacity` bytes.
+    fn with_capacity(purpose: &str, capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity)).text(purpose)
     }
 
     fn text(mut self, text: &str) -> Self {
@@ -58,7 +63,7 @@ impl ChainKey {
     /// The hash of an entry that follows the entry with the hash `previous`. The entry's own hash is ignored.
     pub(crate) fn entry_hash(&self, previous: &str, row: &audit_log::Model) -> String {
         self.mac(
-            Message::new(ENTRY)
+            Message::with_capacity(ENTRY, row.changes.len() + 1_024)
                 .text(previous)
                 .int(row.seq)
                 .int(row.at)
@@ -78,6 +83,11 @@ impl ChainKey {
                 .int(row.occurrences)
                 .text(&row.key_id),
         )
+    }
+
+    /// The MAC of a text for another purpose.
+    pub(crate) fn text_mac(&self, purpose: &str, text: &str) -> String {
+        self.mac(Message::new(purpose).text(text))
     }
 
     /// The MAC of the head. Its own MAC is ignored.

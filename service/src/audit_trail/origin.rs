@@ -69,7 +69,8 @@ pub(crate) fn identify(actor: &Actor) {
 /// Notes that the current request was refused, if the problem is a lack of permission. The code that runs the request
 /// records it ([`Audit::record_refusal`](crate::audit::Audit::record_refusal)).
 pub fn note_refusal(problem: &Problem) {
-    if matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::ForeignOrigin) {
+    use ProblemKind::{Forbidden, ForeignOrigin, SecondFactorSetupRequired};
+    if matches!(problem.kind, Forbidden | ForeignOrigin | SecondFactorSetupRequired) {
         let _ = CURRENT.try_with(|origin| *origin.0.refusal.lock() = Some(problem.detail.clone()));
     }
 }

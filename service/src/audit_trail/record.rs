@@ -5,9 +5,11 @@ use super::failures::FailureKey;
 use crate::Result;
 use crate::db::codec::to_json;
 use crate::db::entity::audit_log;
-use domain::audit::{AuditAction, AuditCredentialType, AuditOutcome, AuditTargetType, Changes};
+use domain::audit::{AuditAction, AuditCredentialType, AuditOutcome, AuditTargetType, Changes, FieldChange};
 use domain::authorization::Actor;
 use domain::id::WebhookId;
+use serde::Serialize;
+use serde_json::Value;
 
 /// Maximum number of characters of a detail, which can contain the reason of a refusal.
 const MAX_DETAIL: usize = 500;
@@ -20,6 +22,8 @@ pub(crate) enum Author<'a> {
     User(&'a Actor),
     /// A user who logs in.
     Password(&'a str),
+    /// A user who logs in with a passkey alone.
+    Passkey(&'a str),
     /// A user who logs in at an identity provider.
     IdentityProvider {
         /// Login name; `None` if the provider's user has no account.
@@ -104,6 +108,9 @@ impl Record {
             }
             Author::Password(username) => {
                 (Some(username.to_owned()), AuditCredentialType::Password, String::new(), String::new())
+            }
+            Author::Passkey(username) => {
+                (Some(username.to_owned()), AuditCredentialType::Passkey, String::new(), String::new())
             }
             Author::IdentityProvider { username, identity, provider } => {
                 let credential = AuditCredentialType::IdentityProvider;
@@ -213,12 +220,31 @@ impl Record {
             target_type: self.target.kind.as_str().to_owned(),
             target_id: self.target.id.clone(),
             target_name: self.target.name.clone(),
-            changes: to_json(&self.changes.fields())?,
+            changes: to_json(&self.changes.fields().iter().map(StoredChange::from).collect::<Vec<_>>())?,
             detail: self.detail.clone(),
             occurrences: self.occurrences,
             key_id: key_id.to_owned(),
             hash: String::new(),
         })
+    }
+}
+
+/// A changed field as it is stored: without absent values, because an entry is written with each reservation.
+#[derive(Serialize)]
+struct StoredChange<'a> {
+    field: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a Value>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    secret: bool,
+}
+
+impl<'a> From<&'a FieldChange> for StoredChange<'a> {
+    fn from(FieldChange { field, before, after, secret }: &'a FieldChange) -> Self {
+        let present = |value: &'a Value| (!value.is_null()).then_some(value);
+        Self { field, before: present(before), after: present(after), secret: *secret }
     }
 }
 

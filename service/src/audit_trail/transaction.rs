@@ -6,10 +6,12 @@ use super::failures::Failures;
 use crate::db::audit::{append, lock_head};
 use crate::db::bulk::MAX_ROWS;
 use crate::db::connect::Database;
+use crate::db::entity::audit_head;
 use crate::db::link::DatabaseTransaction;
 use crate::{Clock, Result};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use std::borrow::Borrow;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ pub(crate) struct AuditTrail {
     db: Database,
     clock: Arc<dyn Clock>,
     key: Arc<ChainKey>,
+    /// The head after the last entry of this process. It can be out of date: each statement that uses it compares it with the
+    /// stored one.
+    head: Arc<Mutex<Option<audit_head::Model>>>,
     failures: Arc<Mutex<Failures>>,
 }
 
@@ -30,12 +35,17 @@ pub(crate) struct AuditedTransaction {
 
 impl AuditTrail {
     pub(crate) fn new(db: Database, clock: Arc<dyn Clock>, key: [u8; 32]) -> Self {
-        Self { db, clock, key: Arc::new(ChainKey::new(key)), failures: Arc::default() }
+        Self { db, clock, key: Arc::new(ChainKey::new(key)), head: Arc::default(), failures: Arc::default() }
     }
 
     /// The key of the chain.
     pub(crate) fn key(&self) -> &ChainKey {
         &self.key
+    }
+
+    /// The database of the log.
+    pub(super) fn database(&self) -> &Database {
+        &self.db
     }
 
     /// Begins a transaction whose change is recorded.
@@ -44,25 +54,46 @@ impl AuditTrail {
     }
 
     /// Appends entries in a transaction. Call it after all other statements: it locks the head of the chain.
-    pub(crate) async fn append(&self, tx: &DatabaseTransaction, records: &[Record]) -> Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
+    pub(crate) async fn append<R: Borrow<Record>>(&self, tx: &DatabaseTransaction, records: &[R]) -> Result<()> {
         let at = self.clock.now().timestamp_millis();
-        let mut head = lock_head(tx).await?;
         for records in records.chunks(MAX_ROWS) {
-            let mut rows = Vec::with_capacity(records.len());
-            for record in records {
-                let mut row = record.to_row(head.seq + 1, at, self.key.id())?;
-                row.hash = self.key.entry_hash(&head.hash, &row);
-                head.seq = row.seq;
-                head.hash.clone_from(&row.hash);
-                rows.push(row);
-            }
-            head = self.key.sealed(head);
-            append(&self.db, tx, &rows, &head).await?;
+            let known = self.head.lock().clone();
+            let appended = match known {
+                Some(head) => self.append_after(tx, head, records, at).await?,
+                None => None,
+            };
+            let head = match appended {
+                Some(head) => head,
+                // Another process or a transaction that was rolled back has moved the head.
+                None => {
+                    let head = lock_head(tx).await?;
+                    self.append_after(tx, head, records, at).await?.ok_or(DbErr::RecordNotUpdated)?
+                }
+            };
+            *self.head.lock() = Some(head);
         }
         Ok(())
+    }
+
+    /// Appends entries if `head` is the head of the chain. Returns the new head.
+    async fn append_after<R: Borrow<Record>>(
+        &self,
+        tx: &DatabaseTransaction,
+        mut head: audit_head::Model,
+        records: &[R],
+        at: i64,
+    ) -> Result<Option<audit_head::Model>> {
+        let previous = std::mem::take(&mut head.mac);
+        let mut rows = Vec::with_capacity(records.len());
+        for record in records {
+            let mut row = record.borrow().to_row(head.seq + 1, at, self.key.id())?;
+            row.hash = self.key.entry_hash(&head.hash, &row);
+            head.seq = row.seq;
+            head.hash.clone_from(&row.hash);
+            rows.push(row);
+        }
+        let head = self.key.sealed(head);
+        Ok(append(&self.db, tx, rows, &previous, &head).await?.then_some(head))
     }
 
     /// Records a failed log-in or a refusal, of which a client can cause many: equal ones are counted. A failure to write it
@@ -100,8 +131,18 @@ impl AuditTrail {
 impl AuditedTransaction {
     /// Appends the entries and commits.
     pub(crate) async fn commit(self, records: impl Into<Vec<Record>>) -> Result<()> {
-        self.trail.append(&self.inner, &records.into()).await?;
+        self.commit_all(&records.into()).await
+    }
+
+    /// Appends entries that the caller keeps, and commits.
+    pub(crate) async fn commit_all<R: Borrow<Record>>(self, records: &[R]) -> Result<()> {
+        self.trail.append(&self.inner, records).await?;
         Ok(self.inner.commit().await?)
+    }
+
+    /// The writer of the audit log.
+    pub(super) fn trail(&self) -> &AuditTrail {
+        &self.trail
     }
 
     /// Rolls the transaction back.

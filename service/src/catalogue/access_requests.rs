@@ -7,10 +7,11 @@ use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::db::codec::time;
 use crate::db::column::Text;
-use crate::db::entity::{access_grants, access_requests, resources};
+use crate::db::entity::{access_grants, access_requests, resources, users};
 use crate::db::link::DatabaseTransaction;
 use crate::notifications::{Notifications, Recipient};
 use crate::outbox::Outbox;
+use crate::ownership::visibility::access_requests_of;
 use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::access_request::{AccessRequest, AccessRequestInput, AccessStatus};
@@ -20,13 +21,15 @@ use domain::authorization::{Action, Actor, authorize};
 use domain::change::{Change, Notification, Severity};
 use domain::event::{AccessRequestBody, EventBody, EventType};
 use domain::id::{AccessRequestId, EventId, ResourceId};
+use domain::ownership::ResourceKey;
 use domain::pagination::{Page, PageQuery};
+use domain::privacy::ExportedGrant;
 use domain::problem::Validator;
 use domain::resource::{Resource, ResourceStatus};
 use domain::{Problem, validation};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DerivePartialModel, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Set,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DerivePartialModel, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Set,
 };
 use tracing::instrument;
 
@@ -104,7 +107,8 @@ impl AccessRequests {
         Self { context, feed, outbox, accounts, catalogue, notifications }
     }
 
-    /// Requests access to a restricted resource; publishes `user.access_requested` and notifies the administrators.
+    /// Requests access to a restricted resource; publishes `user.access_requested` and notifies the administrators and the
+    /// owners of the resource.
     ///
     /// # Errors
     /// 404 for an unknown resource; 409 if the actor may reserve it already, it is in maintenance, or a request is pending; 422
@@ -137,6 +141,9 @@ impl AccessRequests {
     ) -> Result<()> {
         let now = self.context.now();
         let tx = self.context.begin_change().await?;
+        // The lock serialises the request with an erasure of the account.
+        let account = users::Entity::find_by_id(user.username.as_str()).lock_shared().one(&*tx).await?;
+        account.ok_or_else(|| Problem::not_found("user"))?;
         let row = access_requests::ActiveModel {
             id: Set(id.0.clone()),
             username: Set(user.username.clone()),
@@ -149,7 +156,7 @@ impl AccessRequests {
         };
         access_requests::Entity::insert(row).exec_without_returning(&tx).await.map_err(|error| {
             Error::on_unique_violation(error, || {
-                Problem::conflict("Your earlier request is still pending. Wait for an administrator's decision.")
+                Problem::conflict("Your earlier request is still pending. Wait for a decision.")
             })
         })?;
         let changes = Changes::none().field("user_id", (), &user.username).field("resource_id", (), resource.id).field(
@@ -176,12 +183,13 @@ impl AccessRequests {
         let configs = self.outbox.configs().load(&tx).await?;
         let enqueued = self.outbox.enqueue(&tx, &configs, vec![(resource.resource_type.clone(), event)], true).await?;
         let message = format!("{} requests access to {}.", user.username, resource.name);
-        let notification = self
+        let key = ResourceKey::new(&resource.resource_type, resource.id);
+        let notifications = self
             .notifications
-            .create(&tx, Recipient::Administrators, Severity::Info, &message, Some("/access-requests"))
+            .create_for_managers(&tx, Some(key), Severity::Info, &message, Some("/access-requests"))
             .await?;
         tx.commit(record(actor, AuditAction::AccessRequestCreated, id, &resource.name).changes(changes)).await?;
-        self.outbox.publish(enqueued, vec![Change::Notification(notification)]);
+        self.outbox.publish(enqueued, notifications.into_iter().map(Change::Notification).collect());
         Ok(())
     }
 
@@ -194,7 +202,8 @@ impl AccessRequests {
         Ok(row.map(AccessRequest::from).ok_or_else(|| Problem::not_found("access request"))?)
     }
 
-    /// Lists access requests, newest first: all for administrators and auditors, their own for other users.
+    /// Lists access requests, newest first: all for administrators and auditors; their own, and those for resources that
+    /// they own, for other users.
     ///
     /// # Errors
     /// 422 for an invalid limit or cursor.
@@ -207,13 +216,12 @@ impl AccessRequests {
     ) -> Result<Page<AccessRequest>, Problem> {
         authorize(actor, Action::ReadCatalogue)?;
         let limit = page.limit()?;
-        let own = (!actor.role.reads_everything()).then_some(actor.username.as_str());
         let query = select()
             .apply_if(decode_cursor(page.cursor.as_deref())?, |query, id| {
                 query.filter(access_requests::COLUMN.id.lt(id))
             })
             .apply_if(status, |query, status| query.filter(access_requests::COLUMN.status.eq(Text(status))))
-            .apply_if(own, |query, username| query.filter(access_requests::COLUMN.username.eq(username)))
+            .filter(access_requests_of(actor))
             .order_by_desc(access_requests::Column::Id)
             .limit(limit + 1);
         let requests = self.read_all(query).await?;
@@ -225,7 +233,7 @@ impl AccessRequests {
         Ok(rows.into_iter().map(AccessRequest::from).collect())
     }
 
-    /// Approves a pending request (administrators): grants the access and notifies the user.
+    /// Approves a pending request (administrators and owners): grants the access and notifies the user.
     ///
     /// # Errors
     /// 403 for other users; 404 if there is no such request; 409 if it is decided already.
@@ -234,7 +242,7 @@ impl AccessRequests {
         self.decide(actor, id, &[(AccessStatus::Pending, Effect::Granted)]).await
     }
 
-    /// Denies a request (administrators) and notifies the user. Denying an approved request withdraws the access; existing
+    /// Denies a request (administrators and owners) and notifies the user. Denying an approved request withdraws the access; existing
     /// reservations are kept.
     ///
     /// # Errors
@@ -252,8 +260,10 @@ impl AccessRequests {
         id: &AccessRequestId,
         effects: &[(AccessStatus, Effect)],
     ) -> Result<AccessRequest, Problem> {
-        authorize(actor, Action::DecideAccess)?;
+        authorize(actor, Action::WriteOwned)?;
         let request = self.read(id).await?;
+        let resource = ResourceKey::new(&request.resource_type, request.resource_id);
+        authorize(actor, Action::DecideAccess { resource })?;
         let notification = self.apply(actor, &request, effects).await?;
         self.feed.publish(vec![Change::Notification(notification)]);
         Ok(self.read(id).await?)
@@ -317,7 +327,7 @@ impl AccessRequests {
                 decided_at: Set(Some(self.context.now().timestamp_millis())),
                 ..Default::default()
             };
-            // The current status is part of the condition, because two administrators may decide at the same time.
+            // The current status is part of the condition, because two managers may decide at the same time.
             let updated = access_requests::Entity::update_many()
                 .set(change)
                 .filter(access_requests::COLUMN.id.eq(request.id.as_str()))
@@ -335,6 +345,37 @@ impl AccessRequests {
 /// An entry of the audit log about an access request for the resource of this name.
 fn record(actor: &Actor, action: AuditAction, id: &AccessRequestId, resource: &str) -> Record {
     Record::new(actor, action, Target::named(AuditTargetType::AccessRequest, id, resource))
+}
+
+/// Access requests of a user with an id after `after`, oldest first.
+pub(crate) async fn requests_of(
+    connection: &impl ConnectionTrait,
+    username: &str,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<AccessRequest>> {
+    let query = select()
+        .filter(access_requests::COLUMN.username.eq(username))
+        .filter(access_requests::COLUMN.id.gt(after))
+        .order_by_asc(access_requests::Column::Id)
+        .limit(limit);
+    let rows = query.into_partial_model::<AccessRequestRow>().all(connection).await?;
+    Ok(rows.into_iter().map(AccessRequest::from).collect())
+}
+
+/// The restricted resources that a user may reserve, by id.
+pub(crate) async fn grants_of(connection: &impl ConnectionTrait, username: &str) -> Result<Vec<ExportedGrant>> {
+    let rows: Vec<(ResourceId, String)> = access_grants::Entity::find()
+        .select_only()
+        .column(access_grants::Column::ResourceId)
+        .column(resources::Column::Name)
+        .inner_join(resources::Entity)
+        .filter(access_grants::COLUMN.username.eq(username))
+        .order_by_asc(access_grants::Column::ResourceId)
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(rows.into_iter().map(|(resource_id, resource_name)| ExportedGrant { resource_id, resource_name }).collect())
 }
 
 /// Access requests with their resources.

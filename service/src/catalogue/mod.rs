@@ -6,6 +6,7 @@ mod resources;
 mod types;
 
 pub use access_requests::AccessRequests;
+pub(crate) use access_requests::{grants_of, requests_of};
 pub(crate) use cache::{Bookable, is_granted, read_bookable};
 
 use crate::change_feed::ChangeFeed;
@@ -29,6 +30,8 @@ impl Catalogue {
     /// Invalidates cached resources on every replica, after a committed change.
     fn invalidate_resources(&self) {
         self.cache.clear();
+        // A deleted type or resource has no owners any more, so the cached credentials of this process are stale too.
+        self.feed.advance_cache_generation();
         self.feed.broadcast_invalidation();
     }
 }

@@ -12,6 +12,7 @@ use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::id::ResourceId;
+use domain::ownership::ResourceKey;
 use domain::pagination::{Page, PageQuery};
 use domain::resource::{Resource, ResourceInput, ResourcePatch, ResourceStatus, check_resource};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -36,6 +37,7 @@ struct ResourceRow {
 impl ResourceRow {
     fn for_actor(self, actor: &Actor) -> Resource {
         let status = self.status.0;
+        let manages = actor.manages(ResourceKey::new(&self.resource_type, self.id));
         Resource {
             id: self.id,
             name: self.name,
@@ -45,8 +47,8 @@ impl ResourceRow {
             status,
             bookable: match (status, actor.role) {
                 (ResourceStatus::Maintenance, _) | (_, Role::Auditor) => false,
-                (ResourceStatus::Available, _) | (ResourceStatus::Restricted, Role::Administrator) => true,
-                (ResourceStatus::Restricted, Role::User) => self.granted,
+                (ResourceStatus::Available, _) => true,
+                (ResourceStatus::Restricted, _) => manages || self.granted,
             },
         }
     }
@@ -102,13 +104,13 @@ impl Catalogue {
         Ok(rows.into_iter().map(|row| row.for_actor(actor)).collect())
     }
 
-    /// Creates a resource (administrators).
+    /// Creates a resource (administrators and owners of the type).
     ///
     /// # Errors
     /// 403 for other users; 409 if the name is taken within the type; 422 that names invalid fields or an unknown type.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn create_resource(&self, actor: &Actor, input: ResourceInput) -> Result<Resource, Problem> {
-        authorize(actor, Action::WriteCatalogue)?;
+        authorize(actor, Action::WriteResource { resource: ResourceKey::of_type(&input.resource_type) })?;
         check_resource(&input)?;
         let id = self.insert_resource(actor, input).await?;
         self.get_resource(actor, id).await
@@ -142,7 +144,7 @@ impl Catalogue {
         }
     }
 
-    /// Changes a resource (administrators).
+    /// Changes a resource (administrators and owners).
     ///
     /// # Errors
     /// 403 for other users; 404 if there is none; 409 if the name is taken; 422 that names invalid fields.
@@ -153,8 +155,8 @@ impl Catalogue {
         id: ResourceId,
         patch: ResourcePatch,
     ) -> Result<Resource, Problem> {
-        authorize(actor, Action::WriteCatalogue)?;
         let before = self.get_resource(actor, id).await?;
+        authorize(actor, write_action(&before))?;
         let input = ResourceInput {
             name: patch.name.unwrap_or(before.name),
             resource_type: before.resource_type,
@@ -189,14 +191,14 @@ impl Catalogue {
         tx.commit(record(actor, AuditAction::ResourceUpdated, &changed).changes(changes)).await
     }
 
-    /// Deletes a resource that was never reserved (administrators).
+    /// Deletes a resource that was never reserved (administrators and owners).
     ///
     /// # Errors
     /// 403 for other users; 404 if there is none; 409 if it has reservations, including past ones.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn delete_resource(&self, actor: &Actor, id: ResourceId) -> Result<(), Problem> {
-        authorize(actor, Action::WriteCatalogue)?;
         let resource = self.get_resource(actor, id).await?;
+        authorize(actor, write_action(&resource))?;
         self.delete_unreserved_resource(actor, &resource).await?;
         self.invalidate_resources();
         Ok(())
@@ -217,6 +219,11 @@ impl Catalogue {
         }
         tx.commit(record(actor, AuditAction::ResourceDeleted, resource).changes(Changes::deleted(resource))).await
     }
+}
+
+/// The permission to change an existing resource. Every user may read the catalogue, so a refusal discloses nothing.
+fn write_action(resource: &Resource) -> Action<'_> {
+    Action::WriteResource { resource: ResourceKey::new(&resource.resource_type, resource.id) }
 }
 
 /// An entry of the audit log about a resource.

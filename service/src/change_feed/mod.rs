@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Maximum lag of a subscriber, in updates. A slower subscriber must refetch.
@@ -44,6 +44,10 @@ struct Shared {
     updates: broadcast::Sender<Update>,
     peers: Peers,
     wake: Wake,
+    /// Notified when this process announces something.
+    announced: Notify,
+    /// Notified when another replica has greeted this one.
+    greeted: Notify,
     cache_generation: AtomicU64,
 }
 
@@ -94,6 +98,8 @@ impl ChangeFeed {
             updates,
             peers: Peers::default(),
             wake: Wake::default(),
+            announced: Notify::new(),
+            greeted: Notify::new(),
             cache_generation: AtomicU64::new(0),
         });
         let outgoing = postgres.map(|(url, limits)| ReplicaBus::spawn(url, limits, shared.clone(), cancel));
@@ -113,6 +119,7 @@ impl ChangeFeed {
 
     /// Announces committed changes.
     pub(crate) fn publish(&self, changes: Vec<Change>) {
+        self.shared.announced.notify_one();
         let local = self.shared.updates.receiver_count() > 0;
         let remote = self.shared.peers.subscribed.load(Ordering::Relaxed);
         if changes.is_empty() || !(local || remote) {
@@ -140,16 +147,38 @@ impl ChangeFeed {
 
     /// Wakes the dispatchers of all replicas: deliveries of these webhooks may be due.
     pub(crate) fn wake_dispatchers(&self, webhooks: WebhookSet) {
+        self.shared.announced.notify_one();
         if !webhooks.is_empty() && self.has_peers() {
             self.send(Outgoing::Wake(webhooks.clone()));
         }
         self.shared.wake.notify(webhooks);
     }
 
+    /// Wakes the dispatcher of this process, as if deliveries of these webhooks were due.
+    pub(crate) fn wake_own_dispatcher(&self, webhooks: WebhookSet) {
+        self.shared.wake.notify(webhooks);
+    }
+
+    /// Greets the other replicas, so that they notice at once that this one has joined them.
+    pub(crate) fn greet_replicas(&self) {
+        self.send(Outgoing::Presence { hello: true });
+    }
+
+    /// Waits until another replica has greeted this one since the last call. Only one task may call it.
+    pub(crate) async fn wait_for_greeting(&self) {
+        self.shared.greeted.notified().await;
+    }
+
     /// Waits for a wake-up of this process's dispatcher and returns the webhooks to poll. Only one task may call it,
     /// because each wake-up is returned once.
     pub async fn wait_for_wakeup(&self) -> WebhookSet {
         self.shared.wake.next().await
+    }
+
+    /// Waits until this process has announced something, changes or due deliveries, since the last call. Only one task may
+    /// call it.
+    pub(crate) async fn wait_for_announcement(&self) {
+        self.shared.announced.notified().await;
     }
 
     /// The generation of cached accounts and settings. Another number means that cached values may be stale.

@@ -251,6 +251,7 @@ impl ReplicaBus {
         if let Some(presence) = message.presence {
             self.shared.peers.record(&message.from, presence.subscribed);
             if presence.hello {
+                self.shared.greeted.notify_one();
                 let _ = self.outgoing.send(Outgoing::Presence { hello: false });
             }
         }

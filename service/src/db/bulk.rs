@@ -36,7 +36,7 @@ impl Column {
 /// The number of rows in a SQLite statement for `count` rows. Few sizes limit the number of prepared statements; the
 /// surplus rows are NULL in all columns.
 fn padded(count: usize) -> usize {
-    [1, 4, 16, 64, 256].into_iter().find(|size| *size >= count).unwrap_or(count)
+    [1, 4, 8, 16, 32, 64, 128, 256].into_iter().find(|size| *size >= count).unwrap_or(count)
 }
 
 /// Keys for an `IN` list, at most [`MAX_ROWS`]. The last key is repeated, because few sizes keep the number of prepared statements small.

@@ -2,9 +2,11 @@
 
 use domain::authorization::Scope;
 use domain::event::EventType;
+use domain::input::from_json;
+use domain::payload::PayloadFormat;
 use domain::retry::RetryPolicy;
 use domain::routing::{DeliveryPaths, Layout};
-use domain::webhook::{AuthView, CustomHeader};
+use domain::webhook::{AuthView, CustomHeader, EventFilter};
 use parking_lot::Mutex;
 use sea_orm::sea_query::{self, ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr};
 use sea_orm::{ColIdx, DbErr, QueryResult, TryGetError, TryGetable};
@@ -56,6 +58,8 @@ wire_names!(
     domain::delivery::DeliveryStatus => Cancelled,
     // Claims and the log read event types as text. An unknown one is neither sent nor shown as an event of its own.
     domain::event::EventType => ReservationCreated,
+    // [`is_deliverable`] prevents requests in another format than the stored one.
+    domain::payload::PayloadFormat => Berth,
     domain::reservation::ReservationStatus => Cancelled,
     domain::resource::AccessStatus => Denied,
     domain::resource::ResourceStatus => Maintenance,
@@ -132,6 +136,13 @@ impl StoredJson for AuthView {
     }
 }
 
+impl StoredJson for EventFilter {
+    /// A filter that only a newer release knows is read as none. [`is_deliverable`] then prevents requests.
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).or_else(|_| serde_json::from_str::<Value>(text).map(|_| Self::default()))
+    }
+}
+
 impl StoredJson for DeliveryPaths {
     /// An unknown layout is read as the default. [`is_deliverable`] then prevents requests to other paths.
     fn from_json(text: &str) -> serde_json::Result<Self> {
@@ -155,14 +166,19 @@ fn known_elements<T: DeserializeOwned>(text: &str) -> serde_json::Result<Vec<T>>
     })
 }
 
-/// Whether this release knows the stored authentication method and layout of a webhook, so that it can send requests.
-pub(crate) fn is_deliverable(auth: &str, delivery_paths: &str) -> bool {
+/// Whether this release knows the stored authentication method, layout, payload format and filter of a webhook, so that it
+/// can send requests.
+pub(crate) fn is_deliverable(auth: &str, delivery_paths: &str, payload_format: &str, filter: &str) -> bool {
     #[derive(serde::Deserialize)]
     struct WithLayout {
         #[serde(rename = "layout")]
         _layout: Layout,
     }
-    serde_json::from_str::<AuthView>(auth).is_ok() && serde_json::from_str::<WithLayout>(delivery_paths).is_ok()
+    serde_json::from_str::<AuthView>(auth).is_ok()
+        && serde_json::from_str::<WithLayout>(delivery_paths).is_ok()
+        && PayloadFormat::parse(payload_format).is_some()
+        // A part of the filter that this release does not know would be ignored.
+        && from_json::<EventFilter>(filter.as_bytes()).is_ok()
 }
 
 /// Logs a name that only a newer release knows, once.
@@ -294,10 +310,15 @@ mod tests {
     }
 
     #[test]
-    fn webhook_with_unknown_authentication_or_layout_is_not_deliverable() {
+    fn webhook_with_unknown_settings_is_not_deliverable() {
         let (auth, paths) = (r#"{"method":"none"}"#, r#"{"layout":"guide","paths":{"reservation.moved":"/m"}}"#);
-        assert!(is_deliverable(auth, paths));
-        assert!(!is_deliverable(r#"{"method":"mtls"}"#, paths));
-        assert!(!is_deliverable(auth, r#"{"layout":"regional"}"#));
+        assert!(is_deliverable(auth, paths, "thin", r#"{"resource_ids":[1]}"#));
+        assert!(!is_deliverable(r#"{"method":"mtls"}"#, paths, "berth", "{}"));
+        assert!(!is_deliverable(auth, r#"{"layout":"regional"}"#, "berth", "{}"));
+        assert!(!is_deliverable(auth, paths, "avro", "{}"));
+        assert!(!is_deliverable(auth, paths, "berth", r#"{"users":["alice"]}"#));
+        let filter = r#"{"fields":[{"field":"a","operator":"matches","values":[]}]}"#;
+        assert!(!is_deliverable(auth, paths, "berth", filter));
+        assert!(JsonText::<EventFilter>::from_text(filter).unwrap().0.is_empty());
     }
 }

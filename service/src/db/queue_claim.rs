@@ -77,6 +77,8 @@ pub(crate) struct ClaimedRow {
     pub(crate) webhook_id: WebhookId,
     pub(crate) reservation_id: Option<String>,
     pub(crate) body: String,
+    /// The name of the payload format; `None` for the default one.
+    pub(crate) payload_format: Option<String>,
     pub(crate) created_at: i64,
     pub(crate) redelivery_of: Option<String>,
 }
@@ -84,7 +86,7 @@ pub(crate) struct ClaimedRow {
 /// The columns of a [`ClaimedRow`], of an entry `o` and its delivery `d`.
 const COLUMNS: &str =
     "o.seq, o.attempts, o.ordering_key, o.due_at, d.id, d.event_id, d.event_type, d.webhook_id, d.reservation_id,
-    d.body, d.created_at, d.redelivery_of";
+    d.body, d.created_at, d.redelivery_of, d.payload_format";
 type Columns = (i64, i32, String, i64, String, String, String, WebhookId, Option<String>, String, i64, Option<String>);
 
 impl ClaimedRow {
@@ -104,6 +106,8 @@ impl ClaimedRow {
             created_at,
             redelivery_of,
         ) = Columns::try_get_many_by_index(row)?;
+        // A tuple has at most 12 elements.
+        let payload_format = row.try_get_by_index(12)?;
         Ok(Self {
             seq,
             attempt: attempt as u32,
@@ -115,6 +119,7 @@ impl ClaimedRow {
             webhook_id,
             reservation_id,
             body,
+            payload_format,
             created_at,
             redelivery_of,
         })

@@ -9,6 +9,7 @@ use super::connect::Database;
 use super::link::DatabaseTransaction;
 use crate::error::Error;
 use domain::id::WebhookId;
+use domain::payload::PayloadFormat;
 use sea_orm::ConnectionTrait as _;
 use std::collections::HashMap;
 
@@ -18,11 +19,11 @@ pub(crate) const INSERT_OUTBOX: &str =
 
 const INSERT_DELIVERIES: &str = "INSERT INTO deliveries (
         id, event_id, event_type, webhook_id, ordering_key, reservation_id, max_attempts, body,
-        status, attempts, test, created_at, updated_at
+        payload_format, status, attempts, test, created_at, updated_at
     )
     SELECT
         r.id, r.event_id, r.event_type, r.webhook_id, r.ordering_key, NULLIF(r.reservation_id, ''), r.max_attempts, r.body,
-        'pending', 0";
+        NULLIF(r.payload_format, ''), 'pending', 0";
 
 /// A delivery to insert.
 pub(crate) struct NewDelivery<'a> {
@@ -34,6 +35,7 @@ pub(crate) struct NewDelivery<'a> {
     pub(crate) reservation_id: Option<&'a str>,
     pub(crate) max_attempts: u32,
     pub(crate) body: &'a str,
+    pub(crate) payload_format: PayloadFormat,
     /// Whether it is inserted as claimed.
     pub(crate) claimed: bool,
 }
@@ -48,6 +50,13 @@ pub(crate) struct Insertion<'a> {
     pub(crate) fresh: bool,
     /// The current time, in milliseconds since the epoch.
     pub(crate) at: i64,
+}
+
+impl NewDelivery<'_> {
+    /// The stored name of the payload format, empty for the default one.
+    fn payload_format(&self) -> &'static str {
+        if self.payload_format == PayloadFormat::default() { "" } else { self.payload_format.as_str() }
+    }
 }
 
 impl Insertion<'_> {
@@ -81,6 +90,7 @@ pub(crate) async fn insert_deliveries(
         .text_column("reservation_id", deliveries.iter().map(|d| d.reservation_id.unwrap_or_default()))
         .int_column("max_attempts", deliveries.iter().map(|d| d.max_attempts.into()))
         .text_column("body", deliveries.iter().map(|d| d.body))
+        .constant_column("payload_format", deliveries.iter().map(NewDelivery::payload_format))
         .int_column("at", deliveries.iter().map(|_| insertion.at));
     if db.is_postgres() {
         insert_postgres(db, tx, deliveries, insertion, rows).await

@@ -1,7 +1,8 @@
 //! New reservations, many in one statement.
 //!
 //! Hand-written: creating reservations under load is a hot path. The insertion depends on other rows (the status of the resource, and on
-//! SQLite the overlapping reservations), and SeaORM has no INSERT … SELECT from arrays. Plans: the primary key of `resources`; the
+//! SQLite the overlapping reservations), and SeaORM has no INSERT … SELECT from arrays. One statement for many rows also saves
+//! SQLite time: each statement is sent to the thread of its connection and back. Plans: the primary key of `resources`; the
 //! index of the exclusion constraint on PostgreSQL, `reservations_span` on SQLite. Benchmark: reservations accepted and delivered.
 
 use super::bulk::BulkValues;
@@ -13,13 +14,13 @@ use super::link::DatabaseTransaction;
 use super::stored_provisioning::to_stored;
 use crate::Result;
 use chrono::{DateTime, Duration, Utc};
-use domain::id::ReservationId;
+use domain::id::{ReservationId, ResourceId};
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
 use sea_orm::sea_query::LockType;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, TryGetableMany as _,
+    QuerySelect as _, TryGetableMany as _, Value,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -32,24 +33,75 @@ pub(crate) struct NewReservation {
     pub(crate) resource_status: ResourceStatus,
 }
 
-/// Inserts the reservations whose span is free and whose resource still has the expected status. Returns their ids.
+/// Inserts the reservations whose span is free, whose resource still has the expected status and whose owner has an account.
+/// Returns their ids. Of two that overlap each other, the first has precedence. On PostgreSQL the accounts are locked like those
+/// of a foreign key, so that none is erased meanwhile.
 pub(crate) async fn insert_free(
     db: &Database,
     tx: &DatabaseTransaction,
     new: &[&NewReservation],
 ) -> Result<HashSet<String>> {
-    if db.is_postgres() { insert_postgres(db, tx, new).await } else { insert_sqlite(db, tx, new).await }
+    const INSERT: &str = "
+        INSERT INTO reservations (
+            id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config,
+            status, cancel_reason, provisioning, created_at, updated_at
+        )
+        SELECT
+            r.id, r.username, r.resource_id, r.title, r.start_at, r.end_at, r.user_ssh_key, r.additional_config,
+            'active', '', r.provisioning, r.created_at, r.created_at";
+    let mut inserted = HashSet::with_capacity(new.len());
+    if db.is_postgres() {
+        // The exclusion constraint also rejects overlaps within the batch.
+        let (source, values) = bulk_values(new)?.into_sql(db);
+        let sql = format!(
+            "{INSERT} FROM {source} JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
+                JOIN users u ON u.username = r.username
+            FOR KEY SHARE OF u
+            ON CONFLICT DO NOTHING
+            RETURNING id"
+        );
+        inserted.extend(query_ids(db, tx, sql, values).await?);
+        return Ok(inserted);
+    }
+    let mut rest = new.to_vec();
+    while !rest.is_empty() {
+        let (batch, overlapping) = without_overlaps(rest);
+        let (source, values) = bulk_values(&batch)?.into_sql(db);
+        // CROSS JOIN is SQLite's way to read the few new rows first.
+        let sql = format!(
+            "{INSERT} FROM {source} CROSS JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
+            WHERE EXISTS (SELECT 1 FROM users u WHERE u.username = r.username) AND NOT EXISTS (
+                SELECT 1 FROM reservations v
+                WHERE v.resource_id = r.resource_id AND v.status = 'active' AND v.end_at > r.start_at AND v.start_at < r.end_at
+            )
+            RETURNING id"
+        );
+        inserted.extend(query_ids(db, tx, sql, values).await?);
+        rest = overlapping;
+    }
+    Ok(inserted)
 }
 
-/// One statement for all. The exclusion constraint also rejects overlaps within the batch.
-async fn insert_postgres(db: &Database, tx: &DatabaseTransaction, new: &[&NewReservation]) -> Result<HashSet<String>> {
+/// Divides reservations into those for one statement, whose rows do not see each other, and those that may overlap one of them.
+fn without_overlaps(new: Vec<&NewReservation>) -> (Vec<&NewReservation>, Vec<&NewReservation>) {
+    let mut ends: HashMap<ResourceId, DateTime<Utc>> = HashMap::new();
+    new.into_iter().partition(|NewReservation { reservation, .. }| {
+        let is_after = ends.get(&reservation.resource_id).is_none_or(|end| reservation.start_time >= *end);
+        if is_after {
+            ends.insert(reservation.resource_id, reservation.end_time);
+        }
+        is_after
+    })
+}
+
+fn bulk_values(new: &[&NewReservation]) -> Result<BulkValues> {
     let (mut configs, mut provisionings) = (Vec::with_capacity(new.len()), Vec::with_capacity(new.len()));
     for NewReservation { reservation, .. } in new {
         configs.push(to_json(&reservation.additional_config)?);
         provisionings.push(to_stored(&reservation.provisioning)?);
     }
     let reservations = new.iter().map(|new| &new.reservation);
-    let (source, values) = BulkValues::default()
+    Ok(BulkValues::default()
         .text_column("id", reservations.clone().map(|reservation| reservation.id.as_str()))
         .text_column("username", reservations.clone().map(|reservation| reservation.user_id.as_str()))
         .int_column("resource_id", reservations.clone().map(|reservation| reservation.resource_id))
@@ -60,61 +112,14 @@ async fn insert_postgres(db: &Database, tx: &DatabaseTransaction, new: &[&NewRes
         .text_column("additional_config", configs)
         .text_column("provisioning", provisionings)
         .int_column("created_at", reservations.map(|reservation| reservation.created_at.timestamp_millis()))
-        .text_column("resource_status", new.iter().map(|new| new.resource_status.as_str()))
-        .into_sql(db);
-    let sql = format!(
-        "INSERT INTO reservations (
-            id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config,
-            status, cancel_reason, provisioning, created_at, updated_at
-        )
-        SELECT
-            r.id, r.username, r.resource_id, r.title, r.start_at, r.end_at, r.user_ssh_key, r.additional_config,
-            'active', '', r.provisioning, r.created_at, r.created_at
-        FROM {source} JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
-        ON CONFLICT DO NOTHING
-        RETURNING id"
-    );
-    let mut inserted = HashSet::with_capacity(new.len());
-    for row in tx.query_all_raw(db.statement(sql, values)).await? {
-        let (id,) = <(String,)>::try_get_many_by_index(&row).map_err(DbErr::from)?;
-        inserted.insert(id);
-    }
-    Ok(inserted)
+        .text_column("resource_status", new.iter().map(|new| new.resource_status.as_str())))
 }
 
-/// One statement for each row, because each must see those before it. An embedded database has no round trips to save.
-async fn insert_sqlite(db: &Database, tx: &DatabaseTransaction, new: &[&NewReservation]) -> Result<HashSet<String>> {
-    const INSERT: &str = "
-        INSERT INTO reservations (
-            id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config,
-            status, cancel_reason, provisioning, created_at, updated_at
-        )
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, 'active', '', $9, $10, $10
-        WHERE EXISTS (SELECT 1 FROM resources x WHERE x.id = $3 AND x.status = $11)
-            AND NOT EXISTS (
-                SELECT 1 FROM reservations v
-                WHERE v.resource_id = $3 AND v.status = 'active' AND v.end_at > $5 AND v.start_at < $6
-            )";
-    let mut inserted = HashSet::with_capacity(new.len());
-    for NewReservation { reservation, resource_status, .. } in new {
-        let values = [
-            reservation.id.as_str().into(),
-            reservation.user_id.as_str().into(),
-            reservation.resource_id.into(),
-            reservation.title.as_str().into(),
-            reservation.start_time.timestamp_millis().into(),
-            reservation.end_time.timestamp_millis().into(),
-            reservation.user_ssh_key.as_str().into(),
-            to_json(&reservation.additional_config)?.into(),
-            to_stored(&reservation.provisioning)?.into(),
-            reservation.created_at.timestamp_millis().into(),
-            resource_status.as_str().into(),
-        ];
-        if tx.execute_raw(db.statement(INSERT, values)).await?.rows_affected() > 0 {
-            inserted.insert(reservation.id.0.clone());
-        }
-    }
-    Ok(inserted)
+/// Runs a statement that returns ids.
+async fn query_ids(db: &Database, tx: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<Vec<String>> {
+    let rows = tx.query_all_raw(db.statement(sql, values)).await?;
+    let ids = rows.iter().map(|row| <(String,)>::try_get_many_by_index(row).map(|(id,)| id));
+    Ok(ids.collect::<Result<_, _>>().map_err(DbErr::from)?)
 }
 
 /// The active reservations of each of these users that have not ended. Users without one are absent.

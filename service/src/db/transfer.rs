@@ -14,8 +14,10 @@ use rows::Checksum;
 use target::Target;
 
 /// Tables in which a target without data has rows: a process that migrated it may have written a set-up code, and the
-/// migrations insert the head of the empty audit log.
-const WRITTEN_AT_START: [&str; 2] = ["audit_head", "setup_code"];
+/// migrations insert the head of the empty audit log and the state of the empty index.
+const WRITTEN_AT_START: [&str; 3] = ["audit_head", "delivery_index_state", "setup_code"];
+/// The beginning of the names of the tables of SQLite's full-text index, which PostgreSQL builds in another form.
+const TEXT_INDEX: &str = "delivery_words";
 /// SeaORM's table of migrations. The target has its own rows.
 const MIGRATIONS: &str = "seaql_migrations";
 
@@ -92,6 +94,7 @@ impl Source {
             }
             rows += total;
         }
+        target.request_text_index().await?;
         for (table, last) in self.sequences().await? {
             target.continue_sequence(&table, last).await?;
         }

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::db::codec::{json, time};
 use crate::db::column::Text;
 use crate::db::entity::{attempts, deliveries, outbox, webhooks};
+use crate::ownership::visibility::deliveries_of;
 use crate::pagination::{decode_number_cursor, page_of};
 use chrono::{DateTime, Utc};
 use delivery::Transcript;
@@ -35,12 +36,12 @@ const MAX_ANNOUNCED: u64 = 200;
 #[derive(DerivePartialModel)]
 #[sea_orm(entity = "deliveries::Entity")]
 pub(super) struct LogRow {
-    seq: i64,
+    pub(super) seq: i64,
     id: String,
     event_id: String,
     /// Text, because a newer release may have written an event type that is unknown to this one.
     event_type: String,
-    webhook_id: i64,
+    pub(super) webhook_id: i64,
     reservation_id: Option<String>,
     status: Text<DeliveryStatus>,
     test: bool,
@@ -64,6 +65,7 @@ pub(super) struct LogRow {
 #[sea_orm(entity = "webhooks::Entity")]
 struct LogWebhook {
     name: String,
+    resource_type: Option<String>,
     provisions: bool,
     deleted_at: Option<i64>,
 }
@@ -102,7 +104,7 @@ pub(crate) fn succeeded_at(started_at: i64, duration_ms: f64) -> DateTime<Utc> {
 
 impl LogRow {
     /// The current status. A delivery that left the queue has succeeded, unless its own row has a final status.
-    fn current_status(&self) -> DeliveryStatus {
+    pub(super) fn current_status(&self) -> DeliveryStatus {
         match (&self.queued, self.status.0) {
             (Some(entry), _) if entry.lease_owner.is_some() => DeliveryStatus::Sending,
             (None, DeliveryStatus::Pending | DeliveryStatus::Retrying) => DeliveryStatus::Succeeded,
@@ -131,6 +133,7 @@ impl LogRow {
             event_type: EventType::parse(&self.event_type).unwrap_or(EventType::ReservationCreated),
             webhook_id: self.webhook_id,
             webhook_name: self.webhook.name,
+            resource_type: self.webhook.resource_type,
             reservation_id: self.reservation_id,
             status,
             test: self.test,
@@ -179,7 +182,7 @@ fn open_log() -> Select<outbox::Entity> {
         .filter(webhooks::COLUMN.id.into_simple_expr().equals((deliveries::Entity, deliveries::Column::WebhookId)))
 }
 
-/// The conditions of a filter.
+/// The conditions of a filter, without its search.
 pub(super) fn conditions(filter: &DeliveryFilter) -> Condition {
     let millis = |time: DateTime<Utc>| time.timestamp_millis();
     Condition::all()
@@ -193,7 +196,7 @@ pub(super) fn conditions(filter: &DeliveryFilter) -> Condition {
 }
 
 /// The condition that corresponds to [`LogRow::current_status`].
-fn has_status(status: DeliveryStatus) -> Condition {
+pub(super) fn has_status(status: DeliveryStatus) -> Condition {
     let unleased = || Condition::all().add(outbox::COLUMN.lease_owner.is_null());
     match status {
         DeliveryStatus::Sending => Condition::all().add(outbox::COLUMN.lease_owner.is_not_null()),
@@ -210,7 +213,7 @@ fn has_status(status: DeliveryStatus) -> Condition {
 }
 
 /// An attempt of the log, without the request's body.
-fn recorded_attempt(attempt: attempts::Model, delivery: &DeliveryId) -> Result<Attempt, Problem> {
+pub(super) fn recorded_attempt(attempt: attempts::Model, delivery: &DeliveryId) -> Result<Attempt, Problem> {
     // Early versions stored attempts as JSON.
     if attempt.record.starts_with('{') {
         return json(&attempt.record);
@@ -227,10 +230,11 @@ fn recorded_attempt(attempt: attempts::Model, delivery: &DeliveryId) -> Result<A
 }
 
 impl Deliveries {
-    /// Lists deliveries, newest first.
+    /// Lists deliveries, newest first: all of them, or those of owned resource types. A search reads the index, which
+    /// follows the log within seconds ([`Self::count_matching`] returns how far it reaches).
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 422 for an invalid page.
+    /// 403 unless the actor is an administrator, an auditor or an owner; 422 for an invalid page or search.
     #[tracing::instrument(skip_all, err(level = "debug"))]
     pub async fn list(
         &self,
@@ -238,10 +242,15 @@ impl Deliveries {
         filter: &DeliveryFilter,
         page: &PageQuery,
     ) -> Result<Page<DeliverySummary>> {
-        authorize(actor, Action::ReadWebhooks)?;
+        authorize(actor, Action::ReadOwned)?;
         let limit = page.limit()?;
         let before = decode_number_cursor(page.cursor.as_deref())?;
-        let conditions = conditions(filter);
+        if filter.q.is_some() {
+            let found = self.found(actor, &self.matching(filter)?, before, limit + 1).await?;
+            let page = page_of(found, limit, i64::to_string);
+            return Ok(Page { items: self.summaries(&page.items).await?, next_cursor: page.next_cursor });
+        }
+        let conditions = conditions(filter).add(deliveries_of(actor));
         let db = &self.context.db.read;
         let rows: Vec<LogRow> = if filter.status.is_some_and(|status| !status.is_final()) {
             open_log()
@@ -264,17 +273,36 @@ impl Deliveries {
         Ok(Page { items: page.items.into_iter().map(LogRow::summary).collect(), next_cursor: page.next_cursor })
     }
 
+    /// The deliveries at these positions, newest first.
+    pub(super) async fn summaries(&self, seqs: &[i64]) -> Result<Vec<DeliverySummary>> {
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<LogRow> = log()
+            .filter(deliveries::COLUMN.seq.is_in(seqs.iter().copied()))
+            .order_by_desc(deliveries::COLUMN.seq)
+            .into_partial_model()
+            .all(&self.context.db.read)
+            .await?;
+        Ok(rows.into_iter().map(LogRow::summary).collect())
+    }
+
     /// Reads one delivery with its attempts and the newest 50 redeliveries. The audit log records the view; without this
     /// entry, nothing is shown.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 404; 503 if the view cannot be recorded.
+    /// 403 unless the actor is an administrator, an auditor or an owner; 404, also for a delivery of another owner; 503 if
+    /// the view cannot be recorded.
     #[tracing::instrument(skip_all, fields(delivery = %id), err(level = "debug"))]
     pub async fn get(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliveryDetail> {
-        authorize(actor, Action::ReadWebhooks)?;
+        authorize(actor, Action::ReadOwned)?;
         let db = &self.context.db.read;
-        let row: Option<DetailRow> =
-            log().filter(deliveries::COLUMN.id.eq(id.as_str())).into_partial_model().one(db).await?;
+        let row: Option<DetailRow> = log()
+            .filter(deliveries::COLUMN.id.eq(id.as_str()))
+            .filter(deliveries_of(actor))
+            .into_partial_model()
+            .one(db)
+            .await?;
         let DetailRow { body, entry } = row.ok_or_else(|| Problem::not_found("delivery"))?;
         let attempts = attempts::Entity::find()
             .filter(attempts::COLUMN.delivery_seq.eq(entry.seq))
@@ -295,6 +323,7 @@ impl Deliveries {
         let of_this = DeliveryFilter { redelivery_of: Some(id.clone()), ..DeliveryFilter::default() };
         let redeliveries = self.list(actor, &of_this, &PageQuery::default()).await?;
         let webhook_deleted = entry.webhook_is_deleted();
+        let waiting = self.wait_of(&entry).await?;
         Ok(DeliveryDetail {
             delivery: entry.summary(),
             body,
@@ -302,12 +331,13 @@ impl Deliveries {
             redeliveries: redeliveries.items,
             redeliveries_next_cursor: redeliveries.next_cursor,
             webhook_deleted,
+            waiting,
         })
     }
 
-    /// Reads one delivery without its attempts.
-    pub(super) async fn find(&self, id: &DeliveryId) -> Result<Option<LogRow>> {
-        let select = log().filter(deliveries::COLUMN.id.eq(id.as_str()));
+    /// Reads one delivery without its attempts; `None` also if the actor may not see it.
+    pub(super) async fn find(&self, actor: &Actor, id: &DeliveryId) -> Result<Option<LogRow>> {
+        let select = log().filter(deliveries::COLUMN.id.eq(id.as_str())).filter(deliveries_of(actor));
         Ok(select.into_partial_model().one(&self.context.db.read).await?)
     }
 

@@ -25,12 +25,12 @@ impl Deliveries {
     /// Sends the event of a delivery again, as a new delivery.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 404, 409 while the delivery is open, for a test event, or after its
+    /// 403 unless the actor is an administrator or an owner; 404, also for a delivery of another owner; 409 while the delivery is open, for a test event, or after its
     /// webhook was deleted.
     #[tracing::instrument(skip_all, fields(delivery = %id), err(level = "debug"))]
     pub async fn redeliver(&self, actor: &Actor, id: &DeliveryId) -> Result<DeliverySummary> {
-        authorize(actor, Action::WriteWebhooks)?;
-        let row = self.find(id).await?.ok_or_else(|| Problem::not_found("delivery"))?;
+        authorize(actor, Action::WriteOwned)?;
+        let row = self.find(actor, id).await?.ok_or_else(|| Problem::not_found("delivery"))?;
         if row.webhook_is_deleted() {
             return Err(Problem::conflict("The webhook of this delivery was deleted.").into());
         }
@@ -49,7 +49,7 @@ impl Deliveries {
             repeat.id.as_str(),
         ));
         self.insert_repeats(std::slice::from_ref(&repeat), record).await?;
-        let created = self.find(&repeat.id).await?.ok_or_else(Problem::internal)?.summary();
+        let created = self.find(actor, &repeat.id).await?.ok_or_else(Problem::internal)?.summary();
         self.feed.publish(vec![Change::Delivery(Box::new(created.clone()))]);
         self.feed.wake_dispatchers(created.webhook_id.into());
         Ok(created)
@@ -80,7 +80,8 @@ fn insert_deliveries(repeats: &[Repeat], now: i64) -> Result<InsertStatement> {
     let originals = Query::select()
         .column(new)
         .exprs([Column::EventId, Column::EventType, Column::WebhookId, Column::OrderingKey].map(copied))
-        .exprs([Column::ReservationId, Column::Body, Column::Test, Column::MaxAttempts, Column::Id].map(copied))
+        .exprs([Column::ReservationId, Column::Body, Column::PayloadFormat, Column::Test].map(copied))
+        .exprs([Column::MaxAttempts, Column::Id].map(copied))
         .exprs([Expr::val(Text(DeliveryStatus::Pending)), Expr::val(0), Expr::val(now), Expr::val(now)])
         .from_values(repeats.iter().map(|repeat| (repeat.of.as_str(), repeat.id.as_str())), pairs)
         .inner_join(deliveries::Entity, copied(Column::Id).equals(original))
@@ -99,6 +100,7 @@ fn insert_deliveries(repeats: &[Repeat], now: i64) -> Result<InsertStatement> {
         Column::OrderingKey,
         Column::ReservationId,
         Column::Body,
+        Column::PayloadFormat,
         Column::Test,
         Column::MaxAttempts,
         Column::RedeliveryOf,

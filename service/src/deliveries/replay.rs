@@ -5,49 +5,71 @@ use super::log::{conditions, deliveries_with_queue};
 use super::redelivery::Repeat;
 use crate::Result;
 use crate::audit_trail::{Record, Target};
-use crate::db::entity::{deliveries, webhooks};
+use crate::db::column::Text;
+use crate::db::entity::{deliveries, outbox, webhooks};
+use crate::ownership::visibility::deliveries_of;
 use crate::wake::WebhookSet;
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
-use domain::delivery::{DeliveryStatus, ReplayInput, ReplayResult, ReplaySkipped};
-use domain::id::DeliveryId;
-use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query, SelectStatement};
-use sea_orm::{QueryFilter as _, QueryOrder as _, QuerySelect as _, Select};
+use domain::delivery::{DeliveryFilter, DeliveryStatus, ReplayInput, ReplayResult, ReplaySkipped, ReplayWebhook};
+use domain::id::{DeliveryId, WebhookId};
+use domain::webhook::WebhookState;
+use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, IntoIden, Query, SelectStatement};
+use sea_orm::{FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select};
+use std::collections::BTreeMap;
 
 /// Maximum number of deliveries of one replay.
 const MAX_REPLAYED: u64 = 10_000;
 
 impl Deliveries {
-    /// Redelivers all deliveries that match, oldest first, at most 10,000. Without a status in the filter, these are
-    /// the failed ones. A delivery that was redelivered before is skipped, so that a repeated replay sends nothing
+    /// Redelivers all deliveries that match and that the actor may see, oldest first, at most 10,000. Without a status in the filter or its
+    /// search, these are the failed ones. A delivery that was redelivered before is skipped, so that a repeated replay sends nothing
     /// twice. Test events and deliveries of deleted webhooks are skipped too; the result contains their numbers.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 422 for the status of an open delivery.
+    /// 403 unless the actor is an administrator or an owner, and without a recent confirmation; 422 for the status of an open
+    /// delivery.
     #[tracing::instrument(skip_all, err(level = "debug"))]
     pub async fn replay(&self, actor: &Actor, input: &ReplayInput) -> Result<ReplayResult> {
-        authorize(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteOwned)?;
         let mut filter = input.filter.clone();
-        if !filter.status.get_or_insert(DeliveryStatus::Failed).is_final() {
+        let search = self.matching(&DeliveryFilter { q: filter.q.clone(), ..Default::default() })?;
+        // A search for a status replaces the default.
+        if filter.status.is_none() && !search.selects_status() {
+            filter.status = Some(DeliveryStatus::Failed);
+        }
+        if filter.status.is_some_and(|status| !status.is_final()) {
             let message =
                 "Only succeeded, failed or cancelled deliveries can be replayed. Choose one of these statuses.";
             return Err(Problem::field("filter.status", message).into());
         }
-        let all = deliveries_with_queue().filter(conditions(&filter)).select_only();
+        let mut conditions = conditions(&filter).add(deliveries_of(actor));
+        if filter.q.is_some() {
+            conditions = conditions
+                .add(deliveries::COLUMN.seq.in_subquery(search.seqs()))
+                // The index can lag behind: an open delivery is never redelivered.
+                .add(outbox::COLUMN.seq.is_null());
+        }
+        let all = deliveries_with_queue().filter(conditions).select_only();
         let (of_deleted, of_others) =
             (webhooks::COLUMN.deleted_at.is_not_null(), webhooks::COLUMN.deleted_at.is_null());
         let real = of_others.clone().and(deliveries::COLUMN.test.eq(false));
-        let matching = all.clone().filter(real.clone()).filter(Expr::not_exists(redelivery()));
-        let skipped = ReplaySkipped {
-            webhook_deleted: self.count(all.clone().filter(of_deleted)).await?,
-            test: self.count(all.clone().filter(of_others.and(deliveries::COLUMN.test.eq(true)))).await?,
-            redelivered: self.count(all.filter(real).filter(Expr::exists(redelivery()))).await?,
-        };
-        let matched = self.count(matching.clone()).await?;
+        let redelivered = || Expr::exists(is_redelivered(deliveries::Entity, deliveries::Column::Id));
+        let matching = all.clone().filter(real.clone()).filter(redelivered().not());
+        let mut counts = Counts::default();
+        counts.add(self.count(all.clone().filter(of_deleted)).await?, |part| &mut part.skipped.webhook_deleted);
+        let tests = all.clone().filter(of_others.and(deliveries::COLUMN.test.eq(true)));
+        counts.add(self.count(tests).await?, |part| &mut part.skipped.test);
+        counts.add(self.count(all.filter(real).filter(redelivered())).await?, |part| &mut part.skipped.redelivered);
+        counts.add(self.count(matching.clone()).await?, |part| &mut part.matched);
+        let superseded = matching.clone().filter(Expr::exists(successor()));
+        counts.add(self.count(superseded).await?, |part| &mut part.superseded);
+        let (matched, skipped, webhooks) = counts.finish();
         if input.dry_run || matched == 0 {
-            return Ok(ReplayResult { matched, redelivered: 0, skipped });
+            return Ok(ReplayResult { matched, redelivered: 0, skipped, webhooks });
         }
+        self.context.require_confirmation(actor).await?;
         let db = &self.context.db.read;
         let originals = matching.column(deliveries::COLUMN.id.0).order_by_asc(deliveries::COLUMN.seq);
         let originals: Vec<String> = originals.limit(MAX_REPLAYED).into_tuple().all(db).await?;
@@ -63,23 +85,97 @@ impl Deliveries {
         let record = Record::new(actor, AuditAction::DeliveryReplayed, target).changes(changes);
         let redelivered = self.insert_repeats(&repeats, record).await?;
         self.feed.wake_dispatchers(WebhookSet::All);
-        Ok(ReplayResult { matched, redelivered, skipped })
+        Ok(ReplayResult { matched, redelivered, skipped, webhooks })
     }
 
-    async fn count(&self, deliveries: Select<deliveries::Entity>) -> Result<u64> {
-        let count = deliveries.column_as(deliveries::COLUMN.seq.count(), "n").into_tuple::<i64>();
-        Ok(count.one(&self.context.db.read).await?.unwrap_or_default().unsigned_abs())
+    /// The number of deliveries of each webhook.
+    async fn count(&self, deliveries: Select<deliveries::Entity>) -> Result<Vec<CountRow>> {
+        let counts = deliveries
+            .column_as(webhooks::Column::Id, "webhook_id")
+            .column_as(webhooks::Column::Name, "webhook_name")
+            .column_as(webhooks::Column::State, "state")
+            .column_as(deliveries::COLUMN.seq.count(), "deliveries")
+            .group_by(webhooks::Column::Id)
+            .group_by(webhooks::Column::Name)
+            .group_by(webhooks::Column::State);
+        Ok(counts.into_model().all(&self.context.db.read).await?)
     }
 }
 
-/// The redeliveries of a delivery, as a subquery.
-fn redelivery() -> SelectStatement {
+/// The number of deliveries of one webhook.
+#[derive(FromQueryResult)]
+struct CountRow {
+    webhook_id: i64,
+    webhook_name: String,
+    state: Text<WebhookState>,
+    deliveries: i64,
+}
+
+/// The numbers of a replay for each webhook.
+#[derive(Default)]
+struct Counts(BTreeMap<WebhookId, ReplayWebhook>);
+
+impl Counts {
+    fn add(&mut self, rows: Vec<CountRow>, number: impl Fn(&mut ReplayWebhook) -> &mut u64) {
+        for row in rows {
+            let part = self.0.entry(row.webhook_id).or_insert_with(|| ReplayWebhook {
+                webhook_id: row.webhook_id,
+                webhook_name: row.webhook_name,
+                paused: row.state.0 == WebhookState::Paused,
+                matched: 0,
+                superseded: 0,
+                skipped: ReplaySkipped::default(),
+            });
+            *number(part) = row.deliveries.unsigned_abs();
+        }
+    }
+
+    /// The sums, and the numbers of each webhook by name.
+    fn finish(self) -> (u64, ReplaySkipped, Vec<ReplayWebhook>) {
+        let mut webhooks: Vec<ReplayWebhook> = self.0.into_values().collect();
+        webhooks.sort_by(|one, other| one.webhook_name.cmp(&other.webhook_name));
+        let sum = |number: fn(&ReplayWebhook) -> u64| webhooks.iter().map(number).sum();
+        let skipped = ReplaySkipped {
+            redelivered: sum(|part| part.skipped.redelivered),
+            test: sum(|part| part.skipped.test),
+            webhook_deleted: sum(|part| part.skipped.webhook_deleted),
+        };
+        (sum(|part| part.matched), skipped, webhooks)
+    }
+}
+
+/// The redeliveries of the delivery with an id of the outer query, as a subquery.
+pub(super) fn is_redelivered<E: IntoIden, C: IntoIden>(table: E, id: C) -> SelectStatement {
     let repeats = Alias::new("repeats");
     Query::select()
         .expr(Expr::val(1))
         .from_as(deliveries::Entity, repeats.clone())
+        .and_where(Expr::col((repeats, deliveries::Column::RedeliveryOf)).equals((table, id)))
+        .take()
+}
+
+/// Later deliveries to the same webhook about the same object that have succeeded, as a subquery.
+fn successor() -> SelectStatement {
+    let later = Alias::new("later");
+    let column = |column: deliveries::Column| Expr::col((later.clone(), column));
+    let same = |of: deliveries::Column| column(of).equals((deliveries::Entity, of));
+    let queued = Query::select()
+        .expr(Expr::val(1))
+        .from_as(outbox::Entity, Alias::new("queued"))
         .and_where(
-            Expr::col((repeats, deliveries::Column::RedeliveryOf)).equals((deliveries::Entity, deliveries::Column::Id)),
+            Expr::col((Alias::new("queued"), outbox::Column::Seq)).equals((later.clone(), deliveries::Column::Seq)),
         )
+        .take();
+    let failed = [DeliveryStatus::Failed, DeliveryStatus::Cancelled].map(Text);
+    Query::select()
+        .expr(Expr::val(1))
+        .from_as(deliveries::Entity, later.clone())
+        // An event of a reservation has its id as ordering key, and only the reservation has an index.
+        .and_where(same(deliveries::Column::ReservationId))
+        .and_where(same(deliveries::Column::WebhookId))
+        .and_where(column(deliveries::Column::Seq).gt(Expr::col((deliveries::Entity, deliveries::Column::Seq))))
+        .and_where(column(deliveries::Column::Status).is_not_in(failed))
+        .and_where(column(deliveries::Column::Test).eq(false))
+        .and_where(Expr::not_exists(queued))
         .take()
 }

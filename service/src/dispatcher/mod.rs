@@ -5,6 +5,7 @@ mod claimer;
 mod db_runtime;
 mod heartbeat;
 mod held_leases;
+mod membership;
 mod poll_schedule;
 mod reaper;
 mod recorder;
@@ -162,6 +163,8 @@ struct Tasks {
     claimer: JoinHandle<()>,
     recorders: JoinSet<()>,
     renewer: JoinHandle<()>,
+    /// Divides the limits of webhooks with other dispatchers; only PostgreSQL has several.
+    membership: Option<membership::Member>,
     attempts: JoinSet<()>,
     results: mpsc::UnboundedSender<AttemptResult>,
     /// Kept until the recorders have ended.
@@ -186,12 +189,23 @@ impl Dispatcher {
             recorders.spawn_on(recorder::run(self.clone(), received.clone()), &db_runtime.handle);
         }
         let renewer = tokio::spawn(held_leases::renew_periodically(self.clone()));
+        let membership = is_postgres.then(|| membership::join(self));
         let fast_path = self.open_fast_path();
         // A separate task: while it waits for the database, the fast path continues.
         let (claims, claimed) = mpsc::unbounded_channel();
         let claimer = db_runtime.handle.spawn(claimer::run(self.clone(), cancel.clone(), claims));
         let attempts = JoinSet::new();
-        Tasks { fast_path, claimed, claimer, recorders, renewer, attempts, results, _db_runtime: db_runtime }
+        Tasks {
+            fast_path,
+            claimed,
+            claimer,
+            recorders,
+            renewer,
+            membership,
+            attempts,
+            results,
+            _db_runtime: db_runtime,
+        }
     }
 
     /// Admits claims of both origins and starts their attempts, until `cancel`.
@@ -205,7 +219,9 @@ impl Dispatcher {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while let Some(admitted) = engine.admission.next() {
-                tasks.attempts.spawn(sender::run_attempts(self.clone(), tasks.results.clone(), admitted));
+                let attempts = sender::run_attempts(self.clone(), tasks.results.clone(), admitted);
+                // Tokio moves a future several times before and after it runs; this one has 5 KB.
+                tasks.attempts.spawn(Box::pin(attempts));
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
@@ -240,6 +256,10 @@ impl Dispatcher {
         let (finished, ()) = tokio::join!(finish, self.release_leases(unsent));
         if finished.is_err() {
             attempts.shutdown().await;
+        }
+        if let Some(membership) = tasks.membership {
+            // Not earlier, because requests were in flight.
+            membership.leave(self).await;
         }
         drop(tasks.results);
         // The recorders end after the last result. A database outage must not delay the end of the process forever.

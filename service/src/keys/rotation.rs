@@ -2,7 +2,9 @@
 
 use crate::Result;
 use crate::context::Context;
-use crate::db::entity::{idempotency_keys, sessions, setup_code, stored_keys, unbound_secrets, webhooks};
+use crate::db::entity::{
+    authenticator_apps, idempotency_keys, sessions, setup_code, stored_keys, unbound_secrets, webhooks,
+};
 use crate::secrets::{Cipher, SecretFormat, SecretUse};
 use domain::Problem;
 use sea_orm::ActiveValue::Set;
@@ -52,6 +54,7 @@ impl Rotation<'_> {
         self.responses().await?;
         self.setup_code().await?;
         self.id_tokens().await?;
+        self.authenticator_apps().await?;
         self.stored_keys().await
     }
 
@@ -237,6 +240,34 @@ impl Rotation<'_> {
                 sessions::Entity::update_many()
                     .set(changes)
                     .filter(sessions::COLUMN.token_hash.eq(session.token_hash.as_str()))
+                    .exec(&self.context.db.write)
+                    .await?;
+            }
+        }
+    }
+
+    /// The keys of authenticator apps. Challenges are not renewed, because they expire within minutes.
+    async fn authenticator_apps(&mut self) -> Result<()> {
+        let mut last = String::new();
+        loop {
+            let page = authenticator_apps::Entity::find()
+                .filter(authenticator_apps::COLUMN.username.gt(last.as_str()))
+                .order_by_asc(authenticator_apps::COLUMN.username)
+                .limit(BATCH)
+                .all(&self.context.db.read)
+                .await?;
+            let Some(end) = page.last() else { return Ok(()) };
+            last.clone_from(&end.username);
+            for app in page {
+                let renewed = self.renew(SecretUse::AuthenticatorApp(&app.username), &app.secret);
+                let Some(secret) = self.count(renewed, || format!("the authenticator app of {}", app.username)) else {
+                    continue;
+                };
+                let changes = authenticator_apps::ActiveModel { secret: Set(secret), ..Default::default() };
+                authenticator_apps::Entity::update_many()
+                    .set(changes)
+                    .filter(authenticator_apps::COLUMN.username.eq(app.username.as_str()))
+                    .filter(authenticator_apps::COLUMN.secret.eq(app.secret))
                     .exec(&self.context.db.write)
                     .await?;
             }

@@ -31,8 +31,13 @@ impl CircuitBreaker {
     pub(super) fn limit(&self, max_in_flight: u32) -> u32 {
         match self.state {
             State::Closed { .. } => max_in_flight,
-            State::Open | State::HalfOpen => 1,
+            State::Open | State::HalfOpen => max_in_flight.min(1),
         }
+    }
+
+    /// Whether requests are sent up to the webhook's concurrency limit.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
     }
 
     /// Records the start of a request. In the open state it is the probe.

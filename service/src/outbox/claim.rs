@@ -9,10 +9,11 @@ use domain::change::Change;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::event::EventType;
 use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::payload::PayloadFormat;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Delay of a delivery whose event type is unknown to this version, for example after a downgrade.
+/// Delay of a delivery whose event type or format is unknown to this version, for example after a downgrade.
 const UNKNOWN_EVENT_DELAY: Duration = Duration::minutes(1);
 
 /// The result of a claim.
@@ -52,6 +53,7 @@ impl ClaimedDelivery {
             event_type: self.request.event_type,
             webhook_id: self.config.id,
             webhook_name: self.config.name.clone(),
+            resource_type: self.config.resource_type.clone(),
             reservation_id: self.reservation_id.clone(),
             status,
             test: false,
@@ -71,9 +73,9 @@ impl ClaimedDelivery {
 /// The rows of a claim in progress.
 #[derive(Default)]
 struct ClaimedRows {
-    rows: Vec<(EventType, ClaimedRow)>,
+    rows: Vec<(EventType, PayloadFormat, ClaimedRow)>,
     by_webhook: HashMap<WebhookId, ClaimedCount>,
-    /// Leases of deliveries whose event type is unknown to this version.
+    /// Leases of deliveries whose event type or format is unknown to this version.
     unknown: Vec<Lease>,
 }
 
@@ -92,11 +94,13 @@ impl ClaimedRows {
     /// Adds rows that were leased under `token`.
     fn extend(&mut self, rows: Vec<ClaimedRow>, token: &Arc<str>) {
         for row in rows {
-            let Some(event_type) = EventType::parse(&row.event_type) else {
+            let format = row.payload_format.as_deref().map_or(Some(PayloadFormat::default()), PayloadFormat::parse);
+            let (Some(event_type), Some(format)) = (EventType::parse(&row.event_type), format) else {
                 tracing::warn!(
                     row.seq,
                     row.event_type,
-                    "the event type of a delivery is unknown to this version; it stays queued"
+                    row.payload_format,
+                    "the event type or format of a delivery is unknown to this version; it stays queued"
                 );
                 self.unknown.push(Lease { seq: row.seq, token: token.clone() });
                 continue;
@@ -104,7 +108,7 @@ impl ClaimedRows {
             let claimed = self.by_webhook.entry(row.webhook_id).or_default();
             claimed.count += 1;
             claimed.last = claimed.last.max(QueuePosition { due_at: row.due_at, seq: row.seq });
-            self.rows.push((event_type, row));
+            self.rows.push((event_type, format, row));
         }
     }
 
@@ -138,7 +142,9 @@ impl Outbox {
         // The end of any request may free capacity for a retry.
         let mut blocked = if first_attempts_only { WebhookSet::All } else { WebhookSet::empty() };
         let mut budgets = BTreeMap::new();
-        for config in configs.enabled().filter(|config| webhooks.contains(config.id)) {
+        // A webhook without a share is not blocked: other processes send its deliveries.
+        let own = |config: &&Arc<WebhookConfig>| webhooks.contains(config.id) && self.limits.has_share(config);
+        for config in configs.enabled().filter(own) {
             let capacity = self.limits.capacity(config, now);
             if capacity.requests == 0 {
                 blocked.union(if capacity.limited_globally { WebhookSet::All } else { config.id.into() });
@@ -193,7 +199,7 @@ impl Outbox {
                 }
             }
             // Their share of the second part was different, so they may have more due deliveries.
-            blocked.union(claimed.rows.iter().skip(before).map(|(_, row)| row.webhook_id).collect());
+            blocked.union(claimed.rows.iter().skip(before).map(|(.., row)| row.webhook_id).collect());
         }
         self.advance_cursors(request, &rescan, &claimed);
         Ok(claimed)
@@ -223,13 +229,15 @@ impl Outbox {
     ) -> Vec<ClaimedDelivery> {
         let mut items = Vec::with_capacity(claimed.rows.len());
         let mut unplaced = Vec::new();
-        for (event_type, row) in claimed.rows {
+        for (event_type, format, row) in claimed.rows {
             let lease = Lease { seq: row.seq, token: token.clone() };
             let config = configs.get(row.webhook_id);
             // The fast path may have used the capacity since the budgets were computed.
             let permit = config.and_then(|config| self.limits.try_acquire(config, now, row.attempt > 1));
             match (config, permit) {
-                (Some(config), Some(permit)) => items.push(into_claimed(event_type, row, lease, config, permit, now)),
+                (Some(config), Some(permit)) => {
+                    items.push(into_claimed((event_type, format), row, lease, config, permit, now));
+                }
                 _ => {
                     blocked.union(row.webhook_id.into());
                     unplaced.push(lease);
@@ -270,7 +278,7 @@ fn rescan<'a>(request: &ClaimRequest<'a>, claimed: &ClaimedRows) -> ClaimRequest
 }
 
 fn into_claimed(
-    event_type: EventType,
+    (event_type, format): (EventType, PayloadFormat),
     row: ClaimedRow,
     lease: Lease,
     config: &Arc<WebhookConfig>,
@@ -287,6 +295,7 @@ fn into_claimed(
             event_type,
             attempt: row.attempt,
             test: false,
+            format,
             body: body_bytes(row.body),
         },
         config: config.clone(),

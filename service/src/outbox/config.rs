@@ -12,10 +12,12 @@ use delivery::{Auth, Destination, Target};
 use domain::Problem;
 use domain::event::EventType;
 use domain::id::WebhookId;
+use domain::payload::PayloadFormat;
 use domain::provisioning::DrivingWebhook;
+use domain::reservation::Reservation;
 use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::{AuthView, CustomHeader, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, EventFilter, FilterSubject, WebhookState};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -34,6 +36,8 @@ pub struct WebhookConfig {
     pub(crate) failing: bool,
     /// Whether its responses drive provisioning.
     pub(crate) provisions: bool,
+    pub(crate) payload_format: PayloadFormat,
+    filter: EventFilter,
     urls: HashMap<EventType, Arc<Destination>>,
     target: Arc<Target>,
     /// After rotations: the targets that also sign with old secrets, and the end of each, earliest first.
@@ -45,12 +49,12 @@ impl WebhookConfig {
     ///
     /// # Errors
     /// When a secret cannot be decrypted.
-    pub(crate) fn decrypt(model: webhooks::Model, cipher: &Cipher) -> Result<Self, Problem> {
+    pub(crate) fn decrypt(model: webhooks::Model, cipher: &Cipher, public_url: &str) -> Result<Self, Problem> {
         let secrets = DecryptedSecrets::of(&model, cipher)?;
-        Ok(Self::new(model, secrets))
+        Ok(Self::new(model, secrets, public_url))
     }
 
-    fn new(model: webhooks::Model, decrypted: DecryptedSecrets) -> Self {
+    fn new(model: webhooks::Model, decrypted: DecryptedSecrets, public_url: &str) -> Self {
         let auth_secret = decrypted.auth;
         let auth = match model.auth.0 {
             AuthView::None => Auth::None,
@@ -60,8 +64,16 @@ impl WebhookConfig {
             }
         };
         let headers = decrypted.headers;
+        let public_url: Arc<str> = public_url.into();
         let target = |secrets, keys| {
-            Arc::new(Target { webhook_id: model.id, auth: auth.clone(), secrets, keys, headers: headers.clone() })
+            Arc::new(Target {
+                webhook_id: model.id,
+                auth: auth.clone(),
+                secrets,
+                keys,
+                headers: headers.clone(),
+                public_url: public_url.clone(),
+            })
         };
         let paths = model.delivery_paths.0;
         Self {
@@ -74,6 +86,8 @@ impl WebhookConfig {
             max_in_flight: model.max_in_flight.unsigned_abs(),
             rate_limit: model.rate_limit.map(i32::unsigned_abs),
             provisions: model.provisions,
+            payload_format: model.payload_format.0,
+            filter: model.filter.0,
             failing: model.failing_since.is_some(),
             urls: EventType::ALL
                 .into_iter()
@@ -102,6 +116,11 @@ impl WebhookConfig {
     /// The webhook as reservations refer to it.
     pub(crate) fn driving_webhook(&self) -> DrivingWebhook<'_> {
         DrivingWebhook { id: self.id, name: &self.name }
+    }
+
+    /// Whether an event passes the content filter.
+    pub(crate) fn passes(&self, subject: FilterSubject<'_>) -> bool {
+        self.filter.is_empty() || self.filter.matches(subject)
     }
 
     /// Whether the webhook receives events of a resource type.
@@ -191,12 +210,18 @@ impl Configs {
         self.by_id.get(&id)
     }
 
+    /// All webhooks.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<WebhookConfig>> {
+        self.by_id.values()
+    }
+
     /// The enabled webhooks.
     pub(crate) fn enabled(&self) -> impl Iterator<Item = &Arc<WebhookConfig>> {
         self.by_id.values().filter(|config| config.state == WebhookState::Enabled)
     }
 
-    /// The webhooks that receive an event, including paused ones, whose events are kept.
+    /// The webhooks that receive an event type, including paused ones, whose events are kept. Their filters can still exclude
+    /// an event.
     pub(crate) fn subscribed(
         &self,
         resource_type: &str,
@@ -205,16 +230,21 @@ impl Configs {
         self.by_id.values().filter(move |config| config.events.contains(&event) && config.serves(resource_type))
     }
 
-    /// The webhooks that receive an event and drive provisioning, in the order of their ids.
-    pub(crate) fn driving(&self, resource_type: &str, event: EventType) -> Vec<DrivingWebhook<'_>> {
-        let mut driving: Vec<_> = self
-            .subscribed(resource_type, event)
-            .filter(|config| config.provisions)
-            .map(|config| config.driving_webhook())
-            .collect();
-        driving.sort_unstable();
-        driving
+    /// The webhooks that receive the creation of a reservation and drive its provisioning, in the order of their ids.
+    pub(crate) fn provisioning(&self, reservation: &Reservation) -> Vec<DrivingWebhook<'_>> {
+        let subject =
+            FilterSubject { resource_id: reservation.resource_id, config: Some(&reservation.additional_config) };
+        let receiving = self.subscribed(&reservation.resource_type, EventType::ReservationCreated);
+        driving(receiving.filter(|config| config.passes(subject)))
     }
+}
+
+/// Those of some webhooks that drive provisioning, in the order of their ids.
+pub(super) fn driving<'a>(webhooks: impl Iterator<Item = &'a Arc<WebhookConfig>>) -> Vec<DrivingWebhook<'a>> {
+    let mut driving: Vec<_> =
+        webhooks.filter(|config| config.provisions).map(|config| config.driving_webhook()).collect();
+    driving.sort_unstable();
+    driving
 }
 
 /// The cache of webhook settings. Cheap to clone.
@@ -240,20 +270,21 @@ impl ConfigCache {
         }
         let models = webhooks::Entity::find().filter(webhooks::COLUMN.deleted_at.is_null()).all(connection).await?;
         let undeliverable = undeliverable_webhooks(connection).await?;
+        let public_url = &self.context.settings.public_url;
         let mut by_id = HashMap::with_capacity(models.len());
         for model in models {
             let id = model.id;
             // A webhook whose secrets cannot be decrypted (another master key) must not stop the others. Its events
             // stay queued, as if it were paused, until it has new secrets or the correct key is configured.
             let mut config = match DecryptedSecrets::of(&model, &self.cipher) {
-                Ok(secrets) => WebhookConfig::new(model, secrets),
+                Ok(secrets) => WebhookConfig::new(model, secrets, public_url),
                 Err(problem) => {
                     tracing::error!(
                         webhook_id = id,
                         %problem,
                         "the secrets of a webhook cannot be decrypted; its deliveries stay queued"
                     );
-                    let mut config = WebhookConfig::new(model, DecryptedSecrets::default());
+                    let mut config = WebhookConfig::new(model, DecryptedSecrets::default(), public_url);
                     config.state = WebhookState::Paused;
                     config
                 }
@@ -261,7 +292,7 @@ impl ConfigCache {
             if undeliverable.contains(&id) {
                 tracing::error!(
                     webhook_id = id,
-                    "a newer release has set the authentication or the paths of a webhook; its deliveries stay queued"
+                    "a newer release has set the authentication, paths, format or filter of a webhook; its deliveries stay queued"
                 );
                 config.state = WebhookState::Paused;
             }
@@ -275,12 +306,17 @@ impl ConfigCache {
 
 /// The webhooks with settings that only a newer release knows, so that this one cannot send their requests.
 async fn undeliverable_webhooks(connection: &impl ConnectionTrait) -> error::Result<HashSet<WebhookId>> {
-    let stored: Vec<(WebhookId, String, String)> = webhooks::Entity::find()
+    use webhooks::Column;
+    let stored: Vec<(WebhookId, String, String, String, String)> = webhooks::Entity::find()
         .select_only()
-        .columns([webhooks::Column::Id, webhooks::Column::Auth, webhooks::Column::DeliveryPaths])
+        .columns([Column::Id, Column::Auth, Column::DeliveryPaths, Column::PayloadFormat, Column::Filter])
         .filter(webhooks::COLUMN.deleted_at.is_null())
         .into_tuple()
         .all(connection)
         .await?;
-    Ok(stored.into_iter().filter(|(_, auth, paths)| !is_deliverable(auth, paths)).map(|(id, ..)| id).collect())
+    let undeliverable = stored
+        .into_iter()
+        .filter(|(_, auth, paths, format, filter)| !is_deliverable(auth, paths, format, filter))
+        .map(|(id, ..)| id);
+    Ok(undeliverable.collect())
 }

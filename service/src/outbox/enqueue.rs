@@ -1,20 +1,24 @@
 //! Enqueueing: deliveries are inserted in the transaction of the change that caused them, and published after its
 //! commit.
 
+use super::config::driving;
 use super::fast_path::FastPathSender;
 use super::{ClaimedDelivery, Configs, Lease, Outbox, Permit, WebhookConfig, WebhookSet, body_bytes};
 use crate::db::bulk::MAX_ROWS;
-use crate::db::codec::to_json;
+use crate::db::entity::deliveries;
 use crate::db::link::DatabaseTransaction;
 use crate::db::queue_enqueue::{Insertion, NewDelivery, insert_deliveries};
 use crate::error::Result;
 use chrono::{DateTime, Utc};
+use domain::Problem;
 use domain::change::Change;
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::event::EventBody;
-use domain::id::DeliveryId;
-use domain::webhook::WebhookState;
-use std::collections::HashMap;
+use domain::id::{DeliveryId, WebhookId};
+use domain::provisioning::DrivingWebhook;
+use domain::webhook::{FilterSubject, WebhookState};
+use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Deliveries of a transaction that is not committed yet; [`Outbox::publish`] them after the commit.
@@ -26,6 +30,15 @@ pub(crate) struct Enqueued {
     claimed: Vec<ClaimedDelivery>,
     /// The webhooks whose deliveries wait for a claim.
     queued: WebhookSet,
+    /// The webhooks that receive an event of an earlier object. Those of a new one are not collected.
+    recipients: Vec<Arc<WebhookConfig>>,
+}
+
+impl Enqueued {
+    /// The webhooks that receive the event and drive provisioning, in the order of their ids; none for new objects.
+    pub(crate) fn driving(&self) -> Vec<DrivingWebhook<'_>> {
+        driving(self.recipients.iter())
+    }
 }
 
 /// A delivery that is about to be inserted.
@@ -51,6 +64,7 @@ impl Pending {
             reservation_id: self.reservation_id.as_deref(),
             max_attempts: self.config.retry.max_attempts(),
             body: &self.body,
+            payload_format: self.config.payload_format,
             claimed: self.permit.is_some(),
         }
     }
@@ -63,6 +77,7 @@ impl Pending {
             event_type: self.event.event_type(),
             webhook_id: self.config.id,
             webhook_name: self.config.name.clone(),
+            resource_type: self.config.resource_type.clone(),
             reservation_id: self.reservation_id.clone(),
             status: if claimed { DeliveryStatus::Sending } else { DeliveryStatus::Pending },
             test: false,
@@ -91,6 +106,7 @@ impl Pending {
                 event_type,
                 attempt: 1,
                 test: false,
+                format: self.config.payload_format,
                 body: body_bytes(self.body),
             },
             config: self.config,
@@ -103,8 +119,46 @@ impl Pending {
     }
 }
 
+/// The webhooks whose filters exclude an event, but that have received an earlier event of its reservation, with the id of
+/// the reservation. They receive it nevertheless: after a change of the configuration, a service must still release what it
+/// has provisioned.
+async fn followers(
+    tx: &DatabaseTransaction,
+    configs: &Configs,
+    events: &[(String, EventBody)],
+) -> Result<HashSet<(WebhookId, String)>> {
+    let (mut webhooks, mut reservations) = (BTreeSet::new(), BTreeSet::new());
+    for (resource_type, event) in events {
+        let excluded = configs
+            .subscribed(resource_type, event.event_type())
+            .filter(|config| !config.passes(FilterSubject::of(event)));
+        for config in excluded {
+            webhooks.insert(config.id);
+            reservations.insert(event.ordering_key());
+        }
+    }
+    if webhooks.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let earlier = deliveries::Entity::find()
+        .select_only()
+        .columns([deliveries::Column::WebhookId, deliveries::Column::OrderingKey])
+        .distinct()
+        .filter(deliveries::COLUMN.reservation_id.is_in(reservations))
+        .filter(deliveries::COLUMN.webhook_id.is_in(webhooks));
+    Ok(earlier.into_tuple().all(tx).await?.into_iter().collect())
+}
+
+/// The body of an event in the format of a webhook.
+fn rendered(config: &WebhookConfig, event: &EventBody, public_url: &str) -> Result<String, Problem> {
+    config.payload_format.body(event, public_url).map_err(|error| {
+        tracing::error!(%error, "an event has no JSON form");
+        Problem::internal()
+    })
+}
+
 impl Outbox {
-    /// Inserts deliveries of events, each with the slug of its resource type, for every subscribed webhook of `configs`.
+    /// Inserts deliveries of events, each with the slug of its resource type, for every webhook of `configs` that receives it.
     /// `fresh` states that no earlier delivery has an event's ordering key; only then the fast path can be used.
     pub(crate) async fn enqueue(
         &self,
@@ -115,8 +169,17 @@ impl Outbox {
     ) -> Result<Enqueued> {
         let now = self.context.now();
         let fast_path = if fresh { self.state.fast_path.sender() } else { None };
-        let pending = self.prepare(configs, events, fast_path.as_ref(), now)?;
-        let mut enqueued = Enqueued { summaries: Vec::new(), claimed: Vec::new(), queued: WebhookSet::empty() };
+        let followers = if fresh { HashSet::new() } else { followers(tx, configs, &events).await? };
+        let pending = self.prepare(configs, events, &followers, fast_path.as_ref(), now)?;
+        let mut enqueued = Enqueued {
+            summaries: Vec::new(),
+            claimed: Vec::new(),
+            queued: WebhookSet::empty(),
+            recipients: Vec::new(),
+        };
+        if !fresh {
+            enqueued.recipients = pending.iter().map(|delivery| delivery.config.clone()).collect();
+        }
         if pending.is_empty() {
             return Ok(enqueued);
         }
@@ -140,21 +203,26 @@ impl Outbox {
         Ok(enqueued)
     }
 
-    /// One delivery for each event and subscribed webhook. Takes a permit where the fast path is open.
+    /// One delivery for each event and receiving webhook. Takes a permit where the fast path is open.
     fn prepare(
         &self,
         configs: &Configs,
         events: Vec<(String, EventBody)>,
+        followers: &HashSet<(WebhookId, String)>,
         fast_path: Option<&FastPathSender>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Pending>> {
         let mut pending = Vec::new();
         for (resource_type, event) in events {
-            for config in configs.subscribed(&resource_type, event.event_type()) {
+            let receives = |config: &&Arc<WebhookConfig>| {
+                config.passes(FilterSubject::of(&event))
+                    || followers.contains(&(config.id, event.ordering_key().to_owned()))
+            };
+            for config in configs.subscribed(&resource_type, event.event_type()).filter(receives) {
                 let urls = &self.context.status_urls;
                 let event = event.clone().for_webhook(config.id, |id, webhook| urls.url(id, webhook));
                 let ordering_key = event.ordering_key().to_owned();
-                let body = to_json(&event)?;
+                let body = rendered(config, &event, &self.context.settings.public_url)?;
                 let permit = match fast_path {
                     Some(_) if config.state == WebhookState::Enabled => self.limits.try_acquire(config, now, false),
                     _ => None,

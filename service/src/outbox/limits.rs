@@ -1,8 +1,9 @@
 //! Concurrency limits: the maximum number of requests in flight, for each webhook by its settings and its circuit
-//! breaker, and for this process in total.
+//! breaker, and for this process in total. Several processes divide the limits of each webhook (`shares`).
 
 use super::WebhookConfig;
 use super::circuit_breaker::CircuitBreaker;
+use super::shares::Shares;
 use crate::settings::MAX_IN_FLIGHT;
 use chrono::{DateTime, Utc};
 use domain::id::WebhookId;
@@ -39,42 +40,57 @@ struct State {
     unrecorded: u32,
     /// The retries among `total`.
     retries: u32,
+    /// The shares of this process in the limits of webhooks.
+    shares: Shares,
     webhooks: HashMap<WebhookId, WebhookLimits>,
 }
 
 #[derive(Default)]
 struct WebhookLimits {
     in_flight: u32,
+    /// The limit for all processes, by the last request.
+    max_in_flight: u32,
     breaker: CircuitBreaker,
     rate: TokenBucket,
 }
 
 impl WebhookLimits {
     /// Requests that the webhook's own limits allow now.
-    fn free(&mut self, quota: Quota, now: DateTime<Utc>) -> u32 {
+    fn free(&mut self, quota: Quota, now: DateTime<Utc>, starts_full: bool) -> u32 {
         let free = self.breaker.limit(quota.max_in_flight).saturating_sub(self.in_flight);
         match quota.rate_limit {
             None => free,
-            Some(rate) => free.min(self.rate.available(rate, now)),
+            Some(rate) => free.min(self.rate.available(rate, now, starts_full)),
         }
     }
+}
+
+/// The limit that prevents a webhook from starting a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExhaustedLimit {
+    /// The circuit breaker is not closed.
+    Circuit,
+    /// The concurrency limit.
+    Concurrency,
+    /// The rate limit.
+    Rate,
 }
 
 /// A token bucket that holds at most one second's worth of requests.
 #[derive(Default)]
 struct TokenBucket {
     tokens: f64,
-    /// Milliseconds since the epoch; 0 before the first use, which finds the bucket full.
+    /// Milliseconds since the epoch; 0 before the first use.
     filled_at: i64,
 }
 
 impl TokenBucket {
-    /// Refills the bucket and returns the number of whole tokens.
-    fn available(&mut self, rate: u32, now: DateTime<Utc>) -> u32 {
+    /// Refills the bucket and returns the number of whole tokens. `starts_full` states whether the first use finds it full.
+    fn available(&mut self, rate: u32, now: DateTime<Utc>, starts_full: bool) -> u32 {
         let rate = f64::from(rate);
         let now = now.timestamp_millis();
         if self.filled_at == 0 {
-            self.tokens = rate;
+            self.tokens = if starts_full { rate } else { 0.0 };
         } else {
             // A clock that is set back adds no tokens; one that is set forward adds at most a second's worth.
             let seconds = (now - self.filled_at).max(0) as f64 / 1_000.0;
@@ -98,12 +114,22 @@ impl State {
     /// a dozen slow receivers without limits leave capacity for the next one.
     fn capacity(&mut self, quota: Quota, now: DateTime<Utc>) -> Capacity {
         let left = self.max_in_flight.saturating_sub(self.total);
+        let share = self.share(quota);
         let limits = self.webhooks.entry(quota.webhook).or_default();
-        let own = limits.free(quota, now);
+        // A process that has joined others does not add a burst to theirs.
+        let own = limits.free(share, now, self.shares == Shares::default());
         // Each request adds one to the webhook's share and subtracts one from the remaining capacity: half of the
         // difference.
         let left = left.saturating_sub(limits.in_flight).div_ceil(2);
         Capacity { requests: own.min(left), limited_globally: left < own }
+    }
+}
+
+impl State {
+    /// The part of a quota that this process may use.
+    fn share(&self, quota: Quota) -> Quota {
+        let of = |limit| self.shares.of(quota.webhook, limit);
+        Quota { max_in_flight: of(quota.max_in_flight), rate_limit: quota.rate_limit.map(of), ..quota }
     }
 }
 
@@ -121,6 +147,30 @@ impl ConcurrencyLimits {
     /// The number of requests that a webhook may start.
     pub(crate) fn capacity(&self, config: &WebhookConfig, now: DateTime<Utc>) -> Capacity {
         self.with(|state| state.capacity(config.into(), now))
+    }
+
+    /// The limit of a webhook that prevents a request of this process now. `max_in_flight` and `rate_limit` (requests per second)
+    /// are those of all processes.
+    pub(crate) fn exhausted(
+        &self,
+        webhook: WebhookId,
+        max_in_flight: u32,
+        rate_limit: Option<u32>,
+        now: DateTime<Utc>,
+    ) -> Option<ExhaustedLimit> {
+        self.with(|state| {
+            let share = state.share(Quota { webhook, max_in_flight, rate_limit });
+            let starts_full = state.shares == Shares::default();
+            let limits = state.webhooks.get_mut(&webhook)?;
+            if !limits.breaker.is_closed() {
+                return Some(ExhaustedLimit::Circuit);
+            }
+            if limits.in_flight >= share.max_in_flight {
+                return Some(ExhaustedLimit::Concurrency);
+            }
+            let is_used_up = share.rate_limit.is_some_and(|rate| limits.rate.available(rate, now, starts_full) == 0);
+            is_used_up.then_some(ExhaustedLimit::Rate)
+        })
     }
 
     /// Acquires a permit for one request, if the limits allow it.
@@ -141,12 +191,36 @@ impl ConcurrencyLimits {
                 state.retries += u32::from(retry);
                 let limits = state.webhooks.entry(quota.webhook).or_default();
                 limits.in_flight += 1;
+                limits.max_in_flight = quota.max_in_flight;
                 limits.rate.tokens -= 1.0;
                 limits.breaker.on_request();
             }
             free
         });
         acquired.then(|| Permit { limits: self.clone(), webhook: quota.webhook, retry, in_flight: true })
+    }
+
+    /// Sets the shares of this process. Requests in flight beyond a smaller share continue.
+    pub(crate) fn set_shares(&self, shares: Shares) {
+        self.with(|state| state.shares = shares);
+    }
+
+    /// Whether the requests in flight are within the shares of this process.
+    pub(crate) fn are_within_shares(&self) -> bool {
+        self.with(|state| {
+            let is_within = |(webhook, limits): (&WebhookId, &WebhookLimits)| {
+                limits.in_flight <= state.shares.of(*webhook, limits.max_in_flight)
+            };
+            state.webhooks.iter().all(is_within)
+        })
+    }
+
+    /// Whether this process may ever start a request of a webhook: with a limit below the number of processes, some may not.
+    pub(crate) fn has_share(&self, config: &WebhookConfig) -> bool {
+        self.with(|state| {
+            let share = state.share(config.into());
+            share.max_in_flight > 0 && share.rate_limit != Some(0)
+        })
     }
 
     /// Whether no more retries may start. A quarter of the requests is reserved for first attempts.
@@ -208,6 +282,7 @@ impl Drop for Permit {
 mod tests {
     use super::*;
     use crate::outbox::circuit_breaker::FAILURE_THRESHOLD;
+    use crate::outbox::shares::Rank;
 
     fn now() -> DateTime<Utc> {
         "2026-03-02T09:00:00Z".parse().unwrap()
@@ -251,6 +326,30 @@ mod tests {
         assert!(limits.retries_exhausted());
         drop(first);
         assert!(limits.retries_exhausted(), "finished first attempts free no capacity for retries");
+    }
+
+    #[test]
+    fn share_of_a_process_limits_its_requests() {
+        let limits = Arc::new(ConcurrencyLimits::new(MAX_IN_FLIGHT));
+        let held = fill(&limits, quota(1, 5));
+        assert_eq!(held.len(), 5);
+        limits.set_shares(Shares::Of(Rank { position: 1, count: 2 }));
+        assert!(!limits.are_within_shares(), "five are in flight");
+        assert_eq!(capacity(&limits, quota(1, 5)).requests, 0);
+        drop(held);
+        assert!(limits.are_within_shares());
+        assert_eq!(fill(&limits, quota(1, 5)).len(), 3, "the remainder belongs to the second process");
+        let rate_limited = Quota { rate_limit: Some(10), ..quota(2, 64) };
+        assert_eq!(capacity(&limits, rate_limited).requests, 0, "the bucket of a process that joins is empty");
+        let later = now() + chrono::Duration::seconds(5);
+        assert_eq!(limits.with(|state| state.capacity(rate_limited, later)).requests, 5);
+        for _ in 0..FAILURE_THRESHOLD {
+            limits.acquire(quota(3, 4), now(), false).unwrap().end_request(false);
+        }
+        assert_eq!(capacity(&limits, quota(3, 4)).requests, 1, "the probe of the open breaker");
+        limits.set_shares(Shares::None);
+        assert_eq!(capacity(&limits, quota(3, 4)).requests, 0);
+        assert_eq!(capacity(&limits, quota(4, 64)).requests, 0);
     }
 
     #[test]
@@ -324,6 +423,25 @@ mod tests {
         assert_eq!(capacity(&limits, unresponsive).requests, 1, "the next probe is allowed");
         exchange(true);
         assert_eq!(capacity(&limits, unresponsive).requests, 5);
+    }
+
+    #[test]
+    fn exhausted_limit_is_named() {
+        let limits = Arc::new(ConcurrencyLimits::new(MAX_IN_FLIGHT));
+        let exhausted = |webhook, max_in_flight, rate| limits.exhausted(webhook, max_in_flight, rate, now());
+        assert_eq!(exhausted(1, 2, Some(1)), None, "no request yet");
+        let quota = |webhook, rate_limit| Quota { webhook, max_in_flight: 2, rate_limit };
+        let held = fill(&limits, quota(1, None));
+        assert_eq!((held.len(), exhausted(1, 2, None)), (2, Some(ExhaustedLimit::Concurrency)));
+        drop(held);
+        assert_eq!(exhausted(1, 2, None), None);
+        drop(limits.acquire(quota(2, Some(1)), now(), false));
+        assert_eq!(exhausted(2, 2, Some(1)), Some(ExhaustedLimit::Rate));
+        assert_eq!(limits.exhausted(2, 2, Some(1), now() + chrono::Duration::seconds(1)), None);
+        for _ in 0..FAILURE_THRESHOLD {
+            limits.acquire(quota(3, None), now(), false).unwrap().end_request(false);
+        }
+        assert_eq!(exhausted(3, 2, None), Some(ExhaustedLimit::Circuit));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod leases;
 mod limits;
 mod record;
 mod scan_cursor;
+pub(crate) mod shares;
 mod stats;
 
 pub use crate::db::queue_leases::Lease;
@@ -30,6 +31,7 @@ pub use claim::{Claim, ClaimedDelivery};
 pub use config::WebhookConfig;
 pub(crate) use config::{ConfigCache, Configs};
 pub(crate) use enqueue::Enqueued;
+pub(crate) use limits::ExhaustedLimit;
 pub use limits::{ConcurrencyLimits, Permit};
 pub use record::AttemptResult;
 pub(crate) use record::Mode;
@@ -81,6 +83,21 @@ impl Outbox {
     /// The settings of webhooks.
     pub(crate) fn configs(&self) -> &ConfigCache {
         &self.configs
+    }
+
+    /// Sets the shares of this process in the limits of webhooks.
+    pub(crate) fn set_shares(&self, shares: shares::Shares) {
+        self.limits.set_shares(shares);
+    }
+
+    /// Whether the requests in flight are within the shares of this process.
+    pub(crate) fn is_within_shares(&self) -> bool {
+        self.limits.are_within_shares()
+    }
+
+    /// The concurrency limits of this process.
+    pub(crate) fn limits(&self) -> &Arc<ConcurrencyLimits> {
+        &self.limits
     }
 
     /// A unique name for a dispatcher.

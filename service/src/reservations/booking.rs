@@ -1,13 +1,15 @@
 //! Which resources an actor may book, and overlaps of reservations.
 
 use crate::Result;
+use crate::catalogue::Bookable;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::reservations;
 use crate::settings::Quotas;
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
-use domain::authorization::{Actor, Role};
+use domain::authorization::Actor;
+use domain::ownership::ResourceKey;
 use domain::problem::{ConflictSpan, Validator};
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
@@ -83,18 +85,20 @@ pub(super) fn check_horizon(end: DateTime<Utc>, now: DateTime<Utc>) -> Result<()
     Ok(())
 }
 
-/// Whether the actor needs a grant to book a resource with this status.
-pub(super) fn needs_grant(actor: &Actor, status: ResourceStatus) -> bool {
-    status == ResourceStatus::Restricted && actor.role != Role::Administrator
+/// Whether the actor needs a grant to book a resource: it is restricted, and they are neither administrator nor owner.
+pub(super) fn needs_grant(actor: &Actor, resource: &Bookable) -> bool {
+    let key = ResourceKey::new(&resource.resource_type, resource.id);
+    resource.status == ResourceStatus::Restricted && !actor.manages(key)
 }
 
 /// Checks that the actor may book time of a resource. `granted` counts only if [`needs_grant`].
-pub(super) fn check_bookable(actor: &Actor, name: &str, status: ResourceStatus, granted: bool) -> Result<(), Problem> {
-    match status {
+pub(super) fn check_bookable(actor: &Actor, resource: &Bookable, granted: bool) -> Result<(), Problem> {
+    let name = &resource.name;
+    match resource.status {
         ResourceStatus::Maintenance => {
             Err(Problem::conflict(format!("{name} is in maintenance and cannot be reserved now.")))
         }
-        _ if needs_grant(actor, status) && !granted => {
+        _ if needs_grant(actor, resource) && !granted => {
             Err(Problem::forbidden(format!("{name} is restricted. Request access to it first.")))
         }
         ResourceStatus::Available | ResourceStatus::Restricted => Ok(()),
@@ -137,6 +141,6 @@ pub(super) fn overlap_problem((start_time, end_time): (DateTime<Utc>, DateTime<U
 pub(super) async fn conflict_reason(connection: &impl ConnectionTrait, wanted: &Reservation) -> Result<Problem> {
     Ok(match first_overlap(connection, wanted).await? {
         Some(span) => overlap_problem(span),
-        None => Problem::conflict("The resource has just changed. Check it and reserve again."),
+        None => Problem::conflict("The resource or your account has just changed. Check them and reserve again."),
     })
 }

@@ -114,8 +114,7 @@ impl Reservations {
         };
         let configs = self.outbox.configs().load(&tx).await?;
         let enqueued = self.outbox.enqueue(&tx, &configs, vec![for_outbox(body)], false).await?;
-        let notified = configs.driving(&next.resource_type, EventType::ReservationUpdated);
-        next.provisioning = next.provisioning.after_change(&notified, now);
+        next.provisioning = next.provisioning.after_change(&enqueued.driving(), now);
         if let Err(error) = write_changes(&tx, &next).await {
             if is_exclusion_violation(&error) {
                 drop(tx);
@@ -220,7 +219,6 @@ impl Reservations {
         now: DateTime<Utc>,
     ) -> Result<Enqueued> {
         let configs = self.outbox.configs().load(tx).await?;
-        let notified = configs.driving(&reservation.resource_type, body.event_type);
         let enqueued = self.outbox.enqueue(tx, &configs, vec![for_outbox(body)], false).await?;
         reservation.updated_at = now;
         let changes = reservations::ActiveModel {
@@ -231,7 +229,7 @@ impl Reservations {
             ..Default::default()
         };
         update_row(tx, &reservation.id, changes).await?;
-        provisioning::begin_release(&self.context.db, tx, reservation, &notified, now).await?;
+        provisioning::begin_release(&self.context.db, tx, reservation, &enqueued.driving(), now).await?;
         Ok(enqueued)
     }
 
@@ -259,8 +257,8 @@ pub(super) fn record<'a>(author: impl Into<Author<'a>>, action: AuditAction, res
 /// Checks that the actor may book the resource. Inside a transaction `connection` is the transaction: waiting for a second
 /// connection of the pool could deadlock.
 async fn authorize_booking(connection: &impl ConnectionTrait, actor: &Actor, resource: &Bookable) -> Result<()> {
-    let granted = needs_grant(actor, resource.status) && is_granted(connection, resource.id, &actor.username).await?;
-    Ok(check_bookable(actor, &resource.name, resource.status, granted)?)
+    let granted = needs_grant(actor, resource) && is_granted(connection, resource.id, &actor.username).await?;
+    Ok(check_bookable(actor, resource, granted)?)
 }
 
 async fn write_changes(tx: &DatabaseTransaction, next: &Reservation) -> Result<(), DbErr> {

@@ -146,7 +146,7 @@ impl Writer {
         let tx = self.context.begin_change().await?;
         let configs = self.outbox.configs().load(&tx).await?;
         for NewReservation { reservation, .. } in new.iter_mut() {
-            let services = configs.driving(&reservation.resource_type, EventType::ReservationCreated);
+            let services = configs.provisioning(reservation);
             reservation.provisioning = Provisioning::waiting(services, reservation.created_at);
         }
         let now = self.context.now();
@@ -161,9 +161,9 @@ impl Writer {
             for_outbox(event_body(&self.context, EventType::ReservationCreated, reservation, email, now))
         });
         let enqueued = self.outbox.enqueue(&tx, &configs, events.collect(), true).await?;
-        let recorded: Vec<Record> =
-            new.iter().zip(records).filter(|(new, _)| is_inserted(new)).map(|(_, record)| record.clone()).collect();
-        tx.commit(recorded).await?;
+        let recorded: Vec<&Record> =
+            new.iter().zip(records).filter(|(new, _)| is_inserted(new)).map(|(_, record)| record).collect();
+        tx.commit_all(&recorded).await?;
         let mut changes = Vec::new();
         if self.feed.has_subscribers() {
             changes.extend(written().map(|new| Change::Reservation(Box::new(new.reservation.clone()))));

@@ -20,7 +20,7 @@ mod queries;
 mod row;
 mod status_update;
 
-pub(crate) use row::changes_of;
+pub(crate) use row::{changes_of, reservations_of};
 
 use crate::accounts::Accounts;
 use crate::catalogue::Catalogue;

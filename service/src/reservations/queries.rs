@@ -6,16 +6,19 @@ use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{reservations, resources};
+use crate::ownership::visibility::reservations_of;
 use crate::pagination::{decode_cursor, invalid_cursor, page_of};
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::authorization::{Action, Actor, authorize};
 use domain::delivery::DeliverySummary;
 use domain::id::ReservationId;
+use domain::ownership::ResourceKey;
 use domain::pagination::{Page, PageQuery};
 use domain::reservation::{
     BusySpan, CalendarFilter, Reservation, ReservationDetail, ReservationFilter, ReservationStatus,
 };
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, Condition, DerivePartialModel, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, QueryTrait as _,
@@ -41,6 +44,14 @@ struct BusyRow {
     title: String,
     start_at: i64,
     end_at: i64,
+    #[sea_orm(nested)]
+    resource: BusyResource,
+}
+
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "resources::Entity")]
+struct BusyResource {
+    resource_type: String,
 }
 
 impl BusyRow {
@@ -51,7 +62,8 @@ impl BusyRow {
 
     /// The span, with owner and title only if the actor may read the reservation.
     fn for_actor(self, actor: &Actor) -> BusySpan {
-        let visible = authorize(actor, Action::ReadReservation { owner: &self.username }).is_ok();
+        let resource = ResourceKey::new(&self.resource.resource_type, self.resource_id);
+        let visible = authorize(actor, Action::ReadReservation { user: &self.username, resource }).is_ok();
         BusySpan {
             resource_id: self.resource_id,
             start_time: time(self.start_at),
@@ -88,11 +100,10 @@ fn has_status(status: ReservationStatus, now: DateTime<Utc>) -> Condition {
     }
 }
 
-/// The conditions of a filter. `owner` limits the list to one account.
-fn conditions(filter: &ReservationFilter, owner: Option<&str>, now: DateTime<Utc>) -> Condition {
+/// The conditions of a filter.
+fn conditions(filter: &ReservationFilter, now: DateTime<Utc>) -> Condition {
     let column = reservations::COLUMN;
     Condition::all()
-        .add_option(owner.map(|username| column.username.eq(username)))
         .add_option(filter.resource_id.map(|id| column.resource_id.eq(id)))
         .add_option(filter.status.map(|status| has_status(status, now)))
         .add_option(filter.from.map(|from| column.end_at.gt(from.timestamp_millis())))
@@ -106,29 +117,35 @@ fn at(row: ReservationRow, now: DateTime<Utc>) -> Reservation {
 }
 
 /// The deliveries as an actor may see them: a problem contains addresses of the receiver's network, which only those who
-/// may read the delivery log see.
+/// may read the webhook see.
 fn visible(actor: &Actor, mut page: Page<DeliverySummary>) -> Page<DeliverySummary> {
-    if authorize(actor, Action::ReadWebhooks).is_err() {
-        for delivery in &mut page.items {
+    for delivery in &mut page.items {
+        if authorize(actor, Action::ReadWebhook { resource_type: delivery.resource_type.as_deref() }).is_err() {
             delivery.problem = None;
         }
     }
     page
 }
 
+/// The reservations of the actor.
+fn is_of(actor: &Actor) -> Expr {
+    reservations::COLUMN.username.eq(actor.username.as_str())
+}
+
 impl Reservations {
-    /// Lists reservations, newest first. Administrators and auditors see all of them unless `mine` is set.
+    /// Lists reservations, newest first. Administrators and auditors see all of them unless `mine` is set, and owners those
+    /// of their resources too.
     ///
     /// # Errors
     /// 422 for an invalid limit or cursor.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list(&self, actor: &Actor, filter: &ReservationFilter, page: &PageQuery) -> Result<Page<Reservation>> {
-        authorize(actor, Action::ReadReservation { owner: &actor.username })?;
+        authorize(actor, Action::ListReservations)?;
         let limit = page.limit()?;
         let now = self.context.now();
-        let own = !actor.role.reads_everything() || filter.mine == Some(true);
         let rows: Vec<ReservationRow> = select()
-            .filter(conditions(filter, own.then_some(actor.username.as_str()), now))
+            .filter(conditions(filter, now).add(reservations_of(actor)))
+            .apply_if(filter.mine.filter(|mine| *mine), |query, _| query.filter(is_of(actor)))
             .apply_if(decode_cursor(page.cursor.as_deref())?, |query, id| query.filter(reservations::COLUMN.id.lt(id)))
             .order_by_desc(reservations::Column::Id)
             .limit(limit + 1)
@@ -145,12 +162,13 @@ impl Reservations {
     /// 503 if the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn list_next(&self, actor: &Actor) -> Result<Vec<Reservation>> {
-        authorize(actor, Action::ReadReservation { owner: &actor.username })?;
+        authorize(actor, Action::ListReservations)?;
         let now = self.context.now();
         let filter =
             ReservationFilter { status: Some(ReservationStatus::Active), from: Some(now), ..Default::default() };
         let rows: Vec<ReservationRow> = select()
-            .filter(conditions(&filter, Some(actor.username.as_str()), now))
+            .filter(conditions(&filter, now))
+            .filter(is_of(actor))
             .order_by_asc(reservations::Column::StartAt)
             .order_by_asc(reservations::Column::Id)
             .limit(MAX_NEXT)
@@ -172,7 +190,7 @@ impl Reservations {
             .one(&self.context.db.read)
             .await?;
         let reservation = at(row.ok_or_else(|| Problem::not_found("reservation"))?, self.context.now());
-        authorize(actor, Action::ReadReservation { owner: &reservation.user_id })?;
+        authorize(actor, reservation.read_action())?;
         let first = PageQuery { limit: Some(MAX_DELIVERIES), cursor: None };
         let Page { items, next_cursor } = visible(actor, self.deliveries.of_reservation(id, &first).await?);
         Ok(ReservationDetail { reservation, deliveries: items, deliveries_next_cursor: next_cursor })
@@ -189,9 +207,12 @@ impl Reservations {
         id: &ReservationId,
         page: &PageQuery,
     ) -> Result<Page<DeliverySummary>> {
-        let reservation = reservations::Entity::find_by_id(id.as_str()).one(&self.context.db.read).await?;
-        let reservation = reservation.ok_or_else(|| Problem::not_found("reservation"))?;
-        authorize(actor, Action::ReadReservation { owner: &reservation.username })?;
+        let found = reservations::Entity::find_by_id(id.as_str()).find_also_related(resources::Entity);
+        let Some((reservation, Some(resource))) = found.one(&self.context.db.read).await? else {
+            return Err(Problem::not_found("reservation").into());
+        };
+        let resource = ResourceKey::new(&resource.resource_type, resource.id);
+        authorize(actor, Action::ReadReservation { user: &reservation.username, resource })?;
         Ok(visible(actor, self.deliveries.of_reservation(id, page).await?))
     }
 
@@ -214,13 +235,12 @@ impl Reservations {
         let limit = page.limit_within(MAX_BUSY_SPANS, MAX_BUSY_SPANS)?;
         let after = decode_cursor(page.cursor.as_deref())?.as_deref().map(after_cursor).transpose()?;
         let rows: Vec<BusyRow> = reservations::Entity::find()
+            .inner_join(resources::Entity)
             .filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
             .filter(reservations::COLUMN.end_at.gt(from.timestamp_millis()))
             .filter(reservations::COLUMN.start_at.lt(to.timestamp_millis()))
             .apply_if(*resource_id, |query, id| query.filter(reservations::COLUMN.resource_id.eq(id)))
-            .apply_if(resource_type.as_deref(), |query, slug| {
-                query.inner_join(resources::Entity).filter(resources::COLUMN.resource_type.eq(slug))
-            })
+            .apply_if(resource_type.as_deref(), |query, slug| query.filter(resources::COLUMN.resource_type.eq(slug)))
             .apply_if(after, |query, after| query.filter(after))
             .order_by_asc(reservations::Column::StartAt)
             .order_by_asc(reservations::Column::Id)

@@ -9,14 +9,15 @@ use crate::db::entity::{provisioning, reservations, resources, users};
 use crate::db::link::DatabaseTransaction;
 use crate::{Error, Result};
 use domain::Problem;
-use domain::authorization::{Action, Actor, authorize};
+use domain::authorization::{Actor, authorize};
 use domain::change::Change;
 use domain::id::{ReservationId, ResourceId};
 use domain::provisioning::Provisioning;
 use domain::reservation::{Reservation, ReservationStatus};
 use sea_orm::sea_query::LockType;
 use sea_orm::{
-    DerivePartialModel, EntityTrait as _, JoinType, QueryFilter as _, QuerySelect, RelationTrait as _, Select,
+    ConnectionTrait, DerivePartialModel, EntityTrait as _, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect,
+    RelationTrait as _, Select,
 };
 use serde_json::{Map, Value};
 
@@ -91,6 +92,24 @@ fn with_provisioning(join: JoinType) -> Select<reservations::Entity> {
     reservations::Entity::find().inner_join(resources::Entity).join(join, reservations::Relation::Provisioning.def())
 }
 
+/// Reservations of a user with an id after `after`, oldest first.
+pub(crate) async fn reservations_of(
+    connection: &impl ConnectionTrait,
+    username: &str,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Reservation>> {
+    let rows: Vec<ReservationRow> = select()
+        .filter(reservations::COLUMN.username.eq(username))
+        .filter(reservations::COLUMN.id.gt(after))
+        .order_by_asc(reservations::Column::Id)
+        .limit(limit)
+        .into_partial_model()
+        .all(connection)
+        .await?;
+    Ok(rows.into_iter().map(Reservation::from).collect())
+}
+
 /// Reservations as changes to announce, read in the transaction that changed them. Empty without a subscriber.
 pub(crate) async fn changes_of(feed: &ChangeFeed, tx: &DatabaseTransaction, ids: &[String]) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
@@ -123,7 +142,7 @@ impl Reservations {
         let row: Option<ReservationRow> = query.into_partial_model().one(tx).await?;
         let reservation: Reservation = row.ok_or_else(|| Problem::not_found("reservation"))?.into();
         if let Some(actor) = actor {
-            authorize(actor, Action::WriteReservation { owner: &reservation.user_id })?;
+            authorize(actor, reservation.write_action())?;
         }
         Ok(reservation)
     }

@@ -60,7 +60,7 @@ pub struct Started {
 }
 
 /// The parameters with which a browser returns from a provider.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Returned {
     /// The authorization code.
     pub code: Option<String>,
@@ -71,6 +71,8 @@ pub struct Returned {
     /// The error code of the provider, e.g. `access_denied`.
     pub error: Option<String>,
 }
+
+domain::redacted_debug!(Returned { iss, error } hides { code, state });
 
 /// A finished visit to a provider.
 pub struct Finished {

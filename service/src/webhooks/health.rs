@@ -1,19 +1,21 @@
 //! Webhook health: the effects of delivery results on a webhook.
 //!
-//! - The first permanent failure sets `failing_since` and alerts the administrators; the next success clears it.
+//! - The first permanent failure sets `failing_since` and alerts the administrators and the owners of the webhook's
+//!   resource type; the next success clears it.
 //! - 410 Gone disables the webhook.
 
 use crate::audit_trail::{Author, Record, Target};
 use crate::db::entity::{notifications, webhooks};
 use crate::db::link::DatabaseTransaction;
 use crate::error::Result;
-use crate::notifications::{Notifications, Recipient};
+use crate::notifications::Notifications;
 use crate::outbox::AttemptResult;
 use chrono::{DateTime, Duration, Utc};
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::change::{Change, Severity, WebhookChange};
 use domain::delivery::{DeliveryStatus, DiagnosisCode};
 use domain::id::WebhookId;
+use domain::ownership::ResourceKey;
 use domain::webhook::WebhookState;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Order, Query};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, UpdateMany};
@@ -61,9 +63,16 @@ pub(crate) async fn apply<'a>(
         } else {
             continue;
         };
-        let alert = notifications.create(tx, Recipient::Administrators, severity, &message, Some(&link(id))).await?;
-        changes.push(Change::Notification(alert));
-        changes.push(Change::Webhook(WebhookChange { id, deleted: false }));
+        let owned = config.resource_type.as_deref().map(ResourceKey::of_type);
+        let alerts = notifications.create_for_managers(tx, owned, severity, &message, Some(&link(id))).await?;
+        changes.extend(alerts.into_iter().map(Change::Notification));
+        let resource_type = config.resource_type.clone();
+        changes.push(Change::Webhook(WebhookChange {
+            id,
+            deleted: false,
+            resource_type,
+            previous_resource_type: None,
+        }));
     }
     Ok((changes, records))
 }

@@ -1,7 +1,12 @@
-//! Webhooks: settings, secrets, test events and statistics.
+//! Webhooks: settings, secrets, test events, certification of receivers, checks before saving, and statistics.
 
+mod certify;
+mod check_draft;
 mod crud;
 pub(crate) mod health;
+mod public_keys;
+mod secret_age;
+mod secret_use;
 mod secrets;
 mod stats;
 mod test_event;
@@ -13,14 +18,16 @@ use crate::db::entity::webhooks;
 use crate::db::link::DatabaseTransaction;
 use crate::db::queue_cancel::Queued;
 use crate::deliveries::Deliveries;
+use crate::outbox::ConfigCache;
 use crate::secrets::Cipher;
 use crate::{Result, provisioning, reservations};
 use crud::to_webhook;
-use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
-use domain::authorization::Actor;
+use domain::authorization::{Action, Actor};
 use domain::change::{Change, WebhookChange};
 use domain::id::WebhookId;
+use domain::revision::Condition;
+use domain::{Problem, ProblemKind};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{EntityTrait as _, QueryFilter as _};
 
@@ -32,6 +39,25 @@ pub struct Webhooks {
     sender: delivery::Sender,
     feed: ChangeFeed,
     deliveries: Deliveries,
+    configs: ConfigCache,
+    /// The condition of changes.
+    condition: Condition,
+}
+
+/// A change of a webhook that keeps its resource type.
+fn change_of(webhook: &webhooks::Model) -> WebhookChange {
+    let resource_type = webhook.resource_type.clone();
+    WebhookChange { id: webhook.id, deleted: false, resource_type, previous_resource_type: None }
+}
+
+/// The permission to read a webhook.
+fn read_action(webhook: &webhooks::Model) -> Action<'_> {
+    Action::ReadWebhook { resource_type: webhook.resource_type.as_deref() }
+}
+
+/// The permission to change a webhook.
+fn write_action(webhook: &webhooks::Model) -> Action<'_> {
+    Action::WriteWebhook { resource_type: webhook.resource_type.as_deref() }
 }
 
 impl Webhooks {
@@ -41,8 +67,29 @@ impl Webhooks {
         sender: delivery::Sender,
         feed: ChangeFeed,
         deliveries: Deliveries,
+        configs: ConfigCache,
     ) -> Self {
-        Self { context, cipher, sender, feed, deliveries }
+        Self { context, cipher, sender, feed, deliveries, configs, condition: Condition::Any }
+    }
+
+    /// The same use cases, which change settings, rotate secrets and delete only under a condition.
+    #[must_use]
+    pub fn if_match(&self, condition: Condition) -> Self {
+        Self { condition, ..self.clone() }
+    }
+
+    /// Checks the condition of a change.
+    ///
+    /// # Errors
+    /// 412 if the webhook has another revision.
+    fn check_condition(&self, current: &webhooks::Model) -> Result<(), Problem> {
+        if self.condition.permits(current.revision) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ProblemKind::PreconditionFailed,
+            "The webhook was changed since you read it. Read it again, and repeat the change with its new ETag.",
+        ))
     }
 
     /// Reads a webhook that is not deleted.
@@ -118,8 +165,9 @@ impl Webhooks {
     }
 
     /// Announces a committed change, and wakes the dispatchers, because it may make deliveries claimable.
-    fn publish_change(&self, id: WebhookId, deleted: bool) {
-        self.feed.publish(vec![Change::Webhook(WebhookChange { id, deleted })]);
+    fn publish_change(&self, change: WebhookChange) {
+        let id = change.id;
+        self.feed.publish(vec![Change::Webhook(change)]);
         self.feed.wake_dispatchers(id.into());
     }
 }

@@ -1,6 +1,6 @@
 //! Signing secrets, Ed25519 keys and credentials: creation, encryption and rotation.
 
-use super::Webhooks;
+use super::{Webhooks, change_of, write_action};
 use crate::Result;
 use crate::db::column::JsonText;
 use crate::db::entity::webhooks;
@@ -9,6 +9,7 @@ use chrono::Duration;
 use domain::Problem;
 use domain::audit::{AuditAction, Changes};
 use domain::authorization::{Action, Actor, authorize};
+use domain::change::WebhookChange;
 use domain::endpoint::UrlPolicy;
 use domain::id::WebhookId;
 use domain::signature::{Secret, SigningKey};
@@ -40,12 +41,6 @@ pub(super) fn with_secret(webhook: Webhook, secret: &Secret) -> WebhookWithSecre
     WebhookWithSecret { webhook, secret: secret.expose().to_owned(), warning }
 }
 
-/// The last characters of a secret: at most four, and at most a quarter of it. More would help to guess the rest.
-pub(super) fn secret_hint(secret: &Secret) -> String {
-    let characters: Vec<char> = secret.expose().chars().collect();
-    characters[characters.len() - (characters.len() / 4).min(4)..].iter().collect()
-}
-
 /// The secret of an authentication method.
 pub(super) fn auth_secret(auth: &AuthInput) -> Option<&str> {
     match auth {
@@ -60,24 +55,37 @@ impl Webhooks {
     /// overlap; those of earlier rotations sign until their own end. An overlap of 0 revokes all old ones.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 404, 409 if too many old secrets sign, 422 for the overlap or the
-    /// secret.
+    /// 403 unless the actor is an administrator or an owner, and without a recent confirmation; 404, also for a webhook of
+    /// another owner; 409 if too many old secrets sign; 412 under another condition; 422 for the overlap or the secret.
     #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
     pub async fn rotate_secret(&self, actor: &Actor, id: WebhookId, input: RotateInput) -> Result<WebhookWithSecret> {
-        authorize(actor, Action::WriteWebhooks)?;
+        authorize(actor, Action::WriteOwned)?;
         let overlap = input.overlap_hours.unwrap_or(DEFAULT_OVERLAP);
         if overlap > MAX_OVERLAP {
             return Err(Problem::field("overlap_hours", "Choose 0 to 168 hours.").into());
         }
         let secret = new_signing_secret(input.secret.as_deref(), &self.context.settings.url_policy)?;
-        while !self.try_rotate(actor, id, &secret, overlap).await? {}
-        self.publish_change(id, false);
+        self.context.require_confirmation(actor).await?;
+        let change = loop {
+            if let Some(change) = self.try_rotate(actor, id, &secret, overlap).await? {
+                break change;
+            }
+        };
+        self.publish_change(change);
         Ok(with_secret(self.get(actor, id).await?, &secret))
     }
 
-    /// Rotates once. Returns false, and changes nothing, after a concurrent change of the webhook.
-    async fn try_rotate(&self, actor: &Actor, id: WebhookId, secret: &Secret, overlap: u32) -> Result<bool> {
+    /// Rotates once. Returns `None`, and changes nothing, after a concurrent change of the webhook.
+    async fn try_rotate(
+        &self,
+        actor: &Actor,
+        id: WebhookId,
+        secret: &Secret,
+        overlap: u32,
+    ) -> Result<Option<WebhookChange>> {
         let current = self.find(id).await?;
+        authorize(actor, write_action(&current))?;
+        self.check_condition(&current)?;
         let has_key = current.signing_key.is_some();
         let (signing_key, public_key) = if has_key { self.new_signing_key(id)? } else { (None, None) };
         let now = self.context.now();
@@ -89,17 +97,55 @@ impl Webhooks {
         }
         let changes = webhooks::ActiveModel {
             secret: Set(self.encrypt_secret(id, secret)?),
-            secret_hint: Set(secret_hint(secret)),
+            secret_hint: Set(secret.hint()),
             previous_secret: Set(until.map(|_| current.secret.clone())),
             previous_signing_key: Set(current.signing_key.clone().filter(|_| until.is_some())),
             previous_secret_until: Set(until.map(|until| until.timestamp_millis())),
             earlier_secrets: Set(JsonText(earlier)),
+            secret_rotated_at: Set(Some(now.timestamp_millis())),
             signing_key: Set(signing_key),
             public_key: Set(public_key),
             ..Default::default()
         };
         let secrets = Changes::none().secret("secret").secret_if(has_key, "signing_key");
-        self.save_if_unchanged(actor, AuditAction::WebhookSecretRotated, &current, changes, secrets).await
+        let saved =
+            self.save_if_unchanged(actor, AuditAction::WebhookSecretRotated, &current, changes, secrets).await?;
+        Ok(saved.then(|| change_of(&current)))
+    }
+
+    /// Revokes the previous signing secrets, and their Ed25519 keys, before the end of their overlap. Only the current secret
+    /// signs afterwards.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator or an owner, and without a recent confirmation; 404, also for a webhook of
+    /// another owner; 409 if no previous secret signs; 412 under another condition.
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn revoke_previous_secrets(&self, actor: &Actor, id: WebhookId) -> Result<Webhook> {
+        authorize(actor, Action::WriteOwned)?;
+        loop {
+            let current = self.find(id).await?;
+            authorize(actor, write_action(&current))?;
+            self.check_condition(&current)?;
+            let now = self.context.now().timestamp_millis();
+            if current.old_secrets().iter().all(|old| old.until <= now) {
+                return Err(
+                    Problem::conflict("No previous secret signs requests, so there is nothing to revoke.").into()
+                );
+            }
+            self.context.require_confirmation(actor).await?;
+            let changes = webhooks::ActiveModel {
+                previous_secret: Set(None),
+                previous_signing_key: Set(None),
+                previous_secret_until: Set(None),
+                earlier_secrets: Set(JsonText(Vec::new())),
+                ..Default::default()
+            };
+            let secrets = Changes::none().secret("previous_secret");
+            if self.save_if_unchanged(actor, AuditAction::WebhookSecretsRevoked, &current, changes, secrets).await? {
+                self.publish_change(change_of(&current));
+                return self.get(actor, id).await;
+            }
+        }
     }
 
     /// Encrypts a signing secret for storage.

@@ -1,7 +1,7 @@
 //! Health, the 24-hour summary and the statistics of webhooks. Test events are excluded.
 
-use super::Webhooks;
 use super::crud::to_webhook;
+use super::{Webhooks, read_action};
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
@@ -65,7 +65,7 @@ pub(super) fn summary(alerted: bool, attempts: Option<&AttemptSummary>, queued: 
 }
 
 impl Webhooks {
-    /// Adds the summary of the last 24 hours to each webhook.
+    /// Adds the summary of the last 24 hours to each webhook, and the use of its secrets during a rotation.
     pub(super) async fn with_summaries(&self, models: Vec<webhooks::Model>) -> Result<Vec<Webhook>> {
         let now = self.context.now();
         let since = (now - Duration::hours(24)).timestamp_millis();
@@ -73,12 +73,14 @@ impl Webhooks {
         let attempts = summarise_attempts(&self.context.db, &ids, since).await?;
         let attempts: HashMap<_, _> = attempts.into_iter().map(|summary| (summary.webhook_id, summary)).collect();
         let queued = self.count_queued(&ids).await?;
-        let webhooks = models.into_iter().map(|model| {
+        let mut webhooks = Vec::with_capacity(models.len());
+        for model in models {
             let queued = queued.get(&model.id).copied().unwrap_or_default();
             let summary = summary(model.failing_since.is_some(), attempts.get(&model.id), queued);
-            to_webhook(model, summary, now)
-        });
-        Ok(webhooks.collect())
+            let secret_use = self.secret_use(&model, now.timestamp_millis()).await?;
+            webhooks.push(Webhook { secret_use, ..to_webhook(model, summary, now) });
+        }
+        Ok(webhooks)
     }
 
     /// The number of queued deliveries of each webhook that has some.
@@ -99,11 +101,11 @@ impl Webhooks {
     /// attempts in the window.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 404.
+    /// 403 unless the actor is an administrator, an auditor or an owner; 404, also for a webhook of another owner.
     #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
     pub async fn stats(&self, actor: &Actor, id: WebhookId, window: StatsWindow) -> Result<WebhookStats> {
-        authorize(actor, Action::ReadWebhooks)?;
-        self.find(id).await?;
+        authorize(actor, Action::ReadOwned)?;
+        authorize(actor, read_action(&self.find(id).await?))?;
         let step = window.step() * 1_000;
         let steps = window.seconds() / window.step();
         // Whole steps; the last one contains the current time.

@@ -1,60 +1,60 @@
 //! Test events (docs/contract.md §1, "Test events"): sent at once, outside the queue, and recorded in the log.
 
-use super::Webhooks;
+use super::{Webhooks, write_action};
 use crate::Result;
 use crate::audit_trail::{Record, Target};
-use crate::db::codec::to_json;
 use crate::db::column::Text;
 use crate::db::entity::attempts::{self, StatusAfter};
 use crate::db::entity::{deliveries, resource_types, resources, users};
 use crate::outbox::WebhookConfig;
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use delivery::{AttemptOutcome, DeliveryRequest};
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
 use domain::delivery::{Attempt, DeliveryStatus, DeliverySummary, Outcome};
-use domain::event::{AccessRequestBody, EventBody, EventType, ReservationBody};
-use domain::id::{AccessRequestId, DeliveryId, EventId, ReservationId, ResourceId, WebhookId};
-use domain::reservation::ReservationStatus;
+use domain::event::{EventBody, EventType};
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::payload::PayloadFormat;
 use domain::resource::ConfigSchema;
+use domain::sample::{Sample, sample_subject};
+use domain::test_payload::with_payload;
 use domain::webhook::TestInput;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _};
-use serde_json::{Map, Value};
 
-/// A sample SSH public key; its private key was discarded.
-const SAMPLE_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7pZLsoUSJmAfc4CAsqYFBZQCcdNI0JVXI9Qw5YbmLS test@berth";
-const TITLE: &str = "Test event from Berth";
-const PREVIOUS_TITLE: &str = "Test event from Berth, before the change";
-const REASON: &str = "This is a test event from Berth.";
-
-/// The resource of a test event.
-struct SampleResource {
-    type_slug: String,
-    id: ResourceId,
-    name: String,
-    config: Map<String, Value>,
+/// A test event that was sent.
+struct SentTest<'a> {
+    summary: &'a DeliverySummary,
+    ordering_key: &'a str,
+    format: PayloadFormat,
+    body: &'a str,
 }
 
 impl Webhooks {
     /// Sends a test event, records it in the log and returns the attempt. A failed attempt is no error.
     ///
     /// # Errors
-    /// 403 unless the actor is an administrator, 404.
+    /// 403 unless the actor is an administrator or an owner; 404, also for a webhook of another owner; 422 naming each field
+    /// of the payload that the schema of the event does not allow.
     #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
     pub async fn send_test(&self, actor: &Actor, id: WebhookId, input: TestInput) -> Result<Attempt> {
-        authorize(actor, Action::WriteWebhooks)?;
-        let config = WebhookConfig::decrypt(self.find(id).await?, &self.cipher)?;
+        authorize(actor, Action::WriteOwned)?;
+        let webhook = self.find(id).await?;
+        authorize(actor, write_action(&webhook))?;
+        let config = WebhookConfig::decrypt(webhook, &self.cipher, &self.context.settings.public_url)?;
         let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
         let now = self.context.now();
         let urls = &self.context.status_urls;
-        let event = self
-            .test_event(actor, config.resource_type.as_deref(), event_type, now)
-            .await?
-            .for_webhook(id, |id, webhook| urls.url(id, webhook));
-        let body = to_json(&event)?;
+        let event = self.test_event(actor, config.resource_type.as_deref(), event_type, now).await?;
+        let event = match &input.payload {
+            Some(payload) => with_payload(event, payload)?,
+            None => event,
+        };
+        let event = event.for_webhook(id, |id, webhook| urls.url(id, webhook));
+        let format = config.payload_format;
+        let body = format.body(&event, &self.context.settings.public_url).map_err(|_| Problem::internal())?;
         let request = DeliveryRequest {
             target: config.target(now),
             url: config.url(event_type),
@@ -63,6 +63,7 @@ impl Webhooks {
             event_type,
             attempt: 1,
             test: true,
+            format,
             body: bytes::Bytes::from(body.clone().into_bytes()),
         };
         let outcome = self.sender.attempt(&request, now).await;
@@ -74,6 +75,7 @@ impl Webhooks {
             event_type,
             webhook_id: id,
             webhook_name: config.name.clone(),
+            resource_type: config.resource_type.clone(),
             reservation_id: matches!(event, EventBody::Reservation(_)).then(|| event.ordering_key().to_owned()),
             status: if succeeded { DeliveryStatus::Succeeded } else { DeliveryStatus::Failed },
             test: true,
@@ -87,7 +89,8 @@ impl Webhooks {
             updated_at: self.context.now(),
             redelivery_of: None,
         };
-        self.record_test(actor, &summary, event.ordering_key(), &body, outcome).await?;
+        let sent = SentTest { summary: &summary, ordering_key: event.ordering_key(), format, body: &body };
+        self.record_test(actor, &sent, outcome).await?;
         attempt.insert_body(&body);
         if config.provisions {
             attempt = attempt.with_effect(event_type);
@@ -96,15 +99,23 @@ impl Webhooks {
         Ok(attempt)
     }
 
+    /// The body of a test event in the form `berth`, for a user who edits it.
+    ///
+    /// # Errors
+    /// As [`Self::send_test`].
+    #[tracing::instrument(skip_all, fields(webhook_id = id), err(level = "debug"))]
+    pub async fn sample_payload(&self, actor: &Actor, id: WebhookId, event_type: EventType) -> Result<EventBody> {
+        authorize(actor, Action::WriteOwned)?;
+        let webhook = self.find(id).await?;
+        authorize(actor, write_action(&webhook))?;
+        let urls = &self.context.status_urls;
+        let event = self.test_event(actor, webhook.resource_type.as_deref(), event_type, self.context.now()).await?;
+        Ok(event.for_webhook(id, |id, webhook| urls.url(id, webhook)))
+    }
+
     /// Writes a test event and its attempt into the log.
-    async fn record_test(
-        &self,
-        actor: &Actor,
-        summary: &DeliverySummary,
-        ordering_key: &str,
-        body: &str,
-        outcome: AttemptOutcome,
-    ) -> Result<()> {
+    async fn record_test(&self, actor: &Actor, sent: &SentTest<'_>, outcome: AttemptOutcome) -> Result<()> {
+        let SentTest { summary, ordering_key, format, body } = *sent;
         let ended_at = summary.updated_at.timestamp_millis();
         let delivery = deliveries::ActiveModel {
             id: Set(summary.id.to_string()),
@@ -114,6 +125,7 @@ impl Webhooks {
             ordering_key: Set(ordering_key.to_owned()),
             reservation_id: Set(summary.reservation_id.clone()),
             body: Set(body.to_owned()),
+            payload_format: Set((format != PayloadFormat::default()).then_some(Text(format))),
             status: Set(Text(summary.status)),
             test: Set(true),
             attempts: Set(1),
@@ -158,102 +170,40 @@ impl Webhooks {
         event_type: EventType,
         now: DateTime<Utc>,
     ) -> Result<EventBody> {
-        let resource = self.sample_resource(type_slug).await?;
-        let user = users::Entity::find_by_id(actor.username.as_str()).one(&self.context.db.read).await?;
-        let user = user.ok_or_else(|| Problem::not_found("user"))?;
         let event_id = EventId::from_ulid(self.context.new_ulid());
-        let subject = format!("test-{}", self.context.new_ulid().to_string().to_ascii_lowercase());
-        Ok(match event_type {
-            EventType::AccessRequested => EventBody::AccessRequest(Box::new(AccessRequestBody {
-                event_type,
-                event_id,
-                timestamp: now,
-                webhook_id: 0,
-                test: true,
-                access_request_id: AccessRequestId(subject),
-                user_id: user.username,
-                user_email: user.email,
-                resource_type: resource.type_slug,
-                resource_id: resource.id,
-                resource_name: resource.name,
-                reason: REASON.into(),
-                requested_at: now,
-                user_ssh_key: SAMPLE_KEY.into(),
-            })),
-            _ => {
-                let subject = ReservationId(subject);
-                let body = self.reservation_body(event_type, event_id, subject, user, resource, now);
-                EventBody::Reservation(Box::new(body))
-            }
-        })
+        let subject = sample_subject(self.context.new_ulid());
+        Ok(self.sample(actor, type_slug).await?.event(event_type, event_id, subject, now))
     }
 
-    fn reservation_body(
-        &self,
-        event_type: EventType,
-        event_id: EventId,
-        reservation_id: ReservationId,
-        user: users::Model,
-        resource: SampleResource,
-        now: DateTime<Utc>,
-    ) -> ReservationBody {
-        let (status, start_time) = match event_type {
-            EventType::ReservationCancelled => (ReservationStatus::Cancelled, now + Duration::hours(1)),
-            EventType::ReservationExpired => (ReservationStatus::Expired, now - Duration::hours(8)),
-            _ => (ReservationStatus::Active, now + Duration::hours(1)),
-        };
-        let cancelled = event_type == EventType::ReservationCancelled;
-        let previous = || Map::from_iter([("title".to_owned(), Value::from(PREVIOUS_TITLE))]);
-        ReservationBody {
-            event_type,
-            event_id,
-            timestamp: now,
-            webhook_id: 0,
-            test: true,
-            status_url: String::new(),
-            reservation_id,
-            user_email: user.email,
-            resource_type: resource.type_slug,
-            resource_id: resource.id,
-            resource_name: resource.name,
-            title: TITLE.into(),
-            start_time,
-            end_time: start_time + Duration::hours(8),
-            user_ssh_key: SAMPLE_KEY.into(),
-            additional_config: resource.config,
-            status: status.as_str().to_owned(),
-            previous: (event_type == EventType::ReservationUpdated).then(previous),
-            cancelled_by: cancelled.then(|| user.username.clone()),
-            reason: cancelled.then(|| REASON.to_owned()),
-            user_id: user.username,
-        }
+    /// The sample of events to a webhook: the actor, and a resource that the webhook serves.
+    pub(super) async fn sample(&self, actor: &Actor, type_slug: Option<&str>) -> Result<Sample> {
+        let user = users::Entity::find_by_id(actor.username.as_str()).one(&self.context.db.read).await?;
+        let user = user.ok_or_else(|| Problem::not_found("user"))?;
+        let sample = self.sample_resource(type_slug).await?;
+        Ok(Sample { user_id: user.username, user_email: user.email, ..sample })
     }
 
     /// The first resource of a type, or of the first type, with a sample configuration; a made-up one if none exists.
-    async fn sample_resource(&self, type_slug: Option<&str>) -> Result<SampleResource> {
+    async fn sample_resource(&self, type_slug: Option<&str>) -> Result<Sample> {
         let db = &self.context.db.read;
         let mut types = resource_types::Entity::find().order_by_asc(resource_types::COLUMN.slug);
         if let Some(slug) = type_slug {
             types = types.filter(resource_types::COLUMN.slug.eq(slug));
         }
         let Some(resource_type) = types.one(db).await? else {
-            return Ok(SampleResource {
-                type_slug: "sample".into(),
-                id: 1,
-                name: "Sample resource".into(),
-                config: ConfigSchema::default().sample(),
-            });
+            let config = ConfigSchema::default().sample();
+            return Ok(Sample { resource_type: "sample".into(), config, ..Sample::default() });
         };
         let resource = resources::Entity::find()
             .filter(resources::COLUMN.resource_type.eq(resource_type.slug.as_str()))
             .order_by_asc(resources::COLUMN.id)
             .one(db)
             .await?;
-        let (id, name) = match resource {
-            Some(resource) => (resource.id, resource.name),
-            None => (1, "Sample resource".to_owned()),
-        };
         let schema = ConfigSchema::parse(&resource_type.config_schema.0).unwrap_or_default();
-        Ok(SampleResource { type_slug: resource_type.slug, id, name, config: schema.sample() })
+        let sample = Sample { resource_type: resource_type.slug, config: schema.sample(), ..Sample::default() };
+        Ok(match resource {
+            Some(resource) => Sample { resource_id: resource.id, resource_name: resource.name, ..sample },
+            None => sample,
+        })
     }
 }

@@ -66,7 +66,7 @@ fn credentials(username: &str, password: &str) -> Credentials {
 }
 
 async fn log_in(t: &TestService, username: &str) -> String {
-    t.accounts().log_in(credentials(username, PASSWORD), "192.0.2.1").await.unwrap().token
+    t.accounts().log_in(credentials(username, PASSWORD), "192.0.2.1").await.unwrap().session().unwrap().token
 }
 
 fn token(name: &str) -> ApiTokenInput {
@@ -121,7 +121,7 @@ async fn setup_code_of_another_master_key_is_replaced(t: TestService) {
 
 async fn session_ends_at_expiry_or_logout(t: TestService) {
     t.person("alice", Role::User).await;
-    let logged_in = t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await.unwrap();
+    let logged_in = t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await.unwrap().session().unwrap();
     let (actor, info) = t.accounts().authenticate_session(&logged_in.token).await.unwrap();
     assert_eq!((actor.username.as_str(), actor.role, actor.scopes), ("alice", Role::User, Scope::ALL.to_vec()));
     assert_eq!(actor.session.unwrap().logged_in_at, t.now());
@@ -522,6 +522,7 @@ async fn log_in_with_an_old_password_opens_no_session_after_its_change(t: TestSe
         let (results, changed) = tokio::join!(log_ins, t.accounts().update_user(&root, "alice", reset));
         changed.unwrap();
         for session in results.into_iter().flatten() {
+            let session = session.session().unwrap();
             refused(t.accounts().authenticate_session(&session.token).await, Unauthenticated);
         }
         assert_eq!(count(&t, "sessions WHERE username = 'alice'").await, 0, "no session of the old password is left");
@@ -560,8 +561,7 @@ async fn tokens_are_created_only_from_a_recent_session(t: TestService) {
     let alice = t.logged_in("alice").await;
     t.accounts().create_token(&alice, token("new")).await.expect("just logged in");
     t.clock.advance(Duration::minutes(10));
-    let problem = refused(t.accounts().create_token(&alice, token("old")).await, Invalid);
-    assert!(problem.message_for("current_password").is_some());
+    refused(t.accounts().create_token(&alice, token("old")).await, ConfirmationRequired);
     let confirmed = |password: &str| ApiTokenInput { current_password: Some(password.into()), ..token("old") };
     refused(t.accounts().create_token(&alice, confirmed("wrong")).await, Invalid);
     t.accounts().create_token(&alice, confirmed(PASSWORD)).await.unwrap();
@@ -638,7 +638,7 @@ async fn users_list_and_end_their_sessions(t: TestService) {
         user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),
         ..LogInClient::from("192.0.2.7")
     };
-    let first = t.accounts().log_in(credentials("alice", PASSWORD), firefox).await.unwrap().token;
+    let first = t.accounts().log_in(credentials("alice", PASSWORD), firefox).await.unwrap().session().unwrap().token;
     t.clock.advance(Duration::minutes(1));
     let second = log_in(&t, "alice").await;
     let alice = t.accounts().authenticate_session(&second).await.unwrap().0;
@@ -688,16 +688,17 @@ async fn account_budget_is_stored_and_shared(t: TestService) {
 async fn known_device_has_its_own_budget(t: TestService) {
     t.person("alice", Role::User).await;
     t.person("bob", Role::User).await;
-    let device = t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await.unwrap().device;
+    let device =
+        t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await.unwrap().session().unwrap().device;
     for n in 0..50 {
         let source = format!("203.0.113.{n}");
         refused(t.accounts().log_in(credentials("alice", "wrong"), &source).await, Unauthenticated);
     }
     let from = |device: &str| LogInClient { device: Some(device.into()), ..LogInClient::from("192.0.2.1") };
     refused(t.accounts().log_in(credentials("alice", PASSWORD), "192.0.2.1").await, RateLimited);
-    let again = t.accounts().log_in(credentials("alice", PASSWORD), from(&device)).await.unwrap();
+    let again = t.accounts().log_in(credentials("alice", PASSWORD), from(&device)).await.unwrap().session().unwrap();
     // Invented cookies, and those of other accounts, are not exempt.
-    let other = t.accounts().log_in(credentials("bob", PASSWORD), "192.0.2.1").await.unwrap().device;
+    let other = t.accounts().log_in(credentials("bob", PASSWORD), "192.0.2.1").await.unwrap().session().unwrap().device;
     for wrong in ["", "v1.AAAA", &other] {
         refused(t.accounts().log_in(credentials("alice", PASSWORD), from(wrong)).await, RateLimited);
     }
@@ -727,11 +728,13 @@ async fn change_of_email_or_key_requires_confirmation_and_sends_a_notification(t
     };
     t.accounts().update_user(&alice, "alice", email("a1@example.com", None)).await.expect("just logged in");
     t.clock.advance(Duration::minutes(10));
-    for password in [None, Some(""), Some("wrong")] {
-        let problem =
-            refused(t.accounts().update_user(&alice, "alice", email("a2@example.com", password)).await, Invalid);
-        assert!(problem.message_for("current_password").is_some(), "{password:?}");
+    for password in [None, Some("")] {
+        let patch = email("a2@example.com", password);
+        refused(t.accounts().update_user(&alice, "alice", patch).await, ConfirmationRequired);
     }
+    let patch = email("a2@example.com", Some("wrong"));
+    let problem = refused(t.accounts().update_user(&alice, "alice", patch).await, Invalid);
+    assert!(problem.message_for("current_password").is_some());
     t.accounts().update_user(&alice, "alice", email("a1@example.com", None)).await.expect("nothing changes");
     t.accounts().update_user(&alice, "alice", email("a2@example.com", Some(PASSWORD))).await.unwrap();
     t.accounts().update_user(&root, "alice", email("a3@example.com", None)).await.expect("an administrator");

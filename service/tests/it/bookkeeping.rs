@@ -226,7 +226,7 @@ async fn retention_deletes_expired_sessions_keys_and_notifications(t: TestServic
     t.idempotency().begin(&alice, "old", "print").await.unwrap();
     ask_for_access(&t, &alice, &root, "node-1").await;
     t.clock.advance(Duration::days(31));
-    let kept = log_in().await.unwrap().token;
+    let kept = log_in().await.unwrap().session().unwrap().token;
     t.idempotency().begin(&alice, "new", "print").await.unwrap();
     ask_for_access(&t, &alice, &root, "node-2").await;
 

@@ -47,22 +47,9 @@ fn an_hour(t: &TestService, resource_id: ResourceId) -> ReservationInput {
 }
 
 fn webhook(resource_type: Option<&str>, events: &[EventType]) -> WebhookInput {
-    WebhookInput {
-        name: "receiver".into(),
-        endpoint_url: "http://127.0.0.1:9/api/webhook".into(),
-        resource_type: resource_type.map(str::to_owned),
-        events: events.to_vec(),
-        auth: AuthInput::None,
-        delivery_paths: None,
-        secret: None,
-        headers: Vec::new(),
-        retry: None,
-        enabled: None,
-        max_in_flight: None,
-        rate_limit: None,
-        ed25519: None,
-        provisions: None,
-    }
+    let (resource_type, events) = (resource_type.map(str::to_owned), events.to_vec());
+    let url = "http://127.0.0.1:9/api/webhook";
+    WebhookInput { resource_type, events, ..WebhookInput::new("receiver", url, AuthInput::None) }
 }
 
 async fn resource_type_is_created_updated_and_deleted(t: TestService) {

@@ -5,9 +5,11 @@ use domain::ProblemKind::*;
 use domain::account::ApiTokenInput;
 use domain::authorization::{Actor, Role};
 use domain::change::Change;
+use domain::ownership::OwnersInput;
 use domain::resource::{AccessRequestInput, ResourcePatch, ResourceStatus};
 use sea_orm::ConnectionTrait as _;
 use service::change_feed::Update;
+use service::groups::OwnedObject;
 use service::outbox::WebhookSet;
 use service::{LinkLimits, Service};
 use std::time::Duration;
@@ -35,6 +37,7 @@ async fn announce(t: &TestService, service: &Service, root: &Actor, name: &str) 
         scopes: domain::authorization::Scope::ALL.to_vec(),
         session: None,
         token: None,
+        owns: Default::default(),
     };
     service
         .access_requests()
@@ -221,6 +224,17 @@ async fn replicas_invalidate_caches_after_remote_changes(t: TestService) {
     }
 
     let id = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let input = ApiTokenInput { name: "ci".into(), ..Default::default() };
+    t.person("owner", Role::User).await;
+    let made = t.accounts().create_token_as_operator("owner", input).await.unwrap();
+    assert!(replica.accounts().authenticate_token(&made.token).await.unwrap().0.owns.is_empty());
+    let owners = OwnersInput { users: vec!["owner".into()], groups: Vec::new() };
+    t.owners().set(&root, OwnedObject::Type("gpu-cluster"), owners).await.unwrap();
+    let changed = std::time::Instant::now();
+    while replica.accounts().authenticate_token(&made.token).await.unwrap().0.owns.is_empty() {
+        assert!(changed.elapsed() < Duration::from_secs(2), "the replica does not know the new owner");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let patch = ResourcePatch { status: Some(ResourceStatus::Maintenance), ..Default::default() };
     t.catalogue().update_resource(&root, id, patch).await.unwrap();
     assert_eq!(replica.catalogue().get_resource(&root, id).await.unwrap().status, ResourceStatus::Maintenance);

@@ -10,7 +10,11 @@ use domain::reservation::{ReservationFilter, ReservationPatch, ReservationStatus
 use domain::resource::ResourceStatus;
 use test_support::on_both_databases;
 
-on_both_databases![reservation_ends_at_its_end_time, overlap_is_reported_with_its_span];
+on_both_databases![
+    reservation_ends_at_its_end_time,
+    overlap_is_reported_with_its_span,
+    concurrent_overlapping_reservations_fill_each_span_once,
+];
 
 /// Between the end and the round of the worker that records the expiry.
 async fn reservation_ends_at_its_end_time(t: TestService) {
@@ -57,4 +61,39 @@ async fn overlap_is_reported_with_its_span(t: TestService) {
     let earlier = ReservationPatch { start_time: Some(t.now() + Duration::hours(3)), ..Default::default() };
     let moved = t.reservations().update(&root, &other.id, earlier).await;
     assert_eq!(refused(moved, ProblemKind::Conflict).conflict, span);
+}
+
+/// Requests that arrive together are written together.
+async fn concurrent_overlapping_reservations_fill_each_span_once(t: TestService) {
+    let root = t.administrator().await;
+    let resource = t.resource(&root, "node-1", ResourceStatus::Available).await;
+    let other = t.resource(&root, "node-2", ResourceStatus::Available).await;
+    for round in 0..5 {
+        let at = |hour: i64| round * 20 + hour;
+        t.booking(&root, resource, at(4), at(6)).await;
+        let spans = [
+            // Overlaps the reservation above.
+            (resource, at(1), at(5)),
+            // Overlaps the request above, which fails.
+            (resource, at(2), at(4)),
+            // These overlap each other.
+            (resource, at(6), at(9)),
+            (resource, at(8), at(10)),
+            // Another resource, and the time directly after.
+            (other, at(6), at(9)),
+            (other, at(9), at(10)),
+        ];
+        let requests = spans.map(|(resource, from, to)| {
+            let reservations = t.reservations();
+            let (root, input) = (&root, t.span(resource, from, to));
+            async move { reservations.create(root, input).await }
+        });
+        let results = futures::future::join_all(requests).await;
+        let reserved: Vec<bool> = results.iter().map(Result::is_ok).collect();
+        assert_eq!((&reserved[..2], &reserved[4..]), (&[false, true][..], &[true, true][..]));
+        assert_eq!(reserved[2..4].iter().filter(|reserved| **reserved).count(), 1, "{reserved:?}");
+        for problem in results.into_iter().filter_map(Result::err) {
+            assert_eq!(domain::Problem::from(problem).kind, ProblemKind::Conflict);
+        }
+    }
 }

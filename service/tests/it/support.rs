@@ -49,8 +49,11 @@ impl Fixture for TestService {
             previous_master_keys: Vec::new(),
             url_policy: UrlPolicy { allow_http: true, allow_networks: loopback.to_vec() },
             retention_days: 30,
+            access_info_retention_days: 90,
             audit_retention_days: 365,
+            secret_reminder_days: 180,
             audit_is_streamed: false,
+            search_text: true,
             delivery_timeout: std::time::Duration::from_secs(2),
             max_in_flight: service::MAX_IN_FLIGHT,
             accounts: service::AccountLimits::default(),
@@ -116,13 +119,20 @@ impl TestService {
         let email = format!("{username}@example.com");
         let input = UserInput { username: username.into(), email, password: PASSWORD.into(), role };
         self.accounts().create_user_as_operator(input).await.unwrap();
-        Actor { username: username.into(), role, scopes: Scope::ALL.to_vec(), session: None, token: None }
+        Actor {
+            username: username.into(),
+            role,
+            scopes: Scope::ALL.to_vec(),
+            session: None,
+            token: None,
+            owns: Default::default(),
+        }
     }
 
     /// Logs in; returns the actor of the session.
     pub async fn logged_in(&self, username: &str) -> Actor {
         let credentials = Credentials { username: username.into(), password: PASSWORD.into() };
-        let token = self.accounts().log_in(credentials, "192.0.2.1").await.unwrap().token;
+        let token = self.accounts().log_in(credentials, "192.0.2.1").await.unwrap().session().unwrap().token;
         self.accounts().authenticate_session(&token).await.unwrap().0
     }
 
@@ -176,6 +186,11 @@ impl TestService {
         let mut items = self.service.deliveries().list(root, &filter, &page).await.unwrap().items;
         items.reverse();
         items
+    }
+
+    /// Adds everything in the log to the index of searches.
+    pub async fn index(&self) {
+        while self.service.deliveries().index_batch().await.unwrap() > 0 {}
     }
 
     /// A delivery with its attempts.

@@ -10,6 +10,16 @@ const FIRST_SCREEN_BUDGET: u64 = 300_000;
 /// Budget in bytes for the files that an area loads when it is first opened, compressed with brotli.
 const AREA_BUDGET: u64 = 120_000;
 
+/// Areas above [`AREA_BUDGET`], with the size that they must not exceed. The list only becomes shorter, and its sizes smaller
+/// (docs/adr/0008-code-splitting.md).
+const ABOVE_BUDGET: [(&str, u64); 5] = [
+    ("deliveries", 219_000),
+    ("operations", 126_000),
+    ("reservations", 126_500),
+    ("webhookform", 159_500),
+    ("webhooktools", 175_000),
+];
+
 /// The sizes that have a budget, in bytes compressed with brotli.
 #[derive(Default)]
 pub struct Sizes {
@@ -59,7 +69,9 @@ impl Sizes {
 
     /// Each name with its size and budget.
     fn with_budgets(&self) -> impl Iterator<Item = (&str, u64, u64)> {
-        let areas = self.areas.iter().map(|(area, size)| (area.as_str(), *size, AREA_BUDGET));
+        let budget_of =
+            |area: &str| ABOVE_BUDGET.iter().find(|(name, _)| *name == area).map_or(AREA_BUDGET, |(_, budget)| *budget);
+        let areas = self.areas.iter().map(move |(area, size)| (area.as_str(), *size, budget_of(area)));
         std::iter::once(("first screen", self.first_screen, FIRST_SCREEN_BUDGET)).chain(areas)
     }
 
@@ -95,12 +107,12 @@ mod tests {
     fn shared_file_counts_for_each_of_its_areas() {
         let mut sizes = Sizes::default();
         sizes.add("frontend_bg-0123456789abcdef.wasm", 200_000);
-        sizes.add("area_deliveries-0123456789abcdef.wasm", 50_000);
-        sizes.add("area_deliveries_webhooks-0123456789abcdef.wasm", 80_000);
+        sizes.add("area_audit-0123456789abcdef.wasm", 50_000);
+        sizes.add("area_audit_webhooks-0123456789abcdef.wasm", 80_000);
         let all: Vec<_> = sizes.with_budgets().map(|(name, size, _)| (name, size)).collect();
-        assert_eq!(all, [("first screen", 200_000), ("deliveries", 130_000), ("webhooks", 80_000)]);
+        assert_eq!(all, [("first screen", 200_000), ("audit", 130_000), ("webhooks", 80_000)]);
         let error = sizes.enforce(true).unwrap_err().to_string();
-        assert!(error.contains("deliveries: 130000 bytes with brotli, 10000 too many"), "{error}");
+        assert!(error.contains("audit: 130000 bytes with brotli, 10000 too many"), "{error}");
         assert!(sizes.enforce(false).is_ok());
     }
 }

@@ -23,8 +23,8 @@ pub struct References<'a> {
     pub scripts: &'a [Asset],
     /// The module.
     pub wasm: &'a Asset,
-    /// The modules of the areas.
-    pub areas: &'a [Asset],
+    /// The loader of the areas, if the page is split. It is one of the scripts.
+    pub loader: Option<&'a Asset>,
 }
 
 struct Link {
@@ -140,26 +140,18 @@ fn loader(references: &References<'_>) -> anyhow::Result<String> {
     </script>"#,
         script = references.scripts.first().context("the page has no script")?.path,
         wasm = references.wasm.path,
-        prefetch = prefetch(references.areas),
+        prefetch = prefetch(references.loader),
     ));
     Ok(html)
 }
 
-/// Fetches the modules of the areas into the browser's cache, one after the other, so that their screens open without delay. The
-/// first failure ends it. It is reported when somebody opens an area.
-fn prefetch(areas: &[Asset]) -> String {
-    if areas.is_empty() {
-        return String::new();
-    }
-    let paths: Vec<_> = areas.iter().map(|asset| format!("\"/{}\"", asset.path)).collect();
+/// Makes the loader of the areas fetch their files in the background.
+fn prefetch(loader: Option<&Asset>) -> String {
+    let Some(loader) = loader else { return String::new() };
     format!(
         r#"
-        setTimeout(async () => {{
-          try {{
-            for (const path of [{}]) await (await fetch(path, {{ priority: "low" }})).arrayBuffer();
-          }} catch {{}}
-        }}, {PREFETCH_DELAY});"#,
-        paths.join(", ")
+        setTimeout(async () => (await import("/{}")).prefetch(), {PREFETCH_DELAY});"#,
+        loader.path
     )
 }
 
@@ -188,7 +180,7 @@ mod tests {
         let asset = |path: &str| Asset::named(path, path.as_bytes().to_vec());
         let (style, script, wasm) = (asset("base-01.css"), asset("frontend-02.js"), asset("frontend_bg-03.wasm"));
         let html =
-            template.render(&References { styles: &[style], scripts: &[script], wasm: &wasm, areas: &[] }).unwrap();
+            template.render(&References { styles: &[style], scripts: &[script], wasm: &wasm, loader: None }).unwrap();
         assert!(!html.contains("data-trunk"), "{html}");
         assert!(html.contains(r#"<link rel="icon" href="/favicon.svg" />"#), "{html}");
         assert!(html.contains(r#"<link rel="stylesheet" href="/base-01.css" />"#), "{html}");
@@ -198,10 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn modules_of_areas_are_fetched_after_the_first_screen() {
-        let asset = |path: &str| Asset::named(path, Vec::new());
-        let script = prefetch(&[asset("area_a-01.wasm"), asset("area_b-02.wasm")]);
-        assert!(script.contains(r#"for (const path of ["/area_a-01.wasm", "/area_b-02.wasm"])"#), "{script}");
+    fn files_of_areas_are_fetched_after_the_first_screen() {
+        let script = prefetch(Some(&Asset::named("areas-01.js", Vec::new())));
+        assert!(
+            script.contains(r#"setTimeout(async () => (await import("/areas-01.js")).prefetch(), 2000);"#),
+            "{script}"
+        );
     }
 
     #[test]

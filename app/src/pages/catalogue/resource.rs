@@ -3,9 +3,12 @@
 use super::{ActionsHead, ConfirmDelete, ListHeading, Purpose, ResourcesQuery, RowActions, TypesQuery};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::pages::areas;
 use crate::query::Mutation;
 use crate::rpc::catalogue as rpc;
+use crate::session::use_session;
 use domain::id::ResourceId;
+use domain::ownership::ResourceKey;
 use domain::resource::{Resource, ResourceInput, ResourcePatch, ResourceStatus, check_resource};
 use leptos::prelude::*;
 
@@ -24,6 +27,7 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
         resources.refetch();
         types.refetch();
     });
+    let session = use_session();
     let no_types = Signal::derive(move || types.get().is_none_or(|page| page.items.is_empty()));
     let empty = || {
         view! {
@@ -34,7 +38,7 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
     };
     view! {
         <section class="stack tight">
-            <ListHeading title="Resources">
+            <ListHeading title="Resources" can_add=Signal::derive(move || session.manages_webhooks())>
                 <Button disabled=no_types on_click=Callback::new(move |()| open_for.run(Purpose::Create))>
                     <IconView icon=Icon::Plus />
                     "New resource"
@@ -70,6 +74,7 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
                 Purpose::Edit(item) => {
                     view! { <ResourceForm old=Some(item) types=types on_done=on_change open=open /> }.into_any()
                 }
+                Purpose::Owners(item) => areas::show_part(areas::groups::Screen::OwnersOfResource(item.id, open)),
                 Purpose::Delete(item) => view! { <DeleteResource id=item.id on_done=on_change open=open /> }.into_any(),
             }}
         </Dialog>
@@ -78,8 +83,10 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
 
 #[component]
 fn Row(item: Resource, open_for: Callback<Purpose<Resource>>) -> impl IntoView {
-    let (edited, deleted) = (item.clone(), item.clone());
+    let manages = untrack(|| use_session().manages(ResourceKey::new(&item.resource_type, item.id)));
+    let (edited, owned, deleted) = (item.clone(), item.clone(), item.clone());
     let on_edit = Callback::new(move |()| open_for.run(Purpose::Edit(edited.clone())));
+    let on_owners = Callback::new(move |()| open_for.run(Purpose::Owners(owned.clone())));
     let on_delete = Callback::new(move |()| open_for.run(Purpose::Delete(deleted.clone())));
     view! {
         <tr>
@@ -88,7 +95,15 @@ fn Row(item: Resource, open_for: Callback<Purpose<Resource>>) -> impl IntoView {
             <td data-label="Location" class="wrap">{item.location}</td>
             <td data-label="Specs" class="wrap">{item.specs}</td>
             <td data-label="Status"><Badge status=item.status /></td>
-            <RowActions name=item.name target="resource" id=item.id.to_string() on_edit=on_edit on_delete=on_delete />
+            <RowActions
+                name=item.name
+                target="resource"
+                id=item.id.to_string()
+                manages=manages
+                on_edit=on_edit
+                on_owners=on_owners
+                on_delete=on_delete
+            />
         </tr>
     }
 }
@@ -116,8 +131,14 @@ fn ResourceForm(
     open: RwSignal<bool>,
 ) -> impl IntoView {
     let id = old.as_ref().map(|r| r.id);
-    let type_options: Vec<(String, String)> =
-        types.get_untracked().into_iter().flat_map(|page| page.items).map(|t| (t.slug, t.name)).collect();
+    let session = use_session();
+    let type_options: Vec<(String, String)> = types
+        .get_untracked()
+        .into_iter()
+        .flat_map(|page| page.items)
+        .filter(|t| untrack(|| session.manages(ResourceKey::of_type(&t.slug))))
+        .map(|t| (t.slug, t.name))
+        .collect();
     let first_type = type_options.first().map(|(slug, _)| slug.clone()).unwrap_or_default();
     let name = RwSignal::new(old.as_ref().map(|r| r.name.clone()).unwrap_or_default());
     let resource_type = RwSignal::new(old.as_ref().map_or(first_type, |r| r.resource_type.clone()));

@@ -3,9 +3,11 @@
 use super::{ActionsHead, ConfirmDelete, ListHeading, Purpose, RowActions, TypesQuery};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::pages::areas;
 use crate::pages::config_form::{ConfigForm, ConfigState};
 use crate::query::Mutation;
 use crate::rpc::catalogue as rpc;
+use crate::session::use_session;
 use domain::Problem;
 use domain::resource::{ConfigSchema, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
 use leptos::prelude::*;
@@ -17,6 +19,7 @@ const DEFAULT_COLOR: &str = "#4f46e5";
 /// The resource types.
 #[component]
 pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
+    let session = use_session();
     let open = RwSignal::new(false);
     let purpose = ErasedSignal::new(Purpose::<ResourceType>::Create);
     let open_for = Callback::new(move |new: Purpose<ResourceType>| {
@@ -32,7 +35,7 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
     };
     view! {
         <section class="stack tight">
-            <ListHeading title="Resource types">
+            <ListHeading title="Resource types" can_add=Signal::derive(move || session.is_admin())>
                 <Button on_click=Callback::new(move |()| open_for.run(Purpose::Create))>
                     <IconView icon=Icon::Plus />
                     "New type"
@@ -65,6 +68,10 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
             {move || match purpose.get() {
                 Purpose::Create => view! { <TypeForm old=None open=open types=types /> }.into_any(),
                 Purpose::Edit(item) => view! { <TypeForm old=Some(item) open=open types=types /> }.into_any(),
+                Purpose::Owners(item) => {
+                    let slug = StoredValue::new(item.slug);
+                    areas::show_part(areas::groups::Screen::OwnersOfType(slug, open))
+                }
                 Purpose::Delete(item) => view! { <DeleteType slug=item.slug open=open types=types /> }.into_any(),
             }}
         </Dialog>
@@ -74,7 +81,9 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
 #[component]
 fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl IntoView {
     let fields = ConfigSchema::parse(&item.config_schema).map(|schema| schema.fields.len()).unwrap_or_default();
-    let (edited, deleted) = (item.clone(), item.clone());
+    let is_admin = use_session().is_admin_untracked();
+    let (edited, owned, deleted) = (item.clone(), item.clone(), item.clone());
+    let on_owners = Callback::new(move |()| open_for.run(Purpose::Owners(owned.clone())));
     let on_edit = Callback::new(move |()| open_for.run(Purpose::Edit(edited.clone())));
     let on_delete = Callback::new(move |()| open_for.run(Purpose::Delete(deleted.clone())));
     view! {
@@ -85,7 +94,15 @@ fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl In
             <td data-label="Slug" class="wrap"><code>{item.slug.clone()}</code></td>
             <td data-label="Fields">{fields}</td>
             <td data-label="Resources">{item.resources}</td>
-            <RowActions name=item.name target="resource_type" id=item.slug on_edit=on_edit on_delete=on_delete />
+            <RowActions
+                name=item.name
+                target="resource_type"
+                id=item.slug
+                manages=is_admin
+                on_edit=on_edit
+                on_owners=on_owners
+                on_delete=on_delete
+            />
         </tr>
     }
 }

@@ -1,8 +1,9 @@
 //! One attempt: diagnosis, timings, request and response.
 
+use super::body::Body;
 use crate::components::*;
 use crate::intl;
-use domain::delivery::{Attempt, Outcome, SentRequest, Timings};
+use domain::delivery::{Attempt, Outcome, ReceivedResponse, SentRequest, Timings};
 use domain::event::EventType;
 use domain::header::Header;
 use domain::provisioning::{ProvisioningStatus, ReceiverResponse};
@@ -20,7 +21,7 @@ fn shell_quote(text: &str) -> String {
 
 /// The request as a curl command. The user has to insert the redacted header values, and signatures, which
 /// are shortened.
-fn curl(request: &SentRequest) -> String {
+pub(super) fn curl(request: &SentRequest) -> String {
     let mut command = format!("curl -i -X {} {}", request.method, shell_quote(&request.url));
     for header in &request.headers {
         // curl sets these headers itself.
@@ -63,7 +64,7 @@ fn steps(timings: &Timings) -> Vec<Step> {
 
 /// The steps as a chart of horizontal bars.
 #[component]
-fn Waterfall(timings: Timings) -> impl IntoView {
+pub(super) fn Waterfall(timings: Timings) -> impl IntoView {
     let total = timings.total_ms.max(0.001);
     let row = move |Step { name, start, duration }: Step| {
         let left = (start / total * 100.0).clamp(0.0, 99.0);
@@ -93,9 +94,9 @@ fn Waterfall(timings: Timings) -> impl IntoView {
     }
 }
 
-/// The diagnosis of an attempt, and what the response does to a reservation.
+/// The diagnosis of an attempt, and the effect of the response on a reservation. `lead` is a line above.
 #[component]
-fn Diagnosis(event: EventType, attempt: Attempt) -> impl IntoView {
+pub(super) fn Diagnosis(event: EventType, attempt: Attempt, #[prop(optional)] lead: Option<String>) -> impl IntoView {
     let succeeded = attempt.outcome == Outcome::Succeeded;
     let effect = attempt.effect;
     let (class, icon) = match &effect {
@@ -108,6 +109,7 @@ fn Diagnosis(event: EventType, attempt: Attempt) -> impl IntoView {
         <div class=class role="status">
             <IconView icon=icon />
             <div>
+                {lead.map(|lead| view! { <p class="small muted">{lead}</p> })}
                 <strong>{attempt.diagnosis.message}</strong>
                 {(!attempt.diagnosis.hint.is_empty()).then(|| view! { <p>{attempt.diagnosis.hint}</p> })}
                 {effect.map(|effect| view! { <Effect event=event effect=effect /> })}
@@ -116,7 +118,7 @@ fn Diagnosis(event: EventType, attempt: Attempt) -> impl IntoView {
     }
 }
 
-/// What a response does to a reservation.
+/// The effect of a response on a reservation.
 #[component]
 fn Effect(event: EventType, effect: ReceiverResponse) -> impl IntoView {
     let Some(status) = effect.status else {
@@ -140,6 +142,37 @@ fn Effect(event: EventType, effect: ReceiverResponse) -> impl IntoView {
     .into_any()
 }
 
+/// A request as it was sent, with secrets redacted.
+#[component]
+pub(super) fn RequestView(request: SentRequest) -> impl IntoView {
+    view! {
+        <p class="mono wrap"><strong>{request.method}</strong>" "{request.url}</p>
+        <Body text=request.body label="Request body" />
+        <CodeBlock text=header_lines(&request.headers) label="Request headers" />
+    }
+}
+
+/// A response, or the note that there is none.
+#[component]
+pub(super) fn ResponseView(response: Option<ReceivedResponse>, status_code: Option<u16>) -> impl IntoView {
+    let Some(response) = response else { return view! { <p class="muted">"No response."</p> }.into_any() };
+    let headers = header_lines(&response.headers);
+    view! {
+        <p class="mono">
+            {response.version} " " <strong>{status_code.map(|code| code.to_string()).unwrap_or_default()}</strong>
+        </p>
+        {if response.body.is_empty() {
+            view! { <p class="muted">"Empty body."</p> }.into_any()
+        } else {
+            view! { <Body text=response.body label="Response body" /> }.into_any()
+        }}
+        {response.truncated.then(|| view! { <p class="muted small">"Truncated at 64 KiB."</p> })}
+        {response.problem.map(|problem| view! { <p class="muted small wrap">{problem}</p> })}
+        <CodeBlock text=headers label="Response headers" />
+    }
+    .into_any()
+}
+
 /// One attempt with all its details.
 #[component]
 pub fn AttemptView(
@@ -148,8 +181,6 @@ pub fn AttemptView(
     attempt: Attempt,
 ) -> impl IntoView {
     let request = attempt.request.clone();
-    let response = attempt.response.clone();
-    let code = attempt.status_code;
     view! {
         <div class="stack attempt">
             <Diagnosis event=event attempt=attempt.clone() />
@@ -160,31 +191,11 @@ pub fn AttemptView(
                         <h3>{if request.sent { "Request" } else { "Request (not sent)" }}</h3>
                         <CopyButton text=curl(&request) label="Copy as curl" />
                     </div>
-                    <p class="mono wrap"><strong>{request.method.clone()}</strong>" "{request.url.clone()}</p>
-                    <CodeBlock text=header_lines(&request.headers) label="Request headers" />
-                    <CodeBlock text=pretty_json(&request.body) label="Request body" />
+                    <RequestView request=request />
                 </section>
                 <section class="stack tight" aria-label="Response">
                     <h3>"Response"</h3>
-                    {match response {
-                        None => view! { <p class="muted">"No response."</p> }.into_any(),
-                        Some(response) => {
-                            view! {
-                                <p class="mono">
-                                    {response.version} " " <strong>{code.map(|code| code.to_string()).unwrap_or_default()}</strong>
-                                </p>
-                                <CodeBlock text=header_lines(&response.headers) label="Response headers" />
-                                {if response.body.is_empty() {
-                                    view! { <p class="muted">"Empty body."</p> }.into_any()
-                                } else {
-                                    view! { <CodeBlock text=pretty_json(&response.body) label="Response body" /> }.into_any()
-                                }}
-                                {response.truncated.then(|| view! { <p class="muted small">"Truncated at 64 KiB."</p> })}
-                                {response.problem.map(|problem| view! { <p class="muted small wrap">{problem}</p> })}
-                            }
-                                .into_any()
-                        }
-                    }}
+                    <ResponseView response=attempt.response status_code=attempt.status_code />
                 </section>
             </div>
         </div>

@@ -1,23 +1,32 @@
-//! The list of deliveries, with filters in the address and live updates.
+//! The workbench of deliveries: filters and selection in the address, histogram, list with live updates, and the selected
+//! delivery beside it.
 
-use super::DeliveryRows;
+use super::detail::Delivery;
+use super::failures::FailureGroups;
+use super::histogram::Histogram;
+use super::replay::{Replay, replayed_kind};
+use super::rows::{LogRows, reveal};
+use super::search::{SearchField, SearchResults};
+use super::shortcuts::{Move, Shortcuts};
+use super::tabs::Tab;
 use crate::components::*;
 use crate::erased::ErasedMemo;
-use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::paged_list::PagedList;
-use crate::query::{Mutation, Query};
+use crate::query::Query;
 use crate::query_signals::query_signals;
 use crate::rpc::{deliveries as rpc, webhooks};
-use crate::session::ForAdministrators;
+use crate::session::ForWebhookManagers;
 use crate::time_range::{TimeRange, TimeRangeInputs, TimeRangeZone};
 use domain::delivery::*;
 use domain::event::EventType;
 use domain::id::{DeliveryId, WebhookId};
 use leptos::prelude::*;
+use leptos_router::NavigateOptions;
+use leptos_router::hooks::{use_location, use_navigate, use_query_map};
 
-/// The largest number of deliveries that one replay redelivers.
-const MAX_REPLAYED: u64 = 10_000;
+/// The width of the window in pixels from which the selected delivery is shown beside the list. Below it is a page.
+const MIN_SPLIT_WIDTH: f64 = 1_000.0;
 
 /// Whether a live update matches the filter: the same rule as the server's.
 fn matches(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
@@ -40,21 +49,24 @@ struct Filters {
     redelivery_of: RwSignal<String>,
     since: RwSignal<String>,
     until: RwSignal<String>,
+    q: RwSignal<String>,
+    /// `failures` while the groups of failures are shown.
+    show: RwSignal<String>,
     range: TimeRange,
 }
 
 impl Filters {
     fn from_address() -> Self {
-        let names = ["webhook", "event", "status", "reservation", "redelivery_of", "since", "until"];
-        let [webhook, event, status, reservation, redelivery_of, since, until] =
+        let names = ["webhook", "event", "status", "reservation", "redelivery_of", "since", "until", "q", "show"];
+        let [webhook, event, status, reservation, redelivery_of, since, until, q, show] =
             query_signals(names.map(|name| (name, "")));
         let range = TimeRange::new(since, until);
-        Self { webhook, event, status, reservation, redelivery_of, since, until, range }
+        Self { webhook, event, status, reservation, redelivery_of, since, until, q, show, range }
     }
 
-    fn in_address(self) -> [RwSignal<String>; 7] {
-        let Self { webhook, event, status, reservation, redelivery_of, since, until, .. } = self;
-        [webhook, event, status, reservation, redelivery_of, since, until]
+    fn in_address(self) -> [RwSignal<String>; 8] {
+        let Self { webhook, event, status, reservation, redelivery_of, since, until, q, .. } = self;
+        [webhook, event, status, reservation, redelivery_of, since, until, q]
     }
 
     /// The filter for the server. `webhook` replaces the filter of the address. Tracked.
@@ -67,6 +79,7 @@ impl Filters {
             redelivery_of: self.redelivery_of.with(|id| (!id.is_empty()).then(|| DeliveryId(id.clone()))),
             since: self.range.since(),
             until: self.range.until(),
+            q: self.q.with(|q| (!q.is_empty()).then(|| q.clone())),
         }
     }
 
@@ -90,48 +103,195 @@ pub fn DeliveriesPage() -> impl IntoView {
     }
 }
 
-/// The list with its filters. With `webhook`, only the deliveries of this webhook.
+/// The selected delivery, whose id is a parameter of the address.
+#[derive(Clone, Copy)]
+pub struct Selection {
+    /// The id, or an empty text. In a narrow window it stays empty.
+    pub id: Memo<String>,
+    /// Selects a delivery; an empty id closes the pane. `replace`: without an entry in the browser's history.
+    go: Callback<(String, bool)>,
+}
+
+impl Selection {
+    fn from_address() -> Self {
+        let query = use_query_map();
+        let navigate = use_navigate();
+        let location = use_location();
+        let id = Memo::new(move |_| query.read().get("delivery").unwrap_or_default());
+        let go = Callback::new(move |(id, replace): (String, bool)| {
+            let options = NavigateOptions { replace, scroll: false, ..Default::default() };
+            if !id.is_empty() && !is_wide() {
+                return navigate(&format!("/deliveries/{id}"), NavigateOptions { replace, ..Default::default() });
+            }
+            let mut parameters = query.get_untracked();
+            parameters.remove("delivery");
+            if !id.is_empty() {
+                parameters.insert("delivery", id);
+            }
+            let path = location.pathname.get_untracked();
+            navigate(&format!("{path}{}", parameters.to_query_string()), options);
+        });
+        // A narrow window has no place for the pane.
+        Effect::new(move |_| {
+            let id = id.get();
+            if !id.is_empty() && !is_wide() {
+                go.run((id, true));
+            }
+        });
+        Self { id, go }
+    }
+
+    /// Selects a delivery, as a step in the browser's history.
+    pub fn open(self, id: &str) {
+        if self.id.with_untracked(|selected| selected != id) {
+            self.go.run((id.to_owned(), false));
+        }
+    }
+
+    fn close(self) {
+        self.go.run((String::new(), false));
+    }
+
+    /// Selects the neighbour of the selected row, or the first one. The address replaces the one of the last row.
+    fn step(self, action: Move, rows: &[DeliverySummary]) {
+        let is_open = self.id.with_untracked(|id| !id.is_empty());
+        let at = self.id.with_untracked(|id| rows.iter().position(|row| row.id.as_str() == id));
+        let next = match (action, at) {
+            (Move::Close, _) if is_open => return self.close(),
+            (Move::Close, _) => return,
+            (_, None) => 0,
+            (Move::Next, Some(at)) => at + 1,
+            (Move::Previous, Some(at)) => at.saturating_sub(1),
+        };
+        if let Some(row) = rows.get(next).filter(|_| at != Some(next)) {
+            self.go.run((row.id.to_string(), is_open));
+            reveal(next, row.id.as_str());
+        }
+    }
+}
+
+/// Whether the window has place for list and delivery.
+pub fn is_wide() -> bool {
+    window().inner_width().ok().and_then(|width| width.as_f64()).is_none_or(|width| width >= MIN_SPLIT_WIDTH)
+}
+
+/// The list with its filters, and the selected delivery. With `webhook`, only the deliveries of this webhook.
 #[component]
 pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoView {
     let filters = Filters::from_address();
+    let selection = Selection::from_address();
     let filter = ErasedMemo::new(move |_| filters.to_filter(webhook));
     let list = PagedList::new(move || filter.get(), rpc::list_deliveries);
     use_live().on(move |event| {
         if let LiveEvent::Delivery(new) = event {
-            list.apply(new.clone(), matches(&filter.get_untracked(), new));
+            let filter = filter.get_untracked();
+            // Only the index knows what a search finds, and it follows the log.
+            if filter.q.is_some() {
+                list.refetch_soon();
+            } else {
+                list.apply(new.clone(), matches(&filter, new));
+            }
         }
     });
+    Effect::new(move |_| list.set_selected(selection.id.with(|id| !id.is_empty())));
     let replay_open = RwSignal::new(false);
-    let replayed = Memo::new(move |_| filter.with(replayed_status).label().to_lowercase());
-    view! {
-        <FilterBar filters=filters webhook=webhook>
-            <ForAdministrators>
-                <Button on_click=Callback::new(move |()| replay_open.set(true))>
-                    <IconView icon=Icon::Retry />
-                    {move || format!("Redeliver {}…", replayed.get())}
-                </Button>
-            </ForAdministrators>
-        </FilterBar>
-        {list.view(move |items| {
+    let replayed = Memo::new(move |_| filter.with(replayed_kind));
+    let shows_failures = Memo::new(move |_| filters.show.with(|show| show == "failures"));
+    let toggle_failures = move |_| {
+        filters.show.set(if shows_failures.get_untracked() { String::new() } else { "failures".to_owned() });
+    };
+    let tab = RwSignal::new(Tab::Response);
+    let is_open = Memo::new(move |_| selection.id.with(|id| !id.is_empty()));
+    let on_move = Callback::new(move |action| {
+        if let Some(rows) = list.shown() {
+            selection.step(action, &rows);
+        }
+    });
+    let open = Callback::new(move |id: DeliveryId| selection.open(id.as_str()));
+    let close = Callback::new(move |()| selection.close());
+    let pane = move || {
+        is_open.get().then(|| {
             view! {
-                <Show when=move || !items.with(Vec::is_empty) fallback=move || view! { <NoDeliveries filters=filters /> }>
-                    <DeliveryRows items=items />
-                </Show>
+                <section class="pane" aria-label="Delivery">
+                    <Delivery id=selection.id tab=tab open=open close=close />
+                </section>
             }
-        })}
+        })
+    };
+    view! {
+        <div class="workbench" class:split=move || is_open.get()>
+            <div class="workbench-tools">
+                <SearchField q=filters.q />
+                <FilterBar filters=filters webhook=webhook>
+                    <button
+                        type="button"
+                        class="button"
+                        aria-pressed=move || shows_failures.get().to_string()
+                        on:click=toggle_failures
+                    >
+                        "Failures by cause"
+                    </button>
+                    <ForWebhookManagers>
+                        <Button on_click=Callback::new(move |()| replay_open.set(true))>
+                            <IconView icon=Icon::Retry />
+                            {move || format!("Redeliver {}…", replayed.get())}
+                        </Button>
+                    </ForWebhookManagers>
+                </FilterBar>
+            </div>
+            <Show when=move || shows_failures.get()>
+                <FailureGroups filter=filter q=filters.q />
+            </Show>
+            <Histogram filter=filter />
+            <div class="panes">
+                <div class="log-pane">
+                    <div class="log-head">
+                        <SearchResults filter=filter />
+                        <Shortcuts on_move=on_move />
+                    </div>
+                    {list.view_shared(move |rows| {
+                        view! {
+                            <Show
+                                when=move || !rows.with(|rows| rows.is_empty())
+                                fallback=move || view! { <NoDeliveries filters=filters /> }
+                            >
+                                <LogRows rows=rows selection=selection names_webhook=webhook.is_none() />
+                            </Show>
+                        }
+                    })}
+                </div>
+                {pane}
+            </div>
+        </div>
         <Dialog open=replay_open title=move || format!("Redeliver {} deliveries", replayed.get())>
             <Replay filter=filter.get_untracked() open=replay_open on_done=Callback::new(move |()| list.refetch()) />
         </Dialog>
     }
 }
 
+/// Replaces an empty list: a log without deliveries, or filters without matches.
 #[component]
 fn NoDeliveries(filters: Filters) -> impl IntoView {
-    let title = if untrack(move || filters.is_set()) { "No matching deliveries" } else { "No deliveries yet" };
-    view! {
-        <EmptyState icon=Icon::Send title=title>
-            <p>"Deliveries appear here when someone reserves a resource."</p>
-        </EmptyState>
+    let show_all = Callback::new(move |()| filters.clear());
+    move || {
+        if !filters.is_set() {
+            return view! {
+                <EmptyState icon=Icon::Send title="No deliveries yet">
+                    <p>"Deliveries appear here when someone reserves a resource."</p>
+                </EmptyState>
+            };
+        }
+        let remedy = if filters.q.with(String::is_empty) {
+            "No delivery has these values. Change the filters, or show all deliveries."
+        } else {
+            "No delivery contains these terms. Check their spelling and the filters, or show all deliveries."
+        };
+        view! {
+            <EmptyState icon=Icon::Send title="No matching deliveries">
+                <p>{remedy}</p>
+                <Button on_click=show_all>"Show all deliveries"</Button>
+            </EmptyState>
+        }
     }
 }
 
@@ -178,97 +338,4 @@ fn WebhookFilter(webhook: RwSignal<String>) -> impl IntoView {
         options
     });
     view! { <Select label="Webhook" value=webhook options=options /> }
-}
-
-/// The status of the deliveries that a replay redelivers: the status of the filter, or failed.
-fn replayed_status(filter: &DeliveryFilter) -> DeliveryStatus {
-    filter.status.unwrap_or(DeliveryStatus::Failed)
-}
-
-/// Counts the deliveries that match the filter, and redelivers them after a confirmation.
-#[component]
-fn Replay(filter: DeliveryFilter, open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
-    let status = replayed_status(&filter);
-    let filter = DeliveryFilter { status: Some(status), ..filter };
-    let input = StoredValue::new(ReplayInput { filter, dry_run: true });
-    let count = Query::new(move || rpc::replay(input.get_value()));
-    let mutation = Mutation::new();
-    let redelivered = RwSignal::new(None::<u64>);
-    let redeliver = Callback::new(move |()| {
-        mutation.run(rpc::replay(ReplayInput { dry_run: false, ..input.get_value() }), move |result| {
-            redelivered.set(Some(result.redelivered));
-            on_done.run(());
-        });
-    });
-    let close = Callback::new(move |()| open.set(false));
-    count.view(move |count| {
-        let count = count.get_untracked();
-        move || match redelivered.get() {
-            Some(number) => view! { <ReplayDone redelivered=number on_close=close /> }.into_any(),
-            None => view! {
-                <ReplayForm status=status count=count mutation=mutation on_cancel=close on_confirm=redeliver />
-            }
-            .into_any(),
-        }
-    })
-}
-
-/// The deliveries that a replay skips, each reason as a sentence.
-fn skipped_texts(skipped: &ReplaySkipped) -> Vec<String> {
-    let counts = [
-        (skipped.redelivered, "was already redelivered", "were already redelivered"),
-        (skipped.test, "is a test event", "are test events"),
-        (skipped.webhook_deleted, "belongs to a deleted webhook", "belong to deleted webhooks"),
-    ];
-    let text = |(count, one, many): (u64, &str, &str)| match count {
-        0 => None,
-        1 => Some(format!("1 more {one}.")),
-        n => Some(format!("{} more {many}.", intl::number(n))),
-    };
-    counts.into_iter().filter_map(text).collect()
-}
-
-#[component]
-fn ReplayForm(
-    status: DeliveryStatus,
-    count: ReplayResult,
-    mutation: Mutation,
-    on_cancel: Callback<()>,
-    on_confirm: Callback<()>,
-) -> impl IntoView {
-    let matched = count.matched;
-    let status = status.label().to_lowercase();
-    let number = intl::number(matched);
-    let (text, action) = match matched {
-        0 => (format!("No {status} deliveries can be redelivered."), "Redeliver".to_owned()),
-        1 => (format!("1 {status} delivery matches the filters."), "Redeliver 1 delivery".to_owned()),
-        _ => (format!("{number} {status} deliveries match the filters."), format!("Redeliver {number} deliveries")),
-    };
-    let skipped = skipped_texts(&count.skipped).join(" ");
-    let limit =
-        (matched > MAX_REPLAYED).then(|| format!("At most {} are redelivered at a time.", intl::number(MAX_REPLAYED)));
-    view! {
-        <p>{text} {(matched != 0).then_some(" Each event is sent again as a new delivery with the same webhook-id.")}</p>
-        {(!skipped.is_empty()).then(|| view! { <p class="muted">{skipped}</p> })}
-        {limit.map(|limit| view! { <p class="muted">{limit}</p> })}
-        <FormProblem problem=mutation.problem />
-        <div class="dialog-actions">
-            <Button on_click=on_cancel>"Cancel"</Button>
-            <Button variant=ButtonVariant::Primary pending=mutation.pending disabled={matched == 0} on_click=on_confirm>
-                {action}
-            </Button>
-        </div>
-    }
-}
-
-#[component]
-fn ReplayDone(redelivered: u64, on_close: Callback<()>) -> impl IntoView {
-    let text = match redelivered {
-        1 => "1 delivery queued.".to_owned(),
-        n => format!("{} deliveries queued.", intl::number(n)),
-    };
-    view! {
-        <Notice kind=NoticeKind::Success><p>{text}</p></Notice>
-        <div class="dialog-actions"><Button variant=ButtonVariant::Primary on_click=on_close>"View progress"</Button></div>
-    }
 }

@@ -223,7 +223,7 @@ fn WaitingHint(deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
                 <p class="muted">"The owning team has been notified. This page updates when their service responds."</p>
             }
             .into_any()
-        } else if session.is_admin() {
+        } else if session.manages_webhooks() {
             view! {
                 <p class="muted">
                     "No webhook provisions this resource. "<a href="/settings/webhooks/new">"Add a webhook"</a>"."

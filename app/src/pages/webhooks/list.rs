@@ -1,14 +1,14 @@
 //! The list of webhooks.
 
-use super::test::TestPanel;
 use super::{WebhookBadge, received_types, success_rate};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
+use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
-use crate::session::{ForAdministrators, use_session};
+use crate::session::{ForWebhookManagers, use_session};
 use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::pagination::Page;
@@ -34,9 +34,11 @@ pub fn WebhooksPage() -> impl IntoView {
     let title = move || testing.get().map_or_else(String::new, |w| format!("Test {}", w.name));
     view! {
         <PageHeader title="Webhook Integrations" lead="Send reservation events to your services.">
-            <ForAdministrators>
+            <a class="button" href="/settings/webhooks/signature-check">"Signature checker"</a>
+            <a class="button" href="/settings/webhooks/events">"Event catalogue"</a>
+            <ForWebhookManagers>
                 <a class="button primary" href="/settings/webhooks/new"><IconView icon=Icon::Plus />"Add New Webhook"</a>
-            </ForAdministrators>
+            </ForWebhookManagers>
         </PageHeader>
         {list.view(move |page| {
             let ids = ErasedMemo::new(move |_| page.with(|page| page.items.iter().map(|w| w.id).collect::<Vec<_>>()));
@@ -67,7 +69,7 @@ pub fn WebhooksPage() -> impl IntoView {
             }
         })}
         <Dialog open=open title=title wide=true>
-            {move || testing.get().map(|webhook| view! { <TestPanel webhook=webhook /> })}
+            {move || testing.get().map(|webhook| areas::show_part(areas::webhooktools::Screen::Test(StoredValue::new(webhook))))}
         </Dialog>
     }
 }
@@ -78,9 +80,9 @@ fn FirstSteps() -> impl IntoView {
     view! {
         <EmptyState icon=Icon::Webhook title="No webhooks yet">
             <p>"A webhook sends each reservation to your service. The service provisions the resource and reports its status."</p>
-            <ForAdministrators>
+            <ForWebhookManagers>
                 <a class="button primary" href="/settings/webhooks/new">"Add a webhook"</a>
-            </ForAdministrators>
+            </ForWebhookManagers>
         </EmptyState>
     }
 }
@@ -163,9 +165,9 @@ fn Row(
                 }}
             </td>
             <td>
-                <ForAdministrators>
+                <ForWebhookManagers>
                     <Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test Webhook"</Button>
-                </ForAdministrators>
+                </ForWebhookManagers>
             </td>
         </tr>
     })

@@ -6,7 +6,7 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
-use crate::session::{ForAdministrators, use_session};
+use crate::session::{ForWebhookManagers, use_session};
 use domain::webhook::Webhook;
 use leptos::prelude::*;
 use leptos_router::hooks::use_navigate;
@@ -21,11 +21,11 @@ pub fn SettingsTab(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webh
         <div class="stack narrow">
             <section class="card">
                 <h2>"Settings"</h2>
-                <fieldset disabled=move || !session.is_admin()>
+                <fieldset disabled=move || !session.manages_webhooks()>
                     <EditForm webhook=current.clone() on_save=Callback::new(move |new| query.set(new)) />
                 </fieldset>
             </section>
-            <ForAdministrators>
+            <ForWebhookManagers>
                 <RotateCard webhook=webhook query=query />
                 <section class="card stack tight">
                     <h2>"Delete"</h2>
@@ -37,7 +37,7 @@ pub fn SettingsTab(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webh
                         </Button>
                     </div>
                 </section>
-            </ForAdministrators>
+            </ForWebhookManagers>
         </div>
         <DeleteDialog webhook=current open=delete_open />
     }

@@ -1,36 +1,39 @@
 //! The origin of each request for the audit log, and entries about requests that were refused for lack of permission.
 
-use super::super::AppState;
 use super::trace::current_request_id;
 use crate::client_address::client_address;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use crate::config::Config;
+use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::http::{Method, Uri};
+use service::Service;
 use service::audit_trail::Origin;
 use std::net::SocketAddr;
 
-/// Runs a request with its origin, and records a refusal.
-pub async fn audit(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-    let source = client_address(request.headers(), peer, &app.config.trusted_proxies);
-    let origin = Origin::new(source, current_request_id().unwrap_or_default());
-    let route = route(&request);
-    let work = async {
-        let response = next.run(request).await;
-        if let Some(reason) = Origin::current().take_refusal() {
-            app.service.audit().record_refusal(&route, &reason).await;
-        }
-        response
-    };
-    origin.scope(work).await
+/// Method and path of a request, which need no copy until they are recorded.
+pub struct Route {
+    method: Method,
+    uri: Uri,
+    matched: Option<MatchedPath>,
 }
 
-/// Method and route. All server functions have one route, so their path is used: it names an existing function if a refusal
-/// comes from one.
-fn route(request: &Request) -> String {
-    let path = match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
-        Some(route) if !route.starts_with("/rpc/") => route,
-        _ => request.uri().path(),
-    };
-    format!("{} {path}", request.method())
+/// Client and id of a request.
+pub fn origin(request: &Request, config: &Config) -> Origin {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let source = client_address(request.headers(), peer, &config.trusted_proxies);
+    Origin::new(source, current_request_id().unwrap_or_default())
+}
+
+/// The route of a request.
+pub fn route(request: &Request) -> Route {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    Route { method: request.method().clone(), uri: request.uri().clone(), matched }
+}
+
+/// Records the refusal of the present request, if there is one.
+pub async fn record_refusal(service: &Service, Route { method, uri, matched }: Route) {
+    let Some(reason) = Origin::current().take_refusal() else { return };
+    // All server functions have one route, so their path is used: it names an existing function if a refusal comes from one.
+    let path = matched.as_ref().map(MatchedPath::as_str).filter(|route| !route.starts_with("/rpc/"));
+    let route = format!("{method} {}", path.unwrap_or(uri.path()));
+    service.audit().record_refusal(&route, &reason).await;
 }

@@ -1,16 +1,12 @@
 //! Check of the host that a request names, against DNS rebinding: a web page whose host name suddenly resolves to this
 //! machine must not reach the API with the rights of the reader's browser.
 
-use super::super::problem::ApiError;
 use crate::config::Config;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 use domain::{Problem, ProblemKind};
 use std::net::IpAddr;
-use std::sync::Arc;
 use url::Url;
 
 /// Paths that any host may name: orchestrators and load balancers use the address of the process. `/metrics` has a rule
@@ -37,6 +33,17 @@ impl AllowedHosts {
             config.listen.ip().to_canonical().is_loopback() || public.as_deref().is_some_and(is_loopback);
         let hosts = public.into_iter().chain(config.additional_hosts.iter().cloned()).collect();
         Self { hosts, allows_loopback, public_url: config.public_url.clone() }
+    }
+
+    /// Checks the host that a request names.
+    ///
+    /// # Errors
+    /// [`ProblemKind::Malformed`] without a host or with several, [`ProblemKind::Misdirected`] for another one.
+    pub fn check_request(&self, request: &Request) -> Result<(), Problem> {
+        if EXEMPT.contains(&request.uri().path()) {
+            return Ok(());
+        }
+        self.check(request.uri(), request.headers())
     }
 
     /// Checks the authority of the URI (HTTP/2, or a request to a proxy) and the header `Host`. Ports are not compared,
@@ -88,16 +95,6 @@ fn host_of(authority: &str) -> Option<String> {
 pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
-}
-
-/// Rejects requests that name another host, with 421.
-pub async fn check_host(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
-    if !EXEMPT.contains(&request.uri().path())
-        && let Err(problem) = hosts.check(request.uri(), request.headers())
-    {
-        return ApiError(problem).into_response();
-    }
-    next.run(request).await
 }
 
 #[cfg(test)]

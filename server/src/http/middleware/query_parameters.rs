@@ -1,18 +1,15 @@
 //! Rejection of unknown query parameters: a misspelt filter must not be ignored.
 
-use super::super::problem::ApiError;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 use domain::Problem;
 use domain::problem::Validator;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use url::form_urlencoded;
 
 /// The query parameters of each operation, by method and path.
+#[derive(Default)]
 pub struct QueryParameters(HashMap<(String, String), BTreeSet<String>>);
 
 impl QueryParameters {
@@ -28,6 +25,16 @@ impl QueryParameters {
             }
         }
         Self(known)
+    }
+
+    /// Checks the query of a request.
+    ///
+    /// # Errors
+    /// 422 naming every unknown parameter.
+    pub fn check_request(&self, request: &Request) -> Result<(), Problem> {
+        let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };
+        let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+        self.check(request.method(), path, query)
     }
 
     /// Checks a query. Operations that the document does not contain accept every parameter.
@@ -50,19 +57,6 @@ impl QueryParameters {
             validator.error(name, format!("Unknown query parameter. {remedy}"));
         }
         validator.finish()
-    }
-}
-
-/// Rejects requests with unknown query parameters with 422.
-pub async fn reject_unknown_parameters(
-    State(known): State<Arc<QueryParameters>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
-    match known.check(request.method(), path, request.uri().query().unwrap_or_default()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => ApiError(problem).into_response(),
     }
 }
 

@@ -79,9 +79,9 @@ impl RateLimits {
         self.accepted.lock().get(digest).map(|accepted| accepted.username.clone())
     }
 
-    fn check(&self, key: String) -> Result<(), Problem> {
+    fn check(&self, key: impl FnOnce() -> String) -> Result<(), Problem> {
         let Some((limiter, rate)) = &self.limit else { return Ok(()) };
-        limiter.check_key(&key).map_err(|until| {
+        limiter.check_key(&key()).map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
             let detail = format!(
                 "More than {rate} requests per second by one user or address. Retry after {wait} s, or ask the operator to raise \
@@ -115,37 +115,39 @@ impl Limiters {
         }
     }
 
+    /// Counts a request to the API.
+    ///
+    /// # Errors
+    /// 429 with `Retry-After` over the limit.
+    pub fn check_api(&self, app: &AppState, request: &Request) -> Result<(), Problem> {
+        self.api.check(|| {
+            // The key stays in memory, so it is a digest instead of the secret.
+            let credential = Credential::of(request.headers(), app).map(|credential| credential.digest());
+            match credential.and_then(|digest| self.api.user_of(&digest)) {
+                Some(username) => format!("user {username}"),
+                None => source(app, request),
+            }
+        })
+    }
+
     /// Removes outdated entries, to bound memory.
     pub fn prune(&self) {
         [&self.api, &self.page, &self.probes].into_iter().for_each(RateLimits::prune);
     }
 }
 
-/// Rejects requests to the API over the limit with 429 and `Retry-After`.
-pub async fn rate_limit(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    // The key stays in memory, so it is a digest instead of the secret.
-    let credential = Credential::of(request.headers()).map(|credential| credential.digest());
-    let key = match credential.and_then(|digest| app.rate_limits.api.user_of(&digest)) {
-        Some(username) => format!("user {username}"),
-        None => source(&app, &request),
-    };
-    check(&app.rate_limits.api, key, request, next).await
-}
-
 /// Rejects requests for files of the page over the limit with 429 and `Retry-After`.
 pub async fn limit_page(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let key = source(&app, &request);
-    check(&app.rate_limits.page, key, request, next).await
+    check(&app.rate_limits.page, &app, request, next).await
 }
 
 /// Rejects requests to health endpoints over the limit with 429 and `Retry-After`.
 pub async fn limit_probes(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let key = source(&app, &request);
-    check(&app.rate_limits.probes, key, request, next).await
+    check(&app.rate_limits.probes, &app, request, next).await
 }
 
-async fn check(limits: &RateLimits, key: String, request: Request, next: Next) -> Response {
-    match limits.check(key) {
+async fn check(limits: &RateLimits, app: &AppState, request: Request, next: Next) -> Response {
+    match limits.check(|| source(app, &request)) {
         Ok(()) => next.run(request).await,
         Err(problem) => ApiError(problem).into_response(),
     }

@@ -1,31 +1,32 @@
-//! Replacement of the session cookie of earlier releases.
+//! Removal of the session cookie of earlier releases.
 
-use super::super::AppState;
-use app::rpc::session_cookie::{HOST_SESSION_COOKIE, SESSION_COOKIE, removed_legacy_session_cookie, session_cookie};
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use crate::config::Config;
+use app::rpc::session_cookie::{SESSION_COOKIE, removed_legacy_session_cookie};
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use axum_extra::extract::CookieJar;
 
-/// Replaces the session cookie of an earlier release by one with the prefix `__Host-`, if users reach Berth over https. The
-/// session continues. Another host of the domain can set the old cookie, but not the new one.
-pub async fn replace_legacy_cookie(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let jar = CookieJar::from_headers(request.headers());
-    let legacy = jar.get(SESSION_COOKIE).map(|cookie| cookie.value().to_owned());
-    let has_new = jar.get(HOST_SESSION_COOKIE).is_some();
-    let mut response = next.run(request).await;
-    let Some(token) = legacy.filter(|_| app.config.secure_cookies()) else { return response };
-    // A log-in or log-out has already set the new one.
-    let sets_cookie = response.headers().contains_key(header::SET_COOKIE);
-    let mut cookies = vec![removed_legacy_session_cookie()];
-    if !has_new && !sets_cookie && response.status() != StatusCode::UNAUTHORIZED {
-        cookies.push(session_cookie(&token, true, app.config.service.accounts.session_lifetime));
+/// Whether a request has the session cookie of an earlier release, and users reach Berth over https. The cookie's name has no prefix
+/// `__Host-`, so another host of the domain can set it. It is not accepted; its user logs in again.
+pub struct LegacyCookie(bool);
+
+impl LegacyCookie {
+    /// Looks for the cookie.
+    pub fn of(request: &Request, config: &Config) -> Self {
+        let headers = request.headers();
+        let has_cookie =
+            headers.contains_key(header::COOKIE) && CookieJar::from_headers(headers).get(SESSION_COOKIE).is_some();
+        Self(has_cookie && config.secure_cookies())
     }
-    for cookie in cookies {
-        if let Ok(value) = HeaderValue::from_str(&cookie) {
+
+    /// Lets the browser remove the cookie.
+    pub fn remove_from(&self, mut response: Response) -> Response {
+        if self.0
+            && let Ok(value) = HeaderValue::from_str(&removed_legacy_session_cookie())
+        {
             response.headers_mut().append(header::SET_COOKIE, value);
         }
+        response
     }
-    response
 }

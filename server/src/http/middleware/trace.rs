@@ -3,12 +3,10 @@
 use crate::telemetry;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
-use axum::middleware::Next;
 use axum::response::Response;
 use std::time::Instant;
-use tower_http::request_id::{MakeRequestId, RequestId};
-use tracing::Instrument as _;
 use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 /// Header of the request id, in requests and responses.
 const REQUEST_ID: &str = "x-request-id";
@@ -24,26 +22,19 @@ pub fn current_request_id() -> Option<String> {
     CURRENT_REQUEST_ID.try_with(Clone::clone).ok()
 }
 
-/// Generates ids for requests without one.
-#[derive(Clone, Copy)]
-pub struct GenerateRequestId;
-
-impl MakeRequestId for GenerateRequestId {
-    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        HeaderValue::from_str(&format!("req_{}", hex::encode(service::secrets::random::<12>())))
-            .ok()
-            .map(RequestId::new)
-    }
-}
-
-/// Removes an invalid request id, so that a client cannot forge log lines.
-pub async fn drop_invalid_request_id(mut request: Request) -> Request {
-    let headers = request.headers();
-    let is_valid = headers.get_all(REQUEST_ID).iter().count() == 1 && headers.get(REQUEST_ID).is_some_and(is_valid_id);
-    if !is_valid {
-        request.headers_mut().remove(REQUEST_ID);
-    }
-    request
+/// The id of a request: the client's, or a generated one. An id that cannot be printed safely is replaced, so that a client cannot
+/// forge log lines. Requests to other processes get the same id.
+fn assign_id(request: &mut Request) -> (String, HeaderValue) {
+    let mut sent = request.headers().get_all(REQUEST_ID).iter();
+    let valid = sent.next().filter(|value| is_valid_id(value)).filter(|_| sent.next().is_none()).cloned();
+    let text = match valid.as_ref().and_then(|value| value.to_str().ok()) {
+        Some(id) => id.to_owned(),
+        None => format!("req_{}", hex::encode(service::secrets::random::<12>())),
+    };
+    // Hex digits are always a valid header value.
+    let value = valid.or_else(|| HeaderValue::from_str(&text).ok()).unwrap_or(HeaderValue::from_static("unknown"));
+    request.headers_mut().insert(REQUEST_ID, value.clone());
+    (text, value)
 }
 
 /// Whether an id has 1 to [`MAX_REQUEST_ID`] letters, digits and `-_.:/+=`.
@@ -53,53 +44,66 @@ fn is_valid_id(value: &HeaderValue) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
 }
 
-/// Runs a request in its span, and records its metrics and log line.
-pub async fn trace(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = method_label(request.method());
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let path = request.uri().path();
-    let span = tracing::info_span!(
-        "request",
-        request_id = id,
-        method,
-        path,
-        otel.name = Empty,
-        otel.kind = Empty,
-        http.route = Empty,
-        http.response.status_code = Empty
-    );
-    if telemetry::is_exporting() {
-        span.record("otel.name", format!("{method} {route}"));
-        span.record("otel.kind", "server");
-        span.record("http.route", &route);
-        telemetry::continue_trace(&span, request.headers());
-    }
-    let work = async {
-        let response = next.run(request).await;
-        let status = response.status().as_u16();
-        let duration = started.elapsed();
-        metrics::histogram!("berth_http_request_duration_seconds", "method" => method, "route" => route, "status" => status.to_string())
-            .record(duration.as_secs_f64());
-        let duration_ms = duration.as_secs_f64() * 1_000.0;
-        if status >= 500 {
-            tracing::error!(status, duration_ms, "request failed");
-        } else {
-            tracing::debug!(status, duration_ms, "request handled");
-        }
+/// Id, span, metrics and log line of a request.
+pub struct RequestTrace {
+    started: Instant,
+    id: (String, HeaderValue),
+    method: &'static str,
+    route: String,
+    span: Span,
+}
+
+impl RequestTrace {
+    /// Begins the span of a request, and sets its id.
+    pub fn begin(request: &mut Request) -> Self {
+        let started = Instant::now();
+        let id = assign_id(request);
+        let method = method_label(request.method());
+        let matched = request.extensions().get::<MatchedPath>();
+        let route = matched.map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
+        let span = tracing::info_span!(
+            "request",
+            request_id = id.0,
+            method,
+            path = request.uri().path(),
+            otel.name = Empty,
+            otel.kind = Empty,
+            http.route = Empty,
+            http.response.status_code = Empty
+        );
         if telemetry::is_exporting() {
-            tracing::Span::current().record("http.response.status_code", status);
+            span.record("otel.name", format!("{method} {route}"));
+            span.record("otel.kind", "server");
+            span.record("http.route", &route);
+            telemetry::continue_trace(&span, request.headers());
         }
+        Self { started, id, method, route, span }
+    }
+
+    /// Runs the request in its span, and records its metrics and log line. The response gets the request id.
+    pub async fn run(self, work: impl Future<Output = Response>) -> Response {
+        let Self { started, id: (id, id_header), method, route, span } = self;
+        let work = async {
+            let response = work.await;
+            let status = response.status().as_u16();
+            let duration = started.elapsed();
+            metrics::histogram!("berth_http_request_duration_seconds", "method" => method, "route" => route, "status" => status.to_string())
+                .record(duration.as_secs_f64());
+            let duration_ms = duration.as_secs_f64() * 1_000.0;
+            if status >= 500 {
+                tracing::error!(status, duration_ms, "request failed");
+            } else {
+                tracing::debug!(status, duration_ms, "request handled");
+            }
+            if telemetry::is_exporting() {
+                tracing::Span::current().record("http.response.status_code", status);
+            }
+            response
+        };
+        let mut response = CURRENT_REQUEST_ID.scope(id, work.instrument(span)).await;
+        response.headers_mut().entry(REQUEST_ID).or_insert(id_header);
         response
-    };
-    CURRENT_REQUEST_ID.scope(id, work.instrument(span)).await
+    }
 }
 
 /// Metric label of a method. Unknown methods share one label, which bounds memory: a client can send any method.

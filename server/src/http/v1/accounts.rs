@@ -1,7 +1,7 @@
 //! API tokens and user accounts (docs/contract.md §6).
 
 use super::super::AppState;
-use super::super::extract::{AuthenticatedUser, Json, Path, Query};
+use super::super::extract::{AuthenticatedForSetup, AuthenticatedUser, Json, Path, Query};
 use super::super::problem::{ApiError, ProblemBody};
 use super::idempotency::create;
 use axum::extract::State;
@@ -10,6 +10,7 @@ use axum::response::Response;
 use domain::account::{ApiToken, ApiTokenInput, NewApiToken, User, UserInput, UserPatch};
 use domain::id::TokenId;
 use domain::pagination::{Page, PageQuery};
+use domain::second_factor::SecondFactors;
 use domain::single_sign_on::{Identity, IdentityInput};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,6 +24,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(end_user_sessions))
         .routes(routes!(list_identities, add_identity))
         .routes(routes!(remove_identity))
+        .routes(routes!(list_second_factors, reset_second_factors))
+        .routes(routes!(remove_second_factor))
 }
 
 /// Lists your API tokens without their secrets, newest first.
@@ -37,8 +40,8 @@ async fn list_tokens(
 
 /// Creates an API token.
 ///
-/// Only this response contains the token. Requires a session: an API token cannot create tokens. If the login is older
-/// than 10 minutes, `current_password` is required too.
+/// Only this response contains the token. Requires a session: an API token cannot create tokens. It also requires a login or
+/// confirmation within the last 10 minutes, or `current_password`.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = ApiTokenInput,
     responses((status = 201, body = NewApiToken)))]
 async fn create_token(
@@ -78,7 +81,7 @@ async fn list_users(
 
 /// Creates an account.
 ///
-/// Administrators only.
+/// Administrators only. A session needs a login or confirmation within the last 10 minutes.
 #[utoipa::path(post, path = "/users", tag = "users", request_body = UserInput,
     responses((status = 201, body = User), (status = 409, body = ProblemBody)))]
 async fn create_user(
@@ -96,8 +99,9 @@ async fn create_user(
 /// Changes an account.
 ///
 /// Administrators can change every account. Other users can change their own e-mail address, password and SSH key. A change
-/// of your own password requires `current_password`; a change of your own e-mail address or SSH key requires it unless you
-/// logged in within the last 10 minutes. The account gets a notification.
+/// of your own password requires `current_password`. The other changes require a login or confirmation of the session within
+/// the last 10 minutes; for your own e-mail address and SSH key, `current_password` is accepted too. The account gets a
+/// notification.
 #[utoipa::path(patch, path = "/users/{username}", tag = "users", params(("username" = String, Path)), request_body = UserPatch,
     responses((status = 200, body = User), (status = 409, body = ProblemBody)))]
 async fn update_user(
@@ -169,5 +173,49 @@ async fn remove_identity(
     Path((username, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     app.service.accounts().remove_identity(&caller.actor, &username, &id, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns the second factors of an account.
+///
+/// Administrators and auditors can read those of every account, other users their own.
+#[utoipa::path(get, path = "/users/{username}/second-factors", tag = "users", params(("username" = String, Path)),
+    responses((status = 200, body = SecondFactors)))]
+async fn list_second_factors(
+    State(app): State<AppState>,
+    caller: AuthenticatedForSetup,
+    Path(username): Path<String>,
+) -> Result<axum::Json<SecondFactors>, ApiError> {
+    Ok(axum::Json(app.service.accounts().second_factors(&caller.actor, &username).await?))
+}
+
+/// Removes all second factors of an account whose user has lost them.
+///
+/// Administrators only. The user then logs in with the password alone. The account gets a notification.
+#[utoipa::path(delete, path = "/users/{username}/second-factors", tag = "users", params(("username" = String, Path)),
+    responses((status = 204), (status = 409, body = ProblemBody)))]
+async fn reset_second_factors(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(username): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    app.service.accounts().reset_second_factors(&caller.actor, &username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes one second factor of an account: a passkey by id, or `authenticator-app`.
+///
+/// Administrators can remove those of every account. Other users can remove their own in a session, but not the last one if
+/// the settings require a second factor. With the last one, the recovery codes become invalid. The account gets a
+/// notification.
+#[utoipa::path(delete, path = "/users/{username}/second-factors/{id}", tag = "users",
+    params(("username" = String, Path), ("id" = String, Path)),
+    responses((status = 204), (status = 409, body = ProblemBody)))]
+async fn remove_second_factor(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path((username, id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    app.service.accounts().remove_second_factor(&caller.actor, &username, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

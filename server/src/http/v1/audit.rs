@@ -3,14 +3,14 @@
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Query};
 use super::super::problem::ApiError;
-use axum::body::{Body, Bytes};
+use super::download::{Batches, attachment};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use domain::Problem;
 use domain::audit::{AuditEntry, AuditFilter};
 use domain::pagination::{Page, PageQuery};
-use futures::TryStreamExt as _;
+use serde::Serialize;
 use service::audit::Export;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,6 +20,9 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Lists entries of the audit log, newest first.
+///
+/// Administrators and auditors see all entries. Owners can list the entries about one of their webhooks, resource types,
+/// resources, reservations or access requests, by `target_type` and `target_id`, without addresses and credentials.
 #[utoipa::path(get, path = "/audit", tag = "audit", params(AuditFilter, PageQuery), responses((status = 200, body = Page<AuditEntry>)))]
 async fn list(
     State(app): State<AppState>,
@@ -42,23 +45,21 @@ async fn export(
     Query(filter): Query<AuditFilter>,
 ) -> Result<Response, ApiError> {
     let export = app.service.audit().export(&caller.actor, filter).await?;
-    let lines = futures::stream::try_unfold(export, async |mut export: Export| {
-        let Some(entries) = export.next_batch().await? else { return Ok(None) };
-        Ok::<_, Problem>(Some((Bytes::from(to_lines(&entries)?), export)))
-    });
-    let body = Body::from_stream(lines.inspect_err(|problem| tracing::warn!(%problem, "an export broke off")));
-    let headers = [
-        (header::CONTENT_TYPE, "application/jsonl"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"berth-audit.jsonl\""),
-    ];
-    Ok((headers, body).into_response())
+    Ok(attachment(export, "application/jsonl", "berth-audit.jsonl"))
+}
+
+impl Batches for Export {
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let Some(entries) = self.next_batch().await? else { return Ok(None) };
+        Ok(Some(Bytes::from(to_lines(&entries)?)))
+    }
 }
 
 /// One JSON object per line.
 ///
 /// # Errors
-/// An internal problem if an entry has no JSON form.
-pub fn to_lines(entries: &[AuditEntry]) -> Result<String, Problem> {
+/// An internal problem if an item has no JSON form.
+pub fn to_lines<T: Serialize>(entries: &[T]) -> Result<String, Problem> {
     let mut lines = String::new();
     for entry in entries {
         lines.push_str(&serde_json::to_string(entry).map_err(|_| Problem::internal())?);

@@ -1,4 +1,4 @@
-//! Resource types, resources and access requests (docs/contract.md §6).
+//! Resource types, resources, their owners, and access requests (docs/contract.md §6).
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, Path, Query};
@@ -9,9 +9,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::access_request::{AccessRequest, AccessRequestInput, AccessStatus};
 use domain::id::{AccessRequestId, ResourceId};
+use domain::ownership::{Owners, OwnersInput};
 use domain::pagination::{Page, PageQuery};
 use domain::resource::{Resource, ResourceInput, ResourcePatch, ResourceType, ResourceTypeInput, ResourceTypePatch};
 use serde::Deserialize;
+use service::groups::OwnedObject;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,8 +21,10 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_types, create_type))
         .routes(routes!(get_type, update_type, delete_type))
+        .routes(routes!(get_type_owners, set_type_owners))
         .routes(routes!(list_resources, create_resource))
         .routes(routes!(get_resource, update_resource, delete_resource))
+        .routes(routes!(get_resource_owners, set_resource_owners))
         .routes(routes!(list_access_requests, create_access_request))
         .routes(routes!(approve_access_request))
         .routes(routes!(deny_access_request))
@@ -92,6 +96,34 @@ async fn delete_type(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Returns the owners of a resource type.
+///
+/// Administrators, auditors and the owners themselves. An owner manages all resources of the type, their reservations and
+/// access requests, and the webhooks of the type.
+#[utoipa::path(get, path = "/resource-types/{id}/owners", tag = "catalogue", params(("id" = String, Path, description = "The slug")),
+    responses((status = 200, body = Owners)))]
+async fn get_type_owners(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Owners>, ApiError> {
+    Ok(axum::Json(app.service.owners().get(&caller.actor, OwnedObject::Type(&id)).await?))
+}
+
+/// Replaces the owners of a resource type.
+///
+/// Administrators only. The change takes effect at once, also for open sessions.
+#[utoipa::path(put, path = "/resource-types/{id}/owners", tag = "catalogue", params(("id" = String, Path, description = "The slug")),
+    request_body = OwnersInput, responses((status = 200, body = Owners), (status = 409, body = ProblemBody)))]
+async fn set_type_owners(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+    body: Json<OwnersInput>,
+) -> Result<axum::Json<Owners>, ApiError> {
+    Ok(axum::Json(app.service.owners().set(&caller.actor, OwnedObject::Type(&id), body.value).await?))
+}
+
 /// Filters of the resource list.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -118,7 +150,7 @@ async fn list_resources(
 
 /// Creates a resource.
 ///
-/// Administrators only.
+/// Administrators and owners of the type.
 #[utoipa::path(post, path = "/resources", tag = "catalogue", request_body = ResourceInput,
     responses((status = 201, body = Resource), (status = 409, body = ProblemBody)))]
 async fn create_resource(
@@ -145,7 +177,7 @@ async fn get_resource(
 
 /// Changes a resource.
 ///
-/// Administrators only.
+/// Administrators and owners of the resource.
 #[utoipa::path(patch, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)), request_body = ResourcePatch,
     responses((status = 200, body = Resource), (status = 409, body = ProblemBody)))]
 async fn update_resource(
@@ -159,7 +191,7 @@ async fn update_resource(
 
 /// Deletes a resource.
 ///
-/// Administrators only. Returns 409 if the resource was ever reserved. Set its status to `maintenance` instead.
+/// Administrators and owners of the resource. Returns 409 if the resource was ever reserved. Set its status to `maintenance` instead.
 #[utoipa::path(delete, path = "/resources/{id}", tag = "catalogue", params(("id" = i64, Path)),
     responses((status = 204), (status = 409, body = ProblemBody)))]
 async fn delete_resource(
@@ -169,6 +201,35 @@ async fn delete_resource(
 ) -> Result<StatusCode, ApiError> {
     app.service.catalogue().delete_resource(&caller.actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns the owners of a resource.
+///
+/// Administrators, auditors and the owners themselves. The owners of the resource's type own it too; they are not in this
+/// list.
+#[utoipa::path(get, path = "/resources/{id}/owners", tag = "catalogue", params(("id" = i64, Path)),
+    responses((status = 200, body = Owners)))]
+async fn get_resource_owners(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<ResourceId>,
+) -> Result<axum::Json<Owners>, ApiError> {
+    Ok(axum::Json(app.service.owners().get(&caller.actor, OwnedObject::Resource(id)).await?))
+}
+
+/// Replaces the owners of a resource.
+///
+/// Administrators only. An owner manages the resource, its reservations and its access requests. The change takes effect
+/// at once, also for open sessions.
+#[utoipa::path(put, path = "/resources/{id}/owners", tag = "catalogue", params(("id" = i64, Path)),
+    request_body = OwnersInput, responses((status = 200, body = Owners), (status = 409, body = ProblemBody)))]
+async fn set_resource_owners(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<ResourceId>,
+    body: Json<OwnersInput>,
+) -> Result<axum::Json<Owners>, ApiError> {
+    Ok(axum::Json(app.service.owners().set(&caller.actor, OwnedObject::Resource(id), body.value).await?))
 }
 
 /// Filters of the access request list.
@@ -186,7 +247,7 @@ struct AccessFilter {
 
 /// Lists access requests, newest first.
 ///
-/// Administrators see all requests, other users only their own.
+/// Administrators see all requests, owners those for their resources, and other users only their own.
 #[utoipa::path(get, path = "/access-requests", tag = "catalogue", params(AccessFilter), responses((status = 200, body = Page<AccessRequest>)))]
 async fn list_access_requests(
     State(app): State<AppState>,
@@ -216,7 +277,7 @@ async fn create_access_request(
 
 /// Approves an access request.
 ///
-/// Administrators only. Grants the access.
+/// Administrators and owners of the resource. Grants the access.
 #[utoipa::path(post, path = "/access-requests/{id}/approve", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 409, body = ProblemBody)))]
 async fn approve_access_request(
@@ -229,7 +290,7 @@ async fn approve_access_request(
 
 /// Denies an access request.
 ///
-/// Administrators only. Denying an approved request revokes the access. Existing reservations are kept.
+/// Administrators and owners of the resource. Denying an approved request revokes the access. Existing reservations are kept.
 #[utoipa::path(post, path = "/access-requests/{id}/deny", tag = "catalogue", params(("id" = String, Path)),
     responses((status = 200, body = AccessRequest), (status = 409, body = ProblemBody)))]
 async fn deny_access_request(

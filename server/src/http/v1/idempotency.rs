@@ -63,13 +63,16 @@ where
     })
 }
 
-/// Formats role, scopes and kind of the credential for the fingerprint. A credential with fewer permissions must not receive a
-/// stored response, because that can contain a secret.
+/// Formats role, scopes, kind of the credential and ownership for the fingerprint. A credential with fewer permissions must
+/// not receive a stored response, because that can contain a secret.
 fn permissions(actor: &Actor) -> String {
     let mut scopes: Vec<&str> = actor.scopes.iter().map(|scope| scope.as_str()).collect();
     scopes.sort_unstable();
     let kind = if actor.session.is_some() { " session" } else { "" };
-    format!("{} {}{kind}", actor.role.as_str(), scopes.join(","))
+    let types = actor.owns.resource_types.iter().map(|slug| format!(" {slug}"));
+    let resources = actor.owns.resources.iter().map(|id| format!(" {id}"));
+    let owns: String = types.chain(resources).collect();
+    format!("{} {}{kind}{owns}", actor.role.as_str(), scopes.join(","))
 }
 
 /// Runs `work`, or returns the stored response of an earlier request with the key.

@@ -5,19 +5,19 @@ pub mod accounts;
 pub mod audit;
 pub mod catalogue;
 pub mod deliveries;
+mod download;
+pub mod groups;
 mod idempotency;
 pub mod notifications;
 mod openapi;
+pub mod privacy;
 pub mod reservations;
 pub mod session;
 pub mod webhooks;
 
-use super::middleware::query_parameters::{QueryParameters, reject_unknown_parameters};
 use super::{AppState, stream};
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use serde_json::Value;
-use std::sync::Arc;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -28,6 +28,8 @@ pub fn router() -> (Router<AppState>, Value) {
         OpenApiRouter::new()
             .merge(session::routes())
             .merge(accounts::routes())
+            .merge(groups::routes())
+            .merge(privacy::routes())
             .merge(catalogue::routes())
             .merge(reservations::routes())
             .merge(webhooks::routes())
@@ -37,9 +39,7 @@ pub fn router() -> (Router<AppState>, Value) {
             .merge(stream::routes()),
     );
     let (routes, document) = routes.split_for_parts();
-    let document = openapi::complete(&document);
-    let parameters = Arc::new(QueryParameters::documented(&document));
-    (routes.route_layer(from_fn_with_state(parameters, reject_unknown_parameters)), document)
+    (routes, openapi::complete(&document))
 }
 
 /// The documentation page of the API.

@@ -39,7 +39,7 @@ struct Filter {
     resource_id: Option<ResourceId>,
     /// Only reservations with this status.
     status: Option<ReservationStatus>,
-    /// Only your own reservations. Without it, administrators see all reservations.
+    /// Only your own reservations. Without it, administrators see all reservations, and owners those of their resources.
     mine: Option<bool>,
     /// Only reservations that end after this time.
     #[serde(default, deserialize_with = "domain::timestamp::deserialize_optional")]
@@ -56,7 +56,7 @@ struct Filter {
 
 /// Lists reservations, newest first.
 ///
-/// Administrators see all reservations, other users only their own.
+/// Administrators see all reservations, owners those of their resources, and other users only their own.
 #[utoipa::path(get, path = "/reservations", tag = "reservations", params(Filter), responses((status = 200, body = Page<Reservation>)))]
 async fn list(
     State(app): State<AppState>,
@@ -217,7 +217,7 @@ struct CalendarQuery {
 
 /// Lists the reserved spans of resources, by start.
 ///
-/// Only the owner and administrators see the owner, title and id of a reservation. If `next_cursor` is not null, further
+/// Only its user, administrators, auditors and owners of the resource see the user, title and id of a reservation. If `next_cursor` is not null, further
 /// spans follow: resources are free only outside the spans of all pages.
 #[utoipa::path(get, path = "/calendar", tag = "reservations", params(CalendarQuery), responses((status = 200, body = Page<BusySpan>)))]
 async fn calendar(

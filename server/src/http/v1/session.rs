@@ -1,25 +1,35 @@
 //! Login, logout and the first setup (docs/contract.md §6).
 
 use super::super::AppState;
-use super::super::extract::{AuthenticatedUser, Json, Path, log_in_client, session};
+use super::super::extract::{
+    AuthenticatedForSetup, AuthenticatedUser, Json, Path, log_in_client, second_step, session,
+};
 use super::super::middleware::csrf::same_origin;
 use super::super::problem::{ApiError, ProblemBody};
-use app::rpc::session_cookie::{log_in_cookies, removed_session_cookie};
+use app::rpc::session_cookie::{
+    CLEARED_AT_LOG_OUT, log_in_cookies, removed_second_step_cookie, removed_session_cookie, second_step_cookie,
+};
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
-use domain::Problem;
 use domain::account::{Credentials, LogInSession, SessionInfo, SetupInput};
 use domain::pagination::Page;
+use domain::second_factor::{ConfirmationInput, SecondFactorInput};
+use domain::{Problem, ProblemKind};
 use serde::Serialize;
-use service::accounts::LoggedIn;
+use service::accounts::{LogIn, LoggedIn};
 use std::net::SocketAddr;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+/// Clears data that the browser has stored (W3C Clear Site Data).
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(get_session, log_in, log_out))
+        .routes(routes!(finish_log_in))
+        .routes(routes!(confirm))
         .routes(routes!(list_sessions, end_sessions))
         .routes(routes!(end_session))
         .routes(routes!(get_setup, set_up))
@@ -45,6 +55,9 @@ fn start_session(app: &AppState, session: LoggedIn) -> Response {
 /// Sets the session cookie and the device cookie, and ends the session of the request's own cookie. A session ends after
 /// 7 days, or 24 hours without a request; both are settings. Failed logins are throttled with 429 and `Retry-After`. A
 /// request with the device cookie of an earlier log-in of this account has a limit of its own.
+///
+/// An account with a second factor gets no session: the response is the problem `second-factor-required` with a cookie that
+/// is valid for 5 minutes. `POST /api/v1/session/second-factor` finishes the log-in.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = Credentials, security(()),
     responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 async fn log_in(
@@ -55,13 +68,59 @@ async fn log_in(
 ) -> Result<Response, ApiError> {
     reject_foreign_origin(&headers, &app)?;
     let client = log_in_client(&headers, Some(peer), &app);
-    let session = app.service.accounts().log_in(body.value, client).await?;
-    Ok(start_session(&app, session))
+    match app.service.accounts().log_in(body.value, client).await? {
+        LogIn::Started(session) => Ok(start_session(&app, *session)),
+        LogIn::SecondStep(step) => {
+            let problem = Problem::new(
+                ProblemKind::SecondFactorRequired,
+                "This account has a second factor. Send a code of the authenticator app or a recovery code to POST \
+                 /api/v1/session/second-factor with the cookie of this response, or log in on the page.",
+            );
+            let cookie = second_step_cookie(&step.token, app.config.secure_cookies());
+            Ok(([(header::SET_COOKIE, cookie)], ApiError(problem)).into_response())
+        }
+    }
+}
+
+/// Finishes a login with a second factor.
+///
+/// Needs the cookie that the login with the password has set, and either `code` or `recovery_code`. Sets the session cookie
+/// and the device cookie. The wrong codes of an account are limited with 429 and `Retry-After`. Passkeys are used on the
+/// page.
+#[utoipa::path(post, path = "/session/second-factor", tag = "session", request_body = SecondFactorInput, security(()),
+    responses((status = 200, body = SessionInfo), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
+async fn finish_log_in(
+    State(app): State<AppState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Json<SecondFactorInput>,
+) -> Result<Response, ApiError> {
+    reject_foreign_origin(&headers, &app)?;
+    let client = log_in_client(&headers, Some(peer), &app);
+    let token = second_step(&headers, &app);
+    let session = app.service.accounts().finish_log_in(token.as_deref(), body.value, client).await?;
+    let removed = removed_second_step_cookie(app.config.secure_cookies());
+    Ok((AppendHeaders([(header::SET_COOKIE, removed)]), start_session(&app, session)).into_response())
+}
+
+/// Confirms sensitive changes of this session for 10 minutes.
+///
+/// Needs either the current `password` or a `code` of the authenticator app. Changes that respond with the problem
+/// `confirmation-required` can then be repeated. A login also confirms, for 10 minutes. API tokens need no confirmation.
+#[utoipa::path(post, path = "/session/confirmation", tag = "session", request_body = ConfirmationInput,
+    responses((status = 204)))]
+async fn confirm(
+    State(app): State<AppState>,
+    caller: AuthenticatedForSetup,
+    body: Json<ConfirmationInput>,
+) -> Result<StatusCode, ApiError> {
+    app.service.accounts().confirm(&caller.actor, body.value).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Returns the current session.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = SessionInfo)))]
-async fn get_session(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
+async fn get_session(caller: AuthenticatedForSetup) -> axum::Json<SessionInfo> {
     axum::Json(caller.info)
 }
 
@@ -71,12 +130,13 @@ async fn get_session(caller: AuthenticatedUser) -> axum::Json<SessionInfo> {
 #[utoipa::path(delete, path = "/session", tag = "session", security((), ("session" = [])),
     responses((status = 204), (status = 403, body = ProblemBody)))]
 async fn log_out(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    if let Some(token) = session(&headers) {
+    if let Some(token) = session(&headers, &app) {
         same_origin(&headers, &app.config.public_url)?;
         app.service.accounts().log_out(&token).await?;
     }
     let cookie = removed_session_cookie(app.config.secure_cookies());
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+    let headers = [(header::SET_COOKIE, cookie), (CLEAR_SITE_DATA, CLEARED_AT_LOG_OUT.to_owned())];
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
 }
 
 /// Lists your open sessions, newest first, at most 200.

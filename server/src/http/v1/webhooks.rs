@@ -1,15 +1,21 @@
-//! `/api/v1/webhooks`: settings, secrets, test events and statistics. Administrators only.
+//! `/api/v1/webhooks`: settings, secrets, test events, certification of receivers, and statistics. For administrators, and
+//! for owners those of their resource types. `/api/v1/tools/webhook-check` checks settings that are not saved, and
+//! `/api/v1/tools/signature-check` is for every user.
 
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query};
-use super::super::problem::ApiError;
+use super::super::if_match::{IfMatch, Tagged};
+use super::super::problem::{ApiError, ProblemBody};
 use super::idempotency::{create, respond_once};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use domain::conformance::ConformanceReport;
 use domain::delivery::Attempt;
+use domain::draft_check::{DraftCheckInput, DraftReport};
 use domain::id::WebhookId;
 use domain::pagination::{Page, PageQuery};
+use domain::signature_check::{SignatureCheckInput, SignatureReport};
 use domain::webhook::*;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,7 +26,11 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list, register))
         .routes(routes!(get, patch, delete))
         .routes(routes!(test))
+        .routes(routes!(certify))
+        .routes(routes!(check_draft))
+        .routes(routes!(check_signature))
         .routes(routes!(rotate))
+        .routes(routes!(revoke_secrets))
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(stats))
@@ -54,27 +64,35 @@ async fn register(
 }
 
 /// Returns a webhook.
-#[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), responses((status = 200, body = Webhook)))]
+///
+/// The `ETag` identifies its settings, secrets and state, and not the summary.
+#[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)),
+    responses((status = 200, body = Webhook, headers(("ETag" = String, description = "The revision of the webhook, for `If-Match`.")))))]
 async fn get(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
-) -> Result<axum::Json<Webhook>, ApiError> {
-    Ok(axum::Json(app.service.webhooks().get(&caller.actor, id).await?))
+) -> Result<Tagged<Webhook>, ApiError> {
+    let (webhook, revision) = app.service.webhooks().get_revision(&caller.actor, id).await?;
+    Ok(Tagged(webhook, revision))
 }
 
 /// Changes the settings of a webhook.
 ///
 /// An empty secret of the authentication method keeps the stored one.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", params(("id" = i64, Path)), request_body = WebhookPatch,
-    responses((status = 200, body = Webhook)))]
+    responses((status = 200, body = Webhook, headers(("ETag" = String, description = "The revision of the webhook, for `If-Match`.")))))]
 async fn patch(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
+    IfMatch(condition): IfMatch,
     body: Json<WebhookPatch>,
-) -> Result<axum::Json<Webhook>, ApiError> {
-    Ok(axum::Json(app.service.webhooks().update(&caller.actor, id, body.value).await?))
+) -> Result<Tagged<Webhook>, ApiError> {
+    let webhooks = app.service.webhooks().if_match(condition);
+    webhooks.update(&caller.actor, id, body.value).await?;
+    let (webhook, revision) = webhooks.get_revision(&caller.actor, id).await?;
+    Ok(Tagged(webhook, revision))
 }
 
 /// Deletes a webhook.
@@ -85,8 +103,9 @@ async fn delete(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
+    IfMatch(condition): IfMatch,
 ) -> Result<StatusCode, ApiError> {
-    app.service.webhooks().delete(&caller.actor, id).await?;
+    app.service.webhooks().if_match(condition).delete(&caller.actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -102,6 +121,47 @@ async fn test(
     Ok(axum::Json(app.service.webhooks().send_test(&caller.actor, id, body.value).await?))
 }
 
+/// Certifies the receiver of a webhook and returns the report.
+///
+/// Sends about 40 test events: valid ones, forged ones, duplicates, and unusual ones. The delivery log does not contain them.
+/// Every check has a verdict and states what to change. The response can take 90 seconds.
+#[utoipa::path(post, path = "/webhooks/{id}/conformance", tag = "webhooks", params(("id" = i64, Path)),
+    responses((status = 200, body = ConformanceReport)))]
+async fn certify(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<WebhookId>,
+) -> Result<axum::Json<ConformanceReport>, ApiError> {
+    Ok(axum::Json(app.service.webhooks().certify(&caller.actor, id).await?))
+}
+
+/// Checks the settings of a webhook before they are saved.
+///
+/// Sends a test event for each trigger, one with a wrong signature, and a request to `/health`. Nothing is saved, and the
+/// delivery log does not contain the requests. The response can take 90 seconds.
+#[utoipa::path(post, path = "/tools/webhook-check", tag = "webhooks", request_body = DraftCheckInput,
+    responses((status = 200, body = DraftReport), (status = 404, body = ProblemBody)))]
+async fn check_draft(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    body: Json<DraftCheckInput>,
+) -> Result<axum::Json<DraftReport>, ApiError> {
+    Ok(axum::Json(app.service.webhooks().check_draft(&caller.actor, body.value).await?))
+}
+
+/// Names the part of a received request with which its signature does not fit.
+///
+/// Nothing is stored or logged.
+#[utoipa::path(post, path = "/tools/signature-check", tag = "webhooks", request_body = SignatureCheckInput,
+    responses((status = 200, body = SignatureReport)))]
+async fn check_signature(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    body: Json<SignatureCheckInput>,
+) -> Result<axum::Json<SignatureReport>, ApiError> {
+    Ok(axum::Json(app.service.webhooks().check_signature(&caller.actor, body.value).await?))
+}
+
 /// Rotates the signing secret of a webhook.
 ///
 /// During the overlap, the old secret also signs (docs/contract.md §1, "Signatures"). Only this response contains the new
@@ -112,14 +172,29 @@ async fn rotate(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
     Path(id): Path<WebhookId>,
+    IfMatch(condition): IfMatch,
     headers: HeaderMap,
     MaybeJson(body): MaybeJson<RotateInput>,
 ) -> Result<Response, ApiError> {
     let path = format!("/webhooks/{id}/rotate-secret");
     respond_once(&app, caller, &headers, (StatusCode::OK, &path, &body.digest), async move |service, actor| {
-        Ok(service.webhooks().rotate_secret(&actor, id, body.value).await?)
+        Ok(service.webhooks().if_match(condition).rotate_secret(&actor, id, body.value).await?)
     })
     .await
+}
+
+/// Revokes the previous signing secrets of a webhook.
+///
+/// Ends the overlap of its rotations at once. Only the current secret signs afterwards.
+#[utoipa::path(post, path = "/webhooks/{id}/revoke-secrets", tag = "webhooks", params(("id" = i64, Path)),
+    responses((status = 200, body = Webhook), (status = 409, body = ProblemBody)))]
+async fn revoke_secrets(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<WebhookId>,
+    IfMatch(condition): IfMatch,
+) -> Result<axum::Json<Webhook>, ApiError> {
+    Ok(axum::Json(app.service.webhooks().if_match(condition).revoke_previous_secrets(&caller.actor, id).await?))
 }
 
 /// Pauses a webhook.

@@ -3,6 +3,7 @@
 use crate::db::column::Text;
 use domain::delivery::DeliveryStatus;
 use domain::event::EventType;
+use domain::payload::PayloadFormat;
 use sea_orm::entity::prelude::*;
 
 /// One event to one webhook.
@@ -31,6 +32,8 @@ pub(crate) struct Model {
     pub reservation_id: Option<String>,
     /// The signed body.
     pub body: String,
+    /// The form of the body; NULL for the default one.
+    pub payload_format: Option<Text<PayloadFormat>>,
     /// Status; see the table's description.
     pub status: Text<DeliveryStatus>,
     /// Whether it is a test event.

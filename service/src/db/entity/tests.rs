@@ -7,10 +7,11 @@ use domain::authorization::{Role, Scope};
 use domain::change::Severity;
 use domain::delivery::{DeliveryStatus, Outcome};
 use domain::event::EventType;
+use domain::payload::PayloadFormat;
 use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
-use domain::webhook::{AuthView, CustomHeader, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, EventFilter, WebhookState};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 use test_support::{TestDatabase, on_both_databases};
 
@@ -95,6 +96,10 @@ fn webhook() -> webhooks::Model {
         public_key: Some("whpk_e".into()),
         previous_signing_key: Some("v1.f".into()),
         provisions: false,
+        payload_format: Text(PayloadFormat::Thin),
+        filter: JsonText(EventFilter { resource_ids: vec![7], fields: Vec::new() }),
+        secret_rotated_at: Some(9),
+        secret_reminded_at: Some(10),
     }
 }
 
@@ -108,6 +113,7 @@ fn delivery() -> deliveries::Model {
         ordering_key: "rsv-1".into(),
         reservation_id: Some("rsv-1".into()),
         body: "{}".into(),
+        payload_format: Some(Text(PayloadFormat::CloudeventsBinary)),
         status: Text(DeliveryStatus::Failed),
         test: true,
         attempts: 4,
@@ -150,7 +156,38 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         last_used_at: Some(2),
     };
     round_trip(&database, identity).await;
+    let passkey = passkeys::Model {
+        id: "psk_1".into(),
+        username: "alice".into(),
+        name: "Laptop".into(),
+        credential_id: "ab".into(),
+        user_handle: "cd".into(),
+        credential: "{}".into(),
+        created_at: 1,
+        last_used_at: Some(2),
+    };
+    round_trip(&database, passkey).await;
+    let app = authenticator_apps::Model {
+        username: "alice".into(),
+        secret: "v1.a".into(),
+        last_step: 58_000_000,
+        created_at: 1,
+        last_used_at: 2,
+    };
+    round_trip(&database, app).await;
+    let code = recovery_codes::Model { username: "alice".into(), code_hash: "ab".into(), created_at: 1 };
+    round_trip(&database, code).await;
+    let challenge = challenges::Model {
+        token_hash: "ab".into(),
+        holder: "user alice".into(),
+        state: "v1.a".into(),
+        expires_at: 1_772_442_000_250,
+    };
+    round_trip(&database, challenge).await;
     round_trip(&database, used_log_in_states::Model { state_hash: "ab".into(), expires_at: 1 }).await;
+    let dispatcher =
+        dispatchers::Model { name: "01J".into(), heartbeat_at: 1_772_442_000_250, members: "01J 01K".into() };
+    round_trip(&database, dispatcher).await;
     round_trip(&database, login_budgets::Model { subject: "account ab".into(), spent_until: 4 }).await;
     let token = api_tokens::Model {
         id: "tok_1".into(),
@@ -182,6 +219,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     };
     round_trip(&database, resource).await;
     round_trip(&database, access_grants::Model { resource_id: 7, username: "alice".into() }).await;
+    round_trip_owners(&database).await;
     let request = access_requests::Model {
         id: "acr_1".into(),
         username: "alice".into(),
@@ -243,12 +281,53 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         created_at: 1,
     };
     round_trip(&database, key).await;
+    round_trip(&database, erased_usernames::Model { digest: "00ff".into(), erased_at: 1_772_442_000_250 }).await;
     round_trip(&database, setup_code::Model { id: setup_code::ID, code: "v1.g".into() }).await;
     round_trip(&database, demo::Model { id: demo::ID }).await;
     audit_log_round_trips(&database).await;
+    delivery_index_round_trips(&database).await;
     round_trip(&database, unbound_secrets::Model { id: unbound_secrets::ID }).await;
     round_trip(&database, stored_keys::Model { purpose: "p".into(), encrypted: "v2.h".into() }).await;
     relations_join(&database).await;
+}
+
+/// The migrations have inserted the state.
+async fn delivery_index_round_trips(database: &Database) {
+    let row = delivery_index::Model {
+        seq: 9,
+        id: "dlv_2".into(),
+        event_id: "evt_2".into(),
+        ordering_key: "rsv-1".into(),
+        event_type: "reservation.created".into(),
+        webhook_id: 3,
+        status: Text(DeliveryStatus::Failed),
+        test: true,
+        attempts: 2,
+        status_code: Some(503),
+        duration_ms: Some(1.5),
+        cause: Some("server_error".into()),
+        created_at: 1,
+        ended_at: Some(2),
+        is_open: true,
+        needs_text: true,
+    };
+    round_trip(database, row).await;
+    let count = delivery_counts::Model {
+        step: 300,
+        start_at: 1_772_442_000,
+        webhook_id: 3,
+        event_type: "reservation.created".into(),
+        class: "5xx".into(),
+        outcome: "failed".into(),
+        bucket: 4,
+        attempts: 7,
+    };
+    round_trip(database, count).await;
+    let id = delivery_index_state::ID;
+    let inserted = delivery_index_state::Entity::find_by_id(id).one(&database.read).await.unwrap().unwrap();
+    assert_eq!((inserted.seq, inserted.revision), (0, 0));
+    delivery_index_state::Entity::delete_by_id(id).exec(database.writer()).await.unwrap();
+    round_trip(database, delivery_index_state::Model { id, seq: 7, revision: 2 }).await;
 }
 
 /// The migrations have inserted the head.
@@ -292,6 +371,26 @@ async fn audit_log_round_trips(database: &Database) {
     round_trip(database, head).await;
 }
 
+/// A group with a member, and the four kinds of rows of `owners`.
+async fn round_trip_owners(database: &Database) {
+    let group =
+        user_groups::Model { id: 3, name: "GPU team".into(), description: "Runs the clusters".into(), created_at: 1 };
+    round_trip(database, group).await;
+    round_trip(database, group_members::Model { group_id: 3, username: "alice".into() }).await;
+    let owners = [(1, true, true), (2, true, false), (3, false, true), (4, false, false)];
+    for (id, is_user, is_type) in owners {
+        let owner = owners::Model {
+            id,
+            username: is_user.then(|| "alice".into()),
+            group_id: (!is_user).then_some(3),
+            resource_type: is_type.then(|| "gpu".into()),
+            resource_id: (!is_type).then_some(7),
+        };
+        owners::Entity::delete_many().exec(database.writer()).await.unwrap();
+        round_trip(database, owner).await;
+    }
+}
+
 /// Each relation is joined once.
 async fn relations_join(database: &Database) {
     let db = &database.read;
@@ -299,9 +398,32 @@ async fn relations_join(database: &Database) {
     assert_eq!(related, Some(user()));
     let (_, related) = identities::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
     assert_eq!(related, Some(user()));
+    let found = users::Entity::load()
+        .with(passkeys::Entity)
+        .with(authenticator_apps::Entity)
+        .with(recovery_codes::Entity)
+        .one(db)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.passkeys.len(), found.recovery_codes.len()), (1, 1));
+    assert!(found.authenticator_app.is_loaded());
     let found = users::Entity::load().with(api_tokens::Entity).with(access_grants::Entity).one(db).await.unwrap();
     let found = found.unwrap();
     assert_eq!((found.api_tokens.len(), found.access_grants.len()), (1, 1));
+    let found = user_groups::Entity::load().with(group_members::Entity).with(owners::Entity).one(db).await.unwrap();
+    let found = found.unwrap();
+    assert_eq!((found.members.len(), found.owned.len()), (1, 1));
+    let (_, related) = group_members::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related, Some(user()));
+    let (_, related) = owners::Entity::find().find_also_related(user_groups::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related.map(|group| group.id), Some(3));
+    let (_, related) = owners::Entity::find().find_also_related(resources::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related.map(|resource| resource.id), Some(7));
+    let (_, related) = owners::Entity::find().find_also_related(users::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related, None);
+    let (_, related) = owners::Entity::find().find_also_related(resource_types::Entity).one(db).await.unwrap().unwrap();
+    assert_eq!(related, None);
     let found = resources::Entity::load()
         .with(resource_types::Entity)
         .with(access_requests::Entity)

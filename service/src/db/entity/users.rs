@@ -32,6 +32,15 @@ pub(crate) struct Model {
     /// Links to users of identity providers.
     #[sea_orm(has_many)]
     pub identities: HasMany<super::identities::Entity>,
+    /// Passkeys.
+    #[sea_orm(has_many)]
+    pub passkeys: HasMany<super::passkeys::Entity>,
+    /// The authenticator app.
+    #[sea_orm(has_one)]
+    pub authenticator_app: HasOne<super::authenticator_apps::Entity>,
+    /// Recovery codes.
+    #[sea_orm(has_many)]
+    pub recovery_codes: HasMany<super::recovery_codes::Entity>,
     /// API tokens.
     #[sea_orm(has_many)]
     pub api_tokens: HasMany<super::api_tokens::Entity>,

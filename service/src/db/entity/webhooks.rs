@@ -2,9 +2,10 @@
 
 use crate::db::column::{JsonText, Text};
 use domain::event::EventType;
+use domain::payload::PayloadFormat;
 use domain::retry::RetryPolicy;
 use domain::routing::DeliveryPaths;
-use domain::webhook::{AuthView, CustomHeader, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, EventFilter, WebhookState};
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,14 @@ pub(crate) struct Model {
     pub previous_signing_key: Option<String>,
     /// Whether its responses and status updates change the provisioning state.
     pub provisions: bool,
+    /// The form of the payload of new events.
+    pub payload_format: Text<PayloadFormat>,
+    /// Limits its events by resource and configuration.
+    pub filter: JsonText<EventFilter>,
+    /// Time of the last rotation of the signing secret.
+    pub secret_rotated_at: Option<i64>,
+    /// Time of the last reminder that the signing secret is old.
+    pub secret_reminded_at: Option<i64>,
     /// The only resource type whose events it receives.
     #[sea_orm(belongs_to, from = "resource_type", to = "slug", skip_fk)]
     pub of_type: BelongsTo<Option<super::resource_types::Entity>>,

@@ -1,7 +1,7 @@
 //! The SQLite database that is read.
 
 use super::rows::{Batch, Kind};
-use super::{MIGRATIONS, Table, failed, quoted};
+use super::{MIGRATIONS, TEXT_INDEX, Table, failed, quoted};
 use crate::db::database_url::sqlite_file;
 use crate::error::OpenError;
 use futures::stream::BoxStream;
@@ -119,7 +119,7 @@ async fn read_tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, sq
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
     let mut tables = Vec::new();
     for name in names(connection, sql).await? {
-        if name == MIGRATIONS {
+        if name == MIGRATIONS || name.starts_with(TEXT_INDEX) {
             continue;
         }
         let columns = sqlx::query("SELECT name FROM pragma_table_info($1) ORDER BY name").bind(&name);

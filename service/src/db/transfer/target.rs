@@ -149,6 +149,12 @@ impl Target {
         Ok(())
     }
 
+    /// Lets the worker of the index build the full-text index, which is not copied.
+    pub(super) async fn request_text_index(&mut self) -> Result<(), OpenError> {
+        let marked = self.connection.execute("UPDATE delivery_index SET needs_text = TRUE").await;
+        marked.map(|_| ()).map_err(|error| failed("The index of deliveries cannot be updated", &error))
+    }
+
     pub(super) async fn commit(mut self) -> Result<(), OpenError> {
         self.connection.execute("COMMIT").await.map_err(|error| failed("The copy cannot be committed", &error))?;
         // A full table with the statistics of an empty one would be read in the wrong way at first.

@@ -4,6 +4,7 @@ mod clock_jumps;
 mod delivery;
 mod fast_path;
 mod faults;
+mod formats;
 mod health;
 mod isolation;
 mod leases;
@@ -11,6 +12,7 @@ mod log;
 mod order;
 mod provisioning;
 mod rejected_results;
+mod waiting;
 mod wakeup;
 mod webhook_state;
 

@@ -1,9 +1,10 @@
-//! The advanced fields: headers, retries, limits, responses and signatures.
+//! The advanced fields: payload format, content filter, headers, retries, limits, responses and signatures.
 
 use super::super::retry_delay;
-use super::model::{FieldErrors, FormModel, HeaderModel};
+use super::model::{ConditionModel, FieldErrors, FormModel, HeaderModel};
 use crate::components::*;
 use crate::erased::ErasedSignal;
+use domain::payload::PayloadFormat;
 use domain::retry::RetryPolicy;
 use domain::webhook::is_secret_header;
 use leptos::prelude::*;
@@ -12,11 +13,13 @@ use leptos::prelude::*;
 #[component]
 pub fn AdvancedFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
     let has_error =
-        Memo::new(move |_| errors.has_submitted_error(&["headers", "retry", "max_in_flight", "rate_limit"]));
+        Memo::new(move |_| errors.has_submitted_error(&["headers", "retry", "max_in_flight", "rate_limit", "filter"]));
     view! {
         <details class="advanced" open=move || has_error.get()>
-            <summary>"Advanced: headers, retries, limits, responses, signatures"</summary>
+            <summary>"Advanced: format, filter, headers, retries, limits, responses, signatures"</summary>
             <div class="stack">
+                <FormatField model=model />
+                <FilterFields model=model errors=errors />
                 <HeaderFields model=model errors=errors />
                 <RetryFields model=model errors=errors />
                 <LimitFields model=model errors=errors />
@@ -35,6 +38,97 @@ pub fn AdvancedFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
                 </fieldset>
             </div>
         </details>
+    }
+}
+
+/// The payload format, with the explanation of the selected one.
+#[component]
+fn FormatField(model: FormModel) -> impl IntoView {
+    let options: Vec<_> =
+        PayloadFormat::ALL.into_iter().map(|format| (format.as_str().to_owned(), format.label().to_owned())).collect();
+    view! {
+        <Select
+            label="Payload format"
+            value=model.payload_format
+            options=options
+            hint=move || model.format().explanation()
+        />
+    }
+}
+
+/// The content filter: resources and configuration fields.
+#[component]
+fn FilterFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
+    let conditions = model.conditions;
+    let next_key = StoredValue::new(conditions.with_untracked(Vec::len) as u32);
+    let add = Callback::new(move |()| {
+        let key = next_key.get_value();
+        next_key.set_value(key + 1);
+        conditions.update(|rows| rows.push(ConditionModel::new(key)));
+    });
+    let error = errors.message("filter.fields");
+    view! {
+        <fieldset class="stack tight">
+            <legend>"Content filter"</legend>
+            <TextInput
+                label="Resource IDs"
+                value=model.filter_resources
+                mono=true
+                optional=true
+                hint="Only events of these resources are sent. Separate ids by commas; empty for all resources."
+                error=errors.message("filter.resource_ids")
+                on_blur=errors.on_blur("filter.resource_ids")
+            />
+            <For each=move || conditions.get() key=|row| row.key let:row>
+                <ConditionRow conditions=conditions row=row errors=errors />
+            </For>
+            <p class="error" aria-live="polite">{move || error.get()}</p>
+            <div><Button on_click=add><IconView icon=Icon::Plus />"Add condition"</Button></div>
+        </fieldset>
+    }
+}
+
+#[component]
+fn ConditionRow(
+    conditions: ErasedSignal<Vec<ConditionModel>>,
+    row: ConditionModel,
+    errors: FieldErrors,
+) -> impl IntoView {
+    // Validation reports the position of a condition, which changes when an earlier one is removed.
+    let position = move || conditions.with(|rows| rows.iter().position(|other| other.key == row.key)).unwrap_or(0);
+    let error = move |part: &'static str| {
+        let message = move || errors.message(format!("filter.fields.{}.{part}", position()));
+        let on_edit = Callback::new(move |()| untrack(message).edited());
+        FieldMessage::new(Signal::derive(move || message().get()), on_edit)
+    };
+    let is_list = move || row.operator.get() == "one_of";
+    view! {
+        <div class="header-row">
+            <TextInput label="Configuration field" value=row.field mono=true placeholder="gpu_type" error=error("field") />
+            <div class="stack tight">
+                <Select
+                    label="Comparison"
+                    value=row.operator
+                    options=select_options([("equals", "equals"), ("one_of", "is one of")])
+                />
+                {move || {
+                    if is_list() {
+                        view! { <TextArea label="Values" value=row.values mono=true hint="One value in each line." error=error("values") /> }
+                            .into_any()
+                    } else {
+                        view! { <TextInput label="Value" value=row.values mono=true error=error("values") /> }.into_any()
+                    }
+                }}
+            </div>
+            <button
+                type="button"
+                class="button quiet"
+                aria-label=move || format!("Remove condition on {}", row.field.get())
+                on:click=move |_| conditions.update(|rows| rows.retain(|other| other.key != row.key))
+            >
+                <IconView icon=Icon::Trash />
+            </button>
+        </div>
     }
 }
 

@@ -5,39 +5,47 @@ use crate::components::*;
 use domain::signature::Secret;
 use leptos::prelude::*;
 
-/// The authentication method and its credentials. `stored_method` is the method with stored credentials.
+/// The authentication method.
 #[component]
-pub fn AuthenticationFields(
-    model: AuthModel,
-    errors: FieldErrors,
-    stored_method: Option<&'static str>,
-) -> impl IntoView {
+pub fn MethodField(model: AuthModel) -> impl IntoView {
+    view! {
+        <RadioCards
+            legend="Authentication Method"
+            value=model.method
+            options=vec![
+                ("api_key", "API Key", "Sends a key in a request header."),
+                ("oauth2", "OAuth 2.0", "Client credentials; sends a bearer token."),
+                ("none", "None", "No extra credentials; requests are signed."),
+            ]
+        />
+    }
+}
+
+/// The credentials of the selected method. `stored_method` is the method with stored credentials.
+#[component]
+pub fn CredentialFields(model: AuthModel, errors: FieldErrors, stored_method: Option<&'static str>) -> impl IntoView {
     // An empty credential of the stored method is invalid only if the stored one cannot be kept, which needs an explanation
     // at once.
+    let generated = model.key.get_untracked();
     let hint = move |method: &'static str, field: &'static str, input: RwSignal<String>| {
+        let generated = generated.clone();
         Signal::derive(move || match stored_method {
             Some(stored) if stored == method => {
                 let required = input.with(String::is_empty).then(|| errors.page_message(field)).flatten();
                 required.unwrap_or_else(|| "Leave empty to keep the current value.".to_owned())
+            }
+            None if method == "api_key" && input.with(|key| !key.is_empty() && *key == generated) => {
+                "Generated. Copy it to your service, or replace it by the key that your service expects.".to_owned()
             }
             _ => String::new(),
         })
     };
     view! {
         <div class="stack tight">
-            <RadioCards
-                legend="Authentication Method"
-                value=model.method
-                options=vec![
-                    ("none", "None", "No extra credentials; requests are signed."),
-                    ("api_key", "API Key", "Sends a key in a request header."),
-                    ("oauth2", "OAuth 2.0", "Client credentials; sends a bearer token."),
-                ]
-            />
             {move || match model.method.get().as_str() {
                 "api_key" => view! { <ApiKeyFields model=model errors=errors hint=hint("api_key", "auth.key", model.key) /> }.into_any(),
                 "oauth2" => view! { <OAuthFields model=model errors=errors hint=hint("oauth2", "auth.client_secret", model.client_secret) /> }.into_any(),
-                _ => ().into_any(),
+                _ => view! { <p class="muted">"Requests carry no credentials besides their signature."</p> }.into_any(),
             }}
         </div>
     }
@@ -64,7 +72,10 @@ fn ApiKeyFields(model: AuthModel, errors: FieldErrors, hint: Signal<String>) -> 
                 on_blur=errors.on_blur("auth.key")
             />
         </div>
-        <p class="hint">"For "<code>"Authorization"</code>", include the scheme: "<code>"Bearer <key>"</code>"."</p>
+        <div class="row between">
+            <p class="hint">"For "<code>"Authorization"</code>", include the scheme: "<code>"Bearer <key>"</code>"."</p>
+            {move || model.key.with(|key| !key.is_empty()).then(|| view! { <CopyButton text=model.key label="Copy API key" /> })}
+        </div>
     }
 }
 
@@ -102,7 +113,7 @@ fn OAuthFields(model: AuthModel, errors: FieldErrors, hint: Signal<String>) -> i
 }
 
 /// The warning about a weak secret.
-pub fn weakness_of(secret: &str) -> Option<&'static str> {
+fn weakness_of(secret: &str) -> Option<&'static str> {
     Secret::parse(secret.trim()).ok()?.weakness()
 }
 
@@ -119,10 +130,14 @@ pub fn SecretFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
                 legend="Signing secret"
                 value=model.secret_source
                 options=vec![
-                    ("generate", "Generate", "Creates a strong secret and shows it once."),
+                    ("generate", "Generate", "A strong secret, shown here and once more when you save."),
                     ("existing", "Use existing", "Paste the secret that your service already has."),
                 ]
             />
+            {move || {
+                let generated = model.secret_source.get() == "generate" && model.generated_secret.with(|secret| !secret.is_empty());
+                generated.then(|| view! { <CodeBlock text=model.generated_secret label="Generated secret" /> })
+            }}
             <Show when=move || model.secret_source.get() == "existing">
                 <TextInput
                     label="Secret"

@@ -2,6 +2,7 @@
 
 use super::model::{FieldErrors, FormModel};
 use crate::components::*;
+use crate::session::use_session;
 use domain::event::EventType;
 use domain::resource::ResourceType;
 use leptos::prelude::*;
@@ -9,7 +10,10 @@ use leptos::prelude::*;
 /// Name, endpoint URL and resource type.
 #[component]
 pub fn EndpointFields(model: FormModel, errors: FieldErrors, types: Vec<ResourceType>) -> impl IntoView {
-    let mut options = vec![(String::new(), "All types".to_owned())];
+    // Only administrators manage webhooks of all types. Auditors see them in the form of an existing one.
+    let has_all = untrack(|| use_session().reads_everything());
+    let mut options = Vec::new();
+    options.extend(has_all.then(|| (String::new(), "All types".to_owned())));
     options.extend(types.into_iter().map(|t| {
         let label = if t.name == t.slug { t.name } else { format!("{} ({})", t.slug, t.name) };
         (t.slug, label)

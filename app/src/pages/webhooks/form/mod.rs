@@ -2,23 +2,31 @@
 
 mod advanced;
 mod authentication;
+mod draft;
 mod endpoint;
 mod events;
 mod model;
 mod second_service;
+mod steps;
 
+use super::tools::DraftSource;
 use super::{query_webhook, use_webhook_id};
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::new_secret::{SecretOwner, use_new_secret};
+use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, webhooks as rpc};
+use crate::session::use_session;
 use advanced::AdvancedFields;
-pub use authentication::weakness_of;
-use authentication::{AuthenticationFields, SecretFields};
+use authentication::{CredentialFields, MethodField, SecretFields};
+use domain::Problem;
+use domain::draft_check::{DraftCheck, DraftCheckInput};
 use domain::endpoint::UrlPolicy;
 use domain::id::WebhookId;
 use domain::resource::ResourceType;
 use domain::webhook::*;
+use draft::StoredDraft;
 use endpoint::{EndpointFields, PathFields};
 use events::EventFields;
 use leptos::prelude::*;
@@ -26,6 +34,7 @@ use leptos_router::hooks::use_navigate;
 use model::{FieldErrors, FormModel, method_of, to_patch};
 use second_service::SecondServiceWarning;
 use std::sync::Arc;
+use steps::{Step, StepList};
 
 /// `/settings/webhooks/new`
 #[component]
@@ -67,12 +76,14 @@ pub fn WebhookEditPage() -> impl IntoView {
 /// What the form needs from the server besides the webhook.
 struct FormData {
     policy: UrlPolicy,
+    /// The resource types whose webhooks the user sees.
     types: Vec<ResourceType>,
     webhooks: Vec<Webhook>,
 }
 
 /// Fetches the data of the form, then shows `form`.
 fn with_form_data<V: IntoView + 'static>(form: impl Fn(FormData) -> V + Send + Sync + 'static) -> impl IntoView {
+    let session = use_session();
     let policy = Query::new(rpc::url_policy);
     let types = Query::new(catalogue::list_types);
     let webhooks = Query::new(rpc::list_webhooks);
@@ -82,37 +93,76 @@ fn with_form_data<V: IntoView + 'static>(form: impl Fn(FormData) -> V + Send + S
         types.view(move |types| {
             let form = Arc::clone(&form);
             webhooks.view(move |webhooks| {
-                form(FormData {
-                    policy: policy.get_untracked(),
-                    types: types.get_untracked().items,
-                    webhooks: webhooks.get_untracked().items,
-                })
+                let mut types = types.get_untracked().items;
+                types.retain(|t| untrack(|| session.reads_webhooks_of(Some(&t.slug))));
+                form(FormData { policy: policy.get_untracked(), types, webhooks: webhooks.get_untracked().items })
             })
         })
     })
 }
 
+/// The check of the settings. `webhook` is the stored one that they change.
+fn draft_source(
+    model: FormModel,
+    errors: FieldErrors,
+    input: impl Fn() -> Result<WebhookInput, Problem> + Send + Sync + 'static,
+    webhook: Option<WebhookId>,
+    outcome: RwSignal<String>,
+) -> DraftSource {
+    let titles =
+        ErasedMemo::new(move |_| DraftCheck::titles(model.auth.method.get() == "oauth2", &model.selected_events()));
+    let input = ErasedMemo::new(move |_| Some(DraftCheckInput { webhook: input().ok()?, webhook_id: webhook }));
+    let reject = Callback::new(move |()| {
+        errors.submitted.set(true);
+        errors.reject();
+    });
+    DraftSource { input, titles, reject, outcome }
+}
+
 /// The form for a new webhook.
 #[component]
 fn NewForm(on_create: Callback<WebhookWithSecret>) -> impl IntoView {
+    let session = use_session();
     with_form_data(move |FormData { policy, types, webhooks }| {
         let policy = StoredValue::new(policy);
         let model = FormModel::new();
+        // Only administrators register a webhook of all types.
+        if let Some(first) = types.first().filter(|_| !untrack(|| session.is_admin())) {
+            model.resource_type.set(first.slug.clone());
+        }
+        let stored_draft = StoredDraft::follow(model);
         let mutation = Mutation::new();
         let validate = move || policy.with_value(|policy| model.validate(policy, None));
         let errors = FieldErrors::new(Memo::new(move |_| validate().err()), mutation);
+        let outcome = RwSignal::new(String::new());
+        let draft = draft_source(model, errors, validate, None, outcome);
         let submit = Callback::new(move |()| {
             errors.submitted.set(true);
             match untrack(validate) {
                 Err(_) => errors.reject(),
-                Ok(input) => mutation.run(rpc::create_webhook(input), move |new| on_create.run(new)),
+                Ok(input) => mutation.run(rpc::create_webhook(input), move |new| {
+                    stored_draft.finish();
+                    on_create.run(new);
+                }),
             }
         });
         view! {
             <Form on_submit=submit>
-                <CommonFields model=model errors=errors types=types webhooks=webhooks edited=None />
-                <SecretFields model=model errors=errors />
+                <StepList errors=errors outcome=outcome />
+                <Show when=move || stored_draft.restored.get()>
+                    <Notice>
+                        <p>"Your draft was restored. Secrets are not part of it: enter your own again."</p>
+                        <Button on_click=Callback::new(move |()| stored_draft.discard())>"Discard draft"</Button>
+                    </Notice>
+                </Show>
+                <EndpointStep model=model errors=errors types=types webhooks=webhooks own=None />
+                <Step number=2 title="Security">
+                    <CredentialFields model=model.auth errors=errors stored_method=None />
+                    <SecretFields model=model errors=errors />
+                    <ReceiverSnippets model=model is_new=true />
+                </Step>
                 <AdvancedFields model=model errors=errors />
+                <Step number=3 title="Test before saving">{areas::show_part(areas::webhooktools::Screen::Checklist(draft))}</Step>
                 <FormProblem problem=mutation.problem_without_fields() />
                 <div class="row">
                     <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save Webhook"</Button>
@@ -137,6 +187,8 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
         let validate =
             move || policy.with_value(|policy| stored.with_value(|webhook| model.validate(policy, Some(webhook))));
         let errors = FieldErrors::new(Memo::new(move |_| validate().err()), mutation);
+        let outcome = RwSignal::new(String::new());
+        let draft = draft_source(model, errors, validate, Some(id), outcome);
         let submit = Callback::new(move |()| {
             errors.submitted.set(true);
             saved.set(false);
@@ -151,8 +203,14 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
         });
         view! {
             <Form on_submit=submit>
-                <CommonFields model=model errors=errors types=types webhooks=webhooks edited=Some((id, stored_method)) />
+                <StepList errors=errors outcome=outcome />
+                <EndpointStep model=model errors=errors types=types webhooks=webhooks own=Some(id) />
+                <Step number=2 title="Security">
+                    <CredentialFields model=model.auth errors=errors stored_method=Some(stored_method) />
+                    <ReceiverSnippets model=model is_new=false />
+                </Step>
                 <AdvancedFields model=model errors=errors />
+                <Step number=3 title="Test before saving">{areas::show_part(areas::webhooktools::Screen::Checklist(draft))}</Step>
                 <FormProblem problem=mutation.problem_without_fields() />
                 <div class="row">
                     <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Save Webhook"</Button>
@@ -163,21 +221,35 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
     })
 }
 
-/// The fields that a new and an existing webhook have in common. `edited` is the existing webhook, with its method whose
-/// credentials are stored.
+/// The first step: the fields of the guide in its order, and the paths. `own` is the webhook that the form edits.
 #[component]
-fn CommonFields(
+fn EndpointStep(
     model: FormModel,
     errors: FieldErrors,
     types: Vec<ResourceType>,
     webhooks: Vec<Webhook>,
-    edited: Option<(WebhookId, &'static str)>,
+    own: Option<WebhookId>,
 ) -> impl IntoView {
     view! {
-        <EndpointFields model=model errors=errors types=types />
-        <SecondServiceWarning model=model webhooks=webhooks own=edited.map(|(id, _)| id) />
-        <AuthenticationFields model=model.auth errors=errors stored_method=edited.map(|(_, method)| method) />
-        <EventFields model=model errors=errors />
-        <PathFields model=model errors=errors />
+        <Step number=1 title="Endpoint">
+            <EndpointFields model=model errors=errors types=types />
+            <SecondServiceWarning model=model webhooks=webhooks own=own />
+            <MethodField model=model.auth />
+            <EventFields model=model errors=errors />
+            <PathFields model=model errors=errors />
+        </Step>
+    }
+}
+
+/// The receiver snippets, collapsed until the user opens them.
+#[component]
+fn ReceiverSnippets(model: FormModel, is_new: bool) -> impl IntoView {
+    let settings = ErasedMemo::new(move |_| model.snippet_settings(is_new));
+    let open = RwSignal::new(false);
+    view! {
+        <details class="advanced" on:toggle=move |_| open.set(true)>
+            <summary>"Receiver to start from: Python, Node, Go, Rust, curl"</summary>
+            <Show when=move || open.get()>{areas::show_part(areas::webhooktools::Screen::Snippets(settings))}</Show>
+        </details>
     }
 }

@@ -1,11 +1,14 @@
 //! The input of the webhook form, its conversion to and from a webhook, and its validation.
 
+use super::super::random;
+use super::super::tools::SnippetSettings;
 use crate::components::{FieldMessage, focus_first_invalid};
 use crate::erased::ErasedSignal;
 use crate::query::Mutation;
 use domain::Problem;
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
+use domain::payload::PayloadFormat;
 use domain::problem::FieldError;
 use domain::retry::RetryPolicy;
 use domain::routing::{DeliveryPaths, Layout};
@@ -39,6 +42,8 @@ pub struct FormModel {
     pub secret_source: RwSignal<String>,
     /// The existing secret.
     pub secret: RwSignal<String>,
+    /// The generated secret; empty if the server generates it.
+    pub generated_secret: RwSignal<String>,
     /// The retry policy: `default`, `extended` or `custom`.
     pub retry: RwSignal<String>,
     /// The delays of the retry policy `custom`, in seconds.
@@ -51,6 +56,12 @@ pub struct FormModel {
     pub ed25519: RwSignal<bool>,
     /// Whether responses update the reservation.
     pub provisions: RwSignal<bool>,
+    /// The payload format, by its wire name.
+    pub payload_format: RwSignal<String>,
+    /// The ids of the resources whose events are sent, empty for all.
+    pub filter_resources: RwSignal<String>,
+    /// The conditions on configuration fields.
+    pub conditions: ErasedSignal<Vec<ConditionModel>>,
 }
 
 /// The authentication in the form.
@@ -98,6 +109,47 @@ impl HeaderModel {
         let (name, secret) = (trimmed(self.name), self.secret.get());
         let mark = Some(secret).filter(|secret| *secret != is_secret_header(&name));
         CustomHeader { name, value: trimmed(self.value), secret: mark }
+    }
+}
+
+/// A condition on a configuration field in the form.
+#[derive(Clone, Copy, PartialEq)]
+pub struct ConditionModel {
+    /// Identifies the row while other rows are added and removed.
+    pub key: u32,
+    /// The name of the field.
+    pub field: RwSignal<String>,
+    /// The comparison: `equals` or `one_of`.
+    pub operator: RwSignal<String>,
+    /// The value, or one value in each line.
+    pub values: RwSignal<String>,
+}
+
+impl ConditionModel {
+    /// A row for a new condition.
+    pub fn new(key: u32) -> Self {
+        Self { key, field: text_signal(""), operator: text_signal("equals"), values: text_signal("") }
+    }
+
+    fn of(key: u32, condition: &FieldCondition) -> Self {
+        let operator = match condition.operator {
+            FilterOperator::Equals => "equals",
+            FilterOperator::OneOf => "one_of",
+        };
+        let (field, values) = (text_signal(&condition.field), RwSignal::new(condition.values.join("\n")));
+        Self { key, field, operator: text_signal(operator), values }
+    }
+
+    /// The condition. Tracked.
+    fn input(self) -> FieldCondition {
+        let text = self.values.get();
+        let lines = text.lines().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let values: Vec<String> = lines.collect();
+        let operator = match self.operator.get().as_str() {
+            "one_of" => FilterOperator::OneOf,
+            _ => FilterOperator::Equals,
+        };
+        FieldCondition { field: trimmed(self.field), operator, values }
     }
 }
 
@@ -171,25 +223,34 @@ impl AuthModel {
 }
 
 impl FormModel {
-    /// The input for a new webhook: every event except access requests.
+    /// The input for a new webhook: the events and the authentication of the guide, with a new secret and a new key.
     pub fn new() -> Self {
+        use EventType::{ReservationCancelled, ReservationCreated, ReservationUpdated};
+        let is_selected = |event| matches!(event, ReservationCreated | ReservationUpdated | ReservationCancelled);
+        let auth = AuthModel::new();
+        auth.method.set("api_key".to_owned());
+        auth.key.set(random::new_api_key());
         Self {
             name: text_signal(""),
             url: text_signal(""),
             resource_type: text_signal(""),
-            events: EventType::ALL.map(|event| (event, RwSignal::new(event != EventType::AccessRequested))),
-            auth: AuthModel::new(),
+            events: EventType::ALL.map(|event| (event, RwSignal::new(is_selected(event)))),
+            auth,
             layout: text_signal("by_event"),
             paths: path_signals(&DeliveryPaths::default()),
             headers: ErasedSignal::new(Vec::new()),
             secret_source: text_signal("generate"),
             secret: text_signal(""),
+            generated_secret: RwSignal::new(random::new_secret()),
             retry: text_signal("default"),
             retry_delays: RwSignal::new(delays_text(&RetryPolicy::default())),
             max_in_flight: RwSignal::new(DEFAULT_MAX_IN_FLIGHT.to_string()),
             rate_limit: text_signal(""),
             ed25519: RwSignal::new(false),
             provisions: RwSignal::new(true),
+            payload_format: text_signal(PayloadFormat::default().as_str()),
+            filter_resources: text_signal(""),
+            conditions: ErasedSignal::new(Vec::new()),
         }
     }
 
@@ -229,6 +290,13 @@ impl FormModel {
             rate_limit: RwSignal::new(webhook.rate_limit.map(|n| n.to_string()).unwrap_or_default()),
             ed25519: RwSignal::new(webhook.public_key.is_some()),
             provisions: RwSignal::new(webhook.provisions),
+            payload_format: text_signal(webhook.payload_format.as_str()),
+            filter_resources: RwSignal::new(
+                webhook.filter.resource_ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", "),
+            ),
+            conditions: ErasedSignal::new(
+                (0..).zip(&webhook.filter.fields).map(|(key, one)| ConditionModel::of(key, one)).collect(),
+            ),
             ..Self::new()
         }
     }
@@ -236,6 +304,26 @@ impl FormModel {
     /// The selected events. Tracked.
     pub fn selected_events(self) -> Vec<EventType> {
         self.events.into_iter().filter(|(_, selected)| selected.get()).map(|(event, _)| event).collect()
+    }
+
+    /// The signing secret of a new webhook; `None` if the server generates it. Tracked.
+    pub fn signing_secret(self) -> Option<String> {
+        match self.secret_source.get().as_str() {
+            "existing" => Some(trimmed(self.secret)),
+            _ => Some(self.generated_secret.get()).filter(|secret| !secret.is_empty()),
+        }
+    }
+
+    /// The settings of the receiver snippets. `is_new` states that the page knows the secret. Tracked.
+    pub fn snippet_settings(self, is_new: bool) -> SnippetSettings {
+        SnippetSettings {
+            endpoint_url: trimmed(self.url),
+            paths: self.delivery_paths(),
+            events: self.selected_events(),
+            resource_type: optional(self.resource_type),
+            secret: self.signing_secret().filter(|secret| is_new && !secret.is_empty()),
+            auth: self.auth.input(),
+        }
     }
 
     /// The delivery paths. Tracked.
@@ -248,6 +336,22 @@ impl FormModel {
             }
             _ => DeliveryPaths::default(),
         }
+    }
+
+    /// The selected payload format. Tracked.
+    pub fn format(self) -> PayloadFormat {
+        PayloadFormat::parse(&self.payload_format.get()).unwrap_or_default()
+    }
+
+    fn filter(self) -> Result<EventFilter, FieldError> {
+        let text = self.filter_resources.get();
+        let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
+        let resource_ids = parts.map(str::parse).collect::<Result<_, _>>().map_err(|_| FieldError {
+            field: "filter.resource_ids".into(),
+            message: "Enter the ids of resources, separated by commas.".into(),
+        })?;
+        let fields = self.conditions.get().into_iter().map(ConditionModel::input).collect();
+        Ok(EventFilter { resource_ids, fields })
     }
 
     fn retry_policy(self) -> Result<RetryPolicy, FieldError> {
@@ -278,6 +382,7 @@ impl FormModel {
         let rate_limit = parse_number("rate_limit", self.rate_limit);
         let rate_limit = rate_limit.map_err(|error| errors.push(error)).unwrap_or_default();
         let headers = self.headers.get().into_iter();
+        let filter = self.filter().map_err(|error| errors.push(error)).unwrap_or_default();
         let input = WebhookInput {
             name: trimmed(self.name),
             endpoint_url: trimmed(self.url),
@@ -285,7 +390,7 @@ impl FormModel {
             events: self.selected_events(),
             auth: self.auth.input(),
             delivery_paths: Some(self.delivery_paths()),
-            secret: (self.secret_source.get() == "existing").then(|| trimmed(self.secret)),
+            secret: self.signing_secret().filter(|_| stored.is_none()),
             headers: headers.map(HeaderModel::input).collect(),
             retry: Some(retry),
             enabled: None,
@@ -293,6 +398,8 @@ impl FormModel {
             rate_limit,
             ed25519: Some(self.ed25519.get()),
             provisions: Some(self.provisions.get()),
+            payload_format: Some(self.format()),
+            filter: Some(filter),
         };
         let stored = stored.map(|webhook| StoredCredentials {
             endpoint_url: &webhook.endpoint_url,
@@ -322,6 +429,8 @@ pub fn to_patch(input: WebhookInput) -> WebhookPatch {
         rate_limit: Some(input.rate_limit),
         ed25519: input.ed25519,
         provisions: input.provisions,
+        payload_format: input.payload_format,
+        filter: input.filter,
     }
 }
 
@@ -393,10 +502,14 @@ impl FieldErrors {
         })
     }
 
-    /// Whether a field whose name starts with one of `prefixes` has an error after submission. Tracked.
-    pub fn has_submitted_error(self, prefixes: &[&str]) -> bool {
+    /// Whether a field whose name starts with one of `prefixes` has an error. Tracked.
+    pub fn has_error(self, prefixes: &[&str]) -> bool {
         let is_included = |error: &FieldError| prefixes.iter().any(|prefix| error.field.starts_with(prefix));
-        self.submitted.get()
-            && self.problem.with(|problem| problem.as_ref().is_some_and(|p| p.errors.iter().any(is_included)))
+        self.problem.with(|problem| problem.as_ref().is_some_and(|p| p.errors.iter().any(is_included)))
+    }
+
+    /// The same, and false before submission. Tracked.
+    pub fn has_submitted_error(self, prefixes: &[&str]) -> bool {
+        self.submitted.get() && self.has_error(prefixes)
     }
 }

@@ -3,16 +3,19 @@
 use super::examples;
 use domain::ProblemKind;
 use domain::event::EventType;
-use serde_json::{Map, Value, json};
+use domain::event_catalogue::CatalogueEntry;
+use domain::payload::PayloadFormat;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Operations that accept `Idempotency-Key`: they create something, or only their response contains a secret.
-const IDEMPOTENT: [&str; 11] = [
+const IDEMPOTENT: [&str; 12] = [
     "catalogue_create_access_request",
     "catalogue_create_resource",
     "catalogue_create_type",
     "deliveries_redeliver",
     "deliveries_replay",
+    "groups_create_group",
     "reservations_reserve",
     "tokens_create_token",
     "users_add_identity",
@@ -20,6 +23,8 @@ const IDEMPOTENT: [&str; 11] = [
     "webhooks_register",
     "webhooks_rotate",
 ];
+/// Operations that accept `If-Match`.
+const CONDITIONAL: [&str; 3] = ["webhooks_delete", "webhooks_patch", "webhooks_rotate"];
 /// Operations whose body may be absent.
 const OPTIONAL_BODY: [&str; 4] = ["reservations_cancel", "webhooks_resume", "webhooks_rotate", "webhooks_test"];
 /// Operations that any credential may use, of any scope.
@@ -28,16 +33,28 @@ const WITHOUT_SCOPE: [&str; 3] = ["live_stream", "notifications_list", "session_
 const STATUS_UPDATE: &str = "receivers_status_update";
 
 /// The problems of operations, with the names of their responses in the document.
-const PROBLEMS: [(ProblemKind, &str, &str); 12] = [
+const PROBLEMS: [(ProblemKind, &str, &str); 13] = [
     (ProblemKind::Malformed, "Malformed", "The body is not valid JSON, or it ended early."),
-    (ProblemKind::Unauthenticated, "Unauthenticated", "The credential is missing, wrong or expired."),
+    (
+        ProblemKind::Unauthenticated,
+        "Unauthenticated",
+        "The credential is missing, wrong or expired. With the type `/problems/second-factor-required`, the password is \
+         correct, and the login needs a second factor.",
+    ),
     (
         ProblemKind::Forbidden,
         "Forbidden",
-        "The credential does not permit this, or the request comes from another site.",
+        "The credential does not permit this, or the request comes from another site. With the type \
+         `/problems/confirmation-required`, send a credential to `POST /api/v1/session/confirmation`, then repeat the \
+         request. With the type `/problems/second-factor-setup-required`, set up a second factor on the page first.",
     ),
     (ProblemKind::NotFound, "NotFound", "The object does not exist, or the caller may not see it."),
     (ProblemKind::Conflict, "Conflict", "The request conflicts with the current state."),
+    (
+        ProblemKind::PreconditionFailed,
+        "PreconditionFailed",
+        "The object was changed since it was read: it has another `ETag` than `If-Match`.",
+    ),
     (ProblemKind::TooLarge, "TooLarge", "The body is too large."),
     (ProblemKind::UnsupportedMediaType, "UnsupportedMediaType", "The body is not declared as JSON."),
     (ProblemKind::Misdirected, "Misdirected", "The request names a host that this server does not serve."),
@@ -52,11 +69,12 @@ const PROBLEMS: [(ProblemKind, &str, &str); 12] = [
 ];
 
 /// Descriptions of the tags, in the order of the documentation page.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("session", "Log-in, log-out and the first set-up."),
     ("tokens", "API tokens of the caller."),
     ("users", "Accounts."),
-    ("catalogue", "Resource types, resources and access to restricted resources."),
+    ("groups", "Groups of users, which can own resource types and resources."),
+    ("catalogue", "Resource types, resources, their owners, and access to restricted resources."),
     ("reservations", "Reservations and the calendar."),
     ("webhooks", "Settings, secrets, test events and statistics of webhooks."),
     ("deliveries", "The delivery log, redelivery and replay."),
@@ -69,7 +87,7 @@ const TAGS: [(&str, &str); 11] = [
 /// The operations that this file names.
 #[cfg(test)]
 pub(super) fn named_operations() -> impl Iterator<Item = &'static str> {
-    IDEMPOTENT.into_iter().chain(OPTIONAL_BODY).chain(WITHOUT_SCOPE).chain([STATUS_UPDATE])
+    IDEMPOTENT.into_iter().chain(CONDITIONAL).chain(OPTIONAL_BODY).chain(WITHOUT_SCOPE).chain([STATUS_UPDATE])
 }
 
 /// Completes the document.
@@ -139,6 +157,16 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
                 parameter["allowEmptyValue"] = true.into();
             }
         }
+        if CONDITIONAL.contains(&id.as_str()) {
+            parameters.push(json!({
+                "name": "If-Match",
+                "in": "header",
+                "required": false,
+                "description": "The `ETag` of the object as you have read it. If it was changed since, the response is 412 \
+                                and nothing changes.",
+                "schema": {"type": "string"},
+            }));
+        }
         if is_idempotent {
             parameters.push(json!({
                 "name": "Idempotency-Key",
@@ -185,6 +213,9 @@ fn problem_statuses(id: &str, path: &str, method: &str, operation: &Value, is_id
     if is_idempotent {
         kinds.push(ProblemKind::Conflict);
     }
+    if CONDITIONAL.contains(&id) {
+        kinds.push(ProblemKind::PreconditionFailed);
+    }
     kinds.into_iter().map(ProblemKind::status).collect()
 }
 
@@ -222,43 +253,79 @@ fn problem_responses() -> Value {
     Value::Object(PROBLEMS.iter().map(response).collect())
 }
 
-/// The requests to receivers.
+/// The requests to receivers, from the event catalogue.
 fn events() -> Value {
+    let entries = domain::event_catalogue::catalogue().unwrap_or_default();
+    let operation = |entry: CatalogueEntry| (entry.event_type.as_str().to_owned(), json!({"post": event(&entry)}));
+    Value::Object(entries.into_iter().map(operation).collect())
+}
+
+/// The request to receivers of one event type.
+fn event(entry: &CatalogueEntry) -> Value {
     let header = |name: &str, text: &str| json!({"name": name, "in": "header", "required": true, "description": text, "schema": {"type": "string"}});
-    let event = |event: EventType| {
-        let schema = match event {
-            EventType::AccessRequested => "AccessRequestBody",
-            _ => "ReservationBody",
-        };
-        let operation = json!({
-            "tags": ["receivers"],
-            "summary": event.explanation(),
-            "description": "Sent to the endpoint of each webhook with this event (docs/contract.md §1). Any response but \
-                            2xx is a failure, which is retried.",
-            "operationId": format!("event_{}", event.as_str().replace('.', "_")),
-            "security": [],
-            "parameters": [
-                header("X-Webhook-Signature", "sha256=<HMAC-SHA256 of the raw body, hex>"),
-                header("X-Webhook-Event", "The event type."),
-                header("X-Webhook-Delivery", "Id of the delivery, the same for all attempts."),
-                header("X-Webhook-Attempt", "1, 2, 3, …"),
-                header("webhook-id", "Id of the event, the same for retries and redeliveries."),
-                header("webhook-timestamp", "Unix time in seconds, new for each attempt."),
-                header("webhook-signature", "Signatures of Standard Webhooks, separated by spaces."),
-            ],
-            "requestBody": {"required": true, "content": {"application/json": {
-                "schema": {"$ref": format!("#/components/schemas/{schema}")},
-            }}},
-            "responses": {
-                "200": {"description": "The receiver is done, or its body names another status (docs/contract.md §3)."},
-                "202": {"description": "The receiver works on it and reports progress to `status_url`."},
-                "4XX": {"description": "The receiver rejects the request. Berth retries it, except after 410."},
-                "5XX": {"description": "The receiver failed. Berth retries the request."},
-            },
-        });
-        (event.as_str().to_owned(), json!({"post": operation}))
+    let event_type = entry.event_type;
+    let schema = match event_type {
+        EventType::AccessRequested => "#/components/schemas/AccessRequestBody",
+        _ => "#/components/schemas/ReservationBody",
     };
-    Value::Object(EventType::ALL.into_iter().map(event).collect::<Map<_, _>>())
+    let example = |format: PayloadFormat| {
+        entry.examples.iter().find(|example| example.format == format).map(|example| example.body.clone())
+    };
+    json!({
+        "tags": ["receivers"],
+        "summary": event_type.explanation(),
+        "description": format!(
+            "{} Sent to the endpoint of each webhook with this event, in the default layout with the path `{}` \
+             (docs/contract.md §1). Any response but 2xx is a failure, which is retried. Webhooks with another payload \
+             format get another form of the body: the thin form has the schema `/schemas/events/thin/{event_type}.json`.",
+            entry.sent_when, entry.delivery_path
+        ),
+        "externalDocs": {"description": "JSON Schema of the body", "url": entry.schema_path},
+        "operationId": format!("event_{}", event_type.as_str().replace('.', "_")),
+        "security": [],
+        "parameters": [
+            header("X-Webhook-Signature", "sha256=<HMAC-SHA256 of the raw body, hex>"),
+            header("X-Webhook-Event", "The event type."),
+            header("X-Webhook-Delivery", "Id of the delivery, the same for all attempts."),
+            header("X-Webhook-Attempt", "1, 2, 3, …"),
+            header("webhook-id", "Id of the event, the same for retries and redeliveries."),
+            header("webhook-timestamp", "Unix time in seconds, new for each attempt."),
+            header("webhook-signature", "Signatures of Standard Webhooks, separated by spaces."),
+        ],
+        "requestBody": {"required": true, "content": {
+            "application/json": {"schema": {"$ref": schema}, "example": example(PayloadFormat::Berth)},
+            "application/cloudevents+json": {
+                "schema": cloud_event(event_type, schema),
+                "example": example(PayloadFormat::CloudeventsStructured),
+            },
+        }},
+        "responses": {
+            "200": {"description": "The receiver is done, or its body names another status (docs/contract.md §3)."},
+            "202": {"description": "The receiver works on it and reports progress to `status_url`."},
+            "4XX": {"description": "The receiver rejects the request. Berth retries it, except after 410."},
+            "5XX": {"description": "The receiver failed. Berth retries the request."},
+        },
+    })
+}
+
+/// The schema of an event in the format `cloudevents_structured`.
+fn cloud_event(event: EventType, data: &str) -> Value {
+    let text = || json!({"type": "string", "minLength": 1});
+    json!({
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data"],
+        "properties": {
+            "specversion": {"type": "string", "const": "1.0"},
+            "id": text(),
+            "source": {"type": "string", "format": "uri"},
+            "type": {"type": "string", "const": event.as_str()},
+            "subject": text(),
+            "time": {"type": "string", "format": "date-time"},
+            "datacontenttype": {"type": "string", "const": "application/json"},
+            "dataschema": {"type": "string", "format": "uri"},
+            "data": {"$ref": data},
+        },
+    })
 }
 
 /// Replaces the copies of schemas in pages by references, so that generated clients have one type for each.

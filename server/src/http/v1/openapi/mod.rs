@@ -42,7 +42,10 @@ impl Modify for Security {
         let components = openapi.components.get_or_insert_default();
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API token.")).build();
         components.add_security_scheme("token", SecurityScheme::Http(token));
-        let cookie = ApiKey::Cookie(ApiKeyValue::new(SESSION_COOKIE));
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description(
+            SESSION_COOKIE,
+            "Over https, the name of the cookie is `__Host-berth_session`.",
+        ));
         components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
     }
 }
