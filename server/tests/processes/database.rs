@@ -135,6 +135,11 @@ impl Database {
         rows.iter().map(|row| owner(&row.try_get::<String>("", "lease_owner").unwrap())).collect()
     }
 
+    /// The dispatchers that have written a heartbeat in the last minute.
+    pub async fn dispatchers(&self) -> HashSet<String> {
+        self.rows("SELECT name FROM dispatchers").await.iter().map(|row| row.try_get("", "name").unwrap()).collect()
+    }
+
     /// Waits until the outbox is empty.
     pub async fn drain(&self) {
         let open = "SELECT COUNT(*) FROM outbox";
@@ -159,7 +164,7 @@ impl Database {
 }
 
 /// The dispatcher id in a lease token.
-pub fn owner(token: &str) -> String {
+fn owner(token: &str) -> String {
     token.split('/').next().unwrap().to_owned()
 }
 

@@ -16,6 +16,7 @@ mod kill;
 mod load;
 mod outage;
 mod process;
+mod replay;
 mod replicas;
 mod scenario;
 mod start;

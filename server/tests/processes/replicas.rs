@@ -1,6 +1,6 @@
 //! Three processes on one PostgreSQL database: they share the work, one is killed, the others are replaced one by one.
 
-use super::database::{Database, owner};
+use super::database::Database;
 use super::guarantees::assert_guarantees;
 use super::kill::flaky;
 use super::load::{Api, Feed, Load};
@@ -48,20 +48,15 @@ async fn file_of_another_version_is_requested_from_another_replica(database: Dat
     }
 }
 
-/// The dispatcher of a `berth serve` process with free capacity: it sends the events of its own reservations. The receiver
-/// must hold its responses.
-async fn owner_of(berth: &Berth, api: &Api, resource: i64, slot: i64, database: &Database) -> String {
-    let reply = api.reserve(&berth.url, resource, slot).await.unwrap();
-    assert_eq!(reply.status, 201);
-    let id = reply.body["id"].as_str().unwrap();
-    let sql = format!(
-        "SELECT o.lease_owner FROM outbox o JOIN deliveries d ON d.seq = o.seq WHERE d.reservation_id = '{id}' AND o.lease_owner IS NOT NULL"
-    );
-    let owners: Vec<String> =
-        database.rows(&sql).await.iter().map(|row| owner(&row.try_get::<String>("", "lease_owner").unwrap())).collect();
-    assert_eq!(owners.len(), 2, "both webhooks have free capacity");
-    assert_eq!(owners[0], owners[1]);
-    owners.into_iter().next().unwrap()
+/// Starts a process. Returns it with the name of its dispatcher, which its lease tokens contain. `others` are the names of the
+/// earlier ones.
+async fn started(database: &Database, others: &[&String], start: impl Future<Output = Berth>) -> (Berth, String) {
+    let berth = start.await;
+    let name = eventually("the first heartbeat of the dispatcher", async || {
+        database.dispatchers().await.into_iter().find(|name| !others.contains(&name))
+    })
+    .await;
+    (berth, name)
 }
 
 /// The arrivals of requests, by webhook.
@@ -131,7 +126,9 @@ async fn three_processes_share_work_and_replace_each_other(database: Database) {
     let settings = database.settings(5.0);
     let receiver = Receiver::start().await;
     receiver.respond_with(flaky);
-    let (first, second, worker) = (settings.serve().await, settings.serve().await, settings.worker().await);
+    let (first, first_owner) = started(&database, &[], settings.serve()).await;
+    let (second, second_owner) = started(&database, &[&first_owner], settings.serve()).await;
+    let (worker, worker_owner) = started(&database, &[&first_owner, &second_owner], settings.worker()).await;
     let api = Api::of(&settings).await;
     api.resource_type(&first.url).await;
     // Low concurrency limits, so that no process can send everything alone. The processes divide them.
@@ -161,13 +158,6 @@ async fn three_processes_share_work_and_replace_each_other(database: Database) {
     .await;
     assert!(receiver.requests().iter().any(|request| request.reservation() == seen));
     database.drain().await;
-    receiver.hold();
-    slot += 1;
-    let first_owner = owner_of(&first, &api, resource, slot, &database).await;
-    slot += 1;
-    let second_owner = owner_of(&second, &api, resource, slot, &database).await;
-    receiver.release();
-
     let load = Load::start(&api, &first.url).await;
     load.aim(&[&first, &second]);
     let mut owners = std::collections::HashSet::new();
@@ -186,7 +176,8 @@ async fn three_processes_share_work_and_replace_each_other(database: Database) {
     load.progress(20).await;
 
     // A rolling restart under load: each new process starts before the old one stops.
-    let third = settings.serve().await;
+    let others = [&first_owner, &second_owner, &worker_owner];
+    let (third, third_owner) = started(&database, &others, settings.serve()).await;
     load.aim(&[&first, &third]);
     load.progress(20).await;
     load.aim(&[&third]);
@@ -211,11 +202,16 @@ async fn three_processes_share_work_and_replace_each_other(database: Database) {
     })
     .await;
     receiver.hold();
-    slot += 1;
-    let third_owner = owner_of(&third, &api, resource, slot, &database).await;
+    // The other process can send some of the events, or all of them while it has all shares.
+    eventually("an attempt of the process in flight", async || {
+        slot += 1;
+        assert_eq!(api.reserve(&third.url, resource, slot).await.unwrap().status, 201);
+        (!database.in_flight_of(&third_owner).await.is_empty()).then_some(())
+    })
+    .await;
     third.kill().await;
     let held = database.in_flight_of(&third_owner).await;
-    assert!(!held.is_empty());
+    assert!(!held.is_empty(), "a response takes until the time-out of the attempt");
     interrupted.extend(held);
     receiver.release();
     database.drain().await;
