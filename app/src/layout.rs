@@ -107,6 +107,7 @@ fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
             <span class="spacer"></span>
             <Show when=move || !session.needs_second_factor()>
                 <LiveBadge />
+                <Palette />
                 <NotificationMenu />
             </Show>
             <ThemeSwitch />
@@ -115,6 +116,34 @@ fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
                 <Button variant=ButtonVariant::Quiet pending=log_out.pending on_click=on_log_out>"Log out"</Button>
             </Show>
         </header>
+    }
+}
+
+/// The button and the shortcut of the command palette, whose code is loaded when it opens.
+#[component]
+fn Palette() -> impl IntoView {
+    let open = RwSignal::new(false);
+    let listener = window_event_listener(leptos::ev::keydown, move |event| {
+        let is_shortcut = (event.ctrl_key() || event.meta_key()) && !event.shift_key() && event.key() == "k";
+        // Another dialog keeps the keyboard.
+        if is_shortcut && matches!(document().query_selector("dialog[open]"), Ok(None)) {
+            event.prevent_default();
+            open.set(true);
+        }
+    });
+    on_cleanup(move || listener.remove());
+    view! {
+        <button
+            type="button"
+            class="button quiet"
+            aria-label="Commands"
+            title="Commands (Ctrl K)"
+            aria-keyshortcuts="Control+K Meta+K"
+            on:click=move |_| open.set(true)
+        >
+            <IconView icon=Icon::Search />
+        </button>
+        <Dialog open=open title="Commands">{areas::show_part(areas::palette::Screen::Palette(open))}</Dialog>
     }
 }
 

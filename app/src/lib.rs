@@ -54,6 +54,8 @@ mod theme;
 mod time;
 #[cfg(feature = "csr")]
 mod time_range;
+#[cfg(feature = "csr")]
+mod window_event;
 
 #[cfg(feature = "csr")]
 pub use router::mount;

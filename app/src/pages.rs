@@ -14,6 +14,7 @@ pub mod home;
 pub mod login;
 pub mod not_found;
 pub mod operations;
+pub mod palette;
 mod personal_data;
 pub mod reservation;
 pub mod reservations;

@@ -70,10 +70,14 @@ pub enum AuditAction {
     #[serde(rename = "delivery.redelivered")]
     #[strum(serialize = "delivery.redelivered")]
     DeliveryRedelivered,
-    /// An administrator redelivered all events that match a filter.
+    /// An administrator redelivered all events that match a filter, or sent those that a webhook had never received.
     #[serde(rename = "delivery.replayed")]
     #[strum(serialize = "delivery.replayed")]
     DeliveryReplayed,
+    /// Somebody paused, continued or cancelled a replay, or changed its rate.
+    #[serde(rename = "replay.updated")]
+    #[strum(serialize = "replay.updated")]
+    ReplayUpdated,
     /// Somebody exported deliveries.
     #[serde(rename = "delivery.exported")]
     #[strum(serialize = "delivery.exported")]
@@ -325,6 +329,8 @@ pub enum AuditTargetType {
     MasterKey,
     /// The notifications of a user, by the id of the newest one.
     Notification,
+    /// A replay, by id.
+    Replay,
     /// A request, by method and route.
     Request,
     /// A reservation, by id.

@@ -2,7 +2,7 @@
 
 use crate::event::EventType;
 use crate::header::Header;
-use crate::id::{DeliveryId, EventId, WebhookId};
+use crate::id::{DeliveryId, EventId, ReplayId, WebhookId};
 use crate::provisioning::{ReceiverResponse, is_json_content_type};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -452,6 +452,10 @@ pub struct DeliveryFilter {
     // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redelivery_of: Option<DeliveryId>,
+    /// Deliveries that this replay has queued.
+    // Absent unless it is set, as `redelivery_of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayId>,
     /// Deliveries created at or after this time.
     #[serde(deserialize_with = "crate::timestamp::deserialize_optional")]
     pub since: Option<DateTime<Utc>>,
@@ -636,6 +640,12 @@ pub struct ReplaySkipped {
     pub test: u64,
     /// Their webhook was deleted.
     pub webhook_deleted: u64,
+    /// Active reservations that the filter of the webhook excludes. Only for events that were never sent.
+    #[serde(default)]
+    pub filtered: u64,
+    /// Active reservations of which the webhook has a delivery. Only for events that were never sent.
+    #[serde(default)]
+    pub already_sent: u64,
 }
 
 #[cfg(test)]

@@ -72,6 +72,12 @@ prefixed_id!(
     "tok_"
 );
 
+prefixed_id!(
+    /// A replay of deliveries: `rpl_` + ULID.
+    ReplayId,
+    "rpl_"
+);
+
 /// A webhook's id: a positive integer (docs/contract.md §1).
 pub type WebhookId = i64;
 /// A resource's id: a positive integer.

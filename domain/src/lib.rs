@@ -29,6 +29,7 @@ pub mod problem;
 pub mod provisioning;
 pub mod receiver_snippet;
 mod redacted;
+pub mod replay;
 pub mod reservation;
 pub mod resource;
 pub mod retry;

@@ -76,8 +76,8 @@ test("a replay redelivers all matching deliveries after showing their number", a
   const dialog = page.getByRole("dialog", { name: "Redeliver failed deliveries" });
   await expect(dialog).toContainText("3 failed deliveries match");
   await dialog.getByRole("button", { name: "Redeliver 3 deliveries", exact: true }).click();
-  await expect(dialog).toContainText("3 deliveries queued.");
-  await dialog.getByRole("button", { name: "View progress" }).click();
+  await expect(dialog).toContainText("3 of 3 queued: 3 succeeded.");
+  await dialog.getByRole("button", { name: "Close" }).last().click();
   await expect(deliveryRows(page).filter({ hasText: "Succeeded" })).toHaveCount(3);
   await expect(deliveryRows(page).filter({ hasText: "Failed" })).toHaveCount(3);
 });

@@ -1,5 +1,5 @@
 //! Background tasks of the process: the dispatcher, expiry, retention, reminders of old secrets, the index of the delivery log,
-//! and the numbers of failures in the audit log.
+//! replays, and the numbers of failures in the audit log.
 
 use domain::Problem;
 use service::Service;
@@ -31,6 +31,10 @@ const INDEX_SHARE: u32 = 9;
 const INDEX_SHARE_BUSY: u32 = 40;
 /// Pause after a failure of the index.
 const INDEX_RETRY: Duration = Duration::from_secs(10);
+/// Maximum pause of replays without a start by this process: another one may have stopped during a replay.
+const REPLAY_IDLE: Duration = Duration::from_secs(60);
+/// Pause after a failure of a replay.
+const REPLAY_RETRY: Duration = Duration::from_secs(5);
 /// Pause after a failure of retention.
 const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
@@ -44,6 +48,7 @@ pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc
     tasks.spawn(run_until_cancelled(cancel.clone(), run_retention(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_secret_reminders(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_index(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_replays(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_failure_counts(service.clone())));
     (tasks, heartbeat)
 }
@@ -75,6 +80,25 @@ async fn expire(service: &Service) -> Result<Duration, Problem> {
     }
     // Zero means that another replica expires them, or that all failed. The pause avoids a busy loop.
     Ok(if service.reservations().expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
+}
+
+/// Queues the deliveries of running replays.
+async fn run_replays(service: Service) {
+    loop {
+        match service.replays().run_due().await {
+            Ok(Some(pause)) => {
+                // A change of a replay can make it due earlier.
+                let _ = tokio::time::timeout(pause.min(REPLAY_IDLE), service.replays().wait_for_start()).await;
+            }
+            Ok(None) => {
+                let _ = tokio::time::timeout(REPLAY_IDLE, service.replays().wait_for_start()).await;
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "a replay did not go on; the next round tries again");
+                tokio::time::sleep(REPLAY_RETRY).await;
+            }
+        }
+    }
 }
 
 /// Writes the numbers of failed log-ins and refusals of the last minute.

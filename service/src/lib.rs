@@ -24,6 +24,7 @@ mod ownership;
 mod pagination;
 pub mod privacy;
 mod provisioning;
+pub mod replays;
 pub mod reservations;
 pub mod secrets;
 mod service;

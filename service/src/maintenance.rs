@@ -8,7 +8,7 @@ use crate::db::connect::Database;
 use crate::db::delivery_words;
 use crate::db::entity::{
     attempts, challenges, deliveries, delivery_counts, idempotency_keys, login_budgets, notifications, outbox,
-    provisioning, reservations, sessions, status_updates, used_log_in_states,
+    provisioning, replay_items, replays, reservations, sessions, status_updates, used_log_in_states,
 };
 use crate::db::link::DatabaseTransaction;
 use crate::db::provisioning::{lock as lock_states, update as update_states};
@@ -184,6 +184,7 @@ impl Maintenance {
                 delete_older(&tx, challenges::Entity, challenges::Column::ExpiresAt, before(Duration::zero())).await?,
             ),
             ("delivery_count", delete_counts(&tx, now.timestamp()).await?),
+            ("replay", delete_replays(&tx, until).await?),
             ("notification", delete_older(&tx, notifications::Entity, notifications::Column::At, until).await?),
         ];
         tx.commit().await?;
@@ -323,6 +324,25 @@ async fn delete_older<E: EntityTrait>(
     let key = Expr::tuple(key().map(|column| Expr::col(column.as_column_ref())));
     let deleted = E::delete_many().filter(key.in_subquery(expired.into_query())).exec(tx).await?;
     Ok(deleted.rows_affected)
+}
+
+/// Deletes one batch of the items of a replay that began before `until`, or the replay itself if it has none left.
+async fn delete_replays(tx: &DatabaseTransaction, until: i64) -> Result<u64, DbErr> {
+    let expired = replays::Entity::find().select_only().column(replays::Column::Id);
+    let expired = expired.filter(replays::COLUMN.created_at.lt(until)).limit(1);
+    let Some(id) = expired.into_tuple::<String>().one(tx).await? else { return Ok(0) };
+    let of_replay = replay_items::COLUMN.replay_id.eq(id.as_str());
+    let batch = replay_items::Entity::find().select_only().column(replay_items::Column::Position);
+    let batch = batch.filter(of_replay.clone()).limit(BATCH);
+    let items = replay_items::Entity::delete_many()
+        .filter(of_replay)
+        .filter(replay_items::COLUMN.position.in_subquery(batch.into_query()))
+        .exec(tx)
+        .await?;
+    if items.rows_affected > 0 {
+        return Ok(items.rows_affected);
+    }
+    Ok(replays::Entity::delete_by_id(id).exec(tx).await?.rows_affected)
 }
 
 /// Correlates a subquery with the outer query by equal columns.

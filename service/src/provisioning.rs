@@ -141,7 +141,7 @@ async fn update_provisioning(
 pub(crate) async fn cancel_queued(
     context: &Context,
     tx: &DatabaseTransaction,
-    queued: Queued,
+    queued: Queued<'_>,
     reason: &str,
 ) -> Result<Vec<String>> {
     let now = context.now();

@@ -17,6 +17,7 @@ use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
 use crate::privacy::Privacy;
+use crate::replays::Replays;
 use crate::reservations::Reservations;
 use crate::settings::Settings;
 use crate::single_sign_on::SingleSignOn;
@@ -51,6 +52,7 @@ struct Inner {
     groups: Groups,
     owners: OwnerLists,
     reservations: Reservations,
+    replays: Replays,
     notifications: Notifications,
     idempotency: Idempotency,
     maintenance: Maintenance,
@@ -105,6 +107,14 @@ impl Service {
         let accounts = Accounts::new(context.clone(), feed.clone(), cipher.clone());
         let catalogue = Catalogue::new(context.clone(), feed.clone());
         let notifications = Notifications::new(context.clone());
+        let reservations = Reservations::start(
+            context.clone(),
+            feed.clone(),
+            outbox.clone(),
+            accounts.clone(),
+            catalogue.clone(),
+            deliveries.clone(),
+        );
         let inner = Inner {
             access_requests: AccessRequests::new(
                 context.clone(),
@@ -114,14 +124,8 @@ impl Service {
                 catalogue.clone(),
                 notifications.clone(),
             ),
-            reservations: Reservations::start(
-                context.clone(),
-                feed.clone(),
-                outbox.clone(),
-                accounts.clone(),
-                catalogue.clone(),
-                deliveries.clone(),
-            ),
+            replays: Replays::new(context.clone(), feed.clone(), deliveries.clone(), reservations.clone()),
+            reservations,
             groups: Groups::new(context.clone(), accounts.clone()),
             owners: OwnerLists::new(context.clone(), accounts.clone()),
             single_sign_on: SingleSignOn::new(context.clone(), cipher.clone(), accounts.clone())?,
@@ -220,6 +224,11 @@ impl Service {
     /// The delivery log.
     pub fn deliveries(&self) -> &Deliveries {
         &self.inner.deliveries
+    }
+
+    /// Replays in the background.
+    pub fn replays(&self) -> &Replays {
+        &self.inner.replays
     }
 
     /// Messages to users.

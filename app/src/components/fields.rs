@@ -1,6 +1,7 @@
 //! Form fields with label, hint and error, which ARIA attributes connect to the input.
 
 use super::{Icon, IconView};
+use crate::window_event::after_press;
 use leptos::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -114,7 +115,7 @@ pub fn TextInput(
             }
             on:blur=move |_| {
                 if let Some(on_blur) = on_blur {
-                    on_blur.run(());
+                    after_press(move || on_blur.run(()));
                 }
             }
         />

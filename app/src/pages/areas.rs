@@ -7,10 +7,16 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::pages;
 use crate::pages::confirmation::ConfirmationForm;
-use crate::pages::webhooks::{DraftSource, SnippetSettings};
+use crate::pages::deliveries::Tab;
+use crate::pages::webhooks::{DraftSource, FieldErrors, FormModel, SnippetSettings};
 use crate::query::Query;
 use crate::second_step::SecondStepForm;
-use domain::id::{ResourceId, WebhookId};
+use crate::window_event::next_event;
+use domain::delivery::{Attempt, DeliveryFilter};
+use domain::event::EventType;
+use domain::id::{DeliveryId, ResourceId, WebhookId};
+use domain::pagination::Page;
+use domain::replay::{Replay, ReplaySource};
 use domain::second_factor::PendingLogIn;
 use domain::webhook::Webhook;
 use leptos::prelude::*;
@@ -88,16 +94,49 @@ area! {
     /// The delivery log.
     deliveries {
         List => pages::deliveries::DeliveriesPage(),
-        Detail => pages::deliveries::DeliveryPage(),
         OfWebhook(webhook: WebhookId) => view! { <pages::deliveries::DeliveryList webhook=webhook /> },
     }
 }
 
 area! {
-    /// The operations of the home page, and the metrics of a webhook.
+    /// One delivery, as a page or as a pane beside the log, and one attempt.
+    delivery {
+        Page => pages::deliveries::DeliveryPage(),
+        Pane(id: Memo<String>, tab: RwSignal<Tab>, open: Callback<DeliveryId>, close: Callback<()>) => {
+            view! { <pages::deliveries::Delivery id=id tab=tab open=open close=close /> }
+        },
+        Attempt(event: EventType, attempt: StoredValue<Attempt>) => {
+            view! { <pages::deliveries::AttemptView event=event attempt=attempt.get_value() /> }
+        },
+    }
+}
+
+area! {
+    /// Failures by cause, and replays of many deliveries.
+    recovery {
+        Failures(filter: ErasedMemo<DeliveryFilter>, q: RwSignal<String>) => {
+            view! { <pages::deliveries::FailureGroups filter=filter q=q /> }
+        },
+        Replay(source: ReplaySource, filter: StoredValue<DeliveryFilter>, open: RwSignal<bool>, on_done: Callback<()>) => {
+            view! { <pages::deliveries::ReplayDialog source=source filter=filter.get_value() open=open on_done=on_done /> }
+        },
+        OpenReplays(replays: Query<Page<Replay>>) => view! { <pages::deliveries::OpenReplays replays=replays /> },
+    }
+}
+
+area! {
+    /// Charts: the histogram of the delivery log, and the metrics of all webhooks or of one.
+    charts {
+        Histogram(filter: ErasedMemo<DeliveryFilter>) => view! { <pages::deliveries::Histogram filter=filter /> },
+        Metrics => view! { <pages::operations::Metrics /> },
+        MetricsOf(webhook: WebhookId) => view! { <pages::operations::Metrics webhook=webhook /> },
+    }
+}
+
+area! {
+    /// The operations of the home page.
     operations {
         Home => pages::operations::Operations(),
-        OfWebhook(webhook: WebhookId) => view! { <pages::operations::Metrics webhook=webhook /> },
     }
 }
 
@@ -121,8 +160,24 @@ area! {
 }
 
 area! {
-    /// Tools around a webhook: tests, receiver snippets, checks before it is saved, certification, rotation of its
-    /// secret, and the signature checker.
+    /// The test of a webhook.
+    webhooktest {
+        Test(webhook: StoredValue<Webhook>) => view! { <pages::webhooks::TestPanel webhook=webhook /> },
+    }
+}
+
+area! {
+    /// The advanced fields of the form for a webhook.
+    webhookadvanced {
+        Fields(model: FormModel, errors: FieldErrors) => {
+            view! { <pages::webhooks::AdvancedFields model=model errors=errors /> }
+        },
+    }
+}
+
+area! {
+    /// Tools around a webhook: receiver snippets, checks before it is saved, certification, rotation of its secret, and
+    /// the signature checker.
     webhooktools {
         Certification(webhook: WebhookId) => view! { <pages::webhooks::CertificationPanel webhook=webhook /> },
         Checklist(draft: DraftSource) => view! { <pages::webhooks::Checklist draft=draft /> },
@@ -130,8 +185,14 @@ area! {
             view! { <pages::webhooks::RotateForm webhook=webhook query=query open=open /> }
         },
         SignatureCheck => pages::webhooks::SignatureCheckPage(),
-        Test(webhook: StoredValue<Webhook>) => view! { <pages::webhooks::TestPanel webhook=webhook /> },
         Snippets(settings: ErasedMemo<SnippetSettings>) => view! { <pages::webhooks::Snippets settings=settings /> },
+    }
+}
+
+area! {
+    /// The command palette.
+    palette {
+        Palette(open: RwSignal<bool>) => view! { <pages::palette::CommandPalette open=open /> },
     }
 }
 
@@ -197,7 +258,7 @@ fn show(load: impl Fn() -> LoadedScreen + 'static, has_title: bool) -> AnyView {
                 Ok(view) => return loaded.set(Some(view)),
                 Err(_) => loaded.set(Some(view! { <LoadFailed has_title=has_title /> }.into_any())),
             }
-            wait_until_online().await;
+            next_event(&["online"]).await;
         }
     });
     let content = move || {
@@ -205,14 +266,6 @@ fn show(load: impl Fn() -> LoadedScreen + 'static, has_title: bool) -> AnyView {
         loaded.write_untracked().take().unwrap_or_else(|| view! { <Skeleton /> }.into_any())
     };
     content.into_any()
-}
-
-/// Waits until the browser reports that it is online again.
-async fn wait_until_online() {
-    let online = js_sys::Promise::new(&mut |resolve, _| {
-        let _ = window().add_event_listener_with_callback("online", &resolve);
-    });
-    let _ = wasm_bindgen_futures::JsFuture::from(online).await;
 }
 
 /// Reports an area that could not be loaded: the connection failed, or a new release replaced its files.

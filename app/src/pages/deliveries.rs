@@ -7,6 +7,7 @@ mod failures;
 mod histogram;
 mod list;
 mod replay;
+mod replays;
 mod rows;
 mod search;
 mod shortcuts;
@@ -14,9 +15,13 @@ mod tabs;
 mod waiting;
 
 pub use attempt::AttemptView;
-pub use detail::DeliveryPage;
+pub use detail::{Delivery, DeliveryPage};
+pub use failures::FailureGroups;
+pub use histogram::Histogram;
 pub use list::{DeliveriesPage, DeliveryList};
-pub use replay::Replay;
+pub use replay::ReplayDialog;
+pub use replays::OpenReplays;
+pub use tabs::Tab;
 
 use crate::components::*;
 use crate::erased::ErasedMemo;

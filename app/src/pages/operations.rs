@@ -6,6 +6,7 @@ mod webhooks;
 
 pub use metrics::Metrics;
 
+use crate::pages::areas;
 use crate::query::Query;
 use crate::rpc;
 use attention::Attention;
@@ -19,7 +20,7 @@ pub fn Operations() -> impl IntoView {
     view! {
         <div class="stack operations">
             <Attention webhooks=webhooks />
-            <Metrics />
+            {areas::show_part(areas::charts::Screen::Metrics)}
             <WebhookTable webhooks=webhooks />
         </div>
     }

@@ -13,7 +13,7 @@ mod test;
 mod tools;
 
 pub use certification::CertificationPanel;
-pub use form::{WebhookEditPage, WebhookNewPage};
+pub use form::{AdvancedFields, FieldErrors, FormModel, WebhookEditPage, WebhookNewPage};
 pub use list::WebhooksPage;
 pub use settings::SettingsTab;
 pub use test::TestPanel;
@@ -138,7 +138,7 @@ fn WebhookDetail() -> impl IntoView {
                 _ => view! { <overview::Overview webhook=webhook /> }.into_any(),
             }}
             <Dialog open=test_open title=move || webhook.with(|w| format!("Test {}", w.name)) wide=true>
-                {areas::show_part(areas::webhooktools::Screen::Test(StoredValue::new(webhook.get_untracked())))}
+                {areas::show_part(areas::webhooktest::Screen::Test(StoredValue::new(webhook.get_untracked())))}
             </Dialog>
             <Dialog open=certification_open title="Certify receiver" wide=true>
                 {areas::show_part(areas::webhooktools::Screen::Certification(id))}

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod deliveries;
 pub mod groups;
+pub mod replays;
 pub mod reservations;
 pub mod second_factor;
 pub mod session;

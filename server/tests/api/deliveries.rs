@@ -221,7 +221,7 @@ async fn failed_deliveries_are_replayed(t: TestServer) {
     first.respond(Response::status(200));
     second.respond(Response::status(200));
     let replay = async |input: Value| totals(t.root.post("/deliveries/replay", input, 200).await.body);
-    let none = json!({"redelivered": 0, "test": 0, "webhook_deleted": 0});
+    let none = json!({"redelivered": 0, "test": 0, "webhook_deleted": 0, "filtered": 0, "already_sent": 0});
     let counted = |matched: u64| json!({"matched": matched, "redelivered": 0, "skipped": none});
     assert_eq!(replay(json!({"filter": {}, "dry_run": true})).await, counted(5));
     assert_eq!(replay(json!({"filter": {"webhook_id": first_id}, "dry_run": true})).await, counted(4));
@@ -271,10 +271,9 @@ async fn replay_counts_the_deliveries_that_it_skips(t: TestServer) {
     let replay = async |filter: Value| {
         totals(t.root.post("/deliveries/replay", json!({"filter": filter, "dry_run": true}), 200).await.body)
     };
-    let expected =
-        json!({"matched": 2, "redelivered": 0, "skipped": {"redelivered": 1, "test": 1, "webhook_deleted": 2}});
+    let expected = json!({"matched": 2, "redelivered": 0, "skipped": {"redelivered": 1, "test": 1, "webhook_deleted": 2, "filtered": 0, "already_sent": 0}});
     assert_eq!(replay(json!({})).await, expected, "each failed delivery is counted once");
-    let ours = json!({"matched": 2, "redelivered": 0, "skipped": {"redelivered": 1, "test": 1, "webhook_deleted": 0}});
+    let ours = json!({"matched": 2, "redelivered": 0, "skipped": {"redelivered": 1, "test": 1, "webhook_deleted": 0, "filtered": 0, "already_sent": 0}});
     assert_eq!(replay(json!({"webhook_id": kept})).await, ours);
 
     // The original names its redeliveries, and a deleted webhook cannot receive any.

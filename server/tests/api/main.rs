@@ -26,6 +26,7 @@ mod openapi;
 mod owners;
 mod privacy;
 mod process;
+mod replays;
 mod requests;
 mod reservations;
 mod secrets;

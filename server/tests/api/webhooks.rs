@@ -801,7 +801,7 @@ async fn deleting_a_webhook_cancels_queued_deliveries(t: TestServer) {
     let delivery = cancelled[0]["id"].as_str().unwrap();
     t.root.post(&format!("/deliveries/{delivery}/redeliver"), Value::Null, 409).await;
     let all = json!({"filter": {"status": "cancelled"}});
-    let skipped = json!({"redelivered": 0, "test": 0, "webhook_deleted": 1});
+    let skipped = json!({"redelivered": 0, "test": 0, "webhook_deleted": 1, "filtered": 0, "already_sent": 0});
     let replay = t.root.post("/deliveries/replay", all, 200).await.body;
     assert_eq!((&replay["matched"], &replay["redelivered"], &replay["skipped"]), (&json!(0), &json!(0), &skipped));
     let webhooks = replay["webhooks"].as_array().unwrap();

@@ -25,7 +25,7 @@ on_both_databases![
 on_both_databases![sqlite only: every_refusal_has_an_entry];
 
 /// What each operation must write. A new operation needs a row.
-const TABLE: [(&str, &[&str]); 85] = [
+const TABLE: [(&str, &[&str]); 90] = [
     ("audit_export", &["audit_log.exported"]),
     ("audit_list", &[]),
     ("catalogue_approve_access_request", &["access_request.approved"]),
@@ -64,6 +64,11 @@ const TABLE: [(&str, &[&str]); 85] = [
     ("notifications_list", &[]),
     ("notifications_mark_read", &["notification.read"]),
     ("receivers_status_update", &["reservation.status_updated"]),
+    ("replays_get", &[]),
+    ("replays_list", &[]),
+    ("replays_preview", &[]),
+    ("replays_start", &["delivery.replayed"]),
+    ("replays_update", &["replay.updated"]),
     ("reservations_calendar", &[]),
     ("reservations_cancel", &["reservation.cancelled"]),
     ("reservations_get", &[]),
@@ -341,6 +346,12 @@ async fn drive_webhooks(driver: &mut Driver<'_>) {
     t.finished(&filter, 2).await;
     let filter = json!({"filter": {"webhook_id": id, "status": "succeeded"}});
     driver.call(Call::new("deliveries_replay", root, "/deliveries/replay").body(filter).on("webhook", id)).await;
+    let missed = t.root.post("/webhooks", crate::support::webhook_input(&receiver.url, json!({})), 201).await.id();
+    let request = json!({"source": "missing", "filter": {"webhook_id": missed}, "per_minute": 1});
+    let call = Call::new("replays_start", root, "/replays").body(request).on("webhook", missed);
+    let replay = driver.call(call).await["id"].as_str().unwrap().to_owned();
+    let call = Call::new("replays_update", root, format!("/replays/{replay}")).body(json!({"status": "cancelled"}));
+    driver.call(call.on("replay", &replay)).await;
     let body = json!({"status": "failed", "message": "No capacity.", "timestamp": crate::support::wire(t.now())});
     let url = t.service.status_url(&domain::id::ReservationId(reservation.clone()), id);
     let status_path = url.strip_prefix(&format!("{}/api/v1", t.url)).unwrap();

@@ -35,6 +35,10 @@ enum Access {
     OwnedList,
     /// Owners of the object, administrators and auditors. Other owners do not learn that it exists.
     OwnedRead,
+    /// The owner who started it, administrators and auditors. Other owners do not learn that it exists.
+    StarterRead,
+    /// The owner who started it and administrators; needs the scope `admin`.
+    StarterWrite,
     /// Owners, for the objects that they own, and administrators; needs the scope `admin`.
     OwnedBulkWrite,
     /// Owners of the object and administrators; needs the scope `admin`. Other owners do not learn that it exists.
@@ -73,6 +77,7 @@ enum Verdict {
 use Access::{
     AdministratorWrite, Any, AuditorRead, AuditorReadUsers, Own, OwnMark, OwnedBulkWrite, OwnedCreate, OwnedList,
     OwnedRead, OwnedWrite, OwnersRead, Public, ReservationRead, ReservationWrite, Reserve, ResourceWrite, Session,
+    StarterRead, StarterWrite,
 };
 use Verdict::{Allowed, Forbidden, Hidden, Invalid, Same, Unauthenticated};
 
@@ -101,6 +106,8 @@ impl Access {
             ReservationWrite => [Hidden, Forbidden, Forbidden, Hidden, Allowed, Allowed],
             OwnedList => [Forbidden, Allowed, Allowed, Allowed, Allowed, Allowed],
             OwnedRead => [Forbidden, Allowed, Allowed, Hidden, Allowed, Allowed],
+            StarterRead => [Forbidden, Allowed, Allowed, Hidden, Hidden, Allowed],
+            StarterWrite => [Forbidden, Forbidden, Forbidden, Hidden, Hidden, Allowed],
             OwnedBulkWrite => [Forbidden, Forbidden, Forbidden, Allowed, Allowed, Allowed],
             OwnedWrite => [Forbidden, Forbidden, Forbidden, Hidden, Allowed, Allowed],
             OwnedCreate => [Forbidden, Forbidden, Forbidden, Invalid, Allowed, Allowed],
@@ -115,7 +122,7 @@ impl Access {
 }
 
 /// The table. Reservations belong to another user. A new operation needs a row.
-const TABLE: [(&str, Access); 85] = [
+const TABLE: [(&str, Access); 90] = [
     ("audit_export", AuditorRead),
     ("audit_list", AuditorRead),
     ("catalogue_approve_access_request", OwnedWrite),
@@ -155,6 +162,11 @@ const TABLE: [(&str, Access); 85] = [
     ("notifications_mark_read", OwnMark),
     // The signature decides, and the credential has no effect.
     ("receivers_status_update", Public),
+    ("replays_get", StarterRead),
+    ("replays_list", OwnedList),
+    ("replays_preview", OwnedBulkWrite),
+    ("replays_start", OwnedBulkWrite),
+    ("replays_update", StarterWrite),
     ("reservations_calendar", Any),
     ("reservations_cancel", ReservationWrite),
     ("reservations_get", ReservationRead),
@@ -233,6 +245,8 @@ pub(super) async fn objects(t: &TestServer) -> Ids {
     let webhook = t.webhook(&Receiver::start().await, json!({"resource_type": "gpu-cluster"})).await.id();
     let reservation = t.booking(&t.bob, resource, 1, 2).await;
     let delivery = t.finished("", 1).await[0]["id"].as_str().unwrap().to_owned();
+    let filter = json!({"filter": {"webhook_id": webhook, "status": "succeeded"}});
+    let replay = t.root.post("/replays", filter, 202).await.text("id").to_owned();
     let input = json!({"resource_id": restricted, "reason": "A paper is due."});
     let request = t.bob.post("/access-requests", input, 201).await.text("id").to_owned();
     let group = t.root.post("/groups", json!({"name": "Team"}), 201).await.id();
@@ -243,6 +257,7 @@ pub(super) async fn objects(t: &TestServer) -> Ids {
         ("access-requests", request),
         ("deliveries", delivery),
         ("groups", group.to_string()),
+        ("replays", replay),
         ("reservations", reservation),
         ("resource-types", "gpu-cluster".to_owned()),
         ("resources", resource.to_string()),

@@ -1,6 +1,7 @@
 //! Column types that the entities share: JSON in a TEXT column, and an enum by its wire name.
 
 use domain::authorization::Scope;
+use domain::delivery::DeliveryFilter;
 use domain::event::EventType;
 use domain::input::from_json;
 use domain::payload::PayloadFormat;
@@ -56,6 +57,9 @@ macro_rules! wire_names {
 wire_names!(
     domain::authorization::Role => User,
     domain::delivery::DeliveryStatus => Cancelled,
+    domain::replay::ReplaySource => Deliveries,
+    // It neither runs nor has ended.
+    domain::replay::ReplayStatus => Paused,
     // Claims and the log read event types as text. An unknown one is neither sent nor shown as an event of its own.
     domain::event::EventType => ReservationCreated,
     // [`is_deliverable`] prevents requests in another format than the stored one.
@@ -113,6 +117,14 @@ impl StoredJson for serde_json::Map<String, Value> {}
 impl StoredJson for Vec<CustomHeader> {}
 impl StoredJson for Vec<super::entity::webhooks::OldSecret> {}
 impl StoredJson for RetryPolicy {}
+
+impl StoredJson for DeliveryFilter {
+    /// A filter that only a newer release knows is read as none. It is only shown: the items of its replay are stored.
+    fn from_json(text: &str) -> serde_json::Result<Self> {
+        let stored: serde_json::Map<String, Value> = serde_json::from_str(text)?;
+        Ok(serde_json::from_value(Value::Object(stored)).unwrap_or_default())
+    }
+}
 
 impl StoredJson for Vec<EventType> {
     fn from_json(text: &str) -> serde_json::Result<Self> {

@@ -1,8 +1,8 @@
 //! Cancellation of queued deliveries.
 //!
 //! Hand-written: SeaORM's `delete_many` returns no rows on both databases, and it has no UPDATE … FROM. Plans: an index
-//! of `outbox` by webhook; then the primary key of `deliveries`. No benchmark: only the deletion or resumption of a
-//! webhook cancels deliveries.
+//! of `outbox` by webhook, or the primary key of `replay_items`; then the primary key of `deliveries`. No benchmark: only the deletion or resumption of a
+//! webhook, and the cancellation of a replay, cancel deliveries.
 
 use super::bulk::{BulkValues, MAX_ROWS};
 use super::connect::Database;
@@ -13,9 +13,11 @@ use sea_orm::{ConnectionTrait as _, TryGetableMany as _};
 
 /// The queued deliveries to cancel.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Queued {
+pub(crate) enum Queued<'a> {
     /// Deliveries of one webhook.
     OfWebhook(WebhookId),
+    /// Deliveries that one replay has queued.
+    OfReplay(&'a str),
     /// Deliveries of all deleted webhooks.
     OfDeletedWebhooks,
 }
@@ -31,7 +33,7 @@ pub(crate) struct CancelledRow {
 pub(crate) async fn cancel(
     db: &Database,
     tx: &DatabaseTransaction,
-    queued: Queued,
+    queued: Queued<'_>,
     at: i64,
 ) -> Result<Vec<CancelledRow>, Error> {
     let seqs = remove_entries(db, tx, queued).await?;
@@ -57,11 +59,17 @@ pub(crate) async fn cancel(
     Ok(cancelled)
 }
 
-async fn remove_entries(db: &Database, tx: &DatabaseTransaction, queued: Queued) -> Result<Vec<i64>, Error> {
+async fn remove_entries(db: &Database, tx: &DatabaseTransaction, queued: Queued<'_>) -> Result<Vec<i64>, Error> {
     let (sql, values) = match queued {
         Queued::OfWebhook(id) => {
             ("DELETE FROM outbox WHERE lease_owner IS NULL AND webhook_id = $1 RETURNING seq", vec![id.into()])
         }
+        Queued::OfReplay(id) => (
+            "DELETE FROM outbox
+            WHERE lease_owner IS NULL AND seq IN (SELECT seq FROM replay_items WHERE replay_id = $1 AND seq IS NOT NULL)
+            RETURNING seq",
+            vec![id.into()],
+        ),
         Queued::OfDeletedWebhooks => (
             "DELETE FROM outbox
             WHERE lease_owner IS NULL AND webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)

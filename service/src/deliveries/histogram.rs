@@ -42,7 +42,8 @@ impl Deliveries {
         let is_countable = filter.q.is_none()
             && filter.status.is_none()
             && filter.reservation_id.is_none()
-            && filter.redelivery_of.is_none();
+            && filter.redelivery_of.is_none()
+            && filter.replay.is_none();
         if is_countable && until - since >= MIN_COUNTED_PERIOD {
             // The default steps are for at most 100 days.
             let days = (until - since).num_days();

@@ -7,7 +7,7 @@ use super::Deliveries;
 use crate::Result;
 use crate::db::codec::{json, time};
 use crate::db::column::Text;
-use crate::db::entity::{attempts, deliveries, outbox, webhooks};
+use crate::db::entity::{attempts, deliveries, outbox, replay_items, webhooks};
 use crate::ownership::visibility::deliveries_of;
 use crate::pagination::{decode_number_cursor, page_of};
 use chrono::{DateTime, Utc};
@@ -17,12 +17,12 @@ use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
 use domain::delivery::{Attempt, DeliveryDetail, DeliveryFilter, DeliveryStatus, DeliverySummary};
 use domain::event::EventType;
-use domain::id::{DeliveryId, EventId, ReservationId, WebhookId};
+use domain::id::{DeliveryId, EventId, ReplayId, ReservationId, WebhookId};
 use domain::pagination::{Page, PageQuery};
-use sea_orm::sea_query::{ExprTrait as _, IntoCondition as _};
+use sea_orm::sea_query::{ExprTrait as _, IntoCondition as _, SelectStatement};
 use sea_orm::{
     ColumnTrait as _, Condition, DerivePartialModel, EntityTrait, IntoSimpleExpr as _, JoinType, QueryFilter as _,
-    QueryOrder as _, QuerySelect, RelationDef, RelationTrait as _, Select,
+    QueryOrder as _, QuerySelect, QueryTrait as _, RelationDef, RelationTrait as _, Select,
 };
 
 /// Maximum number of deliveries on a page of a reservation's deliveries.
@@ -190,9 +190,19 @@ pub(super) fn conditions(filter: &DeliveryFilter) -> Condition {
         .add_option(filter.event_type.map(|event| deliveries::COLUMN.event_type.eq(Text(event))))
         .add_option(filter.reservation_id.as_deref().map(|id| deliveries::COLUMN.reservation_id.eq(id)))
         .add_option(filter.redelivery_of.as_ref().map(|id| deliveries::COLUMN.redelivery_of.eq(id.as_str())))
+        .add_option(filter.replay.as_ref().map(|id| deliveries::COLUMN.seq.in_subquery(queued_by(id))))
         .add_option(filter.since.map(|since| deliveries::COLUMN.created_at.gte(millis(since))))
         .add_option(filter.until.map(|until| deliveries::COLUMN.created_at.lt(millis(until))))
         .add_option(filter.status.map(has_status))
+}
+
+/// The positions of the deliveries that a replay has queued, as a subquery.
+pub(super) fn queued_by(replay: &ReplayId) -> SelectStatement {
+    let items = replay_items::Entity::find().select_only().column(replay_items::Column::Seq);
+    items
+        .filter(replay_items::COLUMN.replay_id.eq(replay.as_str()))
+        .filter(replay_items::COLUMN.seq.is_not_null())
+        .into_query()
 }
 
 /// The condition that corresponds to [`LogRow::current_status`].

@@ -16,6 +16,8 @@ mod waiting;
 
 pub use export::Export;
 pub(crate) use log::succeeded_at;
+pub(crate) use redelivery::Repeat;
+pub(crate) use replay::is_redelivered;
 
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;

@@ -5,6 +5,7 @@ use crate::audit_trail::{Record, Target};
 use crate::db::bulk::MAX_ROWS;
 use crate::db::column::Text;
 use crate::db::entity::{deliveries, outbox, webhooks};
+use crate::db::link::DatabaseTransaction;
 use crate::{Error, Result};
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
@@ -16,9 +17,16 @@ use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, InsertStatement, Order, Qu
 use sea_orm::{ConnectionTrait as _, DbErr};
 
 /// A delivery and the id of its redelivery.
-pub(super) struct Repeat {
-    pub(super) of: DeliveryId,
-    pub(super) id: DeliveryId,
+pub(crate) struct Repeat {
+    of: DeliveryId,
+    id: DeliveryId,
+}
+
+impl Repeat {
+    /// The id of the redelivery.
+    pub(crate) fn id(&self) -> &DeliveryId {
+        &self.id
+    }
 }
 
 impl Deliveries {
@@ -41,31 +49,36 @@ impl Deliveries {
         if !original.status.is_final() {
             return Err(Problem::conflict("This delivery is still in progress. Redeliver it when it ends.").into());
         }
-        let repeat = Repeat { of: id.clone(), id: DeliveryId::from_ulid(self.context.new_ulid()) };
+        let repeat = self.repeat(id.clone());
         let target = Target::named(AuditTargetType::Delivery, id, &original.webhook_name);
         let record = Record::new(actor, AuditAction::DeliveryRedelivered, target).changes(Changes::none().field(
             "redelivery",
             (),
             repeat.id.as_str(),
         ));
-        self.insert_repeats(std::slice::from_ref(&repeat), record).await?;
+        let tx = self.context.begin_change().await?;
+        self.insert_repeats(&tx, std::slice::from_ref(&repeat)).await?;
+        tx.commit(record).await?;
         let created = self.find(actor, &repeat.id).await?.ok_or_else(Problem::internal)?.summary();
         self.feed.publish(vec![Change::Delivery(Box::new(created.clone()))]);
         self.feed.wake_dispatchers(created.webhook_id.into());
         Ok(created)
     }
 
+    /// A redelivery of a delivery, which is not inserted yet.
+    pub(crate) fn repeat(&self, of: DeliveryId) -> Repeat {
+        Repeat { of, id: DeliveryId::from_ulid(self.context.new_ulid()) }
+    }
+
     /// Inserts redeliveries in the order of the originals, except those whose webhook was deleted. Returns their
     /// number.
-    pub(super) async fn insert_repeats(&self, repeats: &[Repeat], record: Record) -> Result<u64> {
+    pub(crate) async fn insert_repeats(&self, tx: &DatabaseTransaction, repeats: &[Repeat]) -> Result<u64> {
         let now = self.context.now().timestamp_millis();
-        let tx = self.context.begin_change().await?;
         let mut inserted = 0;
         for chunk in repeats.chunks(MAX_ROWS) {
             inserted += tx.execute(&insert_deliveries(chunk, now)?).await?.rows_affected();
             tx.execute(&insert_queue_entries(chunk, now)?).await?;
         }
-        tx.commit(record).await?;
         Ok(inserted)
     }
 }

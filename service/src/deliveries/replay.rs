@@ -32,8 +32,39 @@ impl Deliveries {
     /// delivery.
     #[tracing::instrument(skip_all, err(level = "debug"))]
     pub async fn replay(&self, actor: &Actor, input: &ReplayInput) -> Result<ReplayResult> {
+        let replayable = self.replayable(actor, &input.filter)?;
+        let counted = self.count_replayable(&replayable).await?;
+        if input.dry_run || counted.matched == 0 {
+            return Ok(counted);
+        }
+        self.context.require_confirmation(actor).await?;
+        let db = &self.context.db.read;
+        let originals = replayable.matching().select_only().column(deliveries::COLUMN.id.0);
+        let originals = originals.order_by_asc(deliveries::COLUMN.seq).limit(MAX_REPLAYED);
+        let originals: Vec<String> = originals.into_tuple().all(db).await?;
+        let repeats: Vec<Repeat> = originals.into_iter().map(|of| self.repeat(DeliveryId(of))).collect();
+        let filter = &replayable.filter;
+        let target = match filter.webhook_id {
+            Some(id) => Target::new(AuditTargetType::Webhook, id),
+            None => Target::new(AuditTargetType::Delivery, ""),
+        };
+        let changes = Changes::none().field("filter", (), filter).field("redelivered", (), repeats.len());
+        let record = Record::new(actor, AuditAction::DeliveryReplayed, target).changes(changes);
+        let tx = self.context.begin_change().await?;
+        let redelivered = self.insert_repeats(&tx, &repeats).await?;
+        tx.commit(record).await?;
+        self.feed.wake_dispatchers(WebhookSet::All);
+        Ok(ReplayResult { redelivered, ..counted })
+    }
+
+    /// The deliveries that a replay concerns and that the actor may see. Without a status in the filter or its search, these
+    /// are the failed ones.
+    ///
+    /// # Errors
+    /// 403 unless the actor is an administrator or an owner; 422 for the status of an open delivery or an invalid search.
+    pub(crate) fn replayable(&self, actor: &Actor, filter: &DeliveryFilter) -> Result<Replayable> {
         authorize(actor, Action::WriteOwned)?;
-        let mut filter = input.filter.clone();
+        let mut filter = filter.clone();
         let search = self.matching(&DeliveryFilter { q: filter.q.clone(), ..Default::default() })?;
         // A search for a status replaces the default.
         if filter.status.is_none() && !search.selects_status() {
@@ -51,41 +82,26 @@ impl Deliveries {
                 // The index can lag behind: an open delivery is never redelivered.
                 .add(outbox::COLUMN.seq.is_null());
         }
-        let all = deliveries_with_queue().filter(conditions).select_only();
+        Ok(Replayable { all: deliveries_with_queue().filter(conditions), filter })
+    }
+
+    /// The numbers of a replay, which has redelivered none yet.
+    pub(crate) async fn count_replayable(&self, replayable: &Replayable) -> Result<ReplayResult> {
+        let all = replayable.all.clone().select_only();
+        let matching = replayable.matching().select_only();
         let (of_deleted, of_others) =
             (webhooks::COLUMN.deleted_at.is_not_null(), webhooks::COLUMN.deleted_at.is_null());
-        let real = of_others.clone().and(deliveries::COLUMN.test.eq(false));
-        let redelivered = || Expr::exists(is_redelivered(deliveries::Entity, deliveries::Column::Id));
-        let matching = all.clone().filter(real.clone()).filter(redelivered().not());
         let mut counts = Counts::default();
         counts.add(self.count(all.clone().filter(of_deleted)).await?, |part| &mut part.skipped.webhook_deleted);
         let tests = all.clone().filter(of_others.and(deliveries::COLUMN.test.eq(true)));
         counts.add(self.count(tests).await?, |part| &mut part.skipped.test);
-        counts.add(self.count(all.filter(real).filter(redelivered())).await?, |part| &mut part.skipped.redelivered);
+        let redelivered = all.filter(is_real()).filter(Expr::exists(redelivery()));
+        counts.add(self.count(redelivered).await?, |part| &mut part.skipped.redelivered);
         counts.add(self.count(matching.clone()).await?, |part| &mut part.matched);
         let superseded = matching.clone().filter(Expr::exists(successor()));
         counts.add(self.count(superseded).await?, |part| &mut part.superseded);
         let (matched, skipped, webhooks) = counts.finish();
-        if input.dry_run || matched == 0 {
-            return Ok(ReplayResult { matched, redelivered: 0, skipped, webhooks });
-        }
-        self.context.require_confirmation(actor).await?;
-        let db = &self.context.db.read;
-        let originals = matching.column(deliveries::COLUMN.id.0).order_by_asc(deliveries::COLUMN.seq);
-        let originals: Vec<String> = originals.limit(MAX_REPLAYED).into_tuple().all(db).await?;
-        let repeats: Vec<Repeat> = originals
-            .into_iter()
-            .map(|of| Repeat { of: DeliveryId(of), id: DeliveryId::from_ulid(self.context.new_ulid()) })
-            .collect();
-        let target = match filter.webhook_id {
-            Some(id) => Target::new(AuditTargetType::Webhook, id),
-            None => Target::new(AuditTargetType::Delivery, ""),
-        };
-        let changes = Changes::none().field("filter", (), &filter).field("redelivered", (), repeats.len());
-        let record = Record::new(actor, AuditAction::DeliveryReplayed, target).changes(changes);
-        let redelivered = self.insert_repeats(&repeats, record).await?;
-        self.feed.wake_dispatchers(WebhookSet::All);
-        Ok(ReplayResult { matched, redelivered, skipped, webhooks })
+        Ok(ReplayResult { matched, redelivered: 0, skipped, webhooks })
     }
 
     /// The number of deliveries of each webhook.
@@ -136,6 +152,8 @@ impl Counts {
         webhooks.sort_by(|one, other| one.webhook_name.cmp(&other.webhook_name));
         let sum = |number: fn(&ReplayWebhook) -> u64| webhooks.iter().map(number).sum();
         let skipped = ReplaySkipped {
+            filtered: 0,
+            already_sent: 0,
             redelivered: sum(|part| part.skipped.redelivered),
             test: sum(|part| part.skipped.test),
             webhook_deleted: sum(|part| part.skipped.webhook_deleted),
@@ -144,13 +162,39 @@ impl Counts {
     }
 }
 
-/// The redeliveries of the delivery with an id of the outer query, as a subquery.
-pub(super) fn is_redelivered<E: IntoIden, C: IntoIden>(table: E, id: C) -> SelectStatement {
+/// The deliveries that a replay concerns.
+pub(crate) struct Replayable {
+    all: Select<deliveries::Entity>,
+    /// The filter with the status that it selects by default.
+    pub(crate) filter: DeliveryFilter,
+}
+
+impl Replayable {
+    /// Those that can be redelivered.
+    pub(crate) fn matching(&self) -> Select<deliveries::Entity> {
+        self.all.clone().filter(is_real()).filter(Expr::not_exists(redelivery()))
+    }
+}
+
+/// Deliveries that are no test, of webhooks that exist.
+fn is_real() -> Expr {
+    webhooks::COLUMN.deleted_at.is_null().and(deliveries::COLUMN.test.eq(false))
+}
+
+/// The redeliveries of a delivery of the outer query, as a subquery.
+fn redelivery() -> SelectStatement {
+    is_redelivered(deliveries::Entity, deliveries::Column::Id)
+}
+
+/// The redeliveries of the delivery with an id of the outer query, as a subquery. A discarded one does not count.
+pub(crate) fn is_redelivered<E: IntoIden, C: IntoIden>(table: E, id: C) -> SelectStatement {
     let repeats = Alias::new("repeats");
+    let column = |column: deliveries::Column| Expr::col((repeats.clone(), column));
     Query::select()
         .expr(Expr::val(1))
         .from_as(deliveries::Entity, repeats.clone())
-        .and_where(Expr::col((repeats, deliveries::Column::RedeliveryOf)).equals((table, id)))
+        .and_where(column(deliveries::Column::RedeliveryOf).equals((table, id)))
+        .and_where(column(deliveries::Column::Status).ne(Text(DeliveryStatus::Cancelled)))
         .take()
 }
 

@@ -1,7 +1,7 @@
 //! Searches in the index of the delivery log.
 
 use super::Deliveries;
-use super::log::has_status;
+use super::log::{has_status, queued_by};
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
@@ -165,6 +165,7 @@ fn filter_conditions(filter: &DeliveryFilter) -> Condition {
         .add_option(filter.event_type.map(|event| delivery_index::COLUMN.event_type.eq(event.as_str())))
         .add_option(filter.reservation_id.as_deref().map(|id| of(deliveries::Column::ReservationId, id)))
         .add_option(filter.redelivery_of.as_ref().map(|id| of(deliveries::Column::RedeliveryOf, id.as_str())))
+        .add_option(filter.replay.as_ref().map(|id| delivery_index::COLUMN.seq.in_subquery(queued_by(id))))
         .add_option(filter.since.map(|since| delivery_index::COLUMN.created_at.gte(millis(since))))
         .add_option(filter.until.map(|until| delivery_index::COLUMN.created_at.lt(millis(until))))
         .add_option(filter.status.map(status))

@@ -203,6 +203,36 @@ impl Outbox {
         Ok(enqueued)
     }
 
+    /// Enqueues an event of an existing object for one webhook, also if its filters exclude it. Wake the dispatchers after the
+    /// commit.
+    pub(crate) async fn enqueue_for(
+        &self,
+        tx: &DatabaseTransaction,
+        config: &Arc<WebhookConfig>,
+        event: EventBody,
+    ) -> Result<()> {
+        let pending = self.pending(config, event, None)?;
+        self.insert(tx, &[pending], "", false, self.context.now()).await?;
+        metrics::counter!("berth_events_enqueued_total").increment(1);
+        Ok(())
+    }
+
+    /// The delivery of an event to a webhook.
+    fn pending(&self, config: &Arc<WebhookConfig>, event: EventBody, permit: Option<Permit>) -> Result<Pending> {
+        let urls = &self.context.status_urls;
+        let event = event.for_webhook(config.id, |id, webhook| urls.url(id, webhook));
+        let ordering_key = event.ordering_key().to_owned();
+        Ok(Pending {
+            id: DeliveryId::from_ulid(self.context.new_ulid()),
+            reservation_id: matches!(event, EventBody::Reservation(_)).then(|| ordering_key.clone()),
+            body: rendered(config, &event, &self.context.settings.public_url)?,
+            event,
+            ordering_key,
+            permit,
+            config: config.clone(),
+        })
+    }
+
     /// One delivery for each event and receiving webhook. Takes a permit where the fast path is open.
     fn prepare(
         &self,
@@ -219,23 +249,11 @@ impl Outbox {
                     || followers.contains(&(config.id, event.ordering_key().to_owned()))
             };
             for config in configs.subscribed(&resource_type, event.event_type()).filter(receives) {
-                let urls = &self.context.status_urls;
-                let event = event.clone().for_webhook(config.id, |id, webhook| urls.url(id, webhook));
-                let ordering_key = event.ordering_key().to_owned();
-                let body = rendered(config, &event, &self.context.settings.public_url)?;
                 let permit = match fast_path {
                     Some(_) if config.state == WebhookState::Enabled => self.limits.try_acquire(config, now, false),
                     _ => None,
                 };
-                pending.push(Pending {
-                    id: DeliveryId::from_ulid(self.context.new_ulid()),
-                    reservation_id: matches!(event, EventBody::Reservation(_)).then(|| ordering_key.clone()),
-                    event,
-                    ordering_key,
-                    body,
-                    permit,
-                    config: config.clone(),
-                });
+                pending.push(self.pending(config, event.clone(), permit)?);
             }
         }
         Ok(pending)

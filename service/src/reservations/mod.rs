@@ -9,6 +9,7 @@
 //! | `event` | the body of an event about a reservation |
 //! | `group_commit` | concurrent new reservations in one transaction |
 //! | `expiry` | reservations that have ended |
+//! | `missing` | creations that a webhook has never received |
 //! | `status_update` | provisioning reported by a receiver |
 
 mod booking;
@@ -16,10 +17,12 @@ mod commands;
 mod event;
 mod expiry;
 mod group_commit;
+mod missing;
 mod queries;
 mod row;
 mod status_update;
 
+pub(crate) use missing::MissingEvents;
 pub(crate) use row::{changes_of, reservations_of};
 
 use crate::accounts::Accounts;

@@ -108,6 +108,8 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
         "INSERT INTO setup_code VALUES (1, 'v1.x')",
         "INSERT INTO audit_streams VALUES ('syslog', 2, '', 0)",
         "INSERT INTO dispatchers VALUES ('01J', 1, '01J')",
+        "INSERT INTO replays VALUES ('rpl_1', 'paused', 'deliveries', '{}', true, 60, 'alice', 1, 2, 3, 4)",
+        "INSERT INTO replay_items VALUES ('rpl_1', 1, 'dlv_1', true, 1)",
         "INSERT INTO login_budgets VALUES ('account ab', 1)",
         "INSERT INTO identities VALUES ('https://id.example.com', '42', 'alice', 1, NULL)",
         "INSERT INTO used_log_in_states VALUES ('ab', 1)",

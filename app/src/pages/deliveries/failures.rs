@@ -1,6 +1,6 @@
 //! Failed deliveries by webhook and cause, with the replay of each group.
 
-use super::replay::Replay;
+use super::replay::ReplayDialog;
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
@@ -8,6 +8,7 @@ use crate::query::Query;
 use crate::rpc::deliveries as rpc;
 use crate::session::ForWebhookManagers;
 use domain::delivery::{DeliveryFilter, FailureGroup, Failures};
+use domain::replay::ReplaySource;
 use leptos::prelude::*;
 
 /// Width and height of a sparkline in its own units.
@@ -36,7 +37,7 @@ pub fn FailureGroups(filter: ErasedMemo<DeliveryFilter>, q: RwSignal<String>) ->
                 }
             })}
             <Dialog open=open title="Redeliver failed deliveries">
-                {move || resent.get().map(|filter| view! { <Replay filter=filter open=open on_done=refetch /> })}
+                {move || resent.get().map(|filter| view! { <ReplayDialog source=ReplaySource::Deliveries filter=filter open=open on_done=refetch /> })}
             </Dialog>
         </section>
     }

@@ -1,10 +1,7 @@
 //! The workbench of deliveries: filters and selection in the address, histogram, list with live updates, and the selected
 //! delivery beside it.
 
-use super::detail::Delivery;
-use super::failures::FailureGroups;
-use super::histogram::Histogram;
-use super::replay::{Replay, replayed_kind};
+use super::replay::replayed_kind;
 use super::rows::{LogRows, reveal};
 use super::search::{SearchField, SearchResults};
 use super::shortcuts::{Move, Shortcuts};
@@ -13,14 +10,17 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::live::{LiveEvent, use_live};
 use crate::paged_list::PagedList;
+use crate::pages::areas;
 use crate::query::Query;
 use crate::query_signals::query_signals;
-use crate::rpc::{deliveries as rpc, webhooks};
+use crate::rpc::{deliveries as rpc, replays as rpc_replays, webhooks};
 use crate::session::ForWebhookManagers;
 use crate::time_range::{TimeRange, TimeRangeInputs, TimeRangeZone};
 use domain::delivery::*;
 use domain::event::EventType;
-use domain::id::{DeliveryId, WebhookId};
+use domain::id::{DeliveryId, ReplayId, WebhookId};
+use domain::pagination::PageQuery;
+use domain::replay::{Replay, ReplaySource, ReplayStatus};
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_location, use_navigate, use_query_map};
@@ -34,9 +34,19 @@ fn matches(filter: &DeliveryFilter, d: &DeliverySummary) -> bool {
         && filter.event_type.is_none_or(|event| d.event_type == event)
         && filter.status.is_none_or(|status| d.status == status)
         && filter.reservation_id.as_ref().is_none_or(|id| d.reservation_id.as_ref() == Some(id))
+        && filter.replay.is_none()
         && filter.redelivery_of.as_ref().is_none_or(|id| d.redelivery_of.as_ref() == Some(id))
         && filter.since.is_none_or(|since| d.created_at >= since)
         && filter.until.is_none_or(|until| d.created_at < until)
+}
+
+/// Whether a replay is shown above the list: it has not ended, or some of its deliveries still wait.
+pub fn is_unfinished(replay: &Replay) -> bool {
+    match replay.status {
+        ReplayStatus::Running | ReplayStatus::Paused => true,
+        ReplayStatus::Completed => replay.progress.waiting > 0,
+        ReplayStatus::Cancelled => false,
+    }
 }
 
 /// The filters, whose values are parameters of the address.
@@ -47,6 +57,7 @@ struct Filters {
     status: RwSignal<String>,
     reservation: RwSignal<String>,
     redelivery_of: RwSignal<String>,
+    replay: RwSignal<String>,
     since: RwSignal<String>,
     until: RwSignal<String>,
     q: RwSignal<String>,
@@ -57,16 +68,17 @@ struct Filters {
 
 impl Filters {
     fn from_address() -> Self {
-        let names = ["webhook", "event", "status", "reservation", "redelivery_of", "since", "until", "q", "show"];
-        let [webhook, event, status, reservation, redelivery_of, since, until, q, show] =
+        let names =
+            ["webhook", "event", "status", "reservation", "redelivery_of", "replay", "since", "until", "q", "show"];
+        let [webhook, event, status, reservation, redelivery_of, replay, since, until, q, show] =
             query_signals(names.map(|name| (name, "")));
         let range = TimeRange::new(since, until);
-        Self { webhook, event, status, reservation, redelivery_of, since, until, q, show, range }
+        Self { webhook, event, status, reservation, redelivery_of, replay, since, until, q, show, range }
     }
 
-    fn in_address(self) -> [RwSignal<String>; 8] {
-        let Self { webhook, event, status, reservation, redelivery_of, since, until, q, .. } = self;
-        [webhook, event, status, reservation, redelivery_of, since, until, q]
+    fn in_address(self) -> [RwSignal<String>; 9] {
+        let Self { webhook, event, status, reservation, redelivery_of, replay, since, until, q, .. } = self;
+        [webhook, event, status, reservation, redelivery_of, replay, since, until, q]
     }
 
     /// The filter for the server. `webhook` replaces the filter of the address. Tracked.
@@ -77,6 +89,7 @@ impl Filters {
             status: self.status.with(|status| DeliveryStatus::parse(status)),
             reservation_id: self.reservation.with(|id| Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
             redelivery_of: self.redelivery_of.with(|id| (!id.is_empty()).then(|| DeliveryId(id.clone()))),
+            replay: self.replay.with(|id| (!id.is_empty()).then(|| ReplayId(id.clone()))),
             since: self.range.since(),
             until: self.range.until(),
             q: self.q.with(|q| (!q.is_empty()).then(|| q.clone())),
@@ -185,8 +198,8 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
     use_live().on(move |event| {
         if let LiveEvent::Delivery(new) = event {
             let filter = filter.get_untracked();
-            // Only the index knows what a search finds, and it follows the log.
-            if filter.q.is_some() {
+            // Only the server knows what a search finds, and what a replay has queued.
+            if filter.q.is_some() || filter.replay.is_some() {
                 list.refetch_soon();
             } else {
                 list.apply(new.clone(), matches(&filter, new));
@@ -209,11 +222,18 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
     });
     let open = Callback::new(move |id: DeliveryId| selection.open(id.as_str()));
     let close = Callback::new(move |()| selection.close());
+    let replays = Query::new(|| rpc_replays::list_replays(PageQuery { limit: Some(10), cursor: None }));
+    let has_replays = Memo::new(move |_| replays.get().is_some_and(|page| page.items.iter().any(is_unfinished)));
+    let on_replayed = Callback::new(move |()| {
+        replays.refetch();
+        list.refetch();
+    });
+    let missing_open = RwSignal::new(false);
     let pane = move || {
         is_open.get().then(|| {
             view! {
                 <section class="pane" aria-label="Delivery">
-                    <Delivery id=selection.id tab=tab open=open close=close />
+                    {areas::show_part(areas::delivery::Screen::Pane(selection.id, tab, open, close))}
                 </section>
             }
         })
@@ -236,13 +256,19 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
                             <IconView icon=Icon::Retry />
                             {move || format!("Redeliver {}…", replayed.get())}
                         </Button>
+                        {webhook.map(|_| view! {
+                            <Button on_click=Callback::new(move |()| missing_open.set(true))>"Send missing events…"</Button>
+                        })}
                     </ForWebhookManagers>
                 </FilterBar>
             </div>
-            <Show when=move || shows_failures.get()>
-                <FailureGroups filter=filter q=filters.q />
+            <Show when=move || has_replays.get()>
+                {areas::show_part(areas::recovery::Screen::OpenReplays(replays))}
             </Show>
-            <Histogram filter=filter />
+            <Show when=move || shows_failures.get()>
+                {areas::show_part(areas::recovery::Screen::Failures(filter, filters.q))}
+            </Show>
+            {areas::show_part(areas::charts::Screen::Histogram(filter))}
             <div class="panes">
                 <div class="log-pane">
                     <div class="log-head">
@@ -264,8 +290,16 @@ pub fn DeliveryList(#[prop(optional)] webhook: Option<WebhookId>) -> impl IntoVi
             </div>
         </div>
         <Dialog open=replay_open title=move || format!("Redeliver {} deliveries", replayed.get())>
-            <Replay filter=filter.get_untracked() open=replay_open on_done=Callback::new(move |()| list.refetch()) />
+            {areas::show_part(areas::recovery::Screen::Replay(ReplaySource::Deliveries, StoredValue::new(filter.get_untracked()), replay_open, on_replayed))}
         </Dialog>
+        {webhook.map(|webhook| {
+            let missing = move || {
+                let range = filter.with_untracked(|filter| (filter.since, filter.until));
+                let filter = DeliveryFilter { webhook_id: Some(webhook), since: range.0, until: range.1, ..Default::default() };
+                areas::show_part(areas::recovery::Screen::Replay(ReplaySource::Missing, StoredValue::new(filter), missing_open, on_replayed))
+            };
+            view! { <Dialog open=missing_open title="Send missing events">{missing()}</Dialog> }
+        })}
     }
 }
 
@@ -305,6 +339,7 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
     let events = EventType::ALL.map(|event| (event.as_str().to_owned(), event.as_str().to_owned()));
     let statuses = DeliveryStatus::ALL.map(|status| (status.as_str().to_owned(), status.label().to_owned()));
     let original = Memo::new(move |_| filters.redelivery_of.get());
+    let of_replay = Memo::new(move |_| filters.replay.with(|id| !id.is_empty()));
     view! {
         <div class="toolbar filters">
             {webhook.is_none().then(|| view! { <WebhookFilter webhook=filters.webhook /> })}
@@ -320,6 +355,9 @@ fn FilterBar(filters: Filters, webhook: Option<WebhookId>, children: Children) -
             </div>
         </div>
         <TimeRangeZone range=filters.range />
+        <Show when=move || of_replay.get()>
+            <p class="muted small filter-note">"Deliveries that a replay has queued."</p>
+        </Show>
         <Show when=move || !original.with(String::is_empty)>
             <p class="muted small filter-note">
                 "Redeliveries of "

@@ -139,6 +139,7 @@ fn export_address(filter: &DeliveryFilter, format: &str) -> String {
         ("status", filter.status.map(|status| status.as_str().to_owned())),
         ("reservation_id", filter.reservation_id.clone()),
         ("redelivery_of", filter.redelivery_of.as_ref().map(|id| id.0.clone())),
+        ("replay", filter.replay.as_ref().map(|id| id.0.clone())),
         ("since", filter.since.map(time)),
         ("until", filter.until.map(time)),
     ];

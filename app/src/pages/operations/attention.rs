@@ -4,7 +4,7 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
-use crate::pages::deliveries::Replay;
+use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, deliveries};
 use crate::session::{ForWebhookManagers, use_session};
@@ -12,6 +12,7 @@ use crate::time;
 use domain::delivery::{DeliveryFilter, FailureGroup, Failures};
 use domain::ownership::ResourceKey;
 use domain::pagination::Page;
+use domain::replay::ReplaySource;
 use domain::resource::{AccessRequest, AccessStatus};
 use domain::webhook::{Webhook, WebhookHealth, WebhookState};
 use leptos::prelude::*;
@@ -106,7 +107,7 @@ pub fn Attention(webhooks: Query<Page<Webhook>>) -> impl IntoView {
                 </Show>
             </Show>
             <Dialog open=open title="Redeliver failed deliveries">
-                {move || resent.get().map(|filter| view! { <Replay filter=filter open=open on_done=refetch /> })}
+                {move || resent.get().map(|filter| areas::show_part(areas::recovery::Screen::Replay(ReplaySource::Deliveries, StoredValue::new(filter), open, refetch)))}
             </Dialog>
         </section>
     }

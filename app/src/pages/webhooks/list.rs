@@ -69,7 +69,7 @@ pub fn WebhooksPage() -> impl IntoView {
             }
         })}
         <Dialog open=open title=title wide=true>
-            {move || testing.get().map(|webhook| areas::show_part(areas::webhooktools::Screen::Test(StoredValue::new(webhook))))}
+            {move || testing.get().map(|webhook| areas::show_part(areas::webhooktest::Screen::Test(StoredValue::new(webhook))))}
         </Dialog>
     }
 }

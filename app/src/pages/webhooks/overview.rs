@@ -13,7 +13,7 @@ pub fn Overview(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
     let id = webhook.with_untracked(|w| w.id);
     view! {
         <div class="stack">
-            {areas::show_part(areas::operations::Screen::OfWebhook(id))}
+            {areas::show_part(areas::charts::Screen::MetricsOf(id))}
             <div class="columns">
                 <Endpoints webhook=webhook />
                 <Details webhook=webhook />

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::delivery::*;
 use domain::event::EventType;
-use domain::id::{DeliveryId, WebhookId};
+use domain::id::{DeliveryId, ReplayId, WebhookId};
 use domain::metrics::{DeliveryMetrics, MetricsQuery};
 use domain::pagination::{Page, PageQuery};
 use serde::Deserialize;
@@ -50,6 +50,8 @@ struct Filter {
     reservation_id: Option<String>,
     /// Only redeliveries of this delivery.
     redelivery_of: Option<DeliveryId>,
+    /// Only deliveries that this replay has queued.
+    replay: Option<ReplayId>,
     /// Only deliveries created at or after this time.
     #[serde(default, deserialize_with = "domain::timestamp::deserialize_optional")]
     since: Option<DateTime<Utc>>,
@@ -74,6 +76,7 @@ impl Filter {
             status: self.status,
             reservation_id: self.reservation_id,
             redelivery_of: self.redelivery_of,
+            replay: self.replay,
             since: self.since,
             until: self.until,
             q: self.q,

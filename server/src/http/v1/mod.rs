@@ -11,6 +11,7 @@ mod idempotency;
 pub mod notifications;
 mod openapi;
 pub mod privacy;
+pub mod replays;
 pub mod reservations;
 pub mod session;
 pub mod webhooks;
@@ -34,6 +35,7 @@ pub fn router() -> (Router<AppState>, Value) {
             .merge(reservations::routes())
             .merge(webhooks::routes())
             .merge(deliveries::routes())
+            .merge(replays::routes())
             .merge(notifications::routes())
             .merge(audit::routes())
             .merge(stream::routes()),

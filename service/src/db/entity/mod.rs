@@ -37,6 +37,8 @@ pub(crate) mod owners;
 pub(crate) mod passkeys;
 pub(crate) mod provisioning;
 pub(crate) mod recovery_codes;
+pub(crate) mod replay_items;
+pub(crate) mod replays;
 pub(crate) mod reservation_changes;
 pub(crate) mod reservations;
 pub(crate) mod resource_types;

@@ -5,10 +5,11 @@ use crate::db::column::{JsonText, Text};
 use crate::db::connect::{Database, connect};
 use domain::authorization::{Role, Scope};
 use domain::change::Severity;
-use domain::delivery::{DeliveryStatus, Outcome};
+use domain::delivery::{DeliveryFilter, DeliveryStatus, Outcome};
 use domain::event::EventType;
 use domain::payload::PayloadFormat;
 use domain::provisioning::Provisioning;
+use domain::replay::{ReplaySource, ReplayStatus};
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
 use domain::webhook::{AuthView, CustomHeader, EventFilter, WebhookState};
@@ -188,6 +189,28 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     let dispatcher =
         dispatchers::Model { name: "01J".into(), heartbeat_at: 1_772_442_000_250, members: "01J 01K".into() };
     round_trip(&database, dispatcher).await;
+    let replay = replays::Model {
+        id: "rpl_1".into(),
+        status: Text(ReplayStatus::Paused),
+        source: Text(ReplaySource::Missing),
+        filter: JsonText(DeliveryFilter { webhook_id: Some(7), ..Default::default() }),
+        one_first: true,
+        per_minute: Some(60),
+        created_by: "alice".into(),
+        created_at: 1_772_442_000_250,
+        updated_at: 2,
+        due_at: 3,
+        revision: 4,
+    };
+    round_trip(&database, replay).await;
+    let item = replay_items::Model {
+        replay_id: "rpl_1".into(),
+        position: 7,
+        item: "dlv_1".into(),
+        done: true,
+        seq: Some(1_772_442_000_250),
+    };
+    round_trip(&database, item).await;
     round_trip(&database, login_budgets::Model { subject: "account ab".into(), spent_until: 4 }).await;
     let token = api_tokens::Model {
         id: "tok_1".into(),

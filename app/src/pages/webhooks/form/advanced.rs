@@ -4,40 +4,52 @@ use super::super::retry_delay;
 use super::model::{ConditionModel, FieldErrors, FormModel, HeaderModel};
 use crate::components::*;
 use crate::erased::ErasedSignal;
+use crate::pages::areas;
 use domain::payload::PayloadFormat;
 use domain::retry::RetryPolicy;
 use domain::webhook::is_secret_header;
 use leptos::prelude::*;
 
-/// The advanced fields, collapsed until the user opens them or one of them has an error.
+/// The advanced fields, collapsed and not loaded until the user opens them or one of them has an error.
 #[component]
-pub fn AdvancedFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
+pub fn AdvancedSection(model: FormModel, errors: FieldErrors) -> impl IntoView {
     let has_error =
         Memo::new(move |_| errors.has_submitted_error(&["headers", "retry", "max_in_flight", "rate_limit", "filter"]));
+    let was_opened = RwSignal::new(false);
     view! {
-        <details class="advanced" open=move || has_error.get()>
+        <details class="advanced" open=move || has_error.get() on:toggle=move |_| was_opened.set(true)>
             <summary>"Advanced: format, filter, headers, retries, limits, responses, signatures"</summary>
-            <div class="stack">
-                <FormatField model=model />
-                <FilterFields model=model errors=errors />
-                <HeaderFields model=model errors=errors />
-                <RetryFields model=model errors=errors />
-                <LimitFields model=model errors=errors />
-                <fieldset class="stack tight">
-                    <legend>"Responses and signatures"</legend>
-                    <Checkbox
-                        label="Responses update the reservation"
-                        value=model.provisions
-                        hint="Clear this for services that do not provision, such as an inventory or a chat. The webhook then listens only."
-                    />
-                    <Checkbox
-                        label="Also sign with Ed25519"
-                        value=model.ed25519
-                        hint="Adds a v1a signature to webhook-signature. Your service verifies it with a public key instead of a secret."
-                    />
-                </fieldset>
-            </div>
+            <Show when=move || was_opened.get()>
+                {areas::show_part(areas::webhookadvanced::Screen::Fields(model, errors))}
+            </Show>
         </details>
+    }
+}
+
+/// The advanced fields themselves.
+#[component]
+pub fn AdvancedFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
+    view! {
+        <div class="stack">
+            <FormatField model=model />
+            <FilterFields model=model errors=errors />
+            <HeaderFields model=model errors=errors />
+            <RetryFields model=model errors=errors />
+            <LimitFields model=model errors=errors />
+            <fieldset class="stack tight">
+                <legend>"Responses and signatures"</legend>
+                <Checkbox
+                    label="Responses update the reservation"
+                    value=model.provisions
+                    hint="Clear this for services that do not provision, such as an inventory or a chat. The webhook then listens only."
+                />
+                <Checkbox
+                    label="Also sign with Ed25519"
+                    value=model.ed25519
+                    hint="Adds a v1a signature to webhook-signature. Your service verifies it with a public key instead of a secret."
+                />
+            </fieldset>
+        </div>
     }
 }
 

@@ -9,6 +9,9 @@ mod model;
 mod second_service;
 mod steps;
 
+pub use advanced::AdvancedFields;
+pub use model::{FieldErrors, FormModel};
+
 use super::tools::DraftSource;
 use super::{query_webhook, use_webhook_id};
 use crate::components::*;
@@ -18,7 +21,7 @@ use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::{catalogue, webhooks as rpc};
 use crate::session::use_session;
-use advanced::AdvancedFields;
+use advanced::AdvancedSection;
 use authentication::{CredentialFields, MethodField, SecretFields};
 use domain::Problem;
 use domain::draft_check::{DraftCheck, DraftCheckInput};
@@ -31,7 +34,7 @@ use endpoint::{EndpointFields, PathFields};
 use events::EventFields;
 use leptos::prelude::*;
 use leptos_router::hooks::use_navigate;
-use model::{FieldErrors, FormModel, method_of, to_patch};
+use model::{method_of, to_patch};
 use second_service::SecondServiceWarning;
 use std::sync::Arc;
 use steps::{Step, StepList};
@@ -161,7 +164,7 @@ fn NewForm(on_create: Callback<WebhookWithSecret>) -> impl IntoView {
                     <SecretFields model=model errors=errors />
                     <ReceiverSnippets model=model is_new=true />
                 </Step>
-                <AdvancedFields model=model errors=errors />
+                <AdvancedSection model=model errors=errors />
                 <Step number=3 title="Test before saving">{areas::show_part(areas::webhooktools::Screen::Checklist(draft))}</Step>
                 <FormProblem problem=mutation.problem_without_fields() />
                 <div class="row">
@@ -209,7 +212,7 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
                     <CredentialFields model=model.auth errors=errors stored_method=Some(stored_method) />
                     <ReceiverSnippets model=model is_new=false />
                 </Step>
-                <AdvancedFields model=model errors=errors />
+                <AdvancedSection model=model errors=errors />
                 <Step number=3 title="Test before saving">{areas::show_part(areas::webhooktools::Screen::Checklist(draft))}</Step>
                 <FormProblem problem=mutation.problem_without_fields() />
                 <div class="row">

@@ -4,7 +4,7 @@ use super::EndedTest;
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::intl;
-use crate::pages::deliveries::AttemptView;
+use crate::pages::areas;
 use crate::pages::reservation::ProvisioningCard;
 use domain::conformance::Verdict;
 use domain::delivery::{Attempt, Outcome};
@@ -38,7 +38,7 @@ pub fn TestResult(test: EndedTest, webhook: StoredValue<Webhook>, is_open: bool)
     let card = webhook.with_value(|webhook| reservation_after(webhook, event, &attempt));
     let content = view! {
         {card.map(|reservation| view! { <Effect reservation=reservation /> })}
-        <AttemptView event=event attempt=attempt />
+        {areas::show_part(areas::delivery::Screen::Attempt(event, StoredValue::new(attempt)))}
     };
     view! {
         <section class="card">

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Operations that accept `Idempotency-Key`: they create something, or only their response contains a secret.
-const IDEMPOTENT: [&str; 12] = [
+const IDEMPOTENT: [&str; 13] = [
     "catalogue_create_access_request",
     "catalogue_create_resource",
     "catalogue_create_type",
     "deliveries_redeliver",
     "deliveries_replay",
     "groups_create_group",
+    "replays_start",
     "reservations_reserve",
     "tokens_create_token",
     "users_add_identity",
@@ -69,7 +70,7 @@ const PROBLEMS: [(ProblemKind, &str, &str); 13] = [
 ];
 
 /// Descriptions of the tags, in the order of the documentation page.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("session", "Log-in, log-out and the first set-up."),
     ("tokens", "API tokens of the caller."),
     ("users", "Accounts."),
@@ -78,6 +79,7 @@ const TAGS: [(&str, &str); 12] = [
     ("reservations", "Reservations and the calendar."),
     ("webhooks", "Settings, secrets, test events and statistics of webhooks."),
     ("deliveries", "The delivery log, redelivery and replay."),
+    ("replays", "Replays of many deliveries in the background."),
     ("notifications", "Messages to users."),
     ("audit", "The audit log."),
     ("live", "The live feed."),
