@@ -13,6 +13,7 @@ use crate::error::{OpenError, unavailable};
 use crate::groups::{Groups, OwnerLists};
 use crate::idempotency::Idempotency;
 use crate::keys::{audit_log_key, cipher_of, status_url_key};
+use crate::listeners::Listeners;
 use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
@@ -44,6 +45,7 @@ struct Inner {
     outbox: Outbox,
     deliveries: Deliveries,
     webhooks: Webhooks,
+    listeners: Listeners,
     accounts: Accounts,
     single_sign_on: SingleSignOn,
     catalogue: Catalogue,
@@ -105,6 +107,13 @@ impl Service {
         let accounts = Accounts::new(context.clone(), feed.clone(), cipher.clone());
         let catalogue = Catalogue::new(context.clone(), feed.clone());
         let notifications = Notifications::new(context.clone());
+        let listeners = Listeners::new(
+            context.clone(),
+            outbox.clone(),
+            feed.clone(),
+            notifications.clone(),
+            sender.clone(),
+        );
         let inner = Inner {
             access_requests: AccessRequests::new(
                 context.clone(),
@@ -138,6 +147,7 @@ impl Service {
             outbox,
             deliveries,
             webhooks,
+            listeners,
             _tasks: cancel.drop_guard(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -215,6 +225,11 @@ impl Service {
     /// Webhooks.
     pub fn webhooks(&self) -> &Webhooks {
         &self.inner.webhooks
+    }
+
+    /// Local listeners of webhooks.
+    pub fn listeners(&self) -> &Listeners {
+        &self.inner.listeners
     }
 
     /// The delivery log.

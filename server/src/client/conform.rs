@@ -113,11 +113,11 @@ pub struct ConformArgs {
     networks: Vec<Network>,
 }
 
-fn parse_event(text: &str) -> Result<EventType, String> {
+pub(super) fn parse_event(text: &str) -> Result<EventType, String> {
     EventType::parse(text).ok_or_else(|| format!("use one of {}", EventType::ALL.map(EventType::as_str).join(", ")))
 }
 
-fn parse_payload_format(text: &str) -> Result<PayloadFormat, String> {
+pub(super) fn parse_payload_format(text: &str) -> Result<PayloadFormat, String> {
     let known = || PayloadFormat::ALL.map(PayloadFormat::as_str).join(", ");
     PayloadFormat::parse(text).ok_or_else(|| format!("use one of {}", known()))
 }

@@ -21,6 +21,7 @@ mod event_catalogue;
 mod identity_provider;
 mod if_match;
 mod input;
+mod listeners;
 mod lists;
 mod openapi;
 mod owners;

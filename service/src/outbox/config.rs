@@ -17,7 +17,7 @@ use domain::provisioning::DrivingWebhook;
 use domain::reservation::Reservation;
 use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::{AuthView, CustomHeader, EventFilter, FilterSubject, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, FilterSubject, WebhookState};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -37,6 +37,8 @@ pub struct WebhookConfig {
     /// Whether its responses drive provisioning.
     pub(crate) provisions: bool,
     pub(crate) payload_format: PayloadFormat,
+    /// Whether a local listener claims its deliveries, and no dispatcher.
+    pub(crate) is_local: bool,
     filter: EventFilter,
     urls: HashMap<EventType, Arc<Destination>>,
     target: Arc<Target>,
@@ -87,6 +89,7 @@ impl WebhookConfig {
             rate_limit: model.rate_limit.map(i32::unsigned_abs),
             provisions: model.provisions,
             payload_format: model.payload_format.0,
+            is_local: model.delivery_mode.0 == DeliveryMode::Local,
             filter: model.filter.0,
             failing: model.failing_since.is_some(),
             urls: EventType::ALL

@@ -114,7 +114,7 @@ impl Pending {
             reservation_id: self.reservation_id,
             created_at: now,
             redelivery_of: None,
-            permit,
+            permit: Some(permit),
         }
     }
 }
@@ -224,7 +224,9 @@ impl Outbox {
                 let ordering_key = event.ordering_key().to_owned();
                 let body = rendered(config, &event, &self.context.settings.public_url)?;
                 let permit = match fast_path {
-                    Some(_) if config.state == WebhookState::Enabled => self.limits.try_acquire(config, now, false),
+                    Some(_) if config.state == WebhookState::Enabled && !config.is_local => {
+                        self.limits.try_acquire(config, now, false)
+                    }
                     _ => None,
                 };
                 pending.push(Pending {

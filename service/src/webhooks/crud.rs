@@ -21,7 +21,7 @@ use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::resource::ConfigSchema;
 use domain::webhook::{
-    AuthInput, AuthView, CustomHeader, EventFilter, ResumeInput, StoredCredentials, Webhook, WebhookInput,
+    AuthInput, AuthView, CustomHeader, DeliveryMode, EventFilter, ResumeInput, StoredCredentials, Webhook, WebhookInput,
     WebhookPatch, WebhookState, WebhookSummary, WebhookWithSecret, check,
 };
 use sea_orm::ActiveValue::{NotSet, Set};
@@ -58,6 +58,8 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
         provisions: model.provisions,
         payload_format: model.payload_format.0,
         filter: model.filter.0,
+        delivery_mode: model.delivery_mode.0,
+        listener: None,
         enabled: state == WebhookState::Enabled,
         state,
         secret_hint: model.secret_hint,
@@ -91,6 +93,7 @@ fn settings(input: WebhookInput) -> webhooks::ActiveModel {
         provisions: Set(input.provisions.unwrap_or(true)),
         payload_format: Set(Text(input.payload_format.unwrap_or_default())),
         filter: Set(JsonText(input.filter.unwrap_or_default())),
+        delivery_mode: Set(Text(input.delivery_mode.unwrap_or_default())),
         ..Default::default()
     }
 }
@@ -121,6 +124,7 @@ fn apply_patch(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
         provisions: Some(patch.provisions.unwrap_or(current.provisions)),
         payload_format: Some(patch.payload_format.unwrap_or(current.payload_format.0)),
         filter: Some(patch.filter.unwrap_or_else(|| current.filter.0.clone())),
+        delivery_mode: Some(current.delivery_mode.0),
     }
 }
 
@@ -290,7 +294,9 @@ impl Webhooks {
         let has_auth_secret = auth_secret.is_some() || current.auth_secret.is_some();
         let sets_signing_key = signing_key != current.signing_key;
         let sets_auth_secret = sets_auth && !keeps_secret && has_auth_secret;
-        let changes_destination = !same_origin(&current.endpoint_url, &input.endpoint_url)
+        // Berth never calls the endpoint of a local webhook.
+        let changes_destination = (current.delivery_mode.0 == DeliveryMode::Http
+            && !same_origin(&current.endpoint_url, &input.endpoint_url))
             || (sets_auth && input.auth.redacted() != current.auth.0);
         if sets_auth_secret || sets_signing_key || changes_destination || sets_secret_header(&headers, &current) {
             self.context.require_confirmation(actor).await?;
@@ -304,6 +310,7 @@ impl Webhooks {
             ..settings(input)
         };
         // A newer release may have stored values that this one does not know. They are kept until they are set.
+        changes.delivery_mode = NotSet;
         if !sets_state {
             changes.state = NotSet;
         }

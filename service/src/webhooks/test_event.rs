@@ -1,6 +1,6 @@
 //! Test events (docs/contract.md §1, "Test events"): sent at once, outside the queue, and recorded in the log.
 
-use super::{Webhooks, write_action};
+use super::{Webhooks, only_listener_sends, write_action};
 use crate::Result;
 use crate::audit_trail::{Record, Target};
 use crate::db::column::Text;
@@ -44,6 +44,9 @@ impl Webhooks {
         let webhook = self.find(id).await?;
         authorize(actor, write_action(&webhook))?;
         let config = WebhookConfig::decrypt(webhook, &self.cipher, &self.context.settings.public_url)?;
+        if config.is_local {
+            return Err(only_listener_sends().into());
+        }
         let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
         let now = self.context.now();
         let urls = &self.context.status_urls;

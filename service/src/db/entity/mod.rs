@@ -49,6 +49,7 @@ pub(crate) mod unbound_secrets;
 pub(crate) mod used_log_in_states;
 pub(crate) mod user_groups;
 pub(crate) mod users;
+pub(crate) mod webhook_listeners;
 pub(crate) mod webhooks;
 
 #[cfg(test)]

@@ -400,6 +400,7 @@ impl FormModel {
             provisions: Some(self.provisions.get()),
             payload_format: Some(self.format()),
             filter: Some(filter),
+            delivery_mode: stored.filter(|webhook| webhook.is_local()).map(|webhook| webhook.delivery_mode),
         };
         let stored = stored.map(|webhook| StoredCredentials {
             endpoint_url: &webhook.endpoint_url,
