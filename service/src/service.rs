@@ -107,13 +107,8 @@ impl Service {
         let accounts = Accounts::new(context.clone(), feed.clone(), cipher.clone());
         let catalogue = Catalogue::new(context.clone(), feed.clone());
         let notifications = Notifications::new(context.clone());
-        let listeners = Listeners::new(
-            context.clone(),
-            outbox.clone(),
-            feed.clone(),
-            notifications.clone(),
-            sender.clone(),
-        );
+        let listeners =
+            Listeners::new(context.clone(), outbox.clone(), feed.clone(), notifications.clone(), sender.clone());
         let inner = Inner {
             access_requests: AccessRequests::new(
                 context.clone(),

@@ -159,7 +159,8 @@ fn ListenerStatus(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
         webhook.with(|w| w.is_local().then(|| w.listener.as_ref().is_some_and(|listener| listener.connected)))
     });
     let command = move || webhook.with(|w| format!("berth listen --webhook {} --forward-to {}", w.id, w.endpoint_url));
-    move || match status.get() {
+    move || {
+        match status.get() {
         None => ().into_any(),
         Some(true) => view! {
             <Notice>
@@ -173,6 +174,7 @@ fn ListenerStatus(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
             </Notice>
         }
         .into_any(),
+    }
     }
 }
 

@@ -27,7 +27,9 @@ const MAX_REPORTED_TEXT: usize = 1_000;
 const MAX_DURATION_MS: f64 = 3_600_000.0;
 
 /// How the deliveries of a webhook reach its receiver. It is fixed at creation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::EnumString,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

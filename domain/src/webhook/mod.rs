@@ -12,8 +12,8 @@ pub use credentials::{CustomHeader, StoredCredentials, is_secret_header};
 pub use filter::{EventFilter, FieldCondition, FilterOperator, FilterSubject};
 pub use listener::{
     CONNECTED_SECONDS, DeliveryMode, ForwardedResponse, ListenerClaimInput, ListenerConnection, ListenerDeliveries,
-    ListenerDelivery, ListenerRecorded, ListenerResult, LocalListener, MAX_CLAIMED, MAX_RESULT_BODY, MAX_RESULT_HEADERS,
-    MAX_WAIT_SECONDS,
+    ListenerDelivery, ListenerRecorded, ListenerResult, LocalListener, MAX_CLAIMED, MAX_RESULT_BODY,
+    MAX_RESULT_HEADERS, MAX_WAIT_SECONDS,
 };
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
 pub use validate::{RESERVED_HEADERS, check, check_new_secret};

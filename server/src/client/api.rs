@@ -150,7 +150,8 @@ impl Api {
         let response = request.send().await.map_err(|error| CallError::Unreachable(self.unreachable(&error)))?;
         let status = response.status();
         if !status.is_success() {
-            let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let seconds =
+                response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             let message = failure(&method, &url, response).await.message;
             return Err(CallError::Refused { status, retry_after: seconds.map(Duration::from_secs), message });
         }

@@ -133,7 +133,7 @@ async fn local_deliveries_are_handed_over_in_order_and_recorded(t: TestServer) {
     assert_eq!(retry["event_id"], updated["event_id"]);
     local.report(&retry, ready()).await;
     let detail = t.root.get(&format!("/deliveries/{}", updated["delivery_id"].as_str().unwrap()), 200).await.body;
-    let attempts = detail["attempts"].as_array().unwrap();
+    let attempts = detail["attempt_log"].as_array().unwrap();
     assert_eq!(attempts.len(), 2);
     assert_eq!(attempts[0]["diagnosis"]["code"], "connection_refused");
     assert_eq!(attempts[1]["response"]["body"], r#"{"status":"ready"}"#);

@@ -22,10 +22,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
 
-on_both_databases![
-    killed_listener_and_server_lose_and_reorder_nothing,
-    listener_resends_and_removes_its_webhook,
-];
+on_both_databases![killed_listener_and_server_lose_and_reorder_nothing, listener_resends_and_removes_its_webhook,];
 on_both_databases![postgres only: listener_gets_the_events_of_three_processes];
 
 /// The public URL of the servers, which only the proxy can reach.
@@ -163,18 +160,25 @@ async fn killed_listener_and_server_lose_and_reorder_nothing(database: Database)
     let proxy = HttpProxy::start(&[&berth]).await;
     let mut listener = Listener::start(&settings, &api, &proxy, &receiver, &["--keep"]).await;
     let load = Load::start(&api, &berth.url).await;
-    let mut interrupted = HashSet::new();
+    let (mut interrupted, mut kept) = (HashSet::new(), HashSet::new());
     for round in 0..4 {
         load.progress(20).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..500))).await;
         if round % 2 == 0 {
             berth.kill().await;
+            // The listener has these, and reports their results under new leases.
+            kept = database.interrupted().await;
             proxy.aim(&[]);
             listener.line("disconnected", |_| true).await;
             berth = settings.serve().await;
             proxy.aim(&[&berth]);
             load.aim(&[&berth]);
         } else {
+            eventually("the results from before the restart", async || {
+                let open: HashSet<_> = database.in_flight().await.union(&database.queued().await).cloned().collect();
+                kept.is_disjoint(&open).then_some(())
+            })
+            .await;
             listener.kill().await;
             interrupted.extend(database.in_flight().await);
             listener = Listener::start(&settings, &api, &proxy, &receiver, &["--keep"]).await;
@@ -225,7 +229,14 @@ async fn listener_resends_and_removes_its_webhook(database: Database) {
     api.resource_type(&berth.url).await;
     let resource = api.resource(&berth.url, "node-1").await;
     let proxy = HttpProxy::start(&[&berth]).await;
-    let events = ["--event", "reservation.created", "--header", "X-API-Key: local", "--secret", "whsec_bG9jYWwtZGV2ZWxvcG1lbnQtc2VjcmV0LTAxMjM0NTY="];
+    let events = [
+        "--event",
+        "reservation.created",
+        "--header",
+        "X-API-Key: local",
+        "--secret",
+        "whsec_bG9jYWwtZGV2ZWxvcG1lbnQtc2VjcmV0LTAxMjM0NTY=",
+    ];
     let mut listener = Listener::start(&settings, &api, &proxy, &receiver, &events).await;
     let ready = listener.line("ready", |_| true).await;
     let webhook = ready["webhook_id"].as_i64().unwrap();

@@ -54,7 +54,9 @@ impl Listeners {
             let claims = self.outbox.claim_local(id, &input.listener, input.limit).await?;
             let is_over = Instant::now() >= deadline || stop.is_cancelled() || input.limit == 0;
             if !claims.is_empty() || is_over {
-                return Ok(ListenerDeliveries { deliveries: claims.iter().map(|claim| self.hand_over(claim)).collect() });
+                return Ok(ListenerDeliveries {
+                    deliveries: claims.iter().map(|claim| self.hand_over(claim)).collect(),
+                });
             }
             tokio::select! {
                 () = stop.cancelled() => {}

@@ -95,9 +95,8 @@ impl Listeners {
             disconnected_at: Set(Some(self.context.now().timestamp_millis())),
             ..Default::default()
         };
-        let mut update = webhook_listeners::Entity::update_many()
-            .set(ended)
-            .filter(webhook_listeners::COLUMN.webhook_id.eq(id));
+        let mut update =
+            webhook_listeners::Entity::update_many().set(ended).filter(webhook_listeners::COLUMN.webhook_id.eq(id));
         if let Some(listener) = listener {
             update = update.filter(webhook_listeners::COLUMN.listener.eq(listener));
         }

@@ -21,8 +21,8 @@ use domain::pagination::{Page, PageQuery};
 use domain::problem::Validator;
 use domain::resource::ConfigSchema;
 use domain::webhook::{
-    AuthInput, AuthView, CustomHeader, DeliveryMode, EventFilter, ResumeInput, StoredCredentials, Webhook, WebhookInput,
-    WebhookPatch, WebhookState, WebhookSummary, WebhookWithSecret, check,
+    AuthInput, AuthView, CustomHeader, DeliveryMode, EventFilter, ResumeInput, StoredCredentials, Webhook,
+    WebhookInput, WebhookPatch, WebhookState, WebhookSummary, WebhookWithSecret, check,
 };
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, ExprTrait as _};

@@ -68,11 +68,8 @@ impl Output {
                 })
             },
             || {
-                let mut text = format!(
-                    "Webhook {} ({}) forwards to {forward_to}",
-                    webhook.id,
-                    printable(&webhook.name)
-                );
+                let mut text =
+                    format!("Webhook {} ({}) forwards to {forward_to}", webhook.id, printable(&webhook.name));
                 match &webhook.secret {
                     Some(secret) => text.push_str(&format!("\nSigning secret, shown once: {secret}")),
                     None => text.push_str("\nSigning secret: unchanged; rotate it on the page if you do not have it"),

@@ -102,7 +102,8 @@ impl Session {
         args: &ListenArgs,
     ) -> Result<Self, Failure> {
         let path = format!("/webhooks/{}/listener", webhook.id);
-        let connection: ListenerConnection = read(api.send(Method::POST, &path, NO_BODY, Condition::None).await?).await?;
+        let connection: ListenerConnection =
+            read(api.send(Method::POST, &path, NO_BODY, Condition::None).await?).await?;
         let everything = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|network| Network::parse(network).ok()).collect();
         let sender = Sender::new(SenderConfig {
             url_policy: UrlPolicy { allow_http: true, allow_networks: everything },

@@ -7,9 +7,7 @@ use super::super::problem::{ApiError, ProblemBody};
 use axum::extract::State;
 use axum::http::StatusCode;
 use domain::id::WebhookId;
-use domain::webhook::{
-    ListenerClaimInput, ListenerConnection, ListenerDeliveries, ListenerRecorded, ListenerResult,
-};
+use domain::webhook::{ListenerClaimInput, ListenerConnection, ListenerDeliveries, ListenerRecorded, ListenerResult};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
