@@ -286,6 +286,14 @@ pub enum AuditAction {
     #[serde(rename = "webhook.listener_disconnected")]
     #[strum(serialize = "webhook.listener_disconnected")]
     WebhookListenerDisconnected,
+    /// A classic receiver reported how it has processed an event.
+    #[serde(rename = "webhook.log_received")]
+    #[strum(serialize = "webhook.log_received")]
+    WebhookLogReceived,
+    /// A classic receiver sent a message to the user of a reservation.
+    #[serde(rename = "reservation.notification_received")]
+    #[strum(serialize = "reservation.notification_received")]
+    ReservationNotificationReceived,
 }
 
 impl AuditAction {

@@ -66,10 +66,16 @@ async fn run_expiry(service: Service) {
     }
 }
 
-/// Expires ended reservations. Returns the pause before the next round.
+/// Publishes the starts of reservations, and expires ended ones. Returns the pause before the next round.
 async fn expire(service: &Service) -> Result<Duration, Problem> {
-    let Some(end) = service.reservations().next_expiry().await? else { return Ok(EXPIRY_INTERVAL) };
-    let left = (end - service.now()).to_std().unwrap_or_default();
+    let reservations = service.reservations();
+    // Starts first: the start of a reservation precedes its end.
+    if reservations.start_due(EXPIRY_BATCH).await? > 0 {
+        return Ok(Duration::ZERO);
+    }
+    let (start, end) = (reservations.next_start().await?, reservations.next_expiry().await?);
+    let Some(next) = start.into_iter().chain(end).min() else { return Ok(EXPIRY_INTERVAL) };
+    let left = (next - service.now()).to_std().unwrap_or_default();
     if !left.is_zero() {
         return Ok(left.min(EXPIRY_INTERVAL));
     }

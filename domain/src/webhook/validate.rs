@@ -51,6 +51,10 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCred
         validator.error("events", "Select at least one event.");
     }
     let format = input.payload_format.unwrap_or_default();
+    if !input.events.is_empty() && !input.events.iter().any(|event| format.sends(*event)) {
+        validator
+            .error("events", "This payload format has none of these events. Select created, cancelled or expired.");
+    }
     check_auth(&mut validator, &input.auth, policy, format);
     match stored {
         Some(stored) => stored.check(input, &mut validator),

@@ -148,6 +148,11 @@ fn parse_timeout(text: &str) -> Result<f64, String> {
 
 /// Runs `berth conform`.
 pub(super) async fn run(mut args: ConformArgs) -> Result<u8, Failure> {
+    if args.payload_format.uses_exact_url() {
+        return Err(Failure::usage(
+            "--payload-format: the certification checks the formats of Berth, not the classic one.",
+        ));
+    }
     if args.list {
         let width = Check::ALL.iter().map(|check| check.as_str().len()).max().unwrap_or_default();
         for check in Check::ALL {

@@ -27,6 +27,7 @@ mod openapi;
 mod owners;
 mod privacy;
 mod process;
+mod receiver_callbacks;
 mod requests;
 mod reservations;
 mod secrets;

@@ -308,7 +308,7 @@ pub(super) fn into_claimed(
         lease,
         request: delivery::DeliveryRequest {
             target: config.target(now),
-            url: config.url(event_type),
+            url: config.url(event_type, format),
             delivery_id: DeliveryId(row.delivery_id),
             event_id: EventId(row.event_id),
             event_type,

@@ -3,6 +3,7 @@
 use super::Reservations;
 use super::commands::record;
 use super::event::event_body;
+use super::starts;
 use crate::audit_trail::Author;
 use crate::db::codec::time;
 use crate::db::column::Text;
@@ -63,12 +64,20 @@ impl Reservations {
         }
         let before = reservation.clone();
         reservation.status = ReservationStatus::Expired;
+        // After an outage, the start may be due too. It precedes the end.
+        let start = match starts::take(&tx, id).await? {
+            true => Some(self.enqueue_start(&tx, &before, now).await?),
+            false => None,
+        };
         let email = self.owner_email(&tx, &reservation.user_id).await?;
         let body = event_body(&self.context, EventType::ReservationExpired, &reservation, &email, now);
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
         let record = record(Author::System, AuditAction::ReservationExpired, &reservation)
             .changes(Changes::between(&before, &reservation));
         self.commit(tx, record, enqueued, &reservation).await?;
+        if let Some(start) = start {
+            self.outbox.publish(start, Vec::new());
+        }
         Ok(true)
     }
 

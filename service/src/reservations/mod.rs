@@ -9,7 +9,9 @@
 //! | `event` | the body of an event about a reservation |
 //! | `group_commit` | concurrent new reservations in one transaction |
 //! | `expiry` | reservations that have ended |
+//! | `starts` | starts of reservations, for webhooks with the classic payload format |
 //! | `status_update` | provisioning reported by a receiver |
+//! | `receiver_callbacks` | logs and messages of classic receivers |
 
 mod booking;
 mod commands;
@@ -17,7 +19,9 @@ mod event;
 mod expiry;
 mod group_commit;
 mod queries;
+mod receiver_callbacks;
 mod row;
+mod starts;
 mod status_update;
 
 pub(crate) use row::{changes_of, reservations_of};
@@ -29,6 +33,8 @@ use crate::context::Context;
 use crate::deliveries::Deliveries;
 use crate::outbox::Outbox;
 use group_commit::GroupCommit;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 /// Use cases of reservations. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +46,8 @@ pub struct Reservations {
     catalogue: Catalogue,
     deliveries: Deliveries,
     group_commit: GroupCommit,
+    /// The revision of the webhooks for which the starts of earlier reservations are scheduled.
+    scheduled_revision: Arc<AtomicI64>,
 }
 
 impl Reservations {
@@ -53,6 +61,15 @@ impl Reservations {
         deliveries: Deliveries,
     ) -> Self {
         let group_commit = GroupCommit::start(&context, &feed, &outbox);
-        Self { context, feed, outbox, accounts, catalogue, deliveries, group_commit }
+        Self {
+            context,
+            feed,
+            outbox,
+            accounts,
+            catalogue,
+            deliveries,
+            group_commit,
+            scheduled_revision: Arc::new(AtomicI64::new(-1)),
+        }
     }
 }

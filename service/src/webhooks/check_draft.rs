@@ -13,6 +13,7 @@ use domain::authorization::{Action, Actor, authorize};
 use domain::draft_check::{DraftCheckInput, DraftReport};
 use domain::endpoint::same_origin;
 use domain::id::{ReservationId, WebhookId};
+use domain::routing::{DeliveryPaths, Layout};
 use domain::webhook::{AuthInput, AuthView, CustomHeader, DeliveryMode, StoredCredentials, WebhookInput};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,13 +53,18 @@ impl Webhooks {
         }
         let target = Arc::new(self.draft_target(&draft, stored)?);
         let name = draft.name.trim().to_owned();
+        let format = draft.payload_format.unwrap_or_default();
+        let paths = match format.uses_exact_url() {
+            true => DeliveryPaths { layout: Layout::Single, ..Default::default() },
+            false => draft.delivery_paths.unwrap_or_default(),
+        };
         let certification = Certification {
-            paths: draft.delivery_paths.unwrap_or_default(),
+            paths,
             endpoint_url: draft.endpoint_url,
             target,
             sample: self.sample(actor, draft.resource_type.as_deref()).await?,
-            format: draft.payload_format.unwrap_or_default(),
-            events: draft.events,
+            format,
+            events: draft.events.into_iter().filter(|event| format.sends(*event)).collect(),
             health_url: None,
             only: Vec::new(),
             time_limit: Some(TIME_LIMIT),

@@ -18,8 +18,10 @@ use domain::change::WebhookChange;
 use domain::endpoint::same_origin;
 use domain::id::{ResourceId, WebhookId};
 use domain::pagination::{Page, PageQuery};
+use domain::payload::PayloadFormat;
 use domain::problem::Validator;
 use domain::resource::ConfigSchema;
+use domain::routing::{DeliveryPaths, Layout};
 use domain::webhook::{
     AuthInput, AuthView, CustomHeader, DeliveryMode, EventFilter, ResumeInput, StoredCredentials, Webhook,
     WebhookInput, WebhookPatch, WebhookState, WebhookSummary, WebhookWithSecret, check,
@@ -86,7 +88,10 @@ fn settings(input: WebhookInput) -> webhooks::ActiveModel {
         resource_type: Set(input.resource_type),
         events: Set(JsonText(events)),
         auth: Set(JsonText(input.auth.redacted())),
-        delivery_paths: Set(JsonText(input.delivery_paths.unwrap_or_default())),
+        delivery_paths: Set(JsonText(match input.payload_format {
+            Some(format) if format.uses_exact_url() => DeliveryPaths { layout: Layout::Single, ..Default::default() },
+            _ => input.delivery_paths.unwrap_or_default(),
+        })),
         retry: Set(JsonText(input.retry.unwrap_or_default())),
         max_in_flight: Set(limit(input.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT))),
         rate_limit: Set(input.rate_limit.map(limit)),
@@ -289,6 +294,7 @@ impl Webhooks {
             let message = "The endpoint URL has another scheme, host or port. Set the authentication again.";
             return Err(Problem::field("auth", message).into());
         }
+        let uses_exact_url = input.payload_format.is_some_and(PayloadFormat::uses_exact_url);
         let headers = self.encrypt_headers(id, &input.headers, &current.headers.0)?;
         let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(id, &input.auth)? };
         let has_auth_secret = auth_secret.is_some() || current.auth_secret.is_some();
@@ -317,7 +323,7 @@ impl Webhooks {
         if !sets_events {
             changes.events = NotSet;
         }
-        if !sets_paths {
+        if !sets_paths && !(sets_format && uses_exact_url) {
             changes.delivery_paths = NotSet;
         }
         if !sets_format {

@@ -108,6 +108,8 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
         "INSERT INTO setup_code VALUES (1, 'v1.x')",
         "INSERT INTO audit_streams VALUES ('syslog', 2, '', 0)",
         "INSERT INTO dispatchers VALUES ('01J', 1, '01J')",
+        "INSERT INTO reservation_starts VALUES ('rsv-1', 5)",
+        "INSERT INTO receiver_callbacks VALUES ('ab', 1)",
         "INSERT INTO webhook_listeners SELECT MIN(id), 'lst_1', 1, 2, NULL FROM webhooks",
         "INSERT INTO login_budgets VALUES ('account ab', 1)",
         "INSERT INTO identities VALUES ('https://id.example.com', '42', 'alice', 1, NULL)",

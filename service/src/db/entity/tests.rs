@@ -197,6 +197,9 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         disconnected_at: Some(3),
     };
     round_trip(&database, listener).await;
+    round_trip(&database, reservation_starts::Model { reservation_id: "rsv-1".into(), start_at: 1_772_442_000_250 })
+        .await;
+    round_trip(&database, receiver_callbacks::Model { digest: "ab".into(), received_at: 1 }).await;
     round_trip(&database, login_budgets::Model { subject: "account ab".into(), spent_until: 4 }).await;
     let token = api_tokens::Model {
         id: "tok_1".into(),

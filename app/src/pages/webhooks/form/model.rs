@@ -328,6 +328,9 @@ impl FormModel {
 
     /// The delivery paths. Tracked.
     pub fn delivery_paths(self) -> DeliveryPaths {
+        if self.format().uses_exact_url() {
+            return DeliveryPaths { layout: Layout::Single, ..Default::default() };
+        }
         match self.layout.get().as_str() {
             "single" => DeliveryPaths { layout: Layout::Single, ..Default::default() },
             "custom" => {
