@@ -31,6 +31,7 @@ use domain::id::WebhookId;
 use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState, WebhookSummary};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
+use std::time::Duration;
 
 /// The tabs of a webhook's page: the value in the address, and the label.
 const TABS: [(&str, &str); 4] =
@@ -135,7 +136,7 @@ fn WebhookDetail() -> impl IntoView {
             </PageHeader>
             <Tabs id=id selected=tab />
             <StateNotice webhook=webhook query=query />
-            <ListenerStatus webhook=webhook />
+            <ListenerStatus webhook=webhook query=query />
             {move || match tab.get() {
                 "deliveries" => areas::show_part(areas::deliveries::Screen::OfWebhook(id)),
                 "settings" => areas::show_part(areas::webhookform::Screen::SettingsTab(webhook, query)),
@@ -152,9 +153,18 @@ fn WebhookDetail() -> impl IntoView {
     })
 }
 
+/// Interval at which the page reads whether a listener is connected.
+const LISTENER_POLL: Duration = Duration::from_secs(20);
+
 /// Whether the listener of a local webhook is connected, and how to start it.
 #[component]
-fn ListenerStatus(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
+fn ListenerStatus(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
+    // A listener that dies announces nothing.
+    if webhook.with_untracked(Webhook::is_local)
+        && let Ok(timer) = set_interval_with_handle(move || query.refetch(), LISTENER_POLL)
+    {
+        on_cleanup(move || timer.clear());
+    }
     let status = ErasedMemo::new(move |_| {
         webhook.with(|w| w.is_local().then(|| w.listener.as_ref().is_some_and(|listener| listener.connected)))
     });

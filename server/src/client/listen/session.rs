@@ -265,9 +265,10 @@ impl Shared {
             match self.api.call::<ListenerRecorded>(Method::POST, &path, &result, MARGIN).await {
                 Ok(recorded) if recorded.recorded => return self.output.recorded(delivery, &recorded),
                 // The lease was lost. The next claim brings a new one, unless the result was recorded before.
-                Ok(_) => match tokio::time::timeout(LEASE_TIMEOUT, lease.changed()).await {
-                    Ok(Ok(())) => {}
-                    _ => return,
+                Ok(_) => tokio::select! {
+                    changed = lease.changed() => if changed.is_err() { return },
+                    () = tokio::time::sleep(LEASE_TIMEOUT) => return,
+                    () = self.stop.cancelled() => return,
                 },
                 Err(error) if error.is_temporary() => {
                     tokio::select! {

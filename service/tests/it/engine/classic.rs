@@ -65,7 +65,7 @@ async fn start_is_sent_at_the_start_and_end_at_the_end(t: TestService) {
     tick(&t).await;
     let start = receiver.requests().pop().unwrap();
     assert_eq!(names(&receiver), ["EVENT_START"]);
-    assert_eq!(start.path, "/hook", "the URL as entered");
+    assert_eq!(start.path, "/api/webhook", "the URL as entered");
     let secret = Secret::parse(SECRET).unwrap();
     let signature = start.header("x-webhook-signature");
     assert!(verify_classic(&secret, &start.raw, signature), "{signature}");
