@@ -69,18 +69,16 @@ async fn run_expiry(service: Service) {
 /// Publishes the starts of reservations, and expires ended ones. Returns the pause before the next round.
 async fn expire(service: &Service) -> Result<Duration, Problem> {
     let reservations = service.reservations();
-    // Starts first: the start of a reservation precedes its end.
-    if reservations.start_due(EXPIRY_BATCH).await? > 0 {
-        return Ok(Duration::ZERO);
-    }
-    let (start, end) = (reservations.next_start().await?, reservations.next_expiry().await?);
-    let Some(next) = start.into_iter().chain(end).min() else { return Ok(EXPIRY_INTERVAL) };
+    reservations.schedule_starts().await?;
+    let Some(next) = reservations.next_due().await? else { return Ok(EXPIRY_INTERVAL) };
     let left = (next - service.now()).to_std().unwrap_or_default();
     if !left.is_zero() {
         return Ok(left.min(EXPIRY_INTERVAL));
     }
+    // Starts first: the start of a reservation precedes its end.
+    let ended = reservations.start_due(EXPIRY_BATCH).await? + reservations.expire_due(EXPIRY_BATCH).await?;
     // Zero means that another replica expires them, or that all failed. The pause avoids a busy loop.
-    Ok(if service.reservations().expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
+    Ok(if ended == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
 }
 
 /// Writes the numbers of failed log-ins and refusals of the last minute.

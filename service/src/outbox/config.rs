@@ -298,6 +298,11 @@ impl ConfigCache {
         Self { context, cipher, cached: Arc::default() }
     }
 
+    /// The webhooks as they were loaded last, without access to the database; `None` before the first load.
+    pub(crate) fn cached(&self) -> Option<Arc<Configs>> {
+        self.cached.lock().clone()
+    }
+
     /// Loads the webhooks through `connection`, which can be a transaction. Cached until their revision changes.
     pub(crate) async fn load(&self, connection: &impl ConnectionTrait) -> error::Result<Arc<Configs>> {
         let revision = read_revision(&self.context.db, connection).await?;

@@ -8,6 +8,7 @@ use crate::audit_trail::Author;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::reservations;
+use crate::db::reservations::earliest_due;
 use crate::{Error, Result};
 use chrono::{DateTime, Utc};
 use domain::audit::{AuditAction, Changes};
@@ -81,18 +82,13 @@ impl Reservations {
         Ok(true)
     }
 
-    /// The end of the active reservation that ends first.
+    /// The earliest time at which a reservation ends, or at which a start is published. One statement, because an idle
+    /// process runs it every few seconds.
     ///
     /// # Errors
     /// If the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
-    pub async fn next_expiry(&self) -> Result<Option<DateTime<Utc>>> {
-        let end: Option<Option<i64>> = active()
-            .select_only()
-            .column_as(reservations::Column::EndAt.min(), "end_at")
-            .into_tuple()
-            .one(&self.context.db.read)
-            .await?;
-        Ok(end.flatten().map(time))
+    pub async fn next_due(&self) -> Result<Option<DateTime<Utc>>> {
+        Ok(earliest_due(&self.context.db).await?.map(time))
     }
 }

@@ -9,7 +9,6 @@ use super::Reservations;
 use super::event::{event_body, for_outbox};
 use crate::Error;
 use crate::Result;
-use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{reservation_starts, reservations, resource_types, resources};
 use crate::db::link::DatabaseTransaction;
@@ -86,7 +85,8 @@ impl Reservations {
     /// If the database is unavailable. Another error of a single reservation is logged, and the others are published.
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn start_due(&self, limit: u64) -> Result<u64> {
-        self.schedule_earlier_reservations().await?;
+        let configs = self.outbox.configs().load(&self.context.db.read).await?;
+        self.schedule_earlier_reservations(&configs).await?;
         let now = self.context.now();
         let due: Vec<String> = reservation_starts::Entity::find()
             .select_only()
@@ -144,10 +144,20 @@ impl Reservations {
         self.outbox.enqueue_starts(tx, &configs, vec![for_outbox(body)]).await
     }
 
-    /// Schedules the starts of reservations that are older than a classic webhook, or than its present settings. Once for
-    /// each change of a webhook's settings, and at the start of the process.
-    async fn schedule_earlier_reservations(&self) -> Result<()> {
-        let configs = self.outbox.configs().load(&self.context.db.read).await?;
+    /// Schedules the starts of reservations that are older than a classic webhook, or than its present settings. Without a
+    /// change of a webhook since the last call it does not read the database: the dispatcher loads the settings.
+    ///
+    /// # Errors
+    /// If the database is unavailable.
+    pub async fn schedule_starts(&self) -> Result<()> {
+        match self.outbox.configs().cached() {
+            Some(configs) => self.schedule_earlier_reservations(&configs).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Schedules the starts of earlier reservations, once for each change of a webhook and at the start of the process.
+    async fn schedule_earlier_reservations(&self, configs: &Configs) -> Result<()> {
         let seen = self.scheduled_revision.load(Ordering::Relaxed);
         if seen == configs.revision() {
             return Ok(());
@@ -178,20 +188,5 @@ impl Reservations {
         }
         self.scheduled_revision.store(configs.revision(), Ordering::Relaxed);
         Ok(())
-    }
-
-    /// The earliest start that is not published yet.
-    ///
-    /// # Errors
-    /// If the database is unavailable.
-    #[instrument(skip_all, err(level = "debug"))]
-    pub async fn next_start(&self) -> Result<Option<DateTime<Utc>>> {
-        let start: Option<Option<i64>> = reservation_starts::Entity::find()
-            .select_only()
-            .column_as(reservation_starts::Column::StartAt.min(), "start_at")
-            .into_tuple()
-            .one(&self.context.db.read)
-            .await?;
-        Ok(start.flatten().map(time))
     }
 }

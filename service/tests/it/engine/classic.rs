@@ -112,7 +112,7 @@ async fn reservation_cancelled_before_its_start_sends_only_the_deletion(t: TestS
     assert!(deleted["webhookId"].is_string() && deleted["data"]["id"].is_u64());
     assert_eq!(deleted["data"]["resource"], json!({"id": s.resource, "name": "node-1"}));
     assert_eq!(deleted["data"]["keycloakId"], "alice");
-    let left = t.reservations().next_start().await.unwrap();
+    let left = t.reservations().next_due().await.unwrap();
     assert_eq!(left, None, "no start is left");
 }
 
@@ -124,7 +124,7 @@ async fn start_follows_a_moved_reservation_and_its_last_values(t: TestService) {
     let patch = ReservationPatch { start_time: Some(earlier), ..Default::default() };
     t.reservations().update(&s.alice, &reservation.id, patch).await.unwrap();
     t.reservations().update(&s.alice, &reservation.id, retitled("Final title")).await.unwrap();
-    assert_eq!(t.reservations().next_start().await.unwrap(), Some(earlier));
+    assert_eq!(t.reservations().next_due().await.unwrap(), Some(earlier));
     t.clock.set(earlier);
     tick(&t).await;
     assert_eq!(names(&receiver), ["EVENT_START"], "changes have no event of their own");
