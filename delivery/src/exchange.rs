@@ -11,10 +11,11 @@ use crate::oauth::{Flight, Token, TokenCache, TokenFailure, TokenRequest, TokenW
 use crate::redaction::{record_response, redact};
 use crate::response::Received;
 use crate::timing::{AttemptClock, MARKS, Marks};
+use crate::transcript::Writer;
 use crate::{AttemptOutcome, Auth, DeliveryRequest, Destination, HeaderChange, SenderConfig};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use domain::delivery::{Diagnosis, DiagnosisCode, Outcome};
+use domain::delivery::{Diagnosis, DiagnosisCode, Outcome, Timings};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use parking_lot::Mutex;
@@ -42,6 +43,21 @@ impl Clients {
             cases: HeaderCases::default(),
             tokens: TokenCache::default(),
         }
+    }
+
+    /// The HTTP clients.
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// The letter cases of header names.
+    pub(crate) fn cases(&self) -> &HeaderCases {
+        &self.cases
+    }
+
+    /// The value of `User-Agent`.
+    pub(crate) fn user_agent(&self) -> &HeaderValue {
+        &self.http.user_agent
     }
 
     /// The time limit of an exchange.
@@ -99,45 +115,65 @@ pub(crate) async fn attempt(
     for (name, value) in &redacted {
         record.header(name, value);
     }
-    let mut was_sent = marks.connection().is_some();
-    let mut outcome = match result {
+    let unanswered = match result {
         Ok(Exchanged { received, failed_renewal }) => {
-            let mut diagnosis = diagnosis::of_response(request, &received);
-            if let Some(renewal) = failed_renewal {
-                diagnosis = diagnosis::of_failed_renewal(&diagnosis, &renewal);
-            }
-            let redacted_body = record_response(&mut record, &received, &secrets);
-            record.decode_error(received.decode_error.as_deref());
-            AttemptOutcome {
-                status_code: Some(received.status),
-                retry_after: retry_after(&received, now),
-                response_is_json: encoding::is_json(&received.headers),
-                response_error: received.decode_error,
-                // The crate `service` stores texts from the body, so the outcome has the redacted body.
-                response_body: redacted_body.map_or(received.body, Bytes::from),
-                ..AttemptOutcome::without_response(request.attempt, now, timings, diagnosis)
-            }
+            return outcome_of_response(request, received, failed_renewal, (record, &secrets), timings, now);
         }
-        Err(unanswered) => {
-            let diagnosis = match unanswered {
-                Unanswered::Request(failure) => diagnosis::of_failure(&failure, &request.url.text),
-                Unanswered::Token(failure) => {
-                    record = failure.request.clone().into_transcript();
-                    was_sent = failure.sent;
-                    failure.diagnosis.clone()
-                }
-            };
-            AttemptOutcome::without_response(request.attempt, now, timings, diagnosis)
+        Err(unanswered) => unanswered,
+    };
+    let mut was_sent = marks.connection().is_some();
+    let diagnosis = match unanswered {
+        Unanswered::Request(failure) => diagnosis::of_failure(&failure, &request.url.text),
+        Unanswered::Token(failure) => {
+            record = failure.request.clone().into_transcript();
+            was_sent = failure.sent;
+            failure.diagnosis.clone()
         }
     };
-    if let Cow::Owned(message) = redact(Cow::Borrowed(&outcome.diagnosis.message), &secrets) {
-        outcome.diagnosis.message = message;
+    let mut outcome = AttemptOutcome::without_response(request.attempt, now, timings, diagnosis);
+    redact_diagnosis(&mut outcome, &secrets);
+    outcome.transcript = record.finish(was_sent, false, timings, &outcome.diagnosis);
+    outcome
+}
+
+/// The outcome of an attempt with a response, after the headers of its request were recorded. `failed_renewal` is the reason
+/// why the token could not be renewed after a 401.
+pub(crate) fn outcome_of_response(
+    request: &DeliveryRequest,
+    received: Received,
+    failed_renewal: Option<Diagnosis>,
+    (mut record, secrets): (Writer, &[String]),
+    timings: Timings,
+    now: DateTime<Utc>,
+) -> AttemptOutcome {
+    let mut diagnosis = diagnosis::of_response(request, &received);
+    if let Some(renewal) = failed_renewal {
+        diagnosis = diagnosis::of_failed_renewal(&diagnosis, &renewal);
     }
+    let redacted_body = record_response(&mut record, &received, secrets);
+    record.decode_error(received.decode_error.as_deref());
+    let mut outcome = AttemptOutcome {
+        status_code: Some(received.status),
+        retry_after: retry_after(&received, now),
+        response_is_json: encoding::is_json(&received.headers),
+        response_error: received.decode_error,
+        // The crate `service` stores texts from the body, so the outcome has the redacted body.
+        response_body: redacted_body.map_or(received.body, Bytes::from),
+        ..AttemptOutcome::without_response(request.attempt, now, timings, diagnosis)
+    };
+    redact_diagnosis(&mut outcome, secrets);
     if outcome.diagnosis.code == DiagnosisCode::Ok {
         outcome.outcome = Outcome::Succeeded;
     }
-    outcome.transcript = record.finish(was_sent, outcome.status_code.is_some(), timings, &outcome.diagnosis);
+    outcome.transcript = record.finish(true, true, timings, &outcome.diagnosis);
     outcome
+}
+
+/// Replaces echoed credentials in a diagnosis.
+fn redact_diagnosis(outcome: &mut AttemptOutcome, secrets: &[String]) {
+    if let Cow::Owned(message) = redact(Cow::Borrowed(&outcome.diagnosis.message), secrets) {
+        outcome.diagnosis.message = message;
+    }
 }
 
 /// Sends an unsigned `GET` over a new connection, within the time limit of an attempt. Returns the status code.

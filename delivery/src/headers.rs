@@ -5,6 +5,7 @@ use crate::redaction::REDACTED;
 use crate::transcript::Writer;
 use crate::{Auth, DeliveryRequest, HeaderChange};
 use chrono::{DateTime, Utc};
+use domain::payload::PayloadFormat;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 
@@ -131,7 +132,10 @@ pub(crate) fn signed_headers(
         }
     }
     if let Some(secret) = request.target.secrets.first() {
-        let signature = domain::signature::sign_body(secret, &request.body);
+        let signature = match request.format {
+            PayloadFormat::Classic => domain::signature::sign_classic(secret, &request.body),
+            _ => domain::signature::sign_body(secret, &request.body),
+        };
         if let Some(signature) = changed(changes, &SIGNATURE, &signature) {
             headers.add_signatures(SIGNATURE, signature);
         }

@@ -11,6 +11,7 @@ mod diagnosis;
 mod draft_check;
 mod encoding;
 mod exchange;
+mod forward;
 mod happy_eyeballs;
 mod header_case;
 mod headers;
@@ -27,6 +28,7 @@ mod transcript;
 pub use certification::{Certification, Sources, certify};
 pub use client::tls_config;
 pub use draft_check::check_draft;
+pub use forward::{Forwarded, ReceiverReply};
 pub use transcript::Transcript;
 
 use bytes::Bytes;
@@ -34,6 +36,7 @@ use chrono::{DateTime, Utc};
 use domain::delivery::{Attempt, Diagnosis, Outcome, Timings};
 use domain::endpoint::UrlPolicy;
 use domain::event::EventType;
+use domain::header::Header;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::payload::PayloadFormat;
 use domain::signature::{Secret, SigningKey};
@@ -239,6 +242,21 @@ impl Sender {
         now: DateTime<Utc>,
     ) -> AttemptOutcome {
         exchange::attempt(&self.inner, request, changes, now).await
+    }
+
+    /// The headers of a request for a local listener, with its signatures at the time `now`.
+    pub fn hand_over(&self, request: &DeliveryRequest, now: DateTime<Utc>) -> Vec<Header> {
+        forward::hand_over(&self.inner, request, now)
+    }
+
+    /// The outcome of an attempt that a local listener has reported; `now` is the time of the signatures.
+    pub fn reported(&self, request: &DeliveryRequest, now: DateTime<Utc>, forwarded: Forwarded) -> AttemptOutcome {
+        forward::reported(&self.inner, request, now, forwarded)
+    }
+
+    /// Sends a handed-over request. A failure is part of the result.
+    pub async fn forward(&self, url: &Destination, headers: &[Header], body: Bytes) -> Forwarded {
+        forward::forward(&self.inner, url, headers, body).await
     }
 
     /// Sends an unsigned `GET`, e.g. to a health path, and returns the status code.

@@ -210,3 +210,34 @@ async fn unknown_authority_is_a_certificate_error() {
     assert_eq!(done.attempt.diagnosis.code, Code::CertificateInvalid, "{:?}", done.attempt.diagnosis);
     assert!(done.attempt.timings.dns_ms.is_some());
 }
+
+#[tokio::test]
+async fn forwarded_request_is_recorded_like_an_own_one() {
+    let receiver = Receiver::start().await;
+    receiver.respond_with(|got| Response::json(401, json!({"error": got.header("x-webhook-signature")})));
+    let sender = sender(true, Duration::from_secs(5));
+    let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    let own = vec![CustomHeader::new("X-Team", "gpu"), CustomHeader::new("x_odd_Name", "1")];
+    let request = request_with(&format!("{}/hook", receiver.url), Auth::None, own);
+    let sent = attempt(&sender, &request).await.attempt;
+    let headers = sender.hand_over(&request, now);
+    assert!(headers.iter().any(|header| header.name == "x_odd_Name"), "names keep their letter case: {headers:?}");
+    let forwarded = sender.forward(&request.url, &headers, request.body.clone()).await;
+    let reported = sender.reported(&request, now, forwarded).to_attempt("dlv_1".into()).unwrap();
+    assert_eq!(reported.request, sent.request);
+    assert_eq!((&reported.diagnosis, reported.status_code), (&sent.diagnosis, Some(401)));
+    let body = reported.response.unwrap().body;
+    assert_eq!(body, sent.response.unwrap().body);
+    assert!(!body.contains("sha256=") || body.contains('•'), "echoed signatures are redacted: {body}");
+    let [one, other] = &receiver.requests()[..] else { panic!("two requests") };
+    assert_eq!((&one.headers, &one.raw), (&other.headers, &other.raw));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = request_with(&format!("http://{}/hook", listener.local_addr().unwrap()), Auth::None, Vec::new());
+    drop(listener);
+    let sent = attempt(&sender, &refused).await.attempt;
+    let forwarded = sender.forward(&refused.url, &sender.hand_over(&refused, now), refused.body.clone()).await;
+    let reported = sender.reported(&refused, now, forwarded).to_attempt("dlv_1".into()).unwrap();
+    assert_eq!(reported.diagnosis, sent.diagnosis);
+    assert_eq!(reported.diagnosis.code, Code::ConnectionRefused);
+}

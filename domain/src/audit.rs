@@ -282,6 +282,22 @@ pub enum AuditAction {
     #[serde(rename = "webhook.checked")]
     #[strum(serialize = "webhook.checked")]
     WebhookChecked,
+    /// A local listener (`berth listen`) connected to a webhook. It receives the signed requests of its deliveries.
+    #[serde(rename = "webhook.listener_connected")]
+    #[strum(serialize = "webhook.listener_connected")]
+    WebhookListenerConnected,
+    /// The local listener of a webhook disconnected.
+    #[serde(rename = "webhook.listener_disconnected")]
+    #[strum(serialize = "webhook.listener_disconnected")]
+    WebhookListenerDisconnected,
+    /// A classic receiver reported how it has processed an event.
+    #[serde(rename = "webhook.log_received")]
+    #[strum(serialize = "webhook.log_received")]
+    WebhookLogReceived,
+    /// A classic receiver sent a message to the user of a reservation.
+    #[serde(rename = "reservation.notification_received")]
+    #[strum(serialize = "reservation.notification_received")]
+    ReservationNotificationReceived,
 }
 
 impl AuditAction {
@@ -649,6 +665,7 @@ impl Audited for Webhook {
             field("payload_format", self.payload_format),
             field("filter.resource_ids", &self.filter.resource_ids),
             field("filter.fields", &self.filter.fields),
+            field("delivery_mode", self.delivery_mode),
             field("state", self.state),
             field("public_key", &self.public_key),
             field("previous_secrets_until", &self.previous_secrets_until),

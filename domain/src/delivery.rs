@@ -376,6 +376,8 @@ pub enum WaitReason {
     RateLimit,
     /// The delivery is due, and the next free dispatcher sends it.
     Queued,
+    /// The delivery is due, and no local listener of its webhook is connected (`berth listen`).
+    NoListener,
 }
 
 /// Why an open delivery is not being sent, with the values of the reason.

@@ -168,6 +168,10 @@ pub struct ReservationBody {
     /// On `reservation.cancelled`: the reason, `""` when none was given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// Properties of the resource that only the classic payload format sends.
+    #[serde(skip)]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
+    pub resource_details: Option<Box<crate::classic::ResourceDetails>>,
 }
 
 /// The body of `user.access_requested`.

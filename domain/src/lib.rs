@@ -8,6 +8,7 @@ pub mod account;
 pub mod audit;
 pub mod authorization;
 pub mod change;
+pub mod classic;
 pub mod conformance;
 pub mod delivery;
 pub mod draft_check;

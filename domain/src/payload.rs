@@ -32,11 +32,14 @@ pub enum PayloadFormat {
     /// CloudEvents 1.0 in the structured content mode: a JSON object with the attributes, and the body of `berth` as
     /// `data`.
     CloudeventsStructured,
+    /// The bodies, times and signature of the older reservation system (docs/contract.md §8).
+    Classic,
 }
 
 impl PayloadFormat {
     /// Every format, in the order of the form.
-    pub const ALL: [Self; 4] = [Self::Berth, Self::Thin, Self::CloudeventsBinary, Self::CloudeventsStructured];
+    pub const ALL: [Self; 5] =
+        [Self::Berth, Self::Thin, Self::CloudeventsBinary, Self::CloudeventsStructured, Self::Classic];
 
     /// The wire name.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +58,7 @@ impl PayloadFormat {
             Self::Thin => "Thin",
             Self::CloudeventsBinary => "CloudEvents, binary",
             Self::CloudeventsStructured => "CloudEvents, structured",
+            Self::Classic => "Classic",
         }
     }
 
@@ -65,15 +69,33 @@ impl PayloadFormat {
             Self::Thin => "Ids and URLs only, without personal data; your service reads the rest through the API.",
             Self::CloudeventsBinary => "CloudEvents 1.0: attributes in ce- headers, the event's fields in the body.",
             Self::CloudeventsStructured => "CloudEvents 1.0: one JSON object, with the event's fields in data.",
+            Self::Classic => {
+                "For receivers of the older system: EVENT_START and EVENT_END at start and end, EVENT_DELETED, exact URL."
+            }
         }
     }
 
     /// The value of `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Berth | Self::Thin | Self::CloudeventsBinary => "application/json",
+            Self::Berth | Self::Thin | Self::CloudeventsBinary | Self::Classic => "application/json",
             Self::CloudeventsStructured => CLOUD_EVENT,
         }
+    }
+
+    /// Whether the format has a form of an event. Others are not sent.
+    pub fn sends(self, event: EventType) -> bool {
+        self != Self::Classic || crate::classic::event_name(event).is_some()
+    }
+
+    /// Whether an event is sent at the start of the reserved time instead of when it happens.
+    pub fn holds_until_start(self, event: EventType) -> bool {
+        self == Self::Classic && event == EventType::ReservationCreated
+    }
+
+    /// Whether every event goes to the endpoint URL as entered, without a delivery path.
+    pub fn uses_exact_url(self) -> bool {
+        self == Self::Classic
     }
 
     /// Whether a header belongs to the format, so that a webhook cannot have its own header of this name.
@@ -115,6 +137,10 @@ impl PayloadFormat {
                     access_requests_url: format!("{public_url}/api/v1/access-requests"),
                     resource_url: resource_url(public_url, body.resource_id),
                 }),
+            },
+            Self::Classic => match event {
+                EventBody::Reservation(body) => crate::classic::body(body),
+                EventBody::AccessRequest(_) => Ok("null".to_owned()),
             },
             Self::CloudeventsStructured => {
                 let (time, subject) = (event.timestamp(), event.ordering_key());

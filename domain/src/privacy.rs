@@ -196,6 +196,20 @@ impl Pseudonymizer {
             payload["cancelled_by"] = Value::from(self.pseudonym.as_str());
             has_changed = true;
         }
+        // The classic payload format has other names (`domain::classic`).
+        if payload.get("userId").and_then(Value::as_str) == Some(self.username.as_str()) {
+            for field in ["userId", "username"] {
+                payload[field] = Value::from(self.pseudonym.as_str());
+            }
+            for field in ["email", "sshPublicKey", "eventTitle"] {
+                clear_text(payload.get_mut(field));
+            }
+            has_changed = true;
+        }
+        if payload.get("keycloakId").and_then(Value::as_str) == Some(self.username.as_str()) {
+            payload["keycloakId"] = Value::from(self.pseudonym.as_str());
+            has_changed = true;
+        }
         // A CloudEvent has the fields of its event in `data`.
         if let Some(data) = payload.get_mut("data") {
             has_changed |= self.replace_in_payload(data);

@@ -1,5 +1,6 @@
 //! Sample events: valid bodies that are marked as tests (docs/contract.md §1, "Test events").
 
+use crate::classic::ResourceDetails;
 use crate::event::{AccessRequestBody, EventBody, EventType, ReservationBody};
 use crate::id::{AccessRequestId, EventId, ReservationId, ResourceId};
 use crate::reservation::ReservationStatus;
@@ -27,6 +28,8 @@ pub struct Sample {
     pub resource_name: String,
     /// Values that satisfy the schema of the resource type.
     pub config: Map<String, Value>,
+    /// Properties of the resource for the classic payload format.
+    pub details: ResourceDetails,
 }
 
 impl Default for Sample {
@@ -40,6 +43,7 @@ impl Default for Sample {
             resource_id: 1,
             resource_name: "Sample resource".into(),
             config: config.as_object().cloned().unwrap_or_default(),
+            details: ResourceDetails::default(),
         }
     }
 }
@@ -113,6 +117,7 @@ impl Sample {
             previous: (event_type == EventType::ReservationUpdated).then(previous),
             cancelled_by: cancelled.then(|| self.user_id.clone()),
             reason: cancelled.then(|| REASON.to_owned()),
+            resource_details: Some(Box::new(self.details.clone())),
         }
     }
 }

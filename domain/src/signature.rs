@@ -171,6 +171,19 @@ pub fn verify_body(secret: &Secret, body: &[u8], header: &str) -> bool {
     received.as_slice().ct_eq(&expected).into()
 }
 
+/// `X-Webhook-Signature` of the classic payload format: Base64 without a prefix. The key is the UTF-8 text of the secret.
+pub fn sign_classic(secret: &Secret, body: &[u8]) -> String {
+    BASE64.encode(mac(secret.0.as_bytes(), &[body]))
+}
+
+/// Verifies an `X-Webhook-Signature` of the classic payload format in constant time.
+pub fn verify_classic(secret: &Secret, body: &[u8], header: &str) -> bool {
+    use subtle::ConstantTimeEq as _;
+    let Ok(received) = BASE64.decode(header) else { return false };
+    let expected = mac(secret.0.as_bytes(), &[body]);
+    received.as_slice().ct_eq(&expected).into()
+}
+
 /// `webhook-signature` (Standard Webhooks): one `v1,<base64>` for each secret, the current one first, then one
 /// `v1a,<base64>` for each Ed25519 key in the same order.
 pub fn sign_standard(secrets: &[Secret], keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> String {

@@ -71,15 +71,19 @@ async fn run_expiry(service: Service) {
     }
 }
 
-/// Expires ended reservations. Returns the pause before the next round.
+/// Publishes the starts of reservations, and expires ended ones. Returns the pause before the next round.
 async fn expire(service: &Service) -> Result<Duration, Problem> {
-    let Some(end) = service.reservations().next_expiry().await? else { return Ok(EXPIRY_INTERVAL) };
-    let left = (end - service.now()).to_std().unwrap_or_default();
+    let reservations = service.reservations();
+    reservations.schedule_starts().await?;
+    let Some(next) = reservations.next_due().await? else { return Ok(EXPIRY_INTERVAL) };
+    let left = (next - service.now()).to_std().unwrap_or_default();
     if !left.is_zero() {
         return Ok(left.min(EXPIRY_INTERVAL));
     }
+    // Starts first: the start of a reservation precedes its end.
+    let ended = reservations.start_due(EXPIRY_BATCH).await? + reservations.expire_due(EXPIRY_BATCH).await?;
     // Zero means that another replica expires them, or that all failed. The pause avoids a busy loop.
-    Ok(if service.reservations().expire_due(EXPIRY_BATCH).await? == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
+    Ok(if ended == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
 }
 
 /// Queues the deliveries of running replays.

@@ -12,6 +12,7 @@ pub(crate) mod dispatchers;
 pub(crate) mod entity;
 pub(crate) mod erasure;
 pub(crate) mod link;
+pub(crate) mod listeners;
 pub(crate) mod login_budgets;
 pub(crate) mod notification_reads;
 pub(crate) mod provisioning;

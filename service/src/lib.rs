@@ -17,6 +17,7 @@ mod error;
 pub mod groups;
 pub mod idempotency;
 mod keys;
+pub mod listeners;
 pub mod maintenance;
 pub mod notifications;
 pub mod outbox;

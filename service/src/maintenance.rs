@@ -8,7 +8,8 @@ use crate::db::connect::Database;
 use crate::db::delivery_words;
 use crate::db::entity::{
     attempts, challenges, deliveries, delivery_counts, idempotency_keys, login_budgets, notifications, outbox,
-    provisioning, replay_items, replays, reservations, sessions, status_updates, used_log_in_states,
+    provisioning, receiver_callbacks, replay_items, replays, reservations, sessions, status_updates,
+    used_log_in_states,
 };
 use crate::db::link::DatabaseTransaction;
 use crate::db::provisioning::{lock as lock_states, update as update_states};
@@ -39,6 +40,8 @@ const BATCH: u64 = 500;
 const COUNT_DAYS: [i64; 3] = [3, 100, 400];
 /// Retention of the digests of status updates, which detect repeats.
 const STATUS_UPDATE_LIFETIME: Duration = Duration::hours(1);
+/// Retention of the digests of call-backs of classic receivers. A call-back may have no timestamp, so they are kept for longer.
+const CALLBACK_LIFETIME: Duration = Duration::days(7);
 
 /// Parts of the stored text of a provisioning state with access information or details.
 const HAS_ACCESS_INFO: [&str; 2] = ["\"access_info\":{", "\"details\":{\""];
@@ -161,6 +164,16 @@ impl Maintenance {
                     status_updates::Entity,
                     status_updates::Column::ReceivedAt,
                     before(STATUS_UPDATE_LIFETIME),
+                )
+                .await?,
+            ),
+            (
+                "receiver_callback",
+                delete_older(
+                    &tx,
+                    receiver_callbacks::Entity,
+                    receiver_callbacks::Column::ReceivedAt,
+                    before(CALLBACK_LIFETIME),
                 )
                 .await?,
             ),

@@ -13,6 +13,7 @@ use crate::error::{OpenError, unavailable};
 use crate::groups::{Groups, OwnerLists};
 use crate::idempotency::Idempotency;
 use crate::keys::{audit_log_key, cipher_of, status_url_key};
+use crate::listeners::Listeners;
 use crate::maintenance::Maintenance;
 use crate::notifications::Notifications;
 use crate::outbox::Outbox;
@@ -45,6 +46,7 @@ struct Inner {
     outbox: Outbox,
     deliveries: Deliveries,
     webhooks: Webhooks,
+    listeners: Listeners,
     accounts: Accounts,
     single_sign_on: SingleSignOn,
     catalogue: Catalogue,
@@ -115,6 +117,8 @@ impl Service {
             catalogue.clone(),
             deliveries.clone(),
         );
+        let listeners =
+            Listeners::new(context.clone(), outbox.clone(), feed.clone(), notifications.clone(), sender.clone());
         let inner = Inner {
             access_requests: AccessRequests::new(
                 context.clone(),
@@ -142,6 +146,7 @@ impl Service {
             outbox,
             deliveries,
             webhooks,
+            listeners,
             _tasks: cancel.drop_guard(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -219,6 +224,11 @@ impl Service {
     /// Webhooks.
     pub fn webhooks(&self) -> &Webhooks {
         &self.inner.webhooks
+    }
+
+    /// Local listeners of webhooks.
+    pub fn listeners(&self) -> &Listeners {
+        &self.inner.listeners
     }
 
     /// The delivery log.

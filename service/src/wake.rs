@@ -4,7 +4,10 @@
 use domain::id::WebhookId;
 use parking_lot::Mutex;
 use std::collections::HashSet;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
+
+/// Maximum lag of an observer in notifications. A slower one polls its queue.
+const OBSERVER_LAG: usize = 256;
 
 /// A set of webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +85,18 @@ impl FromIterator<WebhookId> for WebhookSet {
 
 /// A wake-up signal for one task. Notifications that arrive while the task is busy accumulate, which avoids lost
 /// wake-ups.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Wake {
     webhooks: Mutex<WebhookSet>,
     notified: Notify,
+    /// Each notification, for local listeners.
+    observers: broadcast::Sender<WebhookSet>,
+}
+
+impl Default for Wake {
+    fn default() -> Self {
+        Self { webhooks: Mutex::default(), notified: Notify::default(), observers: broadcast::channel(OBSERVER_LAG).0 }
+    }
 }
 
 impl Wake {
@@ -97,9 +108,18 @@ impl Wake {
     /// Adds webhooks to the accumulated set and wakes the task.
     pub fn notify(&self, webhooks: WebhookSet) {
         if !webhooks.is_empty() {
+            if self.observers.receiver_count() > 0 {
+                // Sending fails only without an observer.
+                let _ = self.observers.send(webhooks.clone());
+            }
             self.with(|pending| pending.union(webhooks));
             self.notified.notify_one();
         }
+    }
+
+    /// Receives every later notification.
+    pub fn observe(&self) -> broadcast::Receiver<WebhookSet> {
+        self.observers.subscribe()
     }
 
     /// Takes the accumulated set, which may be empty.

@@ -31,6 +31,7 @@ use domain::id::WebhookId;
 use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState, WebhookSummary};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
+use std::time::Duration;
 
 /// The tabs of a webhook's page: the value in the address, and the label.
 const TABS: [(&str, &str); 4] =
@@ -118,19 +119,24 @@ fn WebhookDetail() -> impl IntoView {
         let id = webhook.with_untracked(|w| w.id);
         let test_open = RwSignal::new(false);
         let certification_open = RwSignal::new(false);
+        let is_local = webhook.with_untracked(|w| w.is_local());
         view! {
             <PageHeader title=move || webhook.with(|w| w.name.clone()) lead=move || webhook.with(|w| w.endpoint_url.clone())>
                 <PauseSwitch webhook=webhook query=query />
-                <ForWebhookManagers>
-                    <Button on_click=Callback::new(move |()| certification_open.set(true))>"Certify receiver"</Button>
-                    <Button variant=ButtonVariant::Primary on_click=Callback::new(move |()| test_open.set(true))>
-                        <IconView icon=Icon::Send />
-                        "Test Webhook"
-                    </Button>
-                </ForWebhookManagers>
+                // Berth never calls the endpoint of a local webhook.
+                <Show when=move || !is_local>
+                    <ForWebhookManagers>
+                        <Button on_click=Callback::new(move |()| certification_open.set(true))>"Certify receiver"</Button>
+                        <Button variant=ButtonVariant::Primary on_click=Callback::new(move |()| test_open.set(true))>
+                            <IconView icon=Icon::Send />
+                            "Test Webhook"
+                        </Button>
+                    </ForWebhookManagers>
+                </Show>
             </PageHeader>
             <Tabs id=id selected=tab />
             <StateNotice webhook=webhook query=query />
+            <ListenerStatus webhook=webhook query=query />
             {move || match tab.get() {
                 "deliveries" => areas::show_part(areas::deliveries::Screen::OfWebhook(id)),
                 "settings" => areas::show_part(areas::webhookform::Screen::SettingsTab(webhook, query)),
@@ -145,6 +151,41 @@ fn WebhookDetail() -> impl IntoView {
             </Dialog>
         }
     })
+}
+
+/// Interval at which the page reads whether a listener is connected.
+const LISTENER_POLL: Duration = Duration::from_secs(20);
+
+/// Whether the listener of a local webhook is connected, and how to start it.
+#[component]
+fn ListenerStatus(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
+    // A listener that dies announces nothing.
+    if webhook.with_untracked(Webhook::is_local)
+        && let Ok(timer) = set_interval_with_handle(move || query.refetch(), LISTENER_POLL)
+    {
+        on_cleanup(move || timer.clear());
+    }
+    let status = ErasedMemo::new(move |_| {
+        webhook.with(|w| w.is_local().then(|| w.listener.as_ref().is_some_and(|listener| listener.connected)))
+    });
+    let command = move || webhook.with(|w| format!("berth listen --webhook {} --forward-to {}", w.id, w.endpoint_url));
+    move || {
+        match status.get() {
+        None => ().into_any(),
+        Some(true) => view! {
+            <Notice>
+                <p><strong>"Local listener: connected."</strong>" It forwards the events to a receiver on its machine."</p>
+            </Notice>
+        }
+        .into_any(),
+        Some(false) => view! {
+            <Notice kind=NoticeKind::Warning>
+                <p><strong>"Local listener: disconnected."</strong>" Events wait until it connects: "<code>{command}</code></p>
+            </Notice>
+        }
+        .into_any(),
+    }
+    }
 }
 
 #[component]

@@ -133,6 +133,16 @@ pub fn check_url(url: &str, policy: &UrlPolicy) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks the URL to which a listener forwards (`berth listen`). The form is that of [`check_url`]. Every host and `http://`
+/// are allowed, because Berth itself never calls it.
+///
+/// # Errors
+/// A message for the field.
+pub fn check_local_url(url: &str) -> Result<(), String> {
+    let everything = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|network| Network::parse(network).ok()).collect();
+    check_url(url, &UrlPolicy { allow_http: true, allow_networks: everything })
+}
+
 /// Whether two URLs have the same scheme, host and port. Invalid URLs have no common origin.
 pub fn same_origin(one: &str, other: &str) -> bool {
     let origin = |url: &str| url::Url::parse(url).ok().map(|url| url.origin());

@@ -1,5 +1,6 @@
 //! Example events.
 
+use crate::classic::ResourceDetails;
 use crate::event::{AccessRequestBody, EventBody, EventType, ReservationBody};
 use crate::id::{AccessRequestId, EventId, ReservationId, WebhookId};
 use crate::reservation::ReservationStatus;
@@ -90,5 +91,10 @@ pub fn example(event_type: EventType) -> EventBody {
         previous: (event_type == EventType::ReservationUpdated).then(|| object(json!({"title": "Test run"}))),
         cancelled_by: cancelled.then(|| "alice".to_owned()),
         reason: cancelled.then(|| "The training has finished early.".to_owned()),
+        resource_details: Some(Box::new(ResourceDetails {
+            type_name: "GPU cluster".to_owned(),
+            specs: "8 × A100, 80 GB each".to_owned(),
+            location: "Rack 7".to_owned(),
+        })),
     }))
 }

@@ -31,7 +31,7 @@ pub struct CatalogueEntry {
     pub schema_path: String,
     /// The JSON Schema of its fields.
     pub schema: Value,
-    /// Its example in each payload format.
+    /// Its example in each payload format that has it.
     pub examples: Vec<PayloadExample>,
 }
 
@@ -55,7 +55,8 @@ pub fn catalogue() -> serde_json::Result<Vec<CatalogueEntry>> {
 }
 
 fn entry(event_type: EventType) -> serde_json::Result<CatalogueEntry> {
-    let examples = PayloadFormat::ALL.into_iter().map(|format| payload_example(event_type, format));
+    let formats = PayloadFormat::ALL.into_iter().filter(|format| format.sends(event_type));
+    let examples = formats.map(|format| payload_example(event_type, format));
     Ok(CatalogueEntry {
         event_type,
         trigger: event_type.label().to_owned(),
@@ -122,7 +123,9 @@ mod tests {
         assert_eq!(catalogue.iter().map(|entry| entry.event_type).collect::<Vec<_>>(), EventType::ALL);
         for entry in &catalogue {
             let formats: Vec<_> = entry.examples.iter().map(|example| example.format).collect();
-            assert_eq!(formats, PayloadFormat::ALL);
+            let sending: Vec<_> =
+                PayloadFormat::ALL.into_iter().filter(|format| format.sends(entry.event_type)).collect();
+            assert_eq!(formats, sending);
             assert!(entry.delivery_path.starts_with('/') && entry.sent_when.ends_with('.'), "{entry:?}");
         }
         let text = serde_json::to_string(&catalogue).unwrap();

@@ -3,12 +3,18 @@
 mod auth;
 mod credentials;
 mod filter;
+mod listener;
 mod stats;
 mod validate;
 
 pub use auth::{AuthInput, AuthView, default_key_header};
 pub use credentials::{CustomHeader, StoredCredentials, is_secret_header};
 pub use filter::{EventFilter, FieldCondition, FilterOperator, FilterSubject};
+pub use listener::{
+    CONNECTED_SECONDS, DeliveryMode, ForwardedResponse, ListenerClaimInput, ListenerConnection, ListenerDeliveries,
+    ListenerDelivery, ListenerRecorded, ListenerResult, LocalListener, MAX_CLAIMED, MAX_RESULT_BODY,
+    MAX_RESULT_HEADERS, MAX_WAIT_SECONDS,
+};
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
 pub use validate::{RESERVED_HEADERS, check, check_new_secret};
 
@@ -73,6 +79,10 @@ pub struct WebhookInput {
     /// Limits its events by resource and configuration; every event when absent.
     #[serde(default)]
     pub filter: Option<EventFilter>,
+    /// How deliveries reach the receiver; `http` when absent. It cannot be changed later.
+    // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_mode: Option<DeliveryMode>,
 }
 
 impl WebhookInput {
@@ -95,11 +105,12 @@ impl WebhookInput {
             provisions: None,
             payload_format: None,
             filter: None,
+            delivery_mode: None,
         }
     }
 }
 
-redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter } hides { secret });
+redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode } hides { secret });
 
 /// Body of `PATCH /api/v1/webhooks/{id}`; absent fields are unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -216,6 +227,12 @@ pub struct Webhook {
     /// The events that it receives, by resource and configuration; `{}` = every event.
     #[serde(default)]
     pub filter: EventFilter,
+    /// How deliveries reach the receiver.
+    #[serde(default)]
+    pub delivery_mode: DeliveryMode,
+    /// With the delivery mode `local`: the listener that connected last; null without one.
+    #[serde(default)]
+    pub listener: Option<LocalListener>,
     /// Whether events are delivered (`state` is `enabled`).
     pub enabled: bool,
     /// The status.
@@ -265,6 +282,7 @@ impl Webhook {
             delivery_paths: Some(self.delivery_paths.clone()),
             headers: self.headers.clone(),
             payload_format: Some(self.payload_format),
+            delivery_mode: (self.delivery_mode != DeliveryMode::Http).then_some(self.delivery_mode),
             ..WebhookInput::new(&self.name, &self.endpoint_url, auth)
         }
     }
@@ -275,6 +293,11 @@ impl Webhook {
         self.provisions
             && self.events.iter().any(|event| event.provisions())
             && (own.is_none() || resource_type.is_none() || own == resource_type)
+    }
+
+    /// Whether a listener (`berth listen`) forwards its deliveries.
+    pub fn is_local(&self) -> bool {
+        self.delivery_mode == DeliveryMode::Local
     }
 
     /// Whether it belongs to the built-in sample receiver.

@@ -1,7 +1,7 @@
 //! Validation of webhook settings; the server and the form run the same code.
 
 use super::credentials::{self, CustomHeader, StoredCredentials};
-use super::{AuthInput, WebhookInput};
+use super::{AuthInput, DeliveryMode, WebhookInput};
 use crate::endpoint::UrlPolicy;
 use crate::event::EventType;
 use crate::payload::PayloadFormat;
@@ -38,11 +38,23 @@ pub const RESERVED_HEADERS: [&str; 17] = [
 pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCredentials<'_>>) -> Result<(), Problem> {
     let mut validator = Validator::new();
     validator.check("name", crate::validation::name(&input.name));
-    let url = validator.check("endpoint_url", crate::endpoint::check_url(&input.endpoint_url, policy));
+    let is_local = input.delivery_mode == Some(DeliveryMode::Local);
+    let checked_url = match is_local {
+        true => crate::endpoint::check_local_url(&input.endpoint_url),
+        false => crate::endpoint::check_url(&input.endpoint_url, policy),
+    };
+    let url = validator.check("endpoint_url", checked_url);
+    if is_local {
+        check_local(&mut validator, input);
+    }
     if input.events.is_empty() {
         validator.error("events", "Select at least one event.");
     }
     let format = input.payload_format.unwrap_or_default();
+    if !input.events.is_empty() && !input.events.iter().any(|event| format.sends(*event)) {
+        validator
+            .error("events", "This payload format has none of these events. Select created, cancelled or expired.");
+    }
     check_auth(&mut validator, &input.auth, policy, format);
     match stored {
         Some(stored) => stored.check(input, &mut validator),
@@ -122,6 +134,18 @@ fn check_auth(validator: &mut Validator, auth: &AuthInput, policy: &UrlPolicy, f
             validator.check("auth.scope", crate::validation::text(scope.as_deref().unwrap_or_default(), 1_000));
             validator.check("auth.audience", crate::validation::text(audience.as_deref().unwrap_or_default(), 1_000));
         }
+    }
+}
+
+/// A listener receives complete requests, so a local webhook has no credentials besides its signing secret. The listener
+/// adds those of its receiver itself.
+fn check_local(validator: &mut Validator, input: &WebhookInput) {
+    if input.auth != AuthInput::None {
+        validator.error("auth", "A local webhook has no credentials. Add them with `berth listen --header`.");
+    }
+    for (n, _) in input.headers.iter().enumerate().filter(|(_, header)| header.is_secret()) {
+        validator
+            .error(format!("headers.{n}.value"), "A local webhook has no secret headers. Use `berth listen --header`.");
     }
 }
 

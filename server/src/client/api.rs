@@ -43,6 +43,46 @@ pub(super) struct Tagged<T> {
     pub(super) etag: String,
 }
 
+/// A request without a successful response.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// No response arrived, e.g. during a restart of the server.
+    Unreachable(String),
+    /// The server refused the request.
+    Refused {
+        /// The status code.
+        status: StatusCode,
+        /// The delay that the server requests.
+        retry_after: Option<Duration>,
+        /// The reason.
+        message: String,
+    },
+}
+
+impl CallError {
+    /// Whether the same request can succeed later.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// The reason.
+    pub(super) fn message(&self) -> &str {
+        let (Self::Unreachable(message) | Self::Refused { message, .. }) = self;
+        message
+    }
+
+    /// The delay that the server requests.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unreachable(_) => None,
+            Self::Refused { retry_after, .. } => *retry_after,
+        }
+    }
+}
+
 impl Api {
     pub(super) fn new(args: &ServerArgs) -> Result<Self, Failure> {
         let base = args.url.trim_end_matches('/').to_owned();
@@ -87,14 +127,41 @@ impl Api {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Failure::new(format!("{} cannot be reached{cause}. Check BERTH_URL.", self.base))
-        })?;
+        let response = request.send().await.map_err(|error| Failure::new(self.unreachable(&error)))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(failure(&method, &url, response).await)
+    }
+
+    /// Sends a JSON body and reads the response, within a time limit. `path` is relative to `/api/v1`.
+    ///
+    /// # Errors
+    /// The kind of the failure, for a repetition.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        let url = format!("{}/api/v1{path}", self.base);
+        let request = self.http.request(method.clone(), &url).bearer_auth(&self.token).timeout(timeout).json(body);
+        let response = request.send().await.map_err(|error| CallError::Unreachable(self.unreachable(&error)))?;
+        let status = response.status();
+        if !status.is_success() {
+            let seconds =
+                response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let message = failure(&method, &url, response).await.message;
+            return Err(CallError::Refused { status, retry_after: seconds.map(Duration::from_secs), message });
+        }
+        response.json().await.map_err(|error| CallError::Unreachable(self.unreachable(&error)))
+    }
+
+    /// Why no response arrived.
+    fn unreachable(&self, error: &reqwest::Error) -> String {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{} cannot be reached{cause}. Check BERTH_URL.", self.base)
     }
 
     /// Reads a list with all its pages.

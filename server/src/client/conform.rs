@@ -113,11 +113,11 @@ pub struct ConformArgs {
     networks: Vec<Network>,
 }
 
-fn parse_event(text: &str) -> Result<EventType, String> {
+pub(super) fn parse_event(text: &str) -> Result<EventType, String> {
     EventType::parse(text).ok_or_else(|| format!("use one of {}", EventType::ALL.map(EventType::as_str).join(", ")))
 }
 
-fn parse_payload_format(text: &str) -> Result<PayloadFormat, String> {
+pub(super) fn parse_payload_format(text: &str) -> Result<PayloadFormat, String> {
     let known = || PayloadFormat::ALL.map(PayloadFormat::as_str).join(", ");
     PayloadFormat::parse(text).ok_or_else(|| format!("use one of {}", known()))
 }
@@ -148,6 +148,11 @@ fn parse_timeout(text: &str) -> Result<f64, String> {
 
 /// Runs `berth conform`.
 pub(super) async fn run(mut args: ConformArgs) -> Result<u8, Failure> {
+    if args.payload_format.uses_exact_url() {
+        return Err(Failure::usage(
+            "--payload-format: the certification checks the formats of Berth, not the classic one.",
+        ));
+    }
     if args.list {
         let width = Check::ALL.iter().map(|check| check.as_str().len()).max().unwrap_or_default();
         for check in Check::ALL {

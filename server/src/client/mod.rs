@@ -2,6 +2,7 @@
 
 mod api;
 mod conform;
+mod listen;
 mod report;
 mod verify_signature;
 mod webhook_file;
@@ -26,6 +27,11 @@ pub enum ClientCommand {
     ///
     /// Exit status: 0 for a valid signature, 1 for an invalid one, 2 for an invalid command line.
     VerifySignature(verify_signature::VerifyArgs),
+    /// Receive events over an outbound connection, and forward them to a receiver on this machine.
+    ///
+    /// Works behind firewalls and through proxies (HTTPS_PROXY), and reconnects. Exit status: 0 after Ctrl-C or q, 1 for a
+    /// failure, 2 for an invalid command line.
+    Listen(Box<listen::ListenArgs>),
     /// Make the webhooks of a server those of a file: print the plan, ask, and apply it.
     ///
     /// Exit status: 0 if nothing is left to do, 1 for a failure, 2 for an invalid command line or file, and with
@@ -63,6 +69,7 @@ pub fn main(command: ClientCommand) -> ExitCode {
         match command {
             ClientCommand::Conform(args) => conform::run(*args).await,
             ClientCommand::VerifySignature(args) => verify_signature::run(args),
+            ClientCommand::Listen(args) => listen::run(*args).await,
             ClientCommand::Apply(args) => webhook_file::apply(args).await,
             ClientCommand::Export(args) => webhook_file::export(args).await,
         }

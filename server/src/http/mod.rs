@@ -9,6 +9,7 @@ mod jwks;
 mod message_page;
 pub mod middleware;
 pub mod problem;
+mod receiver_callbacks;
 pub mod rpc;
 mod single_sign_on;
 pub mod spa;
@@ -65,6 +66,7 @@ fn api_routes() -> (Router<AppState>, QueryParameters) {
         .merge(api)
         .route("/api/v1/openapi.json", get(move || std::future::ready((json, openapi.clone()))))
         .merge(v1::docs())
+        .merge(receiver_callbacks::routes())
         .route("/api", any(problem::unknown_route))
         .route("/api/{*rest}", any(problem::unknown_route));
     (routes, parameters)

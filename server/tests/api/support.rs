@@ -56,10 +56,10 @@ impl Fixture for TestServer {
     }
 }
 
-/// Deliveries that the dispatcher should have sent: due, of an enabled webhook, and not behind a retry of an earlier one.
+/// Deliveries that the dispatcher should have sent: due, of an enabled webhook without a local listener, and not behind a retry of an earlier one.
 const OVERDUE: &str = "
     SELECT COUNT(*) FROM outbox o
-    JOIN webhooks w ON w.id = o.webhook_id AND w.state = 'enabled'
+    JOIN webhooks w ON w.id = o.webhook_id AND w.state = 'enabled' AND w.delivery_mode = 'http'
     WHERE o.due_at <= $1
       AND NOT EXISTS (
         SELECT 1 FROM outbox earlier

@@ -25,7 +25,7 @@ on_both_databases![
 on_both_databases![sqlite only: every_refusal_has_an_entry];
 
 /// What each operation must write. A new operation needs a row.
-const TABLE: [(&str, &[&str]); 90] = [
+const TABLE: [(&str, &[&str]); 94] = [
     ("audit_export", &["audit_log.exported"]),
     ("audit_list", &[]),
     ("catalogue_approve_access_request", &["access_request.approved"]),
@@ -105,12 +105,17 @@ const TABLE: [(&str, &[&str]); 90] = [
     ("webhooks_certify", &["webhook.certified"]),
     ("webhooks_check_draft", &["webhook.checked"]),
     ("webhooks_check_signature", &[]),
+    ("webhooks_claim_deliveries", &[]),
+    ("webhooks_connect_listener", &["webhook.listener_connected"]),
     ("webhooks_delete", &["webhook.deleted"]),
+    ("webhooks_disconnect_listener", &["webhook.listener_disconnected"]),
     ("webhooks_get", &[]),
     ("webhooks_list", &[]),
     ("webhooks_patch", &["webhook.updated"]),
     ("webhooks_pause", &["webhook.paused"]),
     ("webhooks_register", &["webhook.created"]),
+    // As the attempts of a dispatcher, results are in the delivery log.
+    ("webhooks_report_result", &[]),
     ("webhooks_resume", &["webhook.resumed"]),
     ("webhooks_revoke_secrets", &["webhook.secrets_revoked"]),
     ("webhooks_rotate", &["webhook.secret_rotated"]),
@@ -333,6 +338,12 @@ async fn drive_webhooks(driver: &mut Driver<'_>) {
     driver.call(Call::new("webhooks_certify", root, format!("{path}/conformance")).on("webhook", id)).await;
     let draft = json!({"webhook": crate::support::webhook_input(&receiver.url, json!({}))});
     driver.call(Call::new("webhooks_check_draft", root, "/tools/webhook-check").body(draft).on("webhook", "")).await;
+    let local = crate::support::webhook_input("http://127.0.0.1:8000/hook", json!({"delivery_mode": "local"}));
+    let local = t.root.post("/webhooks", local, 201).await.id();
+    let listener = format!("/webhooks/{local}/listener");
+    driver.call(Call::new("webhooks_connect_listener", root, &listener).on("webhook", local)).await;
+    driver.call(Call::new("webhooks_disconnect_listener", root, &listener).on("webhook", local)).await;
+    t.root.delete(&format!("/webhooks/{local}"), 204).await;
     driver.call(Call::new("webhooks_pause", root, format!("{path}/pause")).on("webhook", id)).await;
     driver.call(Call::new("webhooks_resume", root, format!("{path}/resume")).on("webhook", id)).await;
     let resource = t.resource("node-3", "available").await;

@@ -122,7 +122,7 @@ impl Access {
 }
 
 /// The table. Reservations belong to another user. A new operation needs a row.
-const TABLE: [(&str, Access); 90] = [
+const TABLE: [(&str, Access); 94] = [
     ("audit_export", AuditorRead),
     ("audit_list", AuditorRead),
     ("catalogue_approve_access_request", OwnedWrite),
@@ -203,12 +203,16 @@ const TABLE: [(&str, Access); 90] = [
     ("webhooks_certify", OwnedWrite),
     ("webhooks_check_draft", OwnedCreate),
     ("webhooks_check_signature", Any),
+    ("webhooks_claim_deliveries", OwnedWrite),
+    ("webhooks_connect_listener", OwnedWrite),
     ("webhooks_delete", OwnedWrite),
+    ("webhooks_disconnect_listener", OwnedWrite),
     ("webhooks_get", OwnedRead),
     ("webhooks_list", OwnedList),
     ("webhooks_patch", OwnedWrite),
     ("webhooks_pause", OwnedWrite),
     ("webhooks_register", OwnedCreate),
+    ("webhooks_report_result", OwnedWrite),
     ("webhooks_resume", OwnedWrite),
     ("webhooks_revoke_secrets", OwnedWrite),
     ("webhooks_rotate", OwnedWrite),

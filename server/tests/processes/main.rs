@@ -13,6 +13,7 @@ mod demo;
 mod full_disk;
 mod guarantees;
 mod kill;
+mod listen;
 mod load;
 mod outage;
 mod process;

@@ -175,6 +175,11 @@ impl ChangeFeed {
         self.shared.wake.next().await
     }
 
+    /// Receives every later wake-up, besides the dispatcher.
+    pub(crate) fn observe_wakeups(&self) -> broadcast::Receiver<WebhookSet> {
+        self.shared.wake.observe()
+    }
+
     /// Waits until this process has announced something, changes or due deliveries, since the last call. Only one task may
     /// call it.
     pub(crate) async fn wait_for_announcement(&self) {

@@ -67,6 +67,8 @@ wire_names!(
     domain::reservation::ReservationStatus => Cancelled,
     domain::resource::AccessStatus => Denied,
     domain::resource::ResourceStatus => Maintenance,
+    // Deliveries of a mode that only a newer release knows are not sent.
+    domain::webhook::DeliveryMode => Local,
     domain::webhook::WebhookState => Paused,
 );
 

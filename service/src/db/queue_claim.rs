@@ -126,6 +126,21 @@ impl ClaimedRow {
     }
 }
 
+/// The delivery of a lease that is still held. Plan: the primary keys of `outbox` and `deliveries`.
+pub(crate) async fn find_leased(
+    db: &Database,
+    webhook: WebhookId,
+    lease: &super::queue_leases::Lease,
+) -> Result<Option<ClaimedRow>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}
+        FROM outbox o JOIN deliveries d ON d.seq = o.seq
+        WHERE o.seq = $1 AND o.lease_owner = $2 AND o.webhook_id = $3"
+    );
+    let rows = db.query(&sql, [lease.seq.into(), (&*lease.token).into(), webhook.into()]).await?;
+    Ok(rows.first().map(ClaimedRow::read).transpose()?)
+}
+
 /// The condition for a claimable entry `o`, in addition to its webhook: unleased, due at `$2`, and the first of its
 /// ordering key.
 ///

@@ -115,6 +115,18 @@ fn bulk_values(new: &[&NewReservation]) -> Result<BulkValues> {
         .text_column("resource_status", new.iter().map(|new| new.resource_status.as_str())))
 }
 
+/// The earliest end of an active reservation, or start that is not published yet, in milliseconds since the epoch. Plans: the
+/// first entries of `reservations_end` and `reservation_starts_due`. Benchmark: idle.
+pub(crate) async fn earliest_due(db: &Database) -> Result<Option<i64>> {
+    let sql = "SELECT
+            (SELECT MIN(end_at) FROM reservations WHERE status = 'active'),
+            (SELECT MIN(start_at) FROM reservation_starts)";
+    let rows = db.query(sql, []).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (end, start): (Option<i64>, Option<i64>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    Ok(end.into_iter().chain(start).min())
+}
+
 /// Runs a statement that returns ids.
 async fn query_ids(db: &Database, tx: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<Vec<String>> {
     let rows = tx.query_all_raw(db.statement(sql, values)).await?;

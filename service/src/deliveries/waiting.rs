@@ -5,10 +5,11 @@ use super::log::LogRow;
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::entity::{deliveries, outbox, webhooks};
+use crate::db::listeners::listeners_of;
 use crate::outbox::ExhaustedLimit;
 use domain::delivery::{DeliveryStatus, DeliveryWait, WaitReason};
 use domain::id::DeliveryId;
-use domain::webhook::WebhookState;
+use domain::webhook::{DeliveryMode, WebhookState};
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 impl Deliveries {
@@ -34,6 +35,13 @@ impl Deliveries {
         let due_at = time(queued.due_at);
         if due_at > self.context.now() {
             return Ok(Some(DeliveryWait { until: Some(due_at), ..DeliveryWait::new(WaitReason::ScheduledRetry) }));
+        }
+        if webhook.delivery_mode.0 == DeliveryMode::Local {
+            let db = &self.context.db.read;
+            let listeners = listeners_of(db, [webhook.id], self.context.now()).await?;
+            let is_connected = listeners.get(&webhook.id).is_some_and(|listener| listener.connected);
+            let reason = if is_connected { WaitReason::Queued } else { WaitReason::NoListener };
+            return Ok(Some(DeliveryWait::new(reason)));
         }
         Ok(Some(self.exhausted_limit(&webhook).await?))
     }

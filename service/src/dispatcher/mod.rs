@@ -13,6 +13,7 @@ mod sender;
 
 pub use heartbeat::Heartbeat;
 pub use recorder::Recorded;
+pub(crate) use recorder::Recorder;
 
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
@@ -23,7 +24,6 @@ use admission::{AdmissionQueue, Origin};
 use db_runtime::DbRuntime;
 use held_leases::HeldLeases;
 use poll_schedule::{CapacityWatch, RetryTimers};
-use recorder::Recorder;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,14 +41,16 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 pub struct Recorded {
     /// Due time and webhook of each retry.
     pub due: Vec<(DateTime<Utc>, WebhookId)>,
+    /// Number of results that were applied. The others had lost their lease.
+    pub applied: usize,
 }
 
 /// Records batches of results.
-pub(super) struct Recorder {
-    pub(super) context: Context,
-    pub(super) outbox: Outbox,
-    pub(super) feed: ChangeFeed,
-    pub(super) notifications: Notifications,
+pub(crate) struct Recorder {
+    pub(crate) context: Context,
+    pub(crate) outbox: Outbox,
+    pub(crate) feed: ChangeFeed,
+    pub(crate) notifications: Notifications,
 }
 
 impl Recorder {
@@ -56,7 +58,7 @@ impl Recorder {
     /// changes. A result whose lease was lost is kept as an attempt and changes nothing else. After an error nothing is
     /// recorded, and the same batch can be recorded again.
     #[tracing::instrument(level = "debug", skip_all, err(level = "debug"), fields(results = batch.len()))]
-    pub(super) async fn record(&self, batch: &[AttemptResult]) -> Result<Recorded> {
+    pub(crate) async fn record(&self, batch: &[AttemptResult]) -> Result<Recorded> {
         if let Some(recorded) = self.try_record(Mode::Optimistic, batch).await? {
             return Ok(recorded);
         }
@@ -92,7 +94,7 @@ impl Recorder {
         let finished: Vec<_> = results.iter().copied().filter(|result| result.status.is_final()).collect();
         self.feed.wake_dispatchers(self.outbox.webhooks_with_successors(&finished).await);
         let due = results.iter().filter_map(|result| Some((result.due?, result.config().id))).collect();
-        Ok(Some(Recorded { due }))
+        Ok(Some(Recorded { due, applied: results.len() }))
     }
 }
 
@@ -230,7 +232,10 @@ async fn record_until_stored(recorder: &Recorder, batch: &mut [AttemptResult]) -
             recorded = recorder.record(std::slice::from_ref(result)).await;
         }
         match recorded {
-            Ok(recorded) => all.due.extend(recorded.due),
+            Ok(recorded) => {
+                all.due.extend(recorded.due);
+                all.applied += recorded.applied;
+            }
             Err(error) => {
                 tracing::error!(%error, "a result was rejected; its delivery is sent again when its lease expires")
             }

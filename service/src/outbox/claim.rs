@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Delay of a delivery whose event type or format is unknown to this version, for example after a downgrade.
-const UNKNOWN_EVENT_DELAY: Duration = Duration::minutes(1);
+pub(super) const UNKNOWN_EVENT_DELAY: Duration = Duration::minutes(1);
 
 /// The result of a claim.
 pub struct Claim {
@@ -36,13 +36,29 @@ pub struct ClaimedDelivery {
     pub(super) reservation_id: Option<String>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) redelivery_of: Option<DeliveryId>,
-    pub(super) permit: Permit,
+    /// The permit for its request; none under the lease of a local listener.
+    pub(super) permit: Option<Permit>,
 }
 
 impl ClaimedDelivery {
     /// The webhook.
     pub fn webhook_id(&self) -> WebhookId {
         self.config.id
+    }
+
+    /// The reservation, if it is an event of one.
+    pub(crate) fn reservation_id(&self) -> Option<&str> {
+        self.reservation_id.as_deref()
+    }
+
+    /// The delivery of which it is a redelivery.
+    pub(crate) fn redelivery_of(&self) -> Option<&DeliveryId> {
+        self.redelivery_of.as_ref()
+    }
+
+    /// The time of the claim, and of the signatures, under the lease of a local listener.
+    pub(crate) fn signed_at(&self) -> DateTime<Utc> {
+        super::local::claimed_at(&self.lease.token).unwrap_or(self.created_at)
     }
 
     /// The delivery for subscribers, in the given status.
@@ -143,7 +159,10 @@ impl Outbox {
         let mut blocked = if first_attempts_only { WebhookSet::All } else { WebhookSet::empty() };
         let mut budgets = BTreeMap::new();
         // A webhook without a share is not blocked: other processes send its deliveries.
-        let own = |config: &&Arc<WebhookConfig>| webhooks.contains(config.id) && self.limits.has_share(config);
+        // Local listeners claim the deliveries of local webhooks themselves.
+        let own = |config: &&Arc<WebhookConfig>| {
+            webhooks.contains(config.id) && !config.is_local && self.limits.has_share(config)
+        };
         for config in configs.enabled().filter(own) {
             let capacity = self.limits.capacity(config, now);
             if capacity.requests == 0 {
@@ -236,7 +255,7 @@ impl Outbox {
             let permit = config.and_then(|config| self.limits.try_acquire(config, now, row.attempt > 1));
             match (config, permit) {
                 (Some(config), Some(permit)) => {
-                    items.push(into_claimed((event_type, format), row, lease, config, permit, now));
+                    items.push(into_claimed((event_type, format), row, lease, config, Some(permit), now));
                 }
                 _ => {
                     blocked.union(row.webhook_id.into());
@@ -277,19 +296,19 @@ fn rescan<'a>(request: &ClaimRequest<'a>, claimed: &ClaimedRows) -> ClaimRequest
     }
 }
 
-fn into_claimed(
+pub(super) fn into_claimed(
     (event_type, format): (EventType, PayloadFormat),
     row: ClaimedRow,
     lease: Lease,
     config: &Arc<WebhookConfig>,
-    permit: Permit,
+    permit: Option<Permit>,
     now: DateTime<Utc>,
 ) -> ClaimedDelivery {
     ClaimedDelivery {
         lease,
         request: delivery::DeliveryRequest {
             target: config.target(now),
-            url: config.url(event_type),
+            url: config.url(event_type, format),
             delivery_id: DeliveryId(row.delivery_id),
             event_id: EventId(row.event_id),
             event_type,

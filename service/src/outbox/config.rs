@@ -17,7 +17,7 @@ use domain::provisioning::DrivingWebhook;
 use domain::reservation::Reservation;
 use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::{AuthView, CustomHeader, EventFilter, FilterSubject, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, FilterSubject, WebhookState};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -37,8 +37,12 @@ pub struct WebhookConfig {
     /// Whether its responses drive provisioning.
     pub(crate) provisions: bool,
     pub(crate) payload_format: PayloadFormat,
+    /// Whether a local listener claims its deliveries, and no dispatcher.
+    pub(crate) is_local: bool,
     filter: EventFilter,
     urls: HashMap<EventType, Arc<Destination>>,
+    /// The endpoint URL as entered.
+    exact_url: Arc<Destination>,
     target: Arc<Target>,
     /// After rotations: the targets that also sign with old secrets, and the end of each, earliest first.
     overlaps: Vec<(Arc<Target>, DateTime<Utc>)>,
@@ -87,8 +91,10 @@ impl WebhookConfig {
             rate_limit: model.rate_limit.map(i32::unsigned_abs),
             provisions: model.provisions,
             payload_format: model.payload_format.0,
+            is_local: model.delivery_mode.0 == DeliveryMode::Local,
             filter: model.filter.0,
             failing: model.failing_since.is_some(),
+            exact_url: Destination::new(model.endpoint_url.as_str()),
             urls: EventType::ALL
                 .into_iter()
                 .map(|event| (event, Destination::new(paths.url(&model.endpoint_url, event))))
@@ -108,8 +114,11 @@ impl WebhookConfig {
         overlap.map_or(&self.target, |(target, _)| target).clone()
     }
 
-    /// The full URL for an event.
-    pub(crate) fn url(&self, event: EventType) -> Arc<Destination> {
+    /// The full URL for an event in a payload format.
+    pub(crate) fn url(&self, event: EventType, format: PayloadFormat) -> Arc<Destination> {
+        if format.uses_exact_url() {
+            return self.exact_url.clone();
+        }
         self.urls.get(&event).cloned().unwrap_or_else(|| Destination::new(""))
     }
 
@@ -205,6 +214,32 @@ pub(crate) struct Configs {
 }
 
 impl Configs {
+    /// The revision of the settings of all webhooks.
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Whether a webhook has the classic payload format.
+    pub(crate) fn has_classic(&self) -> bool {
+        self.by_id.values().any(|config| config.payload_format == PayloadFormat::Classic)
+    }
+
+    /// The resource types of webhooks that receive the starts of reservations; `None` stands for every type.
+    pub(crate) fn classic_types(&self) -> impl Iterator<Item = Option<&str>> {
+        let holds = |config: &&Arc<WebhookConfig>| {
+            config.payload_format.holds_until_start(EventType::ReservationCreated)
+                && config.events.contains(&EventType::ReservationCreated)
+        };
+        self.by_id.values().filter(holds).map(|config| config.resource_type.as_deref())
+    }
+
+    /// Whether a webhook receives the start of a reservation instead of its creation.
+    pub(crate) fn holds_start(&self, reservation: &Reservation) -> bool {
+        let created = EventType::ReservationCreated;
+        self.subscribed(&reservation.resource_type, created)
+            .any(|config| config.payload_format.holds_until_start(created))
+    }
+
     /// One webhook.
     pub(crate) fn get(&self, id: WebhookId) -> Option<&Arc<WebhookConfig>> {
         self.by_id.get(&id)
@@ -227,7 +262,10 @@ impl Configs {
         resource_type: &str,
         event: EventType,
     ) -> impl Iterator<Item = &Arc<WebhookConfig>> {
-        self.by_id.values().filter(move |config| config.events.contains(&event) && config.serves(resource_type))
+        let receives = move |config: &&Arc<WebhookConfig>| {
+            config.events.contains(&event) && config.payload_format.sends(event) && config.serves(resource_type)
+        };
+        self.by_id.values().filter(receives)
     }
 
     /// The webhooks that receive the creation of a reservation and drive its provisioning, in the order of their ids.
@@ -258,6 +296,11 @@ pub(crate) struct ConfigCache {
 impl ConfigCache {
     pub(super) fn new(context: Context, cipher: Cipher) -> Self {
         Self { context, cipher, cached: Arc::default() }
+    }
+
+    /// The webhooks as they were loaded last, without access to the database; `None` before the first load.
+    pub(crate) fn cached(&self) -> Option<Arc<Configs>> {
+        self.cached.lock().clone()
     }
 
     /// Loads the webhooks through `connection`, which can be a transaction. Cached until their revision changes.

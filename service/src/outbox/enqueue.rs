@@ -41,6 +41,15 @@ impl Enqueued {
     }
 }
 
+/// The webhooks for which an event is enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recipients {
+    /// Those that receive it when it happens.
+    Now,
+    /// Those that receive it at the start of the reserved time.
+    AtStart,
+}
+
 /// A delivery that is about to be inserted.
 struct Pending {
     id: DeliveryId,
@@ -100,7 +109,7 @@ impl Pending {
             lease,
             request: delivery::DeliveryRequest {
                 target: self.config.target(now),
-                url: self.config.url(event_type),
+                url: self.config.url(event_type, self.config.payload_format),
                 delivery_id: self.id,
                 event_id: self.event.event_id().clone(),
                 event_type,
@@ -114,7 +123,7 @@ impl Pending {
             reservation_id: self.reservation_id,
             created_at: now,
             redelivery_of: None,
-            permit,
+            permit: Some(permit),
         }
     }
 }
@@ -167,10 +176,31 @@ impl Outbox {
         events: Vec<(String, EventBody)>,
         fresh: bool,
     ) -> Result<Enqueued> {
+        self.enqueue_to(Recipients::Now, tx, configs, events, fresh).await
+    }
+
+    /// Inserts deliveries of `reservation.created` for the webhooks that receive it at the start of the reserved time.
+    pub(crate) async fn enqueue_starts(
+        &self,
+        tx: &DatabaseTransaction,
+        configs: &Configs,
+        events: Vec<(String, EventBody)>,
+    ) -> Result<Enqueued> {
+        self.enqueue_to(Recipients::AtStart, tx, configs, events, false).await
+    }
+
+    async fn enqueue_to(
+        &self,
+        recipients: Recipients,
+        tx: &DatabaseTransaction,
+        configs: &Configs,
+        events: Vec<(String, EventBody)>,
+        fresh: bool,
+    ) -> Result<Enqueued> {
         let now = self.context.now();
         let fast_path = if fresh { self.state.fast_path.sender() } else { None };
         let followers = if fresh { HashSet::new() } else { followers(tx, configs, &events).await? };
-        let pending = self.prepare(configs, events, &followers, fast_path.as_ref(), now)?;
+        let pending = self.prepare(recipients, configs, events, &followers, fast_path.as_ref(), now)?;
         let mut enqueued = Enqueued {
             summaries: Vec::new(),
             claimed: Vec::new(),
@@ -236,6 +266,7 @@ impl Outbox {
     /// One delivery for each event and receiving webhook. Takes a permit where the fast path is open.
     fn prepare(
         &self,
+        recipients: Recipients,
         configs: &Configs,
         events: Vec<(String, EventBody)>,
         followers: &HashSet<(WebhookId, String)>,
@@ -244,13 +275,19 @@ impl Outbox {
     ) -> Result<Vec<Pending>> {
         let mut pending = Vec::new();
         for (resource_type, event) in events {
+            let at_start = |config: &WebhookConfig| config.payload_format.holds_until_start(event.event_type());
             let receives = |config: &&Arc<WebhookConfig>| {
+                if at_start(config) != (recipients == Recipients::AtStart) {
+                    return false;
+                }
                 config.passes(FilterSubject::of(&event))
                     || followers.contains(&(config.id, event.ordering_key().to_owned()))
             };
             for config in configs.subscribed(&resource_type, event.event_type()).filter(receives) {
                 let permit = match fast_path {
-                    Some(_) if config.state == WebhookState::Enabled => self.limits.try_acquire(config, now, false),
+                    Some(_) if config.state == WebhookState::Enabled && !config.is_local => {
+                        self.limits.try_acquire(config, now, false)
+                    }
                     _ => None,
                 };
                 pending.push(self.pending(config, event.clone(), permit)?);

@@ -53,7 +53,7 @@ impl Outbox {
 
     /// Requeues claims, due at `due_at` (milliseconds since the epoch) or at their previous due time, whichever is
     /// later. Wakes no dispatcher.
-    pub(super) async fn requeue(&self, leases: &[Lease], due_at: i64) -> Result<()> {
+    pub(crate) async fn requeue(&self, leases: &[Lease], due_at: i64) -> Result<()> {
         if leases.is_empty() {
             return Ok(());
         }

@@ -20,6 +20,7 @@ mod enqueue;
 mod fast_path;
 mod leases;
 mod limits;
+mod local;
 mod record;
 mod scan_cursor;
 pub(crate) mod shares;

@@ -39,7 +39,9 @@ impl AttemptResult {
     /// Combines a claim with its attempt's outcome, and ends the request: the webhook may start another one.
     pub fn new(mut claim: ClaimedDelivery, mut attempted: AttemptOutcome, ended: DateTime<Utc>) -> Self {
         use rand::Rng as _;
-        claim.permit.end_request(attempted.status_code.is_some());
+        if let Some(permit) = &mut claim.permit {
+            permit.end_request(attempted.status_code.is_some());
+        }
         let transcript = std::mem::take(&mut attempted.transcript);
         let (status, due) = if attempted.outcome == Outcome::Succeeded {
             (DeliveryStatus::Succeeded, None)

@@ -7,6 +7,7 @@ use super::booking::{
 };
 use super::event::{event_body, for_outbox};
 use super::group_commit::Written;
+use super::starts;
 use crate::audit_trail::{AuditedTransaction, Author, Record, Target};
 use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
@@ -123,6 +124,9 @@ impl Reservations {
             return Err(error.into());
         }
         provisioning::write(&self.context.db, &tx, &next).await?;
+        if next.start_time != current.start_time {
+            starts::reschedule(&tx, &next).await?;
+        }
         let record = record(actor, AuditAction::ReservationUpdated, &next).changes(Changes::between(&current, &next));
         self.commit(tx, record, enqueued, &next).await?;
         Ok(next)
@@ -215,10 +219,12 @@ impl Reservations {
         &self,
         tx: &DatabaseTransaction,
         reservation: &mut Reservation,
-        body: ReservationBody,
+        mut body: ReservationBody,
         now: DateTime<Utc>,
     ) -> Result<Enqueued> {
         let configs = self.outbox.configs().load(tx).await?;
+        starts::describe(tx, &configs, &mut body).await?;
+        starts::take(tx, &reservation.id).await?;
         let enqueued = self.outbox.enqueue(tx, &configs, vec![for_outbox(body)], false).await?;
         reservation.updated_at = now;
         let changes = reservations::ActiveModel {

@@ -37,6 +37,7 @@ pub(super) fn event_body(
         previous: None,
         cancelled_by: None,
         reason: None,
+        resource_details: None,
     }
 }
 

@@ -3,10 +3,12 @@
 use super::Reservations;
 use super::commands::record;
 use super::event::event_body;
+use super::starts;
 use crate::audit_trail::Author;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::reservations;
+use crate::db::reservations::earliest_due;
 use crate::{Error, Result};
 use chrono::{DateTime, Utc};
 use domain::audit::{AuditAction, Changes};
@@ -63,27 +65,30 @@ impl Reservations {
         }
         let before = reservation.clone();
         reservation.status = ReservationStatus::Expired;
+        // After an outage, the start may be due too. It precedes the end.
+        let start = match starts::take(&tx, id).await? {
+            true => Some(self.enqueue_start(&tx, &before, now).await?),
+            false => None,
+        };
         let email = self.owner_email(&tx, &reservation.user_id).await?;
         let body = event_body(&self.context, EventType::ReservationExpired, &reservation, &email, now);
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
         let record = record(Author::System, AuditAction::ReservationExpired, &reservation)
             .changes(Changes::between(&before, &reservation));
         self.commit(tx, record, enqueued, &reservation).await?;
+        if let Some(start) = start {
+            self.outbox.publish(start, Vec::new());
+        }
         Ok(true)
     }
 
-    /// The end of the active reservation that ends first.
+    /// The earliest time at which a reservation ends, or at which a start is published. One statement, because an idle
+    /// process runs it every few seconds.
     ///
     /// # Errors
     /// If the database is unavailable.
     #[instrument(skip_all, err(level = "debug"))]
-    pub async fn next_expiry(&self) -> Result<Option<DateTime<Utc>>> {
-        let end: Option<Option<i64>> = active()
-            .select_only()
-            .column_as(reservations::Column::EndAt.min(), "end_at")
-            .into_tuple()
-            .one(&self.context.db.read)
-            .await?;
-        Ok(end.flatten().map(time))
+    pub async fn next_due(&self) -> Result<Option<DateTime<Utc>>> {
+        Ok(earliest_due(&self.context.db).await?.map(time))
     }
 }

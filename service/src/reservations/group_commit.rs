@@ -2,6 +2,7 @@
 //! transaction of its own at once; with many clients, one fsync serves all of them.
 
 use super::event::{event_body, for_outbox};
+use super::starts;
 use crate::audit_trail::Record;
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
@@ -161,6 +162,7 @@ impl Writer {
             for_outbox(event_body(&self.context, EventType::ReservationCreated, reservation, email, now))
         });
         let enqueued = self.outbox.enqueue(&tx, &configs, events.collect(), true).await?;
+        starts::schedule(&tx, &configs, written().map(|new| &new.reservation)).await?;
         let recorded: Vec<&Record> =
             new.iter().zip(records).filter(|(new, _)| is_inserted(new)).map(|(_, record)| record).collect();
         tx.commit_all(&recorded).await?;

@@ -141,6 +141,13 @@ impl Reservations {
             .add(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
             .add(reservations::COLUMN.end_at.gt(now))
             .add_option(config.resource_type.as_deref().map(|slug| resources::COLUMN.resource_type.eq(slug)))
+            // Its creation is sent at the start.
+            .add_option(
+                config
+                    .payload_format
+                    .holds_until_start(EventType::ReservationCreated)
+                    .then(|| reservations::COLUMN.start_at.lte(now)),
+            )
             .add_option(filter.since.map(|since| reservations::COLUMN.created_at.gte(since.timestamp_millis())))
             .add_option(filter.until.map(|until| reservations::COLUMN.created_at.lt(until.timestamp_millis())))
     }

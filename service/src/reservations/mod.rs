@@ -10,7 +10,9 @@
 //! | `group_commit` | concurrent new reservations in one transaction |
 //! | `expiry` | reservations that have ended |
 //! | `missing` | creations that a webhook has never received |
+//! | `starts` | starts of reservations, for webhooks with the classic payload format |
 //! | `status_update` | provisioning reported by a receiver |
+//! | `receiver_callbacks` | logs and messages of classic receivers |
 
 mod booking;
 mod commands;
@@ -19,7 +21,9 @@ mod expiry;
 mod group_commit;
 mod missing;
 mod queries;
+mod receiver_callbacks;
 mod row;
+mod starts;
 mod status_update;
 
 pub(crate) use missing::MissingEvents;
@@ -32,6 +36,8 @@ use crate::context::Context;
 use crate::deliveries::Deliveries;
 use crate::outbox::Outbox;
 use group_commit::GroupCommit;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 /// Use cases of reservations. Cheap to clone.
 #[derive(Clone)]
@@ -43,6 +49,8 @@ pub struct Reservations {
     catalogue: Catalogue,
     deliveries: Deliveries,
     group_commit: GroupCommit,
+    /// The revision of the webhooks for which the starts of earlier reservations are scheduled.
+    scheduled_revision: Arc<AtomicI64>,
 }
 
 impl Reservations {
@@ -56,6 +64,15 @@ impl Reservations {
         deliveries: Deliveries,
     ) -> Self {
         let group_commit = GroupCommit::start(&context, &feed, &outbox);
-        Self { context, feed, outbox, accounts, catalogue, deliveries, group_commit }
+        Self {
+            context,
+            feed,
+            outbox,
+            accounts,
+            catalogue,
+            deliveries,
+            group_commit,
+            scheduled_revision: Arc::new(AtomicI64::new(-1)),
+        }
     }
 }

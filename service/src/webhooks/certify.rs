@@ -1,11 +1,12 @@
 //! Certification of the receiver of a webhook (`domain::conformance`). The requests are test events that the delivery log
 //! does not contain.
 
-use super::{Webhooks, write_action};
+use super::{Webhooks, only_listener_sends, write_action};
 use crate::Result;
 use crate::audit_trail::{Record, Target};
 use crate::outbox::WebhookConfig;
 use delivery::{Certification, Sources, certify};
+use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::conformance::ConformanceReport;
@@ -28,6 +29,13 @@ impl Webhooks {
         authorize(actor, write_action(&webhook))?;
         let (endpoint_url, paths) = (webhook.endpoint_url.clone(), webhook.delivery_paths.0.clone());
         let config = WebhookConfig::decrypt(webhook, &self.cipher, &self.context.settings.public_url)?;
+        if config.payload_format.uses_exact_url() {
+            let detail = "The certification checks the formats of Berth, and this webhook has the classic one. Send test events instead.";
+            return Err(Problem::conflict(detail).into());
+        }
+        if config.is_local {
+            return Err(only_listener_sends().into());
+        }
         let certification = Certification {
             endpoint_url,
             paths,

@@ -2,7 +2,7 @@
 //! requests.
 
 use super::secrets::new_signing_secret;
-use super::{Webhooks, write_action};
+use super::{Webhooks, only_listener_sends, write_action};
 use crate::Result;
 use crate::audit_trail::{Record, Target};
 use crate::db::entity::webhooks;
@@ -13,7 +13,8 @@ use domain::authorization::{Action, Actor, authorize};
 use domain::draft_check::{DraftCheckInput, DraftReport};
 use domain::endpoint::same_origin;
 use domain::id::{ReservationId, WebhookId};
-use domain::webhook::{AuthInput, AuthView, CustomHeader, StoredCredentials, WebhookInput};
+use domain::routing::{DeliveryPaths, Layout};
+use domain::webhook::{AuthInput, AuthView, CustomHeader, DeliveryMode, StoredCredentials, WebhookInput};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,19 +42,29 @@ impl Webhooks {
             None => None,
         };
         authorize(actor, Action::SetWebhookFilter { resource_type: draft.resource_type.as_deref() })?;
+        if draft.delivery_mode == Some(DeliveryMode::Local)
+            || stored.as_ref().is_some_and(|stored| stored.delivery_mode.0 == DeliveryMode::Local)
+        {
+            return Err(only_listener_sends().into());
+        }
         self.validate(&draft, stored.as_ref().map(credentials_of)).await?;
         if stored.as_ref().is_some_and(|stored| !same_origin(&stored.endpoint_url, &draft.endpoint_url)) {
             self.context.require_confirmation(actor).await?;
         }
         let target = Arc::new(self.draft_target(&draft, stored)?);
         let name = draft.name.trim().to_owned();
+        let format = draft.payload_format.unwrap_or_default();
+        let paths = match format.uses_exact_url() {
+            true => DeliveryPaths { layout: Layout::Single, ..Default::default() },
+            false => draft.delivery_paths.unwrap_or_default(),
+        };
         let certification = Certification {
-            paths: draft.delivery_paths.unwrap_or_default(),
+            paths,
             endpoint_url: draft.endpoint_url,
             target,
             sample: self.sample(actor, draft.resource_type.as_deref()).await?,
-            format: draft.payload_format.unwrap_or_default(),
-            events: draft.events,
+            format,
+            events: draft.events.into_iter().filter(|event| format.sends(*event)).collect(),
             health_url: None,
             only: Vec::new(),
             time_limit: Some(TIME_LIMIT),

@@ -18,11 +18,13 @@ use domain::change::WebhookChange;
 use domain::endpoint::same_origin;
 use domain::id::{ResourceId, WebhookId};
 use domain::pagination::{Page, PageQuery};
+use domain::payload::PayloadFormat;
 use domain::problem::Validator;
 use domain::resource::ConfigSchema;
+use domain::routing::{DeliveryPaths, Layout};
 use domain::webhook::{
-    AuthInput, AuthView, CustomHeader, EventFilter, ResumeInput, StoredCredentials, Webhook, WebhookInput,
-    WebhookPatch, WebhookState, WebhookSummary, WebhookWithSecret, check,
+    AuthInput, AuthView, CustomHeader, DeliveryMode, EventFilter, ResumeInput, StoredCredentials, Webhook,
+    WebhookInput, WebhookPatch, WebhookState, WebhookSummary, WebhookWithSecret, check,
 };
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -58,6 +60,8 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
         provisions: model.provisions,
         payload_format: model.payload_format.0,
         filter: model.filter.0,
+        delivery_mode: model.delivery_mode.0,
+        listener: None,
         enabled: state == WebhookState::Enabled,
         state,
         secret_hint: model.secret_hint,
@@ -84,13 +88,17 @@ fn settings(input: WebhookInput) -> webhooks::ActiveModel {
         resource_type: Set(input.resource_type),
         events: Set(JsonText(events)),
         auth: Set(JsonText(input.auth.redacted())),
-        delivery_paths: Set(JsonText(input.delivery_paths.unwrap_or_default())),
+        delivery_paths: Set(JsonText(match input.payload_format {
+            Some(format) if format.uses_exact_url() => DeliveryPaths { layout: Layout::Single, ..Default::default() },
+            _ => input.delivery_paths.unwrap_or_default(),
+        })),
         retry: Set(JsonText(input.retry.unwrap_or_default())),
         max_in_flight: Set(limit(input.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT))),
         rate_limit: Set(input.rate_limit.map(limit)),
         provisions: Set(input.provisions.unwrap_or(true)),
         payload_format: Set(Text(input.payload_format.unwrap_or_default())),
         filter: Set(JsonText(input.filter.unwrap_or_default())),
+        delivery_mode: Set(Text(input.delivery_mode.unwrap_or_default())),
         ..Default::default()
     }
 }
@@ -121,6 +129,7 @@ fn apply_patch(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
         provisions: Some(patch.provisions.unwrap_or(current.provisions)),
         payload_format: Some(patch.payload_format.unwrap_or(current.payload_format.0)),
         filter: Some(patch.filter.unwrap_or_else(|| current.filter.0.clone())),
+        delivery_mode: Some(current.delivery_mode.0),
     }
 }
 
@@ -285,12 +294,15 @@ impl Webhooks {
             let message = "The endpoint URL has another scheme, host or port. Set the authentication again.";
             return Err(Problem::field("auth", message).into());
         }
+        let uses_exact_url = input.payload_format.is_some_and(PayloadFormat::uses_exact_url);
         let headers = self.encrypt_headers(id, &input.headers, &current.headers.0)?;
         let auth_secret = if keeps_secret { current.auth_secret.clone() } else { self.encrypt_auth(id, &input.auth)? };
         let has_auth_secret = auth_secret.is_some() || current.auth_secret.is_some();
         let sets_signing_key = signing_key != current.signing_key;
         let sets_auth_secret = sets_auth && !keeps_secret && has_auth_secret;
-        let changes_destination = !same_origin(&current.endpoint_url, &input.endpoint_url)
+        // Berth never calls the endpoint of a local webhook.
+        let changes_destination = (current.delivery_mode.0 == DeliveryMode::Http
+            && !same_origin(&current.endpoint_url, &input.endpoint_url))
             || (sets_auth && input.auth.redacted() != current.auth.0);
         if sets_auth_secret || sets_signing_key || changes_destination || sets_secret_header(&headers, &current) {
             self.context.require_confirmation(actor).await?;
@@ -304,13 +316,14 @@ impl Webhooks {
             ..settings(input)
         };
         // A newer release may have stored values that this one does not know. They are kept until they are set.
+        changes.delivery_mode = NotSet;
         if !sets_state {
             changes.state = NotSet;
         }
         if !sets_events {
             changes.events = NotSet;
         }
-        if !sets_paths {
+        if !sets_paths && !(sets_format && uses_exact_url) {
             changes.delivery_paths = NotSet;
         }
         if !sets_format {

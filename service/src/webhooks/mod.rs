@@ -50,6 +50,14 @@ fn change_of(webhook: &webhooks::Model) -> WebhookChange {
     WebhookChange { id: webhook.id, deleted: false, resource_type, previous_resource_type: None }
 }
 
+/// The refusal of an operation that only its listener can perform for a local webhook.
+fn only_listener_sends() -> Problem {
+    Problem::conflict(
+        "Berth does not call the endpoint of a local webhook; its listener does. Redeliver an event instead, or reserve a \
+         resource.",
+    )
+}
+
 /// The permission to read a webhook.
 fn read_action(webhook: &webhooks::Model) -> Action<'_> {
     Action::ReadWebhook { resource_type: webhook.resource_type.as_deref() }

@@ -7,12 +7,13 @@ use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::attempts::{self, StatusAfter};
 use crate::db::entity::{outbox, webhooks};
+use crate::db::listeners::listeners_of;
 use crate::db::webhook_stats::{AttemptSummary, summarise_attempts};
 use chrono::Duration;
 use domain::authorization::{Action, Actor, authorize};
 use domain::delivery::DeliveryStatus;
 use domain::id::WebhookId;
-use domain::webhook::{StatsPoint, StatsWindow, Webhook, WebhookHealth, WebhookStats, WebhookSummary};
+use domain::webhook::{DeliveryMode, StatsPoint, StatsWindow, Webhook, WebhookHealth, WebhookStats, WebhookSummary};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _};
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -73,12 +74,19 @@ impl Webhooks {
         let attempts = summarise_attempts(&self.context.db, &ids, since).await?;
         let attempts: HashMap<_, _> = attempts.into_iter().map(|summary| (summary.webhook_id, summary)).collect();
         let queued = self.count_queued(&ids).await?;
+        let local = models.iter().filter(|model| model.delivery_mode.0 == DeliveryMode::Local).map(|model| model.id);
+        let local: Vec<WebhookId> = local.collect();
+        let mut listeners = match local.is_empty() {
+            true => HashMap::new(),
+            false => listeners_of(&self.context.db.read, local, now).await?,
+        };
         let mut webhooks = Vec::with_capacity(models.len());
         for model in models {
             let queued = queued.get(&model.id).copied().unwrap_or_default();
             let summary = summary(model.failing_since.is_some(), attempts.get(&model.id), queued);
             let secret_use = self.secret_use(&model, now.timestamp_millis()).await?;
-            webhooks.push(Webhook { secret_use, ..to_webhook(model, summary, now) });
+            let listener = listeners.remove(&model.id);
+            webhooks.push(Webhook { secret_use, listener, ..to_webhook(model, summary, now) });
         }
         Ok(webhooks)
     }

@@ -1,6 +1,6 @@
 //! Test events (docs/contract.md §1, "Test events"): sent at once, outside the queue, and recorded in the log.
 
-use super::{Webhooks, write_action};
+use super::{Webhooks, only_listener_sends, write_action};
 use crate::Result;
 use crate::audit_trail::{Record, Target};
 use crate::db::column::Text;
@@ -13,6 +13,7 @@ use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
+use domain::classic::ResourceDetails;
 use domain::delivery::{Attempt, DeliveryStatus, DeliverySummary, Outcome};
 use domain::event::{EventBody, EventType};
 use domain::id::{DeliveryId, EventId, WebhookId};
@@ -44,7 +45,17 @@ impl Webhooks {
         let webhook = self.find(id).await?;
         authorize(actor, write_action(&webhook))?;
         let config = WebhookConfig::decrypt(webhook, &self.cipher, &self.context.settings.public_url)?;
-        let event_type = input.event_type.or(config.events.first().copied()).unwrap_or(EventType::ReservationCreated);
+        if config.is_local {
+            return Err(only_listener_sends().into());
+        }
+        let event_type = input
+            .event_type
+            .or(config.events.iter().copied().find(|event| config.payload_format.sends(*event)))
+            .unwrap_or(EventType::ReservationCreated);
+        if !config.payload_format.sends(event_type) {
+            let message = "The payload format of this webhook does not have this event.";
+            return Err(Problem::field("event_type", message).into());
+        }
         let now = self.context.now();
         let urls = &self.context.status_urls;
         let event = self.test_event(actor, config.resource_type.as_deref(), event_type, now).await?;
@@ -57,7 +68,7 @@ impl Webhooks {
         let body = format.body(&event, &self.context.settings.public_url).map_err(|_| Problem::internal())?;
         let request = DeliveryRequest {
             target: config.target(now),
-            url: config.url(event_type),
+            url: config.url(event_type, config.payload_format),
             delivery_id: DeliveryId::from_ulid(self.context.new_ulid()),
             event_id: event.event_id().clone(),
             event_type,
@@ -200,9 +211,16 @@ impl Webhooks {
             .one(db)
             .await?;
         let schema = ConfigSchema::parse(&resource_type.config_schema.0).unwrap_or_default();
-        let sample = Sample { resource_type: resource_type.slug, config: schema.sample(), ..Sample::default() };
+        let details = ResourceDetails { type_name: resource_type.name, ..ResourceDetails::default() };
+        let sample =
+            Sample { resource_type: resource_type.slug, config: schema.sample(), details, ..Sample::default() };
         Ok(match resource {
-            Some(resource) => Sample { resource_id: resource.id, resource_name: resource.name, ..sample },
+            Some(resource) => Sample {
+                resource_id: resource.id,
+                resource_name: resource.name,
+                details: ResourceDetails { specs: resource.specs, location: resource.location, ..sample.details },
+                ..sample
+            },
             None => sample,
         })
     }

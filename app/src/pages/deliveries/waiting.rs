@@ -59,6 +59,11 @@ pub fn Waiting(wait: DeliveryWait, delivery: DeliverySummary) -> impl IntoView {
             <a href=settings>"Change the limit"</a>
         }
         .into_any(),
+        WaitReason::NoListener => view! {
+            <p><strong>"Waits for the local listener of "{name}"."</strong>" It is sent when `berth listen` connects."</p>
+            <a href=webhook>"Open the webhook"</a>
+        }
+        .into_any(),
         WaitReason::Queued => view! { <p><strong>"Due now."</strong>" The next free dispatcher sends it."</p> }.into_any(),
     };
     view! {

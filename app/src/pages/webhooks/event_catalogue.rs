@@ -37,7 +37,8 @@ fn EventSection(entry: CatalogueEntry, format: RwSignal<String>) -> impl IntoVie
     let schema_url = schema_path.clone();
     let request = Signal::derive(move || {
         let selected = format.get();
-        examples.iter().find(|example| example.format.as_str() == selected).map(request_text).unwrap_or_default()
+        let example = examples.iter().find(|example| example.format.as_str() == selected);
+        example.map_or_else(|| "This format does not have this event.".to_owned(), request_text)
     });
     view! {
         <section class="card stack tight" id=event_type.as_str()>

@@ -166,7 +166,8 @@ fn Row(
             </td>
             <td>
                 <ForWebhookManagers>
-                    <Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test Webhook"</Button>
+                    {(!webhook.with_untracked(|w| w.is_local()))
+                        .then(|| view! { <Button label=format!("Test Webhook {}", untrack(name)) on_click=test>"Test Webhook"</Button> })}
                 </ForWebhookManagers>
             </td>
         </tr>

@@ -96,6 +96,8 @@ fn Details(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
                 <dd><code>{move || webhook.with(|w| w.id)}</code></dd>
                 <dt>"Receives"</dt>
                 <dd>{move || webhook.with(received_types)}</dd>
+                <dt>"Delivery"</dt>
+                <dd>{move || webhook.with(|w| if w.is_local() { "By a local listener" } else { "HTTP requests of Berth" })}</dd>
                 <dt>"Payload format"</dt>
                 <dd>{move || webhook.with(|w| w.payload_format.label())}</dd>
                 <dt>"Content filter"</dt>

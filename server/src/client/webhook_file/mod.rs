@@ -188,7 +188,9 @@ fn read_file(text: &str, folder: &Path) -> Result<Vec<Declared>, String> {
 /// Runs `berth export`.
 pub(super) async fn export(args: ExportArgs) -> Result<u8, Failure> {
     let api = Api::new(&args.server)?;
-    let webhooks: Vec<Webhook> = api.list("/webhooks").await?;
+    let mut webhooks: Vec<Webhook> = api.list("/webhooks").await?;
+    // Those belong to developers, and end with their listener.
+    webhooks.retain(|webhook| !webhook.is_local());
     let text = write_file(api.base(), &webhooks).map_err(Failure::new)?;
     match &args.output {
         None => print(text.trim_end()),

@@ -182,7 +182,8 @@ impl Plan {
         }
         let is_declared =
             |existing: &&Webhook| declared.iter().any(|one| one.input.name.trim() == existing.name.trim());
-        for existing in current.iter().filter(|existing| !is_declared(existing)) {
+        // Local webhooks belong to developers, and end with their listener.
+        for existing in current.iter().filter(|existing| !is_declared(existing) && !existing.is_local()) {
             let name = existing.name.clone();
             match options.prune {
                 true => plan.changes.push(Change::Delete { name, id: existing.id, etag: String::new() }),

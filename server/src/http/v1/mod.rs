@@ -8,6 +8,7 @@ pub mod deliveries;
 mod download;
 pub mod groups;
 mod idempotency;
+mod listeners;
 pub mod notifications;
 mod openapi;
 pub mod privacy;
@@ -34,6 +35,7 @@ pub fn router() -> (Router<AppState>, Value) {
             .merge(catalogue::routes())
             .merge(reservations::routes())
             .merge(webhooks::routes())
+            .merge(listeners::routes())
             .merge(deliveries::routes())
             .merge(replays::routes())
             .merge(notifications::routes())

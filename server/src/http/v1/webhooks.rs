@@ -111,7 +111,7 @@ async fn delete(
 
 /// Sends a test event immediately and returns the attempt (docs/contract.md §1, "Test events").
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = i64, Path)), request_body = TestInput,
-    responses((status = 200, body = Attempt)))]
+    responses((status = 200, body = Attempt), (status = 409, body = ProblemBody)))]
 async fn test(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -126,7 +126,7 @@ async fn test(
 /// Sends about 40 test events: valid ones, forged ones, duplicates, and unusual ones. The delivery log does not contain them.
 /// Every check has a verdict and states what to change. The response can take 90 seconds.
 #[utoipa::path(post, path = "/webhooks/{id}/conformance", tag = "webhooks", params(("id" = i64, Path)),
-    responses((status = 200, body = ConformanceReport)))]
+    responses((status = 200, body = ConformanceReport), (status = 409, body = ProblemBody)))]
 async fn certify(
     State(app): State<AppState>,
     caller: AuthenticatedUser,
@@ -140,7 +140,7 @@ async fn certify(
 /// Sends a test event for each trigger, one with a wrong signature, and a request to `/health`. Nothing is saved, and the
 /// delivery log does not contain the requests. The response can take 90 seconds.
 #[utoipa::path(post, path = "/tools/webhook-check", tag = "webhooks", request_body = DraftCheckInput,
-    responses((status = 200, body = DraftReport), (status = 404, body = ProblemBody)))]
+    responses((status = 200, body = DraftReport), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn check_draft(
     State(app): State<AppState>,
     caller: AuthenticatedUser,

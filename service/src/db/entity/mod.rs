@@ -36,10 +36,12 @@ pub(crate) mod outbox;
 pub(crate) mod owners;
 pub(crate) mod passkeys;
 pub(crate) mod provisioning;
+pub(crate) mod receiver_callbacks;
 pub(crate) mod recovery_codes;
 pub(crate) mod replay_items;
 pub(crate) mod replays;
 pub(crate) mod reservation_changes;
+pub(crate) mod reservation_starts;
 pub(crate) mod reservations;
 pub(crate) mod resource_types;
 pub(crate) mod resources;
@@ -51,6 +53,7 @@ pub(crate) mod unbound_secrets;
 pub(crate) mod used_log_in_states;
 pub(crate) mod user_groups;
 pub(crate) mod users;
+pub(crate) mod webhook_listeners;
 pub(crate) mod webhooks;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use domain::provisioning::Provisioning;
 use domain::replay::{ReplaySource, ReplayStatus};
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
-use domain::webhook::{AuthView, CustomHeader, EventFilter, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, WebhookState};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 use test_support::{TestDatabase, on_both_databases};
 
@@ -101,6 +101,7 @@ fn webhook() -> webhooks::Model {
         filter: JsonText(EventFilter { resource_ids: vec![7], fields: Vec::new() }),
         secret_rotated_at: Some(9),
         secret_reminded_at: Some(10),
+        delivery_mode: Text(DeliveryMode::Local),
     }
 }
 
@@ -211,6 +212,17 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         seq: Some(1_772_442_000_250),
     };
     round_trip(&database, item).await;
+    let listener = webhook_listeners::Model {
+        webhook_id: 3,
+        listener: "lst_01J".into(),
+        connected_at: 1_772_442_000_250,
+        seen_at: 2,
+        disconnected_at: Some(3),
+    };
+    round_trip(&database, listener).await;
+    round_trip(&database, reservation_starts::Model { reservation_id: "rsv-1".into(), start_at: 1_772_442_000_250 })
+        .await;
+    round_trip(&database, receiver_callbacks::Model { digest: "ab".into(), received_at: 1 }).await;
     round_trip(&database, login_budgets::Model { subject: "account ab".into(), spent_until: 4 }).await;
     let token = api_tokens::Model {
         id: "tok_1".into(),

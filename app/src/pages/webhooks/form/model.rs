@@ -328,6 +328,9 @@ impl FormModel {
 
     /// The delivery paths. Tracked.
     pub fn delivery_paths(self) -> DeliveryPaths {
+        if self.format().uses_exact_url() {
+            return DeliveryPaths { layout: Layout::Single, ..Default::default() };
+        }
         match self.layout.get().as_str() {
             "single" => DeliveryPaths { layout: Layout::Single, ..Default::default() },
             "custom" => {
@@ -400,6 +403,7 @@ impl FormModel {
             provisions: Some(self.provisions.get()),
             payload_format: Some(self.format()),
             filter: Some(filter),
+            delivery_mode: stored.filter(|webhook| webhook.is_local()).map(|webhook| webhook.delivery_mode),
         };
         let stored = stored.map(|webhook| StoredCredentials {
             endpoint_url: &webhook.endpoint_url,
