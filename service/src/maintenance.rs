@@ -7,8 +7,8 @@ use crate::db::column::Text;
 use crate::db::connect::Database;
 use crate::db::delivery_words;
 use crate::db::entity::{
-    attempts, challenges, deliveries, delivery_counts, idempotency_keys, login_budgets, notifications, outbox,
-    provisioning, reservations, sessions, status_updates, used_log_in_states,
+    alert_notices, alerts, attempts, challenges, deliveries, delivery_counts, idempotency_keys, login_budgets,
+    notifications, outbox, provisioning, reservations, sessions, status_updates, used_log_in_states,
 };
 use crate::db::link::DatabaseTransaction;
 use crate::db::provisioning::{lock as lock_states, update as update_states};
@@ -39,6 +39,9 @@ const BATCH: u64 = 500;
 const COUNT_DAYS: [i64; 3] = [3, 100, 400];
 /// Retention of the digests of status updates, which detect repeats.
 const STATUS_UPDATE_LIFETIME: Duration = Duration::hours(1);
+
+/// Retention of the notices of alerts. It is longer than the time for which they are sent again.
+const NOTICE_LIFETIME: Duration = Duration::days(30);
 
 /// Parts of the stored text of a provisioning state with access information or details.
 const HAS_ACCESS_INFO: [&str; 2] = ["\"access_info\":{", "\"details\":{\""];
@@ -184,6 +187,12 @@ impl Maintenance {
                 delete_older(&tx, challenges::Entity, challenges::Column::ExpiresAt, before(Duration::zero())).await?,
             ),
             ("delivery_count", delete_counts(&tx, now.timestamp()).await?),
+            (
+                "alert_notice",
+                delete_older(&tx, alert_notices::Entity, alert_notices::Column::CreatedAt, before(NOTICE_LIFETIME))
+                    .await?,
+            ),
+            ("alert", delete_older(&tx, alerts::Entity, alerts::Column::ResolvedAt, until).await?),
             ("notification", delete_older(&tx, notifications::Entity, notifications::Column::At, until).await?),
         ];
         tx.commit().await?;

@@ -2,6 +2,7 @@
 
 use crate::Clock;
 use crate::accounts::Accounts;
+use crate::alerts::{Alerts, Dependencies};
 use crate::audit::Audit;
 use crate::catalogue::{AccessRequests, Catalogue};
 use crate::change_feed::ChangeFeed;
@@ -45,6 +46,7 @@ struct Inner {
     deliveries: Deliveries,
     webhooks: Webhooks,
     accounts: Accounts,
+    alerts: Alerts,
     single_sign_on: SingleSignOn,
     catalogue: Catalogue,
     access_requests: AccessRequests,
@@ -105,7 +107,18 @@ impl Service {
         let accounts = Accounts::new(context.clone(), feed.clone(), cipher.clone());
         let catalogue = Catalogue::new(context.clone(), feed.clone());
         let notifications = Notifications::new(context.clone());
+        let alerts = Alerts::new(Dependencies {
+            context: context.clone(),
+            cipher: cipher.clone(),
+            sender: sender.clone(),
+            feed: feed.clone(),
+            notifications: notifications.clone(),
+            webhooks: webhooks.clone(),
+            deliveries: deliveries.clone(),
+            configs: outbox.configs().clone(),
+        })?;
         let inner = Inner {
+            alerts,
             access_requests: AccessRequests::new(
                 context.clone(),
                 feed.clone(),
@@ -220,6 +233,11 @@ impl Service {
     /// The delivery log.
     pub fn deliveries(&self) -> &Deliveries {
         &self.inner.deliveries
+    }
+
+    /// Monitoring of webhooks, and alerts.
+    pub fn alerts(&self) -> &Alerts {
+        &self.inner.alerts
     }
 
     /// Messages to users.

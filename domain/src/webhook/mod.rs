@@ -3,12 +3,18 @@
 mod auth;
 mod credentials;
 mod filter;
+mod monitoring;
 mod stats;
 mod validate;
 
 pub use auth::{AuthInput, AuthView, default_key_header};
 pub use credentials::{CustomHeader, StoredCredentials, is_secret_header};
 pub use filter::{EventFilter, FieldCondition, FilterOperator, FilterSubject};
+pub use monitoring::{
+    AutomaticPause, CertificateStatus, DEFAULT_HEALTH_INTERVAL, HEALTH_INTERVAL, HealthCheck, HealthCheckStatus,
+    MonitoringPatch, MonitoringSettings, PAUSE_AFTER_MINUTES, RecoverInput, TokenStatus, WebhookMonitoring,
+    WebhookRule, failure_start, has_recovered, health_url,
+};
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
 pub use validate::{RESERVED_HEADERS, check, check_new_secret};
 

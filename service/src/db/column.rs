@@ -54,6 +54,8 @@ macro_rules! wire_names {
 }
 
 wire_names!(
+    domain::alert::AlertStatus => Ok,
+    domain::alert::NoticeFormat => Berth,
     domain::authorization::Role => User,
     domain::delivery::DeliveryStatus => Cancelled,
     // Claims and the log read event types as text. An unknown one is neither sent nor shown as an event of its own.
@@ -63,6 +65,7 @@ wire_names!(
     domain::reservation::ReservationStatus => Cancelled,
     domain::resource::AccessStatus => Denied,
     domain::resource::ResourceStatus => Maintenance,
+    domain::webhook::HealthCheckStatus => Unknown,
     domain::webhook::WebhookState => Paused,
 );
 

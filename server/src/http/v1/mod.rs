@@ -2,6 +2,7 @@
 //! description.
 
 pub mod accounts;
+pub mod alerts;
 pub mod audit;
 pub mod catalogue;
 pub mod deliveries;
@@ -34,6 +35,7 @@ pub fn router() -> (Router<AppState>, Value) {
             .merge(reservations::routes())
             .merge(webhooks::routes())
             .merge(deliveries::routes())
+            .merge(alerts::routes())
             .merge(notifications::routes())
             .merge(audit::routes())
             .merge(stream::routes()),
