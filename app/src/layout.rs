@@ -197,6 +197,7 @@ fn Navigation(open: RwSignal<bool>) -> impl IntoView {
                     <NavItem href="/access-requests" icon=Icon::Lock label="Access requests" />
                     <Show when=move || session.reads_webhooks()>
                         <NavItem href="/deliveries" icon=Icon::Send label="Deliveries" />
+                        <NavItem href="/alerts" icon=Icon::Bell label="Alerts" />
                     </Show>
                 </ul>
                 <div>

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod account;
+pub mod alerts;
 pub mod areas;
 pub mod audit;
 pub mod catalogue;

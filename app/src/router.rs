@@ -76,6 +76,7 @@ fn AppRoutes() -> impl IntoView {
                     <Route path=path!("/access-requests") view=areas::catalogue::Screen::AccessRequests />
                     <Route path=path!("/deliveries") view=areas::deliveries::Screen::List />
                     <Route path=path!("/deliveries/:id") view=areas::delivery::Screen::Page />
+                    <Route path=path!("/alerts") view=areas::alerts::Screen::List />
                     <Route path=path!("/settings/webhooks") view=areas::webhooks::Screen::List />
                     <Route path=path!("/settings/webhooks/new") view=areas::webhookform::Screen::New />
                     <Route path=path!("/settings/webhooks/:id") view=areas::webhooks::Screen::Detail />

@@ -1,5 +1,6 @@
 //! HTTP clients: TLS trust, HTTP/1.1 settings, and one request with its response.
 
+use crate::certificate::Certificates;
 use crate::connection::MAX_HEADERS;
 use crate::connector::Connector;
 use crate::diagnosis::{Failure, Phase};
@@ -85,12 +86,16 @@ pub(crate) struct Http {
     pub(crate) user_agent: HeaderValue,
     /// Time limit of an exchange.
     pub(crate) timeout: Duration,
+    /// The certificates of the servers.
+    pub(crate) certificates: Certificates,
 }
 
 impl Http {
     pub(crate) fn new(connector: Connector, user_agent: HeaderValue, timeout: Duration) -> Self {
-        let (pooled, unpooled) = (client(connector.clone(), MAX_IDLE), client(connector, 0));
-        Self { pooled, unpooled, user_agent, timeout }
+        let certificates = connector.certificates.clone();
+        let unpooled = client(connector.without_resumption(), 0);
+        let pooled = client(connector, MAX_IDLE);
+        Self { pooled, unpooled, user_agent, timeout, certificates }
     }
 
     /// Sends a request over a new connection.

@@ -1,5 +1,6 @@
 //! The connector of the HTTP client: name resolution, SSRF check, connection attempts and TLS.
 
+use crate::certificate::Certificates;
 use crate::connection::Connection;
 use crate::happy_eyeballs::connect_any;
 use crate::ssrf::{self, BlockedAddress};
@@ -56,6 +57,7 @@ impl std::error::Error for ConnectError {}
 pub(crate) struct Connector {
     policy: Arc<UrlPolicy>,
     tls: TlsConnector,
+    pub(crate) certificates: Certificates,
     /// The addresses of every host name in tests, which can change between two connections.
     #[cfg(test)]
     pub(crate) fixed_addresses: Option<Arc<parking_lot::Mutex<Vec<SocketAddr>>>>,
@@ -66,9 +68,18 @@ impl Connector {
         Self {
             policy: Arc::new(policy),
             tls: Arc::new(tls).into(),
+            certificates: Certificates::default(),
             #[cfg(test)]
             fixed_addresses: None,
         }
+    }
+
+    /// The same connector, which makes a full handshake for each connection: every step is timed, and the server presents its
+    /// current certificate.
+    pub(crate) fn without_resumption(&self) -> Self {
+        let mut tls = rustls::ClientConfig::clone(self.tls.config());
+        tls.resumption = rustls::client::Resumption::disabled();
+        Self { tls: Arc::new(tls).into(), ..self.clone() }
     }
 
     async fn connect(&self, uri: &Uri) -> Result<Connection, ConnectError> {
@@ -86,7 +97,16 @@ impl Connector {
             timing::mark_tls_started();
             let name = ServerName::try_from(host.to_owned())
                 .map_err(|_| ConnectError::Unresolved { name: host.to_owned() })?;
-            Connection::new(self.tls.connect(name, stream).await.map_err(ConnectError::Tls)?)
+            let stream = self.tls.connect(name, stream).await.map_err(|error| {
+                self.certificates.record_failure(host, port, &error);
+                ConnectError::Tls(error)
+            })?;
+            let session = stream.get_ref().1;
+            // A resumed session has the certificate of an earlier connection.
+            if session.handshake_kind() != Some(rustls::HandshakeKind::Resumed) {
+                self.certificates.record(host, port, session.peer_certificates());
+            }
+            Connection::new(stream)
         } else {
             Connection::new(stream)
         };

@@ -1,6 +1,7 @@
 //! One exchange: build and sign the request, send it within one time limit, read the response up to its cap, record
 //! both.
 
+use crate::certificate::SeenCertificate;
 use crate::client::{Http, Progress, post, tls_config};
 use crate::connector::Connector;
 use crate::diagnosis::{self, Failure};
@@ -16,6 +17,7 @@ use crate::{AttemptOutcome, Auth, DeliveryRequest, Destination, HeaderChange, Se
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::delivery::{Diagnosis, DiagnosisCode, Outcome, Timings};
+use domain::webhook::TokenStatus;
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use parking_lot::Mutex;
@@ -193,6 +195,27 @@ pub(crate) async fn get(clients: &Clients, url: &Destination) -> Result<u16, Dia
     }
 }
 
+/// Requests a new OAuth token, also if the cached one is valid. `None` without OAuth.
+pub(crate) async fn fetch_token(clients: &Clients, auth: &Auth, now: DateTime<Utc>) -> Option<Result<(), Diagnosis>> {
+    let request = TokenRequest::of(auth)?;
+    let (clock, flight) = (AttemptClock::start_at(now), Mutex::new(None));
+    let wait = TokenWait { http: &clients.http, clock, flight: &flight };
+    let result = clients.tokens.fetch(&request, &wait).await;
+    Some(result.map(drop).map_err(|failure| failure.diagnosis.clone()))
+}
+
+/// The state of the OAuth token in this process. `None` without OAuth, and before the first token request.
+pub(crate) fn token_status(clients: &Clients, auth: &Auth) -> Option<TokenStatus> {
+    clients.tokens.status(&TokenRequest::of(auth)?)
+}
+
+/// The certificate of the server of a URL, as of the last connection of this process.
+pub(crate) fn certificate(clients: &Clients, url: &str) -> Option<SeenCertificate> {
+    let url = url::Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    clients.http.certificates.get(host, url.port_or_known_default()?)
+}
+
 /// The delay that a 429 or 503 requests.
 fn retry_after(received: &Received, now: DateTime<Utc>) -> Option<chrono::Duration> {
     let value = received.headers.get(http::header::RETRY_AFTER).filter(|_| matches!(received.status, 429 | 503))?;
@@ -231,16 +254,7 @@ impl Exchange<'_> {
     }
 
     fn token_request(&self) -> Option<TokenRequest> {
-        let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = &self.request.target.auth else {
-            return None;
-        };
-        Some(TokenRequest {
-            token_url: token_url.clone(),
-            client_id: client_id.clone(),
-            client_secret: client_secret.clone(),
-            scope: scope.clone(),
-            audience: audience.clone(),
-        })
+        TokenRequest::of(&self.request.target.auth)
     }
 
     async fn send(&self, headers: &mut Headers, token: Option<&Token>) -> Result<Received, Failure> {

@@ -3,6 +3,7 @@
 //! [`Sender::attempt`] is the entry point. `connector` connects to allowed addresses only, `diagnosis` describes
 //! failures, `redaction` removes credentials from the record.
 
+mod certificate;
 mod certification;
 mod client;
 mod connection;
@@ -25,6 +26,7 @@ mod tests;
 mod timing;
 mod transcript;
 
+pub use certificate::SeenCertificate;
 pub use certification::{Certification, Sources, certify};
 pub use client::tls_config;
 pub use draft_check::check_draft;
@@ -40,7 +42,7 @@ use domain::header::Header;
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::payload::PayloadFormat;
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::CustomHeader;
+use domain::webhook::{CustomHeader, TokenStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -257,6 +259,32 @@ impl Sender {
     /// Sends a handed-over request. A failure is part of the result.
     pub async fn forward(&self, url: &Destination, headers: &[Header], body: Bytes) -> Forwarded {
         forward::forward(&self.inner, url, headers, body).await
+    }
+
+    /// Makes one attempt with another value of `X-Webhook-Event`, for requests that are no events of the catalogue.
+    pub async fn attempt_as(&self, request: &DeliveryRequest, event: &str, now: DateTime<Utc>) -> AttemptOutcome {
+        let changes = [HeaderChange::Set("x-webhook-event", event.to_owned())];
+        exchange::attempt(&self.inner, request, &changes, now).await
+    }
+
+    /// Requests a new OAuth token, also if the cached one is valid. After a failure the cached one is kept. `None` for another
+    /// authentication.
+    ///
+    /// # Errors
+    /// The diagnosis if the token endpoint issues no token.
+    pub async fn fetch_token(&self, auth: &Auth, now: DateTime<Utc>) -> Option<Result<(), Diagnosis>> {
+        exchange::fetch_token(&self.inner, auth, now).await
+    }
+
+    /// The state of the OAuth token in this process. `None` for another authentication, and before the first request for a
+    /// token.
+    pub fn token_status(&self, auth: &Auth) -> Option<TokenStatus> {
+        exchange::token_status(&self.inner, auth)
+    }
+
+    /// The certificate of the server of a URL, as of the last connection of this process.
+    pub fn certificate(&self, url: &str) -> Option<SeenCertificate> {
+        exchange::certificate(&self.inner, url)
     }
 
     /// Sends an unsigned `GET`, e.g. to a health path, and returns the status code.

@@ -4,12 +4,14 @@
 
 mod fetch;
 
+use crate::Auth;
 use crate::client::{Http, Progress};
 use crate::diagnosis::{Failure, diagnosis, of_token_failure};
 use crate::timing::{AttemptClock, MARKS, Marks};
 use crate::transcript::Writer;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::delivery::{Diagnosis, DiagnosisCode};
+use domain::webhook::TokenStatus;
 use fetch::{ClientAuth, fetch};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
@@ -37,6 +39,20 @@ pub(crate) struct TokenRequest {
 }
 
 domain::redacted_debug!(TokenRequest { token_url, client_id, scope, audience } hides { client_secret });
+
+impl TokenRequest {
+    /// The token request of an authentication method; `None` without OAuth.
+    pub(crate) fn of(auth: &Auth) -> Option<Self> {
+        let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = auth else { return None };
+        Some(Self {
+            token_url: token_url.clone(),
+            client_id: client_id.clone(),
+            client_secret: client_secret.clone(),
+            scope: scope.clone(),
+            audience: audience.clone(),
+        })
+    }
+}
 
 /// An access token.
 #[derive(Clone)]
@@ -104,6 +120,8 @@ struct State {
     method: ClientAuth,
     /// The rejected token that the last renewal returned again, and its time.
     issued_again: Option<(DateTime<Utc>, Arc<str>)>,
+    /// What users see.
+    status: TokenStatus,
 }
 
 type Entry = Arc<Mutex<State>>;
@@ -163,6 +181,35 @@ impl TokenCache {
             cached.map_or_else(|| state.request(&entry, request, wait), |token| Lookup::Found(Ok(token)))
         };
         wait.finish(lookup).await
+    }
+
+    /// Requests a token, also if the cached one is valid. After a failure the cached one is kept.
+    ///
+    /// # Errors
+    /// When the token endpoint issues none.
+    pub(crate) async fn fetch(&self, request: &TokenRequest, wait: &TokenWait<'_>) -> Result<Token, Arc<TokenFailure>> {
+        let entry = self.entry(request);
+        let (lookup, cached) = {
+            let mut state = entry.lock();
+            state.failure = None;
+            let cached = state.token.clone();
+            (state.request(&entry, request, wait), cached)
+        };
+        let result = wait.finish(lookup).await;
+        if result.is_err() {
+            let mut state = entry.lock();
+            if state.token.is_none() && state.flight.is_none() {
+                state.token = cached;
+            }
+        }
+        result
+    }
+
+    /// The state of a token; `None` before the first request.
+    pub(crate) fn status(&self, request: &TokenRequest) -> Option<TokenStatus> {
+        let entry = self.entries.lock().get(request)?.clone();
+        let status = entry.lock().status.clone();
+        status.updated_at().is_some().then_some(status)
     }
 
     /// Returns another token after a receiver has rejected `rejected`; `None` if there is none.
@@ -262,12 +309,19 @@ impl State {
         match result {
             Ok(granted) => {
                 let token = Token { value: granted.value, until: granted.until, generation };
+                self.status = TokenStatus {
+                    obtained_at: Some(now),
+                    expires_at: Some(granted.expires_at),
+                    ..TokenStatus::default()
+                };
                 self.method = granted.method;
                 self.token = Some(token.clone());
                 Ok(token)
             }
             Err(failure) => {
                 let failure = Arc::new(failure);
+                self.status.error = Some(failure.diagnosis.message.clone());
+                self.status.failed_at = Some(now);
                 self.failure = Some((now, failure.clone()));
                 Err(failure)
             }

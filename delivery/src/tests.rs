@@ -218,3 +218,28 @@ async fn certificate_errors_name_their_cause() {
         assert!(done.diagnosis.message.contains(expected), "{:?}", done.diagnosis);
     }
 }
+
+/// Health checks do not resume TLS sessions, so that they see a renewed certificate.
+#[tokio::test]
+async fn certificate_of_a_server_is_known_after_a_connection_also_when_it_has_expired() {
+    for (year, expected) in [(2_090, Code::Ok), (2_021, Code::CertificateInvalid)] {
+        let mut params = rcgen::CertificateParams::new(vec!["own.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let address = serve_tls(certificate.der().clone(), key).await;
+        let sender = sender(vec![address], "127.0.0.0/8", Some(certificate.der().clone()));
+        let url = "https://own.example/hook";
+        assert_eq!(sender.certificate(url), None);
+        let result = sender.get(&Destination::new("https://own.example/health")).await;
+        assert_eq!(result.map_or_else(|diagnosis| diagnosis.code, |_| Code::Ok), expected);
+        let seen = sender.certificate(url).unwrap();
+        assert_eq!(seen.expires_at.to_rfc3339(), format!("{year}-01-01T00:00:00+00:00"));
+        assert!(seen.age < Duration::from_secs(10));
+        assert_eq!(sender.certificate("https://own.example:8443/hook"), None);
+        assert_eq!(sender.certificate("http://own.example/hook"), None);
+        assert_eq!(attempt(&sender, url, Auth::None).await.diagnosis.code, expected);
+    }
+}

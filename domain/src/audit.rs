@@ -8,7 +8,7 @@ use crate::account::{ApiToken, User};
 use crate::ownership::{Group, Owners};
 use crate::reservation::Reservation;
 use crate::resource::{Resource, ResourceType};
-use crate::webhook::{AuthView, CustomHeader, Webhook};
+use crate::webhook::{AuthView, CustomHeader, MonitoringSettings, Webhook};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -58,6 +58,22 @@ pub enum AuditAction {
     #[serde(rename = "account.exported")]
     #[strum(serialize = "account.exported")]
     AccountExported,
+    /// The channels of alerts were changed.
+    #[serde(rename = "alert_channels.updated")]
+    #[strum(serialize = "alert_channels.updated")]
+    AlertChannelsUpdated,
+    /// A test alert was sent.
+    #[serde(rename = "alert_channels.tested")]
+    #[strum(serialize = "alert_channels.tested")]
+    AlertChannelsTested,
+    /// A user turned e-mails about alerts on or off.
+    #[serde(rename = "alert_preferences.updated")]
+    #[strum(serialize = "alert_preferences.updated")]
+    AlertPreferencesUpdated,
+    /// The alert rules for all webhooks were changed.
+    #[serde(rename = "alert_rules.updated")]
+    #[strum(serialize = "alert_rules.updated")]
+    AlertRulesUpdated,
     /// Somebody exported the audit log.
     #[serde(rename = "audit_log.exported")]
     #[strum(serialize = "audit_log.exported")]
@@ -278,6 +294,22 @@ pub enum AuditAction {
     #[serde(rename = "webhook.certified")]
     #[strum(serialize = "webhook.certified")]
     WebhookCertified,
+    /// The notices of alerts about a webhook were muted, or the mute was ended.
+    #[serde(rename = "webhook.alerts_muted")]
+    #[strum(serialize = "webhook.alerts_muted")]
+    WebhookAlertsMuted,
+    /// A health check of a webhook was run on demand.
+    #[serde(rename = "webhook.health_checked")]
+    #[strum(serialize = "webhook.health_checked")]
+    WebhookHealthChecked,
+    /// The health check, the automatic pause or the alert rules of a webhook were changed.
+    #[serde(rename = "webhook.monitoring_updated")]
+    #[strum(serialize = "webhook.monitoring_updated")]
+    WebhookMonitoringUpdated,
+    /// A new OAuth token of a webhook was requested on demand.
+    #[serde(rename = "webhook.token_fetched")]
+    #[strum(serialize = "webhook.token_fetched")]
+    WebhookTokenFetched,
     /// Settings of a webhook were checked before they were saved, with test events.
     #[serde(rename = "webhook.checked")]
     #[strum(serialize = "webhook.checked")]
@@ -335,6 +367,8 @@ impl AuditAction {
 pub enum AuditTargetType {
     /// An access request, by id.
     AccessRequest,
+    /// The rules and channels of alerts, without an id.
+    Alerts,
     /// The audit log itself.
     AuditLog,
     /// A delivery, by id.
@@ -613,6 +647,12 @@ impl Audited for Resource {
             field("specs", &self.specs),
             field("status", self.status),
         ]
+    }
+}
+
+impl Audited for MonitoringSettings {
+    fn fields(&self) -> Vec<(String, Value)> {
+        nested_value("monitoring", self)
     }
 }
 

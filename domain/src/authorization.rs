@@ -251,6 +251,12 @@ pub enum Action<'a> {
     ManageOwnFactors,
     /// Mark one's own notifications as read.
     MarkNotifications,
+    /// Turn e-mails about alerts to oneself on or off.
+    SetAlertPreferences,
+    /// Read the channels of alerts.
+    ReadAlertChannels,
+    /// Change and test the channels of alerts, and the rules for all webhooks.
+    ManageAlerts,
 }
 
 impl Action<'_> {
@@ -264,12 +270,15 @@ impl Action<'_> {
             | Action::ReadOwned
             | Action::ReadWebhook { .. }
             | Action::ReadAuditLog
+            | Action::ReadAlertChannels
             | Action::ReadChanges { .. } => Scope::Read,
             // As wide as the changes of accounts: a token that may only read sees no e-mail addresses.
             Action::ReadUsers => Scope::Admin,
-            Action::Reserve | Action::WriteReservation { .. } | Action::RequestAccess | Action::MarkNotifications => {
-                Scope::Reserve
-            }
+            Action::Reserve
+            | Action::WriteReservation { .. }
+            | Action::RequestAccess
+            | Action::MarkNotifications
+            | Action::SetAlertPreferences => Scope::Reserve,
             Action::WriteCatalogue
             | Action::WriteResource { .. }
             | Action::DecideAccess { .. }
@@ -277,6 +286,7 @@ impl Action<'_> {
             | Action::WriteWebhook { .. }
             | Action::SetWebhookFilter { .. }
             | Action::ManageUsers
+            | Action::ManageAlerts
             | Action::ManageOwnTokens
             | Action::ManageOwnFactors => Scope::Admin,
         }
@@ -311,7 +321,8 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
         | Action::ListReservations
         | Action::ManageOwnTokens
         | Action::ManageOwnFactors
-        | Action::MarkNotifications => true,
+        | Action::MarkNotifications
+        | Action::SetAlertPreferences => true,
         Action::Reserve | Action::RequestAccess => actor.role != Role::Auditor,
         Action::ReadReservation { user, resource } => {
             reads_everything || user == actor.username || actor.manages(resource)
@@ -330,8 +341,8 @@ pub fn authorize(actor: &Actor, action: Action<'_>) -> Result<(), Problem> {
         Action::ReadChanges { resource } => {
             reads_everything || resource.is_some_and(|resource| actor.manages(resource))
         }
-        Action::ReadAuditLog | Action::ReadUsers => reads_everything,
-        Action::WriteCatalogue | Action::ManageUsers => admin,
+        Action::ReadAuditLog | Action::ReadUsers | Action::ReadAlertChannels => reads_everything,
+        Action::WriteCatalogue | Action::ManageUsers | Action::ManageAlerts => admin,
     };
     if permitted { Ok(()) } else { Err(refusal(actor, action)) }
 }
@@ -348,7 +359,7 @@ fn refusal(actor: &Actor, action: Action<'_>) -> Problem {
         Action::ReadWebhook { .. } | Action::WriteWebhook { .. } if actor.is_owner() => Problem::not_found("webhook"),
         Action::DecideAccess { .. } if actor.is_owner() => Problem::not_found("access request"),
         Action::SetWebhookFilter { .. } if actor.is_owner() => Problem::field("resource_type", filter_remedy(actor)),
-        Action::ReadAuditLog | Action::ReadUsers => {
+        Action::ReadAuditLog | Action::ReadUsers | Action::ReadAlertChannels => {
             Problem::forbidden("Only administrators and auditors may do this. Ask an administrator.")
         }
         Action::ReadOwners { .. } | Action::ReadOwned | Action::ReadWebhook { .. } | Action::ReadChanges { .. } => {
@@ -448,6 +459,9 @@ mod tests {
             Action::ManageOwnTokens,
             Action::ManageOwnFactors,
             Action::MarkNotifications,
+            Action::SetAlertPreferences,
+            Action::ReadAlertChannels,
+            Action::ManageAlerts,
         ];
         for resource_type in [Some("gpu"), None] {
             actions.extend([
@@ -473,7 +487,8 @@ mod tests {
             | Action::ListReservations
             | Action::ManageOwnTokens
             | Action::ManageOwnFactors
-            | Action::MarkNotifications => true,
+            | Action::MarkNotifications
+            | Action::SetAlertPreferences => true,
             Action::Reserve | Action::RequestAccess => role != Auditor,
             Action::ReadReservation { user, resource } => reads_everything || user == "alice" || owner_of(resource),
             Action::WriteReservation { user, resource } => {
@@ -488,8 +503,8 @@ mod tests {
                 admin || owner_of_webhook(resource_type)
             }
             Action::ReadChanges { resource } => reads_everything || resource.is_some_and(owner_of),
-            Action::ReadAuditLog | Action::ReadUsers => reads_everything,
-            Action::WriteCatalogue | Action::ManageUsers => admin,
+            Action::ReadAuditLog | Action::ReadUsers | Action::ReadAlertChannels => reads_everything,
+            Action::WriteCatalogue | Action::ManageUsers | Action::ManageAlerts => admin,
         }
     }
 
@@ -544,8 +559,13 @@ mod tests {
         for relation in RELATIONS {
             let auditor = actor(Role::Auditor, relation, Scope::ALL.to_vec());
             for action in actions("bob").into_iter().filter(|action| changes(*action)) {
-                let own =
-                    matches!(action, Action::ManageOwnTokens | Action::ManageOwnFactors | Action::MarkNotifications);
+                let own = matches!(
+                    action,
+                    Action::ManageOwnTokens
+                        | Action::ManageOwnFactors
+                        | Action::MarkNotifications
+                        | Action::SetAlertPreferences
+                );
                 assert_eq!(authorize(&auditor, action).is_ok(), own, "{action:?}");
             }
         }

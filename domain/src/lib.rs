@@ -5,6 +5,7 @@
 
 pub mod access_request;
 pub mod account;
+pub mod alert;
 pub mod audit;
 pub mod authorization;
 pub mod change;

@@ -89,6 +89,7 @@ test("long texts stay inside the window on every screen", async ({ browser }) =>
       [`/settings/webhooks/${webhook.id}?tab=deliveries`],
       [`/settings/webhooks/${webhook.id}?tab=settings`],
       [`/settings/webhooks/${webhook.id}?tab=settings`, "Delete webhook"],
+      [`/settings/webhooks/${webhook.id}?tab=health`],
       [`/settings/webhooks/${webhook.id}?tab=changes`],
       ["/settings/audit"],
       ["/settings/catalogue"],

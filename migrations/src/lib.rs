@@ -22,6 +22,7 @@ mod m0017_delivery_index;
 mod m0018_delivery_counts;
 mod m0019_secret_reminders;
 mod m0020_dispatchers;
+mod m0021_alerts;
 mod m0022_local_listeners;
 mod m0023_replays;
 
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_delivery_counts::Migration),
             Box::new(m0019_secret_reminders::Migration),
             Box::new(m0020_dispatchers::Migration),
+            Box::new(m0021_alerts::Migration),
             Box::new(m0022_local_listeners::Migration),
             Box::new(m0023_replays::Migration),
         ]

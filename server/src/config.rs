@@ -15,9 +15,9 @@ use crate::metrics;
 use crate::telemetry::{self, LogFormat};
 use domain::endpoint::{Network, UrlPolicy};
 use serde::{Deserialize, Deserializer, Serialize};
-use service::Quotas;
 use service::secrets::MasterKey;
 use service::single_sign_on::SingleSignOnSettings;
+use service::{Quotas, SmtpSettings};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -169,6 +169,12 @@ pub struct Args {
     /// Days after which a signing secret is old, so that its managers are reminded to rotate it; 0 for never [default: 180].
     #[arg(long, env = "BERTH_SECRET_REMINDER_DAYS", global = true)]
     pub secret_reminder_days: Option<u32>,
+    /// Mail server for alerts: smtps://USER:PASSWORD@HOST, or smtp://USER:PASSWORD@HOST:587?tls=required [default: no e-mail].
+    #[arg(long, env = "BERTH_SMTP_URL", global = true, hide_env_values = true)]
+    pub smtp_url: Option<String>,
+    /// Sender of e-mails, e.g. `Berth <berth@example.com>`. Required with --smtp-url.
+    #[arg(long, env = "BERTH_SMTP_FROM", global = true)]
+    pub smtp_from: Option<String>,
     /// Index of the texts of requests, responses and diagnoses for searches [default: on].
     #[arg(long, env = "BERTH_SEARCH_TEXT", global = true)]
     pub search_text: Option<Switch>,
@@ -352,6 +358,19 @@ impl Args {
         Ok(())
     }
 
+    /// The mail server for alerts.
+    fn smtp(&self) -> Result<Option<SmtpSettings>, String> {
+        match (&self.smtp_url, &self.smtp_from) {
+            (Some(url), Some(from)) => {
+                let settings = SmtpSettings { url: url.trim().to_owned().into(), from: from.trim().to_owned() };
+                service::alerts::check_smtp(&settings)?;
+                Ok(Some(settings))
+            }
+            (None, None) => Ok(None),
+            _ => Err("Set both BERTH_SMTP_URL and BERTH_SMTP_FROM, or neither.".into()),
+        }
+    }
+
     /// Validates the settings, and creates the data folder if it does not exist.
     ///
     /// # Errors
@@ -363,6 +382,7 @@ impl Args {
         let quotas = self.quotas();
         let metrics = self.metrics()?;
         let single_sign_on = self.single_sign_on()?;
+        let smtp = self.smtp()?;
         let (listen, env) = (self.listen(), self.env());
         let public_url_is_default = self.public_url.is_none();
         let public_url = match self.public_url {
@@ -450,6 +470,7 @@ impl Args {
                 access_info_retention_days,
                 audit_retention_days,
                 secret_reminder_days: self.secret_reminder_days.unwrap_or(180),
+                smtp,
                 search_text: self.search_text != Some(Switch::Off),
                 audit_is_streamed: audit.is_streamed(),
                 delivery_timeout: Duration::from_secs_f64(seconds),

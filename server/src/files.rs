@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// Secret settings of the TOML file.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "master_key",
     "previous_master_keys",
     "admin_password",
     "database_url",
     "metrics_token",
+    "smtp_url",
     "client_secret ",
     "client_secret=",
 ];

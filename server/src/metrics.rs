@@ -57,6 +57,8 @@ const KIND: Option<(&str, &[&str])> = Some((
         "login_budget",
         "log_in_state",
         "notification",
+        "alert",
+        "alert_notice",
         "audit_entry",
         "access_info",
     ],
@@ -65,7 +67,7 @@ const LOG_IN: Option<(&str, &[&str])> =
     Some(("outcome", &["succeeded", "second_step", "rejected", "throttled", "failed"]));
 const STREAM: Option<(&str, &[&str])> = Some(("stream", &["syslog", "otlp"]));
 
-const COUNTERS: [Counter; 9] = [
+const COUNTERS: [Counter; 10] = [
     Counter { name: "berth_events_enqueued_total", description: "Deliveries enqueued.", label: None },
     Counter { name: "berth_attempts_total", description: "Attempts recorded.", label: OUTCOME },
     Counter { name: "berth_deliveries_total", description: "Deliveries that succeeded or failed.", label: OUTCOME },
@@ -81,6 +83,11 @@ const COUNTERS: [Counter; 9] = [
     },
     Counter { name: "berth_retention_deleted_total", description: "Rows deleted by retention.", label: KIND },
     Counter { name: "berth_log_ins_total", description: "Log-ins with a password or a second factor.", label: LOG_IN },
+    Counter {
+        name: "berth_alert_notices_total",
+        description: "Attempts to send a notice of an alert.",
+        label: OUTCOME,
+    },
     Counter { name: "berth_audit_streamed_total", description: "Audit log entries sent.", label: STREAM },
     Counter {
         name: "berth_audit_stream_failures_total",

@@ -1,5 +1,5 @@
 //! Background tasks of the process: the dispatcher, expiry, retention, reminders of old secrets, the index of the delivery log,
-//! replays, and the numbers of failures in the audit log.
+//! replays, health checks, alerts, and the numbers of failures in the audit log.
 
 use domain::Problem;
 use service::Service;
@@ -19,6 +19,12 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 const RETENTION_PAUSE: Duration = Duration::from_millis(200);
 /// Interval of the search for old signing secrets.
 const SECRET_REMINDER_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Interval of the evaluation of alert rules.
+const ALERT_INTERVAL: Duration = Duration::from_secs(15);
+/// Interval of the search for due health checks.
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum interval of the search for due notices of alerts.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of writing the numbers of failures.
 const FAILURE_COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause of the index after this process has changed the log, so that the changes of a second share a batch.
@@ -47,6 +53,9 @@ pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc
     tasks.spawn(run_until_cancelled(cancel.clone(), run_expiry(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_retention(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_secret_reminders(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_health_checks(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_alerts(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_notices(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_index(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_replays(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_failure_counts(service.clone())));
@@ -144,6 +153,39 @@ async fn run_secret_reminders(service: Service) {
             tracing::warn!(%problem, "reminders of old secrets failed; the next round tries again");
         }
         tokio::time::sleep(SECRET_REMINDER_INTERVAL).await;
+    }
+}
+
+/// Runs health checks.
+async fn run_health_checks(service: Service) {
+    loop {
+        if let Err(problem) = service.alerts().check_due_health().await {
+            tracing::warn!(%problem, "health checks failed to run; the next round tries again");
+        }
+        tokio::time::sleep(HEALTH_CHECK_INTERVAL).await;
+    }
+}
+
+/// Evaluates alert rules.
+async fn run_alerts(service: Service) {
+    loop {
+        if let Err(problem) = service.alerts().evaluate().await {
+            tracing::warn!(%problem, "alert rules were not evaluated; the next round tries again");
+        }
+        tokio::time::sleep(ALERT_INTERVAL).await;
+    }
+}
+
+/// Sends notices of alerts when they are due.
+async fn run_notices(service: Service) {
+    loop {
+        match service.alerts().send_notices().await {
+            // A batch can leave more.
+            Ok(sent) if sent > 0 => continue,
+            Ok(_) => {}
+            Err(problem) => tracing::warn!(%problem, "notices of alerts were not sent; the next round tries again"),
+        }
+        let _ = tokio::time::timeout(NOTICE_INTERVAL, service.alerts().wait_for_notice()).await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`domain::authorization::authorize`]. Rows are private to this crate; only domain types leave it.
 
 pub mod accounts;
+pub mod alerts;
 pub mod audit;
 pub mod audit_trail;
 pub mod catalogue;
@@ -43,4 +44,4 @@ pub use db::link::LinkLimits;
 pub use error::{Error, OpenError, Result, explain_migration_error};
 pub use keys::{Rotated, secrets_exist};
 pub use service::Service;
-pub use settings::{AccountLimits, MAX_IN_FLIGHT, Quotas, Settings};
+pub use settings::{AccountLimits, MAX_IN_FLIGHT, Quotas, Settings, SmtpSettings};

@@ -7,9 +7,9 @@ use crate::db::column::Text;
 use crate::db::connect::Database;
 use crate::db::delivery_words;
 use crate::db::entity::{
-    attempts, challenges, deliveries, delivery_counts, idempotency_keys, login_budgets, notifications, outbox,
-    provisioning, receiver_callbacks, replay_items, replays, reservations, sessions, status_updates,
-    used_log_in_states,
+    alert_notices, alerts, attempts, challenges, deliveries, delivery_counts, idempotency_keys, login_budgets,
+    notifications, outbox, provisioning, receiver_callbacks, replay_items, replays, reservations, sessions,
+    status_updates, used_log_in_states,
 };
 use crate::db::link::DatabaseTransaction;
 use crate::db::provisioning::{lock as lock_states, update as update_states};
@@ -42,6 +42,9 @@ const COUNT_DAYS: [i64; 3] = [3, 100, 400];
 const STATUS_UPDATE_LIFETIME: Duration = Duration::hours(1);
 /// Retention of the digests of call-backs of classic receivers. A call-back may have no timestamp, so they are kept for longer.
 const CALLBACK_LIFETIME: Duration = Duration::days(7);
+
+/// Retention of the notices of alerts. It is longer than the time for which they are sent again.
+const NOTICE_LIFETIME: Duration = Duration::days(30);
 
 /// Parts of the stored text of a provisioning state with access information or details.
 const HAS_ACCESS_INFO: [&str; 2] = ["\"access_info\":{", "\"details\":{\""];
@@ -198,6 +201,12 @@ impl Maintenance {
             ),
             ("delivery_count", delete_counts(&tx, now.timestamp()).await?),
             ("replay", delete_replays(&tx, until).await?),
+            (
+                "alert_notice",
+                delete_older(&tx, alert_notices::Entity, alert_notices::Column::CreatedAt, before(NOTICE_LIFETIME))
+                    .await?,
+            ),
+            ("alert", delete_older(&tx, alerts::Entity, alerts::Column::ResolvedAt, until).await?),
             ("notification", delete_older(&tx, notifications::Entity, notifications::Column::At, until).await?),
         ];
         tx.commit().await?;

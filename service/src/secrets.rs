@@ -90,6 +90,10 @@ pub(crate) enum SecretUse<'a> {
         /// The idempotency key.
         key: &'a str,
     },
+    /// The URL of the operations webhook.
+    AlertChannelUrl,
+    /// The signing secret of the operations webhook.
+    AlertChannelSecret,
     /// The code of the first set-up.
     SetupCode,
     /// The cookie of a known device, which is not stored. Its text names the account.
@@ -115,6 +119,8 @@ impl SecretUse<'_> {
             Self::WebhookAuth(_) => "webhook-auth",
             Self::WebhookHeader(..) => "webhook-header",
             Self::Idempotency { .. } => "idempotency",
+            Self::AlertChannelUrl => "alert-channel-url",
+            Self::AlertChannelSecret => "alert-channel-secret",
             Self::SetupCode => "setup-code",
             Self::KnownDevice => "known-device",
             Self::IdToken(_) => "id-token",
@@ -131,7 +137,11 @@ impl SecretUse<'_> {
             Self::WebhookSecret(id) | Self::WebhookSigningKey(id) | Self::WebhookAuth(id) => id.to_string(),
             Self::WebhookHeader(id, name) => format!("{id} {}", name.to_ascii_lowercase()),
             Self::Idempotency { username, key } => format!("{username} {key}"),
-            Self::SetupCode | Self::KnownDevice | Self::PendingLogIn => String::new(),
+            Self::AlertChannelUrl
+            | Self::AlertChannelSecret
+            | Self::SetupCode
+            | Self::KnownDevice
+            | Self::PendingLogIn => String::new(),
             Self::IdToken(text) | Self::AuthenticatorApp(text) | Self::Challenge(text) | Self::StoredKey(text) => {
                 text.to_owned()
             }

@@ -2,6 +2,7 @@
 
 use crate::Clock;
 use crate::accounts::Accounts;
+use crate::alerts::{Alerts, Dependencies};
 use crate::audit::Audit;
 use crate::catalogue::{AccessRequests, Catalogue};
 use crate::change_feed::ChangeFeed;
@@ -48,6 +49,7 @@ struct Inner {
     webhooks: Webhooks,
     listeners: Listeners,
     accounts: Accounts,
+    alerts: Alerts,
     single_sign_on: SingleSignOn,
     catalogue: Catalogue,
     access_requests: AccessRequests,
@@ -119,7 +121,18 @@ impl Service {
         );
         let listeners =
             Listeners::new(context.clone(), outbox.clone(), feed.clone(), notifications.clone(), sender.clone());
+        let alerts = Alerts::new(Dependencies {
+            context: context.clone(),
+            cipher: cipher.clone(),
+            sender: sender.clone(),
+            feed: feed.clone(),
+            notifications: notifications.clone(),
+            webhooks: webhooks.clone(),
+            deliveries: deliveries.clone(),
+            configs: outbox.configs().clone(),
+        })?;
         let inner = Inner {
+            alerts,
             access_requests: AccessRequests::new(
                 context.clone(),
                 feed.clone(),
@@ -239,6 +252,11 @@ impl Service {
     /// Replays in the background.
     pub fn replays(&self) -> &Replays {
         &self.inner.replays
+    }
+
+    /// Monitoring of webhooks, and alerts.
+    pub fn alerts(&self) -> &Alerts {
+        &self.inner.alerts
     }
 
     /// Messages to users.

@@ -7,6 +7,7 @@ pub use single_sign_on::{ProviderSettings, SingleSignOnSettings};
 use crate::secrets::MasterKey;
 use domain::endpoint::UrlPolicy;
 use domain::second_factor::SecondFactorPolicy;
+use secrecy::SecretString;
 use std::time::Duration;
 
 /// Maximum number of requests in flight of one process, if it has enough file descriptors.
@@ -48,6 +49,8 @@ pub struct Settings {
     pub access_info_retention_days: u32,
     /// Age of a signing secret in days after which its managers are reminded to rotate it; 0 for no reminders.
     pub secret_reminder_days: u32,
+    /// The mail server that sends alerts; `None` without e-mail.
+    pub smtp: Option<SmtpSettings>,
     /// Whether the texts of requests, responses and diagnoses are indexed for searches.
     pub search_text: bool,
     /// Whether this process sends the audit log to another system. Retention then keeps entries until they are sent.
@@ -62,6 +65,15 @@ pub struct Settings {
     pub quotas: Quotas,
     /// Log-in at identity providers.
     pub single_sign_on: SingleSignOnSettings,
+}
+
+/// The mail server and the sender of e-mails.
+#[derive(Debug, Clone)]
+pub struct SmtpSettings {
+    /// `smtps://USER:PASSWORD@HOST[:465]`, or `smtp://USER:PASSWORD@HOST[:587]?tls=required`.
+    pub url: SecretString,
+    /// The sender, e.g. `Berth <berth@example.com>`.
+    pub from: String,
 }
 
 /// Lifetimes of sessions and API tokens, and the requirement of a second factor.

@@ -28,6 +28,10 @@ pub(crate) fn violations(request: &ReceivedRequest) -> Vec<String> {
     if !sender.starts_with("Berth-Webhooks/") || sender == "Berth-Webhooks/test" {
         return Vec::new();
     }
+    // Requests to the operations webhook are no events (docs/contract.md §7).
+    if request.event().starts_with("alert.") || fields.contains_key("alert") {
+        return Vec::new();
+    }
     // Certification sends fields and event types that no schema describes.
     let is_known =
         Path::new(FOLDER).join(format!("{}.json", request.event())).exists() && !fields.contains_key("x_certification");

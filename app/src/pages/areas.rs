@@ -190,6 +190,16 @@ area! {
 }
 
 area! {
+    /// Alerts, and the health tab of a webhook.
+    alerts {
+        List => pages::alerts::AlertsPage(),
+        OfWebhook(webhook: ErasedMemo<Webhook>, query: Query<Webhook>) => {
+            view! { <pages::alerts::HealthTab webhook=webhook webhook_query=query /> }
+        },
+    }
+}
+
+area! {
     /// The command palette.
     palette {
         Palette(open: RwSignal<bool>) => view! { <pages::palette::CommandPalette open=open /> },

@@ -34,8 +34,13 @@ use leptos_router::hooks::{use_params_map, use_query_map};
 use std::time::Duration;
 
 /// The tabs of a webhook's page: the value in the address, and the label.
-const TABS: [(&str, &str); 4] =
-    [("overview", "Overview"), ("deliveries", "Deliveries"), ("settings", "Settings"), ("changes", "Changes")];
+const TABS: [(&str, &str); 5] = [
+    ("overview", "Overview"),
+    ("health", "Health"),
+    ("deliveries", "Deliveries"),
+    ("settings", "Settings"),
+    ("changes", "Changes"),
+];
 
 /// The resource type whose reservations a webhook receives.
 fn received_types(webhook: &Webhook) -> String {
@@ -138,6 +143,7 @@ fn WebhookDetail() -> impl IntoView {
             <StateNotice webhook=webhook query=query />
             <ListenerStatus webhook=webhook query=query />
             {move || match tab.get() {
+                "health" => areas::show_part(areas::alerts::Screen::OfWebhook(webhook, query)),
                 "deliveries" => areas::show_part(areas::deliveries::Screen::OfWebhook(id)),
                 "settings" => areas::show_part(areas::webhookform::Screen::SettingsTab(webhook, query)),
                 "changes" => areas::show_part(areas::audit::Screen::OfWebhook(id)),

@@ -10,6 +10,7 @@ pub mod context;
 pub mod session_cookie;
 
 pub mod accounts;
+pub mod alerts;
 pub mod audit;
 pub mod catalogue;
 pub mod deliveries;

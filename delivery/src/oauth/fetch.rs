@@ -62,6 +62,8 @@ impl ClientAuth {
 pub(super) struct Granted {
     pub(super) value: Arc<str>,
     pub(super) until: DateTime<Utc>,
+    /// End of its validity.
+    pub(super) expires_at: DateTime<Utc>,
     pub(super) method: ClientAuth,
 }
 
@@ -116,7 +118,7 @@ pub(super) async fn fetch(
         let rejected = match read(&received) {
             Ok((value, lifetime)) => {
                 let until = requested_at + lifetime.saturating_sub(EXPIRY_MARGIN.min(lifetime / 2));
-                return Ok(Granted { value, until, method });
+                return Ok(Granted { value, until, expires_at: requested_at + lifetime, method });
             }
             Err(rejected) => rejected,
         };

@@ -4,6 +4,7 @@ mod auth;
 mod credentials;
 mod filter;
 mod listener;
+mod monitoring;
 mod stats;
 mod validate;
 
@@ -14,6 +15,11 @@ pub use listener::{
     CONNECTED_SECONDS, DeliveryMode, ForwardedResponse, ListenerClaimInput, ListenerConnection, ListenerDeliveries,
     ListenerDelivery, ListenerRecorded, ListenerResult, LocalListener, MAX_CLAIMED, MAX_RESULT_BODY,
     MAX_RESULT_HEADERS, MAX_WAIT_SECONDS,
+};
+pub use monitoring::{
+    AutomaticPause, CertificateStatus, DEFAULT_HEALTH_INTERVAL, HEALTH_INTERVAL, HealthCheck, HealthCheckStatus,
+    MonitoringPatch, MonitoringSettings, PAUSE_AFTER_MINUTES, RecoverInput, TokenStatus, WebhookMonitoring,
+    WebhookRule, failure_start, has_recovered, health_url,
 };
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
 pub use validate::{RESERVED_HEADERS, check, check_new_secret};

@@ -7,6 +7,7 @@
 
 mod access;
 mod accounts;
+mod alerts;
 #[path = "../attacks/mod.rs"]
 mod attacks;
 mod audit;

@@ -114,6 +114,7 @@ impl TestServer {
                 access_info_retention_days: 90,
                 audit_retention_days: 365,
                 secret_reminder_days: 180,
+                smtp: None,
                 audit_is_streamed: false,
                 search_text: true,
                 delivery_timeout: std::time::Duration::from_secs(5),

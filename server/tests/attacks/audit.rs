@@ -25,7 +25,21 @@ on_both_databases![
 on_both_databases![sqlite only: every_refusal_has_an_entry];
 
 /// What each operation must write. A new operation needs a row.
-const TABLE: [(&str, &[&str]); 94] = [
+const TABLE: [(&str, &[&str]); 108] = [
+    ("alerts_check_health", &["webhook.health_checked"]),
+    ("alerts_fetch_token", &["webhook.token_fetched"]),
+    ("alerts_get_channels", &[]),
+    ("alerts_get_monitoring", &[]),
+    ("alerts_get_preferences", &[]),
+    ("alerts_get_rules", &[]),
+    ("alerts_list", &[]),
+    ("alerts_mute", &["webhook.alerts_muted"]),
+    ("alerts_recover", &["webhook.resumed"]),
+    ("alerts_set_channels", &["alert_channels.updated"]),
+    ("alerts_set_monitoring", &["webhook.monitoring_updated"]),
+    ("alerts_set_preferences", &["alert_preferences.updated"]),
+    ("alerts_set_rules", &["alert_rules.updated"]),
+    ("alerts_test", &["alert_channels.tested"]),
     ("audit_export", &["audit_log.exported"]),
     ("audit_list", &[]),
     ("catalogue_approve_access_request", &["access_request.approved"]),
@@ -344,6 +358,7 @@ async fn drive_webhooks(driver: &mut Driver<'_>) {
     driver.call(Call::new("webhooks_connect_listener", root, &listener).on("webhook", local)).await;
     driver.call(Call::new("webhooks_disconnect_listener", root, &listener).on("webhook", local)).await;
     t.root.delete(&format!("/webhooks/{local}"), 204).await;
+    drive_alerts(driver, id, &receiver.url).await;
     driver.call(Call::new("webhooks_pause", root, format!("{path}/pause")).on("webhook", id)).await;
     driver.call(Call::new("webhooks_resume", root, format!("{path}/resume")).on("webhook", id)).await;
     let resource = t.resource("node-3", "available").await;
@@ -375,6 +390,39 @@ async fn drive_webhooks(driver: &mut Driver<'_>) {
     let path = format!("/webhooks/{id}/revoke-secrets");
     driver.call(Call::new("webhooks_revoke_secrets", root, path).on("webhook", id)).await;
     driver.call(Call::new("webhooks_delete", root, format!("/webhooks/{id}")).on("webhook", id)).await;
+}
+
+/// Monitoring of a webhook, and the channels of alerts. The webhook keeps its settings.
+async fn drive_alerts(driver: &mut Driver<'_>, id: i64, receiver: &str) {
+    let t = driver.t;
+    let root = &t.root;
+    let path = format!("/webhooks/{id}");
+    let monitoring = || json!({"health_path": "/health", "pause_after_minutes": 5});
+    let call = Call::new("alerts_set_monitoring", root, format!("{path}/monitoring")).body(monitoring());
+    driver.call(call.on("webhook", id)).await;
+    driver.call(Call::new("alerts_check_health", root, format!("{path}/health-check")).on("webhook", id)).await;
+    let until = crate::support::wire(t.now() + chrono::Duration::hours(1));
+    let call = Call::new("alerts_mute", root, format!("{path}/alerts/mute")).body(json!({"until": until}));
+    driver.call(call.on("webhook", id)).await;
+    root.post(&format!("{path}/pause"), json!({}), 200).await;
+    let mark = "UPDATE webhook_monitors SET paused_at = 1, pause_failing_since = 1";
+    t.database().await.execute_unprepared(mark).await.unwrap();
+    driver.call(Call::new("alerts_recover", root, format!("{path}/recover")).on("webhook", id)).await;
+    let auth =
+        json!({"method": "oauth2", "token_url": format!("{receiver}/token"), "client_id": "a", "client_secret": "b"});
+    root.patch(&path, json!({"auth": auth}), 200).await;
+    driver.call(Call::new("alerts_fetch_token", root, format!("{path}/oauth-token")).on("webhook", id)).await;
+    root.patch(&path, json!({"auth": {"method": "none"}}), 200).await;
+    let channel = json!({"webhook": {"url": format!("{receiver}/operations"), "secret": "operations-secret-1"}});
+    let call = Call::new("alerts_set_channels", root, "/alerts/channels").body(channel);
+    driver.call(call.on("alerts", "")).await;
+    let entry = driver.entry("alert_channels.updated").await.to_string();
+    assert!(!entry.contains("operations"), "secrets are not logged: {entry}");
+    driver.call(Call::new("alerts_test", root, "/alerts/test").on("alerts", "")).await;
+    let call = Call::new("alerts_set_rules", root, "/alerts/rules").body(json!({"rules": []}));
+    driver.call(call.on("alerts", "")).await;
+    let call = Call::new("alerts_set_preferences", root, "/alerts/preferences").body(json!({"email": false}));
+    driver.call(call.on("user", "root")).await;
 }
 
 async fn drive_accounts(driver: &mut Driver<'_>) {

@@ -122,7 +122,21 @@ impl Access {
 }
 
 /// The table. Reservations belong to another user. A new operation needs a row.
-const TABLE: [(&str, Access); 94] = [
+const TABLE: [(&str, Access); 108] = [
+    ("alerts_check_health", OwnedWrite),
+    ("alerts_fetch_token", OwnedWrite),
+    ("alerts_get_channels", AuditorRead),
+    ("alerts_get_monitoring", OwnedRead),
+    ("alerts_get_preferences", OwnMark),
+    ("alerts_get_rules", OwnedList),
+    ("alerts_list", OwnedList),
+    ("alerts_mute", OwnedWrite),
+    ("alerts_recover", OwnedWrite),
+    ("alerts_set_channels", AdministratorWrite),
+    ("alerts_set_monitoring", OwnedWrite),
+    ("alerts_set_preferences", OwnMark),
+    ("alerts_set_rules", AdministratorWrite),
+    ("alerts_test", AdministratorWrite),
     ("audit_export", AuditorRead),
     ("audit_list", AuditorRead),
     ("catalogue_approve_access_request", OwnedWrite),

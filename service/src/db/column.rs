@@ -55,6 +55,8 @@ macro_rules! wire_names {
 }
 
 wire_names!(
+    domain::alert::AlertStatus => Ok,
+    domain::alert::NoticeFormat => Berth,
     domain::authorization::Role => User,
     domain::delivery::DeliveryStatus => Cancelled,
     domain::replay::ReplaySource => Deliveries,
@@ -69,6 +71,7 @@ wire_names!(
     domain::resource::ResourceStatus => Maintenance,
     // Deliveries of a mode that only a newer release knows are not sent.
     domain::webhook::DeliveryMode => Local,
+    domain::webhook::HealthCheckStatus => Unknown,
     domain::webhook::WebhookState => Paused,
 );
 

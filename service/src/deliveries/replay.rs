@@ -4,11 +4,12 @@ use super::Deliveries;
 use super::log::{conditions, deliveries_with_queue};
 use super::redelivery::Repeat;
 use crate::Result;
-use crate::audit_trail::{Record, Target};
+use crate::audit_trail::{Author, Record, Target};
 use crate::db::column::Text;
 use crate::db::entity::{deliveries, outbox, webhooks};
 use crate::ownership::visibility::deliveries_of;
 use crate::wake::WebhookSet;
+use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
@@ -16,9 +17,13 @@ use domain::delivery::{DeliveryFilter, DeliveryStatus, ReplayInput, ReplayResult
 use domain::id::{DeliveryId, WebhookId};
 use domain::webhook::WebhookState;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, IntoIden, Query, SelectStatement};
-use sea_orm::{FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select};
+use sea_orm::{
+    EntityTrait as _, FromQueryResult, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
+};
 use std::collections::BTreeMap;
 
+/// Time before the recorded start of a failure in which its first deliveries can have failed.
+const FAILURE_MARGIN: Duration = Duration::minutes(2);
 /// Maximum number of deliveries of one replay.
 const MAX_REPLAYED: u64 = 10_000;
 
@@ -104,6 +109,39 @@ impl Deliveries {
         Ok(ReplayResult { matched, redelivered: 0, skipped, webhooks })
     }
 
+    /// Redelivers the deliveries of a webhook that failed since a time, oldest first, at most 10,000. Those that were
+    /// redelivered before, or are superseded by a later event that succeeded, are skipped. Returns their number.
+    pub(crate) async fn redeliver_failed(
+        &self,
+        author: Author<'_>,
+        webhook: WebhookId,
+        since: DateTime<Utc>,
+    ) -> Result<u64> {
+        let originals = failed_since(webhook, since)
+            .select_only()
+            .column(deliveries::COLUMN.id.0)
+            .order_by_asc(deliveries::COLUMN.seq)
+            .limit(MAX_REPLAYED);
+        let originals: Vec<String> = originals.into_tuple().all(&self.context.db.read).await?;
+        if originals.is_empty() {
+            return Ok(0);
+        }
+        let repeats: Vec<Repeat> = originals.into_iter().map(|of| self.repeat(DeliveryId(of))).collect();
+        let changes = Changes::none().field("failed_since", (), since).field("redelivered", (), repeats.len());
+        let target = Target::new(AuditTargetType::Webhook, webhook);
+        let record = Record::new(author, AuditAction::DeliveryReplayed, target).changes(changes);
+        let tx = self.context.begin_change().await?;
+        let redelivered = self.insert_repeats(&tx, &repeats).await?;
+        tx.commit(record).await?;
+        self.feed.wake_dispatchers(webhook.into());
+        Ok(redelivered)
+    }
+
+    /// The number of deliveries that [`Self::redeliver_failed`] redelivers.
+    pub(crate) async fn count_failed(&self, webhook: WebhookId, since: DateTime<Utc>) -> Result<u64> {
+        Ok(failed_since(webhook, since).count(&self.context.db.read).await?)
+    }
+
     /// The number of deliveries of each webhook.
     async fn count(&self, deliveries: Select<deliveries::Entity>) -> Result<Vec<CountRow>> {
         let counts = deliveries
@@ -116,6 +154,16 @@ impl Deliveries {
             .group_by(webhooks::Column::State);
         Ok(counts.into_model().all(&self.context.db.read).await?)
     }
+}
+
+/// The deliveries of a webhook that failed since a time, and are neither redelivered nor superseded.
+fn failed_since(webhook: WebhookId, since: DateTime<Utc>) -> Select<deliveries::Entity> {
+    deliveries::Entity::find()
+        .filter(deliveries::COLUMN.webhook_id.eq(webhook))
+        .filter(deliveries::COLUMN.failed_at.gte((since - FAILURE_MARGIN).timestamp_millis()))
+        .filter(deliveries::COLUMN.test.eq(false))
+        .filter(Expr::exists(is_redelivered(deliveries::Entity, deliveries::Column::Id)).not())
+        .filter(Expr::exists(successor()).not())
 }
 
 /// The number of deliveries of one webhook.

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::context::Context;
 use crate::db::entity::{
-    authenticator_apps, idempotency_keys, sessions, setup_code, stored_keys, unbound_secrets, webhooks,
+    alert_channel, authenticator_apps, idempotency_keys, sessions, setup_code, stored_keys, unbound_secrets, webhooks,
 };
 use crate::secrets::{Cipher, SecretFormat, SecretUse};
 use domain::Problem;
@@ -52,6 +52,7 @@ impl Rotation<'_> {
         unbound_secrets::Entity::delete_by_id(unbound_secrets::ID).exec(&self.context.db.write).await?;
         self.webhooks().await?;
         self.responses().await?;
+        self.alert_channel().await?;
         self.setup_code().await?;
         self.id_tokens().await?;
         self.authenticator_apps().await?;
@@ -202,6 +203,35 @@ impl Rotation<'_> {
                     .await?;
             }
         }
+    }
+
+    /// The URL and the signing secret of the operations webhook.
+    async fn alert_channel(&mut self) -> Result<()> {
+        let Some(row) = alert_channel::Entity::find_by_id(alert_channel::ID).one(&self.context.db.read).await? else {
+            return Ok(());
+        };
+        let mut renewed = row.clone();
+        let url = self.renew_in_place(SecretUse::AlertChannelUrl, &mut renewed.url);
+        let secret = self.renew_in_place(SecretUse::AlertChannelSecret, &mut renewed.secret);
+        match (url, secret) {
+            (Ok(false), Ok(false)) => self.rotated.current += 1,
+            (Ok(_), Ok(_)) => {
+                let changes = alert_channel::ActiveModel {
+                    url: Set(renewed.url),
+                    secret: Set(renewed.secret),
+                    ..Default::default()
+                };
+                // A concurrent change has written texts in the current form.
+                let update = alert_channel::Entity::update_many()
+                    .set(changes)
+                    .filter(alert_channel::COLUMN.url.eq(row.url))
+                    .filter(alert_channel::COLUMN.secret.eq(row.secret));
+                update.exec(&self.context.db.write).await?;
+                self.rotated.encrypted += 1;
+            }
+            _ => self.rotated.unreadable.push("the operations webhook".to_owned()),
+        }
+        Ok(())
     }
 
     async fn setup_code(&mut self) -> Result<()> {

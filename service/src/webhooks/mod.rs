@@ -1,5 +1,6 @@
 //! Webhooks: settings, secrets, test events, certification of receivers, checks before saving, and statistics.
 
+mod automatic_pause;
 mod certify;
 mod check_draft;
 mod crud;
@@ -10,6 +11,8 @@ mod secret_use;
 mod secrets;
 mod stats;
 mod test_event;
+
+pub(crate) use automatic_pause::clear_pause;
 
 use crate::audit_trail::{AuditedTransaction, Record, Target};
 use crate::change_feed::ChangeFeed;
@@ -27,6 +30,7 @@ use domain::authorization::{Action, Actor};
 use domain::change::{Change, WebhookChange};
 use domain::id::WebhookId;
 use domain::revision::Condition;
+use domain::webhook::WebhookState;
 use domain::{Problem, ProblemKind};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{EntityTrait as _, QueryFilter as _};
@@ -155,6 +159,9 @@ impl Webhooks {
         let now = self.context.now();
         let view = |model: &webhooks::Model| to_webhook(model.clone(), stats::summary(false, None, 0), now);
         let after = webhooks::Entity::find_by_id(id).one(&*tx).await?.ok_or_else(Problem::internal)?;
+        if after.state.0 == WebhookState::Enabled {
+            clear_pause(&*tx, id).await?;
+        }
         let before_headers = before.map(|before| before.headers.0.as_slice()).unwrap_or_default();
         let changes = match before {
             None => Changes::created(&view(&after)),

@@ -1,6 +1,7 @@
 //! The master key: its rotation, and the binding of secrets to their rows.
 
 use crate::support::{TestService, drain, step, webhook_input};
+use domain::alert::{AlertChannelsInput, OperationsWebhookInput};
 use domain::audit::{AuditAction, AuditFilter};
 use domain::authorization::{Actor, Role};
 use domain::delivery::{DeliveryFilter, DeliveryStatus};
@@ -70,6 +71,8 @@ async fn rotation_keeps_every_secret_and_status_url(t: TestService) {
     let webhook = webhook_with_all_secrets(&t, &root, &receiver).await;
     t.idempotency().begin(&root, "key-1", "fingerprint").await.unwrap();
     t.idempotency().finish(&root, "key-1", 201, "{}").await.unwrap();
+    let channel = OperationsWebhookInput { url: Some(format!("{}/operations", receiver.url)), ..Default::default() };
+    t.alerts().set_channels(&root, AlertChannelsInput { webhook: Some(channel) }).await.unwrap();
     let reservation = ReservationId("res_1".into());
     let status_url = t.status_url(&reservation, webhook);
     let before = stored_secrets(&t).await;
@@ -77,10 +80,10 @@ async fn rotation_keeps_every_secret_and_status_url(t: TestService) {
     let rotating = with_keys(&t, NEW_KEY, &[OLD_KEY]).await;
     assert_eq!(rotating.status_url(&reservation, webhook), status_url);
     let rotated = rotating.maintenance().rotate_master_key().await.unwrap();
-    // The webhook, the response, and the keys of the status URLs and of the audit log.
-    assert_eq!(rotated, Rotated { encrypted: 4, current: 0, unreadable: Vec::new() });
+    // The webhook, the response, the operations webhook, and the keys of the status URLs and of the audit log.
+    assert_eq!(rotated, Rotated { encrypted: 5, current: 0, unreadable: Vec::new() });
     let again = rotating.maintenance().rotate_master_key().await.unwrap();
-    assert_eq!(again, Rotated { encrypted: 0, current: 3, unreadable: Vec::new() });
+    assert_eq!(again, Rotated { encrypted: 0, current: 4, unreadable: Vec::new() });
     let after = stored_secrets(&t).await;
     let texts = |stored: &[String]| -> Vec<String> {
         stored[0].split([' ', '"']).filter(|text| text.starts_with("v2.")).map(str::to_owned).collect()
@@ -95,6 +98,7 @@ async fn rotation_keeps_every_secret_and_status_url(t: TestService) {
     assert_eq!((recorded.len(), recorded[0].credential.kind.as_str()), (2, "operator"));
     assert!(matches!(new.audit().verify(None).await.unwrap(), Verdict::Intact(log) if log.entries > 2));
     assert_eq!(new.status_url(&reservation, webhook), status_url);
+    assert_eq!(new.alerts().test_channels(&root).await.unwrap().results[0].error, None);
     let alice = t.person("alice", Role::User).await;
     new.reservations().create(&alice, t.span(resource, 1, 2)).await.unwrap();
     drain(&new).await;

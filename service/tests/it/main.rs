@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod alerts;
 mod audit;
 mod bookkeeping;
 mod catalogue;

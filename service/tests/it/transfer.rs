@@ -124,6 +124,16 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
         "INSERT INTO user_groups VALUES (3, 'GPU team', '', 1)",
         "INSERT INTO group_members VALUES (3, 'alice')",
         "INSERT INTO owners SELECT 5, NULL, 3, MIN(slug), NULL FROM resource_types",
+        "INSERT INTO webhook_monitors (webhook_id, health_path, health_interval, resume_on_recovery, health_status, failed_checks)
+         SELECT MIN(id), '/health', 60, TRUE, 'unknown', 0 FROM webhooks",
+        "INSERT INTO alert_rules VALUES (0, 'error_rate', TRUE, 0.5, 0.25, 300)",
+        "INSERT INTO alert_states VALUES (1, 'error_rate', 'firing', 1, 1, NULL, 1)",
+        "INSERT INTO alerts (webhook_id, kind, value, threshold, message, fired_at, resolved_at, notified)
+         VALUES (1, 'error_rate', 0.75, 0.5, 'm', 1, NULL, TRUE)",
+        "INSERT INTO alert_channel VALUES (1, 'v1.x', 'https://…', 'v1.x', 'Kz0=', 'berth', TRUE)",
+        "INSERT INTO alert_preferences VALUES ('alice', FALSE)",
+        "INSERT INTO alert_notices (username, event_id, event_type, subject, body, created_at, due_at, attempts, sent_at, error)
+         VALUES ('alice', 'evt_1', 'alert.firing', 's', 'b', 1, 2, 0, NULL, NULL)",
         "INSERT INTO notification_reads SELECT 'root', MAX(id) FROM notifications",
     ] {
         database.execute_unprepared(sql).await.unwrap();

@@ -1,4 +1,4 @@
-//! The list of what a person has to do: webhooks that do not deliver, and access requests.
+//! The list of what a person has to do: webhooks that do not deliver, alerts, and access requests.
 
 use crate::components::*;
 use crate::erased::ErasedMemo;
@@ -6,12 +6,13 @@ use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::pages::areas;
 use crate::query::{Mutation, Query};
-use crate::rpc::{catalogue, deliveries};
+use crate::rpc::{alerts, catalogue, deliveries};
 use crate::session::{ForWebhookManagers, use_session};
 use crate::time;
+use domain::alert::{Alert, AlertFilter, AlertKind};
 use domain::delivery::{DeliveryFilter, FailureGroup, Failures};
 use domain::ownership::ResourceKey;
-use domain::pagination::Page;
+use domain::pagination::{Page, PageQuery};
 use domain::replay::ReplaySource;
 use domain::resource::{AccessRequest, AccessStatus};
 use domain::webhook::{Webhook, WebhookHealth, WebhookState};
@@ -19,6 +20,9 @@ use leptos::prelude::*;
 
 /// The largest number of access requests in the list. The others are on their own screen.
 const MAX_REQUESTS: usize = 5;
+
+/// The largest number of alerts in the list. The others are on their own screen.
+const MAX_ALERTS: u32 = 10;
 
 /// A webhook that does not deliver, with its latest failures.
 #[derive(Clone, PartialEq)]
@@ -52,14 +56,31 @@ fn obstacles(webhooks: Option<Page<Webhook>>, failures: Option<Failures>) -> Vec
     webhooks.into_iter().flat_map(|page| page.items).filter(needs_attention).map(obstacle).collect()
 }
 
+/// The alerts that fire, without those whose cause the list has as an obstacle.
+fn further_alerts(firing: Option<Page<Alert>>, obstacles: &[Obstacle]) -> Vec<Alert> {
+    let is_obstacle = |alert: &Alert| {
+        let of_failures = matches!(
+            alert.kind,
+            AlertKind::ErrorRate | AlertKind::ConsecutiveFailures | AlertKind::Disabled | AlertKind::BacklogAge
+        );
+        of_failures && obstacles.iter().any(|obstacle| obstacle.webhook.id == alert.webhook_id)
+    };
+    firing.into_iter().flat_map(|page| page.items).filter(|alert| !is_obstacle(alert)).collect()
+}
+
 /// The tasks for a person.
 #[component]
 pub fn Attention(webhooks: Query<Page<Webhook>>) -> impl IntoView {
     let session = use_session();
     let failures = Query::new(|| deliveries::list_failures(DeliveryFilter::default()));
     let requests = Query::new(|| catalogue::list_access_requests(Some(AccessStatus::Pending)));
+    let firing = Query::new(|| {
+        let filter = AlertFilter { webhook_id: None, firing: Some(true) };
+        alerts::list_alerts(filter, PageQuery { limit: Some(MAX_ALERTS), cursor: None })
+    });
     use_live().on(move |event| match event {
         LiveEvent::Webhook(_) => {
+            firing.refetch_soon();
             webhooks.refetch_soon();
             failures.refetch_with_index();
         }
@@ -72,13 +93,17 @@ pub fn Attention(webhooks: Query<Page<Webhook>>) -> impl IntoView {
         _ => {}
     });
     let found = ErasedMemo::new(move |_| obstacles(webhooks.get(), failures.get()));
+    let alerts = ErasedMemo::new(move |_| further_alerts(firing.get(), &found.get()));
     let pending = ErasedMemo::new(move |_| {
         let decides = session.manages_resources() || session.is_auditor();
         requests.get().filter(|_| decides).map(|page| page.items).unwrap_or_default()
     });
-    let is_loaded =
-        Memo::new(move |_| webhooks.get().is_some() && failures.get().is_some() && requests.get().is_some());
-    let is_empty = Memo::new(move |_| found.with(Vec::is_empty) && pending.with(Vec::is_empty));
+    let is_loaded = Memo::new(move |_| {
+        let is_read = webhooks.get().is_some() && failures.get().is_some();
+        is_read && requests.get().is_some() && firing.get().is_some()
+    });
+    let is_empty =
+        Memo::new(move |_| found.with(Vec::is_empty) && alerts.with(Vec::is_empty) && pending.with(Vec::is_empty));
     let resent = RwSignal::new(None::<DeliveryFilter>);
     let open = RwSignal::new(false);
     let resend = Callback::new(move |filter: DeliveryFilter| {
@@ -96,6 +121,7 @@ pub fn Attention(webhooks: Query<Page<Webhook>>) -> impl IntoView {
                 >
                     <ul>
                         {move || found.get().into_iter().map(|obstacle| view! { <ObstacleItem obstacle=obstacle resend=resend /> }).collect_view()}
+                        {move || alerts.get().into_iter().map(|alert| view! { <AlertItem alert=alert /> }).collect_view()}
                         {move || pending.get().into_iter().take(MAX_REQUESTS).map(|request| view! { <RequestItem request=request requests=requests /> }).collect_view()}
                     </ul>
                     {move || {
@@ -187,6 +213,23 @@ fn ObstacleItem(obstacle: Obstacle, resend: Callback<DeliveryFilter>) -> impl In
                 {group.is_some().then(|| view! { <a class="button" href=show aria-label=format!("Show the failures of {name}")>"Show"</a> })}
                 {action}
             </div>
+        </li>
+    }
+}
+
+/// An alert that fires.
+#[component]
+fn AlertItem(alert: Alert) -> impl IntoView {
+    let link = format!("/settings/webhooks/{}?tab=health", alert.webhook_id);
+    let label = format!("Show the health of {}", alert.webhook_name);
+    view! {
+        <li>
+            <span class="state bad"><i aria-hidden="true"></i></span>
+            <div>
+                <p class="wrap"><strong>{alert.kind.label()}</strong>": "{alert.message}</p>
+                <p class="small muted">"Fires since "<RelativeTime at=alert.fired_at /></p>
+            </div>
+            <div class="row"><a class="button" href=link aria-label=label>"Show"</a></div>
         </li>
     }
 }

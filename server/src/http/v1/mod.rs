@@ -2,6 +2,7 @@
 //! description.
 
 pub mod accounts;
+pub mod alerts;
 pub mod audit;
 pub mod catalogue;
 pub mod deliveries;
@@ -37,6 +38,7 @@ pub fn router() -> (Router<AppState>, Value) {
             .merge(webhooks::routes())
             .merge(listeners::routes())
             .merge(deliveries::routes())
+            .merge(alerts::routes())
             .merge(replays::routes())
             .merge(notifications::routes())
             .merge(audit::routes())

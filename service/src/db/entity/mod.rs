@@ -12,6 +12,12 @@
 
 pub(crate) mod access_grants;
 pub(crate) mod access_requests;
+pub(crate) mod alert_channel;
+pub(crate) mod alert_notices;
+pub(crate) mod alert_preferences;
+pub(crate) mod alert_rules;
+pub(crate) mod alert_states;
+pub(crate) mod alerts;
 pub(crate) mod api_tokens;
 pub(crate) mod attempts;
 pub(crate) mod audit_head;
@@ -54,6 +60,7 @@ pub(crate) mod used_log_in_states;
 pub(crate) mod user_groups;
 pub(crate) mod users;
 pub(crate) mod webhook_listeners;
+pub(crate) mod webhook_monitors;
 pub(crate) mod webhooks;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::db::column::{JsonText, Text};
 use crate::db::connect::{Database, connect};
+use domain::alert::{AlertStatus, NoticeFormat};
 use domain::authorization::{Role, Scope};
 use domain::change::Severity;
 use domain::delivery::{DeliveryFilter, DeliveryStatus, Outcome};
@@ -12,7 +13,7 @@ use domain::provisioning::Provisioning;
 use domain::replay::{ReplaySource, ReplayStatus};
 use domain::reservation::ReservationStatus;
 use domain::resource::{AccessStatus, ResourceStatus};
-use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, HealthCheckStatus, WebhookState};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 use test_support::{TestDatabase, on_both_databases};
 
@@ -323,6 +324,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     delivery_index_round_trips(&database).await;
     round_trip(&database, unbound_secrets::Model { id: unbound_secrets::ID }).await;
     round_trip(&database, stored_keys::Model { purpose: "p".into(), encrypted: "v2.h".into() }).await;
+    alerts_round_trip(&database).await;
     relations_join(&database).await;
 }
 
@@ -363,6 +365,91 @@ async fn delivery_index_round_trips(database: &Database) {
     assert_eq!((inserted.seq, inserted.revision), (0, 0));
     delivery_index_state::Entity::delete_by_id(id).exec(database.writer()).await.unwrap();
     round_trip(database, delivery_index_state::Model { id, seq: 7, revision: 2 }).await;
+}
+
+/// Needs the account and the webhook.
+async fn alerts_round_trip(database: &Database) {
+    let monitor = webhook_monitors::Model {
+        health_path: Some("/health".into()),
+        pause_after: Some(30),
+        resume_on_recovery: true,
+        next_check_at: Some(1),
+        health_status: Text(HealthCheckStatus::Failing),
+        status_code: Some(503),
+        duration_ms: Some(1.5),
+        health_error: Some("e".into()),
+        checked_at: Some(2),
+        health_since: Some(3),
+        failed_checks: 4,
+        certificate_expires_at: Some(5),
+        certificate_seen_at: Some(6),
+        token_obtained_at: Some(7),
+        token_expires_at: Some(8),
+        token_error: Some("t".into()),
+        token_failed_at: Some(9),
+        paused_at: Some(10),
+        pause_failing_since: Some(11),
+        recovered_at: Some(12),
+        ..webhook_monitors::Model::new(3)
+    };
+    round_trip(database, monitor).await;
+    let (webhook_id, kind) = (3, "error_rate".to_owned());
+    let rule = alert_rules::Model {
+        webhook_id,
+        kind: kind.clone(),
+        enabled: true,
+        threshold: 0.5,
+        clear_threshold: 0.25,
+        for_seconds: 300,
+    };
+    round_trip(database, rule).await;
+    let state = alert_states::Model {
+        webhook_id,
+        kind: kind.clone(),
+        status: Text(AlertStatus::Firing),
+        since: 1,
+        alert_id: Some(2),
+        muted_until: Some(3),
+        revision: 4,
+    };
+    round_trip(database, state).await;
+    let alert = alerts::Model {
+        id: 2,
+        webhook_id,
+        kind,
+        value: 0.75,
+        threshold: 0.5,
+        message: "m".into(),
+        fired_at: 1,
+        resolved_at: Some(2),
+        notified: true,
+    };
+    round_trip(database, alert).await;
+    let channel = alert_channel::Model {
+        id: alert_channel::ID,
+        url: "v1.u".into(),
+        url_hint: "https://ops.example.com/…".into(),
+        secret: "v1.s".into(),
+        secret_hint: "Kz0=".into(),
+        format: Text(NoticeFormat::Slack),
+        enabled: true,
+    };
+    round_trip(database, channel).await;
+    round_trip(database, alert_preferences::Model { username: "alice".into(), email: false }).await;
+    let notice = alert_notices::Model {
+        id: 5,
+        username: Some("alice".into()),
+        event_id: "evt_1".into(),
+        event_type: "alert.firing".into(),
+        subject: "s".into(),
+        body: "b".into(),
+        created_at: 1,
+        due_at: Some(2),
+        attempts: 3,
+        sent_at: Some(4),
+        error: Some("e".into()),
+    };
+    round_trip(database, notice).await;
 }
 
 /// The migrations have inserted the head.

@@ -27,7 +27,8 @@ const IDEMPOTENT: [&str; 13] = [
 /// Operations that accept `If-Match`.
 const CONDITIONAL: [&str; 3] = ["webhooks_delete", "webhooks_patch", "webhooks_rotate"];
 /// Operations whose body may be absent.
-const OPTIONAL_BODY: [&str; 4] = ["reservations_cancel", "webhooks_resume", "webhooks_rotate", "webhooks_test"];
+const OPTIONAL_BODY: [&str; 5] =
+    ["alerts_recover", "reservations_cancel", "webhooks_resume", "webhooks_rotate", "webhooks_test"];
 /// Operations that any credential may use, of any scope.
 const WITHOUT_SCOPE: [&str; 3] = ["live_stream", "notifications_list", "session_get_session"];
 /// The operation whose body may have another content type and unknown fields, because receivers send it.
@@ -70,7 +71,7 @@ const PROBLEMS: [(ProblemKind, &str, &str); 13] = [
 ];
 
 /// Descriptions of the tags, in the order of the documentation page.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("session", "Log-in, log-out and the first set-up."),
     ("tokens", "API tokens of the caller."),
     ("users", "Accounts."),
@@ -80,6 +81,7 @@ const TAGS: [(&str, &str); 13] = [
     ("webhooks", "Settings, secrets, test events and statistics of webhooks."),
     ("deliveries", "The delivery log, redelivery and replay."),
     ("replays", "Replays of many deliveries in the background."),
+    ("alerts", "Monitoring of webhooks, alert rules, alerts and their channels."),
     ("notifications", "Messages to users."),
     ("audit", "The audit log."),
     ("live", "The live feed."),

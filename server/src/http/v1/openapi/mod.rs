@@ -25,6 +25,7 @@ use utoipa::{Modify, OpenApi};
     ),
     components(schemas(
         ProblemBody,
+        domain::alert::Notice,
         domain::audit::AuditAction,
         domain::audit::AuditTargetType,
         domain::event::ReservationBody,

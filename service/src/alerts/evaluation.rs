@@ -1,0 +1,325 @@
+//! The evaluation of rules: measures all webhooks, moves the states of rules, and creates alerts with their notices.
+
+use super::measurement::Measured;
+use super::notices::{Draft, manager_change};
+use super::rules::StoredRules;
+use super::{Alerts, millis, webhook_link};
+use crate::Result;
+use crate::db::codec::time;
+use crate::db::column::Text;
+use crate::db::entity::{alert_states, alerts, webhook_monitors, webhooks};
+use crate::db::link::DatabaseTransaction;
+use chrono::{DateTime, Utc};
+use domain::Problem;
+use domain::alert::{
+    Alert, AlertKind, AlertRule, AlertStatus, Condition, NoticeAlert, NoticeKind, Step, Transition, alert_message,
+};
+use domain::change::{Change, Severity};
+use domain::id::WebhookId;
+use domain::ownership::ResourceKey;
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, TryInsertResult,
+};
+use std::collections::HashMap;
+
+/// Webhooks, their monitoring and their values.
+type Observed = (Vec<webhooks::Model>, HashMap<WebhookId, webhook_monitors::Model>, HashMap<WebhookId, Measured>);
+
+/// The rules, values and states of one round.
+struct Round {
+    now: DateTime<Utc>,
+    rules: StoredRules,
+    measured: HashMap<WebhookId, Measured>,
+    states: HashMap<(WebhookId, AlertKind), alert_states::Model>,
+    /// Alerts that fire.
+    firing: HashMap<i64, alerts::Model>,
+}
+
+/// The change of the state of one rule.
+struct Move<'a> {
+    webhook: &'a webhooks::Model,
+    rule: AlertRule,
+    value: Option<f64>,
+    state: Option<&'a alert_states::Model>,
+    step: Step,
+    /// Whether an active alert has no notices yet, because it was muted.
+    is_due: bool,
+}
+
+impl Alerts {
+    /// Evaluates every rule once, pauses webhooks that fail for too long, and handles their recovery.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    pub async fn evaluate(&self) -> Result<(), Problem> {
+        Ok(self.run_round().await?)
+    }
+
+    async fn run_round(&self) -> Result<()> {
+        self.store_observations().await?;
+        let now = self.context.now();
+        let (mut webhooks, monitors, mut measured) = self.observe(now).await?;
+        if self.pause_and_recover(&webhooks, &monitors, &measured, now).await? {
+            // The rule `disabled` depends on pauses.
+            (webhooks, _, measured) = self.observe(now).await?;
+        }
+        self.move_states(&webhooks, measured, now).await
+    }
+
+    /// The webhooks, their monitoring and their values.
+    async fn observe(&self, now: DateTime<Utc>) -> Result<Observed> {
+        let webhooks = self.active_webhooks().await?;
+        let monitors = self.monitors().await?;
+        let all: Vec<&webhooks::Model> = webhooks.iter().collect();
+        let measured = self.measure(&all, &monitors, now).await?;
+        Ok((webhooks, monitors, measured))
+    }
+
+    /// The webhooks that are not deleted.
+    async fn active_webhooks(&self) -> Result<Vec<webhooks::Model>> {
+        Ok(webhooks::Entity::find()
+            .filter(webhooks::COLUMN.deleted_at.is_null())
+            .order_by_asc(webhooks::COLUMN.id)
+            .all(&self.context.db.read)
+            .await?)
+    }
+
+    async fn monitors(&self) -> Result<HashMap<WebhookId, webhook_monitors::Model>> {
+        let rows = webhook_monitors::Entity::find().all(&self.context.db.read).await?;
+        Ok(rows.into_iter().map(|row| (row.webhook_id, row)).collect())
+    }
+
+    async fn move_states(
+        &self,
+        webhooks: &[webhooks::Model],
+        measured: HashMap<WebhookId, Measured>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let db = &self.context.db.read;
+        let rules = StoredRules::read(db).await?;
+        let state = |row: alert_states::Model| Some(((row.webhook_id, AlertKind::parse(&row.kind)?), row));
+        let states = alert_states::Entity::find().all(db).await?.into_iter().filter_map(state).collect();
+        let firing = alerts::Entity::find().filter(alerts::COLUMN.resolved_at.is_null()).all(db).await?;
+        let firing = firing.into_iter().map(|alert| (alert.id, alert)).collect();
+        let round = Round { now, rules, measured, states, firing };
+        for webhook in webhooks {
+            for kind in AlertKind::ALL {
+                let moved = round.evaluate(webhook, *kind);
+                if moved.step.transition == Transition::None && !moved.is_due && !moved.changes_status() {
+                    continue;
+                }
+                self.apply(&round, &moved).await?;
+            }
+        }
+        self.end_alerts_of_deleted(now).await
+    }
+
+    /// Stores a move with its alert and notices, unless another process has done so.
+    async fn apply(&self, round: &Round, moved: &Move<'_>) -> Result<()> {
+        let tx = self.context.db.begin_unaudited().await?;
+        let (webhook, now) = (moved.webhook, round.now);
+        let mut alert_id = moved.state.and_then(|state| state.alert_id);
+        let mut notice = None;
+        match moved.step.transition {
+            Transition::Fired => {
+                let message = alert_message(&webhook.name, &moved.rule, moved.value.unwrap_or_default());
+                let is_muted = round.is_muted(moved.state);
+                let alert = alerts::ActiveModel {
+                    id: NotSet,
+                    webhook_id: Set(webhook.id),
+                    kind: Set(moved.rule.kind.as_str().to_owned()),
+                    value: Set(moved.value.unwrap_or_default()),
+                    threshold: Set(moved.rule.threshold),
+                    message: Set(message.clone()),
+                    fired_at: Set(millis(now)),
+                    resolved_at: Set(None),
+                    notified: Set(!is_muted),
+                };
+                let id = alerts::Entity::insert(alert).exec(&tx).await?.last_insert_id;
+                alert_id = Some(id);
+                if !is_muted {
+                    notice = Some((NoticeKind::Firing, moved.alert(id, now, None), message));
+                }
+            }
+            Transition::Resolved => {
+                let alert = alert_id.take().and_then(|id| round.firing.get(&id));
+                if let Some(alert) = alert {
+                    set_resolved(&tx, alert.id, now).await?;
+                    if alert.notified && !round.is_muted(moved.state) {
+                        let message = format!("{}: {} is back to normal.", webhook.name, moved.rule.kind.label());
+                        let shown = moved.alert(alert.id, time(alert.fired_at), Some(now));
+                        let shown = NoticeAlert { value: moved.value.unwrap_or(alert.value), ..shown };
+                        notice = Some((NoticeKind::Resolved, shown, message));
+                    }
+                }
+            }
+            Transition::None if moved.is_due => {
+                if let Some(alert) = alert_id.and_then(|id| round.firing.get(&id)) {
+                    let notified = alerts::Entity::update_many()
+                        .col_expr(alerts::Column::Notified, Expr::value(true))
+                        .filter(alerts::COLUMN.id.eq(alert.id))
+                        .filter(alerts::COLUMN.notified.eq(false));
+                    if notified.exec(&tx).await?.rows_affected != 1 {
+                        return Ok(());
+                    }
+                    let shown = moved.alert(alert.id, time(alert.fired_at), None);
+                    notice = Some((NoticeKind::Firing, shown, alert.message.clone()));
+                }
+            }
+            Transition::None => {}
+        }
+        if !save_state(&tx, moved, alert_id).await? {
+            return Ok(());
+        }
+        let mut changes = vec![manager_change(webhook)];
+        let is_notice = notice.is_some();
+        if let Some((kind, alert, message)) = notice {
+            let severity = if kind == NoticeKind::Firing { Severity::Error } else { Severity::Info };
+            // A pause and a 410 have notifications of their own.
+            if alert.kind != AlertKind::Disabled {
+                let link = webhook_link(webhook.id);
+                let owned = webhook.resource_type.as_deref().map(ResourceKey::of_type);
+                let created =
+                    self.notifications.create_for_managers(&tx, owned, severity, &message, Some(&link)).await?;
+                changes.extend(created.into_iter().map(Change::Notification));
+            }
+            self.enqueue(&tx, webhook, Draft { kind, message, alert: Some(alert) }).await?;
+        }
+        tx.commit().await?;
+        self.feed.publish(changes);
+        if is_notice {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Ends the alerts of deleted webhooks, without notices.
+    async fn end_alerts_of_deleted(&self, now: DateTime<Utc>) -> Result<()> {
+        let deleted = || {
+            webhooks::Entity::find()
+                .select_only()
+                .column(webhooks::Column::Id)
+                .filter(webhooks::COLUMN.deleted_at.is_not_null())
+                .into_query()
+        };
+        let left = alert_states::Entity::find()
+            .filter(alert_states::COLUMN.webhook_id.in_subquery(deleted()))
+            .one(&self.context.db.read)
+            .await?;
+        if left.is_none() {
+            return Ok(());
+        }
+        let tx = self.context.db.begin_unaudited().await?;
+        alerts::Entity::update_many()
+            .col_expr(alerts::Column::ResolvedAt, Expr::value(millis(now)))
+            .filter(alerts::COLUMN.resolved_at.is_null())
+            .filter(alerts::COLUMN.webhook_id.in_subquery(deleted()))
+            .exec(&tx)
+            .await?;
+        alert_states::Entity::delete_many()
+            .filter(alert_states::COLUMN.webhook_id.in_subquery(deleted()))
+            .exec(&tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+impl Round {
+    /// The move of one rule.
+    fn evaluate<'a>(&'a self, webhook: &'a webhooks::Model, kind: AlertKind) -> Move<'a> {
+        let (rule, _) = self.rules.effective(webhook.id, kind);
+        let state = self.states.get(&(webhook.id, kind));
+        let condition = state.map_or_else(|| Condition::initial(self.now), condition_of);
+        let value = self.measured.get(&webhook.id).and_then(|measured| measured.value(kind));
+        let step = condition.step(&rule, value, self.now);
+        let alert = state.and_then(|state| self.firing.get(&state.alert_id?));
+        let is_due = step.condition.status == AlertStatus::Firing
+            && alert.is_some_and(|alert| !alert.notified)
+            && !self.is_muted(state);
+        Move { webhook, rule, value, state, step, is_due }
+    }
+
+    fn is_muted(&self, state: Option<&alert_states::Model>) -> bool {
+        state.and_then(|state| state.muted_until).is_some_and(|until| millis(self.now) < until)
+    }
+}
+
+impl Move<'_> {
+    fn changes_status(&self) -> bool {
+        self.state.map(|state| state.status.0).unwrap_or_default() != self.step.condition.status
+    }
+
+    fn alert(&self, id: i64, fired_at: DateTime<Utc>, resolved_at: Option<DateTime<Utc>>) -> NoticeAlert {
+        NoticeAlert {
+            id,
+            kind: self.rule.kind,
+            value: self.value.unwrap_or_default(),
+            threshold: self.rule.threshold,
+            fired_at,
+            resolved_at,
+        }
+    }
+}
+
+/// The stored state of a rule.
+pub(super) fn condition_of(state: &alert_states::Model) -> Condition {
+    Condition { status: state.status.0, since: time(state.since) }
+}
+
+/// Stores the state of a rule, unless it has changed since the round read it. Returns whether it did.
+async fn save_state(tx: &DatabaseTransaction, moved: &Move<'_>, alert_id: Option<i64>) -> Result<bool> {
+    let Condition { status, since } = moved.step.condition;
+    let (webhook_id, kind) = (moved.webhook.id, moved.rule.kind.as_str());
+    let row = alert_states::ActiveModel {
+        webhook_id: Set(webhook_id),
+        kind: Set(kind.to_owned()),
+        status: Set(Text(status)),
+        since: Set(millis(since)),
+        alert_id: Set(alert_id),
+        muted_until: NotSet,
+        revision: Set(moved.state.map_or(1, |state| state.revision + 1)),
+    };
+    let Some(state) = moved.state else {
+        let row = alert_states::ActiveModel { muted_until: Set(None), ..row };
+        let insert = alert_states::Entity::insert(row).on_conflict_do_nothing();
+        let inserted = insert.exec_without_returning(tx).await?;
+        return Ok(matches!(inserted, TryInsertResult::Inserted(rows) if rows > 0));
+    };
+    let row = alert_states::ActiveModel { webhook_id: NotSet, kind: NotSet, ..row };
+    let updated = alert_states::Entity::update_many()
+        .set(row)
+        .filter(alert_states::COLUMN.webhook_id.eq(webhook_id))
+        .filter(alert_states::COLUMN.kind.eq(kind))
+        .filter(alert_states::COLUMN.revision.eq(state.revision))
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+async fn set_resolved(tx: &DatabaseTransaction, id: i64, now: DateTime<Utc>) -> Result<()> {
+    alerts::Entity::update_many()
+        .col_expr(alerts::Column::ResolvedAt, Expr::value(millis(now)))
+        .filter(alerts::COLUMN.id.eq(id))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+/// An alert for callers.
+pub(super) fn to_alert(row: alerts::Model, webhook_name: String, muted_until: Option<i64>) -> Option<Alert> {
+    Some(Alert {
+        id: row.id,
+        webhook_id: row.webhook_id,
+        webhook_name,
+        kind: AlertKind::parse(&row.kind)?,
+        value: row.value,
+        threshold: row.threshold,
+        message: row.message,
+        fired_at: time(row.fired_at),
+        resolved_at: row.resolved_at.map(time),
+        muted_until: muted_until.map(time),
+    })
+}

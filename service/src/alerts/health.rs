@@ -1,0 +1,187 @@
+//! Health checks, and the observation of certificates and OAuth tokens.
+
+use super::{Alerts, ensure_monitor, millis};
+use crate::Result;
+use crate::db::column::Text;
+use crate::db::entity::{webhook_monitors, webhooks};
+use chrono::Duration;
+use delivery::Destination;
+use domain::Problem;
+use domain::id::WebhookId;
+use domain::webhook::{HealthCheckStatus, TokenStatus, health_url};
+use futures::StreamExt as _;
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use std::time::Instant;
+
+/// Maximum number of health checks that run at once.
+const CONCURRENCY: usize = 8;
+/// Maximum number of health checks of one batch.
+const BATCH: u64 = 100;
+/// Maximum number of characters of a stored error.
+const MAX_ERROR: usize = 500;
+/// Time beyond the time limit of a request for which a process has the right to check.
+const LEASE_MARGIN: Duration = Duration::seconds(15);
+
+impl Alerts {
+    /// Runs the health checks that are due. Returns their number.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    pub async fn check_due_health(&self) -> Result<u64, Problem> {
+        Ok(self.run_due().await?)
+    }
+
+    async fn run_due(&self) -> Result<u64> {
+        let due: Vec<(webhook_monitors::Model, Option<webhooks::Model>)> = webhook_monitors::Entity::find()
+            .find_also_related(webhooks::Entity)
+            .filter(webhook_monitors::COLUMN.next_check_at.lte(millis(self.context.now())))
+            .filter(webhooks::COLUMN.deleted_at.is_null())
+            .order_by_asc(webhook_monitors::COLUMN.next_check_at)
+            .limit(BATCH)
+            .all(&self.context.db.read)
+            .await?;
+        let checks = due.into_iter().filter_map(|(monitor, webhook)| Some((monitor, webhook?)));
+        let results = futures::stream::iter(checks)
+            .map(|(monitor, webhook)| async move {
+                Ok(if self.lease(&monitor).await? {
+                    self.run_check(&webhook, &monitor).await?;
+                    1
+                } else {
+                    0
+                })
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect::<Vec<Result<u64>>>()
+            .await;
+        results.into_iter().sum()
+    }
+
+    /// Takes the right to check. Another process that read the same time does not get it.
+    async fn lease(&self, monitor: &webhook_monitors::Model) -> Result<bool> {
+        let timeout = Duration::from_std(self.context.settings.delivery_timeout).unwrap_or_default();
+        let until = self.context.now() + timeout + LEASE_MARGIN;
+        let leased = webhook_monitors::Entity::update_many()
+            .col_expr(webhook_monitors::Column::NextCheckAt, Expr::value(millis(until)))
+            .filter(webhook_monitors::COLUMN.webhook_id.eq(monitor.webhook_id))
+            .filter(webhook_monitors::COLUMN.next_check_at.eq(monitor.next_check_at))
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(leased.rows_affected == 1)
+    }
+
+    /// Sends a health check outside any transaction, and stores its result.
+    pub(super) async fn run_check(&self, webhook: &webhooks::Model, monitor: &webhook_monitors::Model) -> Result<()> {
+        let Some(path) = &monitor.health_path else { return Ok(()) };
+        let started = Instant::now();
+        let (status_code, error) = match health_url(&webhook.endpoint_url, path) {
+            Ok(url) => match self.sender.get(&Destination::new(url)).await {
+                Ok(code @ 200..=299) => (Some(code), None),
+                Ok(code) => (Some(code), Some(format!("The health check returned {code}."))),
+                Err(diagnosis) => (None, Some(diagnosis.message)),
+            },
+            Err(message) => (None, Some(message)),
+        };
+        let duration_ms = started.elapsed().as_secs_f64() * 1_000.0;
+        let now = self.context.now();
+        let status = if error.is_none() { HealthCheckStatus::Passing } else { HealthCheckStatus::Failing };
+        let is_new = monitor.health_status.0 != status;
+        let since = monitor.health_since.filter(|_| !is_new).unwrap_or_else(|| millis(now));
+        let failed = if error.is_none() { 0 } else { monitor.failed_checks.saturating_add(1) };
+        let row = webhook_monitors::ActiveModel {
+            next_check_at: Set(Some(millis(now + Duration::seconds(monitor.health_interval)))),
+            health_status: Set(Text(status)),
+            status_code: Set(status_code.map(i32::from)),
+            duration_ms: Set(Some(duration_ms)),
+            health_error: Set(error.map(|error| error.chars().take(MAX_ERROR).collect())),
+            checked_at: Set(Some(millis(now))),
+            health_since: Set(Some(since)),
+            failed_checks: Set(failed),
+            ..Default::default()
+        };
+        let unchanged = match monitor.checked_at {
+            Some(at) => webhook_monitors::COLUMN.checked_at.eq(at),
+            None => webhook_monitors::COLUMN.checked_at.is_null(),
+        };
+        // The result of a path that was changed meanwhile, or after a newer result, is not stored.
+        webhook_monitors::Entity::update_many()
+            .set(row)
+            .filter(webhook_monitors::COLUMN.webhook_id.eq(webhook.id))
+            .filter(webhook_monitors::COLUMN.health_path.eq(path.as_str()))
+            .filter(unchanged)
+            .exec(&self.context.db.write)
+            .await?;
+        if is_new {
+            self.feed.publish(vec![super::notices::manager_change(webhook)]);
+        }
+        Ok(())
+    }
+
+    /// Stores the certificates and OAuth tokens that this process has seen, if they are newer than the stored ones.
+    pub(super) async fn store_observations(&self) -> Result<()> {
+        let now = self.context.now();
+        let configs = self.configs.load(&self.context.db.read).await?;
+        let rows: Vec<(WebhookId, String)> = webhooks::Entity::find()
+            .select_only()
+            .columns([webhooks::Column::Id, webhooks::Column::EndpointUrl])
+            .filter(webhooks::COLUMN.deleted_at.is_null())
+            .into_tuple()
+            .all(&self.context.db.read)
+            .await?;
+        for (id, endpoint_url) in rows {
+            let certificate = self.sender.certificate(&endpoint_url);
+            let token = configs.get(id).and_then(|config| self.sender.token_status(&config.target(now).auth));
+            if certificate.is_none() && token.is_none() {
+                continue;
+            }
+            let stored = self.monitor(id).await?;
+            if let Some(certificate) = certificate {
+                let seen_at = millis(now - Duration::from_std(certificate.age).unwrap_or_default());
+                let expires_at = millis(certificate.expires_at);
+                // The time is computed from the age, so it varies by milliseconds.
+                let is_newer = stored.certificate_seen_at.is_none_or(|stored| stored + 60_000 <= seen_at);
+                let is_other = stored.certificate_expires_at != Some(expires_at)
+                    && stored.certificate_seen_at.is_none_or(|stored| stored < seen_at);
+                if is_newer || is_other {
+                    self.store_certificate(id, expires_at, seen_at).await?;
+                }
+            }
+            if let Some(token) = token.filter(|token| stored.token().updated_at() < token.updated_at()) {
+                ensure_monitor(&self.context.db.write, id).await?;
+                self.store_token(id, &token).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn store_certificate(&self, id: WebhookId, expires_at: i64, seen_at: i64) -> Result<()> {
+        ensure_monitor(&self.context.db.write, id).await?;
+        let seen = Expr::col(webhook_monitors::Column::CertificateSeenAt);
+        webhook_monitors::Entity::update_many()
+            .col_expr(webhook_monitors::Column::CertificateExpiresAt, Expr::value(expires_at))
+            .col_expr(webhook_monitors::Column::CertificateSeenAt, Expr::value(seen_at))
+            .filter(webhook_monitors::COLUMN.webhook_id.eq(id))
+            .filter(seen.clone().is_null().or(seen.lt(seen_at)))
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn store_token(&self, id: WebhookId, token: &TokenStatus) -> Result<()> {
+        let row = webhook_monitors::ActiveModel {
+            token_obtained_at: Set(token.obtained_at.map(millis)),
+            token_expires_at: Set(token.expires_at.map(millis)),
+            token_error: Set(token.error.as_ref().map(|error| error.chars().take(MAX_ERROR).collect())),
+            token_failed_at: Set(token.failed_at.map(millis)),
+            ..Default::default()
+        };
+        webhook_monitors::Entity::update_many()
+            .set(row)
+            .filter(webhook_monitors::COLUMN.webhook_id.eq(id))
+            .exec(&self.context.db.write)
+            .await?;
+        Ok(())
+    }
+}
