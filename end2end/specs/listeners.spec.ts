@@ -24,7 +24,7 @@ test("the page of a local webhook follows its listener", async ({ berth, pageOf 
   await page.getByLabel("Webhook Name").fill("My machine");
   await expect(page.getByText("Test before saving")).toHaveCount(0);
   await page.getByRole("button", { name: "Save Webhook" }).click();
-  await expect(page.getByText("Saved.")).toBeVisible();
+  await expect(page.getByText("Saved.", { exact: true })).toBeVisible();
   expect((await berth.api.get<Webhook>(`/webhooks/${webhook.id}`)).name).toBe("My machine");
 });
 
@@ -39,7 +39,7 @@ test("the classic format uses the URL as entered", async ({ berth, pageOf }) => 
   await expect(page.getByText("EVENT_START and EVENT_END at start and end")).toBeVisible();
   await expect(calls.filter({ hasText: "Reservation Created" })).not.toContainText("/reservation");
   await page.getByRole("button", { name: "Save Webhook" }).click();
-  await expect(page.getByText("Saved.")).toBeVisible();
+  await expect(page.getByText("Saved.", { exact: true })).toBeVisible();
   await page.goto("/settings/webhooks/events");
   await page.getByLabel("Payload format of the examples").selectOption("classic");
   await expect(page.getByText('"eventType": "EVENT_START"')).toBeVisible();

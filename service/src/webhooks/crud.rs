@@ -323,7 +323,7 @@ impl Webhooks {
         if !sets_events {
             changes.events = NotSet;
         }
-        if !sets_paths && !(sets_format && uses_exact_url) {
+        if !(sets_paths || sets_format && uses_exact_url) {
             changes.delivery_paths = NotSet;
         }
         if !sets_format {
