@@ -28,7 +28,7 @@ pub(crate) fn violations(request: &ReceivedRequest) -> Vec<String> {
     if !sender.starts_with("Berth-Webhooks/") || sender == "Berth-Webhooks/test" {
         return Vec::new();
     }
-    // Requests to the operations webhook are no events (docs/contract.md §7).
+    // Requests to the operations webhook are no events (docs/contract.md §9).
     if request.event().starts_with("alert.") || fields.contains_key("alert") {
         return Vec::new();
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum NoticeFormat {
-    /// Berth's own (docs/contract.md §7).
+    /// Berth's own (docs/contract.md §9).
     #[default]
     Berth,
     /// A message for an incoming webhook of Slack, or of another chat with the same format: `{"text": "…"}`.

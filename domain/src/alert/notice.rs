@@ -1,4 +1,4 @@
-//! Notices: what the operations webhook and e-mails contain (docs/contract.md §7).
+//! Notices: what the operations webhook and e-mails contain (docs/contract.md §9).
 
 use super::AlertKind;
 use crate::id::{EventId, WebhookId};

@@ -71,7 +71,7 @@ async fn get_channels(
     Ok(axum::Json(app.service.alerts().channels(&caller.actor).await?))
 }
 
-/// Sets or removes the operations webhook (docs/contract.md §7).
+/// Sets or removes the operations webhook (docs/contract.md §9).
 ///
 /// Administrators only. Only the response to a call that sets the signing secret contains it.
 #[utoipa::path(put, path = "/alerts/channels", tag = "alerts", request_body = AlertChannelsInput,
