@@ -22,9 +22,9 @@ const SECRET_REMINDER_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Interval of the evaluation of alert rules.
 const ALERT_INTERVAL: Duration = Duration::from_secs(15);
 /// Interval of the search for due health checks.
-const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum interval of the search for due notices of alerts.
-const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
+const NOTICE_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval of writing the numbers of failures.
 const FAILURE_COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause of the index after this process has changed the log, so that the changes of a second share a batch.

@@ -18,14 +18,20 @@ use domain::change::{Change, Severity};
 use domain::id::WebhookId;
 use domain::ownership::ResourceKey;
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, SelectStatement};
 use sea_orm::{
     EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, TryInsertResult,
 };
 use std::collections::HashMap;
 
-/// Webhooks, their monitoring and their values.
-type Observed = (Vec<webhooks::Model>, HashMap<WebhookId, webhook_monitors::Model>, HashMap<WebhookId, Measured>);
+/// Everything that a round reads.
+struct Observed {
+    webhooks: Vec<webhooks::Model>,
+    monitors: HashMap<WebhookId, webhook_monitors::Model>,
+    round: Round,
+    /// Whether deleted webhooks have states of rules.
+    has_left: bool,
+}
 
 /// The rules, values and states of one round.
 struct Round {
@@ -59,62 +65,57 @@ impl Alerts {
     }
 
     async fn run_round(&self) -> Result<()> {
-        self.store_observations().await?;
         let now = self.context.now();
-        let (mut webhooks, monitors, mut measured) = self.observe(now).await?;
-        if self.pause_and_recover(&webhooks, &monitors, &measured, now).await? {
+        let mut observed = self.observe(now).await?;
+        self.store_observations(&observed.webhooks).await?;
+        if self.pause_and_recover(&observed.webhooks, &observed.monitors, &observed.round.measured, now).await? {
             // The rule `disabled` depends on pauses.
-            (webhooks, _, measured) = self.observe(now).await?;
+            observed = self.observe(now).await?;
         }
-        self.move_states(&webhooks, measured, now).await
+        self.move_states(&observed).await
     }
 
-    /// The webhooks, their monitoring and their values.
+    /// Reads everything that a round needs, in one transaction: an idle process must not use the database much.
     async fn observe(&self, now: DateTime<Utc>) -> Result<Observed> {
-        let webhooks = self.active_webhooks().await?;
-        let monitors = self.monitors().await?;
-        let all: Vec<&webhooks::Model> = webhooks.iter().collect();
-        let measured = self.measure(&all, &monitors, now).await?;
-        Ok((webhooks, monitors, measured))
-    }
-
-    /// The webhooks that are not deleted.
-    async fn active_webhooks(&self) -> Result<Vec<webhooks::Model>> {
-        Ok(webhooks::Entity::find()
+        let tx = self.context.db.begin_snapshot().await?;
+        let webhooks = webhooks::Entity::find()
             .filter(webhooks::COLUMN.deleted_at.is_null())
             .order_by_asc(webhooks::COLUMN.id)
-            .all(&self.context.db.read)
-            .await?)
-    }
-
-    async fn monitors(&self) -> Result<HashMap<WebhookId, webhook_monitors::Model>> {
-        let rows = webhook_monitors::Entity::find().all(&self.context.db.read).await?;
-        Ok(rows.into_iter().map(|row| (row.webhook_id, row)).collect())
-    }
-
-    async fn move_states(
-        &self,
-        webhooks: &[webhooks::Model],
-        measured: HashMap<WebhookId, Measured>,
-        now: DateTime<Utc>,
-    ) -> Result<()> {
-        let db = &self.context.db.read;
-        let rules = StoredRules::read(db).await?;
+            .all(&tx)
+            .await?;
+        let monitors = webhook_monitors::Entity::find().all(&tx).await?;
+        let monitors = monitors.into_iter().map(|row| (row.webhook_id, row)).collect();
+        let all: Vec<&webhooks::Model> = webhooks.iter().collect();
+        let measured = self.measure(&tx, &all, &monitors, now).await?;
+        let rules = StoredRules::read(&tx).await?;
         let state = |row: alert_states::Model| Some(((row.webhook_id, AlertKind::parse(&row.kind)?), row));
-        let states = alert_states::Entity::find().all(db).await?.into_iter().filter_map(state).collect();
-        let firing = alerts::Entity::find().filter(alerts::COLUMN.resolved_at.is_null()).all(db).await?;
+        let states = alert_states::Entity::find().all(&tx).await?.into_iter().filter_map(state).collect();
+        let firing = alerts::Entity::find().filter(alerts::COLUMN.resolved_at.is_null()).all(&tx).await?;
         let firing = firing.into_iter().map(|alert| (alert.id, alert)).collect();
-        let round = Round { now, rules, measured, states, firing };
-        for webhook in webhooks {
+        let has_left = alert_states::Entity::find()
+            .filter(alert_states::COLUMN.webhook_id.in_subquery(deleted_webhooks()))
+            .one(&tx)
+            .await?
+            .is_some();
+        tx.commit().await?;
+        Ok(Observed { webhooks, monitors, has_left, round: Round { now, rules, measured, states, firing } })
+    }
+
+    async fn move_states(&self, observed: &Observed) -> Result<()> {
+        let round = &observed.round;
+        for webhook in &observed.webhooks {
             for kind in AlertKind::ALL {
                 let moved = round.evaluate(webhook, *kind);
                 if moved.step.transition == Transition::None && !moved.is_due && !moved.changes_status() {
                     continue;
                 }
-                self.apply(&round, &moved).await?;
+                self.apply(round, &moved).await?;
             }
         }
-        self.end_alerts_of_deleted(now).await
+        if observed.has_left {
+            self.end_alerts_of_deleted(round.now).await?;
+        }
+        Ok(())
     }
 
     /// Stores a move with its alert and notices, unless another process has done so.
@@ -198,29 +199,15 @@ impl Alerts {
 
     /// Ends the alerts of deleted webhooks, without notices.
     async fn end_alerts_of_deleted(&self, now: DateTime<Utc>) -> Result<()> {
-        let deleted = || {
-            webhooks::Entity::find()
-                .select_only()
-                .column(webhooks::Column::Id)
-                .filter(webhooks::COLUMN.deleted_at.is_not_null())
-                .into_query()
-        };
-        let left = alert_states::Entity::find()
-            .filter(alert_states::COLUMN.webhook_id.in_subquery(deleted()))
-            .one(&self.context.db.read)
-            .await?;
-        if left.is_none() {
-            return Ok(());
-        }
         let tx = self.context.db.begin_unaudited().await?;
         alerts::Entity::update_many()
             .col_expr(alerts::Column::ResolvedAt, Expr::value(millis(now)))
             .filter(alerts::COLUMN.resolved_at.is_null())
-            .filter(alerts::COLUMN.webhook_id.in_subquery(deleted()))
+            .filter(alerts::COLUMN.webhook_id.in_subquery(deleted_webhooks()))
             .exec(&tx)
             .await?;
         alert_states::Entity::delete_many()
-            .filter(alert_states::COLUMN.webhook_id.in_subquery(deleted()))
+            .filter(alert_states::COLUMN.webhook_id.in_subquery(deleted_webhooks()))
             .exec(&tx)
             .await?;
         Ok(tx.commit().await?)
@@ -322,4 +309,13 @@ pub(super) fn to_alert(row: alerts::Model, webhook_name: String, muted_until: Op
         resolved_at: row.resolved_at.map(time),
         muted_until: muted_until.map(time),
     })
+}
+
+/// The ids of deleted webhooks, as a subquery.
+fn deleted_webhooks() -> SelectStatement {
+    webhooks::Entity::find()
+        .select_only()
+        .column(webhooks::Column::Id)
+        .filter(webhooks::COLUMN.deleted_at.is_not_null())
+        .into_query()
 }

@@ -8,7 +8,7 @@ use chrono::Duration;
 use delivery::Destination;
 use domain::Problem;
 use domain::id::WebhookId;
-use domain::webhook::{HealthCheckStatus, TokenStatus, health_url};
+use domain::webhook::{AuthView, HealthCheckStatus, TokenStatus, health_url};
 use futures::StreamExt as _;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -120,18 +120,19 @@ impl Alerts {
     }
 
     /// Stores the certificates and OAuth tokens that this process has seen, if they are newer than the stored ones.
-    pub(super) async fn store_observations(&self) -> Result<()> {
+    pub(super) async fn store_observations(&self, webhooks: &[webhooks::Model]) -> Result<()> {
         let now = self.context.now();
+        // Without webhooks that have a token or a certificate, nothing is read.
+        let has_secrets = webhooks.iter().any(|webhook| {
+            webhook.endpoint_url.starts_with("https:") || matches!(webhook.auth.0, AuthView::Oauth2 { .. })
+        });
+        if !has_secrets {
+            return Ok(());
+        }
         let configs = self.configs.load(&self.context.db.read).await?;
-        let rows: Vec<(WebhookId, String)> = webhooks::Entity::find()
-            .select_only()
-            .columns([webhooks::Column::Id, webhooks::Column::EndpointUrl])
-            .filter(webhooks::COLUMN.deleted_at.is_null())
-            .into_tuple()
-            .all(&self.context.db.read)
-            .await?;
-        for (id, endpoint_url) in rows {
-            let certificate = self.sender.certificate(&endpoint_url);
+        for webhook in webhooks {
+            let id = webhook.id;
+            let certificate = self.sender.certificate(&webhook.endpoint_url);
             let token = configs.get(id).and_then(|config| self.sender.token_status(&config.target(now).auth));
             if certificate.is_none() && token.is_none() {
                 continue;

@@ -14,8 +14,8 @@ use domain::metrics::{Histogram, STORED_STEPS};
 use domain::webhook::WebhookState;
 use sea_orm::sea_query::Alias;
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 use std::collections::HashMap;
 
@@ -57,11 +57,12 @@ impl Alerts {
     /// Measures webhooks. Statements: one for the counters of all of them, and two short ones for each.
     pub(super) async fn measure(
         &self,
+        connection: &impl ConnectionTrait,
         webhooks: &[&webhooks::Model],
         monitors: &HashMap<WebhookId, webhook_monitors::Model>,
         now: DateTime<Utc>,
     ) -> Result<HashMap<WebhookId, Measured>> {
-        let mut rates = self.rates(webhooks, now).await?;
+        let mut rates = rates(connection, webhooks, now).await?;
         let mut measured = HashMap::with_capacity(webhooks.len());
         for webhook in webhooks {
             let mut values = HashMap::new();
@@ -69,9 +70,9 @@ impl Alerts {
                 values.insert(AlertKind::ErrorRate, attempts.failed as f64 / attempts.total as f64);
                 values.extend(attempts.durations.quantile(0.95).map(|p95| (AlertKind::P95Latency, p95)));
             }
-            let (consecutive, last_success) = self.newest_attempts(webhook.id).await?;
+            let (consecutive, last_success) = newest_attempts(connection, webhook.id).await?;
             values.extend(consecutive.map(|failures| (AlertKind::ConsecutiveFailures, failures)));
-            values.insert(AlertKind::BacklogAge, self.backlog_age(webhook.id, now).await?);
+            values.insert(AlertKind::BacklogAge, backlog_age(connection, webhook.id, now).await?);
             let monitor = monitors.get(&webhook.id);
             if let Some(monitor) = monitor.filter(|monitor| monitor.health_path.is_some()) {
                 values.insert(AlertKind::Health, f64::from(monitor.failed_checks));
@@ -91,73 +92,80 @@ impl Alerts {
         }
         Ok(measured)
     }
+}
 
-    /// The attempts of the period of rates, from the counters of five minutes. The first step can begin before the period.
-    async fn rates(&self, webhooks: &[&webhooks::Model], now: DateTime<Utc>) -> Result<HashMap<WebhookId, Attempts>> {
-        use delivery_counts::Column;
-        let step = STORED_STEPS[0];
-        let begin = (now.timestamp() - RATE_WINDOW_SECONDS).div_euclid(step) * step;
-        // A sum of integers is NUMERIC on PostgreSQL.
-        let sum = delivery_counts::COLUMN.attempts.sum().cast_as(Alias::new("BIGINT"));
-        let rows: Vec<CountRow> = delivery_counts::Entity::find()
-            .select_only()
-            .columns([Column::WebhookId, Column::Outcome, Column::Bucket])
-            .column_as(sum, "attempts")
-            .filter(delivery_counts::COLUMN.step.eq(step))
-            .filter(delivery_counts::COLUMN.start_at.gte(begin))
-            .filter(delivery_counts::COLUMN.webhook_id.is_in(webhooks.iter().map(|webhook| webhook.id)))
-            .group_by(Column::WebhookId)
-            .group_by(Column::Outcome)
-            .group_by(Column::Bucket)
-            .into_model()
-            .all(&self.context.db.read)
-            .await?;
-        let mut rates: HashMap<WebhookId, Attempts> = HashMap::new();
-        for row in rows {
-            let attempts = rates.entry(row.webhook_id).or_default();
-            let count = row.attempts.unsigned_abs();
-            attempts.total += count;
-            if row.outcome == Outcome::Failed.as_str() {
-                attempts.failed += count;
-            }
-            attempts.durations.add(usize::try_from(row.bucket).unwrap_or(usize::MAX), count);
+/// The attempts of the period of rates, from the counters of five minutes. The first step can begin before the period.
+async fn rates(
+    connection: &impl ConnectionTrait,
+    webhooks: &[&webhooks::Model],
+    now: DateTime<Utc>,
+) -> Result<HashMap<WebhookId, Attempts>> {
+    use delivery_counts::Column;
+    let step = STORED_STEPS[0];
+    let begin = (now.timestamp() - RATE_WINDOW_SECONDS).div_euclid(step) * step;
+    // A sum of integers is NUMERIC on PostgreSQL.
+    let sum = delivery_counts::COLUMN.attempts.sum().cast_as(Alias::new("BIGINT"));
+    let rows: Vec<CountRow> = delivery_counts::Entity::find()
+        .select_only()
+        .columns([Column::WebhookId, Column::Outcome, Column::Bucket])
+        .column_as(sum, "attempts")
+        .filter(delivery_counts::COLUMN.step.eq(step))
+        .filter(delivery_counts::COLUMN.start_at.gte(begin))
+        .filter(delivery_counts::COLUMN.webhook_id.is_in(webhooks.iter().map(|webhook| webhook.id)))
+        .group_by(Column::WebhookId)
+        .group_by(Column::Outcome)
+        .group_by(Column::Bucket)
+        .into_model()
+        .all(connection)
+        .await?;
+    let mut rates: HashMap<WebhookId, Attempts> = HashMap::new();
+    for row in rows {
+        let attempts = rates.entry(row.webhook_id).or_default();
+        let count = row.attempts.unsigned_abs();
+        attempts.total += count;
+        if row.outcome == Outcome::Failed.as_str() {
+            attempts.failed += count;
         }
-        Ok(rates)
+        attempts.durations.add(usize::try_from(row.bucket).unwrap_or(usize::MAX), count);
     }
+    Ok(rates)
+}
 
-    /// The number of the newest attempts that failed in a row, and the start of the newest one that succeeded. Plan: the end
-    /// of the index `attempts_webhook`.
-    async fn newest_attempts(&self, webhook: WebhookId) -> Result<(Option<f64>, Option<DateTime<Utc>>)> {
-        let newest: Vec<(Text<Outcome>, i64)> = attempts::Entity::find()
-            .select_only()
-            .columns([attempts::Column::Outcome, attempts::Column::StartedAt])
-            .filter(attempts::COLUMN.webhook_id.eq(webhook))
-            .filter(attempts::COLUMN.delivery_status.ne(Text(StatusAfter::Test)))
-            .order_by_desc(attempts::COLUMN.started_at)
-            .limit(u64::from(MAX_CONSECUTIVE))
-            .into_tuple()
-            .all(&self.context.db.read)
-            .await?;
-        if newest.is_empty() {
-            return Ok((None, None));
-        }
-        let succeeded = newest.iter().position(|(outcome, _)| outcome.0 == Outcome::Succeeded);
-        let last_success = succeeded.and_then(|at| newest.get(at)).map(|(_, started_at)| time(*started_at));
-        Ok((Some(succeeded.unwrap_or(newest.len()) as f64), last_success))
+/// The number of the newest attempts that failed in a row, and the start of the newest one that succeeded. Plan: the end
+/// of the index `attempts_webhook`.
+async fn newest_attempts(
+    connection: &impl ConnectionTrait,
+    webhook: WebhookId,
+) -> Result<(Option<f64>, Option<DateTime<Utc>>)> {
+    let newest: Vec<(Text<Outcome>, i64)> = attempts::Entity::find()
+        .select_only()
+        .columns([attempts::Column::Outcome, attempts::Column::StartedAt])
+        .filter(attempts::COLUMN.webhook_id.eq(webhook))
+        .filter(attempts::COLUMN.delivery_status.ne(Text(StatusAfter::Test)))
+        .order_by_desc(attempts::COLUMN.started_at)
+        .limit(u64::from(MAX_CONSECUTIVE))
+        .into_tuple()
+        .all(connection)
+        .await?;
+    if newest.is_empty() {
+        return Ok((None, None));
     }
+    let succeeded = newest.iter().position(|(outcome, _)| outcome.0 == Outcome::Succeeded);
+    let last_success = succeeded.and_then(|at| newest.get(at)).map(|(_, started_at)| time(*started_at));
+    Ok((Some(succeeded.unwrap_or(newest.len()) as f64), last_success))
+}
 
-    /// Seconds since the earliest due time of a queued delivery; 0 without one. Plan: the start of the index `outbox_due`.
-    async fn backlog_age(&self, webhook: WebhookId, now: DateTime<Utc>) -> Result<f64> {
-        let due_at: Option<i64> = outbox::Entity::find()
-            .select_only()
-            .column(outbox::Column::DueAt)
-            .filter(outbox::COLUMN.webhook_id.eq(webhook))
-            .filter(outbox::COLUMN.lease_owner.is_null())
-            .order_by_asc(outbox::COLUMN.due_at)
-            .order_by_asc(outbox::COLUMN.seq)
-            .into_tuple()
-            .one(&self.context.db.read)
-            .await?;
-        Ok(due_at.map_or(0.0, |due_at| ((millis(now) - due_at) as f64 / 1_000.0).max(0.0)))
-    }
+/// Seconds since the earliest due time of a queued delivery; 0 without one. Plan: the start of the index `outbox_due`.
+async fn backlog_age(connection: &impl ConnectionTrait, webhook: WebhookId, now: DateTime<Utc>) -> Result<f64> {
+    let due_at: Option<i64> = outbox::Entity::find()
+        .select_only()
+        .column(outbox::Column::DueAt)
+        .filter(outbox::COLUMN.webhook_id.eq(webhook))
+        .filter(outbox::COLUMN.lease_owner.is_null())
+        .order_by_asc(outbox::COLUMN.due_at)
+        .order_by_asc(outbox::COLUMN.seq)
+        .into_tuple()
+        .one(connection)
+        .await?;
+    Ok(due_at.map_or(0.0, |due_at| ((millis(now) - due_at) as f64 / 1_000.0).max(0.0)))
 }

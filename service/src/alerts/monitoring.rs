@@ -43,7 +43,7 @@ impl Alerts {
         let (db, now) = (&self.context.db.read, self.context.now());
         let monitor = self.monitor(webhook.id).await?;
         let monitors = HashMap::from([(webhook.id, monitor.clone())]);
-        let measured = self.measure(&[webhook], &monitors, now).await?.remove(&webhook.id).unwrap_or_default();
+        let measured = self.measure(db, &[webhook], &monitors, now).await?.remove(&webhook.id).unwrap_or_default();
         let stored = StoredRules::read(db).await?;
         let states =
             alert_states::Entity::find().filter(alert_states::COLUMN.webhook_id.eq(webhook.id)).all(db).await?;
