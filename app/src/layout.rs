@@ -135,7 +135,7 @@ fn Palette() -> impl IntoView {
     view! {
         <button
             type="button"
-            class="button quiet"
+            class="button quiet palette-button"
             aria-label="Commands"
             title="Commands (Ctrl K)"
             aria-keyshortcuts="Control+K Meta+K"

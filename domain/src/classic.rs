@@ -18,17 +18,6 @@ const MAX_TEXT: usize = 500;
 /// Numbers of reservations have 53 bits, so that every JSON parser reads them exactly.
 const NUMBER_MASK: u128 = (1 << 53) - 1;
 
-/// The properties of a resource that only the classic format sends.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResourceDetails {
-    /// Display name of the resource type.
-    pub type_name: String,
-    /// Specifications; empty if not given.
-    pub specs: String,
-    /// Location; empty if not given.
-    pub location: String,
-}
-
 /// The name of an event; `None` for events that the format does not have.
 pub fn event_name(event: EventType) -> Option<&'static str> {
     match event {

@@ -119,6 +119,17 @@ impl fmt::Display for EventType {
     }
 }
 
+/// The properties of a resource that only the classic format sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResourceDetails {
+    /// Display name of the resource type.
+    pub type_name: String,
+    /// Specifications; empty if not given.
+    pub specs: String,
+    /// Location; empty if not given.
+    pub location: String,
+}
+
 /// The body of every `reservation.*` event. Its serialised form is signed and sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -171,7 +182,7 @@ pub struct ReservationBody {
     /// Properties of the resource that only the classic payload format sends.
     #[serde(skip)]
     #[cfg_attr(feature = "openapi", schema(ignore))]
-    pub resource_details: Option<Box<crate::classic::ResourceDetails>>,
+    pub resource_details: Option<Box<ResourceDetails>>,
 }
 
 /// The body of `user.access_requested`.

@@ -1,7 +1,6 @@
 //! Sample events: valid bodies that are marked as tests (docs/contract.md §1, "Test events").
 
-use crate::classic::ResourceDetails;
-use crate::event::{AccessRequestBody, EventBody, EventType, ReservationBody};
+use crate::event::{AccessRequestBody, EventBody, EventType, ReservationBody, ResourceDetails};
 use crate::id::{AccessRequestId, EventId, ReservationId, ResourceId};
 use crate::reservation::ReservationStatus;
 use chrono::{DateTime, Duration, Utc};

@@ -3,6 +3,7 @@
 use crate::client::ClientCommand;
 use crate::config::{Args, Config, Environment, default_public_url};
 use crate::http::v1::audit::to_lines;
+use crate::signals;
 use crate::telemetry::Telemetry;
 use crate::terminal::{fail, format_problem, print, print_progress, read_line};
 use chrono::{DateTime, Utc};
@@ -537,32 +538,9 @@ fn shutdown_token() -> CancellationToken {
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     tokio::spawn(async move {
-        wait_for_signal().await;
+        signals::wait_for_stop().await;
         stop.cancel();
         tracing::info!("shutting down; waiting for open requests and deliveries");
     });
     cancel
-}
-
-/// Waits for SIGTERM or Ctrl-C.
-#[cfg(unix)]
-pub(crate) async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be handled; only Ctrl-C stops Berth cleanly");
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) async fn wait_for_signal() {
-    let _ = tokio::signal::ctrl_c().await;
 }

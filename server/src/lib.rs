@@ -13,6 +13,7 @@ pub mod listener;
 mod log_writer;
 pub mod master_key;
 pub mod metrics;
+mod signals;
 pub mod telemetry;
 pub mod terminal;
 pub mod workers;

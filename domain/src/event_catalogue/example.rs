@@ -1,7 +1,6 @@
 //! Example events.
 
-use crate::classic::ResourceDetails;
-use crate::event::{AccessRequestBody, EventBody, EventType, ReservationBody};
+use crate::event::{AccessRequestBody, EventBody, EventType, ReservationBody, ResourceDetails};
 use crate::id::{AccessRequestId, EventId, ReservationId, WebhookId};
 use crate::reservation::ReservationStatus;
 use chrono::{DateTime, TimeDelta, Utc};

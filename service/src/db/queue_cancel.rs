@@ -15,11 +15,11 @@ use sea_orm::{ConnectionTrait as _, TryGetableMany as _};
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Queued<'a> {
     /// Deliveries of one webhook.
-    OfWebhook(WebhookId),
+    Webhook(WebhookId),
     /// Deliveries that one replay has queued.
-    OfReplay(&'a str),
+    Replay(&'a str),
     /// Deliveries of all deleted webhooks.
-    OfDeletedWebhooks,
+    DeletedWebhooks,
 }
 
 /// A cancelled delivery.
@@ -61,16 +61,16 @@ pub(crate) async fn cancel(
 
 async fn remove_entries(db: &Database, tx: &DatabaseTransaction, queued: Queued<'_>) -> Result<Vec<i64>, Error> {
     let (sql, values) = match queued {
-        Queued::OfWebhook(id) => {
+        Queued::Webhook(id) => {
             ("DELETE FROM outbox WHERE lease_owner IS NULL AND webhook_id = $1 RETURNING seq", vec![id.into()])
         }
-        Queued::OfReplay(id) => (
+        Queued::Replay(id) => (
             "DELETE FROM outbox
             WHERE lease_owner IS NULL AND seq IN (SELECT seq FROM replay_items WHERE replay_id = $1 AND seq IS NOT NULL)
             RETURNING seq",
             vec![id.into()],
         ),
-        Queued::OfDeletedWebhooks => (
+        Queued::DeletedWebhooks => (
             "DELETE FROM outbox
             WHERE lease_owner IS NULL AND webhook_id IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL)
             RETURNING seq",

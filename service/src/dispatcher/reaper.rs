@@ -26,7 +26,7 @@ impl Dispatcher {
     async fn cancel_orphans(&self) -> Result<()> {
         let context = &self.engine.context;
         let tx = context.db.begin_record().await?;
-        let changed = provisioning::cancel_queued(context, &tx, Queued::OfDeletedWebhooks, WEBHOOK_DELETED).await?;
+        let changed = provisioning::cancel_queued(context, &tx, Queued::DeletedWebhooks, WEBHOOK_DELETED).await?;
         let changes = changes_of(&self.engine.feed, &tx, &changed).await?;
         tx.commit().await?;
         self.engine.feed.publish(changes);

@@ -3,7 +3,7 @@
 use super::Replays;
 use crate::audit_trail::{Record, Target};
 use crate::db::column::{JsonText, Text};
-use crate::db::entity::{replay_items, replays};
+use crate::db::entity::{deliveries, replay_items, replays};
 use crate::db::link::DatabaseTransaction;
 use crate::db::queue_cancel::Queued;
 use crate::error::Error;
@@ -30,7 +30,7 @@ const REPLAY_CANCELLED: &str = "The replay was cancelled.";
 
 /// What a replay will send.
 enum Items {
-    Deliveries(Select<crate::db::entity::deliveries::Entity>),
+    Deliveries(Box<Select<deliveries::Entity>>),
     Missing(MissingEvents),
 }
 
@@ -84,7 +84,7 @@ impl Replays {
         let tx = self.context.begin_change().await?;
         replays::Entity::insert(sea_orm::IntoActiveModel::into_active_model(row)).exec_without_returning(&*tx).await?;
         let stored = match items {
-            Items::Deliveries(matching) => store_deliveries(&tx, &id, matching).await?,
+            Items::Deliveries(matching) => store_deliveries(&tx, &id, *matching).await?,
             Items::Missing(missing) => store_reservations(&tx, &id, &missing.reservations).await?,
         };
         let target = match filter.webhook_id {
@@ -109,7 +109,7 @@ impl Replays {
             ReplaySource::Deliveries => {
                 let replayable = self.deliveries.replayable(actor, &request.filter)?;
                 let counted = self.deliveries.count_replayable(&replayable).await?;
-                Ok((replayable.filter.clone(), counted, Items::Deliveries(replayable.matching())))
+                Ok((replayable.filter.clone(), counted, Items::Deliveries(Box::new(replayable.matching()))))
             }
             ReplaySource::Missing => {
                 let missing = self.reservations.missing_events(actor, &request.filter).await?;
@@ -167,7 +167,7 @@ impl Replays {
 
     /// Discards the deliveries of a replay that wait. Returns the changes to announce.
     async fn discard(&self, tx: &DatabaseTransaction, id: &ReplayId) -> Result<Vec<Change>, Error> {
-        let queued = Queued::OfReplay(id.as_str());
+        let queued = Queued::Replay(id.as_str());
         let changed = provisioning::cancel_queued(&self.context, tx, queued, REPLAY_CANCELLED).await?;
         reservations::changes_of(&self.feed, tx, &changed).await
     }
@@ -177,9 +177,8 @@ impl Replays {
 async fn store_deliveries(
     tx: &DatabaseTransaction,
     id: &ReplayId,
-    matching: Select<crate::db::entity::deliveries::Entity>,
+    matching: Select<deliveries::Entity>,
 ) -> Result<u64> {
-    use crate::db::entity::deliveries;
     let items = matching
         .select_only()
         .expr(Expr::val(id.as_str()))

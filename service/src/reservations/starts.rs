@@ -14,8 +14,7 @@ use crate::db::entity::{reservation_starts, reservations, resource_types, resour
 use crate::db::link::DatabaseTransaction;
 use crate::outbox::{Configs, Enqueued};
 use chrono::{DateTime, Utc};
-use domain::classic::ResourceDetails;
-use domain::event::{EventType, ReservationBody};
+use domain::event::{EventType, ReservationBody, ResourceDetails};
 use domain::id::ReservationId;
 use domain::reservation::{Reservation, ReservationStatus};
 use sea_orm::sea_query::{Expr, OnConflict, Query};

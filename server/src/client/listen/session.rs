@@ -114,7 +114,7 @@ impl Session {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
-            crate::cli::wait_for_signal().await;
+            crate::signals::wait_for_stop().await;
             stopped.cancel();
         });
         let shared = Shared {
