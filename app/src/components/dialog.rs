@@ -17,6 +17,16 @@ fn focus_inside(node: NodeRef<html::Dialog>) {
     });
 }
 
+/// Moves the focus from the title of an open dialog to its first field, if the field was loaded after the dialog had opened.
+pub fn focus_loaded_field() {
+    request_animation_frame(|| {
+        let field = ".dialog-head:has(h2:focus) + .dialog-body :is(input, select, textarea):not(:disabled)";
+        if let Ok(Some(field)) = document().query_selector(field) {
+            focus::move_to(&field);
+        }
+    });
+}
+
 /// A modal dialog, shown while `open` is true. Its children are created each time it opens.
 ///
 /// The focus moves to the first field, and back to where it was when the dialog closes. While `held` is true, only the content closes

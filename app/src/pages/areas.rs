@@ -265,7 +265,10 @@ fn show(load: impl Fn() -> LoadedScreen + 'static, has_title: bool) -> AnyView {
     leptos::task::spawn_local_scoped_with_cancellation(async move {
         loop {
             match load().await {
-                Ok(view) => return loaded.set(Some(view)),
+                Ok(view) => {
+                    loaded.set(Some(view));
+                    return focus_loaded_field();
+                }
                 Err(_) => loaded.set(Some(view! { <LoadFailed has_title=has_title /> }.into_any())),
             }
             next_event(&["online"]).await;
