@@ -135,7 +135,7 @@ test("rules are edited for all webhooks and for one", async ({ berth, pageOf, re
   await berth.api.call("PUT", "/alerts/rules", { rules: [] });
 });
 
-test("paused webhook offers to send what waits and what failed", async ({ berth, pageOf, receiver }) => {
+test("paused webhook offers to send its queued and its failed deliveries", async ({ berth, pageOf, receiver }) => {
   test.setTimeout(240_000);
   const service = await receiver(responds(500));
   const webhook = await berth.api.webhook({ endpoint_url: service.endpoint, retry: { waits: [] } });

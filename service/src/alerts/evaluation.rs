@@ -1,7 +1,7 @@
 //! The evaluation of rules: measures all webhooks, moves the states of rules, and creates alerts with their notices.
 
 use super::measurement::Measured;
-use super::notices::{Draft, manager_change};
+use super::notices::Draft;
 use super::rules::StoredRules;
 use super::{Alerts, millis, webhook_link};
 use crate::Result;
@@ -9,6 +9,7 @@ use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{alert_states, alerts, webhook_monitors, webhooks};
 use crate::db::link::DatabaseTransaction;
+use crate::webhooks::change_of;
 use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::alert::{
@@ -175,7 +176,7 @@ impl Alerts {
         if !save_state(&tx, moved, alert_id).await? {
             return Ok(());
         }
-        let mut changes = vec![manager_change(webhook)];
+        let mut changes = vec![Change::Webhook(change_of(webhook))];
         let is_notice = notice.is_some();
         if let Some((kind, alert, message)) = notice {
             let severity = if kind == NoticeKind::Firing { Severity::Error } else { Severity::Info };

@@ -4,9 +4,11 @@ use super::{Alerts, ensure_monitor, millis};
 use crate::Result;
 use crate::db::column::Text;
 use crate::db::entity::{webhook_monitors, webhooks};
+use crate::webhooks::change_of;
 use chrono::Duration;
 use delivery::Destination;
 use domain::Problem;
+use domain::change::Change;
 use domain::id::WebhookId;
 use domain::webhook::{AuthView, HealthCheckStatus, TokenStatus, health_url};
 use futures::StreamExt as _;
@@ -114,7 +116,7 @@ impl Alerts {
             .exec(&self.context.db.write)
             .await?;
         if is_new {
-            self.feed.publish(vec![super::notices::manager_change(webhook)]);
+            self.feed.publish(vec![Change::Webhook(change_of(webhook))]);
         }
         Ok(())
     }

@@ -25,12 +25,11 @@ use crate::deliveries::Deliveries;
 use crate::notifications::Notifications;
 use crate::outbox::ConfigCache;
 use crate::secrets::Cipher;
-use crate::webhooks::Webhooks;
+use crate::webhooks::{Webhooks, find_webhook};
 use crate::{OpenError, Result};
-use domain::Problem;
 use domain::id::WebhookId;
 use mail::Mailer;
-use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ConnectionTrait, EntityTrait as _};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -83,11 +82,7 @@ impl Alerts {
     /// # Errors
     /// 404.
     async fn find_webhook(&self, id: WebhookId) -> Result<webhooks::Model> {
-        let webhook = webhooks::Entity::find_by_id(id)
-            .filter(webhooks::COLUMN.deleted_at.is_null())
-            .one(&self.context.db.read)
-            .await?;
-        Ok(webhook.ok_or_else(|| Problem::not_found("webhook"))?)
+        find_webhook(&self.context.db.read, id).await
     }
 }
 

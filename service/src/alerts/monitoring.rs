@@ -8,11 +8,13 @@ use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{alert_states, outbox, webhook_monitors, webhooks};
 use crate::outbox::WebhookConfig;
+use crate::webhooks::change_of;
 use chrono::Duration;
 use domain::Problem;
 use domain::alert::{AlertKind, AlertStatus, MuteInput};
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
+use domain::change::Change;
 use domain::id::WebhookId;
 use domain::webhook::{
     AuthView, AutomaticPause, MonitoringPatch, RecoverInput, ResumeInput, TokenStatus, Webhook, WebhookMonitoring,
@@ -111,7 +113,7 @@ impl Alerts {
     ) -> Result<()> {
         let target = Target::named(AuditTargetType::Webhook, webhook.id, &webhook.name);
         tx.commit(Record::new(actor, action, target).changes(changes)).await?;
-        self.feed.publish(vec![super::notices::manager_change(webhook)]);
+        self.feed.publish(vec![Change::Webhook(change_of(webhook))]);
         Ok(())
     }
 

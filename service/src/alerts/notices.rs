@@ -9,7 +9,6 @@ use crate::db::link::DatabaseTransaction;
 use crate::ownership::owners_of;
 use domain::alert::{Notice, NoticeAlert, NoticeFormat, NoticeKind, NoticeWebhook};
 use domain::authorization::Role;
-use domain::change::{Change, WebhookChange};
 use domain::id::EventId;
 use domain::ownership::ResourceKey;
 use sea_orm::ActiveValue::{NotSet, Set};
@@ -22,16 +21,6 @@ pub(super) struct Draft {
     pub(super) kind: NoticeKind,
     pub(super) message: String,
     pub(super) alert: Option<NoticeAlert>,
-}
-
-/// The change of a webhook for open pages.
-pub(super) fn manager_change(webhook: &webhooks::Model) -> Change {
-    Change::Webhook(WebhookChange {
-        id: webhook.id,
-        deleted: false,
-        resource_type: webhook.resource_type.clone(),
-        previous_resource_type: None,
-    })
 }
 
 impl Alerts {

@@ -3,14 +3,14 @@
 //! Nothing is lost: events stay queued while a webhook is paused. What failed before the pause is redelivered on recovery.
 
 use super::measurement::Measured;
-use super::notices::{Draft, manager_change};
+use super::notices::Draft;
 use super::{Alerts, millis, webhook_link};
 use crate::Result;
 use crate::audit_trail::{AuditedTransaction, Author, Record, Target};
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{webhook_monitors, webhooks};
-use crate::webhooks::clear_pause;
+use crate::webhooks::{change_of, clear_pause};
 use chrono::{DateTime, Duration, Utc};
 use domain::alert::NoticeKind;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
@@ -148,7 +148,7 @@ impl Alerts {
             self.enqueue(&tx, webhook, Draft { kind, message, alert: None }).await?;
         }
         tx.commit(records).await?;
-        let mut changes = vec![manager_change(webhook)];
+        let mut changes = vec![Change::Webhook(change_of(webhook))];
         changes.extend(created.into_iter().map(Change::Notification));
         self.feed.publish(changes);
         self.wake.notify_one();

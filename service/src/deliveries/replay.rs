@@ -43,11 +43,7 @@ impl Deliveries {
             return Ok(counted);
         }
         self.context.require_confirmation(actor).await?;
-        let db = &self.context.db.read;
-        let originals = replayable.matching().select_only().column(deliveries::COLUMN.id.0);
-        let originals = originals.order_by_asc(deliveries::COLUMN.seq).limit(MAX_REPLAYED);
-        let originals: Vec<String> = originals.into_tuple().all(db).await?;
-        let repeats: Vec<Repeat> = originals.into_iter().map(|of| self.repeat(DeliveryId(of))).collect();
+        let repeats = self.repeats_of(replayable.matching()).await?;
         let filter = &replayable.filter;
         let target = match filter.webhook_id {
             Some(id) => Target::new(AuditTargetType::Webhook, id),
@@ -55,11 +51,24 @@ impl Deliveries {
         };
         let changes = Changes::none().field("filter", (), filter).field("redelivered", (), repeats.len());
         let record = Record::new(actor, AuditAction::DeliveryReplayed, target).changes(changes);
-        let tx = self.context.begin_change().await?;
-        let redelivered = self.insert_repeats(&tx, &repeats).await?;
-        tx.commit(record).await?;
-        self.feed.wake_dispatchers(WebhookSet::All);
+        let redelivered = self.redeliver_all(&repeats, record, WebhookSet::All).await?;
         Ok(ReplayResult { redelivered, ..counted })
+    }
+
+    /// Redeliveries of the first matches, oldest first, which are not inserted yet.
+    async fn repeats_of(&self, matching: Select<deliveries::Entity>) -> Result<Vec<Repeat>> {
+        let originals = matching.select_only().column(deliveries::COLUMN.id.0).order_by_asc(deliveries::COLUMN.seq);
+        let originals: Vec<String> = originals.limit(MAX_REPLAYED).into_tuple().all(&self.context.db.read).await?;
+        Ok(originals.into_iter().map(|of| self.repeat(DeliveryId(of))).collect())
+    }
+
+    /// Inserts redeliveries with their entry of the audit log, and wakes the dispatchers. Returns their number.
+    async fn redeliver_all(&self, repeats: &[Repeat], record: Record, webhooks: WebhookSet) -> Result<u64> {
+        let tx = self.context.begin_change().await?;
+        let redelivered = self.insert_repeats(&tx, repeats).await?;
+        tx.commit(record).await?;
+        self.feed.wake_dispatchers(webhooks);
+        Ok(redelivered)
     }
 
     /// The deliveries that a replay concerns and that the actor may see. Without a status in the filter or its search, these
@@ -117,24 +126,14 @@ impl Deliveries {
         webhook: WebhookId,
         since: DateTime<Utc>,
     ) -> Result<u64> {
-        let originals = failed_since(webhook, since)
-            .select_only()
-            .column(deliveries::COLUMN.id.0)
-            .order_by_asc(deliveries::COLUMN.seq)
-            .limit(MAX_REPLAYED);
-        let originals: Vec<String> = originals.into_tuple().all(&self.context.db.read).await?;
-        if originals.is_empty() {
+        let repeats = self.repeats_of(failed_since(webhook, since)).await?;
+        if repeats.is_empty() {
             return Ok(0);
         }
-        let repeats: Vec<Repeat> = originals.into_iter().map(|of| self.repeat(DeliveryId(of))).collect();
         let changes = Changes::none().field("failed_since", (), since).field("redelivered", (), repeats.len());
         let target = Target::new(AuditTargetType::Webhook, webhook);
         let record = Record::new(author, AuditAction::DeliveryReplayed, target).changes(changes);
-        let tx = self.context.begin_change().await?;
-        let redelivered = self.insert_repeats(&tx, &repeats).await?;
-        tx.commit(record).await?;
-        self.feed.wake_dispatchers(webhook.into());
-        Ok(redelivered)
+        self.redeliver_all(&repeats, record, webhook.into()).await
     }
 
     /// The number of deliveries that [`Self::redeliver_failed`] redelivers.

@@ -15,10 +15,11 @@ use crate::db::entity::{webhook_listeners, webhooks};
 use crate::dispatcher::Recorder;
 use crate::notifications::Notifications;
 use crate::outbox::{Lease, Outbox};
+use crate::webhooks::{change_of, find_webhook};
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType};
 use domain::authorization::{Action, Actor, authorize};
-use domain::change::{Change, WebhookChange};
+use domain::change::Change;
 use domain::id::WebhookId;
 use domain::webhook::{DeliveryMode, ListenerConnection};
 use sea_orm::ActiveValue::Set;
@@ -111,11 +112,7 @@ impl Listeners {
     /// Reads a local webhook that the actor may change: its listener receives what its receiver would.
     async fn find(&self, actor: &Actor, id: WebhookId) -> Result<webhooks::Model> {
         authorize(actor, Action::WriteOwned)?;
-        let webhook = webhooks::Entity::find_by_id(id)
-            .filter(webhooks::COLUMN.deleted_at.is_null())
-            .one(&self.context.db.read)
-            .await?;
-        let webhook = webhook.ok_or_else(|| Problem::not_found("webhook"))?;
+        let webhook = find_webhook(&self.context.db.read, id).await?;
         authorize(actor, Action::WriteWebhook { resource_type: webhook.resource_type.as_deref() })?;
         if webhook.delivery_mode.0 != DeliveryMode::Local {
             let detail = "Berth sends the requests of this webhook itself. Create one with the delivery mode local.";
@@ -138,12 +135,7 @@ impl Listeners {
 
     /// Announces that a listener has connected or disconnected.
     fn announce(&self, webhook: &webhooks::Model) {
-        self.feed.publish(vec![Change::Webhook(WebhookChange {
-            id: webhook.id,
-            deleted: false,
-            resource_type: webhook.resource_type.clone(),
-            previous_resource_type: None,
-        })]);
+        self.feed.publish(vec![Change::Webhook(change_of(webhook))]);
     }
 }
 

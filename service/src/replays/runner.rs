@@ -178,14 +178,9 @@ impl Replays {
         items: &[replay_items::Model],
     ) -> Result<u64> {
         let webhook = replay.filter.0.webhook_id.unwrap_or_default();
-        let mut queued = 0;
-        let mut sent = Vec::new();
-        for item in items {
-            if self.reservations.send_missing(tx, &item.item.as_str().into(), webhook).await? {
-                sent.push(item.item.as_str());
-                queued += 1;
-            }
-        }
+        let ids = items.iter().map(|item| item.item.as_str());
+        let sent = self.reservations.send_missing(tx, ids, webhook).await?;
+        let queued = sent.len() as u64;
         let of_item = Query::select()
             .expr(Expr::col((deliveries::Entity, deliveries::Column::Seq)).max())
             .from(deliveries::Entity)

@@ -21,6 +21,7 @@ use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
 };
+use std::sync::Arc;
 
 /// Reservations that are read at once.
 const BATCH: u64 = 500;
@@ -103,17 +104,32 @@ impl Reservations {
         Ok(MissingEvents { reservations: missing, webhook })
     }
 
-    /// Enqueues `reservation.created` for one webhook, unless the reservation has ended, the webhook was deleted, or it has
-    /// received the reservation meanwhile. Returns whether it did.
-    pub(crate) async fn send_missing(
+    /// Enqueues `reservation.created` of reservations for one webhook, except of those that have ended, or that it has received
+    /// meanwhile; none if it was deleted. Returns those of which it did.
+    pub(crate) async fn send_missing<'a>(
+        &self,
+        tx: &DatabaseTransaction,
+        ids: impl Iterator<Item = &'a str>,
+        webhook: WebhookId,
+    ) -> Result<Vec<&'a str>> {
+        let configs = self.outbox.configs().load(tx).await?;
+        let Some(config) = configs.get(webhook) else { return Ok(Vec::new()) };
+        let mut sent = Vec::new();
+        for id in ids {
+            if self.send_missing_one(tx, &id.into(), config).await? {
+                sent.push(id);
+            }
+        }
+        Ok(sent)
+    }
+
+    async fn send_missing_one(
         &self,
         tx: &DatabaseTransaction,
         id: &ReservationId,
-        webhook: WebhookId,
+        config: &Arc<WebhookConfig>,
     ) -> Result<bool> {
         let now = self.context.now();
-        let configs = self.outbox.configs().load(tx).await?;
-        let Some(config) = configs.get(webhook) else { return Ok(false) };
         let reservation = match self.lock_reservation(tx, None, id).await {
             Ok(reservation) => reservation,
             // It was erased with its account.
@@ -124,7 +140,7 @@ impl Reservations {
         if !is_active || !receives(config, &reservation) {
             return Ok(false);
         }
-        let is_sent = reservations::Entity::find_by_id(id.as_str()).filter(Expr::exists(delivery_to(webhook)));
+        let is_sent = reservations::Entity::find_by_id(id.as_str()).filter(Expr::exists(delivery_to(config.id)));
         if is_sent.count(tx).await? > 0 {
             return Ok(false);
         }

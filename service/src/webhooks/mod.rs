@@ -33,7 +33,7 @@ use domain::revision::Condition;
 use domain::webhook::WebhookState;
 use domain::{Problem, ProblemKind};
 use sea_orm::ActiveValue::Set;
-use sea_orm::{EntityTrait as _, QueryFilter as _};
+use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _};
 
 /// Use cases of webhooks. Cheap to clone.
 #[derive(Clone)]
@@ -48,8 +48,18 @@ pub struct Webhooks {
     condition: Condition,
 }
 
+/// Reads a webhook that is not deleted.
+///
+/// # Errors
+/// 404.
+pub(crate) async fn find_webhook(connection: &impl ConnectionTrait, id: WebhookId) -> Result<webhooks::Model> {
+    let webhook =
+        webhooks::Entity::find_by_id(id).filter(webhooks::COLUMN.deleted_at.is_null()).one(connection).await?;
+    Ok(webhook.ok_or_else(|| Problem::not_found("webhook"))?)
+}
+
 /// A change of a webhook that keeps its resource type.
-fn change_of(webhook: &webhooks::Model) -> WebhookChange {
+pub(crate) fn change_of(webhook: &webhooks::Model) -> WebhookChange {
     let resource_type = webhook.resource_type.clone();
     WebhookChange { id: webhook.id, deleted: false, resource_type, previous_resource_type: None }
 }
@@ -109,11 +119,7 @@ impl Webhooks {
     /// # Errors
     /// 404.
     async fn find(&self, id: WebhookId) -> Result<webhooks::Model> {
-        let webhook = webhooks::Entity::find_by_id(id)
-            .filter(webhooks::COLUMN.deleted_at.is_null())
-            .one(&self.context.db.read)
-            .await?;
-        Ok(webhook.ok_or_else(|| Problem::not_found("webhook"))?)
+        find_webhook(&self.context.db.read, id).await
     }
 
     /// Saves changes unless the row has changed since `current` was read (optimistic concurrency). Returns whether it
