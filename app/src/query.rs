@@ -309,8 +309,23 @@ impl Mutation {
         Self { pending: RwSignal::new(false), problem: RwSignal::new(None) }
     }
 
-    /// Sends a request and calls `on_success` with the response. Does nothing while a request is pending.
+    /// Sends a request and calls `on_success` with the response, unless the user has left the screen meanwhile: its signals and
+    /// callbacks are gone then. Does nothing while a request is pending.
     pub fn run<T: 'static>(
+        self,
+        request: impl Future<Output = Result<T, RpcError>> + 'static,
+        on_success: impl FnOnce(T) + 'static,
+    ) {
+        self.run_to_end(request, move |data| {
+            if !self.pending.is_disposed() {
+                on_success(data);
+            }
+        });
+    }
+
+    /// Like [`Self::run`], but calls `on_success` also after the user has left the screen. For responses that concern the whole page,
+    /// e.g. a log-in or a secret that is shown once. `on_success` must not read what belongs to the screen.
+    pub fn run_to_end<T: 'static>(
         self,
         request: impl Future<Output = Result<T, RpcError>> + 'static,
         on_success: impl FnOnce(T) + 'static,

@@ -27,7 +27,9 @@ test.describe("search of deliveries", () => {
     await expect(search).not.toHaveAccessibleDescription(/Unknown key/);
   });
 
-  test("a whole id opens its page", async ({ pageOf }) => {
+  test("a whole id opens its page", async ({ berth, pageOf, receiver }) => {
+    const webhook = await berth.api.webhook({ name: "Searched", endpoint_url: (await receiver()).endpoint });
+    await berth.api.post(`/webhooks/${webhook.id}/test`, {});
     const page = await pageOf("admin");
     await page.goto("/deliveries");
     const link = page.locator("#main td a[href^='/deliveries/dlv_']").first();

@@ -65,7 +65,7 @@ fn ProfileForm() -> impl IntoView {
             ssh_key: Some(key.get_untracked().trim().to_owned()),
             ..Default::default()
         };
-        mutation.run(accounts::patch_user(session.username_untracked(), patch), move |user| {
+        mutation.run_to_end(accounts::patch_user(session.username_untracked(), patch), move |user| {
             saved.set(true);
             session.info.update(|info| {
                 if let Some(info) = info {
@@ -305,11 +305,11 @@ fn Sessions() -> impl IntoView {
     let list = Query::new(accounts::list_sessions);
     let mutation = Mutation::new();
     let sign_out = Callback::new(move |ended: LogInSession| {
-        mutation
-            .run(accounts::end_session(ended.id), move |()| if ended.current { session.end() } else { list.refetch() });
+        let request = accounts::end_session(ended.id);
+        mutation.run_to_end(request, move |()| if ended.current { session.end() } else { list.refetch() });
     });
     let sign_out_everywhere = Callback::new(move |()| {
-        mutation.run(accounts::end_all_sessions(session.username_untracked()), move |()| session.end());
+        mutation.run_to_end(accounts::end_all_sessions(session.username_untracked()), move |()| session.end());
     });
     view! {
         <FormProblem problem=mutation.problem />

@@ -43,7 +43,7 @@ pub fn ConfirmationForm() -> impl IntoView {
     let methods = Query::new(rpc::confirmation_methods);
     let mutation = Mutation::new();
     let submit = Callback::new(move |(way, text)| {
-        mutation.run(confirm(way, text), move |()| confirmation.finish());
+        mutation.run_to_end(confirm(way, text), move |()| confirmation.finish());
     });
     let form = move |methods: ConfirmationMethods| {
         let ways = [

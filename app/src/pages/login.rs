@@ -35,12 +35,12 @@ pub fn LoginPage() -> impl IntoView {
         if prerendered_login::is_source_of(&event) {
             event.prevent_default();
             let credentials = prerendered_login::credentials();
-            mutation.run(session::log_in(credentials), move |result| proceed(current, result));
+            mutation.run_to_end(session::log_in(credentials), move |result| proceed(current, result));
         }
     });
     let clicked = window_event_listener(leptos::ev::click, move |event| {
         if prerendered_login::is_passkey_button(&event) {
-            mutation.run(log_in_with_passkey(), move |info| current.log_in(info));
+            mutation.run_to_end(log_in_with_passkey(), move |info| current.log_in(info));
         }
     });
     // The form has no field for the errors of a passkey.
@@ -107,7 +107,7 @@ pub fn SetupPage() -> impl IntoView {
             email: email.get_untracked().trim().to_owned(),
             password: password.get_untracked(),
         };
-        mutation.run(session::set_up(input), move |info| current.log_in(info));
+        mutation.run_to_end(session::set_up(input), move |info| current.log_in(info));
     });
     view! {
         <leptos_meta::Title text="Set up Berth · Berth" />

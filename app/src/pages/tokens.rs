@@ -136,9 +136,9 @@ fn CreateForm(on_done: Callback<()>, open: RwSignal<bool>) -> impl IntoView {
             current_password: None,
         };
         let name = input.name.clone();
-        mutation.run(accounts::create_token(input), move |new| {
+        mutation.run_to_end(accounts::create_token(input), move |new| {
             open.set(false);
-            on_done.run(());
+            on_done.try_run(());
             new_secret.show(SecretOwner::Token(name), new.token);
         });
     });

@@ -66,7 +66,8 @@ pub fn LogRows(
     let body = NodeRef::<html::Tbody>::new();
     let position = RwSignal::new((0.0, 0.0));
     let measure = move || {
-        let Some(body) = body.get_untracked() else { return };
+        // The page may be gone when the frame comes.
+        let Some(body) = body.try_get_untracked().flatten() else { return };
         let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
         let top = -body.get_bounding_client_rect().top();
         position.set((top, top + height));

@@ -592,7 +592,7 @@ fn Cursor(state: Calendar) -> impl IntoView {
         event.prevent_default();
         announcement.set(untrack(name));
         request_animation_frame(move || {
-            if let Some(button) = button.get_untracked() {
+            if let Some(button) = button.try_get_untracked().flatten() {
                 let options = web_sys::ScrollIntoViewOptions::new();
                 options.set_block(web_sys::ScrollLogicalPosition::Nearest);
                 button.scroll_into_view_with_scroll_into_view_options(&options);

@@ -42,16 +42,22 @@ impl StoredDraft {
         Effect::new(move |_| {
             let input = input(model);
             if !draft.finished.get_value() {
-                draft.write(Some(input).filter(|input| draft.untouched.with_value(|untouched| untouched != input)));
+                let changed = Some(input).filter(|input| draft.untouched.with_value(|untouched| untouched != input));
+                store(&draft.key(), changed);
             }
         });
         draft
     }
 
-    /// Removes the stored draft after the webhook was created.
-    pub fn finish(self) {
-        self.finished.set_value(true);
-        self.write(None);
+    /// The key of the draft in the browser's storage.
+    pub fn key(self) -> String {
+        self.key.get_value()
+    }
+
+    /// Removes the draft that is stored at `key` after the webhook was created, also if the user has left the form meanwhile.
+    pub fn finish(self, key: &str) {
+        self.finished.try_update_value(|finished| *finished = true);
+        store(key, None);
     }
 
     /// Empties the form.
@@ -61,23 +67,24 @@ impl StoredDraft {
     }
 
     fn read(self) -> Option<Map<String, Value>> {
-        let text = storage()?.get_item(&self.key.get_value()).ok()??;
+        let text = storage()?.get_item(&self.key()).ok()??;
         match domain::json::from_text(&text).ok()? {
             Value::Object(input) => Some(input),
             _ => None,
         }
     }
 
-    fn write(self, input: Option<Map<String, Value>>) {
-        let Some(storage) = storage() else { return };
-        let key = self.key.get_value();
-        let text = input.and_then(|input| domain::json::to_text(&Value::Object(input)).ok());
-        // A browser may refuse access to its storage.
-        let _ = match text {
-            Some(text) => storage.set_item(&key, &text),
-            None => storage.remove_item(&key),
-        };
-    }
+}
+
+/// Stores a draft, or removes the stored one.
+fn store(key: &str, input: Option<Map<String, Value>>) {
+    let Some(storage) = storage() else { return };
+    let text = input.and_then(|input| domain::json::to_text(&Value::Object(input)).ok());
+    // A browser may refuse access to its storage.
+    let _ = match text {
+        Some(text) => storage.set_item(key, &text),
+        None => storage.remove_item(key),
+    };
 }
 
 /// The storage of this tab.

@@ -42,17 +42,10 @@ use steps::{Step, StepList};
 /// `/settings/webhooks/new`
 #[component]
 pub fn WebhookNewPage() -> impl IntoView {
-    let new_secret = use_new_secret();
-    let navigate = use_navigate();
-    let on_create = Callback::new(move |WebhookWithSecret { webhook, secret, .. }| {
-        let id = webhook.id;
-        navigate(&format!("/settings/webhooks/{id}"), Default::default());
-        new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
-    });
     view! {
         <PageHeader title="Add New Webhook" lead="Notify your service when people reserve, so it can provision the resource." />
         <div class="narrow">
-            <NewForm on_create=on_create />
+            <NewForm />
         </div>
     }
 }
@@ -124,8 +117,10 @@ fn draft_source(
 
 /// The form for a new webhook.
 #[component]
-fn NewForm(on_create: Callback<WebhookWithSecret>) -> impl IntoView {
+fn NewForm() -> impl IntoView {
     let session = use_session();
+    let new_secret = use_new_secret();
+    let navigate = StoredValue::new_local(use_navigate());
     with_form_data(move |FormData { policy, types, webhooks }| {
         let policy = StoredValue::new(policy);
         let model = FormModel::new();
@@ -143,10 +138,18 @@ fn NewForm(on_create: Callback<WebhookWithSecret>) -> impl IntoView {
             errors.submitted.set(true);
             match untrack(validate) {
                 Err(_) => errors.reject(),
-                Ok(input) => mutation.run(rpc::create_webhook(input), move |new| {
-                    stored_draft.finish();
-                    on_create.run(new);
-                }),
+                Ok(input) => {
+                    let draft_key = stored_draft.key();
+                    mutation.run_to_end(rpc::create_webhook(input), move |WebhookWithSecret { webhook, secret, .. }| {
+                        let id = webhook.id;
+                        stored_draft.finish(&draft_key);
+                        // A user who has left the form stays where they are.
+                        navigate.try_with_value(|navigate| {
+                            navigate(&format!("/settings/webhooks/{id}"), Default::default());
+                        });
+                        new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
+                    });
+                }
             }
         });
         view! {

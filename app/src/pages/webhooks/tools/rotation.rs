@@ -23,7 +23,7 @@ pub fn RotateForm(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwS
     let entered = move || Some(secret.get().trim().to_owned()).filter(|secret| !secret.is_empty());
     let rotate = Callback::new(move |()| {
         let input = RotateInput { overlap_hours: overlap.get_untracked().parse().ok(), secret: untrack(entered) };
-        mutation.run(rpc::rotate_secret(id, input), move |new| {
+        mutation.run_to_end(rpc::rotate_secret(id, input), move |new| {
             open.set(false);
             let name = new.webhook.name.clone();
             new_secret.show(SecretOwner::Webhook { id, name, created: false }, new.secret);
