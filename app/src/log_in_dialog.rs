@@ -58,7 +58,8 @@ fn LogInForm() -> impl IntoView {
             Credentials { username: username.get_untracked().trim().to_owned(), password: password.get_untracked() };
         mutation.run_to_end(rpc::session::log_in(credentials), move |result| proceed(session, result));
     });
-    let use_passkey = Callback::new(move |()| mutation.run_to_end(log_in_with_passkey(), move |info| session.log_in(info)));
+    let use_passkey =
+        Callback::new(move |()| mutation.run_to_end(log_in_with_passkey(), move |info| session.log_in(info)));
     view! {
         <Form on_submit=submit>
             <FormProblem problem=mutation.problem_except(&[]) />

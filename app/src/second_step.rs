@@ -50,7 +50,8 @@ pub fn SecondStepForm(pending: PendingLogIn) -> impl IntoView {
         (pending.recovery_code, Way::RecoveryCode),
     ];
     let ways: Vec<Way> = ways.into_iter().filter_map(|(is_possible, way)| is_possible.then_some(way)).collect();
-    let submit = Callback::new(move |(way, text)| mutation.run_to_end(finish(way, text), move |info| session.log_in(info)));
+    let submit =
+        Callback::new(move |(way, text)| mutation.run_to_end(finish(way, text), move |info| session.log_in(info)));
     let cancel = Mutation::new();
     let start_again =
         Callback::new(move |()| cancel.run_to_end(rpc::cancel_log_in(), move |()| session.second_step.set(None)));

@@ -127,6 +127,21 @@ impl Berth {
         self.child.id().unwrap_or_default()
     }
 
+    /// Runs a command of the binary on the same database.
+    pub async fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let output = Command::new(binary()?)
+            .args(arguments)
+            .env("BERTH_DATABASE_URL", &self.database.url)
+            .env("BERTH_DATA_DIR", self.database.folder())
+            .env("BERTH_ENV", "development")
+            .output()
+            .await?;
+        if !output.status.success() {
+            bail!("berth {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
     /// Calls the API; an error status is an error.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let mut request = self.http.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token);

@@ -8,6 +8,7 @@ mod baseline;
 mod berth;
 mod cpu;
 mod load;
+mod log;
 mod receiver;
 mod report;
 mod scenarios;

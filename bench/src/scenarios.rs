@@ -3,23 +3,25 @@
 use crate::berth::{Berth, Engine};
 use crate::load::LoadResult;
 use crate::report::{Report, Row};
-use crate::{Receiver, Run, baseline, cpu, run_step};
+use crate::{Receiver, Run, baseline, cpu, log, run_step};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// The figures so far, and the settings that select the scenarios.
-struct Rows<'a> {
+pub struct Rows<'a> {
     rows: Vec<Row>,
-    run: &'a Run,
+    /// The settings of the run.
+    pub run: &'a Run,
 }
 
 impl Rows<'_> {
-    fn is_selected(&self, scenario: &str) -> bool {
+    /// Whether a scenario runs.
+    pub fn is_selected(&self, scenario: &str) -> bool {
         self.run.only.as_deref().is_none_or(|only| scenario.contains(only))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call for each row of the table")]
-    fn add(
+    pub fn add(
         &mut self,
         scenario: &str,
         engine: &str,
@@ -135,6 +137,7 @@ pub async fn run(run: &Run) -> anyhow::Result<Report> {
         slow(&mut rows, &receiver, *engine).await?;
         isolation(&mut rows, &receiver, *engine).await?;
         idle(&mut rows, &receiver, *engine).await?;
+        log::run(&mut rows, *engine).await?;
         if !run.quick {
             history(&mut rows, &receiver, *engine, baseline.raw).await?;
         }

@@ -13,6 +13,7 @@ use domain::audit::{AuditAction, AuditFilter};
 use domain::authorization::{Role, Scope};
 use domain::ownership::GroupInput;
 use service::audit::Verdict;
+use service::deliveries::IndexBatch;
 use service::transfer::{Progress, Source};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,8 +27,10 @@ use tokio_util::sync::CancellationToken;
 const INVALID_SETTINGS: u8 = 2;
 /// Exit code for other failures.
 const FAILED: u8 = 1;
-/// Minimum interval between two reports on one table of `berth transfer`.
+/// Minimum interval between two reports of `berth index`, and on one table of `berth transfer`.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause of `berth index` after a batch that wrote nothing.
+const INDEX_RETRY: Duration = Duration::from_millis(200);
 /// Timeout of `berth healthcheck`.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -110,6 +113,11 @@ enum ServerCommand {
         #[arg(long)]
         to: Option<String>,
     },
+    /// Complete the index of the delivery log at once, e.g. after an upgrade or a transfer of many deliveries.
+    ///
+    /// Searches, failures by cause and charts cover the indexed deliveries. `berth serve` indexes in small steps beside the
+    /// deliveries; this command uses all of the database's time, and may run while Berth runs.
+    Index,
     /// Check that the running process is ready, e.g. as a container health check.
     Healthcheck,
 }
@@ -329,8 +337,32 @@ async fn run(command: ServerCommand, config: Config) -> Result<(), String> {
             };
             transfer(&from, &to).await
         }
+        ServerCommand::Index => complete_index(&config).await,
         ServerCommand::Healthcheck => check_health(config.listen).await,
     }
+}
+
+/// Adds all deliveries to the index, and reports the progress once a second.
+async fn complete_index(config: &Config) -> Result<(), String> {
+    let service = crate::open(config).await?;
+    let (mut reported, mut written) = (Instant::now(), 0);
+    loop {
+        let count = service.deliveries().index_batch(IndexBatch::LARGE).await.map_err(|problem| problem.detail)?;
+        if count == 0 {
+            if service.deliveries().is_index_complete().await.map_err(|problem| problem.detail)? {
+                break;
+            }
+            // A running Berth has written at the same time, or on PostgreSQL a transaction is not committed yet.
+            tokio::time::sleep(INDEX_RETRY).await;
+        }
+        written += count;
+        if reported.elapsed() >= PROGRESS_INTERVAL {
+            print_progress(&format!("{written} rows and texts were added to the index."));
+            reported = Instant::now();
+        }
+    }
+    print("The index of the delivery log is complete.");
+    Ok(())
 }
 
 async fn serve(mut config: Config, demo: bool, demo_password: Option<String>) -> Result<(), String> {

@@ -3,6 +3,7 @@
 
 use domain::Problem;
 use service::Service;
+use service::deliveries::IndexBatch;
 use service::dispatcher::Heartbeat;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,10 @@ const RETENTION_PAUSE: Duration = Duration::from_millis(200);
 const SECRET_REMINDER_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Interval of the evaluation of alert rules.
 const ALERT_INTERVAL: Duration = Duration::from_secs(15);
-/// Interval of the search for due health checks.
-const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// Minimum pause between two searches for due health checks.
+const MIN_HEALTH_PAUSE: Duration = Duration::from_secs(1);
+/// Maximum pause: another process can have changed a health check.
+const MAX_HEALTH_PAUSE: Duration = Duration::from_secs(60);
 /// Maximum interval of the search for due notices of alerts.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval of writing the numbers of failures.
@@ -159,10 +162,17 @@ async fn run_secret_reminders(service: Service) {
 /// Runs health checks.
 async fn run_health_checks(service: Service) {
     loop {
-        if let Err(problem) = service.alerts().check_due_health().await {
-            tracing::warn!(%problem, "health checks failed to run; the next round tries again");
-        }
-        tokio::time::sleep(HEALTH_CHECK_INTERVAL).await;
+        let pause = match service.alerts().check_due_health().await {
+            Ok(round) => {
+                let left = round.next.map(|next| (next - service.now()).to_std().unwrap_or_default());
+                left.map_or(MAX_HEALTH_PAUSE, |left| left.clamp(MIN_HEALTH_PAUSE, MAX_HEALTH_PAUSE))
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "health checks failed to run; the next round tries again");
+                MAX_HEALTH_PAUSE
+            }
+        };
+        let _ = tokio::time::timeout(pause, service.alerts().wait_for_health_change()).await;
     }
 }
 
@@ -211,7 +221,7 @@ async fn run_index(service: Service) {
 
 /// Writes one batch of the index. Returns the pause after it as a multiple of its duration; `None` if the index is complete.
 async fn index(service: &Service) -> Result<Option<u32>, Problem> {
-    if service.deliveries().index_batch().await? == 0 {
+    if service.deliveries().index_batch(IndexBatch::SMALL).await? == 0 {
         return Ok(None);
     }
     Ok(Some(if service.deliveries().is_busy().await? { INDEX_SHARE_BUSY } else { INDEX_SHARE }))

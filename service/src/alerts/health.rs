@@ -2,10 +2,11 @@
 
 use super::{Alerts, ensure_monitor, millis};
 use crate::Result;
+use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{webhook_monitors, webhooks};
 use crate::webhooks::change_of;
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use delivery::Destination;
 use domain::Problem;
 use domain::change::Change;
@@ -26,25 +27,44 @@ const MAX_ERROR: usize = 500;
 /// Time beyond the time limit of a request for which a process has the right to check.
 const LEASE_MARGIN: Duration = Duration::seconds(15);
 
+/// A round of health checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthRound {
+    /// Number of checks that this process made.
+    pub checked: u64,
+    /// Time of the next round; `None` without health checks.
+    pub next: Option<DateTime<Utc>>,
+}
+
 impl Alerts {
-    /// Runs the health checks that are due. Returns their number.
+    /// Waits until this process has changed a health check.
+    pub async fn wait_for_health_change(&self) {
+        self.health_wake.notified().await;
+    }
+
+    /// Runs the health checks that are due.
     ///
     /// # Errors
     /// 503 if the database is unavailable.
     #[tracing::instrument(skip_all, err(level = "debug"))]
-    pub async fn check_due_health(&self) -> Result<u64, Problem> {
+    pub async fn check_due_health(&self) -> Result<HealthRound, Problem> {
         Ok(self.run_due().await?)
     }
 
-    async fn run_due(&self) -> Result<u64> {
-        let due: Vec<(webhook_monitors::Model, Option<webhooks::Model>)> = webhook_monitors::Entity::find()
+    async fn run_due(&self) -> Result<HealthRound> {
+        let now = millis(self.context.now());
+        let monitors: Vec<(webhook_monitors::Model, Option<webhooks::Model>)> = webhook_monitors::Entity::find()
             .find_also_related(webhooks::Entity)
-            .filter(webhook_monitors::COLUMN.next_check_at.lte(millis(self.context.now())))
+            .filter(webhook_monitors::COLUMN.next_check_at.is_not_null())
             .filter(webhooks::COLUMN.deleted_at.is_null())
             .order_by_asc(webhook_monitors::COLUMN.next_check_at)
             .limit(BATCH)
             .all(&self.context.db.read)
             .await?;
+        let is_due = |monitor: &webhook_monitors::Model| monitor.next_check_at.is_some_and(|at| at <= now);
+        let (due, later): (Vec<_>, Vec<_>) = monitors.into_iter().partition(|(monitor, _)| is_due(monitor));
+        let ran = !due.is_empty();
+        let next = later.first().and_then(|(monitor, _)| monitor.next_check_at).map(time);
         let checks = due.into_iter().filter_map(|(monitor, webhook)| Some((monitor, webhook?)));
         let results = futures::stream::iter(checks)
             .map(|(monitor, webhook)| async move {
@@ -58,7 +78,9 @@ impl Alerts {
             .buffer_unordered(CONCURRENCY)
             .collect::<Vec<Result<u64>>>()
             .await;
-        results.into_iter().sum()
+        let checked = results.into_iter().sum::<Result<u64>>()?;
+        // The checks that ran have a next time too.
+        Ok(HealthRound { checked, next: if ran { Some(self.context.now()) } else { next } })
     }
 
     /// Takes the right to check. Another process that read the same time does not get it.

@@ -12,10 +12,10 @@ use domain::delivery::Outcome;
 use domain::id::WebhookId;
 use domain::metrics::{Histogram, STORED_STEPS};
 use domain::webhook::WebhookState;
-use sea_orm::sea_query::Alias;
+use sea_orm::sea_query::{Alias, Asterisk, Expr, Func, Query};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _,
 };
 use std::collections::HashMap;
 
@@ -54,7 +54,7 @@ impl Measured {
 }
 
 impl Alerts {
-    /// Measures webhooks. Statements: one for the counters of all of them, and two short ones for each.
+    /// Measures webhooks by two statements: their counters, and their newest attempts and queues.
     pub(super) async fn measure(
         &self,
         connection: &impl ConnectionTrait,
@@ -63,6 +63,8 @@ impl Alerts {
         now: DateTime<Utc>,
     ) -> Result<HashMap<WebhookId, Measured>> {
         let mut rates = rates(connection, webhooks, now).await?;
+        let ids: Vec<WebhookId> = webhooks.iter().map(|webhook| webhook.id).collect();
+        let mut recent = recent(connection, &ids).await?;
         let mut measured = HashMap::with_capacity(webhooks.len());
         for webhook in webhooks {
             let mut values = HashMap::new();
@@ -70,10 +72,14 @@ impl Alerts {
                 values.insert(AlertKind::ErrorRate, attempts.failed as f64 / attempts.total as f64);
                 values.extend(attempts.durations.quantile(0.95).map(|p95| (AlertKind::P95Latency, p95)));
             }
-            let (consecutive, last_success) = newest_attempts(connection, webhook.id).await?;
-            values.extend(consecutive.map(|failures| (AlertKind::ConsecutiveFailures, failures)));
-            values.insert(AlertKind::BacklogAge, backlog_age(connection, webhook.id, now).await?);
             let monitor = monitors.get(&webhook.id);
+            let is_paused = monitor.is_some_and(|monitor| monitor.paused_at.is_some());
+            let recent = recent.remove(&webhook.id).unwrap_or_default();
+            values.extend(recent.consecutive_failures().map(|failures| (AlertKind::ConsecutiveFailures, failures)));
+            // The queue of a webhook that somebody has paused grows on purpose.
+            let is_paused_by_user = webhook.state.0 == WebhookState::Paused && !is_paused;
+            let backlog_age = if is_paused_by_user { 0.0 } else { recent.backlog_age(now) };
+            values.insert(AlertKind::BacklogAge, backlog_age);
             if let Some(monitor) = monitor.filter(|monitor| monitor.health_path.is_some()) {
                 values.insert(AlertKind::Health, f64::from(monitor.failed_checks));
             }
@@ -81,14 +87,13 @@ impl Alerts {
             if let Some(expires_at) = certificate.filter(|_| webhook.endpoint_url.starts_with("https:")) {
                 values.insert(AlertKind::CertificateExpiry, (expires_at - millis(now)) as f64 / DAY);
             }
-            let is_paused = monitor.is_some_and(|monitor| monitor.paused_at.is_some());
             let is_disabled = match webhook.state.0 {
                 WebhookState::Gone => true,
                 WebhookState::Paused => is_paused,
                 WebhookState::Enabled => false,
             };
             values.insert(AlertKind::Disabled, f64::from(u8::from(is_disabled)));
-            measured.insert(webhook.id, Measured { values, last_success });
+            measured.insert(webhook.id, Measured { values, last_success: recent.last_success.map(time) });
         }
         Ok(measured)
     }
@@ -131,41 +136,82 @@ async fn rates(
     Ok(rates)
 }
 
-/// The number of the newest attempts that failed in a row, and the start of the newest one that succeeded. Plan: the end
-/// of the index `attempts_webhook`.
-async fn newest_attempts(
-    connection: &impl ConnectionTrait,
-    webhook: WebhookId,
-) -> Result<(Option<f64>, Option<DateTime<Utc>>)> {
-    let newest: Vec<(Text<Outcome>, i64)> = attempts::Entity::find()
-        .select_only()
+/// The newest attempts of all webhooks and their queues. Plan: for each webhook, the end of the index `attempts_webhook` (at most
+/// [`MAX_CONSECUTIVE`] rows, twice) and the start of the index `outbox_due`.
+async fn recent(connection: &impl ConnectionTrait, ids: &[WebhookId]) -> Result<HashMap<WebhookId, Recent>> {
+    // The columns of a webhook's row in the inner and in the outer statement.
+    let webhook = || Expr::col((webhooks::Entity, webhooks::Column::Id));
+    let row = |column: &'static str| Expr::col((Alias::new("w"), Alias::new(column)));
+    let attempts = |id: Expr| {
+        attempts::Entity::find()
+            .select_only()
+            .filter(attempts::COLUMN.webhook_id.eq(id))
+            .filter(attempts::COLUMN.delivery_status.ne(Text(StatusAfter::Test)))
+            .limit(u64::from(MAX_CONSECUTIVE))
+    };
+    let newest = attempts(webhook())
         .columns([attempts::Column::Outcome, attempts::Column::StartedAt])
-        .filter(attempts::COLUMN.webhook_id.eq(webhook))
-        .filter(attempts::COLUMN.delivery_status.ne(Text(StatusAfter::Test)))
         .order_by_desc(attempts::COLUMN.started_at)
-        .limit(u64::from(MAX_CONSECUTIVE))
-        .into_tuple()
-        .all(connection)
-        .await?;
-    if newest.is_empty() {
-        return Ok((None, None));
-    }
-    let succeeded = newest.iter().position(|(outcome, _)| outcome.0 == Outcome::Succeeded);
-    let last_success = succeeded.and_then(|at| newest.get(at)).map(|(_, started_at)| time(*started_at));
-    Ok((Some(succeeded.unwrap_or(newest.len()) as f64), last_success))
-}
-
-/// Seconds since the earliest due time of a queued delivery; 0 without one. Plan: the start of the index `outbox_due`.
-async fn backlog_age(connection: &impl ConnectionTrait, webhook: WebhookId, now: DateTime<Utc>) -> Result<f64> {
-    let due_at: Option<i64> = outbox::Entity::find()
+        .into_query();
+    let last_success = Query::select()
+        .expr(Func::max(Expr::col((Alias::new("newest"), attempts::Column::StartedAt))))
+        .from_subquery(newest, Alias::new("newest"))
+        .and_where(Expr::col((Alias::new("newest"), attempts::Column::Outcome)).eq(Outcome::Succeeded.as_str()))
+        .to_owned();
+    let due_at = outbox::Entity::find()
         .select_only()
         .column(outbox::Column::DueAt)
-        .filter(outbox::COLUMN.webhook_id.eq(webhook))
+        .filter(outbox::COLUMN.webhook_id.eq(webhook()))
         .filter(outbox::COLUMN.lease_owner.is_null())
         .order_by_asc(outbox::COLUMN.due_at)
         .order_by_asc(outbox::COLUMN.seq)
-        .into_tuple()
-        .one(connection)
-        .await?;
-    Ok(due_at.map_or(0.0, |due_at| ((millis(now) - due_at) as f64 / 1_000.0).max(0.0)))
+        .limit(1)
+        .into_query();
+    let measured = webhooks::Entity::find()
+        .select_only()
+        .column(webhooks::Column::Id)
+        .expr_as(Expr::SubQuery(None, Box::new(last_success.into())), "last_success")
+        .expr_as(Expr::SubQuery(None, Box::new(due_at.into())), "due_at")
+        .filter(webhooks::COLUMN.id.is_in(ids.iter().copied()))
+        .into_query();
+    let since = Func::coalesce([row("last_success"), Expr::val(0_i64)]);
+    let failed = attempts(row("id"))
+        .column(attempts::Column::StartedAt)
+        .filter(attempts::COLUMN.started_at.gt(since))
+        .into_query();
+    let failures =
+        Query::select().expr(Func::count(Expr::col(Asterisk))).from_subquery(failed, Alias::new("failed")).to_owned();
+    let select = Query::select()
+        .expr(row("id"))
+        .expr(row("last_success"))
+        .expr(row("due_at"))
+        .expr_as(Expr::SubQuery(None, Box::new(failures.into())), Alias::new("failures"))
+        .from_subquery(measured, Alias::new("w"))
+        .to_owned();
+    let rows = Recent::find_by_statement(connection.get_database_backend().build(&select)).all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// The newest attempts of a webhook, without test events, and its queue.
+#[derive(Debug, Default, FromQueryResult)]
+struct Recent {
+    id: WebhookId,
+    /// Start of the newest attempt that succeeded, among the newest [`MAX_CONSECUTIVE`].
+    last_success: Option<i64>,
+    /// Number of attempts that failed since, at most [`MAX_CONSECUTIVE`].
+    failures: i64,
+    /// Earliest due time of a queued delivery.
+    due_at: Option<i64>,
+}
+
+impl Recent {
+    /// The number of the newest attempts that failed in a row; `None` without attempts.
+    fn consecutive_failures(&self) -> Option<f64> {
+        (self.last_success.is_some() || self.failures > 0).then_some(self.failures as f64)
+    }
+
+    /// Seconds since the earliest due time of a queued delivery; 0 without one.
+    fn backlog_age(&self, now: DateTime<Utc>) -> f64 {
+        self.due_at.map_or(0.0, |due_at| ((millis(now) - due_at) as f64 / 1_000.0).max(0.0))
+    }
 }

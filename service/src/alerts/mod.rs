@@ -16,6 +16,7 @@ mod preferences;
 mod rules;
 mod sending;
 
+pub use health::HealthRound;
 pub use mail::check_smtp;
 
 use crate::change_feed::ChangeFeed;
@@ -47,6 +48,8 @@ pub struct Alerts {
     mailer: Option<Mailer>,
     /// Wakes the task that sends notices.
     wake: Arc<Notify>,
+    /// Wakes the task that runs health checks.
+    health_wake: Arc<Notify>,
 }
 
 /// What [`Alerts`] uses.
@@ -67,8 +70,20 @@ impl Alerts {
     pub(crate) fn new(dependencies: Dependencies) -> Result<Self, OpenError> {
         let Dependencies { context, cipher, sender, feed, notifications, webhooks, deliveries, configs } = dependencies;
         let mailer = context.settings.smtp.as_ref().map(Mailer::new).transpose().map_err(OpenError)?;
-        let wake = Arc::default();
-        Ok(Self { context, cipher, sender, feed, notifications, webhooks, deliveries, configs, mailer, wake })
+        let (wake, health_wake) = Default::default();
+        Ok(Self {
+            context,
+            cipher,
+            sender,
+            feed,
+            notifications,
+            webhooks,
+            deliveries,
+            configs,
+            mailer,
+            wake,
+            health_wake,
+        })
     }
 
     /// The monitoring of a webhook.

@@ -167,6 +167,7 @@ impl Alerts {
             changes = changes.and(changed_rules(&rules_before, rules));
         }
         self.commit(tx, actor, AuditAction::WebhookMonitoringUpdated, &webhook, changes).await?;
+        self.health_wake.notify_one();
         self.view(&webhook).await
     }
 

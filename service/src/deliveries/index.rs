@@ -28,10 +28,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
-/// Maximum number of deliveries of one batch. A batch holds SQLite's only writer for a few milliseconds.
-const BATCH: u64 = 100;
-/// Maximum number of deliveries whose words are written in one batch.
-const TEXT_BATCH: u64 = 25;
+/// Maximum number of rows of counters in one statement: SQLite accepts 32,766 values.
+const MAX_COUNTS: usize = 2_000;
 /// Number of open deliveries of the index from which ended ones are searched at once.
 const REVISITED: u64 = 1_000;
 /// Time after which a missing position of the log is no longer the row of a transaction that is not committed yet.
@@ -40,6 +38,22 @@ const GAP: Duration = Duration::seconds(60);
 const MAX_TEXT: usize = 16 * 1024;
 /// Number of deliveries in the queue from which the process counts as busy.
 const BUSY_AT: u64 = 100;
+
+/// The size of a batch of the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexBatch {
+    /// Maximum number of deliveries.
+    deliveries: u64,
+    /// Maximum number of deliveries whose words are written.
+    texts: u64,
+}
+
+impl IndexBatch {
+    /// For a worker beside the dispatcher: a batch holds SQLite's only writer for a few milliseconds.
+    pub const SMALL: Self = Self { deliveries: 100, texts: 25 };
+    /// To complete the index soon: a batch holds SQLite's only writer for up to a second.
+    pub const LARGE: Self = Self { deliveries: 1_000, texts: 1_000 };
+}
 
 /// A delivery of the log, without its body.
 #[derive(DerivePartialModel)]
@@ -101,9 +115,17 @@ impl Deliveries {
     /// # Errors
     /// 503 if the database is unavailable.
     #[tracing::instrument(level = "debug", skip_all, err(level = "debug"))]
-    pub async fn index_batch(&self) -> Result<u64, Problem> {
-        let rows = self.index_rows().await?;
-        Ok(if rows == 0 && self.context.settings.search_text { self.index_texts().await? } else { rows })
+    pub async fn index_batch(&self, size: IndexBatch) -> Result<u64, Problem> {
+        let rows = self.index_rows(size.deliveries).await?;
+        Ok(if rows == 0 && self.context.settings.search_text { self.index_texts(size.texts).await? } else { rows })
+    }
+
+    /// Whether every delivery of the log is in the index.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable.
+    pub async fn is_index_complete(&self) -> Result<bool, Problem> {
+        Ok(self.index_state().await?.complete)
     }
 
     /// Waits until this process may have changed the log since the last call. Only one task may call it.
@@ -121,7 +143,7 @@ impl Deliveries {
         Ok(found.map_err(crate::Error::from)?.is_some())
     }
 
-    async fn index_rows(&self) -> Result<u64> {
+    async fn index_rows(&self, limit: u64) -> Result<u64> {
         let db = &self.context.db;
         let snapshot = db.begin_snapshot().await?;
         let Some(state) = delivery_index_state::Entity::find_by_id(delivery_index_state::ID).one(&snapshot).await?
@@ -131,14 +153,14 @@ impl Deliveries {
         let mut found: Vec<Logged> = logged()
             .filter(deliveries::COLUMN.seq.gt(state.seq))
             .order_by_asc(deliveries::COLUMN.seq)
-            .limit(BATCH)
+            .limit(limit)
             .into_partial_model()
             .all(&snapshot)
             .await?;
         self.stop_at_gap(&mut found, state.seq);
         let seq = found.last().map_or(state.seq, |last| last.seq);
         let ended = loop {
-            let ended = self.ended(&snapshot, state.seq).await?;
+            let ended = self.ended(&snapshot, state.seq, limit).await?;
             // Without new deliveries, the whole queue is searched.
             if !found.is_empty() || !ended.0.is_empty() || self.revisited.load(Ordering::Relaxed) == 0 {
                 break ended;
@@ -184,6 +206,7 @@ impl Deliveries {
         &self,
         connection: &impl ConnectionTrait,
         until: i64,
+        limit: u64,
     ) -> Result<(Vec<Logged>, Vec<delivery_index::Model>)> {
         let after = self.revisited.load(Ordering::Relaxed);
         let open = delivery_index::Entity::find()
@@ -208,12 +231,12 @@ impl Deliveries {
             .filter(delivery_index::COLUMN.seq.is_in(open.iter().map(|row| row.seq)))
             .filter(changed)
             .order_by_asc(deliveries::COLUMN.seq)
-            .limit(BATCH)
+            .limit(limit)
             .into_partial_model()
             .all(connection)
             .await?;
         let next = match rows.last() {
-            Some(last) if rows.len() as u64 == BATCH => last.seq,
+            Some(last) if rows.len() as u64 == limit => last.seq,
             _ if is_last => 0,
             _ => open.last().map_or(0, |last| last.seq),
         };
@@ -222,7 +245,7 @@ impl Deliveries {
     }
 
     /// Writes the words of the newest deliveries without them.
-    async fn index_texts(&self) -> Result<u64> {
+    async fn index_texts(&self, limit: u64) -> Result<u64> {
         let db = &self.context.db;
         let snapshot = db.begin_snapshot().await?;
         let Some(state) = delivery_index_state::Entity::find_by_id(delivery_index_state::ID).one(&snapshot).await?
@@ -234,7 +257,7 @@ impl Deliveries {
             .column(delivery_index::Column::Seq)
             .filter(delivery_index::COLUMN.needs_text.eq(true))
             .order_by_desc(delivery_index::COLUMN.seq)
-            .limit(TEXT_BATCH)
+            .limit(limit)
             .into_tuple()
             .all(&snapshot)
             .await?;
@@ -388,14 +411,21 @@ impl Batch {
         let sum = Expr::col((delivery_counts::Entity, Column::Attempts))
             .add(Expr::col((sea_orm::sea_query::Alias::new("excluded"), Column::Attempts)));
         let add = OnConflict::columns(key).value(Column::Attempts, sum).to_owned();
-        let rows = self.counts.into_iter().map(|(key, attempts)| {
-            let (step, start_at, webhook_id, event_type, class, outcome, bucket) = key;
-            let (class, outcome) = (class.to_owned(), outcome.to_owned());
-            delivery_counts::Model { step, start_at, webhook_id, event_type, class, outcome, bucket, attempts }
-                .into_active_model()
-                .reset_all()
-        });
-        delivery_counts::Entity::insert_many(rows).on_conflict(add).exec_without_returning(tx).await?;
+        let rows: Vec<_> = self
+            .counts
+            .into_iter()
+            .map(|(key, attempts)| {
+                let (step, start_at, webhook_id, event_type, class, outcome, bucket) = key;
+                let (class, outcome) = (class.to_owned(), outcome.to_owned());
+                delivery_counts::Model { step, start_at, webhook_id, event_type, class, outcome, bucket, attempts }
+                    .into_active_model()
+                    .reset_all()
+            })
+            .collect();
+        for rows in rows.chunks(MAX_COUNTS) {
+            let insert = delivery_counts::Entity::insert_many(rows.iter().cloned());
+            insert.on_conflict(add.clone()).exec_without_returning(tx).await?;
+        }
         Ok(())
     }
 }

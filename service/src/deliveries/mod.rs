@@ -15,6 +15,7 @@ mod views;
 mod waiting;
 
 pub use export::Export;
+pub use index::IndexBatch;
 pub(crate) use log::succeeded_at;
 pub(crate) use redelivery::Repeat;
 pub(crate) use replay::is_redelivered;

@@ -17,6 +17,7 @@ use domain::webhook::WebhookPatch;
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
 use service::Service;
+use service::deliveries::IndexBatch;
 use test_support::{Receiver, Response, on_both_databases};
 
 on_both_databases![
@@ -214,7 +215,11 @@ async fn open_deliveries_are_found_and_followed_to_their_end(t: TestService) {
     assert_eq!(recovered[0].id, retrying[0].id);
     // The last failure and the last response are both searchable.
     assert_eq!(found(&t, &s.root, "error:server_error code:200 status:succeeded").await.len(), 1);
-    assert_eq!(t.service.deliveries().index_batch().await.unwrap(), 0, "a complete index is not written again");
+    assert_eq!(
+        t.service.deliveries().index_batch(IndexBatch::SMALL).await.unwrap(),
+        0,
+        "a complete index is not written again"
+    );
 }
 
 /// Totals of all attempts.
@@ -234,7 +239,7 @@ async fn attempts_are_counted_once_by_several_replicas(t: TestService) {
     let index = async |replica: &Service| {
         for _ in 0..6 {
             // Two writers of SQLite can exclude each other; the next round continues.
-            let _ = replica.deliveries().index_batch().await;
+            let _ = replica.deliveries().index_batch(IndexBatch::SMALL).await;
         }
     };
     futures::future::join_all(replicas.iter().map(index)).await;

@@ -13,6 +13,7 @@ use domain::webhook::WebhookInput;
 use domain::{Problem, ProblemKind};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use serde_json::json;
+use service::deliveries::IndexBatch;
 use service::dispatcher::Dispatcher;
 use service::{LinkLimits, Service, Settings, connect, connect_with};
 use std::path::Path;
@@ -191,7 +192,7 @@ impl TestService {
 
     /// Adds everything in the log to the index of searches.
     pub async fn index(&self) {
-        while self.service.deliveries().index_batch().await.unwrap() > 0 {}
+        while self.service.deliveries().index_batch(IndexBatch::SMALL).await.unwrap() > 0 {}
     }
 
     /// A delivery with its attempts.

@@ -9,6 +9,7 @@ use domain::resource::ResourceStatus;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use service::Service;
 use service::audit::Verdict;
+use service::deliveries::IndexBatch;
 use service::transfer::{Copied, Progress, Source};
 use std::collections::BTreeMap;
 use test_support::{
@@ -193,7 +194,7 @@ async fn every_table_is_copied_with_ids_secrets_and_queue(kind: DatabaseKind) {
     let search = DeliveryFilter { q: Some("training".into()), ..Default::default() };
     let settings_of_copy = service::Settings { database_url: target.url.clone(), ..settings.clone() };
     let copy = Service::open(settings_of_copy, clock.source()).await.unwrap();
-    while copy.deliveries().index_batch().await.unwrap() > 0 {}
+    while copy.deliveries().index_batch(IndexBatch::LARGE).await.unwrap() > 0 {}
     assert_eq!(copy.deliveries().count_matching(&root, &search).await.unwrap().count, 3);
     drop(copy);
 

@@ -73,7 +73,6 @@ impl StoredDraft {
             _ => None,
         }
     }
-
 }
 
 /// Stores a draft, or removes the stored one.

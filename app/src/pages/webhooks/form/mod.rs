@@ -140,15 +140,18 @@ fn NewForm() -> impl IntoView {
                 Err(_) => errors.reject(),
                 Ok(input) => {
                     let draft_key = stored_draft.key();
-                    mutation.run_to_end(rpc::create_webhook(input), move |WebhookWithSecret { webhook, secret, .. }| {
-                        let id = webhook.id;
-                        stored_draft.finish(&draft_key);
-                        // A user who has left the form stays where they are.
-                        navigate.try_with_value(|navigate| {
-                            navigate(&format!("/settings/webhooks/{id}"), Default::default());
-                        });
-                        new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
-                    });
+                    mutation.run_to_end(
+                        rpc::create_webhook(input),
+                        move |WebhookWithSecret { webhook, secret, .. }| {
+                            let id = webhook.id;
+                            stored_draft.finish(&draft_key);
+                            // A user who has left the form stays where they are.
+                            navigate.try_with_value(|navigate| {
+                                navigate(&format!("/settings/webhooks/{id}"), Default::default());
+                            });
+                            new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
+                        },
+                    );
                 }
             }
         });
