@@ -87,3 +87,26 @@ test("the app takes the form over without changing its input", async ({ page }) 
   await expect(page.getByLabel("Password")).toHaveValue("");
   await expect(page.getByRole("alert")).toBeHidden();
 });
+
+test("the entered password can be shown, before and after the app has loaded", async ({ page, pageOf }) => {
+  const release = await withoutApp(page);
+  await page.goto("/", { waitUntil: "commit" });
+  const password = page.getByLabel("Password");
+  const show = page.getByRole("button", { name: "Show entered text" });
+  await password.fill("horse");
+  await show.click();
+  await expect(password).toHaveAttribute("type", "text");
+  await expect(show).toHaveAttribute("aria-pressed", "true");
+  await show.click();
+  await expect(password).toHaveAttribute("type", "password");
+  release();
+  await expect(password).toHaveValue("horse");
+
+  const account = await pageOf("alice");
+  await account.goto("/settings/account");
+  const field = account.getByLabel("New password", { exact: true });
+  await field.fill("staple");
+  await account.locator(".concealed", { has: field }).getByRole("button", { name: "Show entered text" }).click();
+  await expect(field).toHaveAttribute("type", "text");
+  await expect(field).toHaveValue("staple");
+});

@@ -1,4 +1,4 @@
-//! Background tasks of the process: the dispatcher, expiry, retention, reminders of old secrets, the index of the delivery log,
+//! Background tasks of the process: the dispatcher, expiry, retention, reminders, the index of the delivery log,
 //! replays, health checks, alerts, and the numbers of failures in the audit log.
 
 use domain::Problem;
@@ -18,8 +18,8 @@ const EXPIRY_BATCH: u64 = 100;
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 /// Pause between two batches of retention, so that other statements are not delayed.
 const RETENTION_PAUSE: Duration = Duration::from_millis(200);
-/// Interval of the search for old signing secrets.
-const SECRET_REMINDER_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Interval of the search for old signing secrets and expiring API tokens.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Interval of the evaluation of alert rules.
 const ALERT_INTERVAL: Duration = Duration::from_secs(15);
 /// Minimum pause between two searches for due health checks.
@@ -55,7 +55,7 @@ pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc
     tasks.spawn(dispatcher.run(cancel.clone()));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_expiry(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_retention(service.clone())));
-    tasks.spawn(run_until_cancelled(cancel.clone(), run_secret_reminders(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_reminders(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_health_checks(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_alerts(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_notices(service.clone())));
@@ -149,13 +149,16 @@ async fn run_retention(service: Service) {
     }
 }
 
-/// Reminds of old signing secrets.
-async fn run_secret_reminders(service: Service) {
+/// Reminds of old signing secrets, and of API tokens that expire soon.
+async fn run_reminders(service: Service) {
     loop {
+        if let Err(problem) = service.accounts().remind_of_expiring_tokens().await {
+            tracing::warn!(%problem, "reminders of expiring API tokens failed; the next round tries again");
+        }
         if let Err(problem) = service.webhooks().remind_of_old_secrets().await {
             tracing::warn!(%problem, "reminders of old secrets failed; the next round tries again");
         }
-        tokio::time::sleep(SECRET_REMINDER_INTERVAL).await;
+        tokio::time::sleep(REMINDER_INTERVAL).await;
     }
 }
 

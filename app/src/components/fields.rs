@@ -96,10 +96,12 @@ pub fn TextInput(
     let id = unique_id();
     let described_by = description_ids(&id);
     let input_id = id.clone();
+    let is_password = kind == Some("password");
+    let is_shown = RwSignal::new(false);
     let input = view! {
         <input
             id=input_id
-            type=kind.unwrap_or("text")
+            type=move || if is_shown.get() { "text" } else { kind.unwrap_or("text") }
             class:mono=mono
             disabled=disabled
             inputmode=numeric.then_some("decimal")
@@ -120,7 +122,28 @@ pub fn TextInput(
             }
         />
     };
+    let input = if is_password {
+        view! { <div class="concealed">{input}<ShowButton is_shown=is_shown /></div> }.into_any()
+    } else {
+        input.into_any()
+    };
     view! { <Field id=id label=label hint=hint error=error optional=optional>{input}</Field> }
+}
+
+/// The button that shows what was entered in a password field, and hides it again.
+#[component]
+fn ShowButton(is_shown: RwSignal<bool>) -> impl IntoView {
+    view! {
+        <button
+            type="button"
+            class="button quiet show-entry"
+            aria-label="Show entered text"
+            aria-pressed=move || is_shown.get().to_string()
+            on:click=move |_| is_shown.update(|shown| *shown = !*shown)
+        >
+            {move || if is_shown.get() { "Hide" } else { "Show" }}
+        </button>
+    }
 }
 
 /// A text input with several lines.

@@ -5,13 +5,40 @@ use chrono::Duration;
 use serde_json::{Value, json};
 use test_support::{DatabaseKind, Receiver, on_both_databases};
 
-on_both_databases![old_secret_is_reminded_of_once_and_again_after_30_days, revoked_secret_signs_no_more];
+on_both_databases![
+    expiring_token_is_reminded_of_once,
+    old_secret_is_reminded_of_once_and_again_after_30_days,
+    revoked_secret_signs_no_more,
+];
 
 /// The messages about old secrets, newest first.
 async fn reminders(t: &TestServer) -> Vec<String> {
     let reply = t.browser("root").await.get("/notifications", 200).await;
     let messages = reply.items().iter().map(|item| item["message"].as_str().unwrap().to_owned());
     messages.filter(|message| message.contains("days old")).collect()
+}
+
+async fn expiring_token_is_reminded_of_once(t: TestServer) {
+    let root = t.browser("root").await;
+    let create = async |name: &str, days: i64| {
+        let input = json!({"name": name, "expires_at": t.now() + Duration::days(days)});
+        root.post("/tokens", input, 201).await;
+    };
+    create("nightly", 100).await;
+    create("short", 4).await;
+    let remind = async || t.service.accounts().remind_of_expiring_tokens().await.unwrap();
+    assert_eq!(remind().await, 0, "a new token needs no reminder");
+    t.clock.advance(Duration::days(3));
+    assert!(remind().await <= 1, "the worker of the server may have been first");
+    t.clock.advance(Duration::days(84));
+    assert!(remind().await <= 1);
+    assert_eq!(remind().await, 0);
+    let reply = t.browser("root").await.get("/notifications", 200).await;
+    let messages: Vec<&str> = reply.items().iter().map(|item| item["message"].as_str().unwrap()).collect();
+    let of = |name: &str| {
+        messages.iter().filter(|message| message.starts_with(&format!("The API token {name} expires on"))).count()
+    };
+    assert_eq!((of("nightly"), of("short")), (1, 1), "{messages:?}");
 }
 
 async fn old_secret_is_reminded_of_once_and_again_after_30_days(t: TestServer) {

@@ -11,6 +11,7 @@
 //! | `second_factor` | passkeys, authenticator apps, recovery codes, and the second step of a log-in |
 //! | `identities` | accounts of users of identity providers |
 //! | `tokens` | API tokens |
+//! | `token_expiry` | reminders of API tokens that expire soon |
 //! | `passwords` | Argon2 hashes |
 //! | `password_policy` | the check of new passwords |
 //! | `login_throttle` | limits on failed log-ins by source, in memory |
@@ -38,6 +39,7 @@ mod session_list;
 mod sessions;
 mod setup;
 mod stored_data;
+mod token_expiry;
 mod tokens;
 mod users;
 

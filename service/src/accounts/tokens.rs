@@ -236,6 +236,7 @@ impl Accounts {
             created_at: Set(token.created_at.timestamp_millis()),
             expires_at: Set(Some(token.expires_at.timestamp_millis())),
             last_used_at: Set(None),
+            reminded_at: Set(None),
         };
         (row, NewApiToken { id, name: token.name, token: secret })
     }

@@ -145,7 +145,7 @@ async fn recent(connection: &impl ConnectionTrait, ids: &[WebhookId]) -> Result<
     let attempts = |id: Expr| {
         attempts::Entity::find()
             .select_only()
-            .filter(attempts::COLUMN.webhook_id.eq(id))
+            .filter(Expr::col(attempts::Column::WebhookId.as_column_ref()).eq(id))
             .filter(attempts::COLUMN.delivery_status.ne(Text(StatusAfter::Test)))
             .limit(u64::from(MAX_CONSECUTIVE))
     };
@@ -161,7 +161,7 @@ async fn recent(connection: &impl ConnectionTrait, ids: &[WebhookId]) -> Result<
     let due_at = outbox::Entity::find()
         .select_only()
         .column(outbox::Column::DueAt)
-        .filter(outbox::COLUMN.webhook_id.eq(webhook()))
+        .filter(Expr::col(outbox::Column::WebhookId.as_column_ref()).eq(webhook()))
         .filter(outbox::COLUMN.lease_owner.is_null())
         .order_by_asc(outbox::COLUMN.due_at)
         .order_by_asc(outbox::COLUMN.seq)
@@ -177,7 +177,7 @@ async fn recent(connection: &impl ConnectionTrait, ids: &[WebhookId]) -> Result<
     let since = Func::coalesce([row("last_success"), Expr::val(0_i64)]);
     let failed = attempts(row("id"))
         .column(attempts::Column::StartedAt)
-        .filter(attempts::COLUMN.started_at.gt(since))
+        .filter(Expr::col(attempts::Column::StartedAt.as_column_ref()).gt(since))
         .into_query();
     let failures =
         Query::select().expr(Func::count(Expr::col(Asterisk))).from_subquery(failed, Alias::new("failed")).to_owned();

@@ -27,6 +27,8 @@ pub(crate) struct Model {
     pub expires_at: Option<i64>,
     /// Time of the last use, to the minute.
     pub last_used_at: Option<i64>,
+    /// Time of the reminder that it expires; NULL before.
+    pub reminded_at: Option<i64>,
     /// The account.
     #[sea_orm(belongs_to, from = "username", to = "username", on_delete = "Cascade")]
     pub user: BelongsTo<super::users::Entity>,

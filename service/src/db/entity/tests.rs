@@ -234,6 +234,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         created_at: 1,
         expires_at: Some(2),
         last_used_at: Some(3),
+        reminded_at: Some(4),
     };
     round_trip(&database, token).await;
     let resource_type = resource_types::Model {
