@@ -8,9 +8,11 @@ mod events;
 mod model;
 mod second_service;
 mod steps;
+mod tls;
 
 pub use advanced::AdvancedFields;
-pub use model::{FieldErrors, FormModel};
+pub use model::{FieldErrors, FormModel, TlsModel};
+pub use tls::TlsFields;
 
 use super::tools::DraftSource;
 use super::{query_webhook, use_webhook_id};
@@ -38,6 +40,7 @@ use model::{method_of, to_patch};
 use second_service::SecondServiceWarning;
 use std::sync::Arc;
 use steps::{Step, StepList};
+use tls::TlsSection;
 
 /// `/settings/webhooks/new`
 #[component]
@@ -140,15 +143,18 @@ fn NewForm() -> impl IntoView {
                 Err(_) => errors.reject(),
                 Ok(input) => {
                     let draft_key = stored_draft.key();
-                    mutation.run_to_end(rpc::create_webhook(input), move |WebhookWithSecret { webhook, secret, .. }| {
-                        let id = webhook.id;
-                        stored_draft.finish(&draft_key);
-                        // A user who has left the form stays where they are.
-                        navigate.try_with_value(|navigate| {
-                            navigate(&format!("/settings/webhooks/{id}"), Default::default());
-                        });
-                        new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
-                    });
+                    mutation.run_to_end(
+                        rpc::create_webhook(input),
+                        move |WebhookWithSecret { webhook, secret, .. }| {
+                            let id = webhook.id;
+                            stored_draft.finish(&draft_key);
+                            // A user who has left the form stays where they are.
+                            navigate.try_with_value(|navigate| {
+                                navigate(&format!("/settings/webhooks/{id}"), Default::default());
+                            });
+                            new_secret.show(SecretOwner::Webhook { id, name: webhook.name, created: true }, secret);
+                        },
+                    );
                 }
             }
         });
@@ -165,6 +171,7 @@ fn NewForm() -> impl IntoView {
                 <Step number=2 title="Security">
                     <CredentialFields model=model.auth errors=errors stored_method=None />
                     <SecretFields model=model errors=errors />
+                    <TlsSection model=model.tls errors=errors />
                     <ReceiverSnippets model=model is_new=true />
                 </Step>
                 <AdvancedSection model=model errors=errors />
@@ -203,6 +210,7 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
                 Err(_) => errors.reject(),
                 Ok(input) => mutation.run(rpc::patch_webhook(id, to_patch(input)), move |new: Webhook| {
                     saved.set(true);
+                    model.tls.show(new.tls.as_ref());
                     stored.set_value(new.clone());
                     on_save.run(new);
                 }),
@@ -214,6 +222,7 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
                 <EndpointStep model=model errors=errors types=types webhooks=webhooks own=Some(id) />
                 <Step number=2 title="Security">
                     <CredentialFields model=model.auth errors=errors stored_method=Some(stored_method) />
+                    {(!is_local).then(|| view! { <TlsSection model=model.tls errors=errors /> })}
                     <ReceiverSnippets model=model is_new=false />
                 </Step>
                 <AdvancedSection model=model errors=errors />
