@@ -9,7 +9,7 @@ import {
 } from "@playwright/test";
 import type { Page as ApiPage, Webhook } from "./support/api.ts";
 import { ADMIN, ALICE, BOB, Berth } from "./support/berth.ts";
-import { type Behaviour, TestReceiver } from "./support/test-receiver.ts";
+import { type Behaviour, type MutualTls, TestReceiver } from "./support/test-receiver.ts";
 
 export { expect };
 export { ADMIN, ALICE, BOB, Berth };
@@ -20,7 +20,7 @@ interface TestFixtures {
   /** Opens a page with its own session. */
   pageOf: (username: string) => Promise<Page>;
   /** Starts a receiver in the test, which stops with the test. */
-  receiver: (behaviour?: Behaviour, tls?: boolean) => Promise<TestReceiver>;
+  receiver: (behaviour?: Behaviour, tls?: boolean | MutualTls) => Promise<TestReceiver>;
   cleanUp: void;
   quietConsole: void;
 }

@@ -113,6 +113,7 @@ pub async fn run(load: Baseline) -> anyhow::Result<Rate> {
         keys: Vec::new(),
         headers: Vec::new(),
         public_url: "https://berth.example.com".into(),
+        tls: None,
     });
     let url = delivery::Destination::new(load.endpoint.clone());
     let by_sender = move |n| {

@@ -71,12 +71,13 @@ impl Certificates {
     }
 }
 
-fn at(seconds: i64) -> Option<DateTime<Utc>> {
+/// The time of a Unix timestamp.
+pub(crate) fn at(seconds: i64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(seconds, 0)
 }
 
 /// The end of the validity of a certificate.
-fn not_after(certificate: &CertificateDer<'_>) -> Option<DateTime<Utc>> {
+pub(crate) fn not_after(certificate: &CertificateDer<'_>) -> Option<DateTime<Utc>> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     at(certificate.validity().not_after.timestamp())
 }

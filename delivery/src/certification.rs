@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
         let named = &self.certification.health_url;
         let url = named.clone().unwrap_or_else(|| default_health_url(&self.certification.endpoint_url));
         let started = Instant::now();
-        let answer = self.sender.get(&Destination::new(url.clone())).await;
+        let answer = self.sender.get(&Destination::new(url.clone()), self.certification.target.tls.as_ref()).await;
         let exchange = ConformanceExchange {
             sent: "GET".into(),
             url,
@@ -294,8 +294,8 @@ impl<'a> Run<'a> {
         let own = &self.certification.target;
         let with = |secrets: Vec<Secret>, auth: Auth| {
             let keys = if step.signing == Signing::OtherSecret { Vec::new() } else { own.keys.clone() };
-            let (headers, public_url) = (own.headers.clone(), own.public_url.clone());
-            Arc::new(Target { webhook_id: own.webhook_id, auth, secrets, keys, headers, public_url })
+            let (headers, public_url, tls) = (own.headers.clone(), own.public_url.clone(), own.tls.clone());
+            Arc::new(Target { webhook_id: own.webhook_id, auth, secrets, keys, headers, public_url, tls })
         };
         if step.wrong_credentials {
             let header = match &own.auth {

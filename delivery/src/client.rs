@@ -1,4 +1,4 @@
-//! HTTP clients: TLS trust, HTTP/1.1 settings, and one request with its response.
+//! HTTP clients: HTTP/1.1 settings, and one request with its response.
 
 use crate::certificate::Certificates;
 use crate::connection::MAX_HEADERS;
@@ -6,6 +6,7 @@ use crate::connector::Connector;
 use crate::diagnosis::{Failure, Phase};
 use crate::response::Received;
 use crate::timing::Marks;
+use crate::tls::{TlsFeatures, TlsSettings};
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -20,36 +21,6 @@ use std::time::Duration;
 const MAX_IDLE: usize = 4_096;
 /// Time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Maximum number of TLS sessions that can be resumed.
-const TLS_SESSIONS: usize = 1_024;
-
-/// The TLS configuration of all clients: TLS 1.2 and 1.3, Mozilla's roots and those installed on the machine.
-///
-/// # Errors
-/// A sentence for the operator when TLS cannot be configured.
-pub fn tls_config() -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    // An internal authority is trusted after the operator has installed it on the machine.
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        let _ = roots.add(certificate);
-    }
-    tls_config_with(roots)
-}
-
-/// The TLS configuration with these trusted roots.
-///
-/// # Errors
-/// A sentence for the operator when TLS cannot be configured.
-pub(crate) fn tls_config_with(roots: rustls::RootCertStore) -> Result<rustls::ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be configured: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSIONS);
-    Ok(tls)
-}
 
 /// The progress of an exchange.
 pub(crate) struct Progress {
@@ -78,7 +49,7 @@ impl Progress {
 
 type HttpClient = Client<Connector, Full<Bytes>>;
 
-/// The HTTP clients of a process. They follow no redirects, use no proxy, and check each address.
+/// HTTP clients with the same TLS settings. They follow no redirects, use no proxy, and check each address.
 pub(crate) struct Http {
     pooled: HttpClient,
     /// Each request has its own connection.
@@ -88,14 +59,31 @@ pub(crate) struct Http {
     pub(crate) timeout: Duration,
     /// The certificates of the servers.
     pub(crate) certificates: Certificates,
+    /// The kinds of TLS settings that its connections have.
+    pub(crate) tls: TlsFeatures,
+    connector: Connector,
 }
 
 impl Http {
     pub(crate) fn new(connector: Connector, user_agent: HeaderValue, timeout: Duration) -> Self {
-        let certificates = connector.certificates.clone();
-        let unpooled = client(connector.without_resumption(), 0);
-        let pooled = client(connector, MAX_IDLE);
-        Self { pooled, unpooled, user_agent, timeout, certificates }
+        Self {
+            unpooled: client(connector.without_resumption(), 0),
+            pooled: client(connector.clone(), MAX_IDLE),
+            user_agent,
+            timeout,
+            certificates: connector.certificates.clone(),
+            tls: TlsFeatures::default(),
+            connector,
+        }
+    }
+
+    /// Clients with the TLS settings of a webhook, which share no connection and no TLS session with these.
+    ///
+    /// # Errors
+    /// A sentence if the settings cannot be used.
+    pub(crate) fn with_settings(&self, settings: &TlsSettings) -> Result<Self, String> {
+        let connector = self.connector.with_settings(settings)?;
+        Ok(Self { tls: settings.features(), ..Self::new(connector, self.user_agent.clone(), self.timeout) })
     }
 
     /// Sends a request over a new connection.

@@ -79,6 +79,20 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// The reason why a write failed. With TLS 1.3, a server that rejects the client certificate sends an alert after the client has
+    /// finished the handshake, and closes the connection. The write of the request can fail before the alert is read.
+    fn cause(&mut self, error: io::Error, cx: &mut Context<'_>) -> io::Error {
+        if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            return error;
+        }
+        match Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [0])) {
+            Poll::Ready(Err(alert)) if alert.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => alert,
+            _ => error,
+        }
+    }
+}
+
 impl ClientConnection for Connection {
     fn connected(&self) -> Connected {
         Connected::new().extra(self.log.clone())
@@ -99,7 +113,8 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.note_write(bytes);
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        Poll::Ready(written.map_err(|error| self.cause(error, cx)))
     }
 
     fn poll_write_vectored(
@@ -110,7 +125,8 @@ impl AsyncWrite for Connection {
         if let Some(first) = parts.first() {
             self.note_write(first);
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts));
+        Poll::Ready(written.map_err(|error| self.cause(error, cx)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -118,7 +134,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| self.cause(error, cx)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::happy_eyeballs::connect_any;
 use crate::ssrf::{self, BlockedAddress};
 use crate::timing;
+use crate::tls::{TlsSettings, tls_config_with};
 use domain::endpoint::UrlPolicy;
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -57,6 +58,8 @@ impl std::error::Error for ConnectError {}
 pub(crate) struct Connector {
     policy: Arc<UrlPolicy>,
     tls: TlsConnector,
+    /// The trusted authorities without those of a webhook.
+    roots: Arc<rustls::RootCertStore>,
     pub(crate) certificates: Certificates,
     /// The addresses of every host name in tests, which can change between two connections.
     #[cfg(test)]
@@ -64,14 +67,28 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(policy: UrlPolicy, tls: rustls::ClientConfig) -> Self {
-        Self {
+    /// A connector that trusts these authorities.
+    ///
+    /// # Errors
+    /// A sentence for the operator when TLS cannot be configured.
+    pub(crate) fn new(policy: UrlPolicy, roots: rustls::RootCertStore) -> Result<Self, String> {
+        let roots = Arc::new(roots);
+        Ok(Self {
             policy: Arc::new(policy),
-            tls: Arc::new(tls).into(),
+            tls: Arc::new(tls_config_with(roots.clone())?).into(),
+            roots,
             certificates: Certificates::default(),
             #[cfg(test)]
             fixed_addresses: None,
-        }
+        })
+    }
+
+    /// The same connector with the TLS settings of a webhook.
+    ///
+    /// # Errors
+    /// A sentence if the settings cannot be used.
+    pub(crate) fn with_settings(&self, settings: &TlsSettings) -> Result<Self, String> {
+        Ok(Self { tls: Arc::new(settings.client_config(&self.roots)?).into(), ..self.clone() })
     }
 
     /// The same connector, which makes a full handshake for each connection: every step is timed, and the server presents its

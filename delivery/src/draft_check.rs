@@ -50,7 +50,7 @@ pub async fn check_draft(sender: &Sender, certification: &Certification, sources
     }
     if probes.first.answer.status.is_some() && !is_late() {
         let url = certification.health_url.clone().unwrap_or_else(|| default_health_url(&certification.endpoint_url));
-        let answer = sender.get(&Destination::new(url.clone())).await;
+        let answer = sender.get(&Destination::new(url.clone()), certification.target.tls.as_ref()).await;
         probes.health = Some((url, answer));
     }
     if probes.first.answer.is_accepted() {

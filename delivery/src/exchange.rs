@@ -2,7 +2,7 @@
 //! both.
 
 use crate::certificate::SeenCertificate;
-use crate::client::{Http, Progress, post, tls_config};
+use crate::client::{Http, Progress, post};
 use crate::connector::Connector;
 use crate::diagnosis::{self, Failure};
 use crate::encoding;
@@ -12,8 +12,10 @@ use crate::oauth::{Flight, Token, TokenCache, TokenFailure, TokenRequest, TokenW
 use crate::redaction::{record_response, redact};
 use crate::response::Received;
 use crate::timing::{AttemptClock, MARKS, Marks};
+use crate::tls::{TlsSettings, trusted_roots};
+use crate::tls_clients::TlsClients;
 use crate::transcript::Writer;
-use crate::{AttemptOutcome, Auth, DeliveryRequest, Destination, HeaderChange, SenderConfig};
+use crate::{AttemptOutcome, DeliveryRequest, Destination, HeaderChange, SenderConfig, Target};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::delivery::{Diagnosis, DiagnosisCode, Outcome, Timings};
@@ -26,7 +28,10 @@ use std::sync::Arc;
 
 /// The HTTP clients and token cache of a process.
 pub(crate) struct Clients {
+    /// The clients of webhooks without TLS settings.
     http: Arc<Http>,
+    /// The clients of webhooks with TLS settings.
+    with_tls: TlsClients,
     cases: HeaderCases,
     tokens: TokenCache,
 }
@@ -35,21 +40,33 @@ impl Clients {
     pub(crate) fn new(config: SenderConfig) -> Result<Self, String> {
         let user_agent = HeaderValue::try_from(config.user_agent)
             .map_err(|_| "The user agent contains characters that are not allowed in a header.".to_owned())?;
-        let connector = Connector::new(config.url_policy, tls_config()?);
+        let connector = Connector::new(config.url_policy, trusted_roots())?;
         Ok(Self::with_connector(connector, user_agent, config.timeout))
     }
 
     pub(crate) fn with_connector(connector: Connector, user_agent: HeaderValue, timeout: std::time::Duration) -> Self {
         Self {
             http: Arc::new(Http::new(connector, user_agent, timeout)),
+            with_tls: TlsClients::default(),
             cases: HeaderCases::default(),
             tokens: TokenCache::default(),
         }
     }
 
-    /// The HTTP clients.
+    /// The HTTP clients of webhooks without TLS settings.
     pub(crate) fn http(&self) -> &Http {
         &self.http
+    }
+
+    /// The HTTP clients for TLS settings.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    fn http_with(&self, tls: Option<&Arc<TlsSettings>>) -> Result<Cow<'_, Arc<Http>>, Failure> {
+        match tls {
+            None => Ok(Cow::Borrowed(&self.http)),
+            Some(tls) => self.with_tls.get(tls, &self.http).map(Cow::Owned).map_err(Failure::TlsSettings),
+        }
     }
 
     /// The letter cases of header names.
@@ -107,10 +124,17 @@ pub(crate) async fn attempt(
     };
     let mut sent = signed_headers(&clients.http.user_agent, request, changes, now);
     let limit = clients.http.timeout;
-    let run = MARKS.scope(marks.clone(), exchange.run(&mut sent));
-    let result = match tokio::time::timeout(limit, run).await {
-        Ok(result) => result,
-        Err(_) => Err(exchange.timed_out()),
+    let http = clients.http_with(request.target.tls.as_ref());
+    let features = http.as_ref().map(|http| http.tls).unwrap_or_default();
+    let result = match http {
+        Err(failure) => Err(failure.into()),
+        Ok(http) => {
+            let run = MARKS.scope(marks.clone(), exchange.run(&http, &mut sent));
+            match tokio::time::timeout(limit, run).await {
+                Ok(result) => result,
+                Err(_) => Err(exchange.timed_out()),
+            }
+        }
     };
     let timings = marks.timings();
     let Headers { mut record, redacted, secrets, .. } = sent;
@@ -125,7 +149,7 @@ pub(crate) async fn attempt(
     };
     let mut was_sent = marks.connection().is_some();
     let diagnosis = match unanswered {
-        Unanswered::Request(failure) => diagnosis::of_failure(&failure, &request.url.text),
+        Unanswered::Request(failure) => diagnosis::of_failure(&failure, &request.url.text, features),
         Unanswered::Token(failure) => {
             record = failure.request.clone().into_transcript();
             was_sent = failure.sent;
@@ -179,10 +203,15 @@ fn redact_diagnosis(outcome: &mut AttemptOutcome, secrets: &[String]) {
 }
 
 /// Sends an unsigned `GET` over a new connection, within the time limit of an attempt. Returns the status code.
-pub(crate) async fn get(clients: &Clients, url: &Destination) -> Result<u16, Diagnosis> {
-    let failed = |failure| diagnosis::of_failure(&failure, &url.text);
+pub(crate) async fn get(
+    clients: &Clients,
+    url: &Destination,
+    tls: Option<&Arc<TlsSettings>>,
+) -> Result<u16, Diagnosis> {
+    let features = tls.map(|tls| tls.features()).unwrap_or_default();
+    let failed = |failure| diagnosis::of_failure(&failure, &url.text, features);
     let uri = url.uri.as_ref().ok_or_else(|| failed(Failure::InvalidUrl))?;
-    let http = &clients.http;
+    let http = clients.http_with(tls).map_err(failed)?;
     let mut request = Request::new(Full::default());
     *request.uri_mut() = uri.clone();
     request.headers_mut().insert(http::header::USER_AGENT, http.user_agent.clone());
@@ -196,17 +225,25 @@ pub(crate) async fn get(clients: &Clients, url: &Destination) -> Result<u16, Dia
 }
 
 /// Requests a new OAuth token, also if the cached one is valid. `None` without OAuth.
-pub(crate) async fn fetch_token(clients: &Clients, auth: &Auth, now: DateTime<Utc>) -> Option<Result<(), Diagnosis>> {
-    let request = TokenRequest::of(auth)?;
+pub(crate) async fn fetch_token(
+    clients: &Clients,
+    target: &Target,
+    now: DateTime<Utc>,
+) -> Option<Result<(), Diagnosis>> {
+    let request = TokenRequest::of(target)?;
+    let http = match clients.http_with(target.tls.as_ref()) {
+        Ok(http) => http,
+        Err(failure) => return Some(Err(diagnosis::of_token_failure(&failure, Default::default()))),
+    };
     let (clock, flight) = (AttemptClock::start_at(now), Mutex::new(None));
-    let wait = TokenWait { http: &clients.http, clock, flight: &flight };
+    let wait = TokenWait { http: &http, clock, flight: &flight };
     let result = clients.tokens.fetch(&request, &wait).await;
     Some(result.map(drop).map_err(|failure| failure.diagnosis.clone()))
 }
 
 /// The state of the OAuth token in this process. `None` without OAuth, and before the first token request.
-pub(crate) fn token_status(clients: &Clients, auth: &Auth) -> Option<TokenStatus> {
-    clients.tokens.status(&TokenRequest::of(auth)?)
+pub(crate) fn token_status(clients: &Clients, target: &Target) -> Option<TokenStatus> {
+    clients.tokens.status(&TokenRequest::of(target)?)
 }
 
 /// The certificate of the server of a URL, as of the last connection of this process.
@@ -234,18 +271,18 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run(&self, headers: &mut Headers) -> Result<Exchanged, Unanswered> {
+    async fn run(&self, http: &Arc<Http>, headers: &mut Headers) -> Result<Exchanged, Unanswered> {
         let Some(token_request) = self.token_request() else {
-            return Ok(Exchanged { received: self.send(headers, None).await?, failed_renewal: None });
+            return Ok(Exchanged { received: self.send(http, headers, None).await?, failed_renewal: None });
         };
         let tokens = &self.clients.tokens;
-        let wait = TokenWait { http: &self.clients.http, clock: self.clock, flight: &self.waits_for };
+        let wait = TokenWait { http, clock: self.clock, flight: &self.waits_for };
         let token = tokens.get(&token_request, &wait).await.map_err(Unanswered::Token)?;
-        let mut received = self.send(headers, Some(&token)).await?;
+        let mut received = self.send(http, headers, Some(&token)).await?;
         let mut failed_renewal = None;
         if received.status == 401 {
             match tokens.renew(&token_request, &token, &wait).await {
-                Ok(Some(token)) => received = self.send(headers, Some(&token)).await?,
+                Ok(Some(token)) => received = self.send(http, headers, Some(&token)).await?,
                 Ok(None) => {}
                 Err(failure) => failed_renewal = Some(failure.diagnosis.clone()),
             }
@@ -254,11 +291,11 @@ impl Exchange<'_> {
     }
 
     fn token_request(&self) -> Option<TokenRequest> {
-        TokenRequest::of(&self.request.target.auth)
+        TokenRequest::of(&self.request.target)
     }
 
-    async fn send(&self, headers: &mut Headers, token: Option<&Token>) -> Result<Received, Failure> {
-        let Clients { http, cases, .. } = self.clients;
+    async fn send(&self, http: &Http, headers: &mut Headers, token: Option<&Token>) -> Result<Received, Failure> {
+        let cases = &self.clients.cases;
         let DeliveryRequest { url, target, body, test, .. } = self.request;
         let uri = url.uri.as_ref().ok_or(Failure::InvalidUrl)?;
         let create = |headers, case| post(uri.clone(), headers, case, body.clone());

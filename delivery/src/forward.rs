@@ -104,6 +104,7 @@ pub(crate) async fn forward(clients: &Clients, url: &Destination, headers: &[Hea
             keys: Vec::new(),
             headers: headers.iter().map(|header| CustomHeader::new(&header.name, "")).collect(),
             public_url: "".into(),
+            tls: None,
         };
         let case = clients.cases().for_target(&names).await;
         let create = || post(uri.clone(), header_map(headers.iter()), case.clone(), body.clone());
@@ -121,7 +122,7 @@ pub(crate) async fn forward(clients: &Clients, url: &Destination, headers: &[Hea
             truncated: received.truncated,
             decode_error: received.decode_error,
         }),
-        Err(failure) => Err(diagnosis::of_failure(&failure, &url.text)),
+        Err(failure) => Err(diagnosis::of_failure(&failure, &url.text, http.tls)),
     };
     Forwarded { timings: marks.timings(), result }
 }

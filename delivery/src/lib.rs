@@ -24,13 +24,15 @@ mod ssrf;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod tls;
+mod tls_clients;
 mod transcript;
 
 pub use certificate::SeenCertificate;
 pub use certification::{Certification, Sources, certify};
-pub use client::tls_config;
 pub use draft_check::check_draft;
 pub use forward::{Forwarded, ReceiverReply};
+pub use tls::{TlsSettings, certificate_details, client_certificate_expiry, tls_config};
 pub use transcript::Transcript;
 
 use bytes::Bytes;
@@ -87,6 +89,8 @@ pub struct Target {
     pub headers: Vec<CustomHeader>,
     /// The base URL of Berth, without a trailing slash: the source of CloudEvents.
     pub public_url: Arc<str>,
+    /// Client certificate and additional authorities, also for token requests; `None` without them.
+    pub tls: Option<Arc<TlsSettings>>,
 }
 
 /// The URL of requests, parsed once.
@@ -272,14 +276,14 @@ impl Sender {
     ///
     /// # Errors
     /// The diagnosis if the token endpoint issues no token.
-    pub async fn fetch_token(&self, auth: &Auth, now: DateTime<Utc>) -> Option<Result<(), Diagnosis>> {
-        exchange::fetch_token(&self.inner, auth, now).await
+    pub async fn fetch_token(&self, target: &Target, now: DateTime<Utc>) -> Option<Result<(), Diagnosis>> {
+        exchange::fetch_token(&self.inner, target, now).await
     }
 
     /// The state of the OAuth token in this process. `None` for another authentication, and before the first request for a
     /// token.
-    pub fn token_status(&self, auth: &Auth) -> Option<TokenStatus> {
-        exchange::token_status(&self.inner, auth)
+    pub fn token_status(&self, target: &Target) -> Option<TokenStatus> {
+        exchange::token_status(&self.inner, target)
     }
 
     /// The certificate of the server of a URL, as of the last connection of this process.
@@ -287,12 +291,12 @@ impl Sender {
         exchange::certificate(&self.inner, url)
     }
 
-    /// Sends an unsigned `GET`, e.g. to a health path, and returns the status code.
+    /// Sends an unsigned `GET`, e.g. to a health path, and returns the status code. `tls` are the settings of the webhook.
     ///
     /// # Errors
     /// The diagnosis if no complete response arrives.
-    pub async fn get(&self, url: &Destination) -> Result<u16, Diagnosis> {
-        exchange::get(&self.inner, url).await
+    pub async fn get(&self, url: &Destination, tls: Option<&Arc<TlsSettings>>) -> Result<u16, Diagnosis> {
+        exchange::get(&self.inner, url, tls).await
     }
 
     /// The time limit of an attempt.

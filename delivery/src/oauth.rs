@@ -4,11 +4,12 @@
 
 mod fetch;
 
-use crate::Auth;
 use crate::client::{Http, Progress};
 use crate::diagnosis::{Failure, diagnosis, of_token_failure};
 use crate::timing::{AttemptClock, MARKS, Marks};
+use crate::tls::TlsSettings;
 use crate::transcript::Writer;
+use crate::{Auth, Target};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::delivery::{Diagnosis, DiagnosisCode};
 use domain::webhook::TokenStatus;
@@ -36,20 +37,23 @@ pub(crate) struct TokenRequest {
     pub(crate) client_secret: String,
     pub(crate) scope: Option<String>,
     pub(crate) audience: Option<String>,
+    /// The TLS settings of the request. A token can be bound to the client certificate (RFC 8705).
+    pub(crate) tls: Option<Arc<TlsSettings>>,
 }
 
-domain::redacted_debug!(TokenRequest { token_url, client_id, scope, audience } hides { client_secret });
+domain::redacted_debug!(TokenRequest { token_url, client_id, scope, audience, tls } hides { client_secret });
 
 impl TokenRequest {
-    /// The token request of an authentication method; `None` without OAuth.
-    pub(crate) fn of(auth: &Auth) -> Option<Self> {
-        let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = auth else { return None };
+    /// The token request of a webhook; `None` without OAuth.
+    pub(crate) fn of(target: &Target) -> Option<Self> {
+        let Auth::Oauth2 { token_url, client_id, client_secret, scope, audience } = &target.auth else { return None };
         Some(Self {
             token_url: token_url.clone(),
             client_id: client_id.clone(),
             client_secret: client_secret.clone(),
             scope: scope.clone(),
             audience: audience.clone(),
+            tls: target.tls.clone(),
         })
     }
 }
@@ -333,7 +337,7 @@ impl TokenFailure {
     /// A request without a complete response.
     fn of_failure(failure: &Failure, request: &TokenRequest, method: ClientAuth, progress: &Progress) -> Self {
         Self {
-            diagnosis: of_token_failure(failure),
+            diagnosis: of_token_failure(failure, request.tls.as_ref().map(|tls| tls.features()).unwrap_or_default()),
             request: RecordedRequest::of(request, method),
             sent: progress.marks.connection().is_some(),
         }

@@ -1,10 +1,11 @@
 //! Attempts whose host names and trusted roots are fixed.
 
-use crate::client::tls_config_with;
+mod mutual_tls;
+
 use crate::connector::Connector;
 use crate::exchange::Clients;
 use crate::happy_eyeballs::tests::BlackHole;
-use crate::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, Target};
+use crate::{AttemptOutcome, Auth, DeliveryRequest, Destination, Sender, Target, TlsSettings};
 use bytes::Bytes;
 use chrono::DateTime;
 use domain::delivery::{DiagnosisCode as Code, Outcome};
@@ -44,13 +45,17 @@ fn sender_with_policy(
 ) -> Sender {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(trusted);
-    let mut connector = Connector::new(policy, tls_config_with(roots).unwrap());
+    let mut connector = Connector::new(policy, roots).unwrap();
     connector.fixed_addresses = Some(addresses);
     let user_agent = HeaderValue::from_static("Berth-Webhooks/test");
     Sender { inner: Arc::new(Clients::with_connector(connector, user_agent, Duration::from_secs(10))) }
 }
 
 async fn attempt(sender: &Sender, url: &str, auth: Auth) -> AttemptOutcome {
+    attempt_with(sender, url, auth, None).await
+}
+
+async fn attempt_with(sender: &Sender, url: &str, auth: Auth, tls: Option<Arc<TlsSettings>>) -> AttemptOutcome {
     let target = Target {
         webhook_id: 1,
         auth,
@@ -58,6 +63,7 @@ async fn attempt(sender: &Sender, url: &str, auth: Auth) -> AttemptOutcome {
         keys: Vec::new(),
         headers: Vec::new(),
         public_url: "https://berth.example.com".into(),
+        tls,
     };
     let request = DeliveryRequest {
         target: Arc::new(target),
@@ -233,7 +239,7 @@ async fn certificate_of_a_server_is_known_after_a_connection_also_when_it_has_ex
         let sender = sender(vec![address], "127.0.0.0/8", Some(certificate.der().clone()));
         let url = "https://own.example/hook";
         assert_eq!(sender.certificate(url), None);
-        let result = sender.get(&Destination::new("https://own.example/health")).await;
+        let result = sender.get(&Destination::new("https://own.example/health"), None).await;
         assert_eq!(result.map_or_else(|diagnosis| diagnosis.code, |_| Code::Ok), expected);
         let seen = sender.certificate(url).unwrap();
         assert_eq!(seen.expires_at.to_rfc3339(), format!("{year}-01-01T00:00:00+00:00"));

@@ -284,6 +284,7 @@ fn certification(url: &str, only: Vec<Check>) -> Certification {
             keys: Vec::new(),
             headers: Vec::new(),
             public_url: "https://berth.example.com".into(),
+            tls: None,
         }),
         sample: Sample::default(),
         format: PayloadFormat::default(),

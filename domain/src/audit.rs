@@ -8,7 +8,7 @@ use crate::account::{ApiToken, User};
 use crate::ownership::{Group, Owners};
 use crate::reservation::Reservation;
 use crate::resource::{Resource, ResourceType};
-use crate::webhook::{AuthView, CustomHeader, MonitoringSettings, Webhook};
+use crate::webhook::{AuthView, CertificateDetails, CustomHeader, MonitoringSettings, TlsView, Webhook};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -710,12 +710,23 @@ impl Audited for Webhook {
             field("public_key", &self.public_key),
             field("previous_secrets_until", &self.previous_secrets_until),
         ]);
+        fields.extend(self.tls.iter().flat_map(tls_fields));
         fields
     }
 }
 
 fn auth_fields(auth: &AuthView) -> Vec<(String, Value)> {
     nested_value("auth", auth)
+}
+
+/// The certificates by subject, end of validity and fingerprint.
+fn tls_fields(tls: &TlsView) -> [(String, Value); 2] {
+    let summaries =
+        |details: &[CertificateDetails]| -> Vec<String> { details.iter().map(CertificateDetails::summary).collect() };
+    [
+        field("tls.ca_certificates", summaries(&tls.ca_details)),
+        field("tls.client_certificate", summaries(&tls.client_details)),
+    ]
 }
 
 /// A custom header. Of a secret one, only the existence is a field.

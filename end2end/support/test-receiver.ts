@@ -1,10 +1,11 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { type IncomingHttpHeaders, type Server, type ServerResponse, createServer } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { type ServerOptions, createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Pair } from "./authority.ts";
 
 /** A received request. */
 export interface Received {
@@ -75,6 +76,12 @@ export class Gate {
   }
 }
 
+/** The certificate of a receiver that requires client certificates, and the authority of these. */
+export interface MutualTls {
+  ca: string;
+  server: Pair;
+}
+
 /** A receiver in the test, with a configurable behaviour. It stores the requests. */
 export class TestReceiver {
   readonly received: Received[] = [];
@@ -85,8 +92,8 @@ export class TestReceiver {
     private readonly scheme: string,
   ) {}
 
-  static async start(behaviour?: Behaviour, tls = false): Promise<TestReceiver> {
-    const server = tls ? createTlsServer(selfSigned()) : createServer();
+  static async start(behaviour?: Behaviour, tls: boolean | MutualTls = false): Promise<TestReceiver> {
+    const server = tls ? createTlsServer(tls === true ? selfSigned() : requiringClients(tls)) : createServer();
     const receiver = new TestReceiver(server, tls ? "https" : "http");
     if (behaviour !== undefined) receiver.behaviour = behaviour;
     server.on("request", async (request, response) => {
@@ -111,6 +118,11 @@ export class TestReceiver {
     this.server.closeAllConnections();
     await new Promise((resolve) => this.server.close(resolve));
   }
+}
+
+/** The options of a server that requires client certificates. */
+function requiringClients({ ca, server }: MutualTls): ServerOptions {
+  return { key: server.key, cert: server.certificate, ca, requestCert: true, rejectUnauthorized: true };
 }
 
 /** Creates a self-signed certificate. */

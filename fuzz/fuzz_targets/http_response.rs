@@ -41,6 +41,7 @@ fn fixture() -> Fixture {
         keys: Vec::new(),
         headers: Vec::new(),
         public_url: "https://berth.example.com".into(),
+        tls: None,
     };
     let request = DeliveryRequest {
         target: Arc::new(target),

@@ -81,6 +81,8 @@ pub(crate) enum SecretUse<'a> {
     WebhookSigningKey(WebhookId),
     /// The secret of a webhook's authentication method.
     WebhookAuth(WebhookId),
+    /// The private key of a webhook's client certificate.
+    WebhookClientKey(WebhookId),
     /// The value of the named custom header of a webhook.
     WebhookHeader(WebhookId, &'a str),
     /// A stored response.
@@ -117,6 +119,7 @@ impl SecretUse<'_> {
             Self::WebhookSecret(_) => "webhook-secret",
             Self::WebhookSigningKey(_) => "webhook-signing-key",
             Self::WebhookAuth(_) => "webhook-auth",
+            Self::WebhookClientKey(_) => "webhook-client-key",
             Self::WebhookHeader(..) => "webhook-header",
             Self::Idempotency { .. } => "idempotency",
             Self::AlertChannelUrl => "alert-channel-url",
@@ -134,7 +137,10 @@ impl SecretUse<'_> {
     /// The row of the text. Usernames, keys and header names contain no spaces, so different rows have different texts.
     fn row(self) -> String {
         match self {
-            Self::WebhookSecret(id) | Self::WebhookSigningKey(id) | Self::WebhookAuth(id) => id.to_string(),
+            Self::WebhookSecret(id)
+            | Self::WebhookSigningKey(id)
+            | Self::WebhookAuth(id)
+            | Self::WebhookClientKey(id) => id.to_string(),
             Self::WebhookHeader(id, name) => format!("{id} {}", name.to_ascii_lowercase()),
             Self::Idempotency { username, key } => format!("{username} {key}"),
             Self::AlertChannelUrl

@@ -4,6 +4,7 @@
 //! inside `domain`, `delivery` and `service` can use it without building those crates twice.
 //!
 //! - [`Receiver`]: a webhook receiver on loopback with scripted responses.
+//! - [`MutualTlsReceiver`]: a receiver that requires client certificates.
 //! - [`TestDatabase`] and [`on_both_databases!`]: a fresh database for each test, on SQLite and on PostgreSQL.
 //! - [`ManualClock`]: a clock that a test sets.
 //! - [`TcpProxy`]: a proxy whose connections a test breaks.
@@ -16,6 +17,8 @@ mod authenticator;
 mod clock;
 #[cfg(feature = "harness")]
 mod database;
+#[cfg(feature = "harness")]
+mod mutual_tls;
 #[cfg(feature = "harness")]
 mod payload_schema;
 #[cfg(feature = "harness")]
@@ -34,6 +37,8 @@ pub use authenticator::Authenticator;
 pub use clock::ManualClock;
 #[cfg(feature = "harness")]
 pub use database::{DatabaseKind, Fixture, TestDatabase, postgres_url, run_test};
+#[cfg(feature = "harness")]
+pub use mutual_tls::{ClientCertificate, MutualTlsReceiver};
 #[cfg(feature = "harness")]
 pub use pgbouncer::PgBouncer;
 #[cfg(feature = "harness")]

@@ -168,6 +168,7 @@ pub fn TextArea(
             class:mono=mono
             placeholder=placeholder
             spellcheck=if mono { "false" } else { "true" }
+            autocomplete="off"
             aria-describedby=described_by
             aria-invalid=move || error.get().is_some().to_string()
             prop:value=move || value.get()

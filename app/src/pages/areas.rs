@@ -8,7 +8,7 @@ use crate::erased::ErasedMemo;
 use crate::pages;
 use crate::pages::confirmation::ConfirmationForm;
 use crate::pages::deliveries::Tab;
-use crate::pages::webhooks::{DraftSource, FieldErrors, FormModel, SnippetSettings};
+use crate::pages::webhooks::{DraftSource, FieldErrors, FormModel, SnippetSettings, TlsModel};
 use crate::query::Query;
 use crate::second_step::SecondStepForm;
 use crate::window_event::next_event;
@@ -167,11 +167,12 @@ area! {
 }
 
 area! {
-    /// The advanced fields of the form for a webhook.
+    /// The advanced fields and the TLS fields of the form for a webhook.
     webhookadvanced {
         Fields(model: FormModel, errors: FieldErrors) => {
             view! { <pages::webhooks::AdvancedFields model=model errors=errors /> }
         },
+        Tls(model: TlsModel, errors: FieldErrors) => view! { <pages::webhooks::TlsFields model=model errors=errors /> },
     }
 }
 

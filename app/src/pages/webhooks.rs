@@ -13,7 +13,7 @@ mod test;
 mod tools;
 
 pub use certification::CertificationPanel;
-pub use form::{AdvancedFields, FieldErrors, FormModel, WebhookEditPage, WebhookNewPage};
+pub use form::{AdvancedFields, FieldErrors, FormModel, TlsFields, TlsModel, WebhookEditPage, WebhookNewPage};
 pub use list::WebhooksPage;
 pub use settings::SettingsTab;
 pub use test::TestPanel;

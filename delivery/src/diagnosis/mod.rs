@@ -46,6 +46,8 @@ impl Phase {
 pub(crate) enum Failure {
     /// The stored URL cannot be parsed.
     InvalidUrl,
+    /// The stored TLS settings cannot be used, for this reason.
+    TlsSettings(String),
     /// The connection failed.
     Transport {
         /// The error of the connector or the HTTP client.

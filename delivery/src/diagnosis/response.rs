@@ -26,6 +26,10 @@ pub(crate) fn of_response(request: &DeliveryRequest, received: &Received) -> Dia
     let quoted = error_text(body).map(|text| format!(" Response: “{text}”.")).unwrap_or_default();
     match status {
         300..400 => of_redirect(status, headers),
+        400 | 403 | 495 | 496 if names_client_certificate(body) => client_certificate_rejected(
+            status,
+            request.target.tls.as_ref().is_some_and(|tls| tls.features().has_certificate),
+        ),
         _ if rejects_signature(status, body) => signature_rejected(status, &quoted),
         401 | 403 => credentials_rejected(&request.target.auth, &status.to_string(), &quoted),
         400 | 422 if error_text(body).is_some_and(|text| wrapped::names_unsupported_type(&text)) => {
@@ -36,6 +40,29 @@ pub(crate) fn of_response(request: &DeliveryRequest, received: &Received) -> Dia
         501..600 => of_server_error(status, body, &quoted),
         _ => unexpected_status(status, &quoted),
     }
+}
+
+/// Whether the page of nginx states that the client certificate is missing or invalid. nginx completes the handshake first.
+fn names_client_certificate(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4_096)]);
+    text.contains("No required SSL certificate was sent") || text.contains("The SSL certificate error")
+}
+
+fn client_certificate_rejected(status: u16, has_certificate: bool) -> Diagnosis {
+    if has_certificate {
+        return diagnosis(
+            Code::CredentialsRefused,
+            format!("The proxy of the receiver responded with {status}: it does not accept the client certificate."),
+            "Check that ssl_client_certificate of nginx has the authority that issued the certificate, and that the certificate has not expired. The error log of nginx has the reason.",
+        );
+    }
+    diagnosis(
+        Code::CredentialsRefused,
+        format!(
+            "The proxy of the receiver responded with {status}: it requires a client certificate (mutual TLS), and the webhook has none."
+        ),
+        "Enter a client certificate and its private key in the TLS settings of the webhook.",
+    )
 }
 
 fn of_redirect(status: u16, headers: &HeaderMap) -> Diagnosis {

@@ -1,24 +1,35 @@
 //! Diagnoses of TLS failures: certificates and handshakes.
 
 use super::diagnosis;
+use crate::tls::TlsFeatures;
 use domain::delivery::{Diagnosis, DiagnosisCode};
-use rustls::{AlertDescription, CertificateError as Certificate, Error};
+use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
 
 /// Diagnoses an error of the TLS library.
-pub(super) fn of_tls(error: &Error, host: &str) -> Diagnosis {
+pub(super) fn of_tls(error: &Error, host: &str, features: TlsFeatures) -> Diagnosis {
     match error {
-        Error::InvalidCertificate(certificate) => of_certificate(certificate, host),
+        Error::InvalidCertificate(certificate) => of_certificate(certificate, host, features),
         Error::InvalidMessage(_) => diagnosis(
             DiagnosisCode::TlsFailed,
             format!("{host} does not use TLS on that port."),
             "Check the port, and whether the service accepts only http://.",
         ),
-        Error::AlertReceived(AlertDescription::CertificateRequired) => diagnosis(
+        Error::AlertReceived(Alert::HandshakeFailure) => diagnosis(
             DiagnosisCode::TlsFailed,
-            format!("{host} requires a client certificate, which Berth does not have."),
-            "Turn off client certificates (mutual TLS) for this URL, and verify the signature of the requests instead.",
+            format!("{host} ended the TLS handshake (alert handshake_failure)."),
+            match features.has_certificate {
+                true => {
+                    "Check the log of the server or its proxy: it may not accept the client certificate, or it has no cipher suite in common with TLS 1.2 and 1.3."
+                }
+                false => {
+                    "Check the log of the server or its proxy. If it requires a client certificate, enter one in the TLS settings of the webhook. Otherwise, it must offer TLS 1.2 or 1.3 with a common cipher suite."
+                }
+            },
         ),
-        Error::AlertReceived(AlertDescription::UnrecognisedName) => diagnosis(
+        Error::AlertReceived(alert) if is_about_client_certificate(*alert) => {
+            of_client_certificate(*alert, host, features.has_certificate)
+        }
+        Error::AlertReceived(Alert::UnrecognisedName) => diagnosis(
             DiagnosisCode::TlsFailed,
             format!("{host} does not serve this host name over TLS (alert unrecognized_name)."),
             "Check the host name, and the host names for which the server or its proxy is configured.",
@@ -40,7 +51,67 @@ pub(super) fn of_interrupted_handshake(host: &str) -> Diagnosis {
     )
 }
 
-fn of_certificate(error: &Certificate, host: &str) -> Diagnosis {
+/// Whether a server sends an alert only because of the certificate of the client.
+fn is_about_client_certificate(alert: Alert) -> bool {
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
+}
+
+/// Diagnoses a server that requires a client certificate, or rejects that of the webhook.
+fn of_client_certificate(alert: Alert, host: &str, has_certificate: bool) -> Diagnosis {
+    if !has_certificate {
+        return diagnosis(
+            DiagnosisCode::TlsFailed,
+            format!("{host} requires a client certificate (mutual TLS), and the webhook has none."),
+            "Enter a client certificate and its private key in the TLS settings of the webhook (API: tls.client_certificate, tls.client_key; berth conform: --client-cert, --client-key).",
+        );
+    }
+    let (reason, hint) = match alert {
+        Alert::CertificateRequired | Alert::NoCertificate => (
+            "does not accept the kind of key of the client certificate, so none was presented",
+            "Get a client certificate with another kind of key, e.g. ECDSA with P-256 or RSA, or allow its signature algorithm in the server.",
+        ),
+        Alert::UnknownCA => (
+            "does not trust the authority that issued the client certificate (alert unknown_ca)",
+            "Add the issuing authority to the trusted client authorities of the server, e.g. ssl_client_certificate in nginx, or enter a certificate that a trusted one issued. Intermediate certificates follow the client certificate in its field.",
+        ),
+        Alert::CertificateExpired => (
+            "rejects the client certificate because it has expired (alert certificate_expired)",
+            "Enter a new certificate in the TLS settings of the webhook, and check the clocks of both machines.",
+        ),
+        Alert::CertificateRevoked => (
+            "rejects the client certificate because it is revoked (alert certificate_revoked)",
+            "Enter a new certificate in the TLS settings of the webhook.",
+        ),
+        Alert::AccessDenied => (
+            "accepts the client certificate, but denies access (alert access_denied)",
+            "Permit the subject of the certificate in the server, or enter another certificate.",
+        ),
+        _ => (
+            "rejects the client certificate",
+            "Check its issuer, its dates, and that it is for clients (extended key usage clientAuth). The log of the server or its proxy has the reason.",
+        ),
+    };
+    let detail = match alert {
+        Alert::BadCertificate => " (alert bad_certificate)",
+        Alert::UnsupportedCertificate => " (alert unsupported_certificate)",
+        Alert::CertificateUnknown => " (alert certificate_unknown)",
+        _ => "",
+    };
+    diagnosis(DiagnosisCode::TlsFailed, format!("{host} {reason}{detail}."), hint)
+}
+
+fn of_certificate(error: &Certificate, host: &str, features: TlsFeatures) -> Diagnosis {
     let certificate = |message: String, hint: &str| diagnosis(DiagnosisCode::CertificateInvalid, message, hint);
     match error {
         Certificate::Expired | Certificate::ExpiredContext { .. } => certificate(
@@ -61,7 +132,14 @@ fn of_certificate(error: &Certificate, host: &str) -> Diagnosis {
         ),
         Certificate::UnknownIssuer => certificate(
             format!("The certificate of {host} is signed by an authority that Berth does not trust."),
-            "Serve the whole chain with its intermediate certificates. The operator of Berth must install a self-signed or internal authority on its machine.",
+            match features.has_authorities {
+                true => {
+                    "None of the webhook's own authorities (Custom CA) signed it either. Compare them with the issuer of the certificate, and serve the whole chain with its intermediate certificates."
+                }
+                false => {
+                    "Serve the whole chain with its intermediate certificates. Trust a self-signed certificate or an internal authority in the TLS settings of the webhook (Custom CA), or install it on the machine of Berth."
+                }
+            },
         ),
         Certificate::Revoked => certificate(format!("The certificate of {host} is revoked."), "Get a new certificate."),
         Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => certificate(

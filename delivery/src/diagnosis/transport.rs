@@ -3,29 +3,35 @@
 use super::{Failure, Phase, diagnosis, head, tls};
 use crate::connector::ConnectError;
 use crate::ssrf::BlockedAddress;
+use crate::tls::TlsFeatures;
 use domain::delivery::{Diagnosis, DiagnosisCode};
 use std::error::Error;
 use std::time::Duration;
 
 /// Diagnoses an exchange without a complete response.
-pub(crate) fn of_failure(failure: &Failure, url: &str) -> Diagnosis {
-    of_failure_at(failure, &host(url))
+pub(crate) fn of_failure(failure: &Failure, url: &str, features: TlsFeatures) -> Diagnosis {
+    of_failure_at(failure, &host(url), features)
 }
 
-fn of_failure_at(failure: &Failure, host: &str) -> Diagnosis {
+fn of_failure_at(failure: &Failure, host: &str, features: TlsFeatures) -> Diagnosis {
     match failure {
         Failure::InvalidUrl => diagnosis(
             DiagnosisCode::DnsFailed,
             "The endpoint URL is not valid.",
             "Edit the webhook and correct the endpoint URL.",
         ),
-        Failure::Transport { error, received } => of_transport(&**error, received, host),
+        Failure::TlsSettings(reason) => diagnosis(
+            DiagnosisCode::TlsFailed,
+            format!("The TLS settings of the webhook cannot be used: {reason}. Nothing was sent."),
+            "Edit the webhook, and enter its client certificate, private key and authorities again.",
+        ),
+        Failure::Transport { error, received } => of_transport(&**error, received, host, features),
         Failure::TimedOut { phase, limit } => of_timeout(*phase, *limit),
     }
 }
 
 /// Diagnoses a token request without a complete response.
-pub(crate) fn of_token_failure(failure: &Failure) -> Diagnosis {
+pub(crate) fn of_token_failure(failure: &Failure, features: TlsFeatures) -> Diagnosis {
     match failure {
         Failure::TimedOut { phase: Phase::Connecting, limit } => diagnosis(
             DiagnosisCode::TimedOut,
@@ -37,14 +43,20 @@ pub(crate) fn of_token_failure(failure: &Failure) -> Diagnosis {
         ),
         Failure::TimedOut { limit, .. } => of_timeout(Phase::Token, *limit),
         failure => {
-            let cause = of_failure_at(failure, "the token endpoint");
+            let cause = of_failure_at(failure, "the token endpoint", features);
             if matches!(cause.code, DiagnosisCode::AddressNotAllowed | DiagnosisCode::HttpsRequired) {
                 return cause;
             }
+            let is_tls = matches!(cause.code, DiagnosisCode::TlsFailed | DiagnosisCode::CertificateInvalid);
+            let hint = if is_tls {
+                cause.hint.as_str()
+            } else {
+                "Check the token URL, and that its server is reachable from Berth."
+            };
             diagnosis(
                 DiagnosisCode::TokenFailed,
                 format!("The OAuth token could not be fetched: {}", lower_first(&cause.message)),
-                "Check the token URL, and that its server is reachable from Berth.",
+                hint,
             )
         }
     }
@@ -88,7 +100,7 @@ fn of_blocked_address(blocked: &BlockedAddress) -> Diagnosis {
     )
 }
 
-fn of_transport(error: &(dyn Error + 'static), received: &[u8], host: &str) -> Diagnosis {
+fn of_transport(error: &(dyn Error + 'static), received: &[u8], host: &str, features: TlsFeatures) -> Diagnosis {
     match find_source::<ConnectError>(error) {
         Some(ConnectError::Blocked(blocked)) => return of_blocked_address(blocked),
         Some(ConnectError::HttpsRequired { host }) => {
@@ -118,7 +130,7 @@ fn of_transport(error: &(dyn Error + 'static), received: &[u8], host: &str) -> D
         }
         Some(ConnectError::Tls(error)) => {
             return match find_source::<rustls::Error>(error) {
-                Some(tls) => tls::of_tls(tls, host),
+                Some(tls) => tls::of_tls(tls, host, features),
                 None => tls::of_interrupted_handshake(host),
             };
         }
@@ -126,7 +138,7 @@ fn of_transport(error: &(dyn Error + 'static), received: &[u8], host: &str) -> D
     }
     // With TLS 1.3 a server rejects a handshake after the client has finished it.
     if let Some(tls) = find_source::<rustls::Error>(error) {
-        return tls::of_tls(tls, host);
+        return tls::of_tls(tls, host, features);
     }
     let http = find_source::<hyper::Error>(error);
     if http.is_some_and(|http| http.is_parse() || http.is_parse_status()) {

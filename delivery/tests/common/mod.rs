@@ -41,6 +41,7 @@ pub fn request_with(url: &str, auth: Auth, headers: Vec<CustomHeader>) -> Delive
             keys: Vec::new(),
             headers,
             public_url: "https://berth.example.com".into(),
+            tls: None,
         }),
         url: Destination::new(url),
         delivery_id: "dlv_1".into(),

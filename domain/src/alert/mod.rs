@@ -55,7 +55,8 @@ pub enum AlertKind {
     BacklogAge,
     /// Number of health checks that failed in a row.
     Health,
-    /// Days until the TLS certificate of the endpoint expires. The alert fires below the threshold.
+    /// Days until a certificate expires: that of the endpoint, or the client certificate of the webhook, whichever is first. The
+    /// alert fires below the threshold.
     CertificateExpiry,
     /// 1 if the receiver responded 410 Gone or Berth paused the webhook, 0 otherwise.
     Disabled,
@@ -316,9 +317,29 @@ pub struct MuteInput {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// The sentence that describes an alert.
-pub fn alert_message(webhook: &str, rule: &AlertRule, value: f64) -> String {
+/// The certificate that an alert is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ExpiringCertificate {
+    /// That of the endpoint.
+    #[default]
+    Endpoint,
+    /// The client certificate of the webhook.
+    Client,
+}
+
+impl ExpiringCertificate {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Endpoint => "certificate",
+            Self::Client => "client certificate",
+        }
+    }
+}
+
+/// The sentence that describes an alert. `certificate` is the one that expires first.
+pub fn alert_message(webhook: &str, rule: &AlertRule, value: f64, certificate: ExpiringCertificate) -> String {
     let kind = rule.kind;
+    let certificate = certificate.describe();
     let (value, threshold) = (kind.format(value), kind.format(rule.threshold));
     match kind {
         AlertKind::ErrorRate => {
@@ -334,9 +355,9 @@ pub fn alert_message(webhook: &str, rule: &AlertRule, value: f64) -> String {
             format!("Deliveries to {webhook} have been queued for {value} (threshold {threshold}).")
         }
         AlertKind::Health => format!("The last {value} health checks of {webhook} failed (threshold {threshold})."),
-        AlertKind::CertificateExpiry if value == "expired" => format!("The certificate of {webhook} has expired."),
+        AlertKind::CertificateExpiry if value == "expired" => format!("The {certificate} of {webhook} has expired."),
         AlertKind::CertificateExpiry => {
-            format!("The certificate of {webhook} expires in {value} (threshold {threshold}).")
+            format!("The {certificate} of {webhook} expires in {value} (threshold {threshold}).")
         }
         AlertKind::Disabled => format!("{webhook} is disabled or was paused by Berth. Its events are kept."),
     }
@@ -403,6 +424,9 @@ mod tests {
             assert_eq!(kind.format(value), text);
         }
         let rule = AlertRule::built_in(AlertKind::CertificateExpiry);
-        assert_eq!(alert_message("GPU", &rule, -2.0), "The certificate of GPU has expired.");
+        let message = |value, certificate| alert_message("GPU", &rule, value, certificate);
+        assert_eq!(message(-2.0, ExpiringCertificate::Endpoint), "The certificate of GPU has expired.");
+        let expected = "The client certificate of GPU expires in 3 days (threshold 21 days).";
+        assert_eq!(message(3.0, ExpiringCertificate::Client), expected);
     }
 }

@@ -69,6 +69,8 @@ pub struct StoredCredentials<'a> {
     pub auth: &'a AuthView,
     /// The custom headers.
     pub headers: &'a [CustomHeader],
+    /// Whether the private key of a client certificate is stored. It may be used for another endpoint: TLS does not reveal it.
+    pub has_client_key: bool,
 }
 
 /// Why a stored credential cannot be kept after a change of the endpoint.
@@ -123,7 +125,8 @@ impl StoredCredentials<'_> {
 
 /// Checks that new settings contain every credential.
 pub(super) fn check_new(input: &WebhookInput, validator: &mut Validator) {
-    StoredCredentials { endpoint_url: "", auth: &AuthView::None, headers: &[] }.check(input, validator);
+    StoredCredentials { endpoint_url: "", auth: &AuthView::None, headers: &[], has_client_key: false }
+        .check(input, validator);
 }
 
 /// Whether an input keeps the stored value of a secret header.
@@ -145,7 +148,12 @@ mod tests {
 
     fn invalid_with(auth: &AuthView, change: Value) -> Vec<String> {
         let headers = [CustomHeader::new("X-Token", ""), CustomHeader::new("X-Team", "ml")];
-        let stored = StoredCredentials { endpoint_url: "https://a.example/hook", auth, headers: &headers };
+        let stored = StoredCredentials {
+            endpoint_url: "https://a.example/hook",
+            auth,
+            headers: &headers,
+            has_client_key: false,
+        };
         let mut input = json!({
             "name": "A", "endpoint_url": "https://a.example/hook", "events": ["reservation.created"],
             "auth": {"method": "api_key", "header": "X-API-Key"},

@@ -6,6 +6,7 @@ mod filter;
 mod listener;
 mod monitoring;
 mod stats;
+mod tls;
 mod validate;
 
 pub use auth::{AuthInput, AuthView, default_key_header};
@@ -22,6 +23,7 @@ pub use monitoring::{
     WebhookRule, failure_start, has_recovered, health_url,
 };
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
+pub use tls::{CertificateDetails, MAX_PEM, TlsInput, TlsView, normalized_certificates};
 pub use validate::{RESERVED_HEADERS, check, check_new_secret};
 
 use crate::event::EventType;
@@ -89,6 +91,11 @@ pub struct WebhookInput {
     // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_mode: Option<DeliveryMode>,
+    /// Client certificate (mutual TLS) and trusted authorities; none when absent. In a check of a stored webhook before it is
+    /// saved, the stored ones when absent.
+    // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsInput>,
 }
 
 impl WebhookInput {
@@ -112,11 +119,12 @@ impl WebhookInput {
             payload_format: None,
             filter: None,
             delivery_mode: None,
+            tls: None,
         }
     }
 }
 
-redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode } hides { secret });
+redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode, tls } hides { secret });
 
 /// Body of `PATCH /api/v1/webhooks/{id}`; absent fields are unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -162,6 +170,10 @@ pub struct WebhookPatch {
     /// Limits its events by resource and configuration; `{}` = every event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<EventFilter>,
+    /// Client certificate (mutual TLS) and trusted authorities, which replace the stored ones; `{}` = none. An empty
+    /// `client_key` keeps the stored one if it belongs to the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsInput>,
 }
 
 /// Distinguishes `null` (`Some(None)`) from an absent field (`None`).
@@ -239,6 +251,9 @@ pub struct Webhook {
     /// With the delivery mode `local`: the listener that connected last; null without one.
     #[serde(default)]
     pub listener: Option<LocalListener>,
+    /// Client certificate and trusted authorities, without the private key; null without them.
+    #[serde(default)]
+    pub tls: Option<TlsView>,
     /// Whether events are delivered (`state` is `enabled`).
     pub enabled: bool,
     /// The status.
@@ -289,6 +304,7 @@ impl Webhook {
             headers: self.headers.clone(),
             payload_format: Some(self.payload_format),
             delivery_mode: (self.delivery_mode != DeliveryMode::Http).then_some(self.delivery_mode),
+            tls: self.tls.as_ref().map(TlsView::settings),
             ..WebhookInput::new(&self.name, &self.endpoint_url, auth)
         }
     }

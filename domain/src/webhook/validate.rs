@@ -1,7 +1,7 @@
 //! Validation of webhook settings; the server and the form run the same code.
 
 use super::credentials::{self, CustomHeader, StoredCredentials};
-use super::{AuthInput, DeliveryMode, WebhookInput};
+use super::{AuthInput, DeliveryMode, WebhookInput, tls};
 use crate::endpoint::UrlPolicy;
 use crate::event::EventType;
 use crate::payload::PayloadFormat;
@@ -34,7 +34,7 @@ pub const RESERVED_HEADERS: [&str; 17] = [
 ///
 /// # Errors
 /// [`crate::ProblemKind::Invalid`] naming every invalid field: `name`, `endpoint_url`, `events`, `auth.key`,
-/// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits`, `filter.fields` …
+/// `delivery_paths.paths.<event>`, `headers.<n>.name`, `retry.waits`, `filter.fields`, `tls.client_key` …
 pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCredentials<'_>>) -> Result<(), Problem> {
     let mut validator = Validator::new();
     validator.check("name", crate::validation::name(&input.name));
@@ -60,6 +60,7 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCred
         Some(stored) => stored.check(input, &mut validator),
         None => credentials::check_new(input, &mut validator),
     }
+    tls::check(input, stored.is_some_and(|stored| stored.has_client_key), is_local, &mut validator);
     let paths = input.delivery_paths.clone().unwrap_or_default();
     match paths.check() {
         Err(errors) => {

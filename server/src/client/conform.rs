@@ -4,7 +4,7 @@ use super::report::{junit, table};
 use super::{FAILED, Failure, Format, parse_header};
 use crate::terminal::{format_problem, print};
 use clap::{Args, ValueEnum};
-use delivery::{Auth, Certification, Sender, SenderConfig, Sources, Target, certify};
+use delivery::{Auth, Certification, Sender, SenderConfig, Sources, Target, TlsSettings, certify};
 use domain::conformance::Check;
 use domain::endpoint::{Network, UrlPolicy};
 use domain::event::EventType;
@@ -14,10 +14,10 @@ use domain::payload::PayloadFormat;
 use domain::routing::{DeliveryPaths, Layout};
 use domain::sample::Sample;
 use domain::signature::Secret;
-use domain::webhook::{AuthInput, CustomHeader, WebhookInput, default_key_header};
+use domain::webhook::{AuthInput, CustomHeader, TlsInput, WebhookInput, default_key_header};
 use serde_json::{Map, Value};
 use service::{Clock as _, SystemClock};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,15 @@ pub struct ConformArgs {
     /// Audience of OAuth 2.0.
     #[arg(long)]
     oauth_audience: Option<String>,
+    /// File with the client certificate in PEM (mutual TLS), followed by its intermediate certificates.
+    #[arg(long, requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// File with the private key of the client certificate in PEM, not encrypted.
+    #[arg(long, requires = "client_cert")]
+    client_key: Option<PathBuf>,
+    /// File with authorities in PEM that are trusted besides those of the system, e.g. for a self-signed certificate.
+    #[arg(long)]
+    ca: Option<PathBuf>,
     /// Custom header, e.g. "X-Team: ml". Repeat it for each header.
     #[arg(long = "header", short = 'H', value_parser = parse_header)]
     headers: Vec<Header>,
@@ -204,9 +213,20 @@ fn certification(args: &ConformArgs, policy: &UrlPolicy) -> Result<Certification
         secret: args.secret.clone(),
         headers: headers.collect(),
         payload_format: Some(args.payload_format),
+        tls: tls_input(args)?,
         ..WebhookInput::new("berth conform", &endpoint_url, auth_input(args))
     };
-    domain::webhook::check(&input, policy, None).map_err(|problem| Failure::usage(format_problem(problem)))?;
+    domain::webhook::check(&input, policy, None).map_err(|mut problem| {
+        for error in &mut problem.errors {
+            error.field = option_of(&error.field).to_owned();
+        }
+        Failure::usage(format_problem(problem))
+    })?;
+    let tls = input.tls.as_ref();
+    let tls = tls.and_then(|tls| TlsSettings::new(&tls.ca_certificates, &tls.client_certificate, &tls.client_key));
+    if let Some(error) = tls.iter().flat_map(|tls| tls.check(None, SystemClock.now())).next() {
+        return Err(Failure::usage(format!("{}: {}", option_of(&error.field), error.message)));
+    }
     let secret = Secret::parse(args.secret.as_deref().unwrap_or_default()).map_err(Failure::usage)?;
     let health_url = match &args.health {
         Some(health) => {
@@ -230,6 +250,7 @@ fn certification(args: &ConformArgs, policy: &UrlPolicy) -> Result<Certification
             keys: Vec::new(),
             headers: input.headers,
             public_url: PUBLIC_URL.into(),
+            tls,
         }),
         format: args.payload_format,
         sample: match &args.additional_config {
@@ -241,6 +262,38 @@ fn certification(args: &ConformArgs, policy: &UrlPolicy) -> Result<Certification
         only: args.only.clone(),
         time_limit: None,
     })
+}
+
+/// The TLS settings of the files.
+fn tls_input(args: &ConformArgs) -> Result<Option<TlsInput>, Failure> {
+    let read = |option: &str, file: &Option<PathBuf>| match file.as_deref() {
+        None => Ok(String::new()),
+        Some(file) => std::fs::read_to_string(file).map_err(|error| unreadable(option, file, &error)),
+    };
+    let tls = TlsInput {
+        ca_certificates: read("--ca", &args.ca)?,
+        client_certificate: read("--client-cert", &args.client_cert)?,
+        client_key: read("--client-key", &args.client_key)?,
+    };
+    Ok(Some(tls).filter(|tls| !tls.is_empty()))
+}
+
+fn unreadable(option: &str, file: &Path, error: &std::io::Error) -> Failure {
+    let hint = match error.kind() {
+        std::io::ErrorKind::InvalidData => ". The file is not a text; convert it to PEM",
+        _ => "",
+    };
+    Failure::usage(format!("{option}: {} cannot be read: {error}{hint}.", file.display()))
+}
+
+/// The option of a field of the TLS settings; the field itself for others.
+fn option_of(field: &str) -> &str {
+    match field {
+        "tls.ca_certificates" => "--ca",
+        "tls.client_certificate" => "--client-cert",
+        "tls.client_key" => "--client-key",
+        other => other,
+    }
 }
 
 fn auth_input(args: &ConformArgs) -> AuthInput {

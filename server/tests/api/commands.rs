@@ -266,6 +266,40 @@ async fn conform_reports_as_table_json_and_junit() {
 }
 
 #[tokio::test]
+async fn conform_presents_a_client_certificate() {
+    let receiver = test_support::MutualTlsReceiver::start().await;
+    receiver.receiver.respond(Response::json(200, json!({"status": "success"})));
+    let (client, other) = (receiver.client("berth"), receiver.client("other"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ca, certificate) = (file("ca.pem", &receiver.ca), file("berth.pem", &client.certificate));
+    let (key, other_key) = (file("berth.key", &client.key), file("other.key", &other.key));
+    let base = ["conform", &receiver.url, "--secret", SECRET, "--only", "created", "--ca", &ca];
+    let with = |more: &[&str]| {
+        let arguments: Vec<String> = base.iter().chain(more).map(|argument| (*argument).to_owned()).collect();
+        async move { berth(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[], "").await }
+    };
+    let ended = with(&["--client-cert", &certificate, "--client-key", &key]).await;
+    assert_eq!((ended.code, receiver.receiver.count() > 0), (0, true), "{}{}", ended.out, ended.err);
+    let ended = with(&[]).await;
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    assert!(ended.out.contains("requires a client certificate"), "{}", ended.out);
+    for (more, words) in [
+        (["--client-cert", &certificate, "--client-key", &other_key], "--client-key: The private key does not belong"),
+        (["--client-cert", &key, "--client-key", &key], "--client-cert"),
+        (["--client-cert", "missing.pem", "--client-key", &key], "missing.pem cannot be read"),
+    ] {
+        let ended = with(&more).await;
+        assert_eq!(ended.code, 2, "{more:?}: {}", ended.err);
+        assert!(ended.err.contains(words) && !ended.err.contains("BEGIN"), "{more:?}: {}", ended.err);
+    }
+}
+
+#[tokio::test]
 async fn verify_signature_reads_a_body_from_standard_input_or_a_file() {
     let secret = Secret::parse(SECRET).unwrap();
     let body = "{\"event_id\":\"evt_1\",\"title\":\"Größe\"}";

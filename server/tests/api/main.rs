@@ -40,4 +40,5 @@ mod status;
 mod stream;
 mod support;
 mod tokens;
+mod webhook_tls;
 mod webhooks;

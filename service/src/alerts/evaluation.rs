@@ -13,7 +13,8 @@ use crate::webhooks::change_of;
 use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::alert::{
-    Alert, AlertKind, AlertRule, AlertStatus, Condition, NoticeAlert, NoticeKind, Step, Transition, alert_message,
+    Alert, AlertKind, AlertRule, AlertStatus, Condition, ExpiringCertificate, NoticeAlert, NoticeKind, Step,
+    Transition, alert_message,
 };
 use domain::change::{Change, Severity};
 use domain::id::WebhookId;
@@ -49,6 +50,8 @@ struct Move<'a> {
     webhook: &'a webhooks::Model,
     rule: AlertRule,
     value: Option<f64>,
+    /// The certificate that expires first.
+    certificate: ExpiringCertificate,
     state: Option<&'a alert_states::Model>,
     step: Step,
     /// Whether an active alert has no notices yet, because it was muted.
@@ -127,7 +130,8 @@ impl Alerts {
         let mut notice = None;
         match moved.step.transition {
             Transition::Fired => {
-                let message = alert_message(&webhook.name, &moved.rule, moved.value.unwrap_or_default());
+                let message =
+                    alert_message(&webhook.name, &moved.rule, moved.value.unwrap_or_default(), moved.certificate);
                 let is_muted = round.is_muted(moved.state);
                 let alert = alerts::ActiveModel {
                     id: NotSet,
@@ -221,13 +225,15 @@ impl Round {
         let (rule, _) = self.rules.effective(webhook.id, kind);
         let state = self.states.get(&(webhook.id, kind));
         let condition = state.map_or_else(|| Condition::initial(self.now), condition_of);
-        let value = self.measured.get(&webhook.id).and_then(|measured| measured.value(kind));
+        let measured = self.measured.get(&webhook.id);
+        let value = measured.and_then(|measured| measured.value(kind));
+        let certificate = measured.map(|measured| measured.certificate).unwrap_or_default();
         let step = condition.step(&rule, value, self.now);
         let alert = state.and_then(|state| self.firing.get(&state.alert_id?));
         let is_due = step.condition.status == AlertStatus::Firing
             && alert.is_some_and(|alert| !alert.notified)
             && !self.is_muted(state);
-        Move { webhook, rule, value, state, step, is_due }
+        Move { webhook, rule, value, certificate, state, step, is_due }
     }
 
     fn is_muted(&self, state: Option<&alert_states::Model>) -> bool {

@@ -5,6 +5,7 @@ use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{webhook_monitors, webhooks};
+use crate::outbox::stored_tls;
 use crate::webhooks::change_of;
 use chrono::{DateTime, Duration, Utc};
 use delivery::Destination;
@@ -100,14 +101,7 @@ impl Alerts {
     pub(super) async fn run_check(&self, webhook: &webhooks::Model, monitor: &webhook_monitors::Model) -> Result<()> {
         let Some(path) = &monitor.health_path else { return Ok(()) };
         let started = Instant::now();
-        let (status_code, error) = match health_url(&webhook.endpoint_url, path) {
-            Ok(url) => match self.sender.get(&Destination::new(url)).await {
-                Ok(code @ 200..=299) => (Some(code), None),
-                Ok(code) => (Some(code), Some(format!("The health check returned {code}."))),
-                Err(diagnosis) => (None, Some(diagnosis.message)),
-            },
-            Err(message) => (None, Some(message)),
-        };
+        let (status_code, error) = self.check(webhook, path).await;
         let duration_ms = started.elapsed().as_secs_f64() * 1_000.0;
         let now = self.context.now();
         let status = if error.is_none() { HealthCheckStatus::Passing } else { HealthCheckStatus::Failing };
@@ -143,6 +137,24 @@ impl Alerts {
         Ok(())
     }
 
+    /// Sends a health check. Returns the status code, and a sentence if it failed.
+    async fn check(&self, webhook: &webhooks::Model, path: &str) -> (Option<u16>, Option<String>) {
+        let url = match health_url(&webhook.endpoint_url, path) {
+            Ok(url) => url,
+            Err(message) => return (None, Some(message)),
+        };
+        let Ok(tls) = stored_tls(webhook, &self.cipher) else {
+            let message =
+                "The private key of the client certificate cannot be decrypted with the master key of this process.";
+            return (None, Some(message.to_owned()));
+        };
+        match self.sender.get(&Destination::new(url), tls.as_ref()).await {
+            Ok(code @ 200..=299) => (Some(code), None),
+            Ok(code) => (Some(code), Some(format!("The health check returned {code}."))),
+            Err(diagnosis) => (None, Some(diagnosis.message)),
+        }
+    }
+
     /// Stores the certificates and OAuth tokens that this process has seen, if they are newer than the stored ones.
     pub(super) async fn store_observations(&self, webhooks: &[webhooks::Model]) -> Result<()> {
         let now = self.context.now();
@@ -157,7 +169,7 @@ impl Alerts {
         for webhook in webhooks {
             let id = webhook.id;
             let certificate = self.sender.certificate(&webhook.endpoint_url);
-            let token = configs.get(id).and_then(|config| self.sender.token_status(&config.target(now).auth));
+            let token = configs.get(id).and_then(|config| self.sender.token_status(&config.target(now)));
             if certificate.is_none() && token.is_none() {
                 continue;
             }

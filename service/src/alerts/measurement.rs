@@ -7,7 +7,7 @@ use crate::db::column::Text;
 use crate::db::entity::attempts::{self, StatusAfter};
 use crate::db::entity::{delivery_counts, outbox, webhook_monitors, webhooks};
 use chrono::{DateTime, Utc};
-use domain::alert::{AlertKind, MAX_CONSECUTIVE, MIN_ATTEMPTS, RATE_WINDOW_SECONDS};
+use domain::alert::{AlertKind, ExpiringCertificate, MAX_CONSECUTIVE, MIN_ATTEMPTS, RATE_WINDOW_SECONDS};
 use domain::delivery::Outcome;
 use domain::id::WebhookId;
 use domain::metrics::{Histogram, STORED_STEPS};
@@ -44,6 +44,8 @@ pub(super) struct Measured {
     values: HashMap<AlertKind, f64>,
     /// Start of the newest attempt that succeeded, among the newest 100.
     pub(super) last_success: Option<DateTime<Utc>>,
+    /// The certificate that expires first.
+    pub(super) certificate: ExpiringCertificate,
 }
 
 impl Measured {
@@ -83,20 +85,36 @@ impl Alerts {
             if let Some(monitor) = monitor.filter(|monitor| monitor.health_path.is_some()) {
                 values.insert(AlertKind::Health, f64::from(monitor.failed_checks));
             }
-            let certificate = monitor.and_then(|monitor| monitor.certificate_expires_at);
-            if let Some(expires_at) = certificate.filter(|_| webhook.endpoint_url.starts_with("https:")) {
-                values.insert(AlertKind::CertificateExpiry, (expires_at - millis(now)) as f64 / DAY);
-            }
+            let expiring = first_to_expire(webhook, monitor);
+            let certificate = expiring.map(|(_, certificate)| certificate).unwrap_or_default();
+            values.extend(
+                expiring.map(|(expires_at, _)| (AlertKind::CertificateExpiry, (expires_at - millis(now)) as f64 / DAY)),
+            );
             let is_disabled = match webhook.state.0 {
                 WebhookState::Gone => true,
                 WebhookState::Paused => is_paused,
                 WebhookState::Enabled => false,
             };
             values.insert(AlertKind::Disabled, f64::from(u8::from(is_disabled)));
-            measured.insert(webhook.id, Measured { values, last_success: recent.last_success.map(time) });
+            let last_success = recent.last_success.map(time);
+            measured.insert(webhook.id, Measured { values, last_success, certificate });
         }
         Ok(measured)
     }
+}
+
+/// The certificate of a webhook that expires first, and its end: that of the endpoint or the client certificate.
+fn first_to_expire(
+    webhook: &webhooks::Model,
+    monitor: Option<&webhook_monitors::Model>,
+) -> Option<(i64, ExpiringCertificate)> {
+    let endpoint = monitor
+        .and_then(|monitor| monitor.certificate_expires_at)
+        .filter(|_| webhook.endpoint_url.starts_with("https:"))
+        .map(|expires_at| (expires_at, ExpiringCertificate::Endpoint));
+    let client = webhook.client_certificate.as_deref().and_then(delivery::client_certificate_expiry);
+    let client = client.map(|expires_at| (millis(expires_at), ExpiringCertificate::Client));
+    endpoint.into_iter().chain(client).min_by_key(|(expires_at, _)| *expires_at)
 }
 
 /// The attempts of the period of rates, from the counters of five minutes. The first step can begin before the period.

@@ -201,10 +201,10 @@ impl Alerts {
         let public_url = &self.context.settings.public_url;
         let now = self.context.now();
         let target = WebhookConfig::decrypt(webhook.clone(), &self.cipher, public_url)?.target(now);
-        let Some(result) = self.sender.fetch_token(&target.auth, now).await else {
+        let Some(result) = self.sender.fetch_token(&target, now).await else {
             return Err(Problem::conflict("This webhook does not authenticate with OAuth 2.0.").into());
         };
-        let status = self.sender.token_status(&target.auth).unwrap_or_default();
+        let status = self.sender.token_status(&target).unwrap_or_default();
         ensure_monitor(&self.context.db.write, id).await?;
         self.store_token(id, &status).await?;
         let changes = Changes::none().field("issued", (), result.is_ok());

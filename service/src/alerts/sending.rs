@@ -161,6 +161,7 @@ impl Alerts {
                 keys: Vec::new(),
                 headers: Vec::new(),
                 public_url: self.context.settings.public_url.as_str().into(),
+                tls: None,
             }),
             url: Destination::new(url.as_str()),
             delivery_id: DeliveryId(request.event_id.to_owned()),

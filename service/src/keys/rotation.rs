@@ -119,6 +119,7 @@ impl Rotation<'_> {
                 signing_key: Set(model.signing_key),
                 previous_signing_key: Set(model.previous_signing_key),
                 auth_secret: Set(model.auth_secret),
+                client_key: Set(model.client_key),
                 headers: Set(model.headers),
                 ..Default::default()
             };
@@ -159,6 +160,9 @@ impl Rotation<'_> {
         }
         if let Some(secret) = &mut model.auth_secret {
             changed |= self.renew_in_place(SecretUse::WebhookAuth(id), secret)?;
+        }
+        if let Some(key) = &mut model.client_key {
+            changed |= self.renew_in_place(SecretUse::WebhookClientKey(id), key)?;
         }
         for header in model.headers.0.iter_mut().filter(|header| header.secret == Some(true)) {
             changed |= self.renew_in_place(SecretUse::WebhookHeader(id, &header.name), &mut header.value)?;

@@ -8,7 +8,7 @@ use crate::db::webhook_revision::read_revision;
 use crate::error;
 use crate::secrets::{Cipher, SecretUse};
 use chrono::{DateTime, Utc};
-use delivery::{Auth, Destination, Target};
+use delivery::{Auth, Destination, Target, TlsSettings};
 use domain::Problem;
 use domain::event::EventType;
 use domain::id::WebhookId;
@@ -68,6 +68,7 @@ impl WebhookConfig {
             }
         };
         let headers = decrypted.headers;
+        let tls = decrypted.tls;
         let public_url: Arc<str> = public_url.into();
         let target = |secrets, keys| {
             Arc::new(Target {
@@ -77,6 +78,7 @@ impl WebhookConfig {
                 keys,
                 headers: headers.clone(),
                 public_url: public_url.clone(),
+                tls: tls.clone(),
             })
         };
         let paths = model.delivery_paths.0;
@@ -146,6 +148,7 @@ struct DecryptedSecrets {
     auth: String,
     /// The custom headers.
     headers: Vec<CustomHeader>,
+    tls: Option<Arc<TlsSettings>>,
     /// The overlaps of rotations, the one that ends first at the start.
     overlaps: Vec<Overlap>,
 }
@@ -203,8 +206,22 @@ impl DecryptedSecrets {
             Ok(header)
         };
         let headers = model.headers.0.iter().map(header).collect::<Result<_, _>>()?;
-        Ok(Self { secrets: vec![current], keys: current_key, auth, headers, overlaps })
+        let tls = stored_tls(model, cipher)?;
+        Ok(Self { secrets: vec![current], keys: current_key, auth, headers, tls, overlaps })
     }
+}
+
+/// The TLS settings of a webhook, with the decrypted private key.
+///
+/// # Errors
+/// When the key cannot be decrypted.
+pub(crate) fn stored_tls(model: &webhooks::Model, cipher: &Cipher) -> Result<Option<Arc<TlsSettings>>, Problem> {
+    let key = match &model.client_key {
+        Some(encrypted) => cipher.decrypt(SecretUse::WebhookClientKey(model.id), encrypted)?,
+        None => String::new(),
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    Ok(TlsSettings::new(&text(&model.ca_certificates), &text(&model.client_certificate), &key))
 }
 
 /// All webhooks that are not deleted, as of one revision.

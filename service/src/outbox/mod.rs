@@ -30,7 +30,7 @@ pub use crate::db::queue_leases::Lease;
 pub use crate::wake::{Wake, WebhookSet};
 pub use claim::{Claim, ClaimedDelivery};
 pub use config::WebhookConfig;
-pub(crate) use config::{ConfigCache, Configs};
+pub(crate) use config::{ConfigCache, Configs, stored_tls};
 pub(crate) use enqueue::Enqueued;
 pub(crate) use limits::ExhaustedLimit;
 pub use limits::{ConcurrencyLimits, Permit};

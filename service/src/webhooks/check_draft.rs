@@ -2,6 +2,7 @@
 //! requests.
 
 use super::secrets::new_signing_secret;
+use super::tls::NewTls;
 use super::{Webhooks, only_listener_sends, write_action};
 use crate::Result;
 use crate::audit_trail::{Record, Target};
@@ -47,11 +48,15 @@ impl Webhooks {
         {
             return Err(only_listener_sends().into());
         }
-        self.validate(&draft, stored.as_ref().map(credentials_of)).await?;
-        if stored.as_ref().is_some_and(|stored| !same_origin(&stored.endpoint_url, &draft.endpoint_url)) {
+        let tls = draft.tls.as_ref().map(|tls| self.new_tls(tls, stored.as_ref())).transpose()?;
+        self.validate(&draft, stored.as_ref().map(credentials_of), tls.as_ref()).await?;
+        // Other authorities decide which server receives the stored credentials.
+        let changes_tls = tls.as_ref().is_some_and(|tls| tls.is_change);
+        if stored.as_ref().is_some_and(|stored| changes_tls || !same_origin(&stored.endpoint_url, &draft.endpoint_url))
+        {
             self.context.require_confirmation(actor).await?;
         }
-        let target = Arc::new(self.draft_target(&draft, stored)?);
+        let target = Arc::new(self.draft_target(&draft, stored, tls)?);
         let name = draft.name.trim().to_owned();
         let format = draft.payload_format.unwrap_or_default();
         let paths = match format.uses_exact_url() {
@@ -88,7 +93,12 @@ impl Webhooks {
     }
 
     /// The credentials and secrets of a draft. Empty ones are those of the stored webhook.
-    fn draft_target(&self, draft: &WebhookInput, stored: Option<webhooks::Model>) -> Result<delivery::Target> {
+    fn draft_target(
+        &self,
+        draft: &WebhookInput,
+        stored: Option<webhooks::Model>,
+        tls: Option<NewTls>,
+    ) -> Result<delivery::Target> {
         let public_url = &self.context.settings.public_url;
         let stored = match stored {
             Some(model) => Some(WebhookConfig::decrypt(model, &self.cipher, public_url)?.target(self.context.now())),
@@ -114,6 +124,10 @@ impl Webhooks {
             keys,
             headers: draft.headers.iter().map(header).collect(),
             public_url: public_url.as_str().into(),
+            tls: match tls {
+                Some(tls) => tls.settings,
+                None => stored.and_then(|stored| stored.tls.clone()),
+            },
         })
     }
 }
@@ -121,7 +135,12 @@ impl Webhooks {
 /// The credentials of a stored webhook that empty ones of a draft keep.
 fn credentials_of(stored: &webhooks::Model) -> StoredCredentials<'_> {
     let auth = stored.auth_secret.as_ref().map_or(&AuthView::None, |_| &stored.auth.0);
-    StoredCredentials { endpoint_url: &stored.endpoint_url, auth, headers: &stored.headers.0 }
+    StoredCredentials {
+        endpoint_url: &stored.endpoint_url,
+        auth,
+        headers: &stored.headers.0,
+        has_client_key: stored.client_key.is_some(),
+    }
 }
 
 /// The authentication of a draft. An empty secret is the stored one of the same method.

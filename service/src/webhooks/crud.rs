@@ -1,6 +1,7 @@
 //! Creating, reading, updating, deleting, pausing and resuming webhooks.
 
 use super::secrets::{auth_secret, new_signing_secret, with_secret};
+use super::tls::{self, NewTls};
 use super::{Webhooks, change_of, read_action, write_action};
 use crate::Result;
 use crate::db::codec::time;
@@ -42,6 +43,7 @@ const DISCARDED: &str = "The provisioning request was discarded by an administra
 /// Converts a row to a webhook without secrets.
 pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: DateTime<Utc>) -> Webhook {
     let state = model.state.0;
+    let tls = tls::view_of(&model);
     let mut old_secrets_until: Vec<_> =
         model.old_secrets().into_iter().map(|old| time(old.until)).filter(|until| *until > now).collect();
     old_secrets_until.sort_unstable_by(|one, other| other.cmp(one));
@@ -62,6 +64,7 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
         filter: model.filter.0,
         delivery_mode: model.delivery_mode.0,
         listener: None,
+        tls,
         enabled: state == WebhookState::Enabled,
         state,
         secret_hint: model.secret_hint,
@@ -130,6 +133,7 @@ fn apply_patch(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
         payload_format: Some(patch.payload_format.unwrap_or(current.payload_format.0)),
         filter: Some(patch.filter.unwrap_or_else(|| current.filter.0.clone())),
         delivery_mode: Some(current.delivery_mode.0),
+        tls: patch.tls,
     }
 }
 
@@ -148,7 +152,8 @@ impl Webhooks {
     pub async fn create(&self, actor: &Actor, input: WebhookInput) -> Result<WebhookWithSecret> {
         authorize(actor, Action::WriteOwned)?;
         authorize(actor, Action::SetWebhookFilter { resource_type: input.resource_type.as_deref() })?;
-        self.validate(&input, None).await?;
+        let tls = input.tls.as_ref().map(|tls| self.new_tls(tls, None)).transpose()?;
+        self.validate(&input, None, tls.as_ref()).await?;
         if let Some(filter) = &input.filter {
             self.check_filter(filter, input.resource_type.as_deref()).await?;
         }
@@ -178,13 +183,14 @@ impl Webhooks {
             secret: Set(self.encrypt_secret(id, &secret)?),
             signing_key: Set(signing_key),
             public_key: Set(public_key),
-            ..Default::default()
+            ..tls::columns(&self.cipher, id, tls.as_ref().and_then(|tls| tls.settings.as_deref()))?
         };
         webhooks::Entity::update_many().set(secrets).filter(webhooks::COLUMN.id.eq(id)).exec(&tx).await?;
         let changed = Changes::none()
             .secret("secret")
             .secret_if(input.ed25519 == Some(true), "signing_key")
-            .secret_if(auth_secret(&input.auth).is_some(), "auth.secret");
+            .secret_if(auth_secret(&input.auth).is_some(), "auth.secret")
+            .secret_if(tls.is_some_and(|tls| tls.sets_key), "tls.client_key");
         self.commit(tx, actor, AuditAction::WebhookCreated, None, id, changed).await?;
         let resource_type = input.resource_type;
         self.publish_change(WebhookChange { id, deleted: false, resource_type, previous_resource_type: None });
@@ -281,9 +287,14 @@ impl Webhooks {
         let same_method = std::mem::discriminant(&input.auth.redacted()) == std::mem::discriminant(&current.auth.0);
         let keeps_secret = auth_secret(&input.auth) == Some("") && same_method && current.auth_secret.is_some();
         let stored_auth = current.auth_secret.as_ref().map_or(&AuthView::None, |_| &current.auth.0);
-        let stored =
-            StoredCredentials { endpoint_url: &current.endpoint_url, auth: stored_auth, headers: &current.headers.0 };
-        self.validate(&input, Some(stored)).await?;
+        let stored = StoredCredentials {
+            endpoint_url: &current.endpoint_url,
+            auth: stored_auth,
+            headers: &current.headers.0,
+            has_client_key: current.client_key.is_some(),
+        };
+        let tls = input.tls.as_ref().map(|tls| self.new_tls(tls, Some(&current))).transpose()?;
+        self.validate(&input, Some(stored), tls.as_ref()).await?;
         // A stored filter can name resources that were deleted since, and is kept.
         let is_other_type = input.resource_type != current.resource_type;
         if let Some(filter) = input.filter.as_ref().filter(|filter| is_other_type || **filter != current.filter.0) {
@@ -304,7 +315,10 @@ impl Webhooks {
         let changes_destination = (current.delivery_mode.0 == DeliveryMode::Http
             && !same_origin(&current.endpoint_url, &input.endpoint_url))
             || (sets_auth && input.auth.redacted() != current.auth.0);
-        if sets_auth_secret || sets_signing_key || changes_destination || sets_secret_header(&headers, &current) {
+        // Own authorities decide which server receives the requests.
+        let changes_tls = tls.as_ref().is_some_and(|tls| tls.is_change);
+        let sets_secret = sets_auth_secret || sets_signing_key || sets_secret_header(&headers, &current);
+        if sets_secret || changes_destination || changes_tls {
             self.context.require_confirmation(actor).await?;
         }
         let mut changes = webhooks::ActiveModel {
@@ -336,8 +350,17 @@ impl Webhooks {
             changes.auth = NotSet;
             changes.auth_secret = NotSet;
         }
-        let secrets =
-            Changes::none().secret_if(sets_auth_secret, "auth.secret").secret_if(sets_signing_key, "signing_key");
+        let sets_client_key = tls.as_ref().is_some_and(|tls| tls.sets_key);
+        if let Some(tls) = tls.filter(|tls| tls.is_change) {
+            let columns = tls::columns(&self.cipher, id, tls.settings.as_deref())?;
+            changes.ca_certificates = columns.ca_certificates;
+            changes.client_certificate = columns.client_certificate;
+            changes.client_key = columns.client_key;
+        }
+        let secrets = Changes::none()
+            .secret_if(sets_auth_secret, "auth.secret")
+            .secret_if(sets_signing_key, "signing_key")
+            .secret_if(sets_client_key, "tls.client_key");
         let saved = self.save_if_unchanged(actor, AuditAction::WebhookUpdated, &current, changes, secrets).await?;
         Ok(saved.then_some(change))
     }
@@ -364,6 +387,9 @@ impl Webhooks {
             signing_key: Set(None),
             public_key: Set(None),
             previous_signing_key: Set(None),
+            ca_certificates: Set(None),
+            client_certificate: Set(None),
+            client_key: Set(None),
             ..Default::default()
         };
         update_if(&tx, id, webhooks::COLUMN.deleted_at.is_null(), changes).await?;
@@ -428,12 +454,26 @@ impl Webhooks {
         self.get(actor, id).await
     }
 
-    /// Checks settings. `stored` is the changed webhook, whose credentials empty ones keep.
-    pub(super) async fn validate(&self, input: &WebhookInput, stored: Option<StoredCredentials<'_>>) -> Result<()> {
+    /// Checks settings. `stored` is the changed webhook, whose credentials empty ones keep, and `tls` the TLS settings of the
+    /// input.
+    pub(super) async fn validate(
+        &self,
+        input: &WebhookInput,
+        stored: Option<StoredCredentials<'_>>,
+        tls: Option<&NewTls>,
+    ) -> Result<()> {
         let mut validator = Validator::new();
         if let Err(problem) = check(input, &self.context.settings.url_policy, stored) {
             for error in problem.errors {
                 validator.error(error.field, error.message);
+            }
+        }
+        // A text in the wrong form has one error.
+        if let Some(tls) = tls
+            && !validator.errors().iter().any(|error| error.field.starts_with("tls"))
+        {
+            for error in &tls.errors {
+                validator.error(error.field.as_str(), error.message.as_str());
             }
         }
         if let Some(slug) = &input.resource_type

@@ -11,6 +11,7 @@ mod secret_use;
 mod secrets;
 mod stats;
 mod test_event;
+mod tls;
 
 pub(crate) use automatic_pause::clear_pause;
 

@@ -8,13 +8,13 @@ use domain::delivery::{DeliveryFilter, DeliveryStatus};
 use domain::id::{ReservationId, WebhookId};
 use domain::resource::ResourceStatus;
 use domain::signature::{Secret, verify_body};
-use domain::webhook::RotateInput;
+use domain::webhook::{RotateInput, TlsInput};
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
 use service::audit::Verdict;
 use service::idempotency::Idempotent;
 use service::{Rotated, Service, Settings};
-use test_support::{Receiver, on_both_databases};
+use test_support::{MutualTlsReceiver, Receiver, on_both_databases};
 
 on_both_databases![
     rotation_keeps_every_secret_and_status_url,
@@ -38,10 +38,13 @@ async fn with_keys(t: &TestService, current: [u8; 32], previous: &[[u8; 32]]) ->
 
 /// A webhook that has every kind of secret.
 async fn webhook_with_all_secrets(t: &TestService, root: &Actor, receiver: &Receiver) -> WebhookId {
+    let certificates = MutualTlsReceiver::start().await;
     let mut input = webhook_input(&receiver.url);
     input.auth = serde_json::from_value(json!({"method": "api_key", "header": "X-Api-Key", "key": "api key"})).unwrap();
     input.headers = serde_json::from_value(json!([{"name": "X-Auth-Token", "value": "header value"}])).unwrap();
     input.ed25519 = Some(true);
+    let client = certificates.client("berth");
+    input.tls = Some(TlsInput { client_certificate: client.certificate, client_key: client.key, ..Default::default() });
     let id = t.webhooks().create(root, input).await.unwrap().webhook.id;
     for secret in ["the second signing secret", "the third signing secret"] {
         let input = RotateInput { secret: Some(secret.into()), ..Default::default() };
@@ -55,7 +58,7 @@ async fn stored_secrets(t: &TestService) -> Vec<String> {
     let database = t.database().await;
     let sql =
         "SELECT secret || ' ' || previous_secret || ' ' || earlier_secrets || ' ' || signing_key || ' ' || auth_secret
-               || ' ' || headers AS texts FROM webhooks ORDER BY id";
+               || ' ' || headers || ' ' || client_key AS texts FROM webhooks ORDER BY id";
     let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await.unwrap();
     rows.iter().map(|row| row.try_get("", "texts").unwrap()).collect()
 }
@@ -88,7 +91,7 @@ async fn rotation_keeps_every_secret_and_status_url(t: TestService) {
     let texts = |stored: &[String]| -> Vec<String> {
         stored[0].split([' ', '"']).filter(|text| text.starts_with("v2.")).map(str::to_owned).collect()
     };
-    assert_eq!((texts(&before).len(), texts(&after).len()), (7, 7));
+    assert_eq!((texts(&before).len(), texts(&after).len()), (8, 8));
     assert!(texts(&after).iter().all(|text| !texts(&before).contains(text)));
 
     // The new key alone reads everything, and verifies entries of before.

@@ -22,3 +22,4 @@ mod search;
 mod second_factor;
 mod support;
 mod transfer;
+mod webhook_tls;

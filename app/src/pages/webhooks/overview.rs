@@ -3,8 +3,9 @@
 use super::{received_types, retry_delay};
 use crate::components::*;
 use crate::erased::ErasedMemo;
+use crate::intl;
 use crate::pages::areas;
-use domain::webhook::{AuthView, EventFilter, Webhook};
+use domain::webhook::{AuthView, EventFilter, TlsView, Webhook};
 use leptos::prelude::*;
 
 /// The overview tab.
@@ -63,6 +64,20 @@ fn describe_filter(filter: &EventFilter) -> String {
     if parts.is_empty() { "None".to_owned() } else { parts.join("; ") }
 }
 
+/// The client certificate with its end of validity, and the number of own authorities.
+fn describe_tls(tls: Option<&TlsView>) -> String {
+    let Some(tls) = tls else { return "Authorities of the system".to_owned() };
+    let client = tls.client();
+    let client =
+        client.map(|one| format!("Client certificate {}, expires {}", one.subject, intl::timestamp(one.expires_at)));
+    let authorities = match tls.ca_details.len() {
+        0 => None,
+        1 => Some("1 custom CA".to_owned()),
+        count => Some(format!("{count} custom CAs")),
+    };
+    client.into_iter().chain(authorities).collect::<Vec<_>>().join("; ")
+}
+
 /// The settings of the webhook.
 #[component]
 fn Details(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
@@ -106,6 +121,8 @@ fn Details(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
                 <dd>{move || webhook.with(|w| if w.provisions { "Update the reservation" } else { "Logged only" })}</dd>
                 <dt>"Authentication"</dt>
                 <dd>{auth}</dd>
+                <dt>"TLS"</dt>
+                <dd class="wrap">{move || webhook.with(|w| describe_tls(w.tls.as_ref()))}</dd>
                 <dt>"Signing secret"</dt>
                 <dd><code>{move || webhook.with(|w| format!("…{}", w.secret_hint))}</code></dd>
                 <dt>"Retries"</dt>

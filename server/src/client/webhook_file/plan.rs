@@ -4,10 +4,13 @@
 //! new webhook gets the default.
 
 use super::references::{Rejected, Resolver, escape};
+use delivery::certificate_details;
 use domain::endpoint::{Network, UrlPolicy, same_origin};
 use domain::id::WebhookId;
 use domain::signature::Secret;
-use domain::webhook::{AuthInput, AuthView, CustomHeader, StoredCredentials, Webhook, WebhookInput, check};
+use domain::webhook::{
+    AuthInput, AuthView, CertificateDetails, CustomHeader, StoredCredentials, Webhook, WebhookInput, check,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -238,8 +241,12 @@ impl Plan {
 
 /// The change that makes an existing webhook the declared one.
 fn update(declared: &Declared, existing: &Webhook, options: Options) -> Result<Option<Change>, String> {
-    let stored =
-        StoredCredentials { endpoint_url: &existing.endpoint_url, auth: &existing.auth, headers: &existing.headers };
+    let stored = StoredCredentials {
+        endpoint_url: &existing.endpoint_url,
+        auth: &existing.auth,
+        headers: &existing.headers,
+        has_client_key: existing.tls.as_ref().is_some_and(|tls| !tls.client_certificate.is_empty()),
+    };
     declared.check(Some(stored))?;
     let input = &declared.input;
     let (before, after) = (comparable(existing), comparable_input(input));
@@ -258,10 +265,13 @@ fn update(declared: &Declared, existing: &Webhook, options: Options) -> Result<O
     let moves = !same_origin(&existing.endpoint_url, &input.endpoint_url);
     let has_credentials = |field: &str| match field {
         "auth" => input.auth != AuthInput::None,
+        "tls" => input.tls.as_ref().is_some_and(|tls| !tls.client_key.is_empty()),
         _ => input.headers.iter().any(CustomHeader::is_secret),
     };
-    for field in ["auth", "headers"] {
-        if (moves || options.update_credentials) && declared.declares(field) && has_credentials(field) {
+    for field in ["auth", "headers", "tls"] {
+        // A stored private key may be used for another server.
+        let is_needed = moves && field != "tls";
+        if (is_needed || options.update_credentials) && declared.declares(field) && has_credentials(field) {
             patch.insert(field.to_owned(), patched(input, field));
             if !differences.iter().any(|difference| difference.field == field) {
                 let (before, after) = (json!("credentials"), json!("sent again"));
@@ -306,6 +316,7 @@ fn comparable(webhook: &Webhook) -> BTreeMap<String, Value> {
             ("rate_limit", json!(webhook.rate_limit)),
             ("ed25519", json!(webhook.public_key.is_some())),
             ("provisions", json!(webhook.provisions)),
+            ("tls", certificates(webhook.tls.as_ref().map(|tls| (&*tls.ca_certificates, &*tls.client_certificate)))),
         ],
     )
 }
@@ -326,8 +337,22 @@ fn comparable_input(input: &WebhookInput) -> BTreeMap<String, Value> {
             ("rate_limit", json!(input.rate_limit)),
             ("ed25519", json!(input.ed25519.unwrap_or_default())),
             ("provisions", json!(input.provisions)),
+            (
+                "tls",
+                input
+                    .tls
+                    .as_ref()
+                    .map_or(Value::Null, |tls| certificates(Some((&tls.ca_certificates, &tls.client_certificate)))),
+            ),
         ],
     )
+}
+
+/// Authorities and client certificate by their contents, so that line breaks do not matter and differences are readable.
+fn certificates(pem: Option<(&str, &str)>) -> Value {
+    let (ca_certificates, client_certificate) = pem.unwrap_or_default();
+    let summaries = |pem| -> Vec<String> { certificate_details(pem).iter().map(CertificateDetails::summary).collect() };
+    json!({"ca_certificates": summaries(ca_certificates), "client_certificate": summaries(client_certificate)})
 }
 
 fn settings<const N: usize>(
@@ -386,6 +411,15 @@ pub(super) fn exported(webhook: &Webhook) -> Map<String, Value> {
         match name.as_str() {
             "auth" => value = auth.clone(),
             "headers" => value = headers.clone().into(),
+            "tls" => match &webhook.tls {
+                None => continue,
+                Some(tls) => {
+                    value = json!(tls.settings());
+                    if !tls.client_certificate.is_empty() {
+                        value["client_key"] = variable("CLIENT_KEY");
+                    }
+                }
+            },
             _ => escape_texts(&mut value, &[]),
         }
         fields.insert(name, value);

@@ -57,8 +57,9 @@ impl Resolver<'_> {
                 let has_secret_value = field.starts_with("headers.") && is_secret_header(fields);
                 fields.iter_mut().try_for_each(|(name, value)| {
                     let field = child(field, name);
-                    let is_secret = matches!(field.as_str(), "secret" | "auth.key" | "auth.client_secret")
-                        || (has_secret_value && name == "value");
+                    let is_secret =
+                        matches!(field.as_str(), "secret" | "auth.key" | "auth.client_secret" | "tls.client_key")
+                            || (has_secret_value && name == "value");
                     self.value(value, webhook, &field, is_secret)
                 })
             }
@@ -179,6 +180,7 @@ mod tests {
             (json!({"secret": "whsec_abc"}), "webhooks.0.secret"),
             (json!({"auth": {"key": "abc"}}), "webhooks.0.auth.key"),
             (json!({"auth": {"client_secret": "abc"}}), "webhooks.0.auth.client_secret"),
+            (json!({"tls": {"client_key": "abc"}}), "webhooks.0.tls.client_key"),
             (json!({"headers": [{"name": "X-Api-Key", "value": "abc"}]}), "webhooks.0.headers.0.value"),
             (json!({"headers": [{"name": "X-A", "value": "abc", "secret": true}]}), "webhooks.0.headers.0.value"),
             (json!({"name": "${vault:x}"}), "webhooks.0.name"),

@@ -1,7 +1,7 @@
 //! Files of webhooks, and the plans that follow from them.
 
 use super::*;
-use domain::webhook::{AuthInput, WebhookInput};
+use domain::webhook::{AuthInput, TlsView, WebhookInput};
 
 const FILE: &str = r#"version: 1
 webhooks:
@@ -108,6 +108,41 @@ fn secrets_are_sent_where_the_server_needs_them_and_never_printed() {
     let options = Options { update_credentials: true, ..Options::default() };
     let plan = Plan::new(&declared, &stored_all(&declared), options).unwrap();
     assert_eq!(plan.changes.len(), 1, "only the webhook with credentials: {}", plan.describe());
+}
+
+#[tokio::test]
+async fn certificates_are_compared_by_their_contents_and_the_key_is_a_reference() {
+    let receiver = test_support::MutualTlsReceiver::start().await;
+    let (client, other) = (receiver.client("berth"), receiver.client("other"));
+    let folder = folder();
+    for (name, text) in [("cert", &client.certificate), ("client-key", &client.key)] {
+        // Line breaks and texts around a certificate make no difference.
+        std::fs::write(folder.path().join(name), format!("Bag Attributes\n{}\n", text.replace('\n', "\r\n"))).unwrap();
+    }
+    let tls = "    tls:\n      client_certificate: ${file:cert}\n      client_key: ${file:client-key}\n";
+    let text = FILE.replace("    rate_limit: 5\n", &format!("    rate_limit: 5\n{tls}"));
+    let declared = read_file(&text, folder.path()).unwrap();
+    let view = |certificate: &str| TlsView {
+        client_certificate: certificate.to_owned(),
+        ..serde_json::from_value(
+            json!({"ca_certificates": "", "client_certificate": "", "ca_details": [], "client_details": []}),
+        )
+        .unwrap()
+    };
+    let mut current = stored_all(&declared);
+    current[0].tls = Some(view(&client.certificate));
+    assert!(plan(&declared, &current).changes.is_empty());
+    current[0].tls = Some(view(&other.certificate));
+    let changed = plan(&declared, &current);
+    let description = changed.describe();
+    assert!(description.contains("CN=other") && description.contains("CN=berth"), "{description}");
+    assert!(!description.contains("PRIVATE KEY") && !description.contains("BEGIN"), "{description}");
+    let [Change::Update { patch, .. }] = changed.changes.as_slice() else { panic!("{description}") };
+    assert!(patch["tls"]["client_key"].as_str().unwrap().contains("PRIVATE KEY"));
+    let exported = plan::exported(&current[0]);
+    assert_eq!(exported["tls"]["client_key"], "${env:GPU_CLIENT_KEY}");
+    assert_eq!(exported["tls"]["client_certificate"], other.certificate);
+    assert_eq!(plan::exported(&current[1]).get("tls"), None);
 }
 
 #[test]

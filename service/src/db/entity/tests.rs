@@ -103,6 +103,9 @@ fn webhook() -> webhooks::Model {
         secret_rotated_at: Some(9),
         secret_reminded_at: Some(10),
         delivery_mode: Text(DeliveryMode::Local),
+        ca_certificates: Some("-----BEGIN CERTIFICATE-----".into()),
+        client_certificate: Some("-----BEGIN CERTIFICATE-----".into()),
+        client_key: Some("v1.i".into()),
     }
 }
 

@@ -90,6 +90,12 @@ pub(crate) struct Model {
     pub secret_reminded_at: Option<i64>,
     /// Whether Berth sends its deliveries, or a local listener forwards them.
     pub delivery_mode: Text<DeliveryMode>,
+    /// Certificates of authorities that it trusts besides those of the system, in PEM.
+    pub ca_certificates: Option<String>,
+    /// Client certificate with its chain, in PEM.
+    pub client_certificate: Option<String>,
+    /// Private key of the client certificate, encrypted.
+    pub client_key: Option<String>,
     /// The only resource type whose events it receives.
     #[sea_orm(belongs_to, from = "resource_type", to = "slug", skip_fk)]
     pub of_type: BelongsTo<Option<super::resource_types::Entity>>,

@@ -1,10 +1,11 @@
 //! The draft of a new webhook, which survives that the user leaves the page.
 //!
 //! The browser stores it until the tab is closed, for each user. It contains no secrets: neither API key, client secret and
-//! signing secret, nor the values of secret headers.
+//! signing secret, nor the values of secret headers, nor a private key, in whichever field it was entered.
 
 use super::model::{ConditionModel, FormModel, HeaderModel};
 use crate::session::use_session;
+use domain::webhook::normalized_certificates;
 use leptos::prelude::*;
 use serde_json::{Map, Value};
 
@@ -143,7 +144,16 @@ fn input(model: FormModel) -> Map<String, Value> {
     };
     input.insert("headers".to_owned(), Value::Array(model.headers.get().into_iter().map(header).collect()));
     input.insert("conditions".to_owned(), Value::Array(model.conditions.get().into_iter().map(condition).collect()));
+    for (name, text) in certificates(model) {
+        // Nothing besides the certificates, e.g. a private key after them.
+        input.insert(name.to_owned(), text.with(|text| normalized_certificates(text)).into());
+    }
     input
+}
+
+/// The certificates in PEM, by name.
+fn certificates(model: FormModel) -> [(&'static str, RwSignal<String>); 2] {
+    [("ca_certificates", model.tls.ca_certificates), ("client_certificate", model.tls.client_certificate)]
 }
 
 /// Enters an input. Parts that it lacks are unchanged.
@@ -153,6 +163,10 @@ fn restore(model: FormModel, input: &Map<String, Value>) {
             text.set(value.to_owned());
         }
     }
+    for (name, text) in certificates(model) {
+        text.set(input.get(name).and_then(Value::as_str).unwrap_or_default().to_owned());
+    }
+    model.tls.client_key.set(String::new());
     for (name, mark) in marks(model) {
         if let Some(value) = input.get(&name).and_then(Value::as_bool) {
             mark.set(value);

@@ -8,9 +8,11 @@ mod events;
 mod model;
 mod second_service;
 mod steps;
+mod tls;
 
 pub use advanced::AdvancedFields;
-pub use model::{FieldErrors, FormModel};
+pub use model::{FieldErrors, FormModel, TlsModel};
+pub use tls::TlsFields;
 
 use super::tools::DraftSource;
 use super::{query_webhook, use_webhook_id};
@@ -38,6 +40,7 @@ use model::{method_of, to_patch};
 use second_service::SecondServiceWarning;
 use std::sync::Arc;
 use steps::{Step, StepList};
+use tls::TlsSection;
 
 /// `/settings/webhooks/new`
 #[component]
@@ -168,6 +171,7 @@ fn NewForm() -> impl IntoView {
                 <Step number=2 title="Security">
                     <CredentialFields model=model.auth errors=errors stored_method=None />
                     <SecretFields model=model errors=errors />
+                    <TlsSection model=model.tls errors=errors />
                     <ReceiverSnippets model=model is_new=true />
                 </Step>
                 <AdvancedSection model=model errors=errors />
@@ -206,6 +210,7 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
                 Err(_) => errors.reject(),
                 Ok(input) => mutation.run(rpc::patch_webhook(id, to_patch(input)), move |new: Webhook| {
                     saved.set(true);
+                    model.tls.show(new.tls.as_ref());
                     stored.set_value(new.clone());
                     on_save.run(new);
                 }),
@@ -217,6 +222,7 @@ pub fn EditForm(webhook: Webhook, on_save: Callback<Webhook>) -> impl IntoView {
                 <EndpointStep model=model errors=errors types=types webhooks=webhooks own=Some(id) />
                 <Step number=2 title="Security">
                     <CredentialFields model=model.auth errors=errors stored_method=Some(stored_method) />
+                    {(!is_local).then(|| view! { <TlsSection model=model.tls errors=errors /> })}
                     <ReceiverSnippets model=model is_new=false />
                 </Step>
                 <AdvancedSection model=model errors=errors />

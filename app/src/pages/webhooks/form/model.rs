@@ -62,6 +62,60 @@ pub struct FormModel {
     pub filter_resources: RwSignal<String>,
     /// The conditions on configuration fields.
     pub conditions: ErasedSignal<Vec<ConditionModel>>,
+    /// Client certificate and own authorities.
+    pub tls: TlsModel,
+}
+
+/// The TLS settings in the form, as texts in PEM.
+#[derive(Clone, Copy)]
+pub struct TlsModel {
+    /// The certificates of authorities.
+    pub ca_certificates: RwSignal<String>,
+    /// The client certificate with its chain.
+    pub client_certificate: RwSignal<String>,
+    /// The private key; empty for the stored one.
+    pub client_key: RwSignal<String>,
+    /// The stored settings.
+    pub stored: ErasedSignal<Option<TlsView>>,
+}
+
+impl TlsModel {
+    fn of(stored: Option<&TlsView>) -> Self {
+        let model = Self {
+            ca_certificates: text_signal(""),
+            client_certificate: text_signal(""),
+            client_key: text_signal(""),
+            stored: ErasedSignal::new(None),
+        };
+        model.show(stored);
+        model
+    }
+
+    /// Shows stored settings.
+    pub fn show(self, stored: Option<&TlsView>) {
+        let settings = stored.map(TlsView::settings).unwrap_or_default();
+        self.ca_certificates.set(settings.ca_certificates);
+        self.client_certificate.set(settings.client_certificate);
+        self.client_key.set(settings.client_key);
+        self.stored.set(stored.cloned());
+    }
+
+    /// Whether an empty key stands for a stored one. Tracked.
+    pub fn can_keep_key(self) -> bool {
+        let has_certificate = self.client_certificate.with(|text| !text.trim().is_empty());
+        has_certificate && self.stored.with(|tls| tls.as_ref().is_some_and(|tls| !tls.client_certificate.is_empty()))
+    }
+
+    /// The settings; `None` if they are the stored ones. Tracked.
+    fn input(self) -> Option<TlsInput> {
+        let input = TlsInput {
+            ca_certificates: self.ca_certificates.get(),
+            client_certificate: self.client_certificate.get(),
+            client_key: self.client_key.get(),
+        };
+        let stored = self.stored.with(|tls| tls.as_ref().map(TlsView::settings)).unwrap_or_default();
+        Some(input).filter(|input| *input != stored)
+    }
 }
 
 /// The authentication in the form.
@@ -251,6 +305,7 @@ impl FormModel {
             payload_format: text_signal(PayloadFormat::default().as_str()),
             filter_resources: text_signal(""),
             conditions: ErasedSignal::new(Vec::new()),
+            tls: TlsModel::of(None),
         }
     }
 
@@ -297,6 +352,7 @@ impl FormModel {
             conditions: ErasedSignal::new(
                 (0..).zip(&webhook.filter.fields).map(|(key, one)| ConditionModel::of(key, one)).collect(),
             ),
+            tls: TlsModel::of(webhook.tls.as_ref()),
             ..Self::new()
         }
     }
@@ -404,11 +460,13 @@ impl FormModel {
             payload_format: Some(self.format()),
             filter: Some(filter),
             delivery_mode: stored.filter(|webhook| webhook.is_local()).map(|webhook| webhook.delivery_mode),
+            tls: self.tls.input(),
         };
         let stored = stored.map(|webhook| StoredCredentials {
             endpoint_url: &webhook.endpoint_url,
             auth: &webhook.auth,
             headers: &webhook.headers,
+            has_client_key: webhook.tls.as_ref().is_some_and(|tls| !tls.client_certificate.is_empty()),
         });
         if let Err(problem) = check(&input, policy, stored) {
             errors.extend(problem.errors);
@@ -435,6 +493,7 @@ pub fn to_patch(input: WebhookInput) -> WebhookPatch {
         provisions: input.provisions,
         payload_format: input.payload_format,
         filter: input.filter,
+        tls: input.tls,
     }
 }
 
@@ -504,6 +563,12 @@ impl FieldErrors {
                 left.insert(field.clone());
             });
         })
+    }
+
+    /// Whether the server has found an error in a field whose name starts with `prefix`. Tracked.
+    pub fn has_server_error(self, prefix: &str) -> bool {
+        let is_included = |error: &FieldError| error.field.starts_with(prefix);
+        self.mutation.problem.with(|problem| problem.as_ref().is_some_and(|p| p.errors.iter().any(is_included)))
     }
 
     /// Whether a field whose name starts with one of `prefixes` has an error. Tracked.

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 /// The beginnings of the names of the fields in the first step.
 const ENDPOINT_FIELDS: [&str; 5] = ["name", "endpoint_url", "resource_type", "events", "delivery_paths"];
 /// The same for the second step.
-const SECURITY_FIELDS: [&str; 2] = ["auth", "secret"];
+const SECURITY_FIELDS: [&str; 3] = ["auth", "secret", "tls"];
 
 /// The id of the title of a step.
 fn title_id(number: u8) -> String {
