@@ -140,7 +140,7 @@ async fn draft_and_health_check_present_the_client_certificate(t: TestService) {
     let patch = MonitoringPatch { health_path: Some(Some("/health".into())), ..Default::default() };
     t.alerts().set_monitoring(&root, id, patch).await.unwrap();
     t.clock.advance(Duration::hours(1));
-    assert_eq!(t.alerts().check_due_health().await.unwrap(), 1);
+    assert_eq!(t.alerts().check_due_health().await.unwrap().checked, 1);
     assert_eq!(receiver.receiver.last().path, "/health");
 }
 
