@@ -12,6 +12,7 @@ use crate::query::Mutation;
 use crate::rpc;
 use crate::session::{Session, use_session};
 use crate::theme::ThemeSwitch;
+use crate::toast::ToastRegion;
 use leptos::prelude::*;
 use leptos_router::components::{A, Outlet};
 use leptos_router::hooks::{use_location, use_navigate};
@@ -56,6 +57,7 @@ pub fn Layout() -> impl IntoView {
             <NewSecretDialog />
             <LogInDialog />
             <ConfirmationDialog />
+            <ToastRegion />
         </Show>
     }
 }

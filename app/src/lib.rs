@@ -17,6 +17,8 @@ mod intl;
 #[cfg(feature = "csr")]
 mod layout;
 #[cfg(feature = "csr")]
+mod list;
+#[cfg(feature = "csr")]
 mod live;
 #[cfg(feature = "csr")]
 mod log_in_dialog;
@@ -54,6 +56,10 @@ mod theme;
 mod time;
 #[cfg(feature = "csr")]
 mod time_range;
+#[cfg(feature = "csr")]
+mod toast;
+#[cfg(feature = "csr")]
+mod virtual_rows;
 #[cfg(feature = "csr")]
 mod window_event;
 

@@ -8,6 +8,7 @@ use crate::pages::{self, areas};
 use crate::query::Query;
 use crate::rpc;
 use crate::session::Session;
+use crate::toast::Toasts;
 use crate::{focus, history_entry};
 use leptos::prelude::*;
 use leptos_meta::provide_meta_context;
@@ -34,6 +35,7 @@ fn App() -> impl IntoView {
     history_entry::track_scrolling();
     provide_context(Ticker::start());
     provide_context(NewSecret::new());
+    provide_context(Toasts::new());
     let live = Live::new();
     let session = Session::new(live);
     provide_context(session);
