@@ -17,6 +17,8 @@ mod intl;
 #[cfg(feature = "csr")]
 mod layout;
 #[cfg(feature = "csr")]
+mod leave_dialog;
+#[cfg(feature = "csr")]
 mod list;
 #[cfg(feature = "csr")]
 mod live;
@@ -51,6 +53,8 @@ mod second_step;
 #[cfg(feature = "csr")]
 mod session;
 #[cfg(feature = "csr")]
+mod shortcuts;
+#[cfg(feature = "csr")]
 mod theme;
 #[cfg(feature = "csr")]
 mod time;
@@ -58,6 +62,8 @@ mod time;
 mod time_range;
 #[cfg(feature = "csr")]
 mod toast;
+#[cfg(feature = "csr")]
+mod unsaved;
 #[cfg(feature = "csr")]
 mod virtual_rows;
 #[cfg(feature = "csr")]

@@ -316,7 +316,7 @@ fn DiscardForm(id: WebhookId, queued: Signal<u64>, open: RwSignal<bool>, on_done
         });
     });
     view! {
-        <Form on_submit=submit>
+        <Form on_submit=submit unguarded=true>
             <p>"These events are never sent: their deliveries are cancelled. Later events are delivered as usual."</p>
             <FormProblem problem=mutation.problem_except(&["count"]) />
             <TextInput
