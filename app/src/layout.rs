@@ -2,6 +2,7 @@
 
 use crate::components::*;
 use crate::history_entry::HistoryEntry;
+use crate::leave_dialog::LeaveDialog;
 use crate::live::{LiveStatus, use_live};
 use crate::log_in_dialog::LogInDialog;
 use crate::new_secret::NewSecretDialog;
@@ -11,7 +12,9 @@ use crate::pages::confirmation::ConfirmationDialog;
 use crate::query::Mutation;
 use crate::rpc;
 use crate::session::{Session, use_session};
+use crate::shortcuts::ShortcutOverview;
 use crate::theme::ThemeSwitch;
+use crate::toast::ToastRegion;
 use leptos::prelude::*;
 use leptos_router::components::{A, Outlet};
 use leptos_router::hooks::{use_location, use_navigate};
@@ -56,6 +59,9 @@ pub fn Layout() -> impl IntoView {
             <NewSecretDialog />
             <LogInDialog />
             <ConfirmationDialog />
+            <LeaveDialog />
+            <ShortcutOverview />
+            <ToastRegion />
         </Show>
     }
 }
@@ -91,8 +97,7 @@ fn redirect_without_session(session: Session) {
 fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
     let session = use_session();
     let log_out = Mutation::new();
-    let on_log_out =
-        Callback::new(move |()| log_out.run_to_end(rpc::session::log_out(), move |url| session.log_out(url)));
+    let on_log_out = Callback::new(move |()| log_out.run_to_end(rpc::session::log_out(), move |url| session.log_out(url)));
     view! {
         <header class="topbar">
             <button

@@ -17,6 +17,10 @@ mod intl;
 #[cfg(feature = "csr")]
 mod layout;
 #[cfg(feature = "csr")]
+mod leave_dialog;
+#[cfg(feature = "csr")]
+mod list;
+#[cfg(feature = "csr")]
 mod live;
 #[cfg(feature = "csr")]
 mod log_in_dialog;
@@ -49,11 +53,19 @@ mod second_step;
 #[cfg(feature = "csr")]
 mod session;
 #[cfg(feature = "csr")]
+mod shortcuts;
+#[cfg(feature = "csr")]
 mod theme;
 #[cfg(feature = "csr")]
 mod time;
 #[cfg(feature = "csr")]
 mod time_range;
+#[cfg(feature = "csr")]
+mod toast;
+#[cfg(feature = "csr")]
+mod unsaved;
+#[cfg(feature = "csr")]
+mod virtual_rows;
 #[cfg(feature = "csr")]
 mod window_event;
 

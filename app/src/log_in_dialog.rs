@@ -61,7 +61,7 @@ fn LogInForm() -> impl IntoView {
     let use_passkey =
         Callback::new(move |()| mutation.run_to_end(log_in_with_passkey(), move |info| session.log_in(info)));
     view! {
-        <Form on_submit=submit>
+        <Form on_submit=submit unguarded=true>
             <FormProblem problem=mutation.problem_except(&[]) />
             <TextInput label="Username" value=username autocomplete="username" />
             <TextInput label="Password" value=password kind="password" autocomplete="current-password" />

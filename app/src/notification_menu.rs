@@ -1,20 +1,22 @@
-//! The notifications of the user.
+//! The notifications of the user, grouped by cause.
 
 use crate::components::*;
 use crate::live::{LiveEvent, use_live};
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use domain::change::{Notification, Severity};
+use domain::notification_group::{NotificationGroup, group_by_cause};
+use leptos::html;
 use leptos::prelude::*;
 
 /// The number of notifications that the page keeps.
 const MAX_NOTIFICATIONS: usize = 100;
 
-/// The button with the number of unread notifications, and their list.
+/// The button with the number of unread notifications, and the popover with their causes.
 #[component]
 pub fn NotificationMenu() -> impl IntoView {
     let notifications = Query::new(accounts::list_notifications);
-    let open = RwSignal::new(false);
+    let popover = NodeRef::<html::Section>::new();
     use_live().on(move |event| {
         if let LiveEvent::Notification(new) = event {
             let new = new.clone();
@@ -25,64 +27,107 @@ pub fn NotificationMenu() -> impl IntoView {
             });
         }
     });
-    let unread = move || notifications.get().map_or(0, |all| all.iter().filter(|n| !n.read).count());
-    // Closing the list marks its notifications as read.
-    Effect::watch(
-        move || open.get(),
-        move |open, _, _| {
-            let newest = notifications.get_untracked().and_then(|all| all.iter().map(|n| n.id).max());
-            if let Some(newest) = newest.filter(|_| !open) {
-                Mutation::new().run(accounts::mark_read(newest), move |()| {
-                    notifications.update(|all| all.iter_mut().for_each(|n| n.read = true));
-                });
-            }
-        },
-        false,
-    );
-    let label = move || match unread() {
+    let unread = Memo::new(move |_| notifications.get().map_or(0, |all| all.iter().filter(|n| !n.read).count()));
+    let label = move || match unread.get() {
         0 => "Notifications".to_owned(),
         n => format!("Notifications, {n} new"),
     };
+    let mutation = Mutation::new();
+    let mark_all = Callback::new(move |()| {
+        let newest = notifications.get_untracked().and_then(|all| all.iter().map(|n| n.id).max());
+        if let Some(newest) = newest {
+            mutation.run(accounts::mark_read(newest), move |()| {
+                notifications.update(|all| all.iter_mut().for_each(|n| n.read = true));
+            });
+        }
+    });
+    let close = Callback::new(move |()| {
+        if let Some(popover) = popover.get_untracked() {
+            let _ = popover.hide_popover();
+        }
+    });
     view! {
-        <button type="button" class="button quiet notifications-button" aria-label=label on:click=move |_| open.set(true)>
+        <button
+            type="button"
+            class="button quiet notifications-button"
+            aria-label=label
+            aria-haspopup="dialog"
+            popovertarget="notifications"
+        >
             <IconView icon=Icon::Bell />
-            <Show when=move || unread() != 0>
-                <span class="count" aria-hidden="true">{unread}</span>
+            <Show when=move || unread.get() != 0>
+                <span class="count" aria-hidden="true">{move || unread.get()}</span>
             </Show>
         </button>
-        <Dialog open=open title="Notifications">
+        <section id="notifications" class="popover" role="dialog" aria-label="Notifications" popover="auto" node_ref=popover>
+            <div class="row between popover-head">
+                <h2 tabindex="-1" autofocus=true>"Notifications"</h2>
+                <Show when=move || unread.get() != 0>
+                    <Button variant=ButtonVariant::Quiet pending=mutation.pending on_click=mark_all>"Mark all as read"</Button>
+                </Show>
+            </div>
             {move || {
-                let all = notifications.get().unwrap_or_default();
-                if all.is_empty() {
+                let groups = notifications.get().map(|all| group_by_cause(&all)).unwrap_or_default();
+                if groups.is_empty() {
                     return view! { <p class="muted">"No notifications yet."</p> }.into_any();
                 }
-                let item = |notification| view! { <NotificationItem notification=notification open=open /> };
-                view! { <ul class="notifications">{all.into_iter().map(item).collect_view()}</ul> }.into_any()
+                let item = |group| view! { <Cause group=group notifications=notifications close=close /> };
+                view! { <ul class="notifications">{groups.into_iter().map(item).collect_view()}</ul> }.into_any()
             }}
-        </Dialog>
+        </section>
     }
 }
 
-/// A notification. Its link closes the list.
+/// The notifications of one cause. Their link closes the popover and marks them as read.
 #[component]
-fn NotificationItem(notification: Notification, open: RwSignal<bool>) -> impl IntoView {
-    let (icon, severity) = match notification.severity {
+fn Cause(group: NotificationGroup, notifications: Query<Vec<Notification>>, close: Callback<()>) -> impl IntoView {
+    let NotificationGroup { newest, first_at, count, unread } = group;
+    let (icon, severity) = match newest.severity {
         Severity::Info => (Icon::Info, "Information"),
         Severity::Warning => (Icon::Warning, "Warning"),
         Severity::Error => (Icon::Cross, "Error"),
     };
-    let text = notification.message;
+    let is_unread = !unread.is_empty();
+    let unread = StoredValue::new(unread);
+    let mutation = Mutation::new();
+    let mark = Callback::new(move |()| {
+        let ids = unread.get_value();
+        if ids.is_empty() {
+            return;
+        }
+        // A link leaves the screen, but not the header with this list.
+        mutation.run_to_end(accounts::mark_each_read(ids.clone()), move |()| {
+            notifications.update(|all| all.iter_mut().filter(|n| ids.contains(&n.id)).for_each(|n| n.read = true));
+        });
+    });
+    let follow = move |_| {
+        mark.run(());
+        close.run(());
+    };
+    let text = newest.message;
+    let mark_label = format!("Mark as read: {text}");
     view! {
-        <li class:unread=!notification.read>
+        <li class:unread=is_unread>
             <IconView icon=icon />
             <div class="wrap">
                 <span class="visually-hidden">{severity}": "</span>
-                {match notification.link {
-                    Some(link) => view! { <a href=link on:click=move |_| open.set(false)>{text}</a> }.into_any(),
+                {match newest.link {
+                    Some(link) => view! { <a href=link on:click=follow>{text}</a> }.into_any(),
                     None => view! { <span>{text}</span> }.into_any(),
                 }}
-                <div class="muted small"><RelativeTime at=notification.at /></div>
+                <div class="muted small">
+                    {(count > 1).then(|| format!("{count} times, last "))} <RelativeTime at=newest.at />
+                    {(count > 1).then(|| view! { ", first "<RelativeTime at=first_at /> })}
+                </div>
             </div>
+            {is_unread
+                .then(|| {
+                    view! {
+                        <Button variant=ButtonVariant::Quiet pending=mutation.pending label=mark_label on_click=mark>
+                            <IconView icon=Icon::Check />
+                        </Button>
+                    }
+                })}
         </li>
     }
 }

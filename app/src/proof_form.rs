@@ -99,7 +99,7 @@ pub fn ProofForm(
     };
     view! {
         <div node_ref=node>
-            <Form on_submit=submit>
+            <Form on_submit=submit unguarded=true>
                 <FormProblem problem=mutation.problem_except(&["code", "recovery_code", "password"]) />
                 {input}
                 <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>

@@ -16,17 +16,30 @@ type Parameter = (&'static str, &'static str);
 pub fn query_signals<const N: usize>(parameters: [Parameter; N]) -> [RwSignal<String>; N] {
     let query = use_query_map();
     let signals = parameters.map(|parameter| RwSignal::new(value_in(&query.read_untracked(), parameter)));
-    write_to_address(query, parameters, signals);
+    connect(query, parameters.to_vec(), signals.to_vec());
+    signals
+}
+
+/// Like [`query_signals`], for a number of parameters that is not constant.
+pub fn query_signals_of(parameters: Vec<Parameter>) -> Vec<RwSignal<String>> {
+    let query = use_query_map();
+    let signal = |parameter: &Parameter| RwSignal::new(value_in(&query.read_untracked(), *parameter));
+    let signals: Vec<_> = parameters.iter().map(signal).collect();
+    connect(query, parameters, signals.clone());
+    signals
+}
+
+fn connect(query: Memo<ParamsMap>, parameters: Vec<Parameter>, signals: Vec<RwSignal<String>>) {
+    write_to_address(query, parameters.clone(), signals.clone());
     // Going back in the history changes the address.
     Effect::new(move |_| {
-        for (parameter, signal) in parameters.into_iter().zip(signals) {
-            let value = value_in(&query.read(), parameter);
+        for (parameter, signal) in parameters.iter().zip(&signals) {
+            let value = value_in(&query.read(), *parameter);
             if signal.get_untracked() != value {
                 signal.set(value);
             }
         }
     });
-    signals
 }
 
 fn value_in(query: &ParamsMap, (name, default): Parameter) -> String {
@@ -34,15 +47,11 @@ fn value_in(query: &ParamsMap, (name, default): Parameter) -> String {
 }
 
 /// Replaces the address when a signal changes. Parameters with their default are left out.
-fn write_to_address<const N: usize>(
-    query: Memo<ParamsMap>,
-    parameters: [Parameter; N],
-    signals: [RwSignal<String>; N],
-) {
+fn write_to_address(query: Memo<ParamsMap>, parameters: Vec<Parameter>, signals: Vec<RwSignal<String>>) {
     let location = use_location();
     let navigate = use_navigate();
     Effect::watch(
-        move || signals.map(|signal| signal.get()),
+        move || signals.iter().map(|signal| signal.get()).collect::<Vec<_>>(),
         move |values, previous, _| {
             if Some(values) == previous {
                 return;

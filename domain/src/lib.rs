@@ -23,6 +23,8 @@ pub mod json;
 pub mod json_error;
 pub mod local_time;
 pub mod metrics;
+pub mod natural_order;
+pub mod notification_group;
 pub mod ownership;
 pub mod pagination;
 pub mod payload;

@@ -337,7 +337,13 @@ test("a paused webhook queues events; resuming delivers or discards them", async
   await expect(confirm).toBeHidden();
   await expect(page.getByText("1 event is queued")).toBeVisible();
   await page.getByRole("button", { name: "Resume and discard 1 queued event…" }).click();
+  // The user types how many events are discarded.
+  await confirm.getByLabel("Number of events to discard").fill("2");
   await confirm.getByRole("button", { name: "Discard and resume" }).click();
+  await expect(confirm.getByText("Type 1, the number of queued events.")).toBeVisible();
+  await confirm.getByLabel("Number of events to discard").fill("1");
+  await confirm.getByRole("button", { name: "Discard and resume" }).click();
+  await expect(page.getByText("Discarded 1 queued event and resumed Pausing.")).toBeVisible();
   await expect(page.getByText("This webhook is paused")).toBeHidden();
   await page.getByRole("link", { name: "Deliveries" }).last().click();
   await expect(deliveryRows(page).filter({ hasText: "Cancelled" })).toHaveCount(1);

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Api } from "./api.ts";
 import { Child, environment } from "./child.ts";
@@ -118,6 +119,14 @@ export class Berth {
   async restart(env: Record<string, string> = {}): Promise<void> {
     await this.child?.stop();
     Object.assign(this.env, env);
+    await this.run();
+  }
+
+  /** Copies the newest row of a table, while the server is stopped. `updates` has the SQL expression of changed columns, with the number `n`. */
+  async copyRows(table: string, rows: number, updates: Record<string, string>): Promise<void> {
+    await this.child?.stop();
+    const script = fileURLToPath(new URL("insert-rows.py", import.meta.url));
+    await promisify(execFile)("python3", [script, join(this.folder, "berth.db"), table, String(rows), JSON.stringify(updates)]);
     await this.run();
   }
 

@@ -1,13 +1,13 @@
 //! Notifications: messages to users, listed on the page.
 
 use crate::Result;
-use crate::audit_trail::{Record, Target};
+use crate::audit_trail::{AuditedTransaction, Record, Target};
 use crate::context::Context;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{notification_reads, notifications};
 use crate::db::link::DatabaseTransaction;
-use crate::db::notification_reads::mark as mark_shared_read;
+use crate::db::notification_reads::{mark as mark_shared_read, mark_each as mark_each_shared_read};
 use crate::ownership::owners_of;
 use crate::pagination::{decode_number_cursor, page_of};
 use domain::Problem;
@@ -162,19 +162,39 @@ impl Notifications {
         Ok(self.set_read(actor, id).await?)
     }
 
+    /// Marks some of the actor's notifications as read, e.g. those of one cause. Other administrators still see theirs as unread.
+    ///
+    /// # Errors
+    /// 403 for a token that may only read; 422 for more than 100 identifiers; 503 if the database is unavailable.
+    #[instrument(skip_all, err(level = "debug"))]
+    pub async fn mark_each_read(&self, actor: &Actor, ids: &[i64]) -> Result<(), Problem> {
+        authorize(actor, Action::MarkNotifications)?;
+        if ids.len() > SHOWN as usize {
+            return Err(Problem::field("ids", format!("Name at most {SHOWN} notifications.")));
+        }
+        Ok(self.set_each_read(actor, ids).await?)
+    }
+
     async fn set_read(&self, actor: &Actor, id: i64) -> Result<()> {
         let tx = self.context.begin_change().await?;
-        let own = notifications::Entity::update_many()
-            .col_expr(notifications::Column::Read, Expr::value(true))
-            .filter(notifications::COLUMN.username.eq(actor.username.as_str()))
-            .filter(notifications::COLUMN.id.lte(id))
-            .filter(notifications::COLUMN.read.eq(false))
-            .exec(&tx)
-            .await?;
-        let mut marked = own.rows_affected;
+        let mut marked = mark_own_read(&tx, actor, notifications::COLUMN.id.lte(id)).await?;
         if actor.role == Role::Administrator {
             marked += mark_shared_read(&self.context.db, &tx, &actor.username, id).await?;
         }
+        Self::commit_read(tx, actor, id, marked).await
+    }
+
+    async fn set_each_read(&self, actor: &Actor, ids: &[i64]) -> Result<()> {
+        let Some(newest) = ids.iter().copied().max() else { return Ok(()) };
+        let tx = self.context.begin_change().await?;
+        let mut marked = mark_own_read(&tx, actor, notifications::COLUMN.id.is_in(ids.iter().copied())).await?;
+        if actor.role == Role::Administrator {
+            marked += mark_each_shared_read(&self.context.db, &tx, &actor.username, ids).await?;
+        }
+        Self::commit_read(tx, actor, newest, marked).await
+    }
+
+    async fn commit_read(tx: AuditedTransaction, actor: &Actor, id: i64, marked: u64) -> Result<()> {
         if marked == 0 {
             return Ok(());
         }
@@ -182,6 +202,18 @@ impl Notifications {
         let record = Record::new(actor, AuditAction::NotificationRead, target);
         tx.commit(record.changes(Changes::none().field("marked", (), marked))).await
     }
+}
+
+/// Marks the unread notifications to the actor alone that match `which`. Returns their number.
+async fn mark_own_read(tx: &DatabaseTransaction, actor: &Actor, which: Expr) -> Result<u64> {
+    let own = notifications::Entity::update_many()
+        .col_expr(notifications::Column::Read, Expr::value(true))
+        .filter(notifications::COLUMN.username.eq(actor.username.as_str()))
+        .filter(which)
+        .filter(notifications::COLUMN.read.eq(false))
+        .exec(tx)
+        .await?;
+    Ok(own.rows_affected)
 }
 
 /// Notifications to a user with an id after `after`, oldest first.

@@ -2,6 +2,7 @@
 
 use super::{Icon, IconView};
 use crate::focus::{self, Place};
+use crate::unsaved;
 use leptos::html;
 use leptos::prelude::*;
 
@@ -30,7 +31,7 @@ pub fn focus_loaded_field() {
 /// A modal dialog, shown while `open` is true. Its children are created each time it opens.
 ///
 /// The focus moves to the first field, and back to where it was when the dialog closes. While `held` is true, only the content closes
-/// the dialog: Escape and the button in the corner do not.
+/// the dialog: Escape and the button in the corner do not. With unsaved input in a form, they ask first.
 #[component]
 pub fn Dialog(
     open: RwSignal<bool>,
@@ -60,10 +61,14 @@ pub fn Dialog(
     });
     let on_close = move |_| match node.get_untracked() {
         // Browsers close a dialog on a repeated Escape, whether the event is cancelled or not.
-        Some(dialog) if open.get_untracked() && held.get_untracked() => {
+        Some(dialog) if open.get_untracked() && (held.get_untracked() || unsaved::has_unsaved(Some(&dialog))) => {
             let _ = dialog.show_modal();
         }
         _ => open.set(false),
+    };
+    let ask_and_close = move || {
+        let dialog = node.get_untracked();
+        unsaved::leave(dialog.as_deref().map(AsRef::as_ref), move || open.set(false));
     };
     let label = title.clone();
     view! {
@@ -74,6 +79,9 @@ pub fn Dialog(
             on:cancel=move |event: leptos::ev::Event| {
                 if held.get_untracked() {
                     event.prevent_default();
+                } else if unsaved::has_unsaved(node.get_untracked().as_deref().map(AsRef::as_ref)) {
+                    event.prevent_default();
+                    ask_and_close();
                 }
             }
             on:close=on_close
@@ -82,7 +90,7 @@ pub fn Dialog(
                 <div class="dialog-head">
                     <h2 tabindex="-1">{title.get().to_string()}</h2>
                     <Show when=move || !held.get()>
-                        <button type="button" class="button quiet small" aria-label="Close" on:click=move |_| open.set(false)>
+                        <button type="button" class="button quiet small" aria-label="Close" on:click=move |_| ask_and_close()>
                             <IconView icon=Icon::Close />
                         </button>
                     </Show>

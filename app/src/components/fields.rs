@@ -1,6 +1,7 @@
 //! Form fields with label, hint and error, which ARIA attributes connect to the input.
 
 use super::{Icon, IconView};
+use crate::unsaved;
 use crate::window_event::after_press;
 use leptos::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -319,13 +320,27 @@ pub fn RadioCards(
 
 /// A form without the browser's own validation.
 #[component]
-pub fn Form(on_submit: Callback<()>, children: Children) -> impl IntoView {
+pub fn Form(
+    on_submit: Callback<()>,
+    /// Whether the user may leave the form without a question: it keeps its input, or has nothing to lose.
+    #[prop(optional)]
+    unguarded: bool,
+    children: Children,
+) -> impl IntoView {
+    let mark = move |event: &web_sys::Event| {
+        if !unguarded {
+            unsaved::mark(event);
+        }
+    };
     view! {
         <form
             novalidate
             class="stack"
+            on:input=move |event| mark(&event)
+            on:change=move |event| mark(&event)
             on:submit=move |event| {
                 event.prevent_default();
+                unsaved::submit(&event);
                 on_submit.run(());
             }
         >

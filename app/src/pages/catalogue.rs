@@ -4,25 +4,26 @@ mod resource;
 mod resource_type;
 
 use crate::components::*;
+use crate::list::{Cell, Column};
 use crate::query::{Mutation, Query};
 use crate::rpc::catalogue as rpc;
 use crate::session::use_session;
-use domain::pagination::Page;
 use domain::resource::{Resource, ResourceType};
 use leptos::prelude::*;
 use resource::Resources;
 use resource_type::ResourceTypes;
+use std::sync::Arc;
 
 /// All resource types.
-type TypesQuery = Query<Page<ResourceType>>;
+type TypesQuery = Query<Arc<Vec<ResourceType>>>;
 /// All resources.
-type ResourcesQuery = Query<Page<Resource>>;
+type ResourcesQuery = Query<Arc<Vec<Resource>>>;
 
 /// `/settings/catalogue`
 #[component]
 pub fn CataloguePage() -> impl IntoView {
-    let types = Query::new(rpc::list_types);
-    let resources = Query::new(|| rpc::list_resources(None));
+    let types = Query::new(|| async { Ok(Arc::new(rpc::list_types().await?.items)) });
+    let resources = Query::new(|| async { Ok(Arc::new(rpc::list_resources(None).await?.items)) });
     view! {
         <PageHeader title="Catalogue" lead="Resource types, their fields and resources." />
         <div class="stack">
@@ -64,11 +65,12 @@ fn ListHeading(title: &'static str, #[prop(into)] can_add: Signal<bool>, childre
     }
 }
 
-/// The head of the column with the [`RowActions`].
-#[component]
-fn ActionsHead() -> impl IntoView {
-    untrack(|| use_session().manages_resources())
-        .then(|| view! { <th><span class="visually-hidden">"Actions"</span></th> })
+/// The columns of a list, with the one of the [`RowActions`] for users who manage some resources.
+fn with_actions<T>(mut columns: Vec<Column<T>>) -> Vec<Column<T>> {
+    if untrack(|| use_session().manages_resources()) {
+        columns.push(Column::plain("actions", "Actions").with_cell(Cell::Controls));
+    }
+    columns
 }
 
 /// The cell with the buttons of a row, for users who manage some resources. It is empty unless they manage this one.
@@ -99,7 +101,7 @@ fn RowActions(
             </div>
         }
     });
-    untrack(|| session.manages_resources()).then(|| view! { <td>{buttons}</td> })
+    untrack(|| session.manages_resources()).then(|| view! { <td class=Cell::Controls.class()>{buttons}</td> })
 }
 
 /// The content of a dialog that asks for confirmation of a deletion.

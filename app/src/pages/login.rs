@@ -121,7 +121,7 @@ pub fn SetupPage() -> impl IntoView {
                     </div>
                     {if can_set_up {
                         view! {
-                            <Form on_submit=submit>
+                            <Form on_submit=submit unguarded=true>
                                 <FormProblem problem=mutation.problem_except(&["username", "email", "password"]) />
                                 <TextInput
                                     label="Username"

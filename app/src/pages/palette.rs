@@ -4,6 +4,8 @@ use crate::components::*;
 use crate::query::{Mutation, Query};
 use crate::rpc::{deliveries, webhooks};
 use crate::session::{Session, use_session};
+use crate::shortcuts::use_shortcuts;
+use crate::unsaved;
 use domain::id::{AccessRequestId, DeliveryId, EventId, ReservationId};
 use domain::pagination::Page;
 use domain::webhook::Webhook;
@@ -22,6 +24,8 @@ enum Target {
     Page(String),
     /// Finds the object with an id and opens its page.
     Id(String),
+    /// Opens the overview of the keyboard shortcuts.
+    Shortcuts,
 }
 
 /// One command.
@@ -65,6 +69,7 @@ fn pages(session: Session) -> Vec<Command> {
     }
     pages
         .extend([page("API tokens", "Settings", "/settings/tokens"), page("Account", "Settings", "/settings/account")]);
+    pages.push(Command { label: "Keyboard shortcuts".to_owned(), group: "Help", target: Target::Shortcuts });
     pages
 }
 
@@ -108,11 +113,17 @@ pub fn CommandPalette(open: RwSignal<bool>) -> impl IntoView {
     Effect::watch(move || text.get(), move |_, _, _| selected.set(0), false);
     let go = Callback::new(move |path: String| {
         open.set(false);
-        navigate(&path, Default::default());
+        let navigate = navigate.clone();
+        unsaved::leave(None, move || navigate(&path, Default::default()));
     });
+    let shortcuts = use_shortcuts();
     let run = Callback::new(move |command: Command| match command.target {
         Target::Page(path) => go.run(path),
         Target::Id(id) => lookup.run(deliveries::look_up(id), move |found| go.run(found.link)),
+        Target::Shortcuts => {
+            open.set(false);
+            request_animation_frame(move || shortcuts.open.set(true));
+        }
     });
     let step = move |by: usize| {
         let count = commands.with_untracked(Vec::len).max(1);

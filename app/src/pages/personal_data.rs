@@ -51,7 +51,7 @@ fn EraseForm(username: String, is_own: bool, open: RwSignal<bool>, on_erased: Ca
         });
     });
     view! {
-        <Form on_submit=submit>
+        <Form on_submit=submit unguarded=true>
             <p>{text}</p>
             <FormProblem problem=mutation.problem_except(&["username"]) />
             <TextInput label=label value=typed autocomplete="off" error=mutation.field_error("username") />

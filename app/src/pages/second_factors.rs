@@ -239,7 +239,7 @@ fn PasskeyForm(section: Section) -> impl IntoView {
         mutation.run(add_passkey(name), move |added| section.added(added));
     });
     view! {
-        <Form on_submit=submit>
+        <Form on_submit=submit unguarded=true>
             <FormProblem problem=mutation.problem_except(&["name"]) />
             <TextInput label="Name" value=name hint="For example: laptop, or security key" error=mutation.field_error("name") />
             <p class="muted small">"Your device then asks for your PIN, fingerprint or face."</p>
@@ -261,7 +261,7 @@ fn AppForm(section: Section, enrolment: AppEnrolment) -> impl IntoView {
         mutation.run(request, move |added| section.added(added));
     });
     view! {
-        <Form on_submit=submit>
+        <Form on_submit=submit unguarded=true>
             <FormProblem problem=mutation.problem_except(&["code"]) />
             <p>"Scan the QR code with your authenticator app, or enter the key there."</p>
             <QrImage code=enrolment.qr />

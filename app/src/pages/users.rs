@@ -2,31 +2,47 @@
 
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::intl;
+use crate::list::{Action, BulkChange, BulkText, Cell, Cells, ChangeRow, Column, Filter, List, ListSpec};
 use crate::pages::personal_data::PersonalData;
 use crate::query::{Mutation, Query};
 use crate::rpc::{accounts, second_factor};
-use crate::session::{ForAdministrators, use_session};
+use crate::session::{ForAdministrators, Session, use_session};
+use crate::toast::use_toasts;
 use domain::Problem;
 use domain::account::{ReservationsOfDisabled, User, UserInput, UserPatch};
 use domain::authorization::Role;
+use domain::natural_order;
 use domain::second_factor::APP_ID;
 use domain::single_sign_on::{Identity, IdentityInput, ProviderView};
 use leptos::prelude::*;
+use std::rc::Rc;
+use std::sync::Arc;
+
+type UsersQuery = Query<Arc<Vec<User>>>;
 
 /// `/settings/users`
 #[component]
 pub fn UsersPage() -> impl IntoView {
     let session = use_session();
-    let list = Query::new(accounts::list_users);
+    let list = Query::new(|| async { Ok(Arc::new(accounts::list_users().await?)) });
     let create_open = RwSignal::new(false);
     let editing = ErasedSignal::new(None::<User>);
     let edit_open = RwSignal::new(false);
+    let disabling = ErasedSignal::new(Vec::<User>::new());
+    let disable_open = RwSignal::new(false);
+    let change = BulkChange::new();
     let create = Callback::new(move |()| create_open.set(true));
     let edit = Callback::new(move |user: User| {
         editing.set(Some(user));
         edit_open.set(true);
     });
+    let disable = Callback::new(move |users: Vec<User>| {
+        disabling.set(users);
+        disable_open.set(true);
+    });
     let on_done = Callback::new(move |()| list.refetch());
+    let cells: Cells<User> = Arc::new(move |user| (move || row_cells(user.get(), edit)).into_any());
     view! {
         <PageHeader title="Users" lead="People with access.">
             <ForAdministrators>
@@ -34,25 +50,13 @@ pub fn UsersPage() -> impl IntoView {
             </ForAdministrators>
         </PageHeader>
         {list.view(move |users| {
-            view! {
-                <ScrollableTable label="Users">
-                    <table class="cards-on-phone">
-                        <thead>
-                            <tr>
-                                <th>"Username"</th>
-                                <th>"E-mail"</th>
-                                <th>"Role"</th>
-                                <th>"Created"</th>
-                                <th><span class="visually-hidden">"Actions"</span></th>
-                            </tr>
-                        </thead>
-                        <tbody>{move || users.get().into_iter().map(|user| view! { <Row user=user on_edit=edit /> }).collect_view()}</tbody>
-                    </table>
-                </ScrollableTable>
-            }
+            view! { <List rows=users spec=list_spec(session, list, change, disable) cells=cells.clone() /> }
         })}
         <Dialog open=create_open title="New user">
             <CreateForm open=create_open on_done=on_done />
+        </Dialog>
+        <Dialog open=disable_open title=move || disabling.with(|users| format!("Disable {}?", user_count(users.len())))>
+            {move || view! { <DisableForm users=disabling.get() list=list change=change open=disable_open /> }}
         </Dialog>
         <Dialog open=edit_open title="Edit user">
             {move || {
@@ -76,32 +80,143 @@ pub fn UsersPage() -> impl IntoView {
     }
 }
 
+/// How the list finds, compares and changes users.
+fn list_spec(session: Session, list: UsersQuery, change: BulkChange, disable: Callback<Vec<User>>) -> ListSpec<User> {
+    let option = |value: &str, label: &str| (value.to_owned(), label.to_owned());
+    let roles = role_options().into_iter().map(|(value, label, _)| option(value, label)).collect::<Vec<_>>();
+    let states = vec![option("active", "Active"), option("disabled", "Disabled")];
+    let enable = Callback::new(move |users| set_disabled(list, change, users, None));
+    // Administrators cannot disable themselves.
+    let own = session.username_untracked();
+    let disable = Callback::new(move |mut users: Vec<User>| {
+        users.retain(|user| user.username != own);
+        if !users.is_empty() {
+            disable.run(users);
+        }
+    });
+    let actions = vec![
+        Action { verb: ["Disable", ""], applies: |user: &User| !user.disabled, run: disable },
+        Action { verb: ["Enable", ""], applies: |user: &User| user.disabled, run: enable },
+    ];
+    ListSpec {
+        label: "Users",
+        nouns: USER_NOUNS,
+        parameters: ["q", "sort"],
+        columns: vec![
+            Column::sorted("username", "Username", |one: &User, other| {
+                natural_order::compare(&one.username, &other.username)
+            }),
+            Column::sorted("email", "E-mail", |one: &User, other| natural_order::compare(&one.email, &other.email)),
+            Column::sorted("role", "Role", |one: &User, other| {
+                role_label(one.role).cmp(role_label(other.role)).then(one.disabled.cmp(&other.disabled))
+            }),
+            Column::sorted("created", "Created", |one: &User, other| one.created_at.cmp(&other.created_at)),
+            Column::plain("actions", "Actions").with_cell(Cell::Controls),
+        ],
+        filters: vec![
+            Filter {
+                parameter: "role",
+                label: "Role",
+                options: Signal::derive(move || roles.clone()),
+                matches: |user, value| user.role.as_str() == value,
+            },
+            Filter {
+                parameter: "state",
+                label: "Account",
+                options: Signal::derive(move || states.clone()),
+                matches: |user, value| user.disabled == (value == "disabled"),
+            },
+        ],
+        actions: if session.is_admin_untracked() { actions } else { Vec::new() },
+        change,
+        id: |user| user.username.clone(),
+        name: |user| user.username.clone(),
+        text: |user| format!("{} {}", user.username, user.email),
+    }
+}
+
+/// The name of one user and of several.
+const USER_NOUNS: [&str; 2] = ["user", "users"];
+
+fn user_count(number: usize) -> String {
+    if number == 1 { "1 user".to_owned() } else { format!("{} users", intl::number(number as u64)) }
+}
+
+/// Disables users, with the answer what happens to their reservations, or enables them.
+fn set_disabled(list: UsersQuery, change: BulkChange, users: Vec<User>, disable: Option<ReservationsOfDisabled>) {
+    let set = |reservations: Option<ReservationsOfDisabled>| -> ChangeRow<User> {
+        Rc::new(move |user| {
+            let patch = UserPatch { disabled: Some(reservations.is_some()), reservations, ..Default::default() };
+            Box::pin(async move { accounts::patch_user(user.username, patch).await.map(|_| ()) })
+        })
+    };
+    // Enabling does not bring back reservations that have ended.
+    let undone = match disable {
+        None => Some(["Disabled", ""]),
+        Some(ReservationsOfDisabled::Keep) => Some(["Enabled", ""]),
+        Some(ReservationsOfDisabled::Cancel) => None,
+    };
+    let text =
+        BulkText { done: [if disable.is_some() { "Disabled" } else { "Enabled" }, ""], undone, nouns: USER_NOUNS };
+    let reverse = if disable.is_some() { None } else { Some(ReservationsOfDisabled::Keep) };
+    let name = |user: &User| user.username.clone();
+    change.run(text, users, name, set(disable), set(reverse), Rc::new(move || list.refetch()));
+}
+
+/// The question what happens to the reservations of users before they are disabled.
 #[component]
-fn Row(user: User, on_edit: Callback<User>) -> impl IntoView {
+fn DisableForm(users: Vec<User>, list: UsersQuery, change: BulkChange, open: RwSignal<bool>) -> impl IntoView {
+    let reservations = RwSignal::new(String::new());
+    let mutation = Mutation::new();
+    let submit = Callback::new(move |()| {
+        let answer = match reservations.get_untracked().as_str() {
+            "keep" => ReservationsOfDisabled::Keep,
+            "cancel" => ReservationsOfDisabled::Cancel,
+            _ => {
+                mutation.reject(Problem::field("reservations", "Choose what happens to the active reservations."));
+                return;
+            }
+        };
+        open.set(false);
+        set_disabled(list, change, users.clone(), Some(answer));
+    });
+    view! {
+        <Form on_submit=submit>
+            <p>"Blocks log-in, ends every session and revokes the API tokens."</p>
+            <FormProblem problem=mutation.problem />
+            <RadioCards legend="Active reservations" value=reservations options=reservation_options() />
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
+                <Button variant=ButtonVariant::Danger submit=true>"Disable"</Button>
+            </div>
+        </Form>
+    }
+}
+
+/// The cells of a user.
+fn row_cells(user: User, on_edit: Callback<User>) -> impl IntoView {
     let edited = user.clone();
     let edit = Callback::new(move |()| on_edit.run(edited.clone()));
     let edit_label = format!("Edit {}", user.username);
     view! {
-        <tr>
-            <td data-label="Username" class="wrap">{user.username.clone()}</td>
-            <td data-label="E-mail" class="wrap">{user.email}</td>
-            <td data-label="Role">
-                <span class="row">
-                    {role_label(user.role)}
-                    {(!user.has_password || user.role_provider.is_some()).then(|| view! { <span class="badge">"Single sign-on"</span> })}
-                    {user.disabled.then(|| view! { <span class="badge bad">"Disabled"</span> })}
-                </span>
-            </td>
-            <td data-label="Created"><RelativeTime at=user.created_at /></td>
-            <td>
-                <div class="row">
-                    <ForAdministrators>
-                        <Button variant=ButtonVariant::Quiet on_click=edit label=edit_label.clone()>"Edit"</Button>
-                    </ForAdministrators>
-                    <ChangesLink target="user" id=user.username.clone() name=user.username.clone() />
-                </div>
-            </td>
-        </tr>
+        <td data-label="Username" class="wrap">{user.username.clone()}</td>
+        <td data-label="E-mail" class="wrap">{user.email}</td>
+        <td data-label="Role">
+            <span class="row">
+                {role_label(user.role)}
+                {(!user.has_password || user.role_provider.is_some()).then(|| view! { <span class="badge">"Single sign-on"</span> })}
+                {user.disabled.then(|| view! { <span class="badge bad">"Disabled"</span> })}
+            </span>
+        </td>
+        <td data-label="Created"><RelativeTime at=user.created_at /></td>
+        <td class=Cell::Controls.class()>
+            <div class="row">
+                <ForAdministrators>
+                    <Button variant=ButtonVariant::Quiet on_click=edit label=edit_label.clone()>"Edit"</Button>
+                </ForAdministrators>
+                <ChangesLink target="user" id=user.username.clone() name=user.username.clone() />
+            </div>
+        </td>
     }
 }
 
@@ -142,6 +257,7 @@ fn CreateForm(open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
     let password = RwSignal::new(String::new());
     let role = RwSignal::new("user".to_owned());
     let mutation = Mutation::new();
+    let toasts = use_toasts();
     let submit = Callback::new(move |()| {
         let input = UserInput {
             username: username.get_untracked().trim().to_owned(),
@@ -149,8 +265,9 @@ fn CreateForm(open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
             password: password.get_untracked(),
             role: parse_role(&role.get_untracked()),
         };
-        mutation.run(accounts::create_user(input), move |_| {
+        mutation.run(accounts::create_user(input), move |user| {
             open.set(false);
+            toasts.show(format!("Created {}.", user.username));
             on_done.run(());
         });
     });
@@ -314,10 +431,15 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
     let asks_for_reservations = move || disabled.get() && !was_disabled;
     let reservations = RwSignal::new(String::new());
     let mutation = Mutation::new();
+    let toasts = use_toasts();
     let name = user.username.clone();
     let owner = user.username.clone();
     let sign_out = Callback::new(move |()| {
-        mutation.run(accounts::end_all_sessions(owner.clone()), move |()| open.set(false));
+        let username = owner.clone();
+        mutation.run(accounts::end_all_sessions(owner.clone()), move |()| {
+            open.set(false);
+            toasts.show(format!("Ended every session of {username}."));
+        });
     });
     let submit = Callback::new(move |()| {
         let new = password.get_untracked();
@@ -339,8 +461,9 @@ fn EditForm(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl Int
             reservations: choice,
             ..Default::default()
         };
-        mutation.run(accounts::patch_user(name.clone(), patch), move |_| {
+        mutation.run(accounts::patch_user(name.clone(), patch), move |user| {
             open.set(false);
+            toasts.show(format!("Saved {}.", user.username));
             on_done.run(());
         });
     });

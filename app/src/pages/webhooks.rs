@@ -6,6 +6,7 @@ mod event_catalogue;
 mod form;
 mod list;
 mod overview;
+mod pausing;
 mod random;
 mod secret;
 mod settings;
@@ -27,10 +28,13 @@ use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::webhooks as rpc;
 use crate::session::{ForWebhookManagers, use_session};
+use crate::toast::use_toasts;
+use domain::Problem;
 use domain::id::WebhookId;
 use domain::webhook::{ResumeInput, Webhook, WebhookHealth, WebhookState, WebhookSummary};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The tabs of a webhook's page: the value in the address, and the label.
@@ -221,20 +225,16 @@ fn PauseSwitch(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>
     let label = move || webhook.with(|w| format!("Enable {}", w.name));
     let session = use_session();
     let is_auditor = Signal::derive(move || session.is_auditor());
+    let toasts = use_toasts();
     let on_change = Callback::new(move |enable: bool| {
-        let id = webhook.with_untracked(|w| w.id);
-        if enable {
-            mutation.run(rpc::resume_webhook(id, ResumeInput::default()), move |new| query.set(new));
-        } else {
-            mutation.run(rpc::pause_webhook(id), move |new| query.set(new));
-        }
+        let webhook = webhook.get_untracked();
+        pausing::switch(mutation, toasts, &webhook, enable, Rc::new(move |new| query.set(new)));
     });
     view! {
         <span class="row">
             <Switch label=label on=on pending=mutation.pending disabled=is_auditor on_change=on_change />
             <span class="small muted">{move || webhook.with(|w| w.state.label())}</span>
         </span>
-        <FormProblem problem=mutation.problem />
     }
 }
 
@@ -260,14 +260,13 @@ fn failures(summary: &WebhookSummary) -> Option<String> {
 fn StateNotice(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>) -> impl IntoView {
     let mutation = Mutation::new();
     let state = ErasedMemo::new(move |_| webhook.with(|w| (w.state, w.summary.waiting, failures(&w.summary))));
+    let toasts = use_toasts();
     let discard_open = RwSignal::new(false);
-    let resume = Callback::new(move |drop_pending: bool| {
-        let id = webhook.with_untracked(|w| w.id);
-        mutation.run(rpc::resume_webhook(id, ResumeInput { drop_pending }), move |new| {
-            discard_open.set(false);
-            query.set(new);
-        });
+    let resume = Callback::new(move |()| {
+        let webhook = webhook.get_untracked();
+        pausing::switch(mutation, toasts, &webhook, true, Rc::new(move |new| query.set(new)));
     });
+    let queued = Signal::derive(move || webhook.with(|w| w.summary.waiting));
     let notice = move || {
         let (state, queued, failures) = state.get();
         let cause = match state {
@@ -285,24 +284,54 @@ fn StateNotice(#[prop(into)] webhook: ErasedMemo<Webhook>, query: Query<Webhook>
         };
         Some(view! { <ResumeNotice cause=cause queued=queued mutation=mutation resume=resume discard_open=discard_open /> }.into_any())
     };
-    let title = move || format!("Discard {}?", queued_events(webhook.with(|w| w.summary.waiting)));
-    // The dialog and the mutation are not part of the notice, because a changed number of events renders that again.
+    let title = move || format!("Discard {}?", queued_events(queued.get()));
+    let on_discard = Callback::new(move |new: Webhook| {
+        discard_open.set(false);
+        query.set(new);
+    });
+    // The dialog is not part of the notice, because a changed number of events renders that again.
     view! {
         {notice}
         <Dialog open=discard_open title=title>
-            <p>"These events are never sent: their deliveries are cancelled. Later events are delivered as usual."</p>
-            <FormProblem problem=mutation.problem />
-            <div class="dialog-actions">
-                <Button on_click=Callback::new(move |()| discard_open.set(false))>"Keep events"</Button>
-                <Button
-                    variant=ButtonVariant::Danger
-                    pending=mutation.pending
-                    on_click=Callback::new(move |()| resume.run(true))
-                >
-                    "Discard and resume"
-                </Button>
-            </div>
+            <DiscardForm id=webhook.with_untracked(|w| w.id) queued=queued open=discard_open on_done=on_discard />
         </Dialog>
+    }
+}
+
+/// The form that discards the queued events of a webhook. Users type their number, because discarding cannot be undone.
+#[component]
+fn DiscardForm(id: WebhookId, queued: Signal<u64>, open: RwSignal<bool>, on_done: Callback<Webhook>) -> impl IntoView {
+    let toasts = use_toasts();
+    let mutation = Mutation::new();
+    let typed = RwSignal::new(String::new());
+    let submit = Callback::new(move |()| {
+        let number = queued.get_untracked();
+        if typed.get_untracked().trim().parse() != Ok(number) {
+            let message = format!("Type {number}, the number of queued events.");
+            return mutation.reject(Problem::field("count", message));
+        }
+        mutation.run(rpc::resume_webhook(id, ResumeInput { drop_pending: true }), move |new| {
+            toasts.show(format!("Discarded {} and resumed {}.", queued_events(number), new.name));
+            on_done.run(new);
+        });
+    });
+    view! {
+        <Form on_submit=submit unguarded=true>
+            <p>"These events are never sent: their deliveries are cancelled. Later events are delivered as usual."</p>
+            <FormProblem problem=mutation.problem_except(&["count"]) />
+            <TextInput
+                label="Number of events to discard"
+                value=typed
+                numeric=true
+                autocomplete="off"
+                hint=move || format!("Type {} to confirm.", queued.get())
+                error=mutation.field_error("count")
+            />
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| open.set(false))>"Keep events"</Button>
+                <Button variant=ButtonVariant::Danger submit=true pending=mutation.pending>"Discard and resume"</Button>
+            </div>
+        </Form>
     }
 }
 
@@ -314,13 +343,13 @@ fn queued_events(number: u64) -> String {
     }
 }
 
-/// The notice of a webhook that does not deliver. `resume` receives whether to discard the queued events.
+/// The notice of a webhook that does not deliver.
 #[component]
 fn ResumeNotice(
     cause: &'static str,
     queued: u64,
     mutation: Mutation,
-    resume: Callback<bool>,
+    resume: Callback<()>,
     discard_open: RwSignal<bool>,
 ) -> impl IntoView {
     let effect = match queued {
@@ -334,7 +363,7 @@ fn ResumeNotice(
             <p>{cause}" "{effect}</p>
             <ForWebhookManagers>
                 <div class="row">
-                    <Button pending=mutation.pending on_click=Callback::new(move |()| resume.run(false))>"Resume deliveries"</Button>
+                    <Button pending=mutation.pending on_click=resume>"Resume deliveries"</Button>
                     {discard
                         .clone()
                         .map(|label| {
@@ -346,7 +375,6 @@ fn ResumeNotice(
                         })}
                 </div>
             </ForWebhookManagers>
-            <FormProblem problem=mutation.problem />
         </Notice>
     }
 }

@@ -138,6 +138,14 @@ pub async fn list_notifications() -> Result<Vec<Notification>, RpcError> {
     Ok(cx.service.notifications().list(actor).await?)
 }
 
+/// Marks some notifications as read.
+#[server(prefix = "/rpc", endpoint = "mark-each-read", protocol = Rpc)]
+pub async fn mark_each_read(ids: Vec<i64>) -> Result<(), RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.notifications().mark_each_read(actor, &ids).await?)
+}
+
 /// Marks all notifications up to `id` as read.
 #[server(prefix = "/rpc", endpoint = "mark-read", protocol = Rpc)]
 pub async fn mark_read(id: i64) -> Result<(), RpcError> {

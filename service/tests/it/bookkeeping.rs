@@ -82,6 +82,16 @@ async fn notifications_are_visible_to_their_recipient_only(t: TestService) {
     let reader = Actor { scopes: vec![domain::authorization::Scope::Read], ..root.clone() };
     refused(t.notifications().mark_read(&reader, i64::MAX).await, Forbidden);
     assert_eq!(read(&root).await, [false, false, true]);
+
+    // Single ones, e.g. those of one cause. Each administrator has own marks; those of others change nothing.
+    let ids: Vec<i64> =
+        t.notifications().list(&root).await.unwrap().iter().map(|notification| notification.id).collect();
+    t.notifications().mark_each_read(&root, &[ids[1], to_alice[0].id]).await.unwrap();
+    t.notifications().mark_each_read(&root, &[]).await.unwrap();
+    t.notifications().mark_each_read(&bob, &[ids[0]]).await.unwrap();
+    assert_eq!((read(&root).await, read(&other).await), (vec![false, true, true], vec![false, true, true]));
+    refused(t.notifications().mark_each_read(&reader, &ids).await, Forbidden);
+    refused(t.notifications().mark_each_read(&root, &[1; 101]).await, Invalid);
 }
 
 async fn idempotency_key_replays_the_response(t: TestService) {

@@ -1,17 +1,21 @@
 //! The list of resource types, and its dialogs.
 
-use super::{ActionsHead, ConfirmDelete, ListHeading, Purpose, RowActions, TypesQuery};
+use super::{ConfirmDelete, ListHeading, Purpose, RowActions, TypesQuery, with_actions};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
+use crate::list::{BulkChange, Cells, Column, List, ListSpec};
 use crate::pages::areas;
 use crate::pages::config_form::{ConfigForm, ConfigState};
 use crate::query::Mutation;
 use crate::rpc::catalogue as rpc;
 use crate::session::use_session;
+use crate::toast::use_toasts;
 use domain::Problem;
+use domain::natural_order;
 use domain::resource::{ConfigSchema, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
 use leptos::prelude::*;
 use serde_json::Value;
+use std::sync::Arc;
 
 const EXAMPLE_SCHEMA: &str = r#"{"type": "object", "properties": {"gpu_count": {"type": "integer", "title": "GPUs", "minimum": 1, "maximum": 8, "default": 1}}}"#;
 const DEFAULT_COLOR: &str = "#4f46e5";
@@ -41,25 +45,11 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
                     "New type"
                 </Button>
             </ListHeading>
-            {types.view(move |page| {
-                let items = ErasedMemo::new(move |_| page.get().items);
-                let row = move |item| view! { <Row item=item open_for=open_for /> };
+            {types.view(move |types| {
+                let cells: Cells<ResourceType> = Arc::new(move |item| (move || row_cells(item.get(), open_for)).into_any());
                 view! {
-                    <Show when=move || !items.with(Vec::is_empty) fallback=empty>
-                        <ScrollableTable label="Resource types">
-                            <table class="cards-on-phone">
-                                <thead>
-                                    <tr>
-                                        <th>"Type"</th>
-                                        <th>"Slug"</th>
-                                        <th>"Fields"</th>
-                                        <th>"Resources"</th>
-                                        <ActionsHead />
-                                    </tr>
-                                </thead>
-                                <tbody>{move || items.get().into_iter().map(row).collect_view()}</tbody>
-                            </table>
-                        </ScrollableTable>
+                    <Show when=move || !types.with(|all| all.is_empty()) fallback=empty>
+                        <List rows=types spec=list_spec() cells=cells.clone() />
                     </Show>
                 }
             })}
@@ -78,8 +68,29 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
     }
 }
 
-#[component]
-fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl IntoView {
+/// How the list finds and compares resource types.
+fn list_spec() -> ListSpec<ResourceType> {
+    ListSpec {
+        label: "Resource types",
+        nouns: ["resource type", "resource types"],
+        parameters: ["type-q", "type-sort"],
+        columns: with_actions(vec![
+            Column::sorted("name", "Type", |one: &ResourceType, other| natural_order::compare(&one.name, &other.name)),
+            Column::sorted("slug", "Slug", |one: &ResourceType, other| natural_order::compare(&one.slug, &other.slug)),
+            Column::plain("fields", "Fields"),
+            Column::sorted("resources", "Resources", |one: &ResourceType, other| one.resources.cmp(&other.resources)),
+        ]),
+        filters: Vec::new(),
+        actions: Vec::new(),
+        change: BulkChange::new(),
+        id: |item| item.slug.clone(),
+        name: |item| item.name.clone(),
+        text: |item| format!("{} {}", item.name, item.slug),
+    }
+}
+
+/// The cells of a resource type.
+fn row_cells(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl IntoView {
     let fields = ConfigSchema::parse(&item.config_schema).map(|schema| schema.fields.len()).unwrap_or_default();
     let is_admin = use_session().is_admin_untracked();
     let (edited, owned, deleted) = (item.clone(), item.clone(), item.clone());
@@ -87,7 +98,6 @@ fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl In
     let on_edit = Callback::new(move |()| open_for.run(Purpose::Edit(edited.clone())));
     let on_delete = Callback::new(move |()| open_for.run(Purpose::Delete(deleted.clone())));
     view! {
-        <tr>
             <td data-label="Type" class="wrap">
                 <span><span class="swatch" aria-hidden="true" style:background=item.color></span>{item.name.clone()}</span>
             </td>
@@ -103,16 +113,18 @@ fn Row(item: ResourceType, open_for: Callback<Purpose<ResourceType>>) -> impl In
                 on_owners=on_owners
                 on_delete=on_delete
             />
-        </tr>
     }
 }
 
 #[component]
 fn DeleteType(slug: String, open: RwSignal<bool>, types: TypesQuery) -> impl IntoView {
     let mutation = Mutation::new();
+    let toasts = use_toasts();
     let on_confirm = Callback::new(move |()| {
+        let deleted = format!("Deleted {slug}.");
         mutation.run(rpc::delete_type(slug.clone()), move |()| {
             open.set(false);
+            toasts.show(deleted);
             types.refetch();
         });
     });
@@ -148,13 +160,15 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
     let schema = RwSignal::new(schema.unwrap_or_else(|| "{}".to_owned()));
     let parsed = ErasedMemo::new(move |_| schema.with(|text| parse_schema(text)));
     let mutation = Mutation::new();
+    let toasts = use_toasts();
     let submit = Callback::new(move |()| {
         let value = match parsed.get_untracked() {
             Ok((value, _)) => value,
             Err(message) => return mutation.reject(Problem::field("config_schema", message)),
         };
-        let on_success = move |_| {
+        let on_success = move |saved: ResourceType| {
             open.set(false);
+            toasts.show(format!("Saved {}.", saved.name));
             types.refetch();
         };
         let slug = slug.get_untracked();

@@ -6,33 +6,18 @@ use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::focus;
 use crate::intl;
+use crate::virtual_rows::{RowHeight, VirtualRows};
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::id::DeliveryId;
-use leptos::ev;
-use leptos::html;
 use leptos::prelude::*;
-use std::ops::Range;
 use std::sync::Arc;
 use wasm_bindgen::JsCast as _;
 use web_sys::{Element, MouseEvent};
 
 /// The height of a row in pixels, as in `style/deliveries.css`.
 const ROW_HEIGHT: f64 = 37.0;
-/// The number of rows up to which all are rendered: the browser's own search then finds each.
-const ALL_RENDERED: usize = 300;
-/// The number of rows that are rendered above and below the window.
-const MARGIN: usize = 40;
-
-/// The rows to render, of `length`, if the window shows `top` to `bottom` pixels below the first row.
-fn rendered(length: usize, top: f64, bottom: f64) -> Range<usize> {
-    if length <= ALL_RENDERED {
-        return 0..length;
-    }
-    // In steps, so that most scroll events change nothing.
-    let at = |pixels: f64| (pixels.max(0.0) / ROW_HEIGHT) as usize / (MARGIN / 2) * (MARGIN / 2);
-    let start = at(top).saturating_sub(MARGIN).min(length);
-    start..(at(bottom) + 2 * MARGIN).min(length)
-}
+/// The number of columns.
+const COLUMNS: usize = 7;
 
 /// Scrolls to the row at a position, and focuses its link when it is rendered.
 pub fn reveal(position: usize, id: &str) {
@@ -63,35 +48,13 @@ pub fn LogRows(
     /// Whether the rows name their webhook.
     names_webhook: bool,
 ) -> impl IntoView {
-    let body = NodeRef::<html::Tbody>::new();
-    let position = RwSignal::new((0.0, 0.0));
-    let measure = move || {
-        // The page may be gone when the frame comes.
-        let Some(body) = body.try_get_untracked().flatten() else { return };
-        let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
-        let top = -body.get_bounding_client_rect().top();
-        position.set((top, top + height));
-    };
-    body.on_load(move |_| request_animation_frame(measure));
-    let on_scroll = window_event_listener(ev::scroll, move |_| measure());
-    let on_resize = window_event_listener(ev::resize, move |_| measure());
-    on_cleanup(move || {
-        on_scroll.remove();
-        on_resize.remove();
-    });
     let length = Memo::new(move |_| rows.with(|rows| rows.len()));
-    let range = Memo::new(move |_| {
-        let length = length.get();
-        let (top, bottom) = if length <= ALL_RENDERED { (0.0, 0.0) } else { position.get() };
-        rendered(length, top, bottom)
-    });
+    let visible = VirtualRows::new(length, RowHeight { table: ROW_HEIGHT, card: ROW_HEIGHT });
+    let range = visible.range;
     let start = Memo::new(move |_| range.get().start);
     let window_rows =
         ErasedMemo::new(move |_| rows.with(|rows| rows.get(range.get()).map(<[_]>::to_vec).unwrap_or_default()));
     let ids = ErasedMemo::new(move |_| window_rows.with(|rows| rows.iter().map(|d| d.id.clone()).collect::<Vec<_>>()));
-    let space = |rows: usize| {
-        (rows > 0).then(|| view! { <tr aria-hidden="true" style:height=format!("{}px", rows as f64 * ROW_HEIGHT)><td colspan="7"></td></tr> })
-    };
     // A press anywhere in a row is a press on its link, except on other links and in a selected text.
     let on_click = move |event: MouseEvent| {
         let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
@@ -122,12 +85,12 @@ pub fn LogRows(
                         <th class="log-time number">"Created"</th>
                     </tr>
                 </thead>
-                <tbody node_ref=body on:click=on_click>
-                    {move || space(range.get().start)}
+                <tbody node_ref=visible.body on:click=on_click>
+                    {visible.space_above(COLUMNS)}
                     <For each=move || ids.get() key=|id| id.to_string() let:id>
                         <LogRow rows=window_rows start=start id=id selected=selection.id names_webhook=names_webhook />
                     </For>
-                    {move || space(length.get().saturating_sub(range.get().end))}
+                    {visible.space_below(COLUMNS)}
                 </tbody>
             </table>
         </ScrollableTable>
@@ -209,26 +172,5 @@ fn LogResult(delivery: ErasedMemo<DeliverySummary>) -> impl IntoView {
         <span class="small muted log-note">
             " "{move || next.get().map(|at| view! { "next attempt "<Countdown at=at />" · " })} {attempts}{problem}
         </span>
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_list_is_rendered_whole() {
-        assert_eq!(rendered(300, 5_000.0, 6_000.0), 0..300);
-        assert_eq!(rendered(0, 0.0, 900.0), 0..0);
-    }
-
-    #[test]
-    fn long_list_is_rendered_around_the_window() {
-        for scroll in [0.0, 1_000.0, 37_000.0, 3_699_000.0, 4_000_000.0] {
-            let rows = rendered(100_000, scroll, scroll + 900.0);
-            assert!(rows.len() <= 5 * MARGIN, "{rows:?}");
-            let (first, last) = ((scroll / ROW_HEIGHT) as usize, ((scroll + 900.0) / ROW_HEIGHT) as usize);
-            assert!(first >= 100_000 || (rows.start <= first && rows.end >= last.min(100_000)), "{rows:?} at {scroll}");
-        }
     }
 }

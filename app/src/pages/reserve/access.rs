@@ -36,7 +36,7 @@ pub fn AccessRequestForm(id: ResourceId) -> impl IntoView {
     });
     let form = move || {
         view! {
-            <Form on_submit=submit>
+            <Form on_submit=submit unguarded=true>
                 <FormProblem problem=mutation.problem_except(&["reason"]) />
                 <TextArea label="Reason" value=reason error=mutation.field_error("reason") />
                 <div>

@@ -56,7 +56,7 @@ pub fn ReserveForm(id: ResourceId, schema: ConfigSchema, draft: Draft, calendar:
     });
     view! {
         <section class="card" aria-label="Reservation">
-            <Form on_submit=submit>
+            <Form on_submit=submit unguarded=true>
                 <FormProblem problem=mutation.problem_without_fields() />
                 <div class="grid-2">
                     <TimeInput label="Start" value=draft.start error=mutation.field_error("start_time") />

@@ -159,7 +159,7 @@ fn NewForm() -> impl IntoView {
             }
         });
         view! {
-            <Form on_submit=submit>
+            <Form on_submit=submit unguarded=true>
                 <StepList errors=errors outcome=outcome />
                 <Show when=move || stored_draft.restored.get()>
                     <Notice>

@@ -52,7 +52,7 @@ pub fn SignatureCheckPage() -> impl IntoView {
         />
         <div class="columns">
             <section class="card">
-                <Form on_submit=check>
+                <Form on_submit=check unguarded=true>
                     <TextArea label="Request body" value=body mono=true rows=6 hint="The exact text, before it is parsed." />
                     <TextArea
                         label="Request headers"
