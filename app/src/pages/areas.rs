@@ -169,8 +169,8 @@ area! {
 area! {
     /// The advanced fields and the TLS fields of the form for a webhook.
     webhookadvanced {
-        Fields(model: FormModel, errors: FieldErrors) => {
-            view! { <pages::webhooks::AdvancedFields model=model errors=errors /> }
+        Fields(model: StoredValue<FormModel>, errors: FieldErrors) => {
+            view! { <pages::webhooks::AdvancedFields model=model.get_value() errors=errors /> }
         },
         Tls(model: TlsModel, errors: FieldErrors) => view! { <pages::webhooks::TlsFields model=model errors=errors /> },
     }

@@ -16,6 +16,7 @@ pub fn AdvancedSection(model: FormModel, errors: FieldErrors) -> impl IntoView {
     let has_error =
         Memo::new(move |_| errors.has_submitted_error(&["headers", "retry", "max_in_flight", "rate_limit", "filter"]));
     let was_opened = RwSignal::new(false);
+    let model = StoredValue::new(model);
     view! {
         <details class="advanced" open=move || has_error.get() on:toggle=move |_| was_opened.set(true)>
             <summary>"Advanced: format, filter, headers, retries, limits, responses, signatures"</summary>

@@ -98,7 +98,7 @@ fn Contents(
     pem: fn(&TlsView) -> &String,
     value: RwSignal<String>,
 ) -> impl IntoView {
-    let unchanged = move || {
+    move || {
         let stored = model.stored.get().filter(|tls| value.with(|value| value == pem(tls)))?;
         let items = details(&stored).iter().map(|one| {
             view! {
@@ -110,8 +110,7 @@ fn Contents(
             }
         });
         Some(view! { <ul class="certificates">{items.collect_view()}</ul> })
-    };
-    unchanged
+    }
 }
 
 /// A text in PEM, entered or read from a file.
