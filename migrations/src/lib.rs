@@ -25,6 +25,7 @@ mod m0020_dispatchers;
 mod m0021_alerts;
 mod m0022_local_listeners;
 mod m0023_replays;
+mod m0024_scheduled_events;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -65,6 +66,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0021_alerts::Migration),
             Box::new(m0022_local_listeners::Migration),
             Box::new(m0023_replays::Migration),
+            Box::new(m0024_scheduled_events::Migration),
         ]
     }
 }

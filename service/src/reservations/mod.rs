@@ -10,6 +10,7 @@
 //! | `group_commit` | concurrent new reservations in one transaction |
 //! | `expiry` | reservations that have ended |
 //! | `missing` | creations that a webhook has never received |
+//! | `schedule` | events that are due at a later time: held creations, starts and endings |
 //! | `starts` | starts of reservations, for webhooks with the classic payload format |
 //! | `status_update` | provisioning reported by a receiver |
 //! | `receiver_callbacks` | logs and messages of classic receivers |
@@ -23,6 +24,7 @@ mod missing;
 mod queries;
 mod receiver_callbacks;
 mod row;
+mod schedule;
 mod starts;
 mod status_update;
 

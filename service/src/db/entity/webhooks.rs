@@ -5,7 +5,7 @@ use domain::event::EventType;
 use domain::payload::PayloadFormat;
 use domain::retry::RetryPolicy;
 use domain::routing::DeliveryPaths;
-use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, ProvisionTime, WebhookState};
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,8 @@ pub(crate) struct Model {
     pub secret_reminded_at: Option<i64>,
     /// Whether Berth sends its deliveries, or a local listener forwards them.
     pub delivery_mode: Text<DeliveryMode>,
+    /// When it receives `reservation.created`.
+    pub provision: Text<ProvisionTime>,
     /// The only resource type whose events it receives.
     #[sea_orm(belongs_to, from = "resource_type", to = "slug", skip_fk)]
     pub of_type: BelongsTo<Option<super::resource_types::Entity>>,
