@@ -97,7 +97,8 @@ fn redirect_without_session(session: Session) {
 fn Header(menu_open: RwSignal<bool>) -> impl IntoView {
     let session = use_session();
     let log_out = Mutation::new();
-    let on_log_out = Callback::new(move |()| log_out.run_to_end(rpc::session::log_out(), move |url| session.log_out(url)));
+    let on_log_out =
+        Callback::new(move |()| log_out.run_to_end(rpc::session::log_out(), move |url| session.log_out(url)));
     view! {
         <header class="topbar">
             <button

@@ -2,22 +2,10 @@
 
 use crate::certification::{Run, default_health_url};
 use crate::{Auth, Certification, Destination, Sender, Sources};
-use domain::conformance::Check;
 use domain::conformance::plan::{Signing, Step};
 use domain::draft_check::{DraftReport, Probe, Probes};
 use domain::event::EventType;
 use std::time::Instant;
-
-/// The check that plans a valid event of this type.
-fn check_of(event: EventType) -> Check {
-    match event {
-        EventType::ReservationCreated => Check::Created,
-        EventType::ReservationUpdated => Check::Updated,
-        EventType::ReservationCancelled => Check::Cancelled,
-        EventType::ReservationExpired => Check::Expired,
-        EventType::AccessRequested => Check::AccessRequested,
-    }
-}
 
 /// Sends each event of a draft, and the first one also with a wrong signature. Reports the checklist.
 ///
@@ -63,7 +51,7 @@ pub async fn check_draft(sender: &Sender, certification: &Certification, sources
 /// Sends a valid event.
 async fn probe(run: &mut Run<'_>, certification: &Certification, event: EventType) -> Probe {
     let mut last = None;
-    for step in run.planner.steps(check_of(event)) {
+    for step in run.planner.valid_event(event) {
         last = Some(send(run, certification, &step).await);
     }
     // A check of an event plans one request at least.
@@ -75,7 +63,7 @@ async fn probe(run: &mut Run<'_>, certification: &Certification, event: EventTyp
 
 /// Sends an event with the signature of another secret.
 async fn forged(run: &mut Run<'_>, certification: &Certification, event: EventType) -> Option<Probe> {
-    let step = run.planner.steps(check_of(event)).pop()?;
+    let step = run.planner.valid_event(event).pop()?;
     let step =
         Step { sent: format!("{}, signed with another secret", step.sent), signing: Signing::OtherSecret, ..step };
     Some(send(run, certification, &step).await)

@@ -24,7 +24,10 @@ pub fn event_name(event: EventType) -> Option<&'static str> {
         EventType::ReservationCreated => Some("EVENT_START"),
         EventType::ReservationExpired => Some("EVENT_END"),
         EventType::ReservationCancelled => Some("EVENT_DELETED"),
-        EventType::ReservationUpdated | EventType::AccessRequested => None,
+        EventType::ReservationUpdated
+        | EventType::AccessRequested
+        | EventType::ReservationStarted
+        | EventType::ReservationEnding => None,
     }
 }
 

@@ -43,11 +43,31 @@ pub enum EventType {
     #[serde(rename = "user.access_requested")]
     #[strum(serialize = "user.access_requested")]
     AccessRequested,
+    /// A reservation's time began.
+    #[serde(rename = "reservation.started")]
+    #[strum(serialize = "reservation.started")]
+    ReservationStarted,
+    /// A reservation's time ends soon.
+    #[serde(rename = "reservation.ending")]
+    #[strum(serialize = "reservation.ending")]
+    ReservationEnding,
 }
 
 impl EventType {
     /// Every event type, in the order of the form.
-    pub const ALL: [EventType; 5] = [
+    pub const ALL: [EventType; 7] = [
+        Self::ReservationCreated,
+        Self::ReservationUpdated,
+        Self::ReservationCancelled,
+        Self::ReservationExpired,
+        Self::AccessRequested,
+        Self::ReservationStarted,
+        Self::ReservationEnding,
+    ];
+
+    /// The event types that a webhook receives without a choice of its own. `reservation.started` and
+    /// `reservation.ending` are opt-in.
+    pub const DEFAULT: [EventType; 5] = [
         Self::ReservationCreated,
         Self::ReservationUpdated,
         Self::ReservationCancelled,
@@ -68,6 +88,8 @@ impl EventType {
             Self::ReservationCancelled => "Reservation Cancelled",
             Self::ReservationExpired => "Reservation Expired",
             Self::AccessRequested => "Access Requested",
+            Self::ReservationStarted => "Reservation Started",
+            Self::ReservationEnding => "Reservation Ending",
         }
     }
 
@@ -79,6 +101,8 @@ impl EventType {
             Self::ReservationCancelled => "The reservation was cancelled. Release the resource.",
             Self::ReservationExpired => "The reserved time ended. Release the resource.",
             Self::AccessRequested => "A user requested access to a restricted resource.",
+            Self::ReservationStarted => "The reserved time began.",
+            Self::ReservationEnding => "The reserved time ends soon. The resource type sets the notice.",
         }
     }
 
@@ -99,6 +123,12 @@ impl EventType {
                 "Within seconds of the end of the reserved time, unless the reservation was cancelled."
             }
             Self::AccessRequested => "Right after a user has requested access to a restricted resource.",
+            Self::ReservationStarted => {
+                "Within seconds of the start of the reserved time, unless the reservation was cancelled."
+            }
+            Self::ReservationEnding => {
+                "The ending notice of the resource type before the end of the reserved time, 15 minutes by default."
+            }
         }
     }
 

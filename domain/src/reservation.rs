@@ -73,6 +73,9 @@ pub struct Reservation {
     pub cancel_reason: String,
     /// The provisioning state.
     pub provisioning: Provisioning,
+    /// While `reservation.created` is held for a webhook with `provision: start`: when it is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioning_begins_at: Option<DateTime<Utc>>,
     /// Creation time.
     pub created_at: DateTime<Utc>,
     /// Time of the last change.

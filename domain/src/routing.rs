@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// A path per event: `/reservation`, `/reservation/cancel`, `/access-request` after the endpoint. The wire name is
-    /// `guide`.
+    /// A path per event: `/reservation`, `/reservation/cancel`, `/access-request`, `/reservation/start`,
+    /// `/reservation/ending` after the endpoint. The wire name is `guide`.
     #[default]
     #[serde(rename = "guide")]
     ByEvent,
@@ -42,6 +42,8 @@ impl DeliveryPaths {
                 EventType::ReservationCreated | EventType::ReservationUpdated => "/reservation",
                 EventType::ReservationCancelled | EventType::ReservationExpired => "/reservation/cancel",
                 EventType::AccessRequested => "/access-request",
+                EventType::ReservationStarted => "/reservation/start",
+                EventType::ReservationEnding => "/reservation/ending",
             },
         }
     }

@@ -3,6 +3,7 @@
 use crate::event::{AccessRequestBody, EventBody, EventType, ReservationBody, ResourceDetails};
 use crate::id::{AccessRequestId, EventId, ReservationId, ResourceId};
 use crate::reservation::ReservationStatus;
+use crate::resource::DEFAULT_ENDING_NOTICE;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Map, Value, json};
 
@@ -90,6 +91,10 @@ impl Sample {
         let (status, start_time) = match event_type {
             EventType::ReservationCancelled => (ReservationStatus::Cancelled, now + Duration::hours(1)),
             EventType::ReservationExpired => (ReservationStatus::Expired, now - Duration::hours(8)),
+            EventType::ReservationStarted => (ReservationStatus::Active, now),
+            EventType::ReservationEnding => {
+                (ReservationStatus::Active, now + Duration::minutes(DEFAULT_ENDING_NOTICE.into()) - Duration::hours(8))
+            }
             _ => (ReservationStatus::Active, now + Duration::hours(1)),
         };
         let cancelled = event_type == EventType::ReservationCancelled;

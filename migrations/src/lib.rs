@@ -25,6 +25,7 @@ mod m0020_dispatchers;
 mod m0021_alerts;
 mod m0022_local_listeners;
 mod m0023_replays;
+mod m0024_scheduled_events;
 mod m0025_webhook_tls;
 mod m0026_token_reminders;
 
@@ -67,6 +68,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0021_alerts::Migration),
             Box::new(m0022_local_listeners::Migration),
             Box::new(m0023_replays::Migration),
+            Box::new(m0024_scheduled_events::Migration),
             Box::new(m0025_webhook_tls::Migration),
             Box::new(m0026_token_reminders::Migration),
         ]

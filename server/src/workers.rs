@@ -83,7 +83,7 @@ async fn run_expiry(service: Service) {
     }
 }
 
-/// Publishes the starts of reservations, and expires ended ones. Returns the pause before the next round.
+/// Publishes the starts and the scheduled events of reservations, and expires ended ones. Returns the pause before the next round.
 async fn expire(service: &Service) -> Result<Duration, Problem> {
     let reservations = service.reservations();
     reservations.schedule_starts().await?;
@@ -93,7 +93,8 @@ async fn expire(service: &Service) -> Result<Duration, Problem> {
         return Ok(left.min(EXPIRY_INTERVAL));
     }
     // Starts first: the start of a reservation precedes its end.
-    let ended = reservations.start_due(EXPIRY_BATCH).await? + reservations.expire_due(EXPIRY_BATCH).await?;
+    let started = reservations.start_due(EXPIRY_BATCH).await? + reservations.publish_scheduled(EXPIRY_BATCH).await?;
+    let ended = started + reservations.expire_due(EXPIRY_BATCH).await?;
     // Zero means that another replica expires them, or that all failed. The pause avoids a busy loop.
     Ok(if ended == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
 }

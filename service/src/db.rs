@@ -23,6 +23,7 @@ pub(crate) mod queue_leases;
 pub(crate) mod queue_record;
 pub(crate) mod queue_stats;
 pub(crate) mod reservations;
+pub(crate) mod scheduled_events;
 pub(crate) mod stored_provisioning;
 pub(crate) mod table_lock;
 pub(crate) mod transfer;

@@ -92,6 +92,21 @@ pub struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// The request of a valid event, after the events that it presupposes. There is at least one.
+    pub fn valid_event(&mut self, event: EventType) -> Vec<Step> {
+        match event {
+            EventType::ReservationCreated => self.steps(Check::Created),
+            EventType::ReservationUpdated => self.steps(Check::Updated),
+            EventType::ReservationCancelled => self.steps(Check::Cancelled),
+            EventType::ReservationExpired => self.steps(Check::Expired),
+            EventType::AccessRequested => self.steps(Check::AccessRequested),
+            EventType::ReservationStarted | EventType::ReservationEnding => {
+                let subject = self.main_subject();
+                vec![self.event(event, &subject)]
+            }
+        }
+    }
+
     /// The requests of a check; none for a check that judges the answers of earlier ones, and for [`Check::Health`].
     pub fn steps(&mut self, check: Check) -> Vec<Step> {
         use EventType::{

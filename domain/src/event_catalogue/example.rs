@@ -31,9 +31,11 @@ pub(super) fn status_of(event: EventType) -> ReservationStatus {
     match event {
         EventType::ReservationCancelled => ReservationStatus::Cancelled,
         EventType::ReservationExpired => ReservationStatus::Expired,
-        EventType::ReservationCreated | EventType::ReservationUpdated | EventType::AccessRequested => {
-            ReservationStatus::Active
-        }
+        EventType::ReservationCreated
+        | EventType::ReservationUpdated
+        | EventType::AccessRequested
+        | EventType::ReservationStarted
+        | EventType::ReservationEnding => ReservationStatus::Active,
     }
 }
 
@@ -46,6 +48,8 @@ pub fn example(event_type: EventType) -> EventBody {
         EventType::ReservationCancelled => (event_id("8ka5v3nr7qe1w6xs"), at(3)),
         EventType::ReservationExpired => (event_id("b1jd4z8pg2ty5h9c"), at(9)),
         EventType::AccessRequested => (event_id("e7mw0r6kf3sx8v2n"), at(-3)),
+        EventType::ReservationStarted => (event_id("g4xn7c2qz9tw5b1j"), at(0)),
+        EventType::ReservationEnding => (event_id("h0rk6y3dv8ms2f4p"), at(9) - TimeDelta::minutes(15)),
     };
     if event_type == EventType::AccessRequested {
         return EventBody::AccessRequest(Box::new(AccessRequestBody {

@@ -488,6 +488,13 @@ mod tests {
         let waiting = Provisioning::waiting([A], at(0));
         let working = waiting.after_update(A, &update("provisioning", 2, None), at(2)).unwrap().unwrap();
         assert_eq!(working.after_failure(A, CREATED, "timeout", at(9)), None);
+        for event in [EventType::AccessRequested, EventType::ReservationStarted, EventType::ReservationEnding] {
+            assert_eq!(
+                waiting.after_failure(A, event, "timeout", at(9)),
+                None,
+                "{event} has no effect on provisioning"
+            );
+        }
         let failed = waiting.after_failure(A, CREATED, "timeout", at(9)).unwrap();
         assert_eq!(failed.status, ProvisioningStatus::Failed);
     }

@@ -245,7 +245,8 @@ impl ServiceProvisioning {
         {
             return None;
         }
-        if event == EventType::AccessRequested || !self.status.may_become(ProvisioningStatus::Failed) {
+        let affects_provisioning = event.provisions() || event.releases();
+        if !affects_provisioning || !self.status.may_become(ProvisioningStatus::Failed) {
             return None;
         }
         Some(self.with_status(ProvisioningStatus::Failed, reason, now))

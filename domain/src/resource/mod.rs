@@ -9,6 +9,16 @@ use crate::id::ResourceId;
 use crate::problem::{Problem, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::ops::RangeInclusive;
+
+/// Range of the lead time and the ending notice of a resource type, in minutes.
+pub const NOTICE_MINUTES: RangeInclusive<u32> = 0..=1_440;
+/// The ending notice of a resource type without a setting, in minutes.
+pub const DEFAULT_ENDING_NOTICE: u32 = 15;
+
+fn default_ending_notice() -> u32 {
+    DEFAULT_ENDING_NOTICE
+}
 
 /// A kind of resource, e.g. `gpu-cluster`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +36,13 @@ pub struct ResourceType {
     pub config_schema: Value,
     /// Number of resources of this type.
     pub resources: u64,
+    /// Minutes before the start at which `reservation.created` is sent to webhooks with `provision: start`.
+    // Optional, because a replica of the previous release does not send it during an upgrade.
+    #[serde(default)]
+    pub lead_minutes: u32,
+    /// Minutes before the end at which `reservation.ending` is sent.
+    #[serde(default = "default_ending_notice")]
+    pub ending_notice_minutes: u32,
 }
 
 /// A new resource type.
@@ -43,6 +60,13 @@ pub struct ResourceTypeInput {
     /// JSON Schema (a flat subset) of the reservation's configuration fields.
     #[serde(default)]
     pub config_schema: Option<Value>,
+    /// Minutes before the start at which `reservation.created` is sent to webhooks with `provision: start`, 0 to 1,440; 0
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_minutes: Option<u32>,
+    /// Minutes before the end at which `reservation.ending` is sent, 0 to 1,440; 15 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending_notice_minutes: Option<u32>,
 }
 
 /// A change to a resource type; absent fields are unchanged.
@@ -56,6 +80,13 @@ pub struct ResourceTypePatch {
     pub color: Option<String>,
     /// JSON Schema (a flat subset) of the reservation's configuration fields.
     pub config_schema: Option<Value>,
+    /// Minutes before the start at which `reservation.created` is sent to webhooks with `provision: start`, 0 to 1,440. Held
+    /// events move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead_minutes: Option<u32>,
+    /// Minutes before the end at which `reservation.ending` is sent, 0 to 1,440. Events that are not sent yet move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ending_notice_minutes: Option<u32>,
 }
 
 /// The status of a resource.
@@ -158,6 +189,13 @@ pub fn check_type(input: &ResourceTypeInput) -> Result<ConfigSchema, Problem> {
         match ConfigSchema::parse(raw) {
             Ok(parsed) => schema = parsed,
             Err(errors) => validator.nest("config_schema", errors),
+        }
+    }
+    for (field, minutes) in
+        [("lead_minutes", input.lead_minutes), ("ending_notice_minutes", input.ending_notice_minutes)]
+    {
+        if minutes.is_some_and(|minutes| !NOTICE_MINUTES.contains(&minutes)) {
+            validator.error(field, "Choose 0 to 1440 minutes.");
         }
     }
     validator.finish()?;

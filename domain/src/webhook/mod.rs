@@ -5,6 +5,7 @@ mod credentials;
 mod filter;
 mod listener;
 mod monitoring;
+mod provision;
 mod stats;
 mod tls;
 mod validate;
@@ -22,6 +23,7 @@ pub use monitoring::{
     MonitoringPatch, MonitoringSettings, PAUSE_AFTER_MINUTES, RecoverInput, TokenStatus, WebhookMonitoring,
     WebhookRule, failure_start, has_recovered, health_url,
 };
+pub use provision::ProvisionTime;
 pub use stats::{StatsPoint, StatsWindow, WebhookHealth, WebhookStats, WebhookSummary};
 pub use tls::{CertificateDetails, MAX_PEM, TlsInput, TlsView, normalized_certificates};
 pub use validate::{RESERVED_HEADERS, check, check_new_secret};
@@ -96,16 +98,19 @@ pub struct WebhookInput {
     // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsInput>,
+    /// When it receives `reservation.created`; `booking` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provision: Option<ProvisionTime>,
 }
 
 impl WebhookInput {
-    /// A webhook for every event of every resource type, with the defaults of all other settings.
+    /// A webhook for the events of [`EventType::DEFAULT`] of every resource type, with the defaults of all other settings.
     pub fn new(name: impl Into<String>, endpoint_url: impl Into<String>, auth: AuthInput) -> Self {
         Self {
             name: name.into(),
             endpoint_url: endpoint_url.into(),
             resource_type: None,
-            events: EventType::ALL.to_vec(),
+            events: EventType::DEFAULT.to_vec(),
             auth,
             delivery_paths: None,
             secret: None,
@@ -120,11 +125,13 @@ impl WebhookInput {
             filter: None,
             delivery_mode: None,
             tls: None,
+            provision: None,
         }
     }
 }
 
 redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode, tls } hides { secret });
+redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode, provision } hides { secret });
 
 /// Body of `PATCH /api/v1/webhooks/{id}`; absent fields are unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -174,6 +181,9 @@ pub struct WebhookPatch {
     /// `client_key` keeps the stored one if it belongs to the certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsInput>,
+    /// When it receives `reservation.created` of reservations that are made from now on. Held events stay held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provision: Option<ProvisionTime>,
 }
 
 /// Distinguishes `null` (`Some(None)`) from an absent field (`None`).
@@ -248,6 +258,9 @@ pub struct Webhook {
     /// How deliveries reach the receiver.
     #[serde(default)]
     pub delivery_mode: DeliveryMode,
+    /// When it receives `reservation.created`.
+    #[serde(default)]
+    pub provision: ProvisionTime,
     /// With the delivery mode `local`: the listener that connected last; null without one.
     #[serde(default)]
     pub listener: Option<LocalListener>,
@@ -303,6 +316,7 @@ impl Webhook {
             delivery_paths: Some(self.delivery_paths.clone()),
             headers: self.headers.clone(),
             payload_format: Some(self.payload_format),
+            provision: (self.provision != ProvisionTime::Booking).then_some(self.provision),
             delivery_mode: (self.delivery_mode != DeliveryMode::Http).then_some(self.delivery_mode),
             tls: self.tls.as_ref().map(TlsView::settings),
             ..WebhookInput::new(&self.name, &self.endpoint_url, auth)

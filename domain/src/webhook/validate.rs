@@ -1,7 +1,7 @@
 //! Validation of webhook settings; the server and the form run the same code.
 
 use super::credentials::{self, CustomHeader, StoredCredentials};
-use super::{AuthInput, DeliveryMode, WebhookInput, tls};
+use super::{AuthInput, DeliveryMode, ProvisionTime, WebhookInput, tls};
 use crate::endpoint::UrlPolicy;
 use crate::event::EventType;
 use crate::payload::PayloadFormat;
@@ -54,6 +54,9 @@ pub fn check(input: &WebhookInput, policy: &UrlPolicy, stored: Option<StoredCred
     if !input.events.is_empty() && !input.events.iter().any(|event| format.sends(*event)) {
         validator
             .error("events", "This payload format has none of these events. Select created, cancelled or expired.");
+    }
+    if input.provision == Some(ProvisionTime::Start) && format.holds_until_start(EventType::ReservationCreated) {
+        validator.error("provision", "The classic payload format sends EVENT_START at the start already. Use booking.");
     }
     check_auth(&mut validator, &input.auth, policy, format);
     match stored {

@@ -238,7 +238,8 @@ fn certification(args: &ConformArgs, policy: &UrlPolicy) -> Result<Certification
         }
         None => None,
     };
-    let all_but_access_requests = || EventType::ALL.into_iter().filter(|event| *event != EventType::AccessRequested);
+    let all_but_access_requests =
+        || EventType::DEFAULT.into_iter().filter(|event| *event != EventType::AccessRequested);
     let sample = Sample { resource_type: args.resource_type.clone(), ..Sample::default() };
     Ok(Certification {
         endpoint_url,

@@ -44,6 +44,7 @@ pub(super) async fn create(service: &Service, actor: &Actor) -> Result<(), Strin
             name: name.into(),
             color: Some(color.into()),
             config_schema: Some(schema),
+            ..Default::default()
         };
         ignore_conflict(service.catalogue().create_type(actor, input).await)?;
     }

@@ -10,7 +10,7 @@ use crate::db::column::Text;
 use crate::db::entity::{access_grants, access_requests, resources, users};
 use crate::db::link::DatabaseTransaction;
 use crate::notifications::{Notifications, Recipient};
-use crate::outbox::Outbox;
+use crate::outbox::{Held, Outbox};
 use crate::ownership::visibility::access_requests_of;
 use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
@@ -181,7 +181,10 @@ impl AccessRequests {
             user_ssh_key: user.ssh_key.clone(),
         }));
         let configs = self.outbox.configs().load(&tx).await?;
-        let enqueued = self.outbox.enqueue(&tx, &configs, vec![(resource.resource_type.clone(), event)], true).await?;
+        let enqueued = self
+            .outbox
+            .enqueue(&tx, &configs, vec![(resource.resource_type.clone(), event)], true, &Held::new())
+            .await?;
         let message = format!("{} requests access to {}.", user.username, resource.name);
         let key = ResourceKey::new(&resource.resource_type, resource.id);
         let notifications = self

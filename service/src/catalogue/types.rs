@@ -5,13 +5,14 @@ use crate::audit_trail::{Record, Target};
 use crate::db::column::JsonText;
 use crate::db::entity::{resource_types, resources, webhooks};
 use crate::db::link::DatabaseTransaction;
+use crate::db::scheduled_events::move_to_notices;
 use crate::pagination::{decode_cursor, page_of};
 use crate::{Error, Result};
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::pagination::{Page, PageQuery};
-use domain::resource::{ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
+use domain::resource::{DEFAULT_ENDING_NOTICE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
 use sea_orm::{
     ColumnTrait as _, DerivePartialModel, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,
@@ -31,6 +32,8 @@ struct TypeRow {
     name: String,
     color: String,
     config_schema: JsonText<Value>,
+    lead_minutes: i32,
+    ending_notice_minutes: i32,
     #[sea_orm(from_expr = "resource_count()")]
     resources: i64,
 }
@@ -57,6 +60,8 @@ impl From<TypeRow> for ResourceType {
             color: row.color,
             config_schema: row.config_schema.0,
             resources: row.resources.unsigned_abs(),
+            lead_minutes: row.lead_minutes.unsigned_abs(),
+            ending_notice_minutes: row.ending_notice_minutes.unsigned_abs(),
         }
     }
 }
@@ -124,6 +129,8 @@ impl Catalogue {
             color: Set(input.color.unwrap_or_else(|| DEFAULT_COLOR.to_owned())),
             config_schema: Set(JsonText(schema)),
             created_at: Set(self.context.now().timestamp_millis()),
+            lead_minutes: Set(minutes(input.lead_minutes.unwrap_or(0))),
+            ending_notice_minutes: Set(minutes(input.ending_notice_minutes.unwrap_or(DEFAULT_ENDING_NOTICE))),
         };
         let tx = self.context.begin_change().await?;
         let inserted = resource_types::Entity::insert(row).exec_without_returning(&tx).await;
@@ -155,6 +162,8 @@ impl Catalogue {
             name: patch.name.unwrap_or(before.name),
             color: Some(patch.color.unwrap_or(before.color)),
             config_schema: Some(schema),
+            lead_minutes: Some(patch.lead_minutes.unwrap_or(before.lead_minutes)),
+            ending_notice_minutes: Some(patch.ending_notice_minutes.unwrap_or(before.ending_notice_minutes)),
         };
         check_type(&input)?;
         self.write_type(actor, slug, input).await?;
@@ -167,6 +176,8 @@ impl Catalogue {
             name: Set(input.name),
             color: input.color.map_or(NotSet, Set),
             config_schema: input.config_schema.map(JsonText).map_or(NotSet, Set),
+            lead_minutes: input.lead_minutes.map(minutes).map_or(NotSet, Set),
+            ending_notice_minutes: input.ending_notice_minutes.map(minutes).map_or(NotSet, Set),
             ..Default::default()
         };
         let tx = self.context.begin_change().await?;
@@ -177,6 +188,11 @@ impl Catalogue {
             .exec(&tx)
             .await?;
         let changed = lock_in(&tx, slug).await?;
+        if (changed.lead_minutes, changed.ending_notice_minutes)
+            != (current.lead_minutes, current.ending_notice_minutes)
+        {
+            move_to_notices(&self.context.db, &tx, &changed).await?;
+        }
         let changes = Changes::between(&current, &changed);
         tx.commit(record(actor, AuditAction::ResourceTypeUpdated, &changed).changes(changes)).await
     }
@@ -217,6 +233,11 @@ impl Catalogue {
         let changes = Changes::deleted(resource_type);
         tx.commit(record(actor, AuditAction::ResourceTypeDeleted, resource_type).changes(changes)).await
     }
+}
+
+/// A column of minutes.
+fn minutes(minutes: u32) -> i32 {
+    i32::try_from(minutes).unwrap_or(i32::MAX)
 }
 
 /// An entry of the audit log about a resource type.

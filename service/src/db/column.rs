@@ -72,6 +72,8 @@ wire_names!(
     // Deliveries of a mode that only a newer release knows are not sent.
     domain::webhook::DeliveryMode => Local,
     domain::webhook::HealthCheckStatus => Unknown,
+    // An event that is held by mistake is sent at the start; one that is sent by mistake cannot be taken back.
+    domain::webhook::ProvisionTime => Start,
     domain::webhook::WebhookState => Paused,
 );
 

@@ -115,16 +115,19 @@ fn bulk_values(new: &[&NewReservation]) -> Result<BulkValues> {
         .text_column("resource_status", new.iter().map(|new| new.resource_status.as_str())))
 }
 
-/// The earliest end of an active reservation, or start that is not published yet, in milliseconds since the epoch. Plans: the
-/// first entries of `reservations_end` and `reservation_starts_due`. Benchmark: idle.
+/// The earliest end of an active reservation, start that is not published yet, or due time of a scheduled event, in
+/// milliseconds since the epoch. Plans: the first entries of `reservations_end`, `reservation_starts_due` and
+/// `scheduled_events_due`. Benchmark: idle.
 pub(crate) async fn earliest_due(db: &Database) -> Result<Option<i64>> {
     let sql = "SELECT
             (SELECT MIN(end_at) FROM reservations WHERE status = 'active'),
-            (SELECT MIN(start_at) FROM reservation_starts)";
+            (SELECT MIN(start_at) FROM reservation_starts),
+            (SELECT MIN(due_at) FROM scheduled_events WHERE due_at IS NOT NULL)";
     let rows = db.query(sql, []).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let (end, start): (Option<i64>, Option<i64>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    Ok(end.into_iter().chain(start).min())
+    let scheduled: Option<i64> = row.try_get_by_index(2)?;
+    Ok(end.into_iter().chain(start).chain(scheduled).min())
 }
 
 /// Runs a statement that returns ids.

@@ -17,7 +17,7 @@ use domain::provisioning::DrivingWebhook;
 use domain::reservation::Reservation;
 use domain::retry::RetryPolicy;
 use domain::signature::{Secret, SigningKey};
-use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, FilterSubject, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, FilterSubject, ProvisionTime, WebhookState};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -37,6 +37,8 @@ pub struct WebhookConfig {
     /// Whether its responses drive provisioning.
     pub(crate) provisions: bool,
     pub(crate) payload_format: PayloadFormat,
+    /// When it receives `reservation.created`.
+    provision: ProvisionTime,
     /// Whether a local listener claims its deliveries, and no dispatcher.
     pub(crate) is_local: bool,
     filter: EventFilter,
@@ -93,6 +95,7 @@ impl WebhookConfig {
             rate_limit: model.rate_limit.map(i32::unsigned_abs),
             provisions: model.provisions,
             payload_format: model.payload_format.0,
+            provision: model.provision.0,
             is_local: model.delivery_mode.0 == DeliveryMode::Local,
             filter: model.filter.0,
             failing: model.failing_since.is_some(),
@@ -127,6 +130,12 @@ impl WebhookConfig {
     /// The webhook as reservations refer to it.
     pub(crate) fn driving_webhook(&self) -> DrivingWebhook<'_> {
         DrivingWebhook { id: self.id, name: &self.name }
+    }
+
+    /// Whether `reservation.created` is held until the start or the lead time before. The classic format has its own
+    /// start.
+    fn provisions_at_start(&self) -> bool {
+        self.provision == ProvisionTime::Start && !self.payload_format.holds_until_start(EventType::ReservationCreated)
     }
 
     /// Whether an event passes the content filter.
@@ -255,6 +264,27 @@ impl Configs {
         let created = EventType::ReservationCreated;
         self.subscribed(&reservation.resource_type, created)
             .any(|config| config.payload_format.holds_until_start(created))
+    }
+
+    /// The webhooks for which `reservation.created` of a new reservation is held until its start or the lead time before.
+    pub(crate) fn holding(&self, reservation: &Reservation) -> impl Iterator<Item = WebhookId> {
+        let subject =
+            FilterSubject { resource_id: reservation.resource_id, config: Some(&reservation.additional_config) };
+        self.subscribed(&reservation.resource_type, EventType::ReservationCreated)
+            .filter(move |config| config.provisions_at_start() && config.passes(subject))
+            .map(|config| config.id)
+    }
+
+    /// Whether a webhook receives an event of a resource type, if its filter does not exclude it.
+    pub(crate) fn has_recipient(&self, resource_type: &str, event: EventType) -> bool {
+        self.subscribed(resource_type, event).next().is_some()
+    }
+
+    /// The resource types of webhooks that receive an event; `None` stands for every type.
+    pub(crate) fn types_with(&self, event: EventType) -> impl Iterator<Item = Option<&str>> {
+        let receives =
+            move |config: &&Arc<WebhookConfig>| config.events.contains(&event) && config.payload_format.sends(event);
+        self.by_id.values().filter(receives).map(|config| config.resource_type.as_deref())
     }
 
     /// One webhook.

@@ -35,19 +35,42 @@ pub(crate) struct Enqueued {
 }
 
 impl Enqueued {
+    /// Whether a webhook receives the event; false for new objects.
+    pub(crate) fn is_for(&self, webhook: WebhookId) -> bool {
+        self.recipients.iter().any(|config| config.id == webhook)
+    }
+
     /// The webhooks that receive the event and drive provisioning, in the order of their ids; none for new objects.
     pub(crate) fn driving(&self) -> Vec<DrivingWebhook<'_>> {
         driving(self.recipients.iter())
     }
 }
 
+/// The webhooks that do not know a reservation yet, with its id: its creation is held for them.
+pub(crate) type Held = HashSet<(WebhookId, String)>;
+
 /// The webhooks for which an event is enqueued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Recipients {
+#[derive(Debug, Clone, Copy)]
+enum Recipients<'a> {
     /// Those that receive it when it happens.
-    Now,
-    /// Those that receive it at the start of the reserved time.
+    Now(&'a Held),
+    /// Those with a format that receives it at the start of the reserved time.
     AtStart,
+    /// These, for which it was held.
+    Only(&'a BTreeSet<WebhookId>),
+}
+
+impl Recipients<'_> {
+    fn include(self, config: &WebhookConfig, event: &EventBody) -> bool {
+        let at_start = config.payload_format.holds_until_start(event.event_type());
+        match self {
+            // The set is nearly always empty, and the key of a look-up is a copy.
+            Self::Now(held) if held.is_empty() => !at_start,
+            Self::Now(held) => !at_start && !held.contains(&(config.id, event.ordering_key().to_owned())),
+            Self::AtStart => at_start,
+            Self::Only(webhooks) => webhooks.contains(&config.id),
+        }
+    }
 }
 
 /// A delivery that is about to be inserted.
@@ -168,15 +191,17 @@ fn rendered(config: &WebhookConfig, event: &EventBody, public_url: &str) -> Resu
 
 impl Outbox {
     /// Inserts deliveries of events, each with the slug of its resource type, for every webhook of `configs` that receives it.
-    /// `fresh` states that no earlier delivery has an event's ordering key; only then the fast path can be used.
+    /// `fresh` states that no earlier delivery has an event's ordering key; only then the fast path can be used. Webhooks do not
+    /// receive the events of reservations of which the creation is `held` for them.
     pub(crate) async fn enqueue(
         &self,
         tx: &DatabaseTransaction,
         configs: &Configs,
         events: Vec<(String, EventBody)>,
         fresh: bool,
+        held: &Held,
     ) -> Result<Enqueued> {
-        self.enqueue_to(Recipients::Now, tx, configs, events, fresh).await
+        self.enqueue_to(Recipients::Now(held), tx, configs, events, fresh).await
     }
 
     /// Inserts deliveries of `reservation.created` for the webhooks that receive it at the start of the reserved time.
@@ -189,9 +214,20 @@ impl Outbox {
         self.enqueue_to(Recipients::AtStart, tx, configs, events, false).await
     }
 
+    /// Inserts the delivery of a held `reservation.created` for these webhooks, unless their filters exclude it now.
+    pub(crate) async fn enqueue_held(
+        &self,
+        tx: &DatabaseTransaction,
+        configs: &Configs,
+        event: (String, EventBody),
+        webhooks: &BTreeSet<WebhookId>,
+    ) -> Result<Enqueued> {
+        self.enqueue_to(Recipients::Only(webhooks), tx, configs, vec![event], false).await
+    }
+
     async fn enqueue_to(
         &self,
-        recipients: Recipients,
+        recipients: Recipients<'_>,
         tx: &DatabaseTransaction,
         configs: &Configs,
         events: Vec<(String, EventBody)>,
@@ -266,7 +302,7 @@ impl Outbox {
     /// One delivery for each event and receiving webhook. Takes a permit where the fast path is open.
     fn prepare(
         &self,
-        recipients: Recipients,
+        recipients: Recipients<'_>,
         configs: &Configs,
         events: Vec<(String, EventBody)>,
         followers: &HashSet<(WebhookId, String)>,
@@ -275,13 +311,10 @@ impl Outbox {
     ) -> Result<Vec<Pending>> {
         let mut pending = Vec::new();
         for (resource_type, event) in events {
-            let at_start = |config: &WebhookConfig| config.payload_format.holds_until_start(event.event_type());
             let receives = |config: &&Arc<WebhookConfig>| {
-                if at_start(config) != (recipients == Recipients::AtStart) {
-                    return false;
-                }
-                config.passes(FilterSubject::of(&event))
-                    || followers.contains(&(config.id, event.ordering_key().to_owned()))
+                recipients.include(config, &event)
+                    && (config.passes(FilterSubject::of(&event))
+                        || followers.contains(&(config.id, event.ordering_key().to_owned())))
             };
             for config in configs.subscribed(&resource_type, event.event_type()).filter(receives) {
                 let permit = match fast_path {

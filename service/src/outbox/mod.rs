@@ -31,7 +31,7 @@ pub use crate::wake::{Wake, WebhookSet};
 pub use claim::{Claim, ClaimedDelivery};
 pub use config::WebhookConfig;
 pub(crate) use config::{ConfigCache, Configs, stored_tls};
-pub(crate) use enqueue::Enqueued;
+pub(crate) use enqueue::{Enqueued, Held};
 pub(crate) use limits::ExhaustedLimit;
 pub use limits::{ConcurrencyLimits, Permit};
 pub use record::AttemptResult;

@@ -7,7 +7,7 @@ use super::booking::{
 };
 use super::event::{event_body, for_outbox};
 use super::group_commit::Written;
-use super::starts;
+use super::{schedule, starts};
 use crate::audit_trail::{AuditedTransaction, Author, Record, Target};
 use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
@@ -70,6 +70,7 @@ impl Reservations {
             cancel_reason: String::new(),
             // The services are known when the reservation is written.
             provisioning: Provisioning::waiting([], now),
+            provisioning_begins_at: None,
             created_at: now,
             updated_at: now,
         };
@@ -114,7 +115,10 @@ impl Reservations {
             ..event_body(&self.context, EventType::ReservationUpdated, &next, &email, now)
         };
         let configs = self.outbox.configs().load(&tx).await?;
-        let enqueued = self.outbox.enqueue(&tx, &configs, vec![for_outbox(body)], false).await?;
+        let schedule = schedule::reschedule(&tx, &configs, &current, &next, now).await?;
+        let enqueued = self.outbox.enqueue(&tx, &configs, vec![for_outbox(body)], false, &schedule.held).await?;
+        next.provisioning_begins_at = schedule.begins_at(id);
+        schedule.insert(&tx).await?;
         next.provisioning = next.provisioning.after_change(&enqueued.driving(), now);
         if let Err(error) = write_changes(&tx, &next).await {
             if is_exclusion_violation(&error) {
@@ -225,7 +229,9 @@ impl Reservations {
         let configs = self.outbox.configs().load(tx).await?;
         starts::describe(tx, &configs, &mut body).await?;
         starts::take(tx, &reservation.id).await?;
-        let enqueued = self.outbox.enqueue(tx, &configs, vec![for_outbox(body)], false).await?;
+        let held = schedule::drop_all(tx, &reservation.id).await?;
+        let enqueued = self.outbox.enqueue(tx, &configs, vec![for_outbox(body)], false, &held).await?;
+        reservation.provisioning_begins_at = None;
         reservation.updated_at = now;
         let changes = reservations::ActiveModel {
             status: Set(Text(reservation.status)),

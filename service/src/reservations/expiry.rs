@@ -70,6 +70,7 @@ impl Reservations {
             true => Some(self.enqueue_start(&tx, &before, now).await?),
             false => None,
         };
+        let scheduled = self.enqueue_scheduled(&tx, &before, now).await?;
         let email = self.owner_email(&tx, &reservation.user_id).await?;
         let body = event_body(&self.context, EventType::ReservationExpired, &reservation, &email, now);
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
@@ -78,6 +79,9 @@ impl Reservations {
         self.commit(tx, record, enqueued, &reservation).await?;
         if let Some(start) = start {
             self.outbox.publish(start, Vec::new());
+        }
+        for enqueued in scheduled {
+            self.outbox.publish(enqueued, Vec::new());
         }
         Ok(true)
     }

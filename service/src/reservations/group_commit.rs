@@ -2,7 +2,7 @@
 //! transaction of its own at once; with many clients, one fsync serves all of them.
 
 use super::event::{event_body, for_outbox};
-use super::starts;
+use super::{schedule, starts};
 use crate::audit_trail::Record;
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
@@ -158,14 +158,21 @@ impl Writer {
         let is_inserted = |new: &&NewReservation| inserted.contains(new.reservation.id.as_str());
         let written = || new.iter().filter(is_inserted);
         provisioning::insert_shared(&self.context.db, &tx, written().map(|new| &new.reservation)).await?;
+        let mut schedule = schedule::plan(&tx, &configs, written().map(|new| &new.reservation), now).await?;
         let events = written().map(|NewReservation { reservation, email, .. }| {
             for_outbox(event_body(&self.context, EventType::ReservationCreated, reservation, email, now))
         });
-        let enqueued = self.outbox.enqueue(&tx, &configs, events.collect(), true).await?;
+        let enqueued = self.outbox.enqueue(&tx, &configs, events.collect(), true, &schedule.held).await?;
+        let mut begins = schedule.take_begins();
+        schedule.insert(&tx).await?;
         starts::schedule(&tx, &configs, written().map(|new| &new.reservation)).await?;
         let recorded: Vec<&Record> =
             new.iter().zip(records).filter(|(new, _)| is_inserted(new)).map(|(_, record)| record).collect();
         tx.commit_all(&recorded).await?;
+        for NewReservation { reservation, .. } in new.iter_mut() {
+            reservation.provisioning_begins_at = begins.remove(reservation.id.as_str());
+        }
+        let written = || new.iter().filter(is_inserted);
         let mut changes = Vec::new();
         if self.feed.has_subscribers() {
             changes.extend(written().map(|new| Change::Reservation(Box::new(new.reservation.clone()))));

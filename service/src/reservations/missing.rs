@@ -3,6 +3,7 @@
 use super::Reservations;
 use super::event::{event_body, for_outbox};
 use super::row::{ReservationRow, select};
+use super::schedule::held_for;
 use crate::Result;
 use crate::db::column::Text;
 use crate::db::entity::{deliveries, reservations, resources, webhooks};
@@ -141,7 +142,8 @@ impl Reservations {
             return Ok(false);
         }
         let is_sent = reservations::Entity::find_by_id(id.as_str()).filter(Expr::exists(delivery_to(config.id)));
-        if is_sent.count(tx).await? > 0 {
+        let is_held = reservations::Entity::find_by_id(id.as_str()).filter(Expr::exists(held_for(config.id)));
+        if is_sent.count(tx).await? > 0 || is_held.count(tx).await? > 0 {
             return Ok(false);
         }
         let email = self.owner_email(tx, &reservation.user_id).await?;
@@ -164,6 +166,8 @@ impl Reservations {
                     .holds_until_start(EventType::ReservationCreated)
                     .then(|| reservations::COLUMN.start_at.lte(now)),
             )
+            // Its creation is sent later.
+            .add(Expr::exists(held_for(config.id)).not())
             .add_option(filter.since.map(|since| reservations::COLUMN.created_at.gte(since.timestamp_millis())))
             .add_option(filter.until.map(|until| reservations::COLUMN.created_at.lt(until.timestamp_millis())))
     }

@@ -10,6 +10,8 @@
 //! | `group_commit` | concurrent new reservations in one transaction |
 //! | `expiry` | reservations that have ended |
 //! | `missing` | creations that a webhook has never received |
+//! | `schedule` | events that are due at a later time: held creations, starts and endings |
+//! | `scheduled_publication` | publication of those events |
 //! | `starts` | starts of reservations, for webhooks with the classic payload format |
 //! | `status_update` | provisioning reported by a receiver |
 //! | `receiver_callbacks` | logs and messages of classic receivers |
@@ -23,6 +25,8 @@ mod missing;
 mod queries;
 mod receiver_callbacks;
 mod row;
+mod schedule;
+mod scheduled_publication;
 mod starts;
 mod status_update;
 

@@ -1,6 +1,7 @@
 //! A reservation as it is read from the database, and its row lock.
 
 use super::Reservations;
+use super::schedule::begins_at;
 use crate::change_feed::ChangeFeed;
 use crate::db::bulk::{MAX_ROWS, padded_keys};
 use crate::db::codec::time;
@@ -37,6 +38,8 @@ pub(super) struct ReservationRow {
     cancel_reason: String,
     created_at: i64,
     updated_at: i64,
+    #[sea_orm(from_expr = "begins_at()")]
+    provisioning_begins_at: Option<i64>,
     /// The state that the reservation was created with.
     #[sea_orm(from_col = "provisioning")]
     initial_provisioning: JsonText<Provisioning>,
@@ -77,6 +80,7 @@ impl From<ReservationRow> for Reservation {
             cancelled_by: row.cancelled_by,
             cancel_reason: row.cancel_reason,
             provisioning: row.current_provisioning.map_or(row.initial_provisioning.0, |current| current.state.0),
+            provisioning_begins_at: row.provisioning_begins_at.map(time),
             created_at: time(row.created_at),
             updated_at: time(row.updated_at),
         }

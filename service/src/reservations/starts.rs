@@ -185,6 +185,7 @@ impl Reservations {
                 .on_conflict(OnConflict::column(reservation_starts::Column::ReservationId).do_nothing().to_owned());
             self.context.db.write.execute(&insert).await?;
         }
+        self.schedule_opt_in_events(configs).await?;
         self.scheduled_revision.store(configs.revision(), Ordering::Relaxed);
         Ok(())
     }

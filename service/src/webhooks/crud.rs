@@ -63,6 +63,7 @@ pub(super) fn to_webhook(model: webhooks::Model, summary: WebhookSummary, now: D
         payload_format: model.payload_format.0,
         filter: model.filter.0,
         delivery_mode: model.delivery_mode.0,
+        provision: model.provision.0,
         listener: None,
         tls,
         enabled: state == WebhookState::Enabled,
@@ -102,6 +103,7 @@ fn settings(input: WebhookInput) -> webhooks::ActiveModel {
         payload_format: Set(Text(input.payload_format.unwrap_or_default())),
         filter: Set(JsonText(input.filter.unwrap_or_default())),
         delivery_mode: Set(Text(input.delivery_mode.unwrap_or_default())),
+        provision: Set(Text(input.provision.unwrap_or_default())),
         ..Default::default()
     }
 }
@@ -134,6 +136,7 @@ fn apply_patch(current: &webhooks::Model, patch: WebhookPatch) -> WebhookInput {
         filter: Some(patch.filter.unwrap_or_else(|| current.filter.0.clone())),
         delivery_mode: Some(current.delivery_mode.0),
         tls: patch.tls,
+        provision: Some(patch.provision.unwrap_or(current.provision.0)),
     }
 }
 
@@ -276,6 +279,7 @@ impl Webhooks {
         let (sets_state, sets_events) = (patch.enabled.is_some(), patch.events.is_some());
         let (sets_auth, sets_paths) = (patch.auth.is_some(), patch.delivery_paths.is_some());
         let (sets_format, sets_filter) = (patch.payload_format.is_some(), patch.filter.is_some());
+        let sets_provision = patch.provision.is_some();
         let input = apply_patch(&current, patch);
         authorize(actor, Action::SetWebhookFilter { resource_type: input.resource_type.as_deref() })?;
         let change = WebhookChange {
@@ -345,6 +349,9 @@ impl Webhooks {
         }
         if !sets_filter {
             changes.filter = NotSet;
+        }
+        if !sets_provision {
+            changes.provision = NotSet;
         }
         if !sets_auth {
             changes.auth = NotSet;

@@ -61,6 +61,7 @@ async fn resource_type_is_created_updated_and_deleted(t: TestService) {
         name: "Virtual machine".into(),
         color: Some("#00aa00".into()),
         config_schema: Some(schema.clone()),
+        ..Default::default()
     };
     let made = t.catalogue().create_type(&root, input.clone()).await.unwrap();
     assert_eq!(
@@ -74,6 +75,7 @@ async fn resource_type_is_created_updated_and_deleted(t: TestService) {
         name: String::new(),
         color: Some("red".into()),
         config_schema: Some(json!({"type": "array"})),
+        ..Default::default()
     };
     let problem = refused(t.catalogue().create_type(&root, wrong).await, Invalid);
     for field in ["slug", "name", "color"] {

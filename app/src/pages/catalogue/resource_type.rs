@@ -12,13 +12,17 @@ use crate::session::use_session;
 use crate::toast::use_toasts;
 use domain::Problem;
 use domain::natural_order;
-use domain::resource::{ConfigSchema, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
+use domain::resource::{
+    ConfigSchema, DEFAULT_ENDING_NOTICE, NOTICE_MINUTES, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type,
+};
 use leptos::prelude::*;
 use serde_json::Value;
 use std::sync::Arc;
 
 const EXAMPLE_SCHEMA: &str = r#"{"type": "object", "properties": {"gpu_count": {"type": "integer", "title": "GPUs", "minimum": 1, "maximum": 8, "default": 1}}}"#;
 const DEFAULT_COLOR: &str = "#4f46e5";
+/// The fields of the form.
+const FIELDS: [&str; 6] = ["slug", "name", "color", "config_schema", "lead_minutes", "ending_notice_minutes"];
 
 /// The resource types.
 #[component]
@@ -139,6 +143,12 @@ fn DeleteType(slug: String, open: RwSignal<bool>, types: TypesQuery) -> impl Int
     }
 }
 
+/// Parses a number of minutes.
+fn parse_minutes(field: &str, text: &str) -> Result<u32, Problem> {
+    let minutes = text.trim().parse().ok().filter(|minutes| NOTICE_MINUTES.contains(minutes));
+    minutes.ok_or_else(|| Problem::field(field, "Enter a whole number from 0 to 1440."))
+}
+
 /// Parses the text of a schema. An empty text is a schema without fields.
 fn parse_schema(text: &str) -> Result<(Value, ConfigSchema), String> {
     let text = if text.trim().is_empty() { "{}" } else { text };
@@ -156,6 +166,10 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
     let slug = RwSignal::new(old.as_ref().map(|t| t.slug.clone()).unwrap_or_default());
     let name = RwSignal::new(old.as_ref().map(|t| t.name.clone()).unwrap_or_default());
     let color = RwSignal::new(old.as_ref().map_or_else(|| DEFAULT_COLOR.to_owned(), |t| t.color.clone()));
+    let minutes =
+        |of: fn(&ResourceType) -> u32, absent: u32| RwSignal::new(old.as_ref().map_or(absent, of).to_string());
+    let lead = minutes(|t| t.lead_minutes, 0);
+    let ending_notice = minutes(|t| t.ending_notice_minutes, DEFAULT_ENDING_NOTICE);
     let schema = old.and_then(|t| domain::json::to_pretty_text(&t.config_schema).ok());
     let schema = RwSignal::new(schema.unwrap_or_else(|| "{}".to_owned()));
     let parsed = ErasedMemo::new(move |_| schema.with(|text| parse_schema(text)));
@@ -166,6 +180,12 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
             Ok((value, _)) => value,
             Err(message) => return mutation.reject(Problem::field("config_schema", message)),
         };
+        let numbers = [("lead_minutes", lead), ("ending_notice_minutes", ending_notice)]
+            .map(|(field, minutes)| parse_minutes(field, &minutes.get_untracked()));
+        let [lead_minutes, ending_notice_minutes] = match numbers {
+            [Ok(lead), Ok(ending)] => [Some(lead), Some(ending)],
+            [Err(problem), _] | [_, Err(problem)] => return mutation.reject(problem),
+        };
         let on_success = move |saved: ResourceType| {
             open.set(false);
             toasts.show(format!("Saved {}.", saved.name));
@@ -175,13 +195,15 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
         let (name, color) = (name.get_untracked().trim().to_owned(), color.get_untracked());
         if is_new {
             let slug = slug.trim().to_owned();
-            let input = ResourceTypeInput { slug, name, color: Some(color), config_schema: Some(value) };
+            let (color, config_schema) = (Some(color), Some(value));
+            let input = ResourceTypeInput { slug, name, color, config_schema, lead_minutes, ending_notice_minutes };
             match check_type(&input) {
                 Err(problem) => mutation.reject(problem),
                 Ok(_) => mutation.run(rpc::create_type(input), on_success),
             }
         } else {
-            let patch = ResourceTypePatch { name: Some(name), color: Some(color), config_schema: Some(value) };
+            let (name, color, config_schema) = (Some(name), Some(color), Some(value));
+            let patch = ResourceTypePatch { name, color, config_schema, lead_minutes, ending_notice_minutes };
             mutation.run(rpc::patch_type(slug, patch), on_success);
         }
     });
@@ -190,7 +212,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
     let schema_error = FieldMessage::new(schema_error, Callback::new(move |()| server_error.edited()));
     view! {
         <Form on_submit=submit>
-            <FormProblem problem=mutation.problem_except(&["slug", "name", "color", "config_schema"]) />
+            <FormProblem problem=mutation.problem_except(&FIELDS) />
             <div class="grid-2">
                 <TextInput label="Name" value=name error=mutation.field_error("name") />
                 <TextInput
@@ -202,6 +224,20 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
                     error=mutation.field_error("slug")
                 />
                 <TextInput label="Colour" value=color kind="color" error=mutation.field_error("color") />
+                <TextInput
+                    label="Lead time (minutes)"
+                    value=lead
+                    numeric=true
+                    hint="Webhooks that provision at the start get Reservation Created this long before it."
+                    error=mutation.field_error("lead_minutes")
+                />
+                <TextInput
+                    label="Ending notice (minutes)"
+                    value=ending_notice
+                    numeric=true
+                    hint="Reservation Ending is sent this long before the end."
+                    error=mutation.field_error("ending_notice_minutes")
+                />
             </div>
             <TextArea
                 label="Configuration schema"

@@ -4,6 +4,7 @@
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::session::use_session;
+use chrono::{DateTime, Utc};
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::id::WebhookId;
 use domain::provisioning::{
@@ -48,6 +49,7 @@ pub fn ProvisioningCard(
     let is_over = Memo::new(move |_| reservation.with(|r| r.status != ReservationStatus::Active));
     let updated = Signal::derive(move || state.with(|p| p.updated_at));
     let ids = Memo::new(move |_| state.with(|p| p.by_service().iter().map(|s| s.webhook_id).collect::<Vec<_>>()));
+    let begins_at = Memo::new(move |_| reservation.with(|r| r.provisioning_begins_at));
     let is_shared = Memo::new(move |_| ids.with(|ids| ids.len() > 1));
     view! {
         <section class="card stack" aria-live="polite">
@@ -59,7 +61,7 @@ pub fn ProvisioningCard(
                 </For>
             </ol>
             <Show when=move || status.get() == ProvisioningStatus::Waiting && !is_over.get()>
-                <WaitingHint deliveries=deliveries />
+                <WaitingHint begins_at=begins_at deliveries=deliveries />
             </Show>
             <p class="muted small">"Updated "<RelativeTime at=updated /></p>
         </section>
@@ -214,11 +216,14 @@ fn Progress(state: ErasedMemo<ServiceProvisioning>) -> impl IntoView {
 
 /// The next step while no service has responded.
 #[component]
-fn WaitingHint(deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
+fn WaitingHint(begins_at: Memo<Option<DateTime<Utc>>>, deliveries: ErasedMemo<Vec<DeliverySummary>>) -> impl IntoView {
     let session = use_session();
     let is_sent = Memo::new(move |_| deliveries.with(|all| all.iter().any(|d| d.status != DeliveryStatus::Cancelled)));
     move || {
-        if is_sent.get() {
+        if let Some(at) = begins_at.get() {
+            view! { <p class="muted">{format!("Provisioning begins at {}.", crate::intl::timestamp(at))}</p> }
+                .into_any()
+        } else if is_sent.get() {
             view! {
                 <p class="muted">"The owning team has been notified. This page updates when their service responds."</p>
             }

@@ -115,6 +115,8 @@ fn Details(#[prop(into)] webhook: ErasedMemo<Webhook>) -> impl IntoView {
                 <dd>{move || webhook.with(|w| if w.is_local() { "By a local listener" } else { "HTTP requests of Berth" })}</dd>
                 <dt>"Payload format"</dt>
                 <dd>{move || webhook.with(|w| w.payload_format.label())}</dd>
+                <dt>"Provisioning"</dt>
+                <dd>{move || webhook.with(|w| w.provision.label())}</dd>
                 <dt>"Content filter"</dt>
                 <dd class="wrap">{move || webhook.with(|w| describe_filter(&w.filter))}</dd>
                 <dt>"Responses"</dt>

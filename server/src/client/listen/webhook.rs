@@ -63,7 +63,7 @@ pub(super) async fn set_up(api: &Api, args: &ListenArgs) -> Result<ListenedWebho
         Some(name) => name.clone(),
         None => default_name(api, args.resource_type.as_deref()).await?,
     };
-    let events = if args.events.is_empty() { EventType::ALL.to_vec() } else { args.events.clone() };
+    let events = if args.events.is_empty() { EventType::DEFAULT.to_vec() } else { args.events.clone() };
     let existing = api.list::<Webhook>("/webhooks").await?;
     if let Some(found) = existing.into_iter().find(|webhook| webhook.is_local() && webhook.name == name) {
         let patch = WebhookPatch {

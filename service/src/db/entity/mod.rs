@@ -51,6 +51,7 @@ pub(crate) mod reservation_starts;
 pub(crate) mod reservations;
 pub(crate) mod resource_types;
 pub(crate) mod resources;
+pub(crate) mod scheduled_events;
 pub(crate) mod sessions;
 pub(crate) mod setup_code;
 pub(crate) mod status_updates;

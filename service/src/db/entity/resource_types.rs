@@ -19,6 +19,10 @@ pub(crate) struct Model {
     pub config_schema: JsonText<serde_json::Value>,
     /// Creation time.
     pub created_at: i64,
+    /// Minutes before the start at which held events are published.
+    pub lead_minutes: i32,
+    /// Minutes before the end at which the ending is announced.
+    pub ending_notice_minutes: i32,
     /// Resources of this type.
     #[sea_orm(has_many)]
     pub resources: HasMany<super::resources::Entity>,

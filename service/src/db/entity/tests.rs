@@ -106,6 +106,7 @@ fn webhook() -> webhooks::Model {
         ca_certificates: Some("-----BEGIN CERTIFICATE-----".into()),
         client_certificate: Some("-----BEGIN CERTIFICATE-----".into()),
         client_key: Some("v1.i".into()),
+        provision: Text(domain::webhook::ProvisionTime::Start),
     }
 }
 
@@ -226,6 +227,13 @@ async fn every_entity_round_trips(empty: TestDatabase) {
     round_trip(&database, listener).await;
     round_trip(&database, reservation_starts::Model { reservation_id: "rsv-1".into(), start_at: 1_772_442_000_250 })
         .await;
+    let scheduled = scheduled_events::Model {
+        reservation_id: "rsv-1".into(),
+        event_type: "reservation.ending".into(),
+        webhook_id: 3,
+        due_at: Some(1_772_442_000_250),
+    };
+    round_trip(&database, scheduled).await;
     round_trip(&database, receiver_callbacks::Model { digest: "ab".into(), received_at: 1 }).await;
     round_trip(&database, login_budgets::Model { subject: "account ab".into(), spent_until: 4 }).await;
     let token = api_tokens::Model {
@@ -246,6 +254,8 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         color: "#123456".into(),
         config_schema: JsonText(serde_json::json!({"type": "object"})),
         created_at: 1,
+        lead_minutes: 10,
+        ending_notice_minutes: 20,
     };
     round_trip(&database, resource_type).await;
     let resource = resources::Model {

@@ -5,7 +5,7 @@ use domain::event::EventType;
 use domain::payload::PayloadFormat;
 use domain::retry::RetryPolicy;
 use domain::routing::DeliveryPaths;
-use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, WebhookState};
+use domain::webhook::{AuthView, CustomHeader, DeliveryMode, EventFilter, ProvisionTime, WebhookState};
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,8 @@ pub(crate) struct Model {
     pub client_certificate: Option<String>,
     /// Private key of the client certificate, encrypted.
     pub client_key: Option<String>,
+    /// When it receives `reservation.created`.
+    pub provision: Text<ProvisionTime>,
     /// The only resource type whose events it receives.
     #[sea_orm(belongs_to, from = "resource_type", to = "slug", skip_fk)]
     pub of_type: BelongsTo<Option<super::resource_types::Entity>>,

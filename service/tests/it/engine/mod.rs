@@ -13,6 +13,7 @@ mod log;
 mod order;
 mod provisioning;
 mod rejected_results;
+mod start;
 mod waiting;
 mod wakeup;
 mod webhook_state;

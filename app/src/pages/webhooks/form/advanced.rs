@@ -7,14 +7,15 @@ use crate::erased::ErasedSignal;
 use crate::pages::areas;
 use domain::payload::PayloadFormat;
 use domain::retry::RetryPolicy;
-use domain::webhook::is_secret_header;
+use domain::webhook::{ProvisionTime, is_secret_header};
 use leptos::prelude::*;
 
 /// The advanced fields, collapsed and not loaded until the user opens them or one of them has an error.
 #[component]
 pub fn AdvancedSection(model: FormModel, errors: FieldErrors) -> impl IntoView {
-    let has_error =
-        Memo::new(move |_| errors.has_submitted_error(&["headers", "retry", "max_in_flight", "rate_limit", "filter"]));
+    let has_error = Memo::new(move |_| {
+        errors.has_submitted_error(&["headers", "retry", "max_in_flight", "rate_limit", "filter", "provision"])
+    });
     let was_opened = RwSignal::new(false);
     let model = StoredValue::new(model);
     view! {
@@ -33,6 +34,7 @@ pub fn AdvancedFields(model: FormModel, errors: FieldErrors) -> impl IntoView {
     view! {
         <div class="stack">
             <FormatField model=model />
+            <ProvisionField model=model errors=errors />
             <FilterFields model=model errors=errors />
             <HeaderFields model=model errors=errors />
             <RetryFields model=model errors=errors />
@@ -65,6 +67,22 @@ fn FormatField(model: FormModel) -> impl IntoView {
             value=model.payload_format
             options=options
             hint=move || model.format().explanation()
+        />
+    }
+}
+
+/// The time at which the creation of a reservation is sent.
+#[component]
+fn ProvisionField(model: FormModel, errors: FieldErrors) -> impl IntoView {
+    let options: Vec<_> =
+        ProvisionTime::ALL.into_iter().map(|time| (time.as_str().to_owned(), time.label().to_owned())).collect();
+    view! {
+        <Select
+            label="When to provision"
+            value=model.provision
+            options=options
+            hint=move || model.provision_time().explanation()
+            error=errors.message("provision")
         />
     }
 }

@@ -112,6 +112,7 @@ fn texts(model: FormModel) -> Vec<(String, RwSignal<String>)> {
         ("max_in_flight", model.max_in_flight),
         ("rate_limit", model.rate_limit),
         ("payload_format", model.payload_format),
+        ("provision", model.provision),
         ("filter_resources", model.filter_resources),
     ];
     let paths = model.paths.into_iter().map(|(event, path)| (format!("path {event}"), path));

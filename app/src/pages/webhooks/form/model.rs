@@ -58,6 +58,8 @@ pub struct FormModel {
     pub provisions: RwSignal<bool>,
     /// The payload format, by its wire name.
     pub payload_format: RwSignal<String>,
+    /// When the webhook receives the creation of a reservation.
+    pub provision: RwSignal<String>,
     /// The ids of the resources whose events are sent, empty for all.
     pub filter_resources: RwSignal<String>,
     /// The conditions on configuration fields.
@@ -303,6 +305,7 @@ impl FormModel {
             ed25519: RwSignal::new(false),
             provisions: RwSignal::new(true),
             payload_format: text_signal(PayloadFormat::default().as_str()),
+            provision: text_signal(ProvisionTime::default().as_str()),
             filter_resources: text_signal(""),
             conditions: ErasedSignal::new(Vec::new()),
             tls: TlsModel::of(None),
@@ -346,6 +349,7 @@ impl FormModel {
             ed25519: RwSignal::new(webhook.public_key.is_some()),
             provisions: RwSignal::new(webhook.provisions),
             payload_format: text_signal(webhook.payload_format.as_str()),
+            provision: text_signal(webhook.provision.as_str()),
             filter_resources: RwSignal::new(
                 webhook.filter.resource_ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", "),
             ),
@@ -400,6 +404,11 @@ impl FormModel {
     /// The selected payload format. Tracked.
     pub fn format(self) -> PayloadFormat {
         PayloadFormat::parse(&self.payload_format.get()).unwrap_or_default()
+    }
+
+    /// The selected time of provisioning. Tracked.
+    pub fn provision_time(self) -> ProvisionTime {
+        ProvisionTime::parse(&self.provision.get()).unwrap_or_default()
     }
 
     fn filter(self) -> Result<EventFilter, FieldError> {
@@ -458,6 +467,9 @@ impl FormModel {
             ed25519: Some(self.ed25519.get()),
             provisions: Some(self.provisions.get()),
             payload_format: Some(self.format()),
+            // Absent unless it is set: during an upgrade, a replica of the previous release rejects it.
+            provision: Some(self.provision_time())
+                .filter(|time| *time != stored.map(|webhook| webhook.provision).unwrap_or_default()),
             filter: Some(filter),
             delivery_mode: stored.filter(|webhook| webhook.is_local()).map(|webhook| webhook.delivery_mode),
             tls: self.tls.input(),
@@ -494,6 +506,7 @@ pub fn to_patch(input: WebhookInput) -> WebhookPatch {
         payload_format: input.payload_format,
         filter: input.filter,
         tls: input.tls,
+        provision: input.provision,
     }
 }
 

@@ -80,6 +80,7 @@ fn reservation_after(webhook: &Webhook, event: EventType, attempt: &Attempt) -> 
         cancelled_by: None,
         cancel_reason: String::new(),
         provisioning,
+        provisioning_begins_at: None,
         created_at: at,
         updated_at: at,
     })
