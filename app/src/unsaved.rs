@@ -15,6 +15,8 @@ use web_sys::{AddEventListenerOptions, Element, HtmlElement, MouseEvent};
 struct Changed {
     form: Element,
     is_submitted: bool,
+    /// The address of the screen with the form.
+    address: String,
 }
 
 /// Continues what the guard has interrupted.
@@ -33,7 +35,8 @@ pub fn mark(field: &web_sys::Event) {
     let Some(form) = element.and_then(|element| element.closest("form").ok().flatten()) else { return };
     CHANGED.with_borrow_mut(|all| {
         all.retain(|changed| changed.form != form && changed.form.is_connected());
-        all.push(Changed { form, is_submitted: false });
+        let address = window().location().href().unwrap_or_default();
+        all.push(Changed { form, is_submitted: false, address });
     });
 }
 
@@ -49,14 +52,15 @@ pub fn submit(event: &web_sys::Event) {
 
 /// Whether a form has unsaved input, in `part` or anywhere.
 pub fn has_unsaved(part: Option<&Element>) -> bool {
-    CHANGED.with_borrow(|all| {
-        all.iter().any(|Changed { form, is_submitted }| {
-            let has_error =
-                || form.query_selector("[aria-invalid=true], .notice.error").is_ok_and(|error| error.is_some());
-            let node: &web_sys::Node = form;
-            let is_in_part = part.is_none_or(|part| part.contains(Some(node)));
-            form.is_connected() && is_in_part && (!is_submitted || has_error())
-        })
+    CHANGED.with_borrow(|all| first_unsaved(all, part).is_some())
+}
+
+fn first_unsaved<'a>(all: &'a [Changed], part: Option<&Element>) -> Option<&'a Changed> {
+    all.iter().find(|Changed { form, is_submitted, .. }| {
+        let has_error = || form.query_selector("[aria-invalid=true], .notice.error").is_ok_and(|error| error.is_some());
+        let node: &web_sys::Node = form;
+        let is_in_part = part.is_none_or(|part| part.contains(Some(node)));
+        form.is_connected() && is_in_part && (!is_submitted || has_error())
     })
 }
 
@@ -102,6 +106,22 @@ pub fn guard() {
     let listener = on_click.as_ref().unchecked_ref();
     let _ = window().add_event_listener_with_callback_and_add_event_listener_options("click", listener, &options);
     on_click.forget();
+    let on_back = window_event_listener(ev::popstate, return_to_form);
+    on_cleanup(move || on_back.remove());
+}
+
+/// Returns to the form when the browser has gone back, and asks. The browser does not let pages prevent it.
+fn return_to_form(event: web_sys::PopStateEvent) {
+    let Some(address) = CHANGED.with_borrow(|all| first_unsaved(all, None).map(|changed| changed.address.clone()))
+    else {
+        return;
+    };
+    event.stop_immediate_propagation();
+    let Ok(history) = window().history() else { return };
+    let _ = history.push_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&address));
+    leave(None, move || {
+        let _ = history.back();
+    });
 }
 
 /// Sets how the user is asked.

@@ -130,8 +130,7 @@ impl WebhookInput {
     }
 }
 
-redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode, tls } hides { secret });
-redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode, provision } hides { secret });
+redacted_debug!(WebhookInput { name, endpoint_url, resource_type, events, auth, delivery_paths, headers, retry, enabled, max_in_flight, rate_limit, ed25519, provisions, payload_format, filter, delivery_mode, tls, provision } hides { secret });
 
 /// Body of `PATCH /api/v1/webhooks/{id}`; absent fields are unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
