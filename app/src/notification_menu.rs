@@ -105,11 +105,13 @@ fn Cause(group: NotificationGroup, notifications: Query<Vec<Notification>>, clos
         close.run(());
     };
     let text = newest.message;
-    let mark_label = format!("Mark as read: {text}");
+    // Not part of the label of the button: a text that names a field would be found as its label.
+    let text_id = format!("notification-{}", newest.id);
+    let described_by = text_id.clone();
     view! {
         <li class:unread=is_unread>
             <IconView icon=icon />
-            <div class="wrap">
+            <div class="wrap" id=text_id>
                 <span class="visually-hidden">{severity}": "</span>
                 {match newest.link {
                     Some(link) => view! { <a href=link on:click=follow>{text}</a> }.into_any(),
@@ -123,7 +125,13 @@ fn Cause(group: NotificationGroup, notifications: Query<Vec<Notification>>, clos
             {is_unread
                 .then(|| {
                     view! {
-                        <Button variant=ButtonVariant::Quiet pending=mutation.pending label=mark_label on_click=mark>
+                        <Button
+                            variant=ButtonVariant::Quiet
+                            pending=mutation.pending
+                            label="Mark as read"
+                            on_click=mark
+                            attr:aria-describedby=described_by
+                        >
                             <IconView icon=Icon::Check />
                         </Button>
                     }

@@ -4,13 +4,15 @@
 import { choose, expect, test } from "../fixtures.ts";
 import { Berth } from "../support/berth.ts";
 
+// The recording: `npx playwright show-trace test-results/newcomer-…/trace.zip`.
+test.use({ trace: "on" });
+
 test("a newcomer sees the first delivery arrive", async ({ browser, receiver }, info) => {
   test.setTimeout(60_000);
   const service = await receiver();
   const started = Date.now();
   const berth = await Berth.start({ administrator: false });
   const context = await browser.newContext({ baseURL: berth.url });
-  await context.tracing.start({ screenshots: true, snapshots: true });
   try {
     const page = await context.newPage();
     const step = async (name: string, work: () => Promise<void>) => {
@@ -62,9 +64,6 @@ test("a newcomer sees the first delivery arrive", async ({ browser, receiver }, 
     });
     expect(service.received.length).toBeGreaterThan(0);
   } finally {
-    const recording = info.outputPath("journey.zip");
-    await context.tracing.stop({ path: recording });
-    await info.attach("journey", { path: recording, contentType: "application/zip" });
     await context.close();
     await berth.stop();
   }
