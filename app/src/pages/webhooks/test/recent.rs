@@ -4,13 +4,14 @@ use super::result::{figures, verdict};
 use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::intl;
-use crate::query::{Mutation, Query};
+use crate::query::Query;
 use crate::rpc::deliveries as log;
 use domain::delivery::{Attempt, DeliverySummary};
 use domain::event::EventType;
 use domain::id::DeliveryId;
 use domain::pagination::Page;
 use leptos::prelude::*;
+use leptos::task::spawn_local;
 
 /// Number of newest deliveries that are searched for tests.
 pub const SEARCHED: u32 = 200;
@@ -31,13 +32,22 @@ struct LoadedTest {
 #[component]
 pub fn RecentTests(recent: Query<Page<DeliverySummary>>) -> impl IntoView {
     let compared = ErasedSignal::new(Vec::<LoadedTest>::new());
-    let mutation = Mutation::new();
+    let problem = RwSignal::new(None);
     let toggle = Callback::new(move |id: DeliveryId| {
         let is_marked = compared.with_untracked(|tests| tests.iter().any(|test| test.id == id));
         if is_marked {
             return compared.update(|tests| tests.retain(|test| test.id != id));
         }
-        mutation.run(log::get_delivery(id.clone()), move |detail| {
+        problem.set(None);
+        // Not a `Mutation`, which would ignore the second test while the first one is loaded.
+        spawn_local(async move {
+            let detail = match log::get_delivery(id.clone()).await {
+                Ok(detail) => detail,
+                Err(error) => {
+                    problem.try_set(Some(error.0));
+                    return;
+                }
+            };
             let Some(attempt) = detail.attempt_log.into_iter().next_back() else { return };
             let event = detail.delivery.event_type;
             compared.update(|tests| {
@@ -53,7 +63,7 @@ pub fn RecentTests(recent: Query<Page<DeliverySummary>>) -> impl IntoView {
             <summary>"Recent tests"</summary>
             <div class="stack tight">
                 {recent.view(move |page| view! { <TestTable page=page compared=compared toggle=toggle /> })}
-                <FormProblem problem=mutation.problem />
+                <FormProblem problem=problem />
                 <div aria-live="polite">
                     {move || {
                         let tests = compared.get();
