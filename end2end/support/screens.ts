@@ -21,7 +21,8 @@ export async function inspect(page: Page, name: string): Promise<void> {
     await page.setViewportSize({ width: variant.width, height: variant.height });
     // In a screenshot of the whole page, the sticky header appears at the scroll position.
     await page.evaluate(() => scrollTo(0, 0));
-    await page.screenshot({ path: `${folder}/${name}-${variant.name}.png`, fullPage: true, animations: "disabled" });
+    // A long page takes a processor without a graphics card many seconds.
+    await page.screenshot({ path: `${folder}/${name}-${variant.name}.png`, fullPage: true, animations: "disabled", timeout: 60_000 });
     const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
     const violations = found.violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n  ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join("\n  ")}`);
     expect(violations, `${name}, ${variant.name}`).toEqual([]);
