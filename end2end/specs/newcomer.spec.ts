@@ -38,7 +38,7 @@ test("a newcomer sees the first delivery arrive", async ({ browser, receiver }, 
       await page.getByRole("button", { name: "New resource" }).click();
       await dialog.getByLabel("Name").fill("Cluster 1");
       await dialog.getByRole("button", { name: "Save resource" }).click();
-      await expect(page.getByRole("cell", { name: "Cluster 1" })).toBeVisible();
+      await expect(page.getByRole("cell", { name: "Cluster 1", exact: true })).toBeVisible();
     });
     await step("Register the service", async () => {
       await page.getByRole("link", { name: "Webhook Integrations" }).click();

@@ -20,9 +20,11 @@ async fn resource_type_is_created_read_updated_and_deleted(t: TestServer) {
     let made = t.root.post("/resource-types", gpu_cluster(), 201).await;
     let expected = json!({
         "id": "gpu-cluster", "slug": "gpu-cluster", "name": "GPU cluster", "color": "#00aa88",
-        "config_schema": gpu_cluster()["config_schema"], "resources": 0,
+        "config_schema": gpu_cluster()["config_schema"], "resources": 0, "lead_minutes": 0, "ending_notice_minutes": 15,
     });
     assert_eq!(made.body, expected);
+    let reply = t.root.patch("/resource-types/gpu-cluster", json!({"lead_minutes": 1_441}), 422).await;
+    assert!(reply.text.contains("lead_minutes"), "{}", reply.text);
     t.root.post("/resource-types", gpu_cluster(), 409).await;
     let plain = t.root.post("/resource-types", json!({"slug": "vm", "name": "VM"}), 201).await;
     assert_eq!(plain.body["config_schema"], json!({}));
