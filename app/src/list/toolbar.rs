@@ -37,15 +37,18 @@ pub fn ColumnHead(
     .into_any()
 }
 
+/// The choices of a filter, pairs of value and label.
+type Choices = Signal<Vec<(String, String)>>;
+
 /// The search field and the filters.
 #[component]
 pub fn Toolbar(
     label: &'static str,
-    filters: Vec<(&'static str, Signal<Vec<(String, String)>>)>,
+    filters: Vec<(&'static str, Choices)>,
     sorts: Vec<(&'static str, &'static str)>,
     state: ListState,
 ) -> impl IntoView {
-    let filter = |((label, options), value): ((&'static str, Signal<Vec<(String, String)>>), RwSignal<String>)| {
+    let filter = |((label, options), value): ((&'static str, Choices), RwSignal<String>)| {
         let all = (String::new(), "All".to_owned());
         let options = Signal::derive(move || std::iter::once(all.clone()).chain(options.get()).collect::<Vec<_>>());
         view! { <Select label=label value=value options=options /> }
