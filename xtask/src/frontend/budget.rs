@@ -10,15 +10,22 @@ const FIRST_SCREEN_BUDGET: u64 = 300_000;
 /// Budget in bytes for the files that an area loads when it is first opened, compressed with brotli.
 const AREA_BUDGET: u64 = 120_000;
 
-/// Areas above [`AREA_BUDGET`], with the size that they must not exceed. The file that all areas share counts for each of them;
-/// it grows with the number of areas (docs/adr/0008-code-splitting.md).
-const ABOVE_BUDGET: [(&str, u64); 5] = [
+/// Parts above their budget, with the size that they must not exceed (docs/adr/0008-code-splitting.md). The file that all areas share
+/// counts for each of them.
+const ABOVE_BUDGET: [(&str, u64); 9] = [
+    (FIRST_SCREEN, 308_500),
+    ("accounts", 154_500),
+    ("catalogue", 154_000),
     ("deliveries", 151_500),
     ("reservations", 139_000),
     ("reserve", 129_500),
-    ("webhookform", 165_000),
-    ("webhooktools", 128_500),
+    ("webhookform", 167_500),
+    ("webhooks", 163_500),
+    ("webhooktools", 129_500),
 ];
+
+/// The name of the first screen in the report.
+const FIRST_SCREEN: &str = "first screen";
 
 /// The sizes that have a budget, in bytes compressed with brotli.
 #[derive(Default)]
@@ -69,10 +76,11 @@ impl Sizes {
 
     /// Each name with its size and budget.
     fn with_budgets(&self) -> impl Iterator<Item = (&str, u64, u64)> {
-        let budget_of =
-            |area: &str| ABOVE_BUDGET.iter().find(|(name, _)| *name == area).map_or(AREA_BUDGET, |(_, budget)| *budget);
-        let areas = self.areas.iter().map(move |(area, size)| (area.as_str(), *size, budget_of(area)));
-        std::iter::once(("first screen", self.first_screen, FIRST_SCREEN_BUDGET)).chain(areas)
+        let budget_of = |part: &str, budget: u64| {
+            ABOVE_BUDGET.iter().find(|(name, _)| *name == part).map_or(budget, |(_, enforced)| *enforced)
+        };
+        let areas = self.areas.iter().map(move |(area, size)| (area.as_str(), *size, budget_of(area, AREA_BUDGET)));
+        std::iter::once((FIRST_SCREEN, self.first_screen, budget_of(FIRST_SCREEN, FIRST_SCREEN_BUDGET))).chain(areas)
     }
 
     /// Fails if a part of the page exceeds its budget. If a minifier is missing, it only prints a notice.
