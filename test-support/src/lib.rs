@@ -38,7 +38,7 @@ pub use clock::ManualClock;
 #[cfg(feature = "harness")]
 pub use database::{DatabaseKind, Fixture, TestDatabase, postgres_url, run_test};
 #[cfg(feature = "harness")]
-pub use mutual_tls::{ClientCertificate, MutualTlsReceiver};
+pub use mutual_tls::{ClientCertificate, MutualTlsReceiver, TestAuthority};
 #[cfg(feature = "harness")]
 pub use pgbouncer::PgBouncer;
 #[cfg(feature = "harness")]

@@ -4,9 +4,9 @@
 
 use crate::Receiver;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -28,30 +28,15 @@ pub struct MutualTlsReceiver {
     pub ca: String,
     /// The receiver behind the proxy.
     pub receiver: Receiver,
-    issuer: Issuer<'static, KeyPair>,
+    authority: TestAuthority,
 }
 
 impl MutualTlsReceiver {
     /// Starts the receiver and its proxy on free ports of loopback.
     pub async fn start() -> Self {
         let receiver = Receiver::start().await;
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "Test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = params.self_signed(&key).unwrap();
-        let issuer = Issuer::new(params, key);
-        let (certificate, key) = issue(&issuer, "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth, 2_090);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.der().clone()).unwrap();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
+        let authority = TestAuthority::new("Test authority");
+        let config = authority.server_config("127.0.0.1", rustls::DEFAULT_VERSIONS);
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
@@ -66,7 +51,7 @@ impl MutualTlsReceiver {
                 });
             }
         });
-        Self { url, ca: authority.pem(), receiver, issuer }
+        Self { url, ca: authority.pem.clone(), receiver, authority }
     }
 
     /// Issues a client certificate that expires at the start of 2090.
@@ -76,22 +61,55 @@ impl MutualTlsReceiver {
 
     /// Issues a client certificate that expires at the start of a year.
     pub fn client_until(&self, name: &str, year: i32) -> ClientCertificate {
-        let (certificate, key) = issue(&self.issuer, name, ExtendedKeyUsagePurpose::ClientAuth, year);
+        let (certificate, key) = self.authority.issue(name, ExtendedKeyUsagePurpose::ClientAuth, year);
         ClientCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 }
 
-fn issue(
-    issuer: &Issuer<'static, KeyPair>,
-    name: &str,
-    usage: ExtendedKeyUsagePurpose,
-    year: i32,
-) -> (rcgen::Certificate, KeyPair) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-    params.not_after = rcgen::date_time_ymd(year, 1, 1);
-    params.extended_key_usages = vec![usage];
-    (params.signed_by(&key, issuer).unwrap(), key)
+/// An authority for certificates of servers and clients, which no system trusts.
+pub struct TestAuthority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate in PEM.
+    pub pem: String,
+    /// Its certificate in DER.
+    pub der: CertificateDer<'static>,
+}
+
+impl TestAuthority {
+    /// Creates an authority with its key.
+    pub fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let (pem, der) = (certificate.pem(), certificate.der().clone());
+        Self { issuer: Issuer::new(params, key), pem, der }
+    }
+
+    /// Issues a certificate with its key, which expires at the start of a year.
+    pub fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose, year: i32) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.extended_key_usages = vec![usage];
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// The configuration of a server with a certificate for `host`, which accepts only clients with a certificate of this authority.
+    pub fn server_config(&self, host: &str, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+        let (certificate, key) = self.issue(host, ExtendedKeyUsagePurpose::ServerAuth, 2_090);
+        ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap()
+    }
 }

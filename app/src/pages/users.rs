@@ -117,13 +117,13 @@ fn list_spec(session: Session, list: UsersQuery, change: BulkChange, disable: Ca
             Filter {
                 parameter: "role",
                 label: "Role",
-                options: Signal::derive(move || roles.clone()),
+                options: Signal::stored(roles),
                 matches: |user, value| user.role.as_str() == value,
             },
             Filter {
                 parameter: "state",
                 label: "Account",
-                options: Signal::derive(move || states.clone()),
+                options: Signal::stored(states),
                 matches: |user, value| user.disabled == (value == "disabled"),
             },
         ],

@@ -4,69 +4,34 @@ use super::{attempt_with, sender};
 use crate::{Auth, Destination, Sender, TlsSettings};
 use domain::delivery::{DiagnosisCode as Code, Outcome};
 use parking_lot::Mutex;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rcgen::ExtendedKeyUsagePurpose;
+use rustls::SupportedProtocolVersion;
+use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use test_support::TestAuthority;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 const URL: &str = "https://own.example/hook";
 
-/// An authority.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-    der: CertificateDer<'static>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        let (pem, der) = (certificate.pem(), certificate.der().clone());
-        Self { issuer: Issuer::new(params, key), pem, der }
-    }
-
-    /// A certificate with its key, in PEM.
-    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose, last_year: i32) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
-        params.extended_key_usages = vec![usage];
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
-    /// Settings with a client certificate of this authority, which trust the authority `trusted`.
-    fn settings(&self, name: &str, last_year: i32, trusted: &Self) -> Option<Arc<TlsSettings>> {
-        let (certificate, key) = self.issue(name, ExtendedKeyUsagePurpose::ClientAuth, last_year);
-        TlsSettings::new(&trusted.pem, &certificate.pem(), &key.serialize_pem())
-    }
+/// Settings with a client certificate of `authority`, which trust the authority `trusted`.
+fn settings(
+    authority: &TestAuthority,
+    name: &str,
+    last_year: i32,
+    trusted: &TestAuthority,
+) -> Option<Arc<TlsSettings>> {
+    let (certificate, key) = authority.issue(name, ExtendedKeyUsagePurpose::ClientAuth, last_year);
+    TlsSettings::new(&trusted.pem, &certificate.pem(), &key.serialize_pem())
 }
 
 /// What a server has seen: for each connection, the end of the client certificate and the number of requests.
 type Connections = Arc<Mutex<Vec<(CertificateDer<'static>, usize)>>>;
 
 /// Serves HTTPS to clients with a certificate of `clients`, with a server certificate of the same authority.
-async fn serve(clients: &Authority, versions: &[&'static SupportedProtocolVersion]) -> (SocketAddr, Connections) {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(clients.der.clone()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
-    let (certificate, key) = clients.issue("own.example", ExtendedKeyUsagePurpose::ServerAuth, 2_090);
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-        .unwrap();
+async fn serve(clients: &TestAuthority, versions: &[&'static SupportedProtocolVersion]) -> (SocketAddr, Connections) {
+    let config = clients.server_config("own.example", versions);
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -110,10 +75,10 @@ const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&rustls::version::TLS13],
 #[tokio::test]
 async fn client_certificate_and_own_authority_are_used() {
     for versions in VERSIONS {
-        let authority = Authority::new("internal");
+        let authority = TestAuthority::new("internal");
         let (address, connections) = serve(&authority, versions).await;
         let sender = sender_to(address);
-        let tls = authority.settings("berth", 2_090, &authority);
+        let tls = settings(&authority, "berth", 2_090, &authority);
         let done = attempt_with(&sender, URL, Auth::None, tls.clone()).await;
         assert_eq!(done.outcome, Outcome::Succeeded, "{:?}", done.diagnosis);
         assert_eq!(sender.get(&Destination::new("https://own.example/health"), tls.as_ref()).await, Ok(200));
@@ -125,13 +90,13 @@ async fn client_certificate_and_own_authority_are_used() {
 #[tokio::test]
 async fn rejected_and_missing_client_certificates_are_diagnosed() {
     for versions in VERSIONS {
-        let (authority, other) = (Authority::new("internal"), Authority::new("other"));
+        let (authority, other) = (TestAuthority::new("internal"), TestAuthority::new("other"));
         let (address, _) = serve(&authority, versions).await;
         let without = TlsSettings::new(&authority.pem, "", "");
         for (tls, expected, hint) in [
             (without, "requires a client certificate (mutual TLS), and the webhook has none", "tls.client_certificate"),
-            (other.settings("berth", 2_090, &authority), "alert unknown_ca", "ssl_client_certificate"),
-            (authority.settings("berth", 2_021, &authority), "alert certificate_expired", "new certificate"),
+            (settings(&other, "berth", 2_090, &authority), "alert unknown_ca", "ssl_client_certificate"),
+            (settings(&authority, "berth", 2_021, &authority), "alert certificate_expired", "new certificate"),
         ] {
             // The alert and the end of the connection race with the request.
             for _ in 0..20 {
@@ -146,11 +111,11 @@ async fn rejected_and_missing_client_certificates_are_diagnosed() {
 
 #[tokio::test]
 async fn unknown_authority_of_the_server_names_the_custom_ca() {
-    let (authority, other) = (Authority::new("internal"), Authority::new("other"));
+    let (authority, other) = (TestAuthority::new("internal"), TestAuthority::new("other"));
     let (address, connections) = serve(&authority, VERSIONS[0]).await;
     for (tls, hint) in [
         (None, "in the TLS settings of the webhook (Custom CA), or install it on the machine"),
-        (authority.settings("berth", 2_090, &other), "None of the webhook's own authorities"),
+        (settings(&authority, "berth", 2_090, &other), "None of the webhook's own authorities"),
     ] {
         let done = attempt_with(&sender_to(address), URL, Auth::None, tls).await;
         assert_eq!(done.diagnosis.code, Code::CertificateInvalid, "{:?}", done.diagnosis);
@@ -162,11 +127,11 @@ async fn unknown_authority_of_the_server_names_the_custom_ca() {
 /// One sender, one host, three sets of settings: each has its own connection, and equal settings share one.
 #[tokio::test]
 async fn connections_of_different_certificates_are_not_shared() {
-    let authority = Authority::new("internal");
+    let authority = TestAuthority::new("internal");
     let (address, connections) = serve(&authority, VERSIONS[0]).await;
     let sender = sender_to(address);
-    let one = authority.settings("one", 2_090, &authority).unwrap();
-    let other = authority.settings("other", 2_090, &authority).unwrap();
+    let one = settings(&authority, "one", 2_090, &authority).unwrap();
+    let other = settings(&authority, "other", 2_090, &authority).unwrap();
     let copy = TlsSettings::new(one.ca_certificates(), one.client_certificate(), one.client_key()).unwrap();
     for tls in [&one, &other, &copy, &other] {
         let done = attempt_with(&sender, URL, Auth::None, Some(tls.clone())).await;
@@ -181,7 +146,7 @@ async fn connections_of_different_certificates_are_not_shared() {
 
 #[tokio::test]
 async fn token_requests_present_the_client_certificate_and_tokens_are_not_shared() {
-    let authority = Authority::new("internal");
+    let authority = TestAuthority::new("internal");
     let (address, connections) = serve(&authority, VERSIONS[0]).await;
     let sender = sender_to(address);
     let auth = Auth::Oauth2 {
@@ -192,7 +157,7 @@ async fn token_requests_present_the_client_certificate_and_tokens_are_not_shared
         audience: None,
     };
     for name in ["one", "other"] {
-        let tls = authority.settings(name, 2_090, &authority);
+        let tls = settings(&authority, name, 2_090, &authority);
         for _ in 0..2 {
             let done = attempt_with(&sender, URL, auth.clone(), tls.clone()).await;
             assert_eq!(done.outcome, Outcome::Succeeded, "{:?}", done.diagnosis);
@@ -206,7 +171,7 @@ async fn token_requests_present_the_client_certificate_and_tokens_are_not_shared
 
 #[tokio::test]
 async fn settings_that_cannot_be_used_send_nothing() {
-    let authority = Authority::new("internal");
+    let authority = TestAuthority::new("internal");
     let (address, connections) = serve(&authority, VERSIONS[0]).await;
     let (certificate, _) = authority.issue("berth", ExtendedKeyUsagePurpose::ClientAuth, 2_090);
     let tls = TlsSettings::new("", &certificate.pem(), "nonsense");

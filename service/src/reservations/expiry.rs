@@ -1,15 +1,15 @@
 //! Reservations that have ended.
 
-use super::Reservations;
 use super::commands::record;
 use super::event::event_body;
 use super::starts;
+use super::{Reservations, tolerate};
+use crate::Result;
 use crate::audit_trail::Author;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::reservations;
 use crate::db::reservations::earliest_due;
-use crate::{Error, Result};
 use chrono::{DateTime, Utc};
 use domain::audit::{AuditAction, Changes};
 use domain::event::EventType;
@@ -42,15 +42,8 @@ impl Reservations {
             .await?;
         let mut expired = 0;
         for id in due.into_iter().map(ReservationId) {
-            match self.expire(&id, now).await {
-                Ok(was_active) => expired += u64::from(was_active),
-                Err(error) if error.is_outage() => return Err(error),
-                // One reservation that cannot be expired must not block those behind it.
-                Err(error) => {
-                    let problem = Error::into_problem(error);
-                    tracing::error!(%problem, reservation = %id, "a reservation was not expired");
-                }
-            }
+            let step = self.expire(&id, now).await;
+            expired += u64::from(tolerate(step, &id, "a reservation was not expired")?);
         }
         Ok(expired)
     }

@@ -39,6 +39,8 @@ use crate::change_feed::ChangeFeed;
 use crate::context::Context;
 use crate::deliveries::Deliveries;
 use crate::outbox::Outbox;
+use crate::{Error, Result};
+use domain::id::ReservationId;
 use group_commit::GroupCommit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -78,5 +80,18 @@ impl Reservations {
             group_commit,
             scheduled_revision: Arc::new(AtomicI64::new(-1)),
         }
+    }
+}
+
+/// The result of a step that a worker takes for each due reservation: whether it has done something. An outage ends the round; any
+/// other error is logged with `failure`, so that one reservation does not block those behind it.
+fn tolerate(step: Result<bool>, id: &ReservationId, failure: &'static str) -> Result<bool> {
+    match step {
+        Err(error) if !error.is_outage() => {
+            let problem = Error::into_problem(error);
+            tracing::error!(%problem, reservation = %id, "{failure}");
+            Ok(false)
+        }
+        result => result,
     }
 }

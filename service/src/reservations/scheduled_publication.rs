@@ -1,15 +1,15 @@
 //! Publication of scheduled events ([`super::schedule`]).
 
-use super::Reservations;
 use super::event::{event_body, for_outbox};
 use super::row::changes_of;
 use super::schedule::{OPT_IN, drop_all, is_event, of};
+use super::{Reservations, tolerate};
+use crate::Result;
 use crate::db::entity::scheduled_events;
 use crate::db::link::DatabaseTransaction;
 use crate::db::scheduled_events::schedule_missing;
 use crate::outbox::{Configs, Enqueued, Held};
 use crate::provisioning::{self, DeliveryEffect, ProvisioningUpdate};
-use crate::{Error, Result};
 use chrono::{DateTime, Utc};
 use domain::event::EventType;
 use domain::id::{ReservationId, WebhookId};
@@ -62,15 +62,8 @@ impl Reservations {
             .await?;
         let mut published = 0;
         for id in due.into_iter().map(ReservationId) {
-            match self.publish_scheduled_of(&id, now).await {
-                Ok(was_due) => published += u64::from(was_due),
-                Err(error) if error.is_outage() => return Err(error),
-                // One event that cannot be published must not block those behind it.
-                Err(error) => {
-                    let problem = Error::into_problem(error);
-                    tracing::error!(%problem, reservation = %id, "scheduled events of a reservation were not published");
-                }
-            }
+            let step = self.publish_scheduled_of(&id, now).await;
+            published += u64::from(tolerate(step, &id, "scheduled events of a reservation were not published")?);
         }
         Ok(published)
     }

@@ -5,9 +5,8 @@
 //! start, and deleted in the transaction that enqueues the event, or that ends the reservation. So a start is published once,
 //! and not after a cancellation.
 
-use super::Reservations;
 use super::event::{event_body, for_outbox};
-use crate::Error;
+use super::{Reservations, tolerate};
 use crate::Result;
 use crate::db::column::Text;
 use crate::db::entity::{reservation_starts, reservations, resource_types, resources};
@@ -98,15 +97,8 @@ impl Reservations {
             .await?;
         let mut published = 0;
         for id in due.into_iter().map(ReservationId) {
-            match self.start_one(&id, now).await {
-                Ok(was_due) => published += u64::from(was_due),
-                Err(error) if error.is_outage() => return Err(error),
-                // One start that cannot be published must not block those behind it.
-                Err(error) => {
-                    let problem = Error::into_problem(error);
-                    tracing::error!(%problem, reservation = %id, "the start of a reservation was not published");
-                }
-            }
+            let step = self.start_one(&id, now).await;
+            published += u64::from(tolerate(step, &id, "the start of a reservation was not published")?);
         }
         Ok(published)
     }

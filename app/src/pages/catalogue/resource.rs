@@ -124,7 +124,7 @@ fn list_spec(session: Session, types: TypesQuery, resources: ResourcesQuery, cha
             Filter {
                 parameter: "status",
                 label: "Status",
-                options: Signal::derive(move || statuses.clone()),
+                options: Signal::stored(statuses),
                 matches: |item, value| item.status.as_str() == value,
             },
         ],

@@ -184,13 +184,13 @@ fn list_spec(session: Session, list: WebhooksQuery, change: BulkChange) -> ListS
             Filter {
                 parameter: "status",
                 label: "Status",
-                options: Signal::derive(move || statuses.clone()),
+                options: Signal::stored(statuses),
                 matches: |webhook, value| webhook.state.as_str() == value,
             },
             Filter {
                 parameter: "health",
                 label: "Health",
-                options: Signal::derive(move || health.clone()),
+                options: Signal::stored(health),
                 matches: |webhook, value| webhook.summary.health.label() == value,
             },
         ],
