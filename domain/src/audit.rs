@@ -634,7 +634,13 @@ impl Audited for ApiToken {
 
 impl Audited for ResourceType {
     fn fields(&self) -> Vec<(String, Value)> {
-        vec![field("name", &self.name), field("color", &self.color), field("config_schema", &self.config_schema)]
+        vec![
+            field("name", &self.name),
+            field("color", &self.color),
+            field("config_schema", &self.config_schema),
+            field("lead_minutes", self.lead_minutes),
+            field("ending_notice_minutes", self.ending_notice_minutes),
+        ]
     }
 }
 
@@ -702,6 +708,7 @@ impl Audited for Webhook {
             field("max_in_flight", self.max_in_flight),
             field("rate_limit", self.rate_limit),
             field("provisions", self.provisions),
+            field("provision", self.provision),
             field("payload_format", self.payload_format),
             field("filter.resource_ids", &self.filter.resource_ids),
             field("filter.fields", &self.filter.fields),
@@ -896,6 +903,52 @@ mod tests {
         };
         assert_eq!(changes.fields(), [expected]);
         assert!(Changes::between(&user("a@example.com"), &user("a@example.com")).is_empty());
+    }
+
+    /// The fields of an object that changes of the audit log do not have, as they should be: a setting is never missing.
+    fn unaudited<T: Audited + Serialize>(object: &T) -> Vec<String> {
+        let audited: Vec<String> = object.fields().into_iter().map(|(name, _)| name).collect();
+        let is_audited =
+            |name: &str| audited.iter().any(|field| field == name || field.starts_with(&format!("{name}.")));
+        let Value::Object(fields) = json!(object) else { panic!("not an object") };
+        fields.into_iter().map(|(name, _)| name).filter(|name| !is_audited(name)).collect()
+    }
+
+    #[test]
+    fn every_setting_is_audited() {
+        assert_eq!(unaudited(&user("a@example.com")), ["username", "created_at", "has_password"]);
+        let resource_type: ResourceType = serde_json::from_value(
+            json!({"id": "gpu", "slug": "gpu", "name": "GPU", "color": "", "config_schema": {}, "resources": 1}),
+        )
+        .unwrap();
+        assert_eq!(unaudited(&resource_type), ["id", "slug", "resources"]);
+        let resource: Resource = serde_json::from_value(json!({
+            "id": 1, "name": "node", "resource_type": "gpu", "location": "", "specs": "", "status": "available", "bookable": true
+        }))
+        .unwrap();
+        assert_eq!(unaudited(&resource), ["id", "bookable"]);
+        let webhook: Webhook = serde_json::from_value(json!({
+            "id": 1, "name": "GPU", "endpoint_url": "https://a.example.com", "resource_type": null, "events": [],
+            "auth": {"method": "none"}, "delivery_paths": {}, "headers": [{"name": "X-Team", "value": "a"}], "retry": {"delays": [1]},
+            "max_in_flight": 64, "rate_limit": null, "provisions": true, "enabled": true, "state": "enabled",
+            "tls": {"ca_certificates": "", "client_certificate": ""}, "secret_hint": "file", "public_key": null,
+            "previous_secret_until": null, "created_at": "2030-01-15T09:00:00Z", "updated_at": "2030-01-15T09:00:00Z",
+            "summary": {"health": "unknown", "success_rate": null, "deliveries": 0, "last_delivery_at": null, "waiting": 0},
+        }))
+        .unwrap();
+        let none = [
+            "id",
+            "listener",
+            "enabled",
+            "secret_hint",
+            "previous_secret_until",
+            "secret_use",
+            "secret_changed_at",
+            "created_at",
+            "updated_at",
+            "summary",
+        ];
+        assert_eq!(unaudited(&webhook), none);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::column::Text;
 use super::connect::Database;
 use super::entity::{reservations, users};
 use super::link::DatabaseTransaction;
+use super::scheduled_events::SCHEDULED;
 use super::stored_provisioning::to_stored;
 use crate::Result;
 use chrono::{DateTime, Duration, Utc};
@@ -122,8 +123,8 @@ pub(crate) async fn earliest_due(db: &Database) -> Result<Option<i64>> {
     let sql = "SELECT
             (SELECT MIN(end_at) FROM reservations WHERE status = 'active'),
             (SELECT MIN(start_at) FROM reservation_starts),
-            (SELECT MIN(due_at) FROM scheduled_events WHERE due_at IS NOT NULL)";
-    let rows = db.query(sql, []).await?;
+            (SELECT MIN(due_at) FROM scheduled_events WHERE due_at IS NOT NULL AND event_type IN ($1, $2, $3))";
+    let rows = db.query(sql, SCHEDULED.map(|event| event.as_str().into())).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let (end, start): (Option<i64>, Option<i64>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let scheduled: Option<i64> = row.try_get_by_index(2)?;

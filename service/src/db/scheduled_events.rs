@@ -9,6 +9,11 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 const MINUTE_MS: i64 = 60_000;
 
+/// The events that this release schedules, in the order in which they are published at the same time. Rows of another event were
+/// written by a newer release, and stay for it.
+pub(crate) const SCHEDULED: [EventType; 3] =
+    [EventType::ReservationCreated, EventType::ReservationStarted, EventType::ReservationEnding];
+
 /// The due time of `reservation.ending` for the reservation `r`, with a notice of `$1` milliseconds: not before the start.
 const ENDING_DUE: &str = "CASE WHEN r.end_at - $1 > r.start_at THEN r.end_at - $1 ELSE r.start_at END";
 
@@ -36,13 +41,14 @@ pub(crate) async fn move_to_notices(
     Ok(())
 }
 
-/// Schedules an opt-in event of active reservations that have no entry yet and whose time has not come at `now`, in
-/// milliseconds since the epoch: those of one resource type, or all.
+/// Schedules an opt-in event of active reservations that have no entry yet and whose time has not come at `since`, in
+/// milliseconds since the epoch: those of one resource type, or all. In the order of their ids, so that replicas do not wait for each
+/// other in a circle.
 pub(crate) async fn schedule_missing(
     db: &Database,
     event: EventType,
     resource_type: Option<&str>,
-    now: i64,
+    since: i64,
 ) -> Result<()> {
     let due = match event {
         EventType::ReservationEnding => {
@@ -51,6 +57,8 @@ pub(crate) async fn schedule_missing(
         }
         _ => "r.start_at",
     };
+    // A change of the notice moves the events that exist, so none is written with the notice before it.
+    let lock = if db.is_postgres() { "FOR SHARE OF t" } else { "" };
     let (condition, slug) = match resource_type {
         Some(slug) => ("AND t.slug = $3", Some(slug)),
         None => ("", None),
@@ -60,9 +68,11 @@ pub(crate) async fn schedule_missing(
         SELECT r.id, $1, 0, {due}
         FROM reservations r JOIN resources s ON s.id = r.resource_id JOIN resource_types t ON t.slug = s.resource_type
         WHERE r.status = 'active' AND r.end_at > $2 AND {due} > $2 {condition}
+            AND NOT EXISTS (SELECT 1 FROM scheduled_events e WHERE e.reservation_id = r.id AND e.event_type = $1)
+        ORDER BY r.id {lock}
         ON CONFLICT DO NOTHING"
     );
-    let values = [Value::from(event.as_str()), now.into()].into_iter().chain(slug.map(Value::from));
+    let values = [Value::from(event.as_str()), since.into()].into_iter().chain(slug.map(Value::from));
     db.write.execute_raw(db.statement(sql, values)).await?;
     Ok(())
 }

@@ -134,8 +134,14 @@ impl WebhookConfig {
 
     /// Whether `reservation.created` is held until the start or the lead time before. The classic format has its own
     /// start.
-    fn provisions_at_start(&self) -> bool {
+    pub(crate) fn provisions_at_start(&self) -> bool {
         self.provision == ProvisionTime::Start && !self.payload_format.holds_until_start(EventType::ReservationCreated)
+    }
+
+    /// Whether the webhook receives the start of reservations of a type instead of their creation.
+    pub(crate) fn receives_start(&self, resource_type: &str) -> bool {
+        let created = EventType::ReservationCreated;
+        self.payload_format.holds_until_start(created) && self.events.contains(&created) && self.serves(resource_type)
     }
 
     /// Whether an event passes the content filter.
@@ -261,9 +267,7 @@ impl Configs {
 
     /// Whether a webhook receives the start of a reservation instead of its creation.
     pub(crate) fn holds_start(&self, reservation: &Reservation) -> bool {
-        let created = EventType::ReservationCreated;
-        self.subscribed(&reservation.resource_type, created)
-            .any(|config| config.payload_format.holds_until_start(created))
+        self.by_id.values().any(|config| config.receives_start(&reservation.resource_type))
     }
 
     /// The webhooks for which `reservation.created` of a new reservation is held until its start or the lead time before.

@@ -56,7 +56,7 @@ enum Recipients<'a> {
     Now(&'a Held),
     /// Those with a format that receives it at the start of the reserved time.
     AtStart,
-    /// These, for which it was held.
+    /// These, for which it was held, except those with a format that receives it at the start.
     Only(&'a BTreeSet<WebhookId>),
 }
 
@@ -68,7 +68,7 @@ impl Recipients<'_> {
             Self::Now(held) if held.is_empty() => !at_start,
             Self::Now(held) => !at_start && !held.contains(&(config.id, event.ordering_key().to_owned())),
             Self::AtStart => at_start,
-            Self::Only(webhooks) => webhooks.contains(&config.id),
+            Self::Only(webhooks) => !at_start && webhooks.contains(&config.id),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Reservations;
 use super::event::{event_body, for_outbox};
 use super::row::{ReservationRow, select};
-use super::schedule::held_for;
+use super::schedule::{held_for, hold_missing};
 use crate::Result;
 use crate::db::column::Text;
 use crate::db::entity::{deliveries, reservations, resources, webhooks};
@@ -106,7 +106,8 @@ impl Reservations {
     }
 
     /// Enqueues `reservation.created` of reservations for one webhook, except of those that have ended, or that it has received
-    /// meanwhile; none if it was deleted. Returns those of which it did.
+    /// meanwhile; none if it was deleted. A webhook that provisions at the start receives those of later reservations at their
+    /// lead time. Returns those of which it did.
     pub(crate) async fn send_missing<'a>(
         &self,
         tx: &DatabaseTransaction,
@@ -145,6 +146,9 @@ impl Reservations {
         let is_held = reservations::Entity::find_by_id(id.as_str()).filter(Expr::exists(held_for(config.id)));
         if is_sent.count(tx).await? > 0 || is_held.count(tx).await? > 0 {
             return Ok(false);
+        }
+        if config.provisions_at_start() && hold_missing(tx, &reservation, config.id, now).await? {
+            return Ok(true);
         }
         let email = self.owner_email(tx, &reservation.user_id).await?;
         let body = event_body(&self.context, EventType::ReservationCreated, &reservation, &email, now);

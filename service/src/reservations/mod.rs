@@ -42,8 +42,9 @@ use crate::outbox::Outbox;
 use crate::{Error, Result};
 use domain::id::ReservationId;
 use group_commit::GroupCommit;
+use parking_lot::Mutex;
+use starts::Scheduled;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 /// Use cases of reservations. Cheap to clone.
 #[derive(Clone)]
@@ -55,8 +56,8 @@ pub struct Reservations {
     catalogue: Catalogue,
     deliveries: Deliveries,
     group_commit: GroupCommit,
-    /// The revision of the webhooks for which the starts of earlier reservations are scheduled.
-    scheduled_revision: Arc<AtomicI64>,
+    /// The settings of the webhooks for which the starts of earlier reservations are scheduled.
+    scheduled: Arc<Mutex<Scheduled>>,
 }
 
 impl Reservations {
@@ -78,7 +79,7 @@ impl Reservations {
             catalogue,
             deliveries,
             group_commit,
-            scheduled_revision: Arc::new(AtomicI64::new(-1)),
+            scheduled: Arc::new(Mutex::new(Scheduled::nothing())),
         }
     }
 }

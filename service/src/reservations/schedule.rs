@@ -8,15 +8,19 @@
 
 use crate::Result;
 use crate::db::bulk::MAX_ROWS;
-use crate::db::entity::{deliveries, reservations, resource_types, scheduled_events};
+use crate::db::column::Text;
+use crate::db::entity::{deliveries, reservations, resource_types, scheduled_events, webhooks};
 use crate::db::link::DatabaseTransaction;
 use crate::outbox::{Configs, Held};
 use chrono::{DateTime, Duration, Utc};
+use domain::delivery::DeliveryStatus;
 use domain::event::EventType;
 use domain::id::{ReservationId, WebhookId};
 use domain::reservation::Reservation;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query, SelectStatement};
-use sea_orm::{ActiveValue::Set, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The opt-in events, in the order in which they are published at the same time.
@@ -26,7 +30,7 @@ const EVERY_WEBHOOK: WebhookId = 0;
 
 /// The notices of a resource type.
 #[derive(Debug, Clone, Copy)]
-struct Notices {
+pub(super) struct Notices {
     /// Time before the start at which held events are published.
     lead: Duration,
     /// Time before the end at which the ending is published.
@@ -34,7 +38,8 @@ struct Notices {
 }
 
 impl Notices {
-    fn due(self, event: EventType, reservation: &Reservation) -> DateTime<Utc> {
+    /// When an event of a reservation is due.
+    pub(super) fn due(self, event: EventType, reservation: &Reservation) -> DateTime<Utc> {
         match event {
             EventType::ReservationCreated => reservation.start_time - self.lead,
             EventType::ReservationEnding => Ord::max(reservation.end_time - self.ending, reservation.start_time),
@@ -63,19 +68,22 @@ impl Schedule {
         });
     }
 
-    fn hold(&mut self, reservation: &Reservation, webhook_id: WebhookId, due: DateTime<Utc>) {
+    fn hold(&mut self, configs: &Configs, reservation: &Reservation, webhook_id: WebhookId, due: DateTime<Utc>) {
         self.add(reservation, EventType::ReservationCreated, webhook_id, Some(due));
         self.held.insert((webhook_id, reservation.id.0.clone()));
+        if configs.get(webhook_id).is_none_or(|config| !config.provisions) {
+            return;
+        }
         let begins = self.begins.entry(reservation.id.0.clone()).or_insert(due);
         *begins = Ord::min(due, *begins);
     }
 
-    /// When the provisioning of each reservation begins of which an event is held.
+    /// When the provisioning of each reservation begins of which the creation is held for a driving webhook.
     pub(super) fn take_begins(&mut self) -> HashMap<String, DateTime<Utc>> {
         std::mem::take(&mut self.begins)
     }
 
-    /// When the provisioning of a reservation begins, while an event is held.
+    /// When the provisioning of a reservation begins, while its creation is held for a driving webhook.
     pub(super) fn begins_at(&self, id: &ReservationId) -> Option<DateTime<Utc>> {
         self.begins.get(id.as_str()).copied()
     }
@@ -121,7 +129,7 @@ pub(super) async fn plan<'a>(
         let due = notices.due(EventType::ReservationCreated, reservation);
         if due > now {
             for webhook in configs.holding(reservation) {
-                schedule.hold(reservation, webhook, due);
+                schedule.hold(configs, reservation, webhook, due);
             }
         }
         for event in OPT_IN {
@@ -135,7 +143,7 @@ pub(super) async fn plan<'a>(
 
 /// The notices of resource types, locked against a change until the end of the transaction: a change moves all events that
 /// are scheduled with the old ones.
-async fn read_notices(tx: &DatabaseTransaction, types: &BTreeSet<&str>) -> Result<HashMap<String, Notices>> {
+pub(super) async fn read_notices(tx: &DatabaseTransaction, types: &BTreeSet<&str>) -> Result<HashMap<String, Notices>> {
     let rows: Vec<(String, i32, i32)> = resource_types::Entity::find()
         .select_only()
         .columns([
@@ -187,21 +195,23 @@ pub(super) async fn reschedule(
     let creations = || rows.iter().filter(|row| is_event(row, EventType::ReservationCreated));
     for row in creations() {
         // It does not know the reservation, so a filter that excludes the changed one drops the event at the due time.
-        schedule.hold(next, row.webhook_id, due);
+        schedule.hold(configs, next, row.webhook_id, due);
     }
     for webhook in added {
         if due > now && !schedule.held.contains(&(webhook, next.id.0.clone())) && !knows(tx, webhook, &next.id).await? {
-            schedule.hold(next, webhook, due);
+            schedule.hold(configs, next, webhook, due);
         }
     }
     for event in OPT_IN {
         let row = rows.iter().find(|row| is_event(row, event));
         let due = notices.due(event, next);
         match row {
-            // It was published, and is published again if its time is moved into the future.
+            // It was published, and is published again if its time is moved into the future, or the end to a later time: a short
+            // extension is announced at once.
             Some(row) if row.due_at.is_none() => {
                 let is_moved = due > now && due != notices.due(event, current);
-                schedule.add(next, event, EVERY_WEBHOOK, is_moved.then_some(due));
+                let is_extended = event == EventType::ReservationEnding && next.end_time > current.end_time;
+                schedule.add(next, event, EVERY_WEBHOOK, (is_moved || is_extended).then_some(due));
             }
             Some(_) => schedule.add(next, event, EVERY_WEBHOOK, Some(due)),
             None if receives(&event) && due > now => schedule.add(next, event, EVERY_WEBHOOK, Some(due)),
@@ -212,7 +222,8 @@ pub(super) async fn reschedule(
     Ok(schedule)
 }
 
-/// Whether a webhook has received an event of a reservation.
+/// Whether a webhook has received an event of a reservation, or will: cancelled deliveries do not count. Those that the retention
+/// has deleted do not either, but a reservation that has not begun is rarely older than the retention.
 async fn knows(tx: &DatabaseTransaction, webhook: WebhookId, id: &ReservationId) -> Result<bool> {
     let earlier: Option<i64> = deliveries::Entity::find()
         .select_only()
@@ -220,11 +231,30 @@ async fn knows(tx: &DatabaseTransaction, webhook: WebhookId, id: &ReservationId)
         .filter(deliveries::COLUMN.reservation_id.eq(id.as_str()))
         .filter(deliveries::COLUMN.webhook_id.eq(webhook))
         .filter(deliveries::COLUMN.test.eq(false))
+        .filter(deliveries::COLUMN.status.ne(Text(DeliveryStatus::Cancelled)))
         .limit(1)
         .into_tuple()
         .one(tx)
         .await?;
     Ok(earlier.is_some())
+}
+
+/// Holds the creation of a reservation for a webhook that does not know it, until the lead time before its start. Returns false
+/// if it is due at `now`.
+pub(super) async fn hold_missing(
+    tx: &DatabaseTransaction,
+    reservation: &Reservation,
+    webhook: WebhookId,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let types = BTreeSet::from([reservation.resource_type.as_str()]);
+    let notices = read_notices(tx, &types).await?.remove(&reservation.resource_type);
+    let due = notices.map(|notices| notices.due(EventType::ReservationCreated, reservation));
+    let Some(due) = due.filter(|due| *due > now) else { return Ok(false) };
+    let mut schedule = Schedule::default();
+    schedule.add(reservation, EventType::ReservationCreated, webhook, Some(due));
+    schedule.insert(tx).await?;
+    Ok(true)
 }
 
 /// Deletes the scheduled events of a reservation that ends. Returns the webhooks that do not know it, which receive nothing.
@@ -233,6 +263,9 @@ pub(super) async fn drop_all(tx: &DatabaseTransaction, id: &ReservationId) -> Re
         .select_only()
         .columns([scheduled_events::Column::WebhookId, scheduled_events::Column::EventType])
         .filter(of(id))
+        // In the order in which a change of the notices locks them.
+        .order_by_asc(scheduled_events::Column::EventType)
+        .lock_exclusive()
         .into_tuple()
         .all(tx)
         .await?;
@@ -244,16 +277,23 @@ pub(super) async fn drop_all(tx: &DatabaseTransaction, id: &ReservationId) -> Re
     Ok(creations.map(|(webhook, _)| (webhook, id.0.clone())).collect())
 }
 
-/// The due time of the earliest held creation of the reservation in the outer query.
+/// The due time of the earliest creation that is held for a driving webhook, of the reservation in the outer query.
 pub(super) fn begins_at() -> Expr {
     let earliest = Query::select()
         .expr(Expr::col((scheduled_events::Entity, scheduled_events::Column::DueAt)).min())
         .from(scheduled_events::Entity)
+        .inner_join(
+            webhooks::Entity,
+            Expr::col((webhooks::Entity, webhooks::Column::Id))
+                .equals((scheduled_events::Entity, scheduled_events::Column::WebhookId)),
+        )
         .and_where(
             Expr::col((scheduled_events::Entity, scheduled_events::Column::ReservationId))
                 .equals((reservations::Entity, reservations::Column::Id)),
         )
         .and_where(scheduled_events::COLUMN.event_type.eq(EventType::ReservationCreated.as_str()))
+        .and_where(webhooks::COLUMN.provisions.eq(true))
+        .and_where(webhooks::COLUMN.deleted_at.is_null())
         .take();
     earliest.into()
 }

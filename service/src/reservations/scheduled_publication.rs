@@ -2,12 +2,12 @@
 
 use super::event::{event_body, for_outbox};
 use super::row::changes_of;
-use super::schedule::{OPT_IN, drop_all, is_event, of};
+use super::schedule::{OPT_IN, drop_all, is_event, of, read_notices};
 use super::{Reservations, tolerate};
 use crate::Result;
 use crate::db::entity::scheduled_events;
 use crate::db::link::DatabaseTransaction;
-use crate::db::scheduled_events::schedule_missing;
+use crate::db::scheduled_events::{SCHEDULED, schedule_missing};
 use crate::outbox::{Configs, Enqueued, Held};
 use crate::provisioning::{self, DeliveryEffect, ProvisioningUpdate};
 use chrono::{DateTime, Utc};
@@ -15,17 +15,82 @@ use domain::event::EventType;
 use domain::id::{ReservationId, WebhookId};
 use domain::provisioning::DrivingWebhook;
 use domain::reservation::{Reservation, ReservationStatus};
-use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use std::collections::{BTreeSet, HashSet};
 use tracing::instrument;
 
 /// Provisioning message of a service whose webhook does not receive the held creation.
 const NO_RECIPIENT: &str = "The webhook of this service no longer receives the reservation.";
 
-/// The place of an event among those of a reservation that are due at the same time.
-fn rank(event: EventType) -> usize {
-    OPT_IN.iter().position(|other| *other == event).map_or(0, |position| position + 1)
+/// An event of a reservation that is due, in the order in which those that are due at the same time are published.
+type Due = (DateTime<Utc>, usize, EventType, WebhookId);
+
+/// Locks the scheduled events of a reservation that is locked by the transaction, and takes those that are due at `now`, in the
+/// order of their publication. Due times follow from the reservation: a row with another one was written by a process that did
+/// not know the latest change.
+async fn take_due(tx: &DatabaseTransaction, reservation: &Reservation, now: DateTime<Utc>) -> Result<Vec<Due>> {
+    let scheduled = || {
+        scheduled_events::Entity::find()
+            .filter(of(&reservation.id))
+            .filter(scheduled_events::COLUMN.due_at.is_not_null())
+            .filter(scheduled_events::COLUMN.event_type.is_in(SCHEDULED.map(EventType::as_str)))
+    };
+    if scheduled()
+        .select_only()
+        .column(scheduled_events::Column::WebhookId)
+        .into_tuple::<i64>()
+        .one(tx)
+        .await?
+        .is_none()
+    {
+        return Ok(Vec::new());
+    }
+    // The resource type is locked before the rows, as a change of its notices does.
+    let slug = reservation.resource_type.as_str();
+    let Some(notices) = read_notices(tx, &BTreeSet::from([slug])).await?.remove(slug) else { return Ok(Vec::new()) };
+    let rows = scheduled()
+        .order_by_asc(scheduled_events::Column::EventType)
+        .order_by_asc(scheduled_events::Column::WebhookId)
+        .lock_exclusive()
+        .all(tx)
+        .await?;
+    let mut due = Vec::new();
+    for row in rows {
+        let place = SCHEDULED.iter().position(|event| is_event(&row, *event));
+        let Some((rank, event)) = place.and_then(|place| Some((place, *SCHEDULED.get(place)?))) else { continue };
+        let at = notices.due(event, reservation);
+        if at <= now {
+            due.push((at, rank, event, row.webhook_id));
+        } else if row.due_at != Some(at.timestamp_millis()) {
+            let moved = of(&reservation.id)
+                .and(scheduled_events::COLUMN.event_type.eq(row.event_type))
+                .and(scheduled_events::COLUMN.webhook_id.eq(row.webhook_id));
+            set_due(tx, moved, Some(at)).await?;
+        }
+    }
+    due.sort_unstable_by_key(|(at, rank, _, webhook)| (*at, *rank, *webhook));
+    for (_, _, event, webhook) in &due {
+        let taken = of(&reservation.id)
+            .and(scheduled_events::COLUMN.event_type.eq(event.as_str()))
+            .and(scheduled_events::COLUMN.webhook_id.eq(*webhook));
+        match event {
+            EventType::ReservationCreated => {
+                scheduled_events::Entity::delete_many().filter(taken).exec(tx).await?;
+            }
+            _ => set_due(tx, taken, None).await?,
+        }
+    }
+    Ok(due)
+}
+
+async fn set_due(tx: &DatabaseTransaction, rows: Expr, due: Option<DateTime<Utc>>) -> Result<()> {
+    scheduled_events::Entity::update_many()
+        .col_expr(scheduled_events::Column::DueAt, Expr::value(due.map(|due| due.timestamp_millis())))
+        .filter(rows)
+        .exec(tx)
+        .await?;
+    Ok(())
 }
 
 /// The webhooks for which the creation of a reservation is held.
@@ -50,16 +115,18 @@ impl Reservations {
     #[instrument(skip_all, err(level = "debug"))]
     pub async fn publish_scheduled(&self, limit: u64) -> Result<u64> {
         let now = self.context.now();
-        let due: Vec<String> = scheduled_events::Entity::find()
+        let mut due: Vec<String> = scheduled_events::Entity::find()
             .select_only()
             .column(scheduled_events::Column::ReservationId)
             .filter(scheduled_events::COLUMN.due_at.lte(now.timestamp_millis()))
-            .group_by(scheduled_events::Column::ReservationId)
-            .order_by_asc(scheduled_events::Column::DueAt.min())
+            .filter(scheduled_events::COLUMN.event_type.is_in(SCHEDULED.map(EventType::as_str)))
+            .order_by_asc(scheduled_events::Column::DueAt)
             .limit(limit)
             .into_tuple()
             .all(&self.context.db.read)
             .await?;
+        let mut seen = HashSet::new();
+        due.retain(|id| seen.insert(id.clone()));
         let mut published = 0;
         for id in due.into_iter().map(ReservationId) {
             let step = self.publish_scheduled_of(&id, now).await;
@@ -79,15 +146,17 @@ impl Reservations {
             return Ok(false);
         }
         let enqueued = self.enqueue_scheduled(&tx, &reservation, now).await?;
-        if enqueued.is_empty() {
-            return Ok(false);
-        }
-        let mut changes = changes_of(&self.feed, &tx, std::slice::from_ref(&id.0)).await?;
+        let mut changes = match enqueued.is_empty() {
+            true => Vec::new(),
+            false => changes_of(&self.feed, &tx, std::slice::from_ref(&id.0)).await?,
+        };
+        // Also without an event: due times may have been corrected.
         tx.commit().await?;
+        let published = !enqueued.is_empty();
         for enqueued in enqueued {
             self.outbox.publish(enqueued, std::mem::take(&mut changes));
         }
-        Ok(true)
+        Ok(published)
     }
 
     /// Takes the due events of a reservation that is locked by the transaction, and enqueues them in the order of their due
@@ -98,26 +167,17 @@ impl Reservations {
         reservation: &Reservation,
         now: DateTime<Utc>,
     ) -> Result<Vec<Enqueued>> {
-        let is_due = || scheduled_events::COLUMN.due_at.lte(now.timestamp_millis());
-        let due = || Condition::all().add(of(&reservation.id)).add(is_due());
-        let mut rows = scheduled_events::Entity::find().filter(due()).all(tx).await?;
-        if rows.is_empty() {
+        let due = take_due(tx, reservation, now).await?;
+        if due.is_empty() {
             return Ok(Vec::new());
         }
-        rows.sort_by_key(|row| (row.due_at, EventType::parse(&row.event_type).map(rank)));
-        let is_creation = scheduled_events::COLUMN.event_type.eq(EventType::ReservationCreated.as_str());
-        scheduled_events::Entity::delete_many().filter(due()).filter(is_creation).exec(tx).await?;
-        scheduled_events::Entity::update_many()
-            .col_expr(scheduled_events::Column::DueAt, Expr::value(None::<i64>))
-            .filter(due())
-            .exec(tx)
-            .await?;
         let held = held(tx, &reservation.id).await?;
         let configs = self.outbox.configs().load(tx).await?;
         let email = self.owner_email(tx, &reservation.user_id).await?;
-        let creations = rows.iter().filter(|row| is_event(row, EventType::ReservationCreated));
-        let webhooks: BTreeSet<WebhookId> = creations.map(|row| row.webhook_id).collect();
-        let mut events: Vec<EventType> = rows.iter().filter_map(|row| EventType::parse(&row.event_type)).collect();
+        let is_creation = |event: &EventType| *event == EventType::ReservationCreated;
+        let creations = due.iter().filter(|(_, _, event, _)| is_creation(event));
+        let webhooks: BTreeSet<WebhookId> = creations.map(|(_, _, _, webhook)| *webhook).collect();
+        let mut events: Vec<EventType> = due.into_iter().map(|(_, _, event, _)| event).collect();
         events.dedup();
         let mut enqueued = Vec::with_capacity(events.len());
         for event in events {
@@ -125,8 +185,12 @@ impl Reservations {
             enqueued.push(match event {
                 EventType::ReservationCreated => {
                     let enqueued = self.outbox.enqueue_held(tx, &configs, body, &webhooks).await?;
-                    let abandoned: Vec<_> =
-                        webhooks.iter().copied().filter(|webhook| !enqueued.is_for(*webhook)).collect();
+                    // A webhook that has changed to a format with its own start receives that one.
+                    let has_own_start = |webhook: WebhookId| {
+                        configs.get(webhook).is_some_and(|config| config.receives_start(&reservation.resource_type))
+                    };
+                    let abandoned = |webhook: &WebhookId| !enqueued.is_for(*webhook) && !has_own_start(*webhook);
+                    let abandoned: Vec<_> = webhooks.iter().copied().filter(abandoned).collect();
                     self.abandon_services(tx, reservation, &abandoned).await?;
                     enqueued
                 }
@@ -160,13 +224,13 @@ impl Reservations {
         Ok(())
     }
 
-    /// Schedules the opt-in events of reservations that are older than the webhook that receives them.
-    pub(super) async fn schedule_opt_in_events(&self, configs: &Configs) -> Result<()> {
-        let now = self.context.now().timestamp_millis();
+    /// Schedules the opt-in events of reservations that are older than the webhook that receives them, unless they were due at
+    /// `since`.
+    pub(super) async fn schedule_opt_in_events(&self, configs: &Configs, since: DateTime<Utc>) -> Result<()> {
         for event in OPT_IN {
             let types: HashSet<Option<&str>> = configs.types_with(event).collect();
             for resource_type in types {
-                schedule_missing(&self.context.db, event, resource_type, now).await?;
+                schedule_missing(&self.context.db, event, resource_type, since.timestamp_millis()).await?;
             }
         }
         Ok(())

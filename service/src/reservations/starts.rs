@@ -9,20 +9,23 @@ use super::event::{event_body, for_outbox};
 use super::{Reservations, tolerate};
 use crate::Result;
 use crate::db::column::Text;
-use crate::db::entity::{reservation_starts, reservations, resource_types, resources};
+use crate::db::entity::{deliveries, reservation_starts, reservations, resource_types, resources};
 use crate::db::link::DatabaseTransaction;
 use crate::outbox::{Configs, Enqueued};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::event::{EventType, ReservationBody, ResourceDetails};
 use domain::id::ReservationId;
+use domain::payload::PayloadFormat;
 use domain::reservation::{Reservation, ReservationStatus};
-use sea_orm::sea_query::{Expr, OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Order, Query};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, QueryTrait as _,
 };
-use std::sync::atomic::Ordering;
 use tracing::instrument;
+
+/// Time after a change of a webhook when each booking that was made with the settings before it is committed or has failed.
+const SETTLING: TimeDelta = TimeDelta::seconds(60);
 
 /// Writes the start of reservations of which a classic webhook receives the start.
 pub(super) async fn schedule<'a>(
@@ -147,38 +150,98 @@ impl Reservations {
         }
     }
 
-    /// Schedules the starts of earlier reservations, once for each change of a webhook and at the start of the process.
+    /// Schedules the starts of earlier reservations, after each change of a webhook and at the start of the process. A second pass
+    /// follows when no transaction is left that has read the former settings.
     async fn schedule_earlier_reservations(&self, configs: &Configs) -> Result<()> {
-        let seen = self.scheduled_revision.load(Ordering::Relaxed);
-        if seen == configs.revision() {
-            return Ok(());
-        }
-        let now = self.context.now().timestamp_millis();
+        let now = self.context.now();
+        let pass = self.scheduled.lock().next(configs.revision(), now);
+        let Some(Pass { since, is_last }) = pass else { return Ok(()) };
         for resource_type in configs.classic_types() {
-            let mut future = Query::select();
-            future
-                .columns([reservations::Column::Id, reservations::Column::StartAt])
-                .from(reservations::Entity)
-                .and_where(reservations::Column::Status.eq(Text(ReservationStatus::Active)))
-                .and_where(reservations::Column::StartAt.gt(now));
-            if let Some(slug) = resource_type {
-                let of_type = resources::Entity::find()
-                    .select_only()
-                    .column(resources::Column::Id)
-                    .filter(resources::COLUMN.resource_type.eq(slug));
-                future.and_where(reservations::Column::ResourceId.in_subquery(of_type.into_query()));
-            }
-            let mut insert = Query::insert();
-            insert
-                .into_table(reservation_starts::Entity)
-                .columns([reservation_starts::Column::ReservationId, reservation_starts::Column::StartAt])
-                .select_from(future)
-                .map_err(|error| sea_orm::DbErr::Custom(error.to_string()))?
-                .on_conflict(OnConflict::column(reservation_starts::Column::ReservationId).do_nothing().to_owned());
-            self.context.db.write.execute(&insert).await?;
+            self.schedule_starts_of(configs, resource_type, since, now).await?;
         }
-        self.schedule_opt_in_events(configs).await?;
-        self.scheduled_revision.store(configs.revision(), Ordering::Relaxed);
+        self.schedule_opt_in_events(configs, since).await?;
+        *self.scheduled.lock() = Scheduled { revision: configs.revision(), at: now, is_settled: is_last };
         Ok(())
+    }
+
+    /// Schedules the starts of reservations of a type, or all, that begin after `since` and that no classic webhook has received.
+    async fn schedule_starts_of(
+        &self,
+        configs: &Configs,
+        resource_type: Option<&str>,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let classic = configs.all().filter(|config| config.payload_format == PayloadFormat::Classic);
+        let received = Query::select()
+            .expr(Expr::val(1))
+            .from(deliveries::Entity)
+            .and_where(
+                Expr::col((deliveries::Entity, deliveries::Column::ReservationId))
+                    .equals((reservations::Entity, reservations::Column::Id)),
+            )
+            .and_where(deliveries::COLUMN.event_type.eq(EventType::ReservationCreated.as_str()))
+            .and_where(deliveries::COLUMN.webhook_id.is_in(classic.map(|config| config.id)))
+            .and_where(deliveries::COLUMN.test.eq(false))
+            .take();
+        let is_future = reservations::COLUMN.start_at.gt(now.timestamp_millis());
+        let has_just_begun =
+            reservations::COLUMN.start_at.gt(since.timestamp_millis()).and(Expr::exists(received).not());
+        let mut earlier = Query::select();
+        earlier
+            .columns([
+                (reservations::Entity, reservations::Column::Id),
+                (reservations::Entity, reservations::Column::StartAt),
+            ])
+            .from(reservations::Entity)
+            .and_where(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
+            .and_where(is_future.or(has_just_begun))
+            .order_by((reservations::Entity, reservations::Column::Id), Order::Asc);
+        if let Some(slug) = resource_type {
+            let of_type = resources::Entity::find()
+                .select_only()
+                .column(resources::Column::Id)
+                .filter(resources::COLUMN.resource_type.eq(slug));
+            earlier.and_where(reservations::COLUMN.resource_id.in_subquery(of_type.into_query()));
+        }
+        let mut insert = Query::insert();
+        insert
+            .into_table(reservation_starts::Entity)
+            .columns([reservation_starts::Column::ReservationId, reservation_starts::Column::StartAt])
+            .select_from(earlier)
+            .map_err(|error| sea_orm::DbErr::Custom(error.to_string()))?
+            .on_conflict(OnConflict::column(reservation_starts::Column::ReservationId).do_nothing().to_owned());
+        self.context.db.write.execute(&insert).await?;
+        Ok(())
+    }
+}
+
+/// For which settings of the webhooks the starts of earlier reservations are scheduled.
+pub(super) struct Scheduled {
+    revision: i64,
+    at: DateTime<Utc>,
+    is_settled: bool,
+}
+
+/// A search for reservations whose events are not scheduled.
+#[derive(Debug, PartialEq)]
+struct Pass {
+    /// Events that were due before are not published any more.
+    since: DateTime<Utc>,
+    is_last: bool,
+}
+
+impl Scheduled {
+    /// For no settings yet.
+    pub(super) fn nothing() -> Self {
+        Self { revision: -1, at: DateTime::UNIX_EPOCH, is_settled: false }
+    }
+
+    /// The next search, if one is due.
+    fn next(&self, revision: i64, now: DateTime<Utc>) -> Option<Pass> {
+        if self.revision != revision {
+            return Some(Pass { since: now, is_last: false });
+        }
+        (!self.is_settled && now >= self.at + SETTLING).then_some(Pass { since: self.at, is_last: true })
     }
 }

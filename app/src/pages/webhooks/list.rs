@@ -223,6 +223,9 @@ fn summarise_events(events: &[EventType]) -> (String, String) {
     let names = events.iter().map(|e| e.label()).collect::<Vec<_>>().join(", ");
     let short = if events.len() == EventType::ALL.len() {
         "All events".to_owned()
+    } else if events.len() == EventType::DEFAULT.len() && EventType::DEFAULT.iter().all(|event| events.contains(event))
+    {
+        "Default events".to_owned()
     } else if let [event] = events {
         event.label().to_owned()
     } else {

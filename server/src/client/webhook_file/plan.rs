@@ -249,6 +249,12 @@ fn update(declared: &Declared, existing: &Webhook, options: Options) -> Result<O
     };
     declared.check(Some(stored))?;
     let input = &declared.input;
+    if input.delivery_mode.is_some_and(|mode| mode != existing.delivery_mode) {
+        let name = &existing.name;
+        return Err(format!(
+            "delivery_mode: that of {name} cannot be changed. Delete the webhook, or remove the field."
+        ));
+    }
     let (before, after) = (comparable(existing), comparable_input(input));
     let mut patch = Map::new();
     let mut differences = Vec::new();
@@ -301,7 +307,7 @@ fn update(declared: &Declared, existing: &Webhook, options: Options) -> Result<O
 }
 
 /// The settings that can be compared, without secrets.
-fn comparable(webhook: &Webhook) -> BTreeMap<String, Value> {
+pub(super) fn comparable(webhook: &Webhook) -> BTreeMap<String, Value> {
     settings(
         &webhook.events,
         &webhook.headers,
@@ -316,13 +322,16 @@ fn comparable(webhook: &Webhook) -> BTreeMap<String, Value> {
             ("rate_limit", json!(webhook.rate_limit)),
             ("ed25519", json!(webhook.public_key.is_some())),
             ("provisions", json!(webhook.provisions)),
+            ("provision", json!(webhook.provision)),
+            ("payload_format", json!(webhook.payload_format)),
+            ("filter", json!(webhook.filter)),
             ("tls", certificates(webhook.tls.as_ref().map(|tls| (&*tls.ca_certificates, &*tls.client_certificate)))),
         ],
     )
 }
 
 /// See [`comparable`].
-fn comparable_input(input: &WebhookInput) -> BTreeMap<String, Value> {
+pub(super) fn comparable_input(input: &WebhookInput) -> BTreeMap<String, Value> {
     settings(
         &input.events,
         &input.headers,
@@ -337,6 +346,9 @@ fn comparable_input(input: &WebhookInput) -> BTreeMap<String, Value> {
             ("rate_limit", json!(input.rate_limit)),
             ("ed25519", json!(input.ed25519.unwrap_or_default())),
             ("provisions", json!(input.provisions)),
+            ("provision", json!(input.provision)),
+            ("payload_format", json!(input.payload_format)),
+            ("filter", json!(input.filter)),
             (
                 "tls",
                 input

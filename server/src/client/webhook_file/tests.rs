@@ -1,5 +1,6 @@
 //! Files of webhooks, and the plans that follow from them.
 
+use super::plan::{comparable, comparable_input};
 use super::*;
 use domain::webhook::{AuthInput, TlsView, WebhookInput};
 
@@ -67,6 +68,37 @@ fn unmanaged_fields_and_the_order_of_events_make_no_difference() {
     let plan = plan(&declared, &current);
     assert!(plan.changes.is_empty(), "{}", plan.describe());
     assert_eq!(plan.describe(), "0 to create, 0 to change, 0 to delete, 2 unchanged.");
+}
+
+#[test]
+fn every_setting_is_compared() {
+    let declared = read_ok(FILE);
+    let compared = comparable_input(&declared[0].input);
+    let stored = comparable(&stored(1, &declared[0].input));
+    assert!(compared.keys().eq(stored.keys()));
+    let serde_json::Value::Object(mut fields) = json!(declared[0].input) else { panic!("not an object") };
+    // Absent unless they are set.
+    fields.extend(["tls", "provision"].map(|name| (name.to_owned(), json!(null))));
+    let missing: Vec<_> = fields.keys().filter(|name| !compared.contains_key(*name)).collect();
+    assert_eq!(missing, ["name", "secret"], "the key of a webhook, and what is compared by its hint");
+}
+
+#[test]
+fn time_of_provisioning_format_and_filter_are_changed_and_the_delivery_mode_is_not() {
+    let text = FILE.replace(
+        "    auth: {method: none}",
+        "    auth: {method: none}\n    provision: start\n    payload_format: thin\n    filter: {resource_ids: [3]}",
+    );
+    let declared = read_ok(&text);
+    let plan = plan(&declared, &stored_all(&declared)).describe();
+    for change in ["provision: \"booking\" → \"start\"", "payload_format: \"berth\" → \"thin\"", "resource_ids\":[3]"]
+    {
+        assert!(plan.contains(change), "{plan}");
+    }
+    let text = FILE.replace("    auth: {method: none}", "    auth: {method: none}\n    delivery_mode: local");
+    let declared = read_ok(&text);
+    let problem = Plan::new(&declared, &stored_all(&declared), Options::default()).err().unwrap();
+    assert!(problem.contains("delivery_mode"), "{problem}");
 }
 
 #[test]

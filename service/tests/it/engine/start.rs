@@ -15,6 +15,7 @@ use domain::replay::{ReplayRequest, ReplaySource};
 use domain::reservation::{Reservation, ReservationPatch};
 use domain::resource::ResourceTypePatch;
 use domain::webhook::{EventFilter, ProvisionTime, WebhookPatch};
+use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use test_support::{Receiver, Response, on_both_databases};
 
@@ -36,6 +37,14 @@ on_both_databases![
     short_reservation_ends_after_its_start,
     starts_of_earlier_reservations_are_sent_once,
     missing_events_do_not_include_held_ones,
+    missing_event_of_a_later_reservation_is_held,
+    change_to_the_classic_format_sends_one_start,
+    due_times_of_an_earlier_release_are_corrected,
+    booking_that_overtakes_an_opt_in_is_scheduled,
+    only_driving_webhooks_begin_provisioning,
+    short_extension_announces_the_new_end,
+    events_of_a_newer_release_stay,
+    changes_of_notices_race_with_publication,
 ];
 
 /// The lead time of the resource type in minutes.
@@ -76,6 +85,11 @@ async fn tick(t: &TestService) {
 
 fn events(receiver: &Receiver) -> Vec<EventType> {
     receiver.requests().iter().map(|got| EventType::parse(got.text("event_type")).unwrap()).collect()
+}
+
+/// Changes rows as another release does. Returns their number.
+async fn execute(t: &TestService, sql: &str) -> u64 {
+    t.database().await.execute_unprepared(sql).await.unwrap().rows_affected()
 }
 
 async fn current(t: &TestService, s: &Fixture, reservation: &Reservation) -> Reservation {
@@ -421,4 +435,168 @@ async fn missing_events_do_not_include_held_ones(t: TestService) {
     t.clock.set(reservation.start_time);
     tick(&t).await;
     assert_eq!(matched().await, 0);
+}
+
+async fn missing_event_of_a_later_reservation_is_held(t: TestService) {
+    let s = fixture(&t).await;
+    let reservation = t.booking(&s.alice, s.resource, 2, 3).await;
+    drain(&t).await;
+    let (receiver, webhook) = provisioner(&t, &s).await;
+    let request = ReplayRequest {
+        source: ReplaySource::Missing,
+        filter: DeliveryFilter { webhook_id: Some(webhook), ..Default::default() },
+        ..Default::default()
+    };
+    assert_eq!(t.replays().preview(&s.root, &request).await.unwrap().matched, 1);
+    t.replays().start(&s.root, &request).await.unwrap();
+    while t.replays().run_due().await.unwrap().is_some() {}
+    tick(&t).await;
+    assert!(receiver.requests().is_empty(), "its service provisions at the start");
+    assert_eq!(t.replays().preview(&s.root, &request).await.unwrap().matched, 0);
+    t.clock.set(reservation.start_time - Duration::minutes(LEAD));
+    tick(&t).await;
+    assert_eq!(events(&receiver), [ReservationCreated]);
+}
+
+async fn change_to_the_classic_format_sends_one_start(t: TestService) {
+    let s = fixture(&t).await;
+    let (receiver, webhook) = provisioner(&t, &s).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    let patch = WebhookPatch {
+        provision: Some(ProvisionTime::Booking),
+        payload_format: Some(domain::payload::PayloadFormat::Classic),
+        ..Default::default()
+    };
+    t.webhooks().update(&s.root, webhook, patch).await.unwrap();
+    t.reservations().schedule_starts().await.unwrap();
+    t.clock.set(reservation.start_time);
+    tick(&t).await;
+    let names: Vec<_> = receiver.requests().iter().map(|got| got.text("eventType").to_owned()).collect();
+    assert_eq!(names, ["EVENT_START"]);
+    let state = current(&t, &s, &reservation).await.provisioning;
+    assert!(state.services.iter().all(|service| !service.message.contains("no longer receives")), "{state:?}");
+}
+
+async fn due_times_of_an_earlier_release_are_corrected(t: TestService) {
+    let s = fixture(&t).await;
+    let (receiver, _) = provisioner(&t, &s).await;
+    let reservation = t.booking(&s.alice, s.resource, 2, 4).await;
+    // A process of an earlier release moves the reservation, and not its events.
+    let start = reservation.start_time + Duration::hours(1);
+    let moved =
+        format!("UPDATE reservations SET start_at = {} WHERE id = '{}'", start.timestamp_millis(), reservation.id);
+    execute(&t, &moved).await;
+    t.clock.set(reservation.start_time);
+    tick(&t).await;
+    assert!(receiver.requests().is_empty());
+    let due = start - Duration::minutes(LEAD);
+    assert_eq!(t.reservations().next_due().await.unwrap(), Some(due));
+    t.clock.set(start);
+    tick(&t).await;
+    assert_eq!(events(&receiver), [ReservationCreated, ReservationStarted]);
+}
+
+async fn booking_that_overtakes_an_opt_in_is_scheduled(t: TestService) {
+    let s = fixture(&t).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
+    tick(&t).await;
+    let patch = WebhookPatch { events: Some(EventType::ALL.to_vec()), ..Default::default() };
+    t.webhooks().update(&s.root, s.webhook, patch).await.unwrap();
+    t.reservations().start_due(1).await.unwrap();
+    // The booking read the settings before, and is committed after the search for earlier reservations.
+    execute(&t, "DELETE FROM scheduled_events").await;
+    t.clock.set(t.clock.now() + Duration::seconds(61));
+    t.reservations().schedule_starts().await.unwrap();
+    t.clock.set(reservation.end_time - Duration::minutes(1));
+    tick(&t).await;
+    assert_eq!(events(&s.receiver), [ReservationCreated, ReservationStarted, ReservationEnding]);
+}
+
+async fn only_driving_webhooks_begin_provisioning(t: TestService) {
+    let s = fixture(&t).await;
+    let (_receiver, webhook) = provisioner(&t, &s).await;
+    let first = t.booking(&s.alice, s.resource, 1, 2).await;
+    assert!(first.provisioning_begins_at.is_some());
+    let listens = WebhookPatch { provisions: Some(false), ..Default::default() };
+    t.webhooks().update(&s.root, webhook, listens).await.unwrap();
+    assert_eq!(t.booking(&s.alice, s.resource, 2, 3).await.provisioning_begins_at, None);
+    assert_eq!(current(&t, &s, &first).await.provisioning_begins_at, None);
+    let drives = WebhookPatch { provisions: Some(true), ..Default::default() };
+    t.webhooks().update(&s.root, webhook, drives).await.unwrap();
+    assert!(current(&t, &s, &first).await.provisioning_begins_at.is_some());
+    t.webhooks().delete(&s.root, webhook).await.unwrap();
+    assert_eq!(current(&t, &s, &first).await.provisioning_begins_at, None);
+}
+
+async fn short_extension_announces_the_new_end(t: TestService) {
+    let s = fixture(&t).await;
+    set_notices(&t, &s, 0, 15).await;
+    let (receiver, _) = at_start(&t, &s, &[ReservationEnding]).await;
+    let reservation = t.booking(&s.alice, s.resource, 1, 2).await;
+    t.clock.set(reservation.end_time - Duration::minutes(10));
+    tick(&t).await;
+    let end = reservation.end_time + Duration::minutes(4);
+    let longer = ReservationPatch { end_time: Some(end), ..Default::default() };
+    t.reservations().update(&s.alice, &reservation.id, longer).await.unwrap();
+    tick(&t).await;
+    assert_eq!(events(&receiver), [ReservationEnding, ReservationEnding]);
+    assert_eq!(receiver.requests()[1].body["end_time"], json!(end));
+}
+
+async fn events_of_a_newer_release_stay(t: TestService) {
+    let s = fixture(&t).await;
+    let (receiver, _) = provisioner(&t, &s).await;
+    let reservation = t.booking(&s.alice, s.resource, 2, 4).await;
+    let newer = format!(
+        "INSERT INTO scheduled_events (reservation_id, event_type, webhook_id, due_at) VALUES ('{}', 'reservation.newer', 0, 1)",
+        reservation.id
+    );
+    execute(&t, &newer).await;
+    let due = reservation.start_time - Duration::minutes(LEAD);
+    assert_eq!(t.reservations().next_due().await.unwrap(), Some(due));
+    t.clock.set(reservation.start_time);
+    tick(&t).await;
+    assert_eq!(events(&receiver), [ReservationCreated, ReservationStarted]);
+    let kept = "DELETE FROM scheduled_events WHERE event_type = 'reservation.newer' AND due_at = 1";
+    assert_eq!(execute(&t, kept).await, 1);
+}
+
+/// While reservations are published, their notices change to and fro. Each event is published once.
+async fn changes_of_notices_race_with_publication(t: TestService) {
+    let s = fixture(&t).await;
+    let (receiver, _) = provisioner(&t, &s).await;
+    let mut last = None;
+    for hour in 0..12 {
+        last = Some(t.booking(&s.alice, s.resource, 1 + hour, 2 + hour).await);
+    }
+    let last = last.unwrap();
+    let replica = t.replica().await;
+    t.ready_to_race().await;
+    t.clock.set(last.start_time - Duration::minutes(30));
+    let publish = async || {
+        for _ in 0..6 {
+            replica.reservations().publish_scheduled(3).await.unwrap();
+        }
+    };
+    let change = async || {
+        for lead in [60, 5, 90, 10, 45, 20] {
+            set_notices(&t, &s, lead, lead).await;
+        }
+    };
+    let cancel = async || {
+        t.reservations().cancel(&s.alice, &last.id, None).await.unwrap();
+    };
+    tokio::join!(publish(), change(), cancel());
+    t.clock.set(last.end_time - TimeDelta::milliseconds(1));
+    tick(&t).await;
+    let mut seen = std::collections::HashMap::new();
+    for got in receiver.requests() {
+        *seen.entry((got.text("reservation_id").to_owned(), got.text("event_type").to_owned())).or_insert(0) += 1;
+    }
+    let of_last = seen.keys().filter(|(id, _)| *id == last.id.0).count();
+    assert!(seen.values().all(|count| *count == 1), "{seen:?}");
+    // Eleven reservations with three events each and their ends, but the eleventh, which ends with the last one.
+    let scheduled = seen.keys().filter(|(id, event)| *id != last.id.0 && !event.ends_with("expired")).count();
+    assert_eq!(scheduled, 33, "{seen:?}");
+    assert!(of_last == 0 || of_last == 2, "created with cancelled, or nothing: {seen:?}");
 }
