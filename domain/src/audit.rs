@@ -162,6 +162,10 @@ pub enum AuditAction {
     #[serde(rename = "reservation.expired")]
     #[strum(serialize = "reservation.expired")]
     ReservationExpired,
+    /// Someone confirmed that the resource of an ended reservation is released.
+    #[serde(rename = "reservation.release_confirmed")]
+    #[strum(serialize = "reservation.release_confirmed")]
+    ReservationReleaseConfirmed,
     /// A receiver changed the provisioning status of a reservation by a status update.
     #[serde(rename = "reservation.status_updated")]
     #[strum(serialize = "reservation.status_updated")]
@@ -640,6 +644,8 @@ impl Audited for ResourceType {
             field("config_schema", &self.config_schema),
             field("lead_minutes", self.lead_minutes),
             field("ending_notice_minutes", self.ending_notice_minutes),
+            field("turnaround_minutes", self.turnaround_minutes),
+            field("late_release_minutes", self.late_release_minutes),
         ]
     }
 }

@@ -76,6 +76,9 @@ pub struct Reservation {
     /// While `reservation.created` is held for a webhook with `provision: start`: when it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioning_begins_at: Option<DateTime<Utc>>,
+    /// After the end: when the release of the resource was confirmed, by its services or by someone who manages it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_at: Option<DateTime<Utc>>,
     /// Creation time.
     pub created_at: DateTime<Utc>,
     /// Time of the last change.
@@ -132,12 +135,25 @@ pub struct BusySpan {
     pub start_time: DateTime<Utc>,
     /// End, exclusive.
     pub end_time: DateTime<Utc>,
+    /// Another reservation of the resource must end then at the latest; absent = at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_from: Option<DateTime<Utc>>,
+    /// Another reservation of the resource can start then; absent = at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_until: Option<DateTime<Utc>>,
     /// The reservation, if the caller may see it.
     pub reservation_id: Option<ReservationId>,
     /// Login name of its owner, if the caller may see it.
     pub user_id: Option<String>,
     /// Its title, if the caller may see it.
     pub title: Option<String>,
+}
+
+impl BusySpan {
+    /// The span that another reservation of the resource cannot overlap.
+    pub fn busy(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        (self.busy_from.unwrap_or(self.start_time), self.busy_until.unwrap_or(self.end_time))
+    }
 }
 
 /// Body of `POST /api/v1/reservations`.

@@ -11,6 +11,7 @@ pub(crate) mod delivery_words;
 pub(crate) mod dispatchers;
 pub(crate) mod entity;
 pub(crate) mod erasure;
+pub(crate) mod hand_over;
 pub(crate) mod link;
 pub(crate) mod listeners;
 pub(crate) mod login_budgets;

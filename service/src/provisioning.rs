@@ -7,6 +7,7 @@
 use crate::context::Context;
 use crate::db::connect::Database;
 use crate::db::entity;
+use crate::db::hand_over::mark_released;
 use crate::db::link::DatabaseTransaction;
 use crate::db::provisioning as rows;
 use crate::db::queue_cancel::{self, Queued};
@@ -16,7 +17,7 @@ use chrono::{DateTime, Utc};
 use domain::event::EventType;
 use domain::id::WebhookId;
 use domain::provisioning::{DrivingWebhook, Provisioning, ReceiverResponse, StatusUpdate};
-use domain::reservation::Reservation;
+use domain::reservation::{Reservation, ReservationStatus};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -110,8 +111,11 @@ async fn update_provisioning(
     let locked = rows::lock(db, tx, &ids).await?;
     let mut known: BTreeMap<&str, _> =
         locked.iter().map(|row| (row.reservation_id.as_str(), (row.active, row.provisioning.clone(), false))).collect();
+    let mut confirmed: BTreeSet<&str> = BTreeSet::new();
     for ProvisioningUpdate { reservation_id, webhook, event, effect } in updates {
         let Some((active, provisioning, changed)) = known.get_mut(reservation_id) else { continue };
+        // A release that is not sent is not a confirmation: the service may still hold the resource.
+        let confirms = !matches!(effect, DeliveryEffect::Cancellation(_));
         // A late response to `created` must not undo the release of a reservation that has ended.
         if event.provisions() && !*active {
             continue;
@@ -127,8 +131,13 @@ async fn update_provisioning(
         if let Some(next) = next {
             *provisioning = next;
             *changed = true;
+            if confirms && !*active && !provisioning.is_unreleased() {
+                confirmed.insert(reservation_id);
+            }
         }
     }
+    let confirmed: Vec<&str> = confirmed.into_iter().collect();
+    mark_released(db, tx, &confirmed, now).await?;
     let mut states = Vec::with_capacity(known.len());
     for (id, (_, provisioning, _)) in known.into_iter().filter(|(_, (_, _, changed))| *changed) {
         states.push((id.to_owned(), to_stored(&provisioning)?));
@@ -189,6 +198,10 @@ pub(crate) async fn apply_status_update(
     let Some(next) = reservation.provisioning.after_update(webhook, update, now)? else { return Ok(false) };
     reservation.provisioning = next;
     write(db, tx, reservation).await?;
+    if reservation.status != ReservationStatus::Active && !reservation.provisioning.is_unreleased() {
+        reservation.released_at = reservation.released_at.or(Some(now));
+        mark_released(db, tx, &[reservation.id.as_str()], now).await?;
+    }
     Ok(true)
 }
 

@@ -14,8 +14,9 @@ use crate::rpc::reservations as rpc;
 use crate::session::use_session;
 use domain::delivery::DeliverySummary;
 use domain::id::ReservationId;
+use domain::ownership::ResourceKey;
 use domain::reservation::{Reservation, ReservationDetail, ReservationStatus};
-use edit::{CancelForm, ModifyForm};
+use edit::{CancelForm, ConfirmReleaseForm, ModifyForm};
 use gloo_timers::callback::Interval;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
@@ -96,6 +97,14 @@ fn ReservationDetails(
     let (id, name) = reservation.with_untracked(|r| (r.id.0.clone(), r.resource_name.clone()));
     let modify_open = RwSignal::new(false);
     let cancel_open = RwSignal::new(false);
+    let confirm_open = RwSignal::new(false);
+    // Its services have not confirmed the release, and the next reservation waits for it.
+    let can_confirm = move || {
+        reservation.with(|r| {
+            let resource = ResourceKey::new(&r.resource_type, r.resource_id);
+            r.status != ReservationStatus::Active && r.released_at.is_none() && session.manages(resource)
+        })
+    };
     view! {
         <PageHeader title=title lead=move || reservation.with(|r| intl::span(r.start_time, r.end_time))>
             {untrack(|| session.reads_everything()).then(|| view! { <ChangesLink target="reservation" id=id name=name /> })}
@@ -104,6 +113,9 @@ fn ReservationDetails(
                 <Button variant=ButtonVariant::Danger on_click=Callback::new(move |()| cancel_open.set(true))>
                     "Cancel reservation"
                 </Button>
+            </Show>
+            <Show when=can_confirm>
+                <Button on_click=Callback::new(move |()| confirm_open.set(true))>"Confirm release"</Button>
             </Show>
         </PageHeader>
         <div class="columns">
@@ -118,6 +130,9 @@ fn ReservationDetails(
         </Dialog>
         <Dialog open=cancel_open title="Cancel this reservation?">
             <CancelForm id=reservation.with_untracked(|r| r.id.clone()) open=cancel_open />
+        </Dialog>
+        <Dialog open=confirm_open title="Is the resource released?">
+            <ConfirmReleaseForm id=reservation.with_untracked(|r| r.id.clone()) open=confirm_open />
         </Dialog>
     }
 }

@@ -62,6 +62,14 @@ pub async fn cancel_reservation(id: ReservationId, reason: String) -> Result<Res
     Ok(cx.service.reservations().cancel(actor, &id, Some(reason)).await?)
 }
 
+/// Confirms that the resource of an ended reservation is released.
+#[server(prefix = "/rpc", endpoint = "confirm-release", protocol = Rpc)]
+pub async fn confirm_release(id: ReservationId) -> Result<Reservation, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.reservations().confirm_release(actor, &id).await?)
+}
+
 /// Lists the reserved spans of a resource between `from` and `to` for the calendar.
 #[server(prefix = "/rpc", endpoint = "busy", protocol = Rpc)]
 pub async fn busy(resource: ResourceId, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<BusySpan>, RpcError> {

@@ -10,6 +10,7 @@ pub use service::{DrivingWebhook, LastStatusUpdate, PendingChange, PendingChange
 pub use status_update::StatusUpdate;
 
 use crate::event::EventType;
+use crate::id::WebhookId;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -299,6 +300,45 @@ impl Provisioning {
             return state;
         }
         state.derived()
+    }
+
+    /// The state with a message of these services, unless they have responded: why they do not begin; `None` when nothing
+    /// changes.
+    #[must_use]
+    pub fn with_wait(&self, webhooks: &[WebhookId], message: &str, now: DateTime<Utc>) -> Option<Self> {
+        let waits = |service: &ServiceProvisioning| {
+            service.status == ProvisioningStatus::Waiting
+                && service.message != message
+                && webhooks.contains(&service.webhook_id)
+        };
+        if !self.services.iter().any(waits) {
+            return None;
+        }
+        let mut next = self.clone();
+        for service in next.services.iter_mut().filter(|service| waits(service)) {
+            message.clone_into(&mut service.message);
+            service.updated_at = now;
+        }
+        Some(next.derived())
+    }
+
+    /// The state after someone has confirmed, with a message, that the resource is released. For reservations that have ended.
+    #[must_use]
+    pub fn with_confirmed_release(&self, message: &str, now: DateTime<Utc>) -> Self {
+        let mut next = self.clone();
+        for service in next.services.iter_mut().filter(|service| service.status != ProvisioningStatus::Released) {
+            service.status = ProvisioningStatus::Released;
+            message.clone_into(&mut service.message);
+            service.progress = None;
+            service.updated_at = now;
+        }
+        if next.services.is_empty() {
+            next.status = ProvisioningStatus::Released;
+            message.clone_into(&mut next.message);
+            next.updated_at = now;
+            return next;
+        }
+        next.derived()
     }
 
     /// Whether a service has not released the resource, or its release failed. For reservations that have ended.

@@ -16,6 +16,13 @@ pub const NOTICE_MINUTES: RangeInclusive<u32> = 0..=1_440;
 /// The ending notice of a resource type without a setting, in minutes.
 pub const DEFAULT_ENDING_NOTICE: u32 = 15;
 
+/// Minutes after the end of a reservation when its release is late, unless the type says otherwise.
+pub const DEFAULT_LATE_RELEASE: u32 = 15;
+
+fn default_late_release() -> u32 {
+    DEFAULT_LATE_RELEASE
+}
+
 fn default_ending_notice() -> u32 {
     DEFAULT_ENDING_NOTICE
 }
@@ -43,6 +50,14 @@ pub struct ResourceType {
     /// Minutes before the end at which `reservation.ending` is sent.
     #[serde(default = "default_ending_notice")]
     pub ending_notice_minutes: u32,
+    /// Minutes after a reservation in which its resource cannot be reserved, and after its release before the next one is
+    /// provisioned at the start.
+    #[serde(default)]
+    pub turnaround_minutes: u32,
+    /// Minutes after the end of a reservation when its release is late: the managers of the resource are told that the next
+    /// reservation waits.
+    #[serde(default = "default_late_release")]
+    pub late_release_minutes: u32,
 }
 
 /// A new resource type.
@@ -67,6 +82,12 @@ pub struct ResourceTypeInput {
     /// Minutes before the end at which `reservation.ending` is sent, 0 to 1,440; 15 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending_notice_minutes: Option<u32>,
+    /// Minutes after a reservation in which its resource cannot be reserved, 0 to 1,440; 0 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turnaround_minutes: Option<u32>,
+    /// Minutes after the end of a reservation when its release is late, 0 to 1,440; 15 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_release_minutes: Option<u32>,
 }
 
 /// A change to a resource type; absent fields are unchanged.
@@ -87,6 +108,12 @@ pub struct ResourceTypePatch {
     /// Minutes before the end at which `reservation.ending` is sent, 0 to 1,440. Events that are not sent yet move.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending_notice_minutes: Option<u32>,
+    /// Minutes after a reservation in which its resource cannot be reserved, 0 to 1,440. Earlier reservations keep theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turnaround_minutes: Option<u32>,
+    /// Minutes after the end of a reservation when its release is late, 0 to 1,440.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_release_minutes: Option<u32>,
 }
 
 /// The status of a resource.
@@ -191,9 +218,12 @@ pub fn check_type(input: &ResourceTypeInput) -> Result<ConfigSchema, Problem> {
             Err(errors) => validator.nest("config_schema", errors),
         }
     }
-    for (field, minutes) in
-        [("lead_minutes", input.lead_minutes), ("ending_notice_minutes", input.ending_notice_minutes)]
-    {
+    for (field, minutes) in [
+        ("lead_minutes", input.lead_minutes),
+        ("ending_notice_minutes", input.ending_notice_minutes),
+        ("turnaround_minutes", input.turnaround_minutes),
+        ("late_release_minutes", input.late_release_minutes),
+    ] {
         if minutes.is_some_and(|minutes| !NOTICE_MINUTES.contains(&minutes)) {
             validator.error(field, "Choose 0 to 1440 minutes.");
         }

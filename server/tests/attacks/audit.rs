@@ -25,7 +25,7 @@ on_both_databases![
 on_both_databases![sqlite only: every_refusal_has_an_entry];
 
 /// What each operation must write. A new operation needs a row.
-const TABLE: [(&str, &[&str]); 108] = [
+const TABLE: [(&str, &[&str]); 109] = [
     ("alerts_check_health", &["webhook.health_checked"]),
     ("alerts_fetch_token", &["webhook.token_fetched"]),
     ("alerts_get_channels", &[]),
@@ -85,6 +85,7 @@ const TABLE: [(&str, &[&str]); 108] = [
     ("replays_update", &["replay.updated"]),
     ("reservations_calendar", &[]),
     ("reservations_cancel", &["reservation.cancelled"]),
+    ("reservations_confirm_release", &["reservation.release_confirmed"]),
     ("reservations_get", &[]),
     ("reservations_list", &[]),
     ("reservations_list_deliveries", &[]),

@@ -31,6 +31,8 @@ enum Access {
     ReservationRead,
     /// The user of the reservation, owners of the resource and administrators; needs the scope `reserve`.
     ReservationWrite,
+    /// Owners of the resource and administrators; needs the scope `admin`. Others who may not read it do not learn that it exists.
+    ReservationManage,
     /// Owners, administrators and auditors, each of them for the objects that they may see.
     OwnedList,
     /// Owners of the object, administrators and auditors. Other owners do not learn that it exists.
@@ -76,8 +78,8 @@ enum Verdict {
 
 use Access::{
     AdministratorWrite, Any, AuditorRead, AuditorReadUsers, Own, OwnMark, OwnedBulkWrite, OwnedCreate, OwnedList,
-    OwnedRead, OwnedWrite, OwnersRead, Public, ReservationRead, ReservationWrite, Reserve, ResourceWrite, Session,
-    StarterRead, StarterWrite,
+    OwnedRead, OwnedWrite, OwnersRead, Public, ReservationManage, ReservationRead, ReservationWrite, Reserve,
+    ResourceWrite, Session, StarterRead, StarterWrite,
 };
 use Verdict::{Allowed, Forbidden, Hidden, Invalid, Same, Unauthenticated};
 
@@ -103,7 +105,7 @@ impl Access {
             Own | OwnMark => [Allowed, Allowed, Forbidden, Allowed, Allowed, Allowed],
             Session => [Forbidden; 6],
             ReservationRead => [Hidden, Allowed, Allowed, Hidden, Allowed, Allowed],
-            ReservationWrite => [Hidden, Forbidden, Forbidden, Hidden, Allowed, Allowed],
+            ReservationWrite | ReservationManage => [Hidden, Forbidden, Forbidden, Hidden, Allowed, Allowed],
             OwnedList => [Forbidden, Allowed, Allowed, Allowed, Allowed, Allowed],
             OwnedRead => [Forbidden, Allowed, Allowed, Hidden, Allowed, Allowed],
             StarterRead => [Forbidden, Allowed, Allowed, Hidden, Hidden, Allowed],
@@ -122,7 +124,7 @@ impl Access {
 }
 
 /// The table. Reservations belong to another user. A new operation needs a row.
-const TABLE: [(&str, Access); 108] = [
+const TABLE: [(&str, Access); 109] = [
     ("alerts_check_health", OwnedWrite),
     ("alerts_fetch_token", OwnedWrite),
     ("alerts_get_channels", AuditorRead),
@@ -183,6 +185,7 @@ const TABLE: [(&str, Access); 108] = [
     ("replays_update", StarterWrite),
     ("reservations_calendar", Any),
     ("reservations_cancel", ReservationWrite),
+    ("reservations_confirm_release", ReservationManage),
     ("reservations_get", ReservationRead),
     ("reservations_list", Any),
     ("reservations_list_deliveries", ReservationRead),

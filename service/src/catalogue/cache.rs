@@ -3,6 +3,7 @@
 use super::Catalogue;
 use crate::Result;
 use crate::db::entity::{access_grants, resource_types, resources};
+use chrono::TimeDelta;
 use domain::id::ResourceId;
 use domain::resource::{ConfigSchema, ResourceStatus};
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ pub(crate) struct Bookable {
     pub(crate) resource_type: String,
     pub(crate) status: ResourceStatus,
     pub(crate) schema: Arc<ConfigSchema>,
+    /// Time after each reservation in which it is not free.
+    pub(crate) turnaround: TimeDelta,
 }
 
 /// Cached resources of this process.
@@ -78,6 +81,7 @@ pub(crate) async fn read_bookable(connection: &impl ConnectionTrait, id: Resourc
         status: resource.status.0,
         // Schemas are validated before they are stored. One that a later version cannot parse has no fields.
         schema: Arc::new(ConfigSchema::parse(&resource_type.config_schema.0).unwrap_or_default()),
+        turnaround: TimeDelta::minutes(resource_type.turnaround_minutes.into()),
     }))
 }
 

@@ -12,7 +12,9 @@ use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::pagination::{Page, PageQuery};
-use domain::resource::{DEFAULT_ENDING_NOTICE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
+use domain::resource::{
+    DEFAULT_ENDING_NOTICE, DEFAULT_LATE_RELEASE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type,
+};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
 use sea_orm::{
     ColumnTrait as _, DerivePartialModel, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,
@@ -34,6 +36,8 @@ struct TypeRow {
     config_schema: JsonText<Value>,
     lead_minutes: i32,
     ending_notice_minutes: i32,
+    turnaround_minutes: i32,
+    late_release_minutes: i32,
     #[sea_orm(from_expr = "resource_count()")]
     resources: i64,
 }
@@ -62,6 +66,8 @@ impl From<TypeRow> for ResourceType {
             resources: row.resources.unsigned_abs(),
             lead_minutes: row.lead_minutes.unsigned_abs(),
             ending_notice_minutes: row.ending_notice_minutes.unsigned_abs(),
+            turnaround_minutes: row.turnaround_minutes.unsigned_abs(),
+            late_release_minutes: row.late_release_minutes.unsigned_abs(),
         }
     }
 }
@@ -131,6 +137,8 @@ impl Catalogue {
             created_at: Set(self.context.now().timestamp_millis()),
             lead_minutes: Set(minutes(input.lead_minutes.unwrap_or(0))),
             ending_notice_minutes: Set(minutes(input.ending_notice_minutes.unwrap_or(DEFAULT_ENDING_NOTICE))),
+            turnaround_minutes: Set(minutes(input.turnaround_minutes.unwrap_or(0))),
+            late_release_minutes: Set(minutes(input.late_release_minutes.unwrap_or(DEFAULT_LATE_RELEASE))),
         };
         let tx = self.context.begin_change().await?;
         let inserted = resource_types::Entity::insert(row).exec_without_returning(&tx).await;
@@ -164,6 +172,8 @@ impl Catalogue {
             config_schema: Some(schema),
             lead_minutes: Some(patch.lead_minutes.unwrap_or(before.lead_minutes)),
             ending_notice_minutes: Some(patch.ending_notice_minutes.unwrap_or(before.ending_notice_minutes)),
+            turnaround_minutes: Some(patch.turnaround_minutes.unwrap_or(before.turnaround_minutes)),
+            late_release_minutes: Some(patch.late_release_minutes.unwrap_or(before.late_release_minutes)),
         };
         check_type(&input)?;
         self.write_type(actor, slug, input).await?;
@@ -178,6 +188,8 @@ impl Catalogue {
             config_schema: input.config_schema.map(JsonText).map_or(NotSet, Set),
             lead_minutes: input.lead_minutes.map(minutes).map_or(NotSet, Set),
             ending_notice_minutes: input.ending_notice_minutes.map(minutes).map_or(NotSet, Set),
+            turnaround_minutes: input.turnaround_minutes.map(minutes).map_or(NotSet, Set),
+            late_release_minutes: input.late_release_minutes.map(minutes).map_or(NotSet, Set),
             ..Default::default()
         };
         let tx = self.context.begin_change().await?;

@@ -3,7 +3,7 @@
 //! Hand-written: creating reservations under load is a hot path. The insertion depends on other rows (the status of the resource, and on
 //! SQLite the overlapping reservations), and SeaORM has no INSERT … SELECT from arrays. One statement for many rows also saves
 //! SQLite time: each statement is sent to the thread of its connection and back. Plans: the primary key of `resources`; the
-//! index of the exclusion constraint on PostgreSQL, `reservations_span` on SQLite. Benchmark: reservations accepted and delivered.
+//! index of the exclusion constraint on PostgreSQL, `reservations_busy` on SQLite. Benchmark: reservations accepted and delivered.
 
 use super::bulk::BulkValues;
 use super::codec::{time, to_json};
@@ -32,6 +32,8 @@ pub(crate) struct NewReservation {
     pub(crate) email: String,
     /// The status against which the request was checked. If it has changed, the reservation is not written.
     pub(crate) resource_status: ResourceStatus,
+    /// Time after the reservation in which the resource is not free.
+    pub(crate) turnaround: Duration,
 }
 
 /// Inserts the reservations whose span is free, whose resource still has the expected status and whose owner has an account.
@@ -45,17 +47,19 @@ pub(crate) async fn insert_free(
     const INSERT: &str = "
         INSERT INTO reservations (
             id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config,
-            status, cancel_reason, provisioning, created_at, updated_at
+            status, cancel_reason, provisioning, created_at, updated_at, busy_until
         )
         SELECT
             r.id, r.username, r.resource_id, r.title, r.start_at, r.end_at, r.user_ssh_key, r.additional_config,
-            'active', '', r.provisioning, r.created_at, r.created_at";
+            'active', '', r.provisioning, r.created_at, r.created_at,
+            CASE WHEN t.turnaround_minutes > 0 THEN r.end_at + t.turnaround_minutes * 60000 END";
     let mut inserted = HashSet::with_capacity(new.len());
     if db.is_postgres() {
         // The exclusion constraint also rejects overlaps within the batch.
         let (source, values) = bulk_values(new)?.into_sql(db);
         let sql = format!(
             "{INSERT} FROM {source} JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
+                JOIN resource_types t ON t.slug = x.resource_type
                 JOIN users u ON u.username = r.username
             FOR KEY SHARE OF u
             ON CONFLICT DO NOTHING
@@ -71,9 +75,12 @@ pub(crate) async fn insert_free(
         // CROSS JOIN is SQLite's way to read the few new rows first.
         let sql = format!(
             "{INSERT} FROM {source} CROSS JOIN resources x ON x.id = r.resource_id AND x.status = r.resource_status
+                CROSS JOIN resource_types t ON t.slug = x.resource_type
             WHERE EXISTS (SELECT 1 FROM users u WHERE u.username = r.username) AND NOT EXISTS (
                 SELECT 1 FROM reservations v
-                WHERE v.resource_id = r.resource_id AND v.status = 'active' AND v.end_at > r.start_at AND v.start_at < r.end_at
+                WHERE v.resource_id = r.resource_id AND (v.status = 'active' OR v.busy_until IS NOT NULL)
+                    AND COALESCE(v.busy_until, v.end_at) > r.start_at
+                    AND COALESCE(v.busy_from, v.start_at) < r.end_at + t.turnaround_minutes * 60000
             )
             RETURNING id"
         );
@@ -86,10 +93,10 @@ pub(crate) async fn insert_free(
 /// Divides reservations into those for one statement, whose rows do not see each other, and those that may overlap one of them.
 fn without_overlaps(new: Vec<&NewReservation>) -> (Vec<&NewReservation>, Vec<&NewReservation>) {
     let mut ends: HashMap<ResourceId, DateTime<Utc>> = HashMap::new();
-    new.into_iter().partition(|NewReservation { reservation, .. }| {
+    new.into_iter().partition(|NewReservation { reservation, turnaround, .. }| {
         let is_after = ends.get(&reservation.resource_id).is_none_or(|end| reservation.start_time >= *end);
         if is_after {
-            ends.insert(reservation.resource_id, reservation.end_time);
+            ends.insert(reservation.resource_id, reservation.end_time + *turnaround);
         }
         is_after
     })

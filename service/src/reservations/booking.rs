@@ -13,8 +13,9 @@ use domain::ownership::ResourceKey;
 use domain::problem::{ConflictSpan, Validator};
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 /// How far ahead a reservation may end.
@@ -105,20 +106,22 @@ pub(super) fn check_bookable(actor: &Actor, resource: &Bookable, granted: bool) 
     }
 }
 
-/// The span of the first other active reservation that overlaps `wanted`.
+/// The first other span in which the resource is busy, and that overlaps `wanted` with its turnaround time.
 pub(super) async fn first_overlap(
     connection: &impl ConnectionTrait,
     wanted: &Reservation,
+    turnaround: Duration,
 ) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>> {
     let span: Option<(i64, i64)> = reservations::Entity::find()
         .select_only()
-        .columns([reservations::Column::StartAt, reservations::Column::EndAt])
+        .expr(busy_from())
+        .expr(busy_until())
         .filter(reservations::COLUMN.resource_id.eq(wanted.resource_id))
-        .filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
-        .filter(reservations::COLUMN.start_at.lt(wanted.end_time.timestamp_millis()))
-        .filter(reservations::COLUMN.end_at.gt(wanted.start_time.timestamp_millis()))
+        .filter(is_busy())
+        .filter(busy_from().lt((wanted.end_time + turnaround).timestamp_millis()))
+        .filter(busy_until().gt(wanted.start_time.timestamp_millis()))
         .filter(reservations::COLUMN.id.ne(wanted.id.as_str()))
-        .order_by_asc(reservations::Column::StartAt)
+        .order_by_asc(busy_from())
         .limit(1)
         .into_tuple()
         .one(connection)
@@ -126,21 +129,47 @@ pub(super) async fn first_overlap(
     Ok(span.map(|(start, end)| (time(start), time(end))))
 }
 
+/// Whether a resource is or was busy with a reservation: those that have ended count until the end of their turnaround time.
+pub(super) fn is_busy() -> Condition {
+    let is_active = reservations::COLUMN.status.eq(Text(ReservationStatus::Active));
+    Condition::any().add(is_active).add(reservations::COLUMN.busy_until.is_not_null())
+}
+
+/// The time from which a resource is busy with a reservation: the start, or that of its preparation.
+pub(super) fn busy_from() -> Expr {
+    let columns = [reservations::Column::BusyFrom, reservations::Column::StartAt];
+    Func::coalesce(columns.map(|column| Expr::col((reservations::Entity, column)))).into()
+}
+
+/// The time until which a resource is busy with a reservation: the end, or that of its turnaround time.
+pub(super) fn busy_until() -> Expr {
+    let columns = [reservations::Column::BusyUntil, reservations::Column::EndAt];
+    Func::coalesce(columns.map(|column| Expr::col((reservations::Entity, column)))).into()
+}
+
 /// The problem of a span that overlaps another reservation.
-pub(super) fn overlap_problem((start_time, end_time): (DateTime<Utc>, DateTime<Utc>)) -> Problem {
+pub(super) fn overlap_problem((start_time, end_time): (DateTime<Utc>, DateTime<Utc>), turnaround: Duration) -> Problem {
     let format = "%Y-%m-%d %H:%M";
     let detail = format!(
-        "The resource is already reserved from {} to {} UTC. Choose another time or another resource.",
+        "The resource is already reserved from {} to {} UTC{}. Choose another time or another resource.",
         start_time.format(format),
-        end_time.format(format)
+        end_time.format(format),
+        match turnaround.num_minutes() {
+            0 => String::new(),
+            minutes => format!(", and stays free for {minutes} minutes after each reservation"),
+        }
     );
     Problem { conflict: Some(ConflictSpan { start_time, end_time }), ..Problem::conflict(detail) }
 }
 
 /// Why a reservation was not written: another one overlaps it, or its resource has changed.
-pub(super) async fn conflict_reason(connection: &impl ConnectionTrait, wanted: &Reservation) -> Result<Problem> {
-    Ok(match first_overlap(connection, wanted).await? {
-        Some(span) => overlap_problem(span),
+pub(super) async fn conflict_reason(
+    connection: &impl ConnectionTrait,
+    wanted: &Reservation,
+    turnaround: Duration,
+) -> Result<Problem> {
+    Ok(match first_overlap(connection, wanted, turnaround).await? {
+        Some(span) => overlap_problem(span, turnaround),
         None => Problem::conflict("The resource or your account has just changed. Check them and reserve again."),
     })
 }

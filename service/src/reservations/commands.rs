@@ -11,13 +11,15 @@ use super::{schedule, starts};
 use crate::audit_trail::{AuditedTransaction, Author, Record, Target};
 use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
+use crate::db::connect::Database;
 use crate::db::entity::reservations;
+use crate::db::hand_over::{end_busy, mark_released, move_span, recheck};
 use crate::db::link::DatabaseTransaction;
 use crate::db::reservations::{NewReservation, count_change};
 use crate::error::is_exclusion_violation;
 use crate::outbox::Enqueued;
 use crate::{Error, Result, provisioning};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::change::Change;
@@ -71,16 +73,20 @@ impl Reservations {
             // The services are known when the reservation is written.
             provisioning: Provisioning::waiting([], now),
             provisioning_begins_at: None,
+            released_at: None,
             created_at: now,
             updated_at: now,
         };
-        let new = NewReservation { reservation, email, resource_status: resource.status };
+        let turnaround = resource.turnaround;
+        let new = NewReservation { reservation, email, resource_status: resource.status, turnaround };
         let record = record(actor, AuditAction::ReservationCreated, &new.reservation)
             .changes(Changes::created(&new.reservation));
         match self.group_commit.write(new, record).await? {
-            Written::Inserted(reservation) => Ok(reservation),
+            Written::Inserted(reservation) => Ok(self.send_due_creation(reservation).await),
             Written::OverQuota => Err(too_many_active(quotas.active_reservations.unwrap_or_default()).into()),
-            Written::Conflict(reservation) => Err(conflict_reason(&self.context.db.read, &reservation).await?.into()),
+            Written::Conflict(reservation) => {
+                Err(conflict_reason(&self.context.db.read, &reservation, turnaround).await?.into())
+            }
         }
     }
 
@@ -104,9 +110,10 @@ impl Reservations {
             authorize_booking(&tx, actor, &resource).await?;
             check_span_quotas(&self.context.settings.quotas, (next.start_time, next.end_time), now)?;
         }
-        if next.start_time != current.start_time || next.end_time != current.end_time {
+        let moves = next.start_time != current.start_time || next.end_time != current.end_time;
+        if moves {
             check_horizon(next.end_time, now)?;
-            self.check_overlap(&tx, &next).await?;
+            self.check_overlap(&tx, &next, resource.turnaround).await?;
         }
         self.check_change_quota(&tx, id, now).await?;
         let email = self.owner_email(&tx, &current.user_id).await?;
@@ -120,12 +127,15 @@ impl Reservations {
         next.provisioning_begins_at = schedule.begins_at(id);
         schedule.insert(&tx).await?;
         next.provisioning = next.provisioning.after_change(&enqueued.driving(), now);
-        if let Err(error) = write_changes(&tx, &next).await {
-            if is_exclusion_violation(&error) {
+        let turnaround = moves.then_some(resource.turnaround);
+        if let Err(error) = write_changes(&self.context.db, &tx, &next, turnaround).await {
+            if let Error::Database(error) = &error
+                && is_exclusion_violation(error)
+            {
                 drop(tx);
-                return Err(conflict_reason(&self.context.db.read, &next).await?.into());
+                return Err(conflict_reason(&self.context.db.read, &next, resource.turnaround).await?.into());
             }
-            return Err(error.into());
+            return Err(error);
         }
         provisioning::write(&self.context.db, &tx, &next).await?;
         if next.start_time != current.start_time {
@@ -133,7 +143,7 @@ impl Reservations {
         }
         let record = record(actor, AuditAction::ReservationUpdated, &next).changes(Changes::between(&current, &next));
         self.commit(tx, record, enqueued, &next).await?;
-        Ok(next)
+        Ok(self.send_due_creation(next).await)
     }
 
     /// Counts a change of a reservation, and fails with 429 at the limit.
@@ -147,11 +157,11 @@ impl Reservations {
     }
 
     /// Checks that no other reservation overlaps the new span. On PostgreSQL the exclusion constraint does it instead.
-    async fn check_overlap(&self, tx: &DatabaseTransaction, next: &Reservation) -> Result<()> {
+    async fn check_overlap(&self, tx: &DatabaseTransaction, next: &Reservation, turnaround: TimeDelta) -> Result<()> {
         if !self.context.db.is_postgres()
-            && let Some(span) = first_overlap(tx, next).await?
+            && let Some(span) = first_overlap(tx, next, turnaround).await?
         {
-            return Err(overlap_problem(span).into());
+            return Err(overlap_problem(span, turnaround).into());
         }
         Ok(())
     }
@@ -241,7 +251,14 @@ impl Reservations {
             ..Default::default()
         };
         update_row(tx, &reservation.id, changes).await?;
+        end_busy(&self.context.db, tx, &reservation.id, now).await?;
         provisioning::begin_release(&self.context.db, tx, reservation, &enqueued.driving(), now).await?;
+        if !reservation.provisioning.is_unreleased() {
+            reservation.released_at = Some(now);
+            mark_released(&self.context.db, tx, &[reservation.id.as_str()], now).await?;
+        } else {
+            recheck(&self.context.db, tx, reservation.id.as_str(), now).await?;
+        }
         Ok(enqueued)
     }
 
@@ -273,17 +290,25 @@ async fn authorize_booking(connection: &impl ConnectionTrait, actor: &Actor, res
     Ok(check_bookable(actor, resource, granted)?)
 }
 
-async fn write_changes(tx: &DatabaseTransaction, next: &Reservation) -> Result<(), DbErr> {
+/// Writes the changed values of a reservation, and with a turnaround time its span.
+async fn write_changes(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    next: &Reservation,
+    turnaround: Option<TimeDelta>,
+) -> Result<()> {
     let changes = reservations::ActiveModel {
         title: Set(next.title.clone()),
-        start_at: Set(next.start_time.timestamp_millis()),
-        end_at: Set(next.end_time.timestamp_millis()),
         user_ssh_key: Set(next.user_ssh_key.clone()),
         additional_config: Set(JsonText(next.additional_config.clone())),
         updated_at: Set(next.updated_at.timestamp_millis()),
         ..Default::default()
     };
-    update_row(tx, &next.id, changes).await
+    update_row(tx, &next.id, changes).await?;
+    match turnaround {
+        Some(turnaround) => move_span(db, tx, next, turnaround).await,
+        None => Ok(()),
+    }
 }
 
 async fn update_row(

@@ -12,6 +12,7 @@ use crate::db::entity::reservations;
 use crate::db::reservations::earliest_due;
 use chrono::{DateTime, Utc};
 use domain::audit::{AuditAction, Changes};
+use domain::change::Change;
 use domain::event::EventType;
 use domain::id::ReservationId;
 use domain::reservation::ReservationStatus;
@@ -73,7 +74,9 @@ impl Reservations {
         if let Some(start) = start {
             self.outbox.publish(start, Vec::new());
         }
-        for enqueued in scheduled {
+        let notifications = scheduled.notifications.into_iter().map(Change::Notification).collect();
+        self.feed.publish(notifications);
+        for enqueued in scheduled.enqueued {
             self.outbox.publish(enqueued, Vec::new());
         }
         Ok(true)

@@ -147,7 +147,7 @@ impl Reservations {
         if is_sent.count(tx).await? > 0 || is_held.count(tx).await? > 0 {
             return Ok(false);
         }
-        if config.provisions_at_start() && hold_missing(tx, &reservation, config.id, now).await? {
+        if config.provisions_at_start() && hold_missing(tx, &reservation, config, now).await? {
             return Ok(true);
         }
         let email = self.owner_email(tx, &reservation.user_id).await?;

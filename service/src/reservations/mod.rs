@@ -8,6 +8,7 @@
 //! | `row` | a reservation as it is read from the database, and its row lock |
 //! | `event` | the body of an event about a reservation |
 //! | `group_commit` | concurrent new reservations in one transaction |
+//! | `hand_over` | a resource is provisioned for a reservation after it is released from the previous one |
 //! | `expiry` | reservations that have ended |
 //! | `missing` | creations that a webhook has never received |
 //! | `schedule` | events that are due at a later time: held creations, starts and endings |
@@ -21,6 +22,7 @@ mod commands;
 mod event;
 mod expiry;
 mod group_commit;
+mod hand_over;
 mod missing;
 mod queries;
 mod receiver_callbacks;

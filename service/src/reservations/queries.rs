@@ -1,11 +1,12 @@
 //! Lists and details of reservations, and the busy spans of the calendar.
 
 use super::Reservations;
+use super::booking::{busy_until, is_busy};
 use super::row::{ReservationRow, select};
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
-use crate::db::entity::{reservations, resources};
+use crate::db::entity::{reservations, resource_types, resources};
 use crate::ownership::visibility::reservations_of;
 use crate::pagination::{decode_cursor, invalid_cursor, page_of};
 use chrono::{DateTime, Duration, Utc};
@@ -18,10 +19,10 @@ use domain::pagination::{Page, PageQuery};
 use domain::reservation::{
     BusySpan, CalendarFilter, Reservation, ReservationDetail, ReservationFilter, ReservationStatus,
 };
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait as _, Condition, DerivePartialModel, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, QueryTrait as _,
+    ColumnTrait as _, Condition, DerivePartialModel, EntityTrait as _, JoinType, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, RelationTrait as _,
 };
 use tracing::instrument;
 
@@ -44,14 +45,26 @@ struct BusyRow {
     title: String,
     start_at: i64,
     end_at: i64,
+    status: Text<ReservationStatus>,
+    updated_at: i64,
+    busy_from: Option<i64>,
+    busy_until: Option<i64>,
     #[sea_orm(nested)]
     resource: BusyResource,
+    #[sea_orm(nested)]
+    of_type: BusyType,
 }
 
 #[derive(DerivePartialModel)]
 #[sea_orm(entity = "resources::Entity")]
 struct BusyResource {
     resource_type: String,
+}
+
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "resource_types::Entity")]
+struct BusyType {
+    turnaround_minutes: i32,
 }
 
 impl BusyRow {
@@ -64,10 +77,22 @@ impl BusyRow {
     fn for_actor(self, actor: &Actor) -> BusySpan {
         let resource = ResourceKey::new(&self.resource.resource_type, self.resource_id);
         let visible = authorize(actor, Action::ReadReservation { user: &self.username, resource }).is_ok();
+        let (start_time, end_time) = match self.status.0 {
+            ReservationStatus::Active => (time(self.start_at), time(self.end_at)),
+            // Only its turnaround time is left.
+            _ => {
+                let end = time(Ord::min(self.end_at, self.updated_at));
+                (end, end)
+            }
+        };
+        let turnaround = Duration::minutes(self.of_type.turnaround_minutes.into());
+        let busy_from = self.busy_from.map_or(start_time, time) - turnaround;
         BusySpan {
             resource_id: self.resource_id,
-            start_time: time(self.start_at),
-            end_time: time(self.end_at),
+            start_time,
+            end_time,
+            busy_from: (busy_from < start_time).then_some(busy_from),
+            busy_until: self.busy_until.map(time),
             reservation_id: visible.then_some(ReservationId(self.id)),
             title: visible.then_some(self.title),
             user_id: visible.then_some(self.username),
@@ -234,10 +259,15 @@ impl Reservations {
         }
         let limit = page.limit_within(MAX_BUSY_SPANS, MAX_BUSY_SPANS)?;
         let after = decode_cursor(page.cursor.as_deref())?.as_deref().map(after_cursor).transpose()?;
+        // Of those that have ended, only the turnaround time that is left.
+        let has_turnaround = reservations::COLUMN.busy_until.gt(self.context.now().timestamp_millis());
+        let is_active = reservations::COLUMN.status.eq(Text(ReservationStatus::Active));
+        let is_shown = Condition::all().add(is_busy()).add(Condition::any().add(is_active).add(has_turnaround));
         let rows: Vec<BusyRow> = reservations::Entity::find()
             .inner_join(resources::Entity)
-            .filter(reservations::COLUMN.status.eq(Text(ReservationStatus::Active)))
-            .filter(reservations::COLUMN.end_at.gt(from.timestamp_millis()))
+            .join(JoinType::InnerJoin, resources::Relation::ResourceTypes.def())
+            .filter(is_shown)
+            .filter(busy_until().gt(from.timestamp_millis()))
             .filter(reservations::COLUMN.start_at.lt(to.timestamp_millis()))
             .apply_if(*resource_id, |query, id| query.filter(reservations::COLUMN.resource_id.eq(id)))
             .apply_if(resource_type.as_deref(), |query, slug| query.filter(resources::COLUMN.resource_type.eq(slug)))

@@ -40,6 +40,7 @@ pub(super) struct ReservationRow {
     updated_at: i64,
     #[sea_orm(from_expr = "begins_at()")]
     provisioning_begins_at: Option<i64>,
+    released_at: Option<i64>,
     /// The state that the reservation was created with.
     #[sea_orm(from_col = "provisioning")]
     initial_provisioning: JsonText<Provisioning>,
@@ -81,6 +82,7 @@ impl From<ReservationRow> for Reservation {
             cancel_reason: row.cancel_reason,
             provisioning: row.current_provisioning.map_or(row.initial_provisioning.0, |current| current.state.0),
             provisioning_begins_at: row.provisioning_begins_at.map(time),
+            released_at: row.released_at.map(time),
             created_at: time(row.created_at),
             updated_at: time(row.updated_at),
         }

@@ -11,7 +11,7 @@ use crate::db::bulk::MAX_ROWS;
 use crate::db::column::Text;
 use crate::db::entity::{deliveries, reservations, resource_types, scheduled_events, webhooks};
 use crate::db::link::DatabaseTransaction;
-use crate::outbox::{Configs, Held};
+use crate::outbox::{Configs, Held, WebhookConfig};
 use chrono::{DateTime, Duration, Utc};
 use domain::delivery::DeliveryStatus;
 use domain::event::EventType;
@@ -65,13 +65,15 @@ impl Schedule {
             event_type: Set(event.as_str().to_owned()),
             webhook_id: Set(webhook_id),
             due_at: Set(due.map(|due| due.timestamp_millis())),
+            blocked: Set(false),
+            alerted: Set(false),
         });
     }
 
     fn hold(&mut self, configs: &Configs, reservation: &Reservation, webhook_id: WebhookId, due: DateTime<Utc>) {
         self.add(reservation, EventType::ReservationCreated, webhook_id, Some(due));
         self.held.insert((webhook_id, reservation.id.0.clone()));
-        if configs.get(webhook_id).is_none_or(|config| !config.provisions) {
+        if !drives(configs, webhook_id) {
             return;
         }
         let begins = self.begins.entry(reservation.id.0.clone()).or_insert(due);
@@ -104,6 +106,11 @@ impl Schedule {
     }
 }
 
+/// Whether a webhook drives provisioning. Its service waits for the hand-over of the resource.
+pub(super) fn drives(configs: &Configs, webhook: WebhookId) -> bool {
+    configs.get(webhook).is_some_and(|config| config.provisions)
+}
+
 /// The events for later of new reservations. Without a webhook that needs them, it reads nothing: this is the path of each
 /// new reservation.
 pub(super) async fn plan<'a>(
@@ -127,8 +134,8 @@ pub(super) async fn plan<'a>(
     for reservation in reservations {
         let Some(notices) = notices.get(&reservation.resource_type) else { continue };
         let due = notices.due(EventType::ReservationCreated, reservation);
-        if due > now {
-            for webhook in configs.holding(reservation) {
+        for webhook in configs.holding(reservation) {
+            if due > now || drives(configs, webhook) {
                 schedule.hold(configs, reservation, webhook, due);
             }
         }
@@ -196,9 +203,15 @@ pub(super) async fn reschedule(
     for row in creations() {
         // It does not know the reservation, so a filter that excludes the changed one drops the event at the due time.
         schedule.hold(configs, next, row.webhook_id, due);
+        if let Some(held) = schedule.rows.last_mut() {
+            held.alerted = Set(row.alerted);
+        }
     }
     for webhook in added {
-        if due > now && !schedule.held.contains(&(webhook, next.id.0.clone())) && !knows(tx, webhook, &next.id).await? {
+        if (due > now || drives(configs, webhook))
+            && !schedule.held.contains(&(webhook, next.id.0.clone()))
+            && !knows(tx, webhook, &next.id).await?
+        {
             schedule.hold(configs, next, webhook, due);
         }
     }
@@ -239,20 +252,20 @@ async fn knows(tx: &DatabaseTransaction, webhook: WebhookId, id: &ReservationId)
     Ok(earlier.is_some())
 }
 
-/// Holds the creation of a reservation for a webhook that does not know it, until the lead time before its start. Returns false
-/// if it is due at `now`.
+/// Holds the creation of a reservation for a webhook that does not know it, until the lead time before its start and, if it drives
+/// provisioning, the hand-over of the resource. Returns false if it can be sent at `now`.
 pub(super) async fn hold_missing(
     tx: &DatabaseTransaction,
     reservation: &Reservation,
-    webhook: WebhookId,
+    webhook: &WebhookConfig,
     now: DateTime<Utc>,
 ) -> Result<bool> {
     let types = BTreeSet::from([reservation.resource_type.as_str()]);
     let notices = read_notices(tx, &types).await?.remove(&reservation.resource_type);
     let due = notices.map(|notices| notices.due(EventType::ReservationCreated, reservation));
-    let Some(due) = due.filter(|due| *due > now) else { return Ok(false) };
+    let Some(due) = due.filter(|due| *due > now || webhook.provisions) else { return Ok(false) };
     let mut schedule = Schedule::default();
-    schedule.add(reservation, EventType::ReservationCreated, webhook, Some(due));
+    schedule.add(reservation, EventType::ReservationCreated, webhook.id, Some(due));
     schedule.insert(tx).await?;
     Ok(true)
 }
@@ -277,7 +290,8 @@ pub(super) async fn drop_all(tx: &DatabaseTransaction, id: &ReservationId) -> Re
     Ok(creations.map(|(webhook, _)| (webhook, id.0.clone())).collect())
 }
 
-/// The due time of the earliest creation that is held for a driving webhook, of the reservation in the outer query.
+/// The due time of the earliest creation that is held for a driving webhook and does not wait for the release of the resource, of
+/// the reservation in the outer query.
 pub(super) fn begins_at() -> Expr {
     let earliest = Query::select()
         .expr(Expr::col((scheduled_events::Entity, scheduled_events::Column::DueAt)).min())
@@ -292,6 +306,7 @@ pub(super) fn begins_at() -> Expr {
                 .equals((reservations::Entity, reservations::Column::Id)),
         )
         .and_where(scheduled_events::COLUMN.event_type.eq(EventType::ReservationCreated.as_str()))
+        .and_where(scheduled_events::COLUMN.blocked.eq(false))
         .and_where(webhooks::COLUMN.provisions.eq(true))
         .and_where(webhooks::COLUMN.deleted_at.is_null())
         .take();

@@ -1,8 +1,9 @@
 //! Publication of scheduled events ([`super::schedule`]).
 
 use super::event::{event_body, for_outbox};
+use super::hand_over::HeldCreations;
 use super::row::changes_of;
-use super::schedule::{OPT_IN, drop_all, is_event, of, read_notices};
+use super::schedule::{OPT_IN, drives, drop_all, is_event, of, read_notices};
 use super::{Reservations, tolerate};
 use crate::Result;
 use crate::db::entity::scheduled_events;
@@ -11,6 +12,7 @@ use crate::db::scheduled_events::{SCHEDULED, schedule_missing};
 use crate::outbox::{Configs, Enqueued, Held};
 use crate::provisioning::{self, DeliveryEffect, ProvisioningUpdate};
 use chrono::{DateTime, Utc};
+use domain::change::{Change, Notification};
 use domain::event::EventType;
 use domain::id::{ReservationId, WebhookId};
 use domain::provisioning::DrivingWebhook;
@@ -23,27 +25,29 @@ use tracing::instrument;
 /// Provisioning message of a service whose webhook does not receive the held creation.
 const NO_RECIPIENT: &str = "The webhook of this service no longer receives the reservation.";
 
-/// An event of a reservation that is due, in the order in which those that are due at the same time are published.
-type Due = (DateTime<Utc>, usize, EventType, WebhookId);
+/// A scheduled event of a reservation that is due.
+struct Due {
+    at: DateTime<Utc>,
+    /// Its place among those that are due at the same time.
+    rank: usize,
+    event: EventType,
+    webhook: WebhookId,
+    /// Whether the managers of the resource know that it waits.
+    alerted: bool,
+}
 
-/// Locks the scheduled events of a reservation that is locked by the transaction, and takes those that are due at `now`, in the
+/// Locks the scheduled events of a reservation that is locked by the transaction, and reads those that are due at `now`, in the
 /// order of their publication. Due times follow from the reservation: a row with another one was written by a process that did
-/// not know the latest change.
-async fn take_due(tx: &DatabaseTransaction, reservation: &Reservation, now: DateTime<Utc>) -> Result<Vec<Due>> {
+/// not know the latest change, or waits for the hand-over of the resource.
+async fn read_due(tx: &DatabaseTransaction, reservation: &Reservation, now: DateTime<Utc>) -> Result<Vec<Due>> {
     let scheduled = || {
         scheduled_events::Entity::find()
             .filter(of(&reservation.id))
             .filter(scheduled_events::COLUMN.due_at.is_not_null())
             .filter(scheduled_events::COLUMN.event_type.is_in(SCHEDULED.map(EventType::as_str)))
     };
-    if scheduled()
-        .select_only()
-        .column(scheduled_events::Column::WebhookId)
-        .into_tuple::<i64>()
-        .one(tx)
-        .await?
-        .is_none()
-    {
+    let first = scheduled().select_only().column(scheduled_events::Column::WebhookId).into_tuple::<i64>().one(tx);
+    if first.await?.is_none() {
         return Ok(Vec::new());
     }
     // The resource type is locked before the rows, as a change of its notices does.
@@ -61,19 +65,19 @@ async fn take_due(tx: &DatabaseTransaction, reservation: &Reservation, now: Date
         let Some((rank, event)) = place.and_then(|place| Some((place, *SCHEDULED.get(place)?))) else { continue };
         let at = notices.due(event, reservation);
         if at <= now {
-            due.push((at, rank, event, row.webhook_id));
+            due.push(Due { at, rank, event, webhook: row.webhook_id, alerted: row.alerted });
         } else if row.due_at != Some(at.timestamp_millis()) {
-            let moved = of(&reservation.id)
-                .and(scheduled_events::COLUMN.event_type.eq(row.event_type))
-                .and(scheduled_events::COLUMN.webhook_id.eq(row.webhook_id));
-            set_due(tx, moved, Some(at)).await?;
+            set_due(tx, row_of(&reservation.id, event, row.webhook_id), Some(at)).await?;
         }
     }
-    due.sort_unstable_by_key(|(at, rank, _, webhook)| (*at, *rank, *webhook));
-    for (_, _, event, webhook) in &due {
-        let taken = of(&reservation.id)
-            .and(scheduled_events::COLUMN.event_type.eq(event.as_str()))
-            .and(scheduled_events::COLUMN.webhook_id.eq(*webhook));
+    due.sort_unstable_by_key(|due| (due.at, due.rank, due.webhook));
+    Ok(due)
+}
+
+/// Takes events that are published: each only once.
+async fn take(tx: &DatabaseTransaction, id: &ReservationId, due: &[Due]) -> Result<()> {
+    for Due { event, webhook, .. } in due {
+        let taken = row_of(id, *event, *webhook);
         match event {
             EventType::ReservationCreated => {
                 scheduled_events::Entity::delete_many().filter(taken).exec(tx).await?;
@@ -81,7 +85,26 @@ async fn take_due(tx: &DatabaseTransaction, reservation: &Reservation, now: Date
             _ => set_due(tx, taken, None).await?,
         }
     }
-    Ok(due)
+    Ok(())
+}
+
+fn row_of(id: &ReservationId, event: EventType, webhook: WebhookId) -> Expr {
+    of(id)
+        .and(scheduled_events::COLUMN.event_type.eq(event.as_str()))
+        .and(scheduled_events::COLUMN.webhook_id.eq(webhook))
+}
+
+/// The starts and endings of a reservation that were published before.
+async fn published(tx: &DatabaseTransaction, id: &ReservationId) -> Result<Vec<EventType>> {
+    let names: Vec<String> = scheduled_events::Entity::find()
+        .select_only()
+        .column(scheduled_events::Column::EventType)
+        .filter(of(id))
+        .filter(scheduled_events::COLUMN.due_at.is_null())
+        .into_tuple()
+        .all(tx)
+        .await?;
+    Ok(OPT_IN.into_iter().filter(|event| names.iter().any(|name| name == event.as_str())).collect())
 }
 
 async fn set_due(tx: &DatabaseTransaction, rows: Expr, due: Option<DateTime<Utc>>) -> Result<()> {
@@ -104,6 +127,17 @@ async fn held(tx: &DatabaseTransaction, id: &ReservationId) -> Result<Held> {
         .all(tx)
         .await?;
     Ok(webhooks.into_iter().map(|webhook| (webhook, id.0.clone())).collect())
+}
+
+/// What the publication of due events has led to.
+#[derive(Default)]
+pub(super) struct Publication {
+    /// The deliveries, to publish after the commit.
+    pub(super) enqueued: Vec<Enqueued>,
+    /// Notifications to announce after the commit.
+    pub(super) notifications: Vec<Notification>,
+    /// Whether a creation waits for the hand-over of the resource.
+    is_deferred: bool,
 }
 
 impl Reservations {
@@ -136,7 +170,7 @@ impl Reservations {
     }
 
     /// Publishes the due events of one reservation. Returns false if another replica did, or they were moved.
-    async fn publish_scheduled_of(&self, id: &ReservationId, now: DateTime<Utc>) -> Result<bool> {
+    pub(super) async fn publish_scheduled_of(&self, id: &ReservationId, now: DateTime<Utc>) -> Result<bool> {
         let tx = self.context.db.begin_unaudited().await?;
         let reservation = self.lock_reservation(&tx, None, id).await?;
         if reservation.status != ReservationStatus::Active {
@@ -145,14 +179,19 @@ impl Reservations {
             tx.commit().await?;
             return Ok(false);
         }
-        let enqueued = self.enqueue_scheduled(&tx, &reservation, now).await?;
-        let mut changes = match enqueued.is_empty() {
-            true => Vec::new(),
-            false => changes_of(&self.feed, &tx, std::slice::from_ref(&id.0)).await?,
+        let Publication { enqueued, notifications, is_deferred } =
+            self.enqueue_scheduled(&tx, &reservation, now).await?;
+        let published = !enqueued.is_empty();
+        let mut changes = match published || is_deferred {
+            true => changes_of(&self.feed, &tx, std::slice::from_ref(&id.0)).await?,
+            false => Vec::new(),
         };
+        changes.extend(notifications.into_iter().map(Change::Notification));
         // Also without an event: due times may have been corrected.
         tx.commit().await?;
-        let published = !enqueued.is_empty();
+        if enqueued.is_empty() {
+            self.feed.publish(std::mem::take(&mut changes));
+        }
         for enqueued in enqueued {
             self.outbox.publish(enqueued, std::mem::take(&mut changes));
         }
@@ -160,44 +199,61 @@ impl Reservations {
     }
 
     /// Takes the due events of a reservation that is locked by the transaction, and enqueues them in the order of their due
-    /// times. Publish them after the commit.
+    /// times. Those of services that wait for the hand-over of the resource stay. Publish them after the commit.
     pub(super) async fn enqueue_scheduled(
         &self,
         tx: &DatabaseTransaction,
         reservation: &Reservation,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Enqueued>> {
-        let due = take_due(tx, reservation, now).await?;
+    ) -> Result<Publication> {
+        let mut publication = Publication::default();
+        let mut due = read_due(tx, reservation, now).await?;
         if due.is_empty() {
-            return Ok(Vec::new());
+            return Ok(publication);
         }
-        let held = held(tx, &reservation.id).await?;
         let configs = self.outbox.configs().load(tx).await?;
-        let email = self.owner_email(tx, &reservation.user_id).await?;
-        let is_creation = |event: &EventType| *event == EventType::ReservationCreated;
-        let creations = due.iter().filter(|(_, _, event, _)| is_creation(event));
-        let webhooks: BTreeSet<WebhookId> = creations.map(|(_, _, _, webhook)| *webhook).collect();
-        let mut events: Vec<EventType> = due.into_iter().map(|(_, _, event, _)| event).collect();
-        events.dedup();
-        let mut enqueued = Vec::with_capacity(events.len());
-        for event in events {
-            let body = for_outbox(event_body(&self.context, event, reservation, &email, now));
-            enqueued.push(match event {
-                EventType::ReservationCreated => {
-                    let enqueued = self.outbox.enqueue_held(tx, &configs, body, &webhooks).await?;
-                    // A webhook that has changed to a format with its own start receives that one.
-                    let has_own_start = |webhook: WebhookId| {
-                        configs.get(webhook).is_some_and(|config| config.receives_start(&reservation.resource_type))
-                    };
-                    let abandoned = |webhook: &WebhookId| !enqueued.is_for(*webhook) && !has_own_start(*webhook);
-                    let abandoned: Vec<_> = webhooks.iter().copied().filter(abandoned).collect();
-                    self.abandon_services(tx, reservation, &abandoned).await?;
-                    enqueued
-                }
-                _ => self.outbox.enqueue(tx, &configs, vec![body], false, &held).await?,
-            });
+        let waits = |due: &Due| due.event == EventType::ReservationCreated && drives(&configs, due.webhook);
+        let driving: Vec<WebhookId> = due.iter().filter(|due| waits(due)).map(|due| due.webhook).collect();
+        if !driving.is_empty() {
+            let held = HeldCreations { webhooks: &driving, alerted: due.iter().any(|due| due.alerted) };
+            let (is_open, notifications) = self.hand_over(tx, reservation, &held, now).await?;
+            if !is_open {
+                due.retain(|due| !waits(due));
+                publication.is_deferred = true;
+            }
+            publication.notifications = notifications;
         }
-        Ok(enqueued)
+        let published_before = published(tx, &reservation.id).await?;
+        take(tx, &reservation.id, &due).await?;
+        let held = held(tx, &reservation.id).await?;
+        let email = self.owner_email(tx, &reservation.user_id).await?;
+        let creations = due.iter().filter(|due| due.event == EventType::ReservationCreated);
+        let webhooks: BTreeSet<WebhookId> = creations.map(|due| due.webhook).collect();
+        let mut events: Vec<EventType> = due.into_iter().map(|due| due.event).collect();
+        events.dedup();
+        for event in events {
+            let body = || for_outbox(event_body(&self.context, event, reservation, &email, now));
+            if event != EventType::ReservationCreated {
+                let enqueued = self.outbox.enqueue(tx, &configs, vec![body()], false, &held).await?;
+                publication.enqueued.push(enqueued);
+                continue;
+            }
+            let enqueued = self.outbox.enqueue_held(tx, &configs, body(), &webhooks).await?;
+            // A webhook that has changed to a format with its own start receives that one.
+            let has_own_start = |webhook: WebhookId| {
+                configs.get(webhook).is_some_and(|config| config.receives_start(&reservation.resource_type))
+            };
+            let abandoned = |webhook: &WebhookId| !enqueued.is_for(*webhook) && !has_own_start(*webhook);
+            let abandoned: Vec<_> = webhooks.iter().copied().filter(abandoned).collect();
+            self.abandon_services(tx, reservation, &abandoned).await?;
+            publication.enqueued.push(enqueued);
+            // What the other webhooks received while this creation waited.
+            for event in &published_before {
+                let body = for_outbox(event_body(&self.context, *event, reservation, &email, now));
+                publication.enqueued.push(self.outbox.enqueue_held(tx, &configs, body, &webhooks).await?);
+            }
+        }
+        Ok(publication)
     }
 
     /// Marks services whose webhooks no longer receive the creation of a reservation that was held for them: a webhook was

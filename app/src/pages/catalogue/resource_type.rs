@@ -13,7 +13,8 @@ use crate::toast::use_toasts;
 use domain::Problem;
 use domain::natural_order;
 use domain::resource::{
-    ConfigSchema, DEFAULT_ENDING_NOTICE, NOTICE_MINUTES, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type,
+    ConfigSchema, DEFAULT_ENDING_NOTICE, DEFAULT_LATE_RELEASE, NOTICE_MINUTES, ResourceType, ResourceTypeInput,
+    ResourceTypePatch, check_type,
 };
 use leptos::prelude::*;
 use serde_json::Value;
@@ -22,7 +23,16 @@ use std::sync::Arc;
 const EXAMPLE_SCHEMA: &str = r#"{"type": "object", "properties": {"gpu_count": {"type": "integer", "title": "GPUs", "minimum": 1, "maximum": 8, "default": 1}}}"#;
 const DEFAULT_COLOR: &str = "#4f46e5";
 /// The fields of the form.
-const FIELDS: [&str; 6] = ["slug", "name", "color", "config_schema", "lead_minutes", "ending_notice_minutes"];
+const FIELDS: [&str; 8] = [
+    "slug",
+    "name",
+    "color",
+    "config_schema",
+    "lead_minutes",
+    "ending_notice_minutes",
+    "turnaround_minutes",
+    "late_release_minutes",
+];
 
 /// The resource types.
 #[component]
@@ -170,6 +180,8 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
         |of: fn(&ResourceType) -> u32, absent: u32| RwSignal::new(old.as_ref().map_or(absent, of).to_string());
     let lead = minutes(|t| t.lead_minutes, 0);
     let ending_notice = minutes(|t| t.ending_notice_minutes, DEFAULT_ENDING_NOTICE);
+    let turnaround = minutes(|t| t.turnaround_minutes, 0);
+    let late_release = minutes(|t| t.late_release_minutes, DEFAULT_LATE_RELEASE);
     let schema = old.and_then(|t| domain::json::to_pretty_text(&t.config_schema).ok());
     let schema = RwSignal::new(schema.unwrap_or_else(|| "{}".to_owned()));
     let parsed = ErasedMemo::new(move |_| schema.with(|text| parse_schema(text)));
@@ -180,11 +192,18 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
             Ok((value, _)) => value,
             Err(message) => return mutation.reject(Problem::field("config_schema", message)),
         };
-        let numbers = [("lead_minutes", lead), ("ending_notice_minutes", ending_notice)]
-            .map(|(field, minutes)| parse_minutes(field, &minutes.get_untracked()));
-        let [lead_minutes, ending_notice_minutes] = match numbers {
-            [Ok(lead), Ok(ending)] => [Some(lead), Some(ending)],
-            [Err(problem), _] | [_, Err(problem)] => return mutation.reject(problem),
+        let numbers = || -> Result<[Option<u32>; 4], Problem> {
+            let parse = |field, minutes: RwSignal<String>| parse_minutes(field, &minutes.get_untracked()).map(Some);
+            Ok([
+                parse("lead_minutes", lead)?,
+                parse("ending_notice_minutes", ending_notice)?,
+                parse("turnaround_minutes", turnaround)?,
+                parse("late_release_minutes", late_release)?,
+            ])
+        };
+        let [lead_minutes, ending_notice_minutes, turnaround_minutes, late_release_minutes] = match numbers() {
+            Ok(numbers) => numbers,
+            Err(problem) => return mutation.reject(problem),
         };
         let on_success = move |saved: ResourceType| {
             open.set(false);
@@ -196,14 +215,31 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
         if is_new {
             let slug = slug.trim().to_owned();
             let (color, config_schema) = (Some(color), Some(value));
-            let input = ResourceTypeInput { slug, name, color, config_schema, lead_minutes, ending_notice_minutes };
+            let input = ResourceTypeInput {
+                slug,
+                name,
+                color,
+                config_schema,
+                lead_minutes,
+                ending_notice_minutes,
+                turnaround_minutes,
+                late_release_minutes,
+            };
             match check_type(&input) {
                 Err(problem) => mutation.reject(problem),
                 Ok(_) => mutation.run(rpc::create_type(input), on_success),
             }
         } else {
             let (name, color, config_schema) = (Some(name), Some(color), Some(value));
-            let patch = ResourceTypePatch { name, color, config_schema, lead_minutes, ending_notice_minutes };
+            let patch = ResourceTypePatch {
+                name,
+                color,
+                config_schema,
+                lead_minutes,
+                ending_notice_minutes,
+                turnaround_minutes,
+                late_release_minutes,
+            };
             mutation.run(rpc::patch_type(slug, patch), on_success);
         }
     });
@@ -237,6 +273,20 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
                     numeric=true
                     hint="Reservation Ending is sent this long before the end."
                     error=mutation.field_error("ending_notice_minutes")
+                />
+                <TextInput
+                    label="Turnaround (minutes)"
+                    value=turnaround
+                    numeric=true
+                    hint="The resource stays free this long after each reservation."
+                    error=mutation.field_error("turnaround_minutes")
+                />
+                <TextInput
+                    label="Late release (minutes)"
+                    value=late_release
+                    numeric=true
+                    hint="This long after the end, you are told that a release is missing and the next reservation waits."
+                    error=mutation.field_error("late_release_minutes")
                 />
             </div>
             <TextArea

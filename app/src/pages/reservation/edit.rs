@@ -37,6 +37,28 @@ pub fn CancelForm(id: ReservationId, open: RwSignal<bool>) -> impl IntoView {
     }
 }
 
+/// Asks whether the resource of an ended reservation is released.
+#[component]
+pub fn ConfirmReleaseForm(id: ReservationId, open: RwSignal<bool>) -> impl IntoView {
+    let mutation = Mutation::new();
+    let confirm = Callback::new(move |()| {
+        mutation.run(rpc::confirm_release(id.clone()), move |_| open.set(false));
+    });
+    view! {
+        <Form on_submit=confirm>
+            <p>
+                "Confirm it only after a look at the resource: its service has not reported that it is free. The next reservation is then \
+                provisioned on it."
+            </p>
+            <FormProblem problem=mutation.problem_except(&[]) />
+            <div class="dialog-actions">
+                <Button on_click=Callback::new(move |()| open.set(false))>"Cancel"</Button>
+                <Button variant=ButtonVariant::Primary submit=true pending=mutation.pending>"Confirm release"</Button>
+            </div>
+        </Form>
+    }
+}
+
 /// Fetches the schema of the resource type, then shows the form.
 #[component]
 pub fn ModifyForm(reservation: Reservation, open: RwSignal<bool>) -> impl IntoView {

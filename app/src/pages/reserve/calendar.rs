@@ -141,7 +141,7 @@ impl Calendar {
             }
             let Some(loaded) = self.busy.get() else { return false };
             let mut start = time::next_full_hour(self.now.get_untracked());
-            for span in loaded.spans.iter().map(span_of) {
+            for span in loaded.spans.iter().map(BusySpan::busy) {
                 if overlaps(span, (start, start + SUGGESTED_LENGTH)) {
                     start = time::next_quarter(span.1);
                 }
@@ -174,14 +174,19 @@ impl Calendar {
         self.busy.get().map(|loaded| loaded.spans).unwrap_or_default()
     }
 
+    /// Whether the resource stays free around a reservation. Tracked.
+    fn has_turnaround(self) -> bool {
+        self.spans().iter().any(|busy| busy.busy() != span_of(busy))
+    }
+
     /// Whether the reserved spans in a span are known. Tracked.
     fn is_loaded(self, (start, end): Span) -> bool {
         self.busy.get().is_some_and(|loaded| loaded.from <= start && end <= loaded.to)
     }
 
-    /// The first reservation that overlaps a span. Tracked.
+    /// The first reservation that overlaps a span, with its turnaround time. Tracked.
     pub fn conflict(self, span: Span) -> Option<Span> {
-        self.spans().iter().map(span_of).find(|busy| overlaps(*busy, span))
+        self.spans().iter().map(BusySpan::busy).find(|busy| overlaps(*busy, span))
     }
 
     /// Why a quarter hour cannot be selected.
@@ -204,7 +209,7 @@ impl Calendar {
         // A reservation cannot start in the past, so the current quarter hour starts now.
         let (mut start, mut end) = (from.min(to).max(self.now.get_untracked()), from.max(to));
         let mut limit = None;
-        for busy in untrack(|| self.spans()).iter().map(span_of) {
+        for busy in untrack(|| self.spans()).iter().map(BusySpan::busy) {
             if overlaps(busy, (start, end)) {
                 limit = Some(busy);
                 if busy.0 >= from {
@@ -352,6 +357,7 @@ impl Calendar {
                 let kind = if self.is_own(&busy) { "your booking" } else { "busy" };
                 label_of(&busy).map_or_else(|| kind.to_owned(), |label| format!("{kind}: {label}"))
             }
+            None if self.conflict(slot).is_some() => "turnaround".to_owned(),
             None if self.draft.span().is_some_and(|span| overlaps(span, slot)) => "selected".to_owned(),
             None if slot.1 <= self.now.get() => "past".to_owned(),
             None => "free".to_owned(),
@@ -401,6 +407,9 @@ pub fn CalendarView(state: Calendar) -> impl IntoView {
                 <span><i></i>"free"</span>
                 <span><i class="busy"></i>"busy"</span>
                 <span><i class="own"></i>"your booking"</span>
+                <Show when=move || state.has_turnaround()>
+                    <span><i class="turnaround"></i>"turnaround"</span>
+                </Show>
                 <span><i class="selected"></i>"selected"</span>
                 <span>"Select a start and an end, or drag."</span>
             </div>
@@ -541,6 +550,14 @@ fn Column(state: Calendar, index: usize, date: NaiveDate) -> impl IntoView {
         };
         state.spans().into_iter().filter_map(reserved).collect_view()
     };
+    let turnaround = move || {
+        let around = |busy: BusySpan| {
+            let (from, until) = busy.busy();
+            [(from, busy.start_time), (busy.end_time, until)]
+        };
+        let parts = state.spans().into_iter().flat_map(around).filter(|(from, until)| from < until);
+        parts.filter_map(|part| Some(block("turnaround", position(part)?, ()))).collect_view()
+    };
     let selected = move || {
         let span = state.draft.span().filter(|_| state.bookable.get())?;
         Some(block("selected", position(span)?, range_text(span)))
@@ -564,6 +581,7 @@ fn Column(state: Calendar, index: usize, date: NaiveDate) -> impl IntoView {
         >
             {past}
             {missing}
+            {turnaround}
             {selected}
             {reserved}
             {hovered}

@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list, reserve))
         .routes(routes!(get, patch))
         .routes(routes!(cancel))
+        .routes(routes!(confirm_release))
         .routes(routes!(list_deliveries))
         .routes(routes!(status_update))
         .routes(routes!(calendar))
@@ -159,6 +160,19 @@ async fn cancel(
     MaybeJson(body): MaybeJson<CancelInput>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
     Ok(axum::Json(app.service.reservations().cancel(&caller.actor, &ReservationId(id), body.value.reason).await?))
+}
+
+/// Confirms that the resource of an ended reservation is released, in place of its services.
+///
+/// For administrators and owners of the resource. The next reservation no longer waits for the release (docs/contract.md §11).
+#[utoipa::path(post, path = "/reservations/{id}/confirm-release", tag = "reservations", params(("id" = String, Path)),
+    responses((status = 200, body = Reservation), (status = 409, body = ProblemBody)))]
+async fn confirm_release(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Reservation>, ApiError> {
+    Ok(axum::Json(app.service.reservations().confirm_release(&caller.actor, &ReservationId(id)).await?))
 }
 
 /// Query of a status update.

@@ -5,7 +5,7 @@ use domain::provisioning::Provisioning;
 use domain::reservation::ReservationStatus;
 use sea_orm::entity::prelude::*;
 
-/// One reservation of one resource. PostgreSQL rejects overlapping active reservations by an exclusion constraint.
+/// One reservation of one resource. PostgreSQL rejects reservations that overlap, with their busy times, by an exclusion constraint.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "reservations")]
@@ -39,6 +39,12 @@ pub(crate) struct Model {
     pub created_at: i64,
     /// Time of the last change.
     pub updated_at: i64,
+    /// Time from which the resource is prepared for it; NULL = from its start.
+    pub busy_from: Option<i64>,
+    /// End of its turnaround time; NULL = its end, and after its end: none.
+    pub busy_until: Option<i64>,
+    /// Time at which the resource was released after the reservation; NULL = it is not, or a previous release of Berth has ended it.
+    pub released_at: Option<i64>,
     /// The resource.
     #[sea_orm(belongs_to, from = "resource_id", to = "id")]
     pub resource: BelongsTo<super::resources::Entity>,

@@ -23,6 +23,10 @@ pub(crate) struct Model {
     pub lead_minutes: i32,
     /// Minutes before the end at which the ending is announced.
     pub ending_notice_minutes: i32,
+    /// Minutes after a reservation in which its resource is not free.
+    pub turnaround_minutes: i32,
+    /// Minutes after the end of a reservation when its release is late.
+    pub late_release_minutes: i32,
     /// Resources of this type.
     #[sea_orm(has_many)]
     pub resources: HasMany<super::resources::Entity>,

@@ -18,6 +18,10 @@ pub(crate) struct Model {
     pub webhook_id: i64,
     /// When it is published; NULL = it was.
     pub due_at: Option<i64>,
+    /// Whether it waits for the hand-over of the resource.
+    pub blocked: bool,
+    /// Whether the managers of the resource were told that it waits.
+    pub alerted: bool,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -62,6 +62,9 @@ fn reservation() -> reservations::Model {
         provisioning: JsonText(Provisioning::waiting([], chrono::DateTime::UNIX_EPOCH)),
         created_at: 1,
         updated_at: 2,
+        busy_from: Some(1_772_441_000_000),
+        busy_until: Some(1_772_446_000_000),
+        released_at: Some(1_772_447_000_000),
     }
 }
 
@@ -232,6 +235,8 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         event_type: "reservation.ending".into(),
         webhook_id: 3,
         due_at: Some(1_772_442_000_250),
+        blocked: true,
+        alerted: true,
     };
     round_trip(&database, scheduled).await;
     round_trip(&database, receiver_callbacks::Model { digest: "ab".into(), received_at: 1 }).await;
@@ -256,6 +261,8 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         created_at: 1,
         lead_minutes: 10,
         ending_notice_minutes: 20,
+        turnaround_minutes: 30,
+        late_release_minutes: 40,
     };
     round_trip(&database, resource_type).await;
     let resource = resources::Model {

@@ -6,6 +6,7 @@ mod delivery;
 mod fast_path;
 mod faults;
 mod formats;
+mod hand_over;
 mod health;
 mod isolation;
 mod leases;

@@ -13,7 +13,7 @@ use domain::id::WebhookId;
 use domain::provisioning::ProvisioningStatus;
 use domain::replay::{ReplayRequest, ReplaySource};
 use domain::reservation::{Reservation, ReservationPatch};
-use domain::resource::ResourceTypePatch;
+use domain::resource::{ResourceStatus, ResourceTypePatch};
 use domain::webhook::{EventFilter, ProvisionTime, WebhookPatch};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
@@ -208,7 +208,8 @@ async fn replicas_publish_scheduled_events_once(t: TestService) {
     let replica = t.replica().await;
     let mut last = None;
     for hour in 0..10 {
-        last = Some(t.booking(&s.alice, s.resource, 1 + hour, 2 + hour).await);
+        let resource = t.resource(&s.root, &format!("rack-{hour}"), ResourceStatus::Available).await;
+        last = Some(t.booking(&s.alice, resource, 1 + hour, 2 + hour).await);
     }
     t.clock.set(last.unwrap().start_time - Duration::minutes(LEAD));
     t.ready_to_race().await;
@@ -225,7 +226,8 @@ async fn events_after_an_outage_keep_their_order(t: TestService) {
     let s = fixture(&t).await;
     let (receiver, _) = provisioner(&t, &s).await;
     let first = t.booking(&s.alice, s.resource, 1, 2).await;
-    let second = t.booking(&s.alice, s.resource, 2, 3).await;
+    let other = t.resource(&s.root, "node-2", ResourceStatus::Available).await;
+    let second = t.booking(&s.alice, other, 2, 3).await;
     // No worker ran until after both. One process expires the first before another one publishes.
     t.clock.set(second.end_time + Duration::hours(1));
     t.reservations().expire_due(1).await.unwrap();
@@ -313,7 +315,7 @@ async fn lead_time_moves_held_events(t: TestService) {
 async fn filter_is_applied_when_the_held_event_is_due(t: TestService) {
     let s = fixture(&t).await;
     let (receiver, webhook) = provisioner(&t, &s).await;
-    let other = t.resource(&s.root, "node-2", domain::resource::ResourceStatus::Available).await;
+    let other = t.resource(&s.root, "node-2", ResourceStatus::Available).await;
     let reservation = t.booking(&s.alice, s.resource, 1, 3).await;
     let filter = EventFilter { resource_ids: vec![other], fields: Vec::new() };
     let patch = WebhookPatch { filter: Some(filter), ..Default::default() };
@@ -468,7 +470,7 @@ async fn change_to_the_classic_format_sends_one_start(t: TestService) {
         ..Default::default()
     };
     t.webhooks().update(&s.root, webhook, patch).await.unwrap();
-    t.reservations().schedule_starts().await.unwrap();
+    t.reservations().start_due(1).await.unwrap();
     t.clock.set(reservation.start_time);
     tick(&t).await;
     let names: Vec<_> = receiver.requests().iter().map(|got| got.text("eventType").to_owned()).collect();
@@ -567,7 +569,8 @@ async fn changes_of_notices_race_with_publication(t: TestService) {
     let (receiver, _) = provisioner(&t, &s).await;
     let mut last = None;
     for hour in 0..12 {
-        last = Some(t.booking(&s.alice, s.resource, 1 + hour, 2 + hour).await);
+        let resource = t.resource(&s.root, &format!("rack-{hour}"), ResourceStatus::Available).await;
+        last = Some(t.booking(&s.alice, resource, 1 + hour, 2 + hour).await);
     }
     let last = last.unwrap();
     let replica = t.replica().await;

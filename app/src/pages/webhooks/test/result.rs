@@ -81,6 +81,7 @@ fn reservation_after(webhook: &Webhook, event: EventType, attempt: &Attempt) -> 
         cancel_reason: String::new(),
         provisioning,
         provisioning_begins_at: None,
+        released_at: None,
         created_at: at,
         updated_at: at,
     })
