@@ -304,6 +304,11 @@ async fn drive_catalogue_and_reservations(driver: &mut Driver<'_>) {
     let call = Call::new("reservations_patch", alice, &path).by("alice", "api_token");
     driver.call(call.body(json!({"title": "Renamed"})).on("reservation", &id)).await;
     driver.call(Call::new("reservations_cancel", root, format!("{path}/cancel")).on("reservation", &id)).await;
+    // As if a service had not confirmed the release.
+    let unconfirmed = format!("UPDATE reservations SET released_at = NULL WHERE id = '{id}'");
+    t.database().await.execute_unprepared(&unconfirmed).await.unwrap();
+    let call = Call::new("reservations_confirm_release", root, format!("{path}/confirm-release"));
+    driver.call(call.on("reservation", &id)).await;
 }
 
 /// Changes of groups and of owners of the type `vm` and of a resource. The entries have the members and owners before and
