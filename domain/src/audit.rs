@@ -640,6 +640,7 @@ impl Audited for ResourceType {
             field("config_schema", &self.config_schema),
             field("lead_minutes", self.lead_minutes),
             field("ending_notice_minutes", self.ending_notice_minutes),
+            field("access_before_start", self.access_before_start),
         ]
     }
 }

@@ -4,7 +4,7 @@ use crate::authorization::Action;
 use crate::id::{ReservationId, ResourceId};
 use crate::ownership::ResourceKey;
 use crate::problem::{Problem, Validator};
-use crate::provisioning::Provisioning;
+use crate::provisioning::{EarlyAccess, Provisioning};
 use crate::timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -93,6 +93,11 @@ impl Reservation {
     pub fn write_action(&self) -> Action<'_> {
         let resource = ResourceKey::new(&self.resource_type, self.resource_id);
         Action::WriteReservation { user: &self.user_id, resource }
+    }
+
+    /// Whether and until when its access information can be hidden at `now`.
+    pub fn early_access(&self, now: DateTime<Utc>) -> Option<EarlyAccess> {
+        EarlyAccess::of(self.status, self.start_time, self.updated_at, now)
     }
 }
 

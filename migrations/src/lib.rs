@@ -28,6 +28,7 @@ mod m0023_replays;
 mod m0024_scheduled_events;
 mod m0025_webhook_tls;
 mod m0026_token_reminders;
+mod m0028_access_before_start;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -71,6 +72,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0024_scheduled_events::Migration),
             Box::new(m0025_webhook_tls::Migration),
             Box::new(m0026_token_reminders::Migration),
+            Box::new(m0028_access_before_start::Migration),
         ]
     }
 }

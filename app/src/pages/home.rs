@@ -43,7 +43,7 @@ fn MyReservations() -> impl IntoView {
     let list = Query::new(reservations::next_reservations);
     use_live().on(move |event| match event {
         LiveEvent::Reservation(new) if new.user_id == session.username_untracked() => {
-            let new = new.clone();
+            let new = (**new).clone();
             list.update(move |items| {
                 paged_list::replace(items, new);
             });

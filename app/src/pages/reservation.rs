@@ -35,7 +35,7 @@ pub fn ReservationPage() -> impl IntoView {
     let session = use_session();
     use_live().on(move |event| match event {
         LiveEvent::Reservation(new) if new.id == id.get_untracked() => {
-            let new = new.clone();
+            let new = (**new).clone();
             query.update(move |detail| detail.reservation = new);
             // Each event of the reservation has deliveries.
             if !untrack(|| session.reads_everything()) {

@@ -64,7 +64,7 @@ pub fn ReservationsPage() -> impl IntoView {
     };
     use_live().on(move |event| {
         if let LiveEvent::Reservation(new) = event {
-            list.apply(new.clone(), matches(new));
+            list.apply((**new).clone(), matches(new));
         }
     });
     view! {

@@ -7,6 +7,7 @@ pub use config_schema::{ConfigField, ConfigSchema, FieldKind};
 
 use crate::id::ResourceId;
 use crate::problem::{Problem, Validator};
+use crate::provisioning::AccessBeforeStart;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -43,6 +44,9 @@ pub struct ResourceType {
     /// Minutes before the end at which `reservation.ending` is sent.
     #[serde(default = "default_ending_notice")]
     pub ending_notice_minutes: u32,
+    /// Whether access information is shown before the start of a reservation.
+    #[serde(default)]
+    pub access_before_start: AccessBeforeStart,
 }
 
 /// A new resource type.
@@ -67,6 +71,9 @@ pub struct ResourceTypeInput {
     /// Minutes before the end at which `reservation.ending` is sent, 0 to 1,440; 15 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending_notice_minutes: Option<u32>,
+    /// Whether access information is shown before the start of a reservation; `automatic` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_before_start: Option<AccessBeforeStart>,
 }
 
 /// A change to a resource type; absent fields are unchanged.
@@ -87,6 +94,9 @@ pub struct ResourceTypePatch {
     /// Minutes before the end at which `reservation.ending` is sent, 0 to 1,440. Events that are not sent yet move.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending_notice_minutes: Option<u32>,
+    /// Whether access information is shown before the start of a reservation. Applies to existing reservations too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_before_start: Option<AccessBeforeStart>,
 }
 
 /// The status of a resource.

@@ -2,7 +2,7 @@
 
 use super::Catalogue;
 use crate::audit_trail::{Record, Target};
-use crate::db::column::JsonText;
+use crate::db::column::{JsonText, Text};
 use crate::db::entity::{resource_types, resources, webhooks};
 use crate::db::link::DatabaseTransaction;
 use crate::db::scheduled_events::move_to_notices;
@@ -12,6 +12,7 @@ use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::pagination::{Page, PageQuery};
+use domain::provisioning::AccessBeforeStart;
 use domain::resource::{DEFAULT_ENDING_NOTICE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
 use sea_orm::{
@@ -34,6 +35,7 @@ struct TypeRow {
     config_schema: JsonText<Value>,
     lead_minutes: i32,
     ending_notice_minutes: i32,
+    access_before_start: Text<AccessBeforeStart>,
     #[sea_orm(from_expr = "resource_count()")]
     resources: i64,
 }
@@ -62,6 +64,7 @@ impl From<TypeRow> for ResourceType {
             resources: row.resources.unsigned_abs(),
             lead_minutes: row.lead_minutes.unsigned_abs(),
             ending_notice_minutes: row.ending_notice_minutes.unsigned_abs(),
+            access_before_start: row.access_before_start.0,
         }
     }
 }
@@ -131,6 +134,7 @@ impl Catalogue {
             created_at: Set(self.context.now().timestamp_millis()),
             lead_minutes: Set(minutes(input.lead_minutes.unwrap_or(0))),
             ending_notice_minutes: Set(minutes(input.ending_notice_minutes.unwrap_or(DEFAULT_ENDING_NOTICE))),
+            access_before_start: Set(Text(input.access_before_start.unwrap_or_default())),
         };
         let tx = self.context.begin_change().await?;
         let inserted = resource_types::Entity::insert(row).exec_without_returning(&tx).await;
@@ -164,6 +168,7 @@ impl Catalogue {
             config_schema: Some(schema),
             lead_minutes: Some(patch.lead_minutes.unwrap_or(before.lead_minutes)),
             ending_notice_minutes: Some(patch.ending_notice_minutes.unwrap_or(before.ending_notice_minutes)),
+            access_before_start: Some(patch.access_before_start.unwrap_or(before.access_before_start)),
         };
         check_type(&input)?;
         self.write_type(actor, slug, input).await?;
@@ -178,6 +183,7 @@ impl Catalogue {
             config_schema: input.config_schema.map(JsonText).map_or(NotSet, Set),
             lead_minutes: input.lead_minutes.map(minutes).map_or(NotSet, Set),
             ending_notice_minutes: input.ending_notice_minutes.map(minutes).map_or(NotSet, Set),
+            access_before_start: input.access_before_start.map(Text).map_or(NotSet, Set),
             ..Default::default()
         };
         let tx = self.context.begin_change().await?;

@@ -97,7 +97,7 @@ impl Reservations {
         let resource = read_bookable(&tx, current.resource_id).await?.ok_or_else(Problem::internal)?;
         let (mut next, previous) = apply_patch(&current, &patch, &resource.schema, now)?;
         if previous.is_empty() {
-            return Ok(current);
+            return self.shown(&*tx, current).await;
         }
         // A smaller span is always allowed: it only frees time.
         if next.start_time < current.start_time || next.end_time > current.end_time {
@@ -132,8 +132,7 @@ impl Reservations {
             starts::reschedule(&tx, &next).await?;
         }
         let record = record(actor, AuditAction::ReservationUpdated, &next).changes(Changes::between(&current, &next));
-        self.commit(tx, record, enqueued, &next).await?;
-        Ok(next)
+        self.commit(tx, record, enqueued, next).await
     }
 
     /// Counts a change of a reservation, and fails with 429 at the limit.
@@ -186,8 +185,7 @@ impl Reservations {
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
         let record = record(actor, AuditAction::ReservationCancelled, &reservation)
             .changes(Changes::between(&before, &reservation));
-        self.commit(tx, record, enqueued, &reservation).await?;
-        Ok(reservation)
+        self.commit(tx, record, enqueued, reservation).await
     }
 
     /// Cancels all active reservations of an account, as [`Self::cancel`] does. Returns their number.
@@ -245,17 +243,19 @@ impl Reservations {
         Ok(enqueued)
     }
 
-    /// Commits a change with its entry of the audit log, then announces it and dispatches its deliveries.
+    /// Commits a change with its entry of the audit log, then announces it and dispatches its deliveries. Returns the reservation
+    /// as its readers see it.
     pub(super) async fn commit(
         &self,
         tx: AuditedTransaction,
         record: Record,
         enqueued: Enqueued,
-        reservation: &Reservation,
-    ) -> Result<()> {
+        reservation: Reservation,
+    ) -> Result<Reservation> {
+        let reservation = self.shown(&*tx, reservation).await?;
         tx.commit(record).await?;
         self.outbox.publish(enqueued, vec![Change::Reservation(Box::new(reservation.clone()))]);
-        Ok(())
+        Ok(reservation)
     }
 }
 

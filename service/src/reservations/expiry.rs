@@ -69,7 +69,7 @@ impl Reservations {
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
         let record = record(Author::System, AuditAction::ReservationExpired, &reservation)
             .changes(Changes::between(&before, &reservation));
-        self.commit(tx, record, enqueued, &reservation).await?;
+        self.commit(tx, record, enqueued, reservation).await?;
         if let Some(start) = start {
             self.outbox.publish(start, Vec::new());
         }

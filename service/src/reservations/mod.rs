@@ -2,6 +2,7 @@
 //!
 //! | File | Content |
 //! |---|---|
+//! | `access` | access information that is hidden before the start |
 //! | `commands` | create, change, cancel |
 //! | `queries` | lists, details, the busy spans of the calendar |
 //! | `booking` | which resources an actor may book, and overlaps |
@@ -16,6 +17,7 @@
 //! | `status_update` | provisioning reported by a receiver |
 //! | `receiver_callbacks` | logs and messages of classic receivers |
 
+mod access;
 mod booking;
 mod commands;
 mod event;
@@ -30,6 +32,7 @@ mod scheduled_publication;
 mod starts;
 mod status_update;
 
+pub(crate) use access::{HiddenAccess, has_withheld_responses, withheld_responses};
 pub(crate) use missing::MissingEvents;
 pub(crate) use row::{changes_of, reservations_of};
 

@@ -148,7 +148,7 @@ impl Reservations {
         let enqueued = self.enqueue_scheduled(&tx, &reservation, now).await?;
         let mut changes = match enqueued.is_empty() {
             true => Vec::new(),
-            false => changes_of(&self.feed, &tx, std::slice::from_ref(&id.0)).await?,
+            false => changes_of(&self.context, &self.feed, &tx, std::slice::from_ref(&id.0)).await?,
         };
         // Also without an event: due times may have been corrected.
         tx.commit().await?;

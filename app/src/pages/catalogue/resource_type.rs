@@ -12,6 +12,7 @@ use crate::session::use_session;
 use crate::toast::use_toasts;
 use domain::Problem;
 use domain::natural_order;
+use domain::provisioning::AccessBeforeStart;
 use domain::resource::{
     ConfigSchema, DEFAULT_ENDING_NOTICE, NOTICE_MINUTES, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type,
 };
@@ -22,7 +23,8 @@ use std::sync::Arc;
 const EXAMPLE_SCHEMA: &str = r#"{"type": "object", "properties": {"gpu_count": {"type": "integer", "title": "GPUs", "minimum": 1, "maximum": 8, "default": 1}}}"#;
 const DEFAULT_COLOR: &str = "#4f46e5";
 /// The fields of the form.
-const FIELDS: [&str; 6] = ["slug", "name", "color", "config_schema", "lead_minutes", "ending_notice_minutes"];
+const FIELDS: [&str; 7] =
+    ["slug", "name", "color", "config_schema", "lead_minutes", "ending_notice_minutes", "access_before_start"];
 
 /// The resource types.
 #[component]
@@ -143,6 +145,10 @@ fn DeleteType(slug: String, open: RwSignal<bool>, types: TypesQuery) -> impl Int
     }
 }
 
+fn access_options() -> Vec<(String, String)> {
+    AccessBeforeStart::ALL.into_iter().map(|access| (access.as_str().to_owned(), access.label().to_owned())).collect()
+}
+
 /// Parses a number of minutes.
 fn parse_minutes(field: &str, text: &str) -> Result<u32, Problem> {
     let minutes = text.trim().parse().ok().filter(|minutes| NOTICE_MINUTES.contains(minutes));
@@ -170,6 +176,8 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
         |of: fn(&ResourceType) -> u32, absent: u32| RwSignal::new(old.as_ref().map_or(absent, of).to_string());
     let lead = minutes(|t| t.lead_minutes, 0);
     let ending_notice = minutes(|t| t.ending_notice_minutes, DEFAULT_ENDING_NOTICE);
+    let access = old.as_ref().map(|t| t.access_before_start).unwrap_or_default();
+    let access = RwSignal::new(access.as_str().to_owned());
     let schema = old.and_then(|t| domain::json::to_pretty_text(&t.config_schema).ok());
     let schema = RwSignal::new(schema.unwrap_or_else(|| "{}".to_owned()));
     let parsed = ErasedMemo::new(move |_| schema.with(|text| parse_schema(text)));
@@ -192,18 +200,34 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
             types.refetch();
         };
         let slug = slug.get_untracked();
+        let access_before_start = AccessBeforeStart::parse(&access.get_untracked());
         let (name, color) = (name.get_untracked().trim().to_owned(), color.get_untracked());
         if is_new {
             let slug = slug.trim().to_owned();
             let (color, config_schema) = (Some(color), Some(value));
-            let input = ResourceTypeInput { slug, name, color, config_schema, lead_minutes, ending_notice_minutes };
+            let input = ResourceTypeInput {
+                slug,
+                name,
+                color,
+                config_schema,
+                lead_minutes,
+                ending_notice_minutes,
+                access_before_start,
+            };
             match check_type(&input) {
                 Err(problem) => mutation.reject(problem),
                 Ok(_) => mutation.run(rpc::create_type(input), on_success),
             }
         } else {
             let (name, color, config_schema) = (Some(name), Some(color), Some(value));
-            let patch = ResourceTypePatch { name, color, config_schema, lead_minutes, ending_notice_minutes };
+            let patch = ResourceTypePatch {
+                name,
+                color,
+                config_schema,
+                lead_minutes,
+                ending_notice_minutes,
+                access_before_start,
+            };
             mutation.run(rpc::patch_type(slug, patch), on_success);
         }
     });
@@ -237,6 +261,13 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
                     numeric=true
                     hint="Reservation Ending is sent this long before the end."
                     error=mutation.field_error("ending_notice_minutes")
+                />
+                <Select
+                    label="Access information before the start"
+                    value=access
+                    options=access_options()
+                    hint=move || AccessBeforeStart::parse(&access.get()).unwrap_or_default().explanation()
+                    error=mutation.field_error("access_before_start")
                 />
             </div>
             <TextArea

@@ -256,6 +256,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         created_at: 1,
         lead_minutes: 10,
         ending_notice_minutes: 20,
+        access_before_start: Text(domain::provisioning::AccessBeforeStart::Hide),
     };
     round_trip(&database, resource_type).await;
     let resource = resources::Model {

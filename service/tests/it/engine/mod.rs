@@ -1,5 +1,6 @@
 //! The delivery engine: the real dispatcher, stepped with a manual clock, on both databases, against a real receiver.
 
+mod access;
 mod classic;
 mod clock_jumps;
 mod delivery;
