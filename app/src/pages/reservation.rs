@@ -1,6 +1,8 @@
-//! One reservation: its provisioning, its access, and the dialogs that change and cancel it.
+//! One reservation: its provisioning, its access, and the dialogs that change, extend, end and cancel it.
 
 mod edit;
+mod ongoing;
+mod ongoing_forms;
 mod provisioning;
 
 use crate::components::*;
@@ -19,6 +21,8 @@ use edit::{CancelForm, ModifyForm};
 use gloo_timers::callback::Interval;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
+pub use ongoing::{EndingSoon, OngoingActions, OngoingDialogs, OngoingDialogsView, RefusedExtension};
+pub use ongoing_forms::{EndForm, ExtendForm};
 pub use provisioning::ProvisioningCard;
 
 /// The interval at which users who are no administrators poll the deliveries, in milliseconds.
@@ -96,9 +100,11 @@ fn ReservationDetails(
     let (id, name) = reservation.with_untracked(|r| (r.id.0.clone(), r.resource_name.clone()));
     let modify_open = RwSignal::new(false);
     let cancel_open = RwSignal::new(false);
+    let dialogs = OngoingDialogs::new();
     view! {
         <PageHeader title=title lead=move || reservation.with(|r| intl::span(r.start_time, r.end_time))>
             {untrack(|| session.reads_everything()).then(|| view! { <ChangesLink target="reservation" id=id name=name /> })}
+            <OngoingActions reservation=reservation dialogs=dialogs />
             <Show when=move || is_active() && !session.is_auditor()>
                 <Button on_click=Callback::new(move |()| modify_open.set(true))>"Modify"</Button>
                 <Button variant=ButtonVariant::Danger on_click=Callback::new(move |()| cancel_open.set(true))>
@@ -106,6 +112,7 @@ fn ReservationDetails(
                 </Button>
             </Show>
         </PageHeader>
+        <EndingSoon reservation=reservation dialogs=dialogs />
         <div class="columns">
             <div class="stack">
                 <ProvisioningCard reservation=reservation deliveries=deliveries />
@@ -113,6 +120,7 @@ fn ReservationDetails(
             </div>
             <DetailsCard reservation=reservation />
         </div>
+        <OngoingDialogsView dialogs=dialogs />
         <Dialog open=modify_open title="Modify reservation">
             <ModifyForm reservation=reservation.get_untracked() open=modify_open />
         </Dialog>

@@ -95,6 +95,8 @@ async fn no_response_of_the_api_contains_hidden_access_information(t: TestServer
     let start = changed.body["start_time"].clone();
     assert_eq!(changed.body["provisioning"]["access_available_at"], start);
     assert_eq!(changed.body["provisioning"]["services"][0]["access_available_at"], start);
+    let extended = t.alice.post(&format!("{path}/extend"), json!({"minutes": 30}), 200).await;
+    assert!(!extended.text.contains(SECRET), "{}", extended.text);
     let browser = t.browser("alice").await;
     let functions = [
         ("get-reservation", json!({"id": id})),
@@ -117,7 +119,7 @@ async fn no_response_of_the_api_contains_hidden_access_information(t: TestServer
         assert!(rpc(name, body).await.contains(SECRET), "{name}");
     }
     // No event has the access information, also after the start.
-    for delivery in t.finished("", 2).await {
+    for delivery in t.finished("", 3).await {
         let detail = t.root.get(&format!("/deliveries/{}", delivery["id"].as_str().unwrap()), 200).await;
         assert!(!detail.text("body").contains(SECRET), "{}", detail.text);
     }

@@ -122,7 +122,7 @@ impl Access {
 }
 
 /// The table. Reservations belong to another user. A new operation needs a row.
-const TABLE: [(&str, Access); 108] = [
+const TABLE: [(&str, Access); 110] = [
     ("alerts_check_health", OwnedWrite),
     ("alerts_fetch_token", OwnedWrite),
     ("alerts_get_channels", AuditorRead),
@@ -183,6 +183,8 @@ const TABLE: [(&str, Access); 108] = [
     ("replays_update", StarterWrite),
     ("reservations_calendar", Any),
     ("reservations_cancel", ReservationWrite),
+    ("reservations_end", ReservationWrite),
+    ("reservations_extend", ReservationWrite),
     ("reservations_get", ReservationRead),
     ("reservations_list", Any),
     ("reservations_list_deliveries", ReservationRead),

@@ -91,9 +91,20 @@ impl Reservations {
     /// [`Self::create`], 403 and 409 if the new span includes time that the actor cannot book. 429 at the limit on changes.
     #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
     pub async fn update(&self, actor: &Actor, id: &ReservationId, patch: ReservationPatch) -> Result<Reservation> {
+        self.change(actor, id, |_| Ok(patch)).await
+    }
+
+    /// Changes a reservation by a patch that depends on it. See [`Self::update`].
+    pub(super) async fn change(
+        &self,
+        actor: &Actor,
+        id: &ReservationId,
+        patch_of: impl FnOnce(&Reservation) -> Result<ReservationPatch, Problem>,
+    ) -> Result<Reservation> {
         let now = self.context.now();
         let tx = self.context.begin_change().await?;
         let current = self.lock_reservation(&tx, Some(actor), id).await?;
+        let patch = patch_of(&current)?;
         let resource = read_bookable(&tx, current.resource_id).await?.ok_or_else(Problem::internal)?;
         let (mut next, previous) = apply_patch(&current, &patch, &resource.schema, now)?;
         if previous.is_empty() {
@@ -233,6 +244,7 @@ impl Reservations {
         reservation.updated_at = now;
         let changes = reservations::ActiveModel {
             status: Set(Text(reservation.status)),
+            end_at: Set(reservation.end_time.timestamp_millis()),
             cancelled_by: Set(reservation.cancelled_by.clone()),
             cancel_reason: Set(reservation.cancel_reason.clone()),
             updated_at: Set(now.timestamp_millis()),

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | `access` | access information that is hidden before the start |
 //! | `commands` | create, change, cancel |
+//! | `extension` | extend, and what is possible instead |
 //! | `queries` | lists, details, the busy spans of the calendar |
 //! | `booking` | which resources an actor may book, and overlaps |
 //! | `row` | a reservation as it is read from the database, and its row lock |
 //! | `event` | the body of an event about a reservation |
 //! | `group_commit` | concurrent new reservations in one transaction |
-//! | `expiry` | reservations that have ended |
+//! | `expiry` | reservations that have ended, and the early end |
 //! | `missing` | creations that a webhook has never received |
 //! | `schedule` | events that are due at a later time: held creations, starts and endings |
 //! | `scheduled_publication` | publication of those events |
@@ -22,6 +23,7 @@ mod booking;
 mod commands;
 mod event;
 mod expiry;
+mod extension;
 mod group_commit;
 mod missing;
 mod queries;

@@ -4,6 +4,7 @@ mod access;
 mod classic;
 mod clock_jumps;
 mod delivery;
+mod extension;
 mod fast_path;
 mod faults;
 mod formats;
