@@ -45,7 +45,7 @@ pub enum LiveEvent {
     /// A new or changed delivery.
     Delivery(DeliverySummary),
     /// A new or changed reservation.
-    Reservation(Reservation),
+    Reservation(Box<Reservation>),
     /// A new, changed or deleted webhook.
     Webhook(WebhookChange),
     /// A new notification of the user.
@@ -304,7 +304,7 @@ impl Live {
             }
             "resync" => Some(LiveEvent::Resync),
             "delivery" => domain::json::from_text(data).ok().map(LiveEvent::Delivery),
-            "reservation" => domain::json::from_text(data).ok().map(LiveEvent::Reservation),
+            "reservation" => domain::json::from_text(data).ok().map(|new| LiveEvent::Reservation(Box::new(new))),
             "webhook" => domain::json::from_text(data).ok().map(LiveEvent::Webhook),
             "notification" => domain::json::from_text(data).ok().map(LiveEvent::Notification),
             _ => None,

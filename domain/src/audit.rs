@@ -646,6 +646,7 @@ impl Audited for ResourceType {
             field("ending_notice_minutes", self.ending_notice_minutes),
             field("turnaround_minutes", self.turnaround_minutes),
             field("late_release_minutes", self.late_release_minutes),
+            field("access_before_start", self.access_before_start),
         ]
     }
 }

@@ -347,6 +347,15 @@ impl Attempt {
 }
 
 impl Attempt {
+    /// Removes what the receiver has sent, except the status code.
+    pub fn withhold_response(&mut self) {
+        if let Some(response) = &mut self.response {
+            response.headers.clear();
+            response.body.clear();
+        }
+        self.effect = None;
+    }
+
     /// Inserts the delivery's body into a request without one. A token request has its own body.
     pub fn insert_body(&mut self, body: &str) {
         if self.request.body.is_empty() {
@@ -418,6 +427,9 @@ pub struct DeliveryDetail {
     pub redeliveries_next_cursor: Option<String>,
     /// Whether the webhook was deleted, so that the delivery cannot be redelivered.
     pub webhook_deleted: bool,
+    /// Whether headers and bodies of responses are withheld from the caller, because access information in them is hidden
+    /// before the start of the reservation.
+    pub responses_withheld: bool,
     /// Why the delivery is not being sent; null unless it is pending or retrying.
     pub waiting: Option<DeliveryWait>,
 }
@@ -430,9 +442,19 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
         let redeliveries = crate::json::take_field_or_default(&mut fields, "redeliveries")?;
         let redeliveries_next_cursor = crate::json::take_field_or_default(&mut fields, "redeliveries_next_cursor")?;
         let webhook_deleted = crate::json::take_field_or_default(&mut fields, "webhook_deleted")?;
+        let responses_withheld = crate::json::take_field_or_default(&mut fields, "responses_withheld")?;
         let waiting = crate::json::take_field_or_default(&mut fields, "waiting")?;
         let delivery = crate::json::from_object(fields)?;
-        Ok(Self { delivery, body, attempt_log, redeliveries, redeliveries_next_cursor, webhook_deleted, waiting })
+        Ok(Self {
+            delivery,
+            body,
+            attempt_log,
+            redeliveries,
+            redeliveries_next_cursor,
+            webhook_deleted,
+            responses_withheld,
+            waiting,
+        })
     }
 }
 
@@ -668,7 +690,7 @@ mod tests {
                 "request": { "method": "POST", "url": "https://a.example/", "headers": [], "body": "{}" },
                 "response": null, "diagnosis": { "code": "dns_failed", "message": "m", "hint": "h" },
             }],
-            "redeliveries": [], "redeliveries_next_cursor": "MQ", "webhook_deleted": false,
+            "redeliveries": [], "redeliveries_next_cursor": "MQ", "webhook_deleted": false, "responses_withheld": false,
             "waiting": { "reason": "scheduled_retry", "until": "2026-11-24T10:00:02Z", "behind": null, "limit": null },
         })
     }
@@ -686,7 +708,8 @@ mod tests {
     #[test]
     fn delivery_detail_of_the_previous_release_is_read() {
         let mut value = detail();
-        for field in ["redeliveries", "redeliveries_next_cursor", "webhook_deleted", "waiting"] {
+        let added = ["redeliveries", "redeliveries_next_cursor", "webhook_deleted", "responses_withheld", "waiting"];
+        for field in added {
             value.as_object_mut().unwrap().remove(field);
         }
         let detail: DeliveryDetail = serde_json::from_value(value).unwrap();

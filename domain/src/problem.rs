@@ -1,5 +1,6 @@
 //! The error type of Berth (RFC 9457 problem details), for the API and the page.
 
+use crate::id::ResourceId;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -158,6 +159,27 @@ pub struct ConflictSpan {
     pub end_time: DateTime<Utc>,
 }
 
+/// What is possible instead of an extension that overlaps another reservation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExtensionOffer {
+    /// The latest end to which the reservation can be extended; null if the next one begins at its present end.
+    pub extend_until: Option<DateTime<Utc>>,
+    /// Other resources of the type that the caller may reserve and that are free from the present end to the requested one, at
+    /// most 5.
+    pub alternatives: Vec<AlternativeResource>,
+}
+
+/// A resource that is free for an extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AlternativeResource {
+    /// The resource.
+    pub id: ResourceId,
+    /// Its name.
+    pub name: String,
+}
+
 /// An error for a caller: the kind, a description, and the invalid fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -171,6 +193,9 @@ pub struct Problem {
     /// The span of the reservation that overlaps the requested one, for [`ProblemKind::Conflict`].
     #[serde(default)]
     pub conflict: Option<ConflictSpan>,
+    /// What is possible instead of an extension that overlaps another reservation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<Box<ExtensionOffer>>,
     /// Seconds to wait, for [`ProblemKind::RateLimited`] and [`ProblemKind::Unavailable`].
     #[serde(default)]
     pub retry_after: Option<u64>,
@@ -179,7 +204,7 @@ pub struct Problem {
 impl Problem {
     /// A problem of `kind` with this detail.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), conflict: None, retry_after: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), conflict: None, extension: None, retry_after: None }
     }
 
     /// [`ProblemKind::NotFound`] for an `object`, e.g. `"reservation"`.

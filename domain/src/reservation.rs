@@ -4,7 +4,7 @@ use crate::authorization::Action;
 use crate::id::{ReservationId, ResourceId};
 use crate::ownership::ResourceKey;
 use crate::problem::{Problem, Validator};
-use crate::provisioning::Provisioning;
+use crate::provisioning::{EarlyAccess, Provisioning};
 use crate::timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -96,6 +96,11 @@ impl Reservation {
     pub fn write_action(&self) -> Action<'_> {
         let resource = ResourceKey::new(&self.resource_type, self.resource_id);
         Action::WriteReservation { user: &self.user_id, resource }
+    }
+
+    /// Whether and until when its access information can be hidden at `now`.
+    pub fn early_access(&self, now: DateTime<Utc>) -> Option<EarlyAccess> {
+        EarlyAccess::of(self.status, self.start_time, self.updated_at, now)
     }
 }
 
@@ -197,6 +202,42 @@ pub struct ReservationPatch {
     pub user_ssh_key: Option<String>,
     /// Replaces the configuration. An unchanged one is accepted even if it no longer matches the type's config schema.
     pub additional_config: Option<Map<String, Value>>,
+}
+
+/// Body of `POST /api/v1/reservations/{id}/extend`: one of both fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct ExtendInput {
+    /// Minutes that are added to the end, 1 to 527,040.
+    pub minutes: Option<u32>,
+    /// The new end, exclusive; not before the present one.
+    #[serde(deserialize_with = "timestamp::deserialize_optional")]
+    pub end_time: Option<DateTime<Utc>>,
+}
+
+impl ExtendInput {
+    /// The new end of a reservation that ends at `end`.
+    ///
+    /// # Errors
+    /// 422 naming the invalid field.
+    pub fn new_end(self, end: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
+        match (self.minutes, self.end_time) {
+            (Some(minutes), None) => {
+                let added = Duration::minutes(minutes.into());
+                if added.is_zero() || added > MAX_LENGTH {
+                    return Err(Problem::field("minutes", "Choose 1 to 527040 minutes."));
+                }
+                Ok(end + added)
+            }
+            (None, Some(new)) if new < end => Err(Problem::field(
+                "end_time",
+                "An extension does not end before the present end. Choose a later time.",
+            )),
+            (None, Some(new)) => Ok(new),
+            _ => Err(Problem::field("end_time", "Send either minutes or end_time.")),
+        }
+    }
 }
 
 /// Filters of `GET /api/v1/reservations`.
@@ -402,6 +443,25 @@ mod tests {
             let problem = patched(patch, "2027-06-30T22:00:00Z").unwrap_err();
             assert_eq!(problem.kind, ProblemKind::Conflict);
             assert!(problem.detail.contains("expired"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn extension_names_either_minutes_or_an_end_that_is_not_earlier() {
+        let end = time("2027-06-30T22:00:00Z");
+        let new_end = |body: Value| serde_json::from_value::<ExtendInput>(body).unwrap().new_end(end);
+        assert_eq!(new_end(json!({"minutes": 30})).unwrap(), time("2027-06-30T22:30:00Z"));
+        assert_eq!(new_end(json!({"end_time": "2027-06-30T23:00:00Z"})).unwrap(), time("2027-06-30T23:00:00Z"));
+        assert_eq!(new_end(json!({"end_time": "2027-06-30T22:00:00Z"})).unwrap(), end, "repeated");
+        let both = json!({"minutes": 30, "end_time": "2027-06-30T23:00:00Z"});
+        for (body, field) in [
+            (json!({}), "end_time"),
+            (both, "end_time"),
+            (json!({"end_time": "2027-06-30T21:59:59Z"}), "end_time"),
+            (json!({"minutes": 0}), "minutes"),
+            (json!({"minutes": 527_041}), "minutes"),
+        ] {
+            assert_eq!(new_end(body.clone()).unwrap_err().errors[0].field, field, "{body}");
         }
     }
 

@@ -29,6 +29,7 @@ mod m0024_scheduled_events;
 mod m0025_webhook_tls;
 mod m0026_token_reminders;
 mod m0027_hand_over;
+mod m0028_access_before_start;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -73,6 +74,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0025_webhook_tls::Migration),
             Box::new(m0026_token_reminders::Migration),
             Box::new(m0027_hand_over::Migration),
+            Box::new(m0028_access_before_start::Migration),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! Background tasks of the process: the dispatcher, expiry, retention, reminders, the index of the delivery log,
+//! Background tasks of the process: the dispatcher, expiry, access information at the start, retention, reminders, the index of the delivery log,
 //! replays, health checks, alerts, and the numbers of failures in the audit log.
 
 use domain::Problem;
@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Maximum interval between two checks for ended reservations.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum pause between two announcements of access information: the clock can be set forward.
+const ACCESS_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum number of reservations that one round expires.
 const EXPIRY_BATCH: u64 = 100;
 /// Pause after retention has deleted all due rows.
@@ -54,6 +56,7 @@ pub fn spawn(service: &Service, cancel: &CancellationToken) -> (JoinSet<()>, Arc
     let heartbeat = dispatcher.heartbeat();
     tasks.spawn(dispatcher.run(cancel.clone()));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_expiry(service.clone())));
+    tasks.spawn(run_until_cancelled(cancel.clone(), run_access(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_retention(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_reminders(service.clone())));
     tasks.spawn(run_until_cancelled(cancel.clone(), run_health_checks(service.clone())));
@@ -97,6 +100,25 @@ async fn expire(service: &Service) -> Result<Duration, Problem> {
     let ended = started + reservations.expire_due(EXPIRY_BATCH).await?;
     // Zero means that another replica expires them, or that all failed. The pause avoids a busy loop.
     Ok(if ended == 0 { EXPIRY_INTERVAL } else { Duration::ZERO })
+}
+
+/// Announces reservations whose hidden access information becomes readable at their start.
+async fn run_access(service: Service) {
+    let reservations = service.reservations();
+    loop {
+        if let Err(problem) = reservations.announce_access().await {
+            tracing::warn!(%problem, "access information was not announced; the next round tries again");
+            tokio::time::sleep(ACCESS_INTERVAL).await;
+        }
+        let earlier = reservations.wait_for_hidden_access();
+        match reservations.next_access() {
+            Some(next) => {
+                let left = (next - service.now()).to_std().unwrap_or_default();
+                let _ = tokio::time::timeout(left.min(ACCESS_INTERVAL), earlier).await;
+            }
+            None => earlier.await,
+        }
+    }
 }
 
 /// Queues the deliveries of running replays.

@@ -3,6 +3,7 @@
 use crate::Clock;
 use crate::audit_trail::{AuditTrail, AuditedTransaction};
 use crate::db::connect::Database;
+use crate::reservations::HiddenAccess;
 use crate::settings::Settings;
 use crate::status_urls::StatusUrls;
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -18,6 +19,8 @@ pub(crate) struct Context {
     /// The writer of the audit log.
     pub(crate) trail: AuditTrail,
     pub(crate) status_urls: Arc<StatusUrls>,
+    /// The starts at which hidden access information becomes readable.
+    pub(crate) hidden_access: HiddenAccess,
     clock: Arc<dyn Clock>,
     ulids: Arc<Mutex<ulid::Generator>>,
 }
@@ -35,6 +38,7 @@ impl Context {
             db,
             settings: Arc::new(settings),
             status_urls: Arc::new(status_urls),
+            hidden_access: HiddenAccess::default(),
             clock,
             ulids: Arc::new(Mutex::new(ulid::Generator::new())),
         }

@@ -8,6 +8,7 @@ use crate::erased::ErasedMemo;
 use crate::pages;
 use crate::pages::confirmation::ConfirmationForm;
 use crate::pages::deliveries::Tab;
+use crate::pages::reservation::RefusedExtension;
 use crate::pages::webhooks::{DraftSource, FieldErrors, FormModel, SnippetSettings, TlsModel};
 use crate::query::Query;
 use crate::second_step::SecondStepForm;
@@ -17,6 +18,7 @@ use domain::event::EventType;
 use domain::id::{DeliveryId, ResourceId, WebhookId};
 use domain::pagination::Page;
 use domain::replay::{Replay, ReplaySource};
+use domain::reservation::Reservation;
 use domain::second_factor::PendingLogIn;
 use domain::webhook::Webhook;
 use leptos::prelude::*;
@@ -87,6 +89,17 @@ area! {
     reservations {
         List => pages::reservations::ReservationsPage(),
         Detail => pages::reservation::ReservationPage(),
+        Extend(
+            reservation: StoredValue<Reservation>,
+            refused: StoredValue<Option<RefusedExtension>>,
+            open: RwSignal<bool>
+        ) => {
+            let (reservation, refused) = (reservation.get_value(), refused.get_value());
+            view! { <pages::reservation::ExtendForm reservation=reservation refused=refused open=open /> }
+        },
+        End(reservation: StoredValue<Reservation>, open: RwSignal<bool>) => {
+            view! { <pages::reservation::EndForm reservation=reservation.get_value() open=open /> }
+        },
     }
 }
 

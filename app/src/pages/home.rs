@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::live::{LiveEvent, use_live};
 use crate::paged_list;
 use crate::pages::areas;
+use crate::pages::reservation::{OngoingDialogs, OngoingDialogsView};
 use crate::pages::reservations::{ReservationRow, reservation_row_key};
 use crate::query::Query;
 use crate::rpc::{catalogue, reservations};
@@ -40,10 +41,11 @@ pub fn HomePage() -> impl IntoView {
 #[component]
 fn MyReservations() -> impl IntoView {
     let session = use_session();
+    let dialogs = OngoingDialogs::new();
     let list = Query::new(reservations::next_reservations);
     use_live().on(move |event| match event {
         LiveEvent::Reservation(new) if new.user_id == session.username_untracked() => {
-            let new = new.clone();
+            let new = (**new).clone();
             list.update(move |items| {
                 paged_list::replace(items, new);
             });
@@ -55,7 +57,7 @@ fn MyReservations() -> impl IntoView {
     view! {
         <section class="card flush">
             <h2>"Your next reservations"</h2>
-            {list.view(|next| {
+            {list.view(move |next| {
                 view! {
                     <Show
                         when=move || !next.with(Vec::is_empty)
@@ -68,13 +70,14 @@ fn MyReservations() -> impl IntoView {
                         }
                     >
                         <For each=move || next.get() key=reservation_row_key let:reservation>
-                            <ReservationRow reservation=reservation />
+                            <ReservationRow reservation=reservation dialogs=dialogs />
                         </For>
                         <p class="card-text"><a href="/reservations">"All reservations"</a></p>
                     </Show>
                 }
             })}
         </section>
+        <OngoingDialogsView dialogs=dialogs />
     }
 }
 

@@ -1,6 +1,8 @@
-//! One reservation: its provisioning, its access, and the dialogs that change and cancel it.
+//! One reservation: its provisioning, its access, and the dialogs that change, extend, end and cancel it.
 
 mod edit;
+mod ongoing;
+mod ongoing_forms;
 mod provisioning;
 
 use crate::components::*;
@@ -20,6 +22,8 @@ use edit::{CancelForm, ConfirmReleaseForm, ModifyForm};
 use gloo_timers::callback::Interval;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
+pub use ongoing::{EndingSoon, OngoingActions, OngoingDialogs, OngoingDialogsView, RefusedExtension};
+pub use ongoing_forms::{EndForm, ExtendForm};
 pub use provisioning::ProvisioningCard;
 
 /// The interval at which users who are no administrators poll the deliveries, in milliseconds.
@@ -36,7 +40,7 @@ pub fn ReservationPage() -> impl IntoView {
     let session = use_session();
     use_live().on(move |event| match event {
         LiveEvent::Reservation(new) if new.id == id.get_untracked() => {
-            let new = new.clone();
+            let new = (**new).clone();
             query.update(move |detail| detail.reservation = new);
             // Each event of the reservation has deliveries.
             if !untrack(|| session.reads_everything()) {
@@ -105,9 +109,11 @@ fn ReservationDetails(
             r.status != ReservationStatus::Active && r.released_at.is_none() && session.manages(resource)
         })
     };
+    let dialogs = OngoingDialogs::new();
     view! {
         <PageHeader title=title lead=move || reservation.with(|r| intl::span(r.start_time, r.end_time))>
             {untrack(|| session.reads_everything()).then(|| view! { <ChangesLink target="reservation" id=id name=name /> })}
+            <OngoingActions reservation=reservation dialogs=dialogs />
             <Show when=move || is_active() && !session.is_auditor()>
                 <Button on_click=Callback::new(move |()| modify_open.set(true))>"Modify"</Button>
                 <Button variant=ButtonVariant::Danger on_click=Callback::new(move |()| cancel_open.set(true))>
@@ -118,6 +124,7 @@ fn ReservationDetails(
                 <Button on_click=Callback::new(move |()| confirm_open.set(true))>"Confirm release"</Button>
             </Show>
         </PageHeader>
+        <EndingSoon reservation=reservation dialogs=dialogs />
         <div class="columns">
             <div class="stack">
                 <ProvisioningCard reservation=reservation deliveries=deliveries />
@@ -125,6 +132,7 @@ fn ReservationDetails(
             </div>
             <DetailsCard reservation=reservation />
         </div>
+        <OngoingDialogsView dialogs=dialogs />
         <Dialog open=modify_open title="Modify reservation">
             <ModifyForm reservation=reservation.get_untracked() open=modify_open />
         </Dialog>

@@ -1,9 +1,11 @@
 //! The list of reservations.
 
 use crate::components::*;
+use crate::erased::ErasedMemo;
 use crate::intl;
 use crate::live::{LiveEvent, use_live};
 use crate::paged_list::PagedList;
+use crate::pages::reservation::{EndingSoon, OngoingActions, OngoingDialogs, OngoingDialogsView};
 use crate::query_signals::query_signals;
 use crate::rpc::reservations as rpc;
 use crate::session::{ExceptAuditors, use_session};
@@ -16,9 +18,15 @@ pub fn reservation_row_key(reservation: &Reservation) -> String {
     format!("{} {} {}", reservation.id, changed.timestamp_micros(), provisioned.timestamp_micros())
 }
 
-/// A reservation in a list. With `show_owner`, it contains the user name.
+/// A reservation in a list, with the actions on one that is in progress. With `show_owner`, it contains the user name.
 #[component]
-pub fn ReservationRow(reservation: Reservation, #[prop(optional)] show_owner: bool) -> impl IntoView {
+pub fn ReservationRow(
+    reservation: Reservation,
+    dialogs: OngoingDialogs,
+    #[prop(optional)] show_owner: bool,
+) -> impl IntoView {
+    let row = reservation.clone();
+    let row = ErasedMemo::derive(move || row.clone());
     let Reservation {
         id,
         user_id,
@@ -34,6 +42,7 @@ pub fn ReservationRow(reservation: Reservation, #[prop(optional)] show_owner: bo
     let heading = if title.is_empty() { resource_name.clone() } else { title };
     let owner = if show_owner { format!(" · {user_id}") } else { String::new() };
     view! {
+        <div class="reservation-item">
         <a class="reservation-row" href=format!("/reservations/{id}")>
             <strong>{heading}</strong>
             <span class="row">
@@ -43,6 +52,9 @@ pub fn ReservationRow(reservation: Reservation, #[prop(optional)] show_owner: bo
             <span class="muted small">{format!("{resource_name} · {resource_type}{owner}")}</span>
             <span class="muted small">{intl::span(start_time, end_time)}</span>
         </a>
+        <EndingSoon reservation=row dialogs=dialogs />
+        <div class="row reservation-actions"><OngoingActions reservation=row dialogs=dialogs /></div>
+        </div>
     }
 }
 
@@ -50,6 +62,7 @@ pub fn ReservationRow(reservation: Reservation, #[prop(optional)] show_owner: bo
 #[component]
 pub fn ReservationsPage() -> impl IntoView {
     let session = use_session();
+    let dialogs = OngoingDialogs::new();
     let [owner, status] = query_signals([("whose", "mine"), ("status", "active")]);
     let everyone = Memo::new(move |_| owner.get() != "mine");
     let filter = move || ReservationFilter {
@@ -64,7 +77,7 @@ pub fn ReservationsPage() -> impl IntoView {
     };
     use_live().on(move |event| {
         if let LiveEvent::Reservation(new) = event {
-            list.apply(new.clone(), matches(new));
+            list.apply((**new).clone(), matches(new));
         }
     });
     view! {
@@ -104,11 +117,12 @@ pub fn ReservationsPage() -> impl IntoView {
                             key=move |reservation| (reservation_row_key(reservation), everyone.get())
                             let:reservation
                         >
-                            <ReservationRow reservation=reservation show_owner=everyone.get_untracked() />
+                            <ReservationRow reservation=reservation dialogs=dialogs show_owner=everyone.get_untracked() />
                         </For>
                     </div>
                 </Show>
             }
         })}
+        <OngoingDialogsView dialogs=dialogs />
     }
 }

@@ -23,7 +23,7 @@ use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
 use wasm_bindgen::JsCast as _;
 
-/// `/reserve?resource=…`
+/// `/reserve?resource=…`, with `start`, `end` and `title` of a link that fills in the form
 #[component]
 pub fn ReservePage() -> impl IntoView {
     let types = Query::new(catalogue::list_types);
@@ -76,6 +76,7 @@ fn Picker(resources: ErasedMemo<Vec<Resource>>, types: ErasedMemo<Vec<ResourceTy
     let resource =
         ErasedMemo::new(move |_| resources.with(|all| all.iter().find(|r| Some(r.id) == selected.get()).cloned()));
     let draft = Draft::new();
+    query.with_untracked(|query| draft.fill_in(|name| query.get(name)));
     // A change of the same resource keeps the calendar.
     let id = ErasedMemo::new(move |_| resource.with(|resource| resource.as_ref().map(|r| r.id)));
     view! {

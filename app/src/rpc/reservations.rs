@@ -70,6 +70,24 @@ pub async fn confirm_release(id: ReservationId) -> Result<Reservation, RpcError>
     Ok(cx.service.reservations().confirm_release(actor, &id).await?)
 }
 
+/// Extends a reservation to a later end.
+#[server(prefix = "/rpc", endpoint = "extend-reservation", protocol = Rpc)]
+pub async fn extend_reservation(id: ReservationId, end_time: DateTime<Utc>) -> Result<Reservation, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    // The end itself, not the difference, so that a repeated request changes nothing.
+    let input = ExtendInput { end_time: Some(end_time), minutes: None };
+    Ok(cx.service.reservations().extend(actor, &id, input).await?)
+}
+
+/// Ends a reservation that is in progress, now.
+#[server(prefix = "/rpc", endpoint = "end-reservation", protocol = Rpc)]
+pub async fn end_reservation(id: ReservationId) -> Result<Reservation, RpcError> {
+    let cx = super::context::context()?;
+    let actor = cx.actor()?;
+    Ok(cx.service.reservations().end(actor, &id).await?)
+}
+
 /// Lists the reserved spans of a resource between `from` and `to` for the calendar.
 #[server(prefix = "/rpc", endpoint = "busy", protocol = Rpc)]
 pub async fn busy(resource: ResourceId, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<BusySpan>, RpcError> {

@@ -1,10 +1,12 @@
 //! Provisioning: the state of the resource behind a reservation (docs/contract.md §§3–4).
 
+mod access;
 mod receiver_response;
 mod service;
 mod status_update;
 mod terminal_text;
 
+pub use access::{AccessBeforeStart, EarlyAccess};
 pub use receiver_response::{ReceiverResponse, is_intended_as_json, is_json_content_type};
 pub use service::{DrivingWebhook, LastStatusUpdate, PendingChange, PendingChangeState, ServiceProvisioning};
 pub use status_update::StatusUpdate;
@@ -123,6 +125,9 @@ pub struct Provisioning {
     pub access_info: Option<AccessInfo>,
     /// Further details from the service that determines the status, for display.
     pub details: Map<String, Value>,
+    /// If access information and details of a service are hidden: the start of the reservation, when they are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_available_at: Option<DateTime<Utc>>,
     /// The services that provision the reservation, in the order of their webhooks. Empty if no webhook drives
     /// provisioning.
     #[serde(default)]
@@ -144,6 +149,7 @@ impl Provisioning {
             estimated_ready_time: None,
             access_info: None,
             details: Map::new(),
+            access_available_at: None,
             services,
             updated_at: now,
         }
@@ -203,6 +209,7 @@ impl Provisioning {
             estimated_ready_time: self.estimated_ready_time.clone(),
             access_info: self.access_info.clone(),
             details: self.details.clone(),
+            access_available_at: self.access_available_at,
             ..ServiceProvisioning::waiting(webhook, true, self.updated_at)
         }
     }

@@ -78,6 +78,9 @@ pub struct ServiceProvisioning {
     pub access_info: Option<AccessInfo>,
     /// Further details from the service, for display.
     pub details: Map<String, Value>,
+    /// If access information and details are hidden: the start of the reservation, when they are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_available_at: Option<DateTime<Utc>>,
     /// The last change of the reservation, until the service has confirmed it.
     pub pending_change: Option<PendingChange>,
     /// The newest applied status update; absent before the first one.
@@ -100,6 +103,7 @@ impl ServiceProvisioning {
             estimated_ready_time: None,
             access_info: None,
             details: Map::new(),
+            access_available_at: None,
             pending_change: None,
             last_status_update: None,
             updated_at: now,

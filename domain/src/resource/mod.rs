@@ -7,6 +7,7 @@ pub use config_schema::{ConfigField, ConfigSchema, FieldKind};
 
 use crate::id::ResourceId;
 use crate::problem::{Problem, Validator};
+use crate::provisioning::AccessBeforeStart;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -58,6 +59,9 @@ pub struct ResourceType {
     /// reservation waits.
     #[serde(default = "default_late_release")]
     pub late_release_minutes: u32,
+    /// Whether access information is shown before the start of a reservation.
+    #[serde(default)]
+    pub access_before_start: AccessBeforeStart,
 }
 
 /// A new resource type.
@@ -88,6 +92,9 @@ pub struct ResourceTypeInput {
     /// Minutes after the end of a reservation when its release is late, 0 to 1,440; 15 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_release_minutes: Option<u32>,
+    /// Whether access information is shown before the start of a reservation; `automatic` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_before_start: Option<AccessBeforeStart>,
 }
 
 /// A change to a resource type; absent fields are unchanged.
@@ -114,6 +121,9 @@ pub struct ResourceTypePatch {
     /// Minutes after the end of a reservation when its release is late, 0 to 1,440.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_release_minutes: Option<u32>,
+    /// Whether access information is shown before the start of a reservation. Applies to existing reservations too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_before_start: Option<AccessBeforeStart>,
 }
 
 /// The status of a resource.

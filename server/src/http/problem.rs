@@ -3,7 +3,7 @@
 use super::middleware::current_request_id;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use domain::problem::ConflictSpan;
+use domain::problem::{ConflictSpan, ExtensionOffer};
 use domain::{FieldError, Problem, ProblemKind};
 use serde::Serialize;
 
@@ -25,6 +25,9 @@ pub struct ProblemBody {
     /// Span of the reservation that overlaps the requested one, with status 409.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict: Option<ConflictSpan>,
+    /// What is possible instead of an extension that overlaps another reservation, with status 409.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extension: Option<Box<ExtensionOffer>>,
     /// Id of the request, the same as in the `X-Request-Id` header and in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -58,6 +61,7 @@ impl IntoResponse for ApiError {
             detail: problem.detail,
             errors: problem.errors,
             conflict: problem.conflict,
+            extension: problem.extension,
             request_id: current_request_id(),
         };
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

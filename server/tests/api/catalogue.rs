@@ -22,6 +22,7 @@ async fn resource_type_is_created_read_updated_and_deleted(t: TestServer) {
         "id": "gpu-cluster", "slug": "gpu-cluster", "name": "GPU cluster", "color": "#00aa88",
         "config_schema": gpu_cluster()["config_schema"], "resources": 0, "lead_minutes": 0, "ending_notice_minutes": 15,
         "turnaround_minutes": 0, "late_release_minutes": 15,
+        "access_before_start": "automatic",
     });
     assert_eq!(made.body, expected);
     let reply = t.root.patch("/resource-types/gpu-cluster", json!({"lead_minutes": 1_441}), 422).await;

@@ -226,7 +226,7 @@ pub fn is_problem(reply: &Reply, status: u16) {
     assert_eq!(reply.body["status"], status, "{text}");
     assert!(reply.text("type").starts_with("/problems/"), "{text}");
     assert!(!reply.text("title").is_empty() && !reply.text("detail").is_empty(), "{text}");
-    let known = ["type", "title", "status", "detail", "errors", "conflict", "request_id"];
+    let known = ["type", "title", "status", "detail", "errors", "conflict", "extension", "request_id"];
     assert!(fields.keys().all(|name| known.contains(&name.as_str())), "{text}");
     assert!(!reply.header("x-request-id").is_empty());
     assert_eq!(reply.text("request_id"), reply.header("x-request-id"), "{text}");

@@ -18,6 +18,7 @@ mod commands;
 mod connections;
 mod deliveries;
 mod draft_check;
+mod early_access;
 mod event_catalogue;
 mod identity_provider;
 mod if_match;

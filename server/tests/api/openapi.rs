@@ -123,7 +123,7 @@ async fn idempotency_key_is_checked_where_it_is_documented(t: TestServer) {
         assert_eq!(is_checked, is_documented, "{}: {reply}", operation.id());
         checked += usize::from(is_checked);
     }
-    assert_eq!(checked, 13);
+    assert_eq!(checked, 15);
 }
 
 async fn openapi_document_matches_the_repository(t: TestServer) {

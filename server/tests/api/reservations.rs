@@ -33,6 +33,8 @@ on_both_databases![sqlite only:
     started_reservation_keeps_its_start_time,
     times_in_queries_may_contain_an_unencoded_plus,
     conflict_contains_the_times_of_the_other_reservation,
+    extension_in_conflict_names_what_is_possible,
+    reservation_in_progress_is_ended_once,
     unchanged_configuration_is_accepted_after_its_schema_has_changed,
 ];
 
@@ -582,6 +584,41 @@ async fn conflict_contains_the_times_of_the_other_reservation(t: TestServer) {
     let path = format!("/reservations/{}/cancel", made.text("id"));
     t.alice.post(&path, Value::Null, 200).await;
     assert_eq!(t.alice.post(&path, Value::Null, 409).await.body["conflict"], Value::Null);
+}
+
+async fn extension_in_conflict_names_what_is_possible(t: TestServer) {
+    let [resource, other] = [t.resource("node-1", "available").await, t.resource("node-2", "available").await];
+    let made = t.alice.post("/reservations", t.span(resource, 0, 2), 201).await;
+    let next = t.bob.post("/reservations", t.span(resource, 3, 4), 201).await;
+    let path = format!("/reservations/{}/extend", made.text("id"));
+    let keyed = async |body: Value, key: &str, status: u16| {
+        t.alice.send(Method::POST, &path, status, |r| r.json(&body).header("idempotency-key", key)).await
+    };
+    let reply = keyed(json!({"minutes": 120}), "more", 409).await;
+    assert_eq!(times(&reply.body["conflict"]), times(&next.body));
+    let offer = &reply.body["extension"];
+    assert_eq!(time(&offer["extend_until"]), time(&next.body["start_time"]));
+    assert_eq!(offer["alternatives"], json!([{"id": other, "name": "node-2"}]));
+    let extended = keyed(json!({"minutes": 30}), "more", 200).await;
+    assert_eq!(time(&extended.body["end_time"]) - time(&made.body["end_time"]), Duration::minutes(30));
+    let again = keyed(json!({"minutes": 30}), "more", 200).await;
+    assert_eq!((&again.text, again.header("idempotency-replayed")), (&extended.text, "true"));
+    let reply = t.alice.post(&path, json!({"minutes": 30, "end_time": t.hours(3)}), 422).await;
+    assert_eq!(reply.invalid_fields(), ["end_time"]);
+    assert_eq!(t.alice.post(&path, json!({"hours": 1}), 422).await.invalid_fields(), ["hours"]);
+}
+
+async fn reservation_in_progress_is_ended_once(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    let id = t.booking(&t.alice, resource, 0, 2).await;
+    let path = format!("/reservations/{id}/end");
+    let keyed = async || t.alice.send(Method::POST, &path, 200, |r| r.header("idempotency-key", "end")).await;
+    let ended = keyed().await;
+    assert_eq!(ended.text("status"), "expired");
+    assert!(time(&ended.body["end_time"]) <= t.now());
+    assert_eq!(keyed().await.text, ended.text, "a double click");
+    assert!(t.alice.post(&path, Value::Null, 409).await.text.contains("expired"));
+    t.bob.post("/reservations", t.span(resource, 1, 2), 201).await;
 }
 
 async fn unchanged_configuration_is_accepted_after_its_schema_has_changed(t: TestServer) {

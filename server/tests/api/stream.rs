@@ -8,11 +8,12 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::Method;
 use serde_json::{Value, json};
-use test_support::{DEADLINE, Receiver, eventually, on_both_databases};
+use test_support::{DEADLINE, Receiver, Response, eventually, on_both_databases};
 
 on_both_databases![live_feed_sends_changes_as_they_commit];
 
 on_both_databases![sqlite only:
+    live_feed_sends_access_information_at_the_start,
     live_feed_hides_changes_of_other_users,
     live_feed_shows_owners_only_their_objects,
     live_feed_ends_after_a_change_of_ownership,
@@ -134,6 +135,25 @@ async fn live_feed_sends_changes_as_they_commit(t: TestServer) {
     assert_eq!((&notification["severity"], &notification["read"]), (&json!("info"), &json!(false)));
     t.root.delete(&format!("/webhooks/{webhook}"), 204).await;
     feed.until("webhook", |w| *w == json!({"id": webhook, "deleted": true})).await;
+}
+
+/// A page that is open over the start shows the access information without a reload.
+async fn live_feed_sends_access_information_at_the_start(t: TestServer) {
+    let resource = t.resource("node-1", "available").await;
+    t.root.patch("/resource-types/gpu-cluster", json!({"access_before_start": "hide"}), 200).await;
+    let receiver = Receiver::start().await;
+    let access = json!({"connection_command": "ssh user-alice@192.0.2.1"});
+    receiver.respond(Response::json(200, json!({"status": "success", "access_info": access})));
+    t.webhook(&receiver, json!({})).await;
+    let mut feed = Feed::open(&t.alice).await;
+    let id = t.booking(&t.alice, resource, 1, 2).await;
+    let hidden = feed.until("reservation", |r| r["provisioning"]["status"] == "ready").await;
+    assert_eq!(hidden["provisioning"]["access_available_at"], hidden["start_time"]);
+    t.clock.advance(Duration::hours(1) + Duration::seconds(1));
+    let shown = feed.until("reservation", |r| !r["provisioning"]["access_info"].is_null()).await;
+    assert_eq!((&shown["id"], &shown["provisioning"]["access_info"]), (&json!(id), &access));
+    let before = feed.raw.split("192.0.2.1").next().unwrap();
+    assert!(before.contains("access_available_at"), "{before}");
 }
 
 async fn live_feed_hides_changes_of_other_users(t: TestServer) {

@@ -25,7 +25,7 @@ on_both_databases![
 on_both_databases![sqlite only: every_refusal_has_an_entry];
 
 /// What each operation must write. A new operation needs a row.
-const TABLE: [(&str, &[&str]); 109] = [
+const TABLE: [(&str, &[&str]); 111] = [
     ("alerts_check_health", &["webhook.health_checked"]),
     ("alerts_fetch_token", &["webhook.token_fetched"]),
     ("alerts_get_channels", &[]),
@@ -86,6 +86,8 @@ const TABLE: [(&str, &[&str]); 109] = [
     ("reservations_calendar", &[]),
     ("reservations_cancel", &["reservation.cancelled"]),
     ("reservations_confirm_release", &["reservation.release_confirmed"]),
+    ("reservations_end", &["reservation.expired"]),
+    ("reservations_extend", &["reservation.updated"]),
     ("reservations_get", &[]),
     ("reservations_list", &[]),
     ("reservations_list_deliveries", &[]),
@@ -309,6 +311,11 @@ async fn drive_catalogue_and_reservations(driver: &mut Driver<'_>) {
     t.database().await.execute_unprepared(&unconfirmed).await.unwrap();
     let call = Call::new("reservations_confirm_release", root, format!("{path}/confirm-release"));
     driver.call(call.on("reservation", &id)).await;
+    let begun = alice.post("/reservations", t.span(resource, 0, 1), 201).await.text("id").to_owned();
+    let path = format!("/reservations/{begun}");
+    let call = Call::new("reservations_extend", alice, format!("{path}/extend")).by("alice", "api_token");
+    driver.call(call.body(json!({"minutes": 30})).on("reservation", &begun)).await;
+    driver.call(Call::new("reservations_end", root, format!("{path}/end")).on("reservation", &begun)).await;
 }
 
 /// Changes of groups and of owners of the type `vm` and of a resource. The entries have the members and owners before and

@@ -124,7 +124,7 @@ impl Access {
 }
 
 /// The table. Reservations belong to another user. A new operation needs a row.
-const TABLE: [(&str, Access); 109] = [
+const TABLE: [(&str, Access); 111] = [
     ("alerts_check_health", OwnedWrite),
     ("alerts_fetch_token", OwnedWrite),
     ("alerts_get_channels", AuditorRead),
@@ -186,6 +186,8 @@ const TABLE: [(&str, Access); 109] = [
     ("reservations_calendar", Any),
     ("reservations_cancel", ReservationWrite),
     ("reservations_confirm_release", ReservationManage),
+    ("reservations_end", ReservationWrite),
+    ("reservations_extend", ReservationWrite),
     ("reservations_get", ReservationRead),
     ("reservations_list", Any),
     ("reservations_list_deliveries", ReservationRead),

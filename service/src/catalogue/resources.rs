@@ -6,12 +6,15 @@ use crate::audit_trail::{Record, Target};
 use crate::db::column::Text;
 use crate::db::entity::{access_grants, reservations, resources};
 use crate::db::link::DatabaseTransaction;
+use crate::db::reservations::{busy_from, busy_until, is_busy};
 use crate::pagination::{decode_number_cursor, page_of};
 use crate::{Error, Result};
+use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, Role, authorize};
 use domain::id::ResourceId;
+use domain::natural_order;
 use domain::ownership::ResourceKey;
 use domain::pagination::{Page, PageQuery};
 use domain::resource::{Resource, ResourceInput, ResourcePatch, ResourceStatus, check_resource};
@@ -97,6 +100,32 @@ impl Catalogue {
         authorize(actor, Action::ReadCatalogue)?;
         let resources = self.read_resources(resources::Entity::find_by_id(id), actor).await?;
         resources.into_iter().next().ok_or_else(|| Problem::not_found("resource"))
+    }
+
+    /// The resources of a type that the actor may reserve and that are not busy within a span, by name. The span ends with the turnaround time of the type.
+    pub(crate) async fn free_resources(
+        &self,
+        actor: &Actor,
+        resource_type: &str,
+        (start, end): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Result<Vec<Resource>> {
+        let overlapping = reservations::Entity::find()
+            .filter(
+                Expr::col(reservations::Column::ResourceId.as_column_ref())
+                    .equals(resources::Column::Id.as_column_ref()),
+            )
+            .filter(is_busy())
+            .filter(busy_from().lt(end.timestamp_millis()))
+            .filter(busy_until().gt(start.timestamp_millis()));
+        let query = resources::Entity::find()
+            .filter(resources::COLUMN.resource_type.eq(resource_type))
+            .filter(resources::COLUMN.status.ne(Text(ResourceStatus::Maintenance)))
+            .filter(not_exists(overlapping.into_query()))
+            .order_by_asc(resources::Column::Id);
+        let mut free = self.read_resources(query, actor).await?;
+        free.retain(|resource| resource.bookable);
+        free.sort_by(|one, other| natural_order::compare(&one.name, &other.name));
+        Ok(free)
     }
 
     async fn read_resources(&self, query: Select<resources::Entity>, actor: &Actor) -> Result<Vec<Resource>> {

@@ -2,7 +2,7 @@
 
 use super::Catalogue;
 use crate::audit_trail::{Record, Target};
-use crate::db::column::JsonText;
+use crate::db::column::{JsonText, Text};
 use crate::db::entity::{resource_types, resources, webhooks};
 use crate::db::link::DatabaseTransaction;
 use crate::db::scheduled_events::move_to_notices;
@@ -15,6 +15,8 @@ use domain::pagination::{Page, PageQuery};
 use domain::resource::{
     DEFAULT_ENDING_NOTICE, DEFAULT_LATE_RELEASE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type,
 };
+use domain::provisioning::AccessBeforeStart;
+use domain::resource::{DEFAULT_ENDING_NOTICE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
 use sea_orm::{
     ColumnTrait as _, DerivePartialModel, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,
@@ -38,6 +40,7 @@ struct TypeRow {
     ending_notice_minutes: i32,
     turnaround_minutes: i32,
     late_release_minutes: i32,
+    access_before_start: Text<AccessBeforeStart>,
     #[sea_orm(from_expr = "resource_count()")]
     resources: i64,
 }
@@ -68,6 +71,7 @@ impl From<TypeRow> for ResourceType {
             ending_notice_minutes: row.ending_notice_minutes.unsigned_abs(),
             turnaround_minutes: row.turnaround_minutes.unsigned_abs(),
             late_release_minutes: row.late_release_minutes.unsigned_abs(),
+            access_before_start: row.access_before_start.0,
         }
     }
 }
@@ -139,6 +143,7 @@ impl Catalogue {
             ending_notice_minutes: Set(minutes(input.ending_notice_minutes.unwrap_or(DEFAULT_ENDING_NOTICE))),
             turnaround_minutes: Set(minutes(input.turnaround_minutes.unwrap_or(0))),
             late_release_minutes: Set(minutes(input.late_release_minutes.unwrap_or(DEFAULT_LATE_RELEASE))),
+            access_before_start: Set(Text(input.access_before_start.unwrap_or_default())),
         };
         let tx = self.context.begin_change().await?;
         let inserted = resource_types::Entity::insert(row).exec_without_returning(&tx).await;
@@ -174,6 +179,7 @@ impl Catalogue {
             ending_notice_minutes: Some(patch.ending_notice_minutes.unwrap_or(before.ending_notice_minutes)),
             turnaround_minutes: Some(patch.turnaround_minutes.unwrap_or(before.turnaround_minutes)),
             late_release_minutes: Some(patch.late_release_minutes.unwrap_or(before.late_release_minutes)),
+            access_before_start: Some(patch.access_before_start.unwrap_or(before.access_before_start)),
         };
         check_type(&input)?;
         self.write_type(actor, slug, input).await?;
@@ -190,6 +196,7 @@ impl Catalogue {
             ending_notice_minutes: input.ending_notice_minutes.map(minutes).map_or(NotSet, Set),
             turnaround_minutes: input.turnaround_minutes.map(minutes).map_or(NotSet, Set),
             late_release_minutes: input.late_release_minutes.map(minutes).map_or(NotSet, Set),
+            access_before_start: input.access_before_start.map(Text).map_or(NotSet, Set),
             ..Default::default()
         };
         let tx = self.context.begin_change().await?;

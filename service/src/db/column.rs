@@ -59,6 +59,7 @@ wire_names!(
     domain::alert::NoticeFormat => Berth,
     domain::authorization::Role => User,
     domain::delivery::DeliveryStatus => Cancelled,
+    domain::provisioning::AccessBeforeStart => Hide,
     domain::replay::ReplaySource => Deliveries,
     // It neither runs nor has ended.
     domain::replay::ReplayStatus => Paused,

@@ -18,9 +18,9 @@ use chrono::{DateTime, Duration, Utc};
 use domain::id::{ReservationId, ResourceId};
 use domain::reservation::{Reservation, ReservationStatus};
 use domain::resource::ResourceStatus;
-use sea_orm::sea_query::LockType;
+use sea_orm::sea_query::{Expr, Func, LockType};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, TryGetableMany as _, Value,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -121,6 +121,24 @@ fn bulk_values(new: &[&NewReservation]) -> Result<BulkValues> {
         .text_column("provisioning", provisionings)
         .int_column("created_at", reservations.map(|reservation| reservation.created_at.timestamp_millis()))
         .text_column("resource_status", new.iter().map(|new| new.resource_status.as_str())))
+}
+
+/// Whether a resource is or was busy with a reservation: those that have ended count until the end of their turnaround time.
+pub(crate) fn is_busy() -> Condition {
+    let is_active = reservations::COLUMN.status.eq(Text(ReservationStatus::Active));
+    Condition::any().add(is_active).add(reservations::COLUMN.busy_until.is_not_null())
+}
+
+/// The time from which a resource is busy with a reservation: the start, or that of its preparation.
+pub(crate) fn busy_from() -> Expr {
+    let columns = [reservations::Column::BusyFrom, reservations::Column::StartAt];
+    Func::coalesce(columns.map(|column| Expr::col((reservations::Entity, column)))).into()
+}
+
+/// The time until which a resource is busy with a reservation: the end, or that of its turnaround time.
+pub(crate) fn busy_until() -> Expr {
+    let columns = [reservations::Column::BusyUntil, reservations::Column::EndAt];
+    Func::coalesce(columns.map(|column| Expr::col((reservations::Entity, column)))).into()
 }
 
 /// The earliest end of an active reservation, start that is not published yet, or due time of a scheduled event, in

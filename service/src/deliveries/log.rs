@@ -10,6 +10,7 @@ use crate::db::column::Text;
 use crate::db::entity::{attempts, deliveries, outbox, replay_items, webhooks};
 use crate::ownership::visibility::deliveries_of;
 use crate::pagination::{decode_number_cursor, page_of};
+use crate::reservations::withheld_responses;
 use chrono::{DateTime, Utc};
 use delivery::Transcript;
 use domain::Problem;
@@ -320,6 +321,13 @@ impl Deliveries {
             .all(db)
             .await?;
         self.record_view(actor, id, &entry.webhook.name).await?;
+        let withholds = match &entry.reservation_id {
+            // Those who manage the webhook also see its receiver.
+            Some(reservation) if !actor.manages_webhooks_of(entry.webhook.resource_type.as_deref()) => {
+                withheld_responses(db, reservation, entry.webhook_id, self.context.now()).await?.is_some()
+            }
+            _ => false,
+        };
         let mut attempt_log = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             let mut attempt = recorded_attempt(attempt, id)?;
@@ -327,6 +335,9 @@ impl Deliveries {
             // The responses of other webhooks change no reservation.
             if let (Some(event), true) = (EventType::parse(&entry.event_type), entry.webhook.provisions) {
                 attempt = attempt.with_effect(event);
+            }
+            if withholds {
+                attempt.withhold_response();
             }
             attempt_log.push(attempt);
         }
@@ -341,6 +352,7 @@ impl Deliveries {
             redeliveries: redeliveries.items,
             redeliveries_next_cursor: redeliveries.next_cursor,
             webhook_deleted,
+            responses_withheld: withholds,
             waiting,
         })
     }

@@ -27,7 +27,7 @@ impl Dispatcher {
         let context = &self.engine.context;
         let tx = context.db.begin_record().await?;
         let changed = provisioning::cancel_queued(context, &tx, Queued::DeletedWebhooks, WEBHOOK_DELETED).await?;
-        let changes = changes_of(&self.engine.feed, &tx, &changed).await?;
+        let changes = changes_of(context, &self.engine.feed, &tx, &changed).await?;
         tx.commit().await?;
         self.engine.feed.publish(changes);
         Ok(())

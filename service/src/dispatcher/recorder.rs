@@ -80,7 +80,7 @@ impl Recorder {
         let db = &self.context.db;
         let updates = results.iter().filter_map(|result| provisioning_update(result)).collect();
         let changed = provisioning::apply(db, &tx, updates, now).await?;
-        let mut changes = changes_of(&self.feed, &tx, &changed).await?;
+        let mut changes = changes_of(&self.context, &self.feed, &tx, &changed).await?;
         let (health_changes, records) = health::apply(&self.notifications, &tx, results.iter().copied(), now).await?;
         changes.extend(health_changes);
         self.context.trail.append(&tx, &records).await?;

@@ -139,7 +139,7 @@ impl Export {
                 self.write(section, after, &items, |item| item.id.to_string())
             }
             Section::Reservations => {
-                let items = reservations_of(read, username, after, BATCH).await?;
+                let items = reservations_of(&self.context, username, after, BATCH).await?;
                 self.write(section, after, &items, |item| item.id.0.clone())
             }
             Section::AuditLog => {

@@ -169,7 +169,7 @@ impl Replays {
     async fn discard(&self, tx: &DatabaseTransaction, id: &ReplayId) -> Result<Vec<Change>, Error> {
         let queued = Queued::Replay(id.as_str());
         let changed = provisioning::cancel_queued(&self.context, tx, queued, REPLAY_CANCELLED).await?;
-        reservations::changes_of(&self.feed, tx, &changed).await
+        reservations::changes_of(&self.context, &self.feed, tx, &changed).await
     }
 }
 

@@ -3,19 +3,19 @@
 use crate::Result;
 use crate::catalogue::Bookable;
 use crate::db::codec::time;
-use crate::db::column::Text;
 use crate::db::entity::reservations;
+use crate::db::reservations::{busy_from, busy_until, is_busy};
 use crate::settings::Quotas;
 use chrono::{DateTime, Duration, Utc};
 use domain::Problem;
 use domain::authorization::Actor;
 use domain::ownership::ResourceKey;
 use domain::problem::{ConflictSpan, Validator};
-use domain::reservation::{Reservation, ReservationStatus};
+use domain::reservation::Reservation;
 use domain::resource::ResourceStatus;
-use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
+use sea_orm::sea_query::ExprTrait as _;
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 /// How far ahead a reservation may end.
@@ -127,24 +127,6 @@ pub(super) async fn first_overlap(
         .one(connection)
         .await?;
     Ok(span.map(|(start, end)| (time(start), time(end))))
-}
-
-/// Whether a resource is or was busy with a reservation: those that have ended count until the end of their turnaround time.
-pub(super) fn is_busy() -> Condition {
-    let is_active = reservations::COLUMN.status.eq(Text(ReservationStatus::Active));
-    Condition::any().add(is_active).add(reservations::COLUMN.busy_until.is_not_null())
-}
-
-/// The time from which a resource is busy with a reservation: the start, or that of its preparation.
-pub(super) fn busy_from() -> Expr {
-    let columns = [reservations::Column::BusyFrom, reservations::Column::StartAt];
-    Func::coalesce(columns.map(|column| Expr::col((reservations::Entity, column)))).into()
-}
-
-/// The time until which a resource is busy with a reservation: the end, or that of its turnaround time.
-pub(super) fn busy_until() -> Expr {
-    let columns = [reservations::Column::BusyUntil, reservations::Column::EndAt];
-    Func::coalesce(columns.map(|column| Expr::col((reservations::Entity, column)))).into()
 }
 
 /// The problem of a span that overlaps another reservation.

@@ -97,13 +97,24 @@ impl Reservations {
     /// [`Self::create`], 403 and 409 if the new span includes time that the actor cannot book. 429 at the limit on changes.
     #[instrument(skip_all, fields(reservation = %id), err(level = "debug"))]
     pub async fn update(&self, actor: &Actor, id: &ReservationId, patch: ReservationPatch) -> Result<Reservation> {
+        self.change(actor, id, |_| Ok(patch)).await
+    }
+
+    /// Changes a reservation by a patch that depends on it. See [`Self::update`].
+    pub(super) async fn change(
+        &self,
+        actor: &Actor,
+        id: &ReservationId,
+        patch_of: impl FnOnce(&Reservation) -> Result<ReservationPatch, Problem>,
+    ) -> Result<Reservation> {
         let now = self.context.now();
         let tx = self.context.begin_change().await?;
         let current = self.lock_reservation(&tx, Some(actor), id).await?;
+        let patch = patch_of(&current)?;
         let resource = read_bookable(&tx, current.resource_id).await?.ok_or_else(Problem::internal)?;
         let (mut next, previous) = apply_patch(&current, &patch, &resource.schema, now)?;
         if previous.is_empty() {
-            return Ok(current);
+            return self.shown(&*tx, current).await;
         }
         // A smaller span is always allowed: it only frees time.
         if next.start_time < current.start_time || next.end_time > current.end_time {
@@ -142,7 +153,7 @@ impl Reservations {
             starts::reschedule(&tx, &next).await?;
         }
         let record = record(actor, AuditAction::ReservationUpdated, &next).changes(Changes::between(&current, &next));
-        self.commit(tx, record, enqueued, &next).await?;
+        let next = self.commit(tx, record, enqueued, next).await?;
         Ok(self.send_due_creation(next).await)
     }
 
@@ -196,8 +207,7 @@ impl Reservations {
         let enqueued = self.finish(&tx, &mut reservation, body, now).await?;
         let record = record(actor, AuditAction::ReservationCancelled, &reservation)
             .changes(Changes::between(&before, &reservation));
-        self.commit(tx, record, enqueued, &reservation).await?;
-        Ok(reservation)
+        self.commit(tx, record, enqueued, reservation).await
     }
 
     /// Cancels all active reservations of an account, as [`Self::cancel`] does. Returns their number.
@@ -245,13 +255,15 @@ impl Reservations {
         reservation.updated_at = now;
         let changes = reservations::ActiveModel {
             status: Set(Text(reservation.status)),
+            end_at: Set(reservation.end_time.timestamp_millis()),
             cancelled_by: Set(reservation.cancelled_by.clone()),
             cancel_reason: Set(reservation.cancel_reason.clone()),
             updated_at: Set(now.timestamp_millis()),
             ..Default::default()
         };
-        update_row(tx, &reservation.id, changes).await?;
+        // Before the end is changed, from which the turnaround time follows.
         end_busy(&self.context.db, tx, &reservation.id, now).await?;
+        update_row(tx, &reservation.id, changes).await?;
         provisioning::begin_release(&self.context.db, tx, reservation, &enqueued.driving(), now).await?;
         if !reservation.provisioning.is_unreleased() {
             reservation.released_at = Some(now);
@@ -262,17 +274,19 @@ impl Reservations {
         Ok(enqueued)
     }
 
-    /// Commits a change with its entry of the audit log, then announces it and dispatches its deliveries.
+    /// Commits a change with its entry of the audit log, then announces it and dispatches its deliveries. Returns the reservation
+    /// as its readers see it.
     pub(super) async fn commit(
         &self,
         tx: AuditedTransaction,
         record: Record,
         enqueued: Enqueued,
-        reservation: &Reservation,
-    ) -> Result<()> {
+        reservation: Reservation,
+    ) -> Result<Reservation> {
+        let reservation = self.shown(&*tx, reservation).await?;
         tx.commit(record).await?;
         self.outbox.publish(enqueued, vec![Change::Reservation(Box::new(reservation.clone()))]);
-        Ok(())
+        Ok(reservation)
     }
 }
 

@@ -219,6 +219,7 @@ impl Reservations {
         mark_released(&self.context.db, &tx, &[id.as_str()], now).await?;
         let record = record(actor, AuditAction::ReservationReleaseConfirmed, &reservation)
             .changes(Changes::between(&before, &reservation));
+        let reservation = self.shown(&*tx, reservation).await?;
         tx.commit(record).await?;
         self.feed.publish(vec![Change::Reservation(Box::new(reservation.clone()))]);
         Ok(reservation)
@@ -234,7 +235,8 @@ impl Reservations {
         let sent = async {
             self.publish_scheduled_of(&reservation.id, now).await?;
             let tx = self.context.db.begin_unaudited().await?;
-            self.lock_reservation(&tx, None, &reservation.id).await
+            let current = self.lock_reservation(&tx, None, &reservation.id).await?;
+            self.shown(&tx, current).await
         };
         match sent.await {
             Ok(current) => current,

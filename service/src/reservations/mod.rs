@@ -2,14 +2,16 @@
 //!
 //! | File | Content |
 //! |---|---|
+//! | `access` | access information that is hidden before the start |
 //! | `commands` | create, change, cancel |
+//! | `extension` | extend, and what is possible instead |
 //! | `queries` | lists, details, the busy spans of the calendar |
 //! | `booking` | which resources an actor may book, and overlaps |
 //! | `row` | a reservation as it is read from the database, and its row lock |
 //! | `event` | the body of an event about a reservation |
 //! | `group_commit` | concurrent new reservations in one transaction |
 //! | `hand_over` | a resource is provisioned for a reservation after it is released from the previous one |
-//! | `expiry` | reservations that have ended |
+//! | `expiry` | reservations that have ended, and the early end |
 //! | `missing` | creations that a webhook has never received |
 //! | `schedule` | events that are due at a later time: held creations, starts and endings |
 //! | `scheduled_publication` | publication of those events |
@@ -17,10 +19,12 @@
 //! | `status_update` | provisioning reported by a receiver |
 //! | `receiver_callbacks` | logs and messages of classic receivers |
 
+mod access;
 mod booking;
 mod commands;
 mod event;
 mod expiry;
+mod extension;
 mod group_commit;
 mod hand_over;
 mod missing;
@@ -32,6 +36,7 @@ mod scheduled_publication;
 mod starts;
 mod status_update;
 
+pub(crate) use access::{HiddenAccess, has_withheld_responses, withheld_responses};
 pub(crate) use missing::MissingEvents;
 pub(crate) use row::{changes_of, reservations_of};
 

@@ -1,12 +1,13 @@
 //! Lists and details of reservations, and the busy spans of the calendar.
 
 use super::Reservations;
-use super::booking::{busy_until, is_busy};
+use super::access::hide_early_access;
 use super::row::{ReservationRow, select};
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{reservations, resource_types, resources};
+use crate::db::reservations::{busy_until, is_busy};
 use crate::ownership::visibility::reservations_of;
 use crate::pagination::{decode_cursor, invalid_cursor, page_of};
 use chrono::{DateTime, Duration, Utc};
@@ -177,7 +178,8 @@ impl Reservations {
             .into_partial_model()
             .all(&self.context.db.read)
             .await?;
-        let reservations: Vec<Reservation> = rows.into_iter().map(|row| at(row, now)).collect();
+        let mut reservations: Vec<Reservation> = rows.into_iter().map(|row| at(row, now)).collect();
+        hide_early_access(&self.context, &self.context.db.read, &mut reservations).await?;
         Ok(page_of(reservations, limit, |reservation| reservation.id.0.clone()))
     }
 
@@ -200,7 +202,9 @@ impl Reservations {
             .into_partial_model()
             .all(&self.context.db.read)
             .await?;
-        Ok(rows.into_iter().map(|row| at(row, now)).collect())
+        let mut reservations: Vec<Reservation> = rows.into_iter().map(|row| at(row, now)).collect();
+        hide_early_access(&self.context, &self.context.db.read, &mut reservations).await?;
+        Ok(reservations)
     }
 
     /// Reads one reservation with its deliveries.
@@ -216,6 +220,7 @@ impl Reservations {
             .await?;
         let reservation = at(row.ok_or_else(|| Problem::not_found("reservation"))?, self.context.now());
         authorize(actor, reservation.read_action())?;
+        let reservation = self.shown(&self.context.db.read, reservation).await?;
         let first = PageQuery { limit: Some(MAX_DELIVERIES), cursor: None };
         let Page { items, next_cursor } = visible(actor, self.deliveries.of_reservation(id, &first).await?);
         Ok(ReservationDetail { reservation, deliveries: items, deliveries_next_cursor: next_cursor })

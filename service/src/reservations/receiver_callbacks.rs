@@ -125,7 +125,9 @@ impl Reservations {
             .field("status_update.status", (), notification.status)
             .field("message", (), message);
         let author = Author::Receiver(webhook.id, &webhook.name);
-        tx.commit(record(author, AuditAction::ReservationNotificationReceived, &reservation).changes(changes)).await?;
+        let record = record(author, AuditAction::ReservationNotificationReceived, &reservation).changes(changes);
+        let reservation = self.shown(&*tx, reservation).await?;
+        tx.commit(record).await?;
         self.feed.publish(vec![Change::Reservation(Box::new(reservation)), Change::Notification(created)]);
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! A reservation as it is read from the database, and its row lock.
 
 use super::Reservations;
+use super::access::hide_early_access;
 use super::schedule::begins_at;
 use crate::change_feed::ChangeFeed;
+use crate::context::Context;
 use crate::db::bulk::{MAX_ROWS, padded_keys};
 use crate::db::codec::time;
 use crate::db::column::{JsonText, Text};
@@ -100,7 +102,7 @@ fn with_provisioning(join: JoinType) -> Select<reservations::Entity> {
 
 /// Reservations of a user with an id after `after`, oldest first.
 pub(crate) async fn reservations_of(
-    connection: &impl ConnectionTrait,
+    context: &Context,
     username: &str,
     after: &str,
     limit: u64,
@@ -111,22 +113,49 @@ pub(crate) async fn reservations_of(
         .order_by_asc(reservations::Column::Id)
         .limit(limit)
         .into_partial_model()
-        .all(connection)
+        .all(&context.db.read)
         .await?;
-    Ok(rows.into_iter().map(Reservation::from).collect())
+    shown(context, &context.db.read, rows).await
+}
+
+/// The reservations with these ids, as their readers see them.
+pub(super) async fn read_reservations(
+    context: &Context,
+    connection: &impl ConnectionTrait,
+    ids: &[String],
+) -> Result<Vec<Reservation>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(MAX_ROWS) {
+        let select = select().filter(reservations::COLUMN.id.is_in(padded_keys(chunk)));
+        let rows: Vec<ReservationRow> = select.into_partial_model().all(connection).await?;
+        found.extend(shown(context, connection, rows).await?);
+    }
+    Ok(found)
+}
+
+/// Reservations as their readers see them.
+async fn shown(
+    context: &Context,
+    connection: &impl ConnectionTrait,
+    rows: Vec<ReservationRow>,
+) -> Result<Vec<Reservation>> {
+    let mut reservations: Vec<Reservation> = rows.into_iter().map(Reservation::from).collect();
+    hide_early_access(context, connection, &mut reservations).await?;
+    Ok(reservations)
 }
 
 /// Reservations as changes to announce, read in the transaction that changed them. Empty without a subscriber.
-pub(crate) async fn changes_of(feed: &ChangeFeed, tx: &DatabaseTransaction, ids: &[String]) -> Result<Vec<Change>> {
-    let mut changes = Vec::new();
-    if feed.has_subscribers() {
-        for chunk in ids.chunks(MAX_ROWS) {
-            let rows: Vec<ReservationRow> =
-                select().filter(reservations::COLUMN.id.is_in(padded_keys(chunk))).into_partial_model().all(tx).await?;
-            changes.extend(rows.into_iter().map(|row| Change::Reservation(Box::new(row.into()))));
-        }
+pub(crate) async fn changes_of(
+    context: &Context,
+    feed: &ChangeFeed,
+    tx: &DatabaseTransaction,
+    ids: &[String],
+) -> Result<Vec<Change>> {
+    if !feed.has_subscribers() {
+        return Ok(Vec::new());
     }
-    Ok(changes)
+    let found = read_reservations(context, tx, ids).await?;
+    Ok(found.into_iter().map(|reservation| Change::Reservation(Box::new(reservation))).collect())
 }
 
 impl Reservations {

@@ -183,7 +183,7 @@ impl Reservations {
             self.enqueue_scheduled(&tx, &reservation, now).await?;
         let published = !enqueued.is_empty();
         let mut changes = match published || is_deferred {
-            true => changes_of(&self.feed, &tx, std::slice::from_ref(&id.0)).await?,
+            true => changes_of(&self.context, &self.feed, &tx, std::slice::from_ref(&id.0)).await?,
             false => Vec::new(),
         };
         changes.extend(notifications.into_iter().map(Change::Notification));

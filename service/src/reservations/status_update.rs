@@ -92,13 +92,13 @@ impl Reservations {
             return Err(release_of_active(&reservation, update.status).into());
         }
         if !insert_digest(&tx, id, webhook.id, body, now).await? {
-            return Ok(reservation.provisioning);
+            return Ok(self.shown(&*tx, reservation).await?.provisioning);
         }
         let before = reservation.provisioning.status;
         let db = &self.context.db;
         let service = webhook.driving_webhook();
         if !provisioning::apply_status_update(db, &tx, &mut reservation, service, &update, now).await? {
-            return Ok(reservation.provisioning);
+            return Ok(self.shown(&*tx, reservation).await?.provisioning);
         }
         let author = Author::Receiver(webhook.id, &webhook.name);
         let changes = Changes::none().field("provisioning.status", before, reservation.provisioning.status).field(
@@ -107,6 +107,7 @@ impl Reservations {
             update.status,
         );
         let record = record(author, AuditAction::ReservationStatusUpdated, &reservation).changes(changes);
+        let reservation = self.shown(&*tx, reservation).await?;
         tx.commit(record).await?;
         let provisioning = reservation.provisioning.clone();
         self.feed.publish(vec![Change::Reservation(Box::new(reservation))]);

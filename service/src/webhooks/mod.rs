@@ -183,7 +183,7 @@ impl Webhooks {
     /// Cancels a webhook's queued deliveries. Returns the changes to announce after the commit.
     async fn cancel_queued(&self, tx: &DatabaseTransaction, id: WebhookId, reason: &str) -> Result<Vec<Change>> {
         let changed = provisioning::cancel_queued(&self.context, tx, Queued::Webhook(id), reason).await?;
-        reservations::changes_of(&self.feed, tx, &changed).await
+        reservations::changes_of(&self.context, &self.feed, tx, &changed).await
     }
 
     /// Announces a committed change, and wakes the dispatchers, because it may make deliveries claimable.

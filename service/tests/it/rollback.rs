@@ -4,7 +4,7 @@ use crate::support::{TestService, drain};
 use domain::authorization::Role;
 use domain::delivery::DeliveryFilter;
 use domain::pagination::PageQuery;
-use domain::provisioning::ProvisioningStatus;
+use domain::provisioning::{AccessBeforeStart, ProvisioningStatus};
 use domain::reservation::{ReservationFilter, ReservationStatus};
 use domain::resource::ResourceStatus;
 use domain::webhook::{StatsWindow, WebhookPatch, WebhookState};
@@ -29,6 +29,7 @@ async fn unknown_enum_values_do_not_make_reads_fail(t: TestService) {
     for sql in [
         "UPDATE users SET role = 'owner' WHERE username = 'alice'",
         "UPDATE resources SET status = 'draining'",
+        "UPDATE resource_types SET access_before_start = 'after_approval'",
         "UPDATE access_requests SET status = 'escalated'",
         "UPDATE api_tokens SET scopes = '[\"read\",\"audit\"]'",
         "UPDATE webhooks SET state = 'throttled', events = '[\"reservation.moved\",\"reservation.created\"]'",
@@ -46,6 +47,8 @@ async fn unknown_enum_values_do_not_make_reads_fail(t: TestService) {
     assert_eq!(users[0].role, Role::User);
     let resources = t.catalogue().list_resources(&root, None, &page).await.unwrap();
     assert_eq!(resources.items[0].status, ResourceStatus::Maintenance);
+    let resource_type = t.catalogue().get_type(&root, "gpu-cluster").await.unwrap();
+    assert_eq!(resource_type.access_before_start, AccessBeforeStart::Hide);
     t.access_requests().list(&root, None, &page).await.unwrap();
     let (actor, _) = t.accounts().authenticate_token(&token).await.unwrap();
     assert_eq!(actor.scopes, [domain::authorization::Scope::Read]);

@@ -12,6 +12,7 @@ use crate::session::use_session;
 use crate::toast::use_toasts;
 use domain::Problem;
 use domain::natural_order;
+use domain::provisioning::AccessBeforeStart;
 use domain::resource::{
     ConfigSchema, DEFAULT_ENDING_NOTICE, DEFAULT_LATE_RELEASE, NOTICE_MINUTES, ResourceType, ResourceTypeInput,
     ResourceTypePatch, check_type,
@@ -23,7 +24,7 @@ use std::sync::Arc;
 const EXAMPLE_SCHEMA: &str = r#"{"type": "object", "properties": {"gpu_count": {"type": "integer", "title": "GPUs", "minimum": 1, "maximum": 8, "default": 1}}}"#;
 const DEFAULT_COLOR: &str = "#4f46e5";
 /// The fields of the form.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "slug",
     "name",
     "color",
@@ -32,6 +33,7 @@ const FIELDS: [&str; 8] = [
     "ending_notice_minutes",
     "turnaround_minutes",
     "late_release_minutes",
+    "access_before_start",
 ];
 
 /// The resource types.
@@ -153,6 +155,10 @@ fn DeleteType(slug: String, open: RwSignal<bool>, types: TypesQuery) -> impl Int
     }
 }
 
+fn access_options() -> Vec<(String, String)> {
+    AccessBeforeStart::ALL.into_iter().map(|access| (access.as_str().to_owned(), access.label().to_owned())).collect()
+}
+
 /// Parses a number of minutes.
 fn parse_minutes(field: &str, text: &str) -> Result<u32, Problem> {
     let minutes = text.trim().parse().ok().filter(|minutes| NOTICE_MINUTES.contains(minutes));
@@ -182,6 +188,8 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
     let ending_notice = minutes(|t| t.ending_notice_minutes, DEFAULT_ENDING_NOTICE);
     let turnaround = minutes(|t| t.turnaround_minutes, 0);
     let late_release = minutes(|t| t.late_release_minutes, DEFAULT_LATE_RELEASE);
+    let access = old.as_ref().map(|t| t.access_before_start).unwrap_or_default();
+    let access = RwSignal::new(access.as_str().to_owned());
     let schema = old.and_then(|t| domain::json::to_pretty_text(&t.config_schema).ok());
     let schema = RwSignal::new(schema.unwrap_or_else(|| "{}".to_owned()));
     let parsed = ErasedMemo::new(move |_| schema.with(|text| parse_schema(text)));
@@ -211,6 +219,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
             types.refetch();
         };
         let slug = slug.get_untracked();
+        let access_before_start = AccessBeforeStart::parse(&access.get_untracked());
         let (name, color) = (name.get_untracked().trim().to_owned(), color.get_untracked());
         if is_new {
             let slug = slug.trim().to_owned();
@@ -224,6 +233,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
                 ending_notice_minutes,
                 turnaround_minutes,
                 late_release_minutes,
+                access_before_start,
             };
             match check_type(&input) {
                 Err(problem) => mutation.reject(problem),
@@ -239,6 +249,7 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
                 ending_notice_minutes,
                 turnaround_minutes,
                 late_release_minutes,
+                access_before_start,
             };
             mutation.run(rpc::patch_type(slug, patch), on_success);
         }
@@ -287,6 +298,13 @@ fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) 
                     numeric=true
                     hint="This long after the end, you are told that a release is missing and the next reservation waits."
                     error=mutation.field_error("late_release_minutes")
+                />
+                <Select
+                    label="Access information before the start"
+                    value=access
+                    options=access_options()
+                    hint=move || AccessBeforeStart::parse(&access.get()).unwrap_or_default().explanation()
+                    error=mutation.field_error("access_before_start")
                 />
             </div>
             <TextArea

@@ -290,6 +290,12 @@ fn Panel(
             view! { {unsent}<RequestView request=attempt.request /> }.into_any()
         }
         (Tab::Request, None) => view! { {none()}<Body text=body.get() label="Request body" /> }.into_any(),
+        (Tab::Response, Some(_)) if detail.with(|d| d.responses_withheld) => view! {
+            <p class="muted">
+                "The response can contain access information. It is shown when the reservation starts."
+            </p>
+        }
+        .into_any(),
         (Tab::Response, Some(attempt)) => {
             view! { <ResponseView response=attempt.response status_code=attempt.status_code /> }.into_any()
         }

@@ -4,6 +4,7 @@
 use crate::components::*;
 use crate::erased::ErasedMemo;
 use crate::session::use_session;
+use crate::{intl, time};
 use chrono::{DateTime, Utc};
 use domain::delivery::{DeliveryStatus, DeliverySummary};
 use domain::id::WebhookId;
@@ -97,6 +98,11 @@ fn Service(
         let access = service.with(|s| s.access_info.clone()).filter(|_| is_ready);
         access.map(|access| view! { <AccessDetails access=access /> })
     };
+    // The shown access information comes with the live feed at the start.
+    let hidden = move || {
+        let at = service.with(|s| s.access_available_at).filter(|_| !is_over.get())?;
+        Some(view! { <p class="muted">{hidden_until(at)}</p> })
+    };
     let change = move || {
         let (name, change) = service.with(|s| (s.webhook_name.clone(), s.pending_change.clone()));
         change.filter(|_| !is_over.get()).map(|change| view! { <UnconfirmedChange service=name change=change /> })
@@ -107,10 +113,18 @@ fn Service(
             <Message state=service />
             <Progress state=service />
             {access}
+            {hidden}
             {change}
             <ServiceDetails state=service />
         </li>
     }
+}
+
+/// The sentence in the place of access information that is hidden before the start.
+fn hidden_until(start: DateTime<Utc>) -> String {
+    let is_today = time::date(start) == time::date(time::now());
+    let at = if is_today { intl::clock(start) } else { intl::timestamp(start) };
+    format!("Access information is shown at {at}, when the reservation starts.")
 }
 
 /// A change of the reservation that the service has not confirmed.

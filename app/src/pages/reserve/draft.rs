@@ -3,6 +3,7 @@
 use super::calendar::Span;
 use crate::components::{TimeValue, entered_span};
 use crate::session::use_session;
+use crate::time;
 use leptos::prelude::*;
 use serde_json::{Map, Value};
 
@@ -34,6 +35,20 @@ impl Draft {
             end: TimeValue::new(None),
             config: StoredValue::new(Map::new()),
             suggested: StoredValue::new(None),
+        }
+    }
+
+    /// Fills in the parameters of a link. A span in the past is left out.
+    pub fn fill_in(self, parameter: impl Fn(&str) -> Option<String>) {
+        let time = |name| parameter(name).and_then(|value| time::from_parameter(&value));
+        if let (Some(start), Some(end)) = (time("start"), time("end"))
+            && start < end
+            && end > time::now()
+        {
+            self.set_span((start, end));
+        }
+        if let Some(title) = parameter("title") {
+            self.title.set(title);
         }
     }
 

@@ -3,9 +3,9 @@
 use super::super::AppState;
 use super::super::extract::{AuthenticatedUser, Json, MaybeJson, Path, Query, body};
 use super::super::problem::{ApiError, ProblemBody};
-use super::idempotency::create;
+use super::idempotency::{create, respond_once};
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::delivery::DeliverySummary;
@@ -27,6 +27,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get, patch))
         .routes(routes!(cancel))
         .routes(routes!(confirm_release))
+        .routes(routes!(extend))
+        .routes(routes!(end))
         .routes(routes!(list_deliveries))
         .routes(routes!(status_update))
         .routes(routes!(calendar))
@@ -173,6 +175,42 @@ async fn confirm_release(
     Path(id): Path<String>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
     Ok(axum::Json(app.service.reservations().confirm_release(&caller.actor, &ReservationId(id)).await?))
+/// Extends a reservation: moves its end to a later time.
+///
+/// Publishes the event `reservation.updated`. If the next reservation of the resource overlaps, the problem has `conflict` with
+/// its times, and `extension` with the longest possible extension and other resources that are free.
+#[utoipa::path(post, path = "/reservations/{id}/extend", tag = "reservations", params(("id" = String, Path)), request_body = ExtendInput,
+    responses((status = 200, body = Reservation), (status = 409, body = ProblemBody)))]
+async fn extend(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Json<ExtendInput>,
+) -> Result<Response, ApiError> {
+    let path = format!("/reservations/{id}/extend");
+    respond_once(&app, caller, &headers, (StatusCode::OK, &path, &body.digest), async move |service, actor| {
+        Ok(service.reservations().extend(&actor, &ReservationId(id), body.value).await?)
+    })
+    .await
+}
+
+/// Ends a reservation that is in progress, now.
+///
+/// Publishes the event `reservation.expired` with the new end. The rest of its time can be reserved at once.
+#[utoipa::path(post, path = "/reservations/{id}/end", tag = "reservations", params(("id" = String, Path)),
+    responses((status = 200, body = Reservation), (status = 409, body = ProblemBody)))]
+async fn end(
+    State(app): State<AppState>,
+    caller: AuthenticatedUser,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let path = format!("/reservations/{id}/end");
+    respond_once(&app, caller, &headers, (StatusCode::OK, &path, ""), async move |service, actor| {
+        Ok(service.reservations().end(&actor, &ReservationId(id)).await?)
+    })
+    .await
 }
 
 /// Query of a status update.

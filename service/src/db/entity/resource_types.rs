@@ -1,6 +1,7 @@
 //! Resource types.
 
-use crate::db::column::JsonText;
+use crate::db::column::{JsonText, Text};
+use domain::provisioning::AccessBeforeStart;
 use sea_orm::entity::prelude::*;
 
 /// One resource type of the catalogue.
@@ -27,6 +28,8 @@ pub(crate) struct Model {
     pub turnaround_minutes: i32,
     /// Minutes after the end of a reservation when its release is late.
     pub late_release_minutes: i32,
+    /// Whether access information is shown before the start of a reservation.
+    pub access_before_start: Text<AccessBeforeStart>,
     /// Resources of this type.
     #[sea_orm(has_many)]
     pub resources: HasMany<super::resources::Entity>,

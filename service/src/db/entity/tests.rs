@@ -263,6 +263,7 @@ async fn every_entity_round_trips(empty: TestDatabase) {
         ending_notice_minutes: 20,
         turnaround_minutes: 30,
         late_release_minutes: 40,
+        access_before_start: Text(domain::provisioning::AccessBeforeStart::Hide),
     };
     round_trip(&database, resource_type).await;
     let resource = resources::Model {

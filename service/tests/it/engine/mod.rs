@@ -1,8 +1,10 @@
 //! The delivery engine: the real dispatcher, stepped with a manual clock, on both databases, against a real receiver.
 
+mod access;
 mod classic;
 mod clock_jumps;
 mod delivery;
+mod extension;
 mod fast_path;
 mod faults;
 mod formats;

@@ -8,8 +8,9 @@ use domain::payload::PayloadFormat;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Operations that accept `Idempotency-Key`: they create something, or only their response contains a secret.
-const IDEMPOTENT: [&str; 13] = [
+/// Operations that accept `Idempotency-Key`: they create something, a repetition would fail or change more, or only their response
+/// contains a secret.
+const IDEMPOTENT: [&str; 15] = [
     "catalogue_create_access_request",
     "catalogue_create_resource",
     "catalogue_create_type",
@@ -17,6 +18,8 @@ const IDEMPOTENT: [&str; 13] = [
     "deliveries_replay",
     "groups_create_group",
     "replays_start",
+    "reservations_end",
+    "reservations_extend",
     "reservations_reserve",
     "tokens_create_token",
     "users_add_identity",

@@ -83,6 +83,7 @@ mod tests {
             GET /resource-types; POST /resource-types; GET /resource-types/{id}; PATCH /resource-types/{id}; DELETE /resource-types/{id}
             GET /resources; POST /resources; GET /resources/{id}; PATCH /resources/{id}; DELETE /resources/{id}
             POST /reservations; GET /reservations; GET /reservations/{id}; PATCH /reservations/{id}; POST /reservations/{id}/cancel
+            POST /reservations/{id}/extend; POST /reservations/{id}/end
             POST /reservations/{id}/status
             POST /access-requests; POST /access-requests/{id}/approve; POST /access-requests/{id}/deny
             POST /webhooks; GET /webhooks; GET /webhooks/{id}; PATCH /webhooks/{id}; DELETE /webhooks/{id}
