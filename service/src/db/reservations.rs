@@ -13,6 +13,7 @@ use super::entity::{reservations, users};
 use super::link::DatabaseTransaction;
 use super::scheduled_events::SCHEDULED;
 use super::stored_provisioning::to_stored;
+use super::webhook_revision::REVISION;
 use crate::Result;
 use chrono::{DateTime, Duration, Utc};
 use domain::id::{ReservationId, ResourceId};
@@ -36,14 +37,30 @@ pub(crate) struct NewReservation {
     pub(crate) turnaround: Duration,
 }
 
+/// The reservations that were inserted.
+pub(crate) struct Inserted {
+    /// Their ids.
+    pub(crate) ids: HashSet<String>,
+    /// The revision of all webhooks when they were inserted; `None` if none was. The caller saves a statement that reads it.
+    pub(crate) revision: Option<i64>,
+}
+
+impl Inserted {
+    /// Runs an insertion that returns ids and the revision of all webhooks.
+    async fn read(&mut self, db: &Database, tx: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<()> {
+        for row in tx.query_all_raw(db.statement(sql, values)).await? {
+            let (id, revision) = <(String, i64)>::try_get_many_by_index(&row).map_err(DbErr::from)?;
+            self.ids.insert(id);
+            self.revision = Some(revision);
+        }
+        Ok(())
+    }
+}
+
 /// Inserts the reservations whose span is free, whose resource still has the expected status and whose owner has an account.
-/// Returns their ids. Of two that overlap each other, the first has precedence. On PostgreSQL the accounts are locked like those
-/// of a foreign key, so that none is erased meanwhile.
-pub(crate) async fn insert_free(
-    db: &Database,
-    tx: &DatabaseTransaction,
-    new: &[&NewReservation],
-) -> Result<HashSet<String>> {
+/// Of two that overlap each other, the first has precedence. On PostgreSQL the accounts are locked like those of a foreign key, so
+/// that none is erased meanwhile.
+pub(crate) async fn insert_free(db: &Database, tx: &DatabaseTransaction, new: &[&NewReservation]) -> Result<Inserted> {
     const INSERT: &str = "
         INSERT INTO reservations (
             id, username, resource_id, title, start_at, end_at, user_ssh_key, additional_config,
@@ -53,7 +70,8 @@ pub(crate) async fn insert_free(
             r.id, r.username, r.resource_id, r.title, r.start_at, r.end_at, r.user_ssh_key, r.additional_config,
             'active', '', r.provisioning, r.created_at, r.created_at,
             CASE WHEN t.turnaround_minutes > 0 THEN r.end_at + t.turnaround_minutes * 60000 END";
-    let mut inserted = HashSet::with_capacity(new.len());
+    let returning = format!("RETURNING id, ({REVISION})");
+    let mut inserted = Inserted { ids: HashSet::with_capacity(new.len()), revision: None };
     if db.is_postgres() {
         // The exclusion constraint also rejects overlaps within the batch.
         let (source, values) = bulk_values(new)?.into_sql(db);
@@ -63,9 +81,9 @@ pub(crate) async fn insert_free(
                 JOIN users u ON u.username = r.username
             FOR KEY SHARE OF u
             ON CONFLICT DO NOTHING
-            RETURNING id"
+            {returning}"
         );
-        inserted.extend(query_ids(db, tx, sql, values).await?);
+        inserted.read(db, tx, sql, values).await?;
         return Ok(inserted);
     }
     let mut rest = new.to_vec();
@@ -82,9 +100,9 @@ pub(crate) async fn insert_free(
                     AND COALESCE(v.busy_until, v.end_at) > r.start_at
                     AND COALESCE(v.busy_from, v.start_at) < r.end_at + t.turnaround_minutes * 60000
             )
-            RETURNING id"
+            {returning}"
         );
-        inserted.extend(query_ids(db, tx, sql, values).await?);
+        inserted.read(db, tx, sql, values).await?;
         rest = overlapping;
     }
     Ok(inserted)
@@ -154,13 +172,6 @@ pub(crate) async fn earliest_due(db: &Database) -> Result<Option<i64>> {
     let (end, start): (Option<i64>, Option<i64>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let scheduled: Option<i64> = row.try_get_by_index(2)?;
     Ok(end.into_iter().chain(start).chain(scheduled).min())
-}
-
-/// Runs a statement that returns ids.
-async fn query_ids(db: &Database, tx: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<Vec<String>> {
-    let rows = tx.query_all_raw(db.statement(sql, values)).await?;
-    let ids = rows.iter().map(|row| <(String,)>::try_get_many_by_index(row).map(|(id,)| id));
-    Ok(ids.collect::<Result<_, _>>().map_err(DbErr::from)?)
 }
 
 /// The active reservations of each of these users that have not ended. Users without one are absent.

@@ -6,10 +6,12 @@
 use super::connect::Database;
 use sea_orm::{ConnectionTrait, DbErr};
 
-/// Reads the sum of the revisions of all webhooks. Every change increments a row's revision and no row is ever deleted, so the sum
+/// The sum of the revisions of all webhooks. Every change increments a row's revision and no row is ever deleted, so the sum
 /// identifies the state of all rows.
+pub(crate) const REVISION: &str = "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) FROM webhooks";
+
+/// Reads the revision of all webhooks.
 pub(crate) async fn read_revision(db: &Database, connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    let sql = "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) FROM webhooks";
-    let row = connection.query_one_raw(db.statement(sql, [])).await?;
+    let row = connection.query_one_raw(db.statement(REVISION, [])).await?;
     row.ok_or_else(|| DbErr::RecordNotFound("revision of webhooks".to_owned()))?.try_get_by_index(0)
 }
