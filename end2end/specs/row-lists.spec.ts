@@ -1,7 +1,7 @@
 // The lists of users, webhooks and resources: search, sort, filter, selection, and 50,000 rows of which a few are rendered.
 
 import type { Locator, Page } from "@playwright/test";
-import { ADMIN, expect, logInByApi, test, withBerth } from "../fixtures.ts";
+import { ADMIN, expect, logInByApi, setVisibility, test, withBerth } from "../fixtures.ts";
 import { inspect } from "../support/screens.ts";
 
 const MANY = 50_000;
@@ -188,6 +188,22 @@ test("a toast stays while the pointer or the focus is in it, and Escape closes i
   await expect(page.getByText("Resumed Held.")).toBeVisible();
   await page.clock.fastForward(20_000);
   await expect(page.getByText("Resumed Held.")).toBeHidden();
+});
+
+test("a toast stays while the page is hidden", async ({ berth, pageOf }) => {
+  await berth.api.webhook({ name: "Hidden", endpoint_url: "http://127.0.0.1:9/api/webhook" });
+  const page = await pageOf("admin");
+  await page.clock.install();
+  await page.goto("/settings/webhooks");
+  const toast = page.getByText("Paused Hidden.");
+  await page.getByRole("switch", { name: "Enable Hidden" }).click();
+  await expect(toast).toBeVisible();
+  await setVisibility(page, "hidden");
+  await page.clock.fastForward(60_000);
+  await setVisibility(page, "visible");
+  await expect(toast).toBeVisible();
+  await page.clock.fastForward(20_000);
+  await expect(toast).toBeHidden();
 });
 
 test("disabling several users asks for their reservations, and can be undone", async ({ berth, pageOf }) => {
