@@ -22,7 +22,7 @@ const SHARED: &str = "areas_";
 /// Shared modules below this size in bytes, before compression, are parts of a file with several.
 const SMALL_MODULE_LEN: usize = 2_048;
 /// The cost of another file in bytes before compression: a request, and what the compression cannot share with the other modules.
-const FILE_COST: usize = 2_048;
+const FILE_COST: usize = 1_536;
 
 /// A split module.
 pub struct Split {
