@@ -93,7 +93,7 @@ const ALLOWED_MESSAGES = [
   /^Failed to load resource: /,
   // The loader of areas reports a failed load. The page shows it with a remedy (areas.spec.ts).
   /^TypeError: Failed to (fetch\n\s+at (\S+ \()?\S+\/areas-|execute 'compile' on 'WebAssembly')/,
-  /^Error: \d+ for \S+\/area_/,
+  /^Error: \d+ for \S+\/areas?_/,
   // The page cannot be started, and shows a message (loading.spec.ts).
   /^Berth could not be loaded: /,
   /\.wasm was preloaded using link preload but not used/,
@@ -137,7 +137,7 @@ export async function setVisibility(page: Page, state: "hidden" | "visible"): Pr
   await page.evaluate((state) => {
     Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
     Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
+    document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
   }, state);
 }
 

@@ -150,7 +150,7 @@ fn Palette() -> impl IntoView {
         >
             <IconView icon=Icon::Search />
         </button>
-        <Dialog open=open title="Commands">{areas::show_part(areas::palette::Screen::Palette(open))}</Dialog>
+        <Dialog open=open title="Commands">{areas::show_part(areas::overlays::Screen::Palette(open))}</Dialog>
     }
 }
 

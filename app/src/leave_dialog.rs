@@ -1,11 +1,12 @@
 //! The question before unsaved input is discarded.
 
 use crate::components::*;
+use crate::pages::areas;
 use crate::unsaved::{self, Leave};
 use leptos::prelude::*;
 use std::rc::Rc;
 
-/// The question.
+/// The dialog with the question.
 #[component]
 pub fn LeaveDialog() -> impl IntoView {
     let open = RwSignal::new(false);
@@ -26,11 +27,19 @@ pub fn LeaveDialog() -> impl IntoView {
     });
     view! {
         <Dialog open=open title="Discard unsaved changes?">
-            <p>"The form has changes that are not saved."</p>
-            <div class="dialog-actions">
-                <Button variant=ButtonVariant::Primary on_click=stay>"Keep editing"</Button>
-                <Button variant=ButtonVariant::Danger on_click=discard>"Discard changes"</Button>
-            </div>
+            {areas::show_part(areas::overlays::Screen::Leave(stay, discard))}
         </Dialog>
+    }
+}
+
+/// The question and its answers.
+#[component]
+pub fn LeaveQuestion(stay: Callback<()>, discard: Callback<()>) -> impl IntoView {
+    view! {
+        <p>"The form has changes that are not saved."</p>
+        <div class="dialog-actions">
+            <Button variant=ButtonVariant::Primary on_click=stay>"Keep editing"</Button>
+            <Button variant=ButtonVariant::Danger on_click=discard>"Discard changes"</Button>
+        </div>
     }
 }

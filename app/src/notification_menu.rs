@@ -2,6 +2,7 @@
 
 use crate::components::*;
 use crate::live::{LiveEvent, use_live};
+use crate::pages::areas;
 use crate::query::{Mutation, Query};
 use crate::rpc::accounts;
 use domain::change::{Notification, Severity};
@@ -12,11 +13,12 @@ use leptos::prelude::*;
 /// The number of notifications that the page keeps.
 const MAX_NOTIFICATIONS: usize = 100;
 
-/// The button with the number of unread notifications, and the popover with their causes.
+/// The button with the number of unread notifications, and the popover with their causes, whose content is loaded when it first opens.
 #[component]
 pub fn NotificationMenu() -> impl IntoView {
     let notifications = Query::new(accounts::list_notifications);
     let popover = NodeRef::<html::Section>::new();
+    let opened = RwSignal::new(false);
     use_live().on(move |event| {
         if let LiveEvent::Notification(new) = event {
             let new = new.clone();
@@ -59,22 +61,30 @@ pub fn NotificationMenu() -> impl IntoView {
                 <span class="count" aria-hidden="true">{move || unread.get()}</span>
             </Show>
         </button>
-        <section id="notifications" class="popover" role="dialog" aria-label="Notifications" popover="auto" node_ref=popover>
+        <section id="notifications" class="popover" role="dialog" aria-label="Notifications" popover="auto" node_ref=popover on:toggle=move |_| opened.set(true)>
             <div class="row between popover-head">
                 <h2 tabindex="-1" autofocus=true>"Notifications"</h2>
                 <Show when=move || unread.get() != 0>
                     <Button variant=ButtonVariant::Quiet pending=mutation.pending on_click=mark_all>"Mark all as read"</Button>
                 </Show>
             </div>
-            {move || {
-                let groups = notifications.get().map(|all| group_by_cause(&all)).unwrap_or_default();
-                if groups.is_empty() {
-                    return view! { <p class="muted">"No notifications yet."</p> }.into_any();
-                }
-                let item = |group| view! { <Cause group=group notifications=notifications close=close /> };
-                view! { <ul class="notifications">{groups.into_iter().map(item).collect_view()}</ul> }.into_any()
-            }}
+            <Show when=move || opened.get()>
+                {areas::show_part(areas::overlays::Screen::Notifications(notifications, close))}
+            </Show>
         </section>
+    }
+}
+
+/// The content of the popover.
+#[component]
+pub fn NotificationList(notifications: Query<Vec<Notification>>, close: Callback<()>) -> impl IntoView {
+    move || {
+        let groups = notifications.get().map(|all| group_by_cause(&all)).unwrap_or_default();
+        if groups.is_empty() {
+            return view! { <p class="muted">"No notifications yet."</p> }.into_any();
+        }
+        let item = |group| view! { <Cause group=group notifications=notifications close=close /> };
+        view! { <ul class="notifications">{groups.into_iter().map(item).collect_view()}</ul> }.into_any()
     }
 }
 

@@ -4,7 +4,8 @@ use crate::components::{Skeleton, Ticker};
 use crate::layout::Layout;
 use crate::live::Live;
 use crate::new_secret::NewSecret;
-use crate::pages::{self, areas};
+use crate::pages;
+use crate::pages::areas::{self, RouteView};
 use crate::query::Query;
 use crate::rpc;
 use crate::session::Session;
@@ -66,33 +67,41 @@ fn App() -> impl IntoView {
     })
 }
 
+/// The view of a route that shows a screen of an area.
+macro_rules! area {
+    ($area:ident, $screen:ident) => {
+        RouteView::Area(|| areas::$area::Screen::$screen.into())
+    };
+}
+
 #[component]
 fn AppRoutes() -> impl IntoView {
+    let main = RouteView::Main;
     view! {
         <Router>
             <Routes fallback=pages::not_found::NotFound>
-                <Route path=path!("/login") view=pages::login::LoginPage />
-                <Route path=path!("/setup") view=pages::login::SetupPage />
-                <ParentRoute path=path!("") view=Layout>
-                    <Route path=path!("") view=pages::home::HomePage />
-                    <Route path=path!("/reserve") view=areas::reserve::Screen::Reserve />
-                    <Route path=path!("/reservations") view=areas::reservations::Screen::List />
-                    <Route path=path!("/reservations/:id") view=areas::reservations::Screen::Detail />
-                    <Route path=path!("/access-requests") view=areas::catalogue::Screen::AccessRequests />
-                    <Route path=path!("/deliveries") view=areas::deliveries::Screen::List />
-                    <Route path=path!("/deliveries/:id") view=areas::delivery::Screen::Page />
-                    <Route path=path!("/alerts") view=areas::alerts::Screen::List />
-                    <Route path=path!("/settings/webhooks") view=areas::webhooks::Screen::List />
-                    <Route path=path!("/settings/webhooks/new") view=areas::webhookform::Screen::New />
-                    <Route path=path!("/settings/webhooks/:id") view=areas::webhooks::Screen::Detail />
-                    <Route path=path!("/settings/webhooks/:id/edit") view=areas::webhookform::Screen::Edit />
-                    <Route path=path!("/settings/tokens") view=areas::accounts::Screen::Tokens />
-                    <Route path=path!("/settings/account") view=areas::accounts::Screen::Account />
-                    <Route path=path!("/settings/users") view=areas::accounts::Screen::Users />
-                    <Route path=path!("/settings/groups") view=areas::groups::Screen::List />
-                    <Route path=path!("/settings/audit") view=areas::audit::Screen::List />
-                    <Route path=path!("/settings/catalogue") view=areas::catalogue::Screen::Catalogue />
-                    <Route path=path!("/*any") view=pages::not_found::NotFound />
+                <Route path=path!("/login") view=main(|| pages::login::LoginPage().into_any()) />
+                <Route path=path!("/setup") view=main(|| pages::login::SetupPage().into_any()) />
+                <ParentRoute path=path!("") view=main(|| Layout().into_any())>
+                    <Route path=path!("") view=main(|| pages::home::HomePage().into_any()) />
+                    <Route path=path!("/reserve") view=area!(reserve, Reserve) />
+                    <Route path=path!("/reservations") view=area!(reservations, List) />
+                    <Route path=path!("/reservations/:id") view=area!(reservation, Detail) />
+                    <Route path=path!("/access-requests") view=area!(access, Requests) />
+                    <Route path=path!("/deliveries") view=area!(deliveries, List) />
+                    <Route path=path!("/deliveries/:id") view=area!(delivery, Page) />
+                    <Route path=path!("/alerts") view=area!(alerts, List) />
+                    <Route path=path!("/settings/webhooks") view=area!(webhooks, List) />
+                    <Route path=path!("/settings/webhooks/new") view=area!(webhookform, New) />
+                    <Route path=path!("/settings/webhooks/:id") view=area!(webhook, Detail) />
+                    <Route path=path!("/settings/webhooks/:id/edit") view=area!(webhookform, Edit) />
+                    <Route path=path!("/settings/tokens") view=area!(account, Tokens) />
+                    <Route path=path!("/settings/account") view=area!(account, Account) />
+                    <Route path=path!("/settings/users") view=area!(users, List) />
+                    <Route path=path!("/settings/groups") view=area!(groups, List) />
+                    <Route path=path!("/settings/audit") view=area!(audit, List) />
+                    <Route path=path!("/settings/catalogue") view=area!(catalogue, Catalogue) />
+                    <Route path=path!("/*any") view=main(|| pages::not_found::NotFound().into_any()) />
                 </ParentRoute>
             </Routes>
         </Router>

@@ -2,6 +2,7 @@
 
 use crate::components::*;
 use crate::erased::ErasedSignal;
+use crate::pages::areas;
 use crate::preferences;
 use crate::toast::use_toasts;
 use leptos::ev;
@@ -87,21 +88,29 @@ fn focus_search() -> bool {
     input.and_then(|input| input.dyn_into::<HtmlElement>().ok()).is_some_and(|input| input.focus().is_ok())
 }
 
-/// The shortcuts of every screen, and the overview.
+/// The shortcuts of every screen, and the dialog with the overview, whose content is loaded when it opens.
 #[component]
 pub fn ShortcutOverview() -> impl IntoView {
     let shortcuts = use_shortcuts();
-    let Shortcuts { open, is_on, of_screen } = shortcuts;
     let toasts = use_toasts();
     shortcuts.on(move |key| match key {
         "/" => focus_search(),
         "u" => toasts.undo_latest(),
         "?" => {
-            open.set(true);
+            shortcuts.open.set(true);
             true
         }
         _ => false,
     });
+    view! {
+        <Dialog open=shortcuts.open title="Keyboard shortcuts">{areas::show_part(areas::overlays::Screen::Shortcuts)}</Dialog>
+    }
+}
+
+/// The content of the overview.
+#[component]
+pub fn ShortcutList() -> impl IntoView {
+    let Shortcuts { is_on, of_screen, .. } = use_shortcuts();
     let set = Callback::new(move |on: bool| {
         is_on.set(on);
         preferences::set(PREFERENCE, if on { "" } else { "off" });
@@ -109,22 +118,20 @@ pub fn ShortcutOverview() -> impl IntoView {
     let row = |(key, action): &(&'static str, &'static str)| view! { <dt><kbd>{*key}</kbd></dt><dd>{*action}</dd> };
     let rows = move |keys: Keys| view! { <dl class="details-list">{keys.iter().map(row).collect_view()}</dl> };
     view! {
-        <Dialog open=open title="Keyboard shortcuts">
-            {move || {
-                let of_screen = of_screen.get();
-                let on_every = (!of_screen.is_empty()).then(|| view! { <h3>"On every screen"</h3> });
-                let on_this = (!of_screen.is_empty()).then(|| view! { <h3>"On this screen"</h3> });
-                view! {
-                    {on_this}
-                    {of_screen.into_iter().map(rows).collect_view()}
-                    {on_every}
-                    {rows(EVERYWHERE)}
-                }
-            }}
-            <div class="row">
-                <Switch label="Keyboard shortcuts" on=is_on on_change=set />
-                <span>"Use keyboard shortcuts"</span>
-            </div>
-        </Dialog>
+        {move || {
+            let of_screen = of_screen.get();
+            let on_every = (!of_screen.is_empty()).then(|| view! { <h3>"On every screen"</h3> });
+            let on_this = (!of_screen.is_empty()).then(|| view! { <h3>"On this screen"</h3> });
+            view! {
+                {on_this}
+                {of_screen.into_iter().map(rows).collect_view()}
+                {on_every}
+                {rows(EVERYWHERE)}
+            }
+        }}
+        <div class="row">
+            <Switch label="Keyboard shortcuts" on=is_on on_change=set />
+            <span>"Use keyboard shortcuts"</span>
+        </div>
     }
 }

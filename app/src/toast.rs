@@ -126,12 +126,17 @@ pub fn use_toasts() -> Toasts {
     expect_context::<Toasts>()
 }
 
-/// The region with the toasts. While the pointer or the focus is in it, no toast disappears.
+/// The region with the toasts. No toast disappears while the pointer or the focus is in it, or while the page is hidden.
 #[component]
 pub fn ToastRegion() -> impl IntoView {
     let toasts = use_toasts();
     let (has_pointer, has_focus) = (RwSignal::new(false), RwSignal::new(false));
-    let is_held = Memo::new(move |_| has_pointer.get() || has_focus.get());
+    let is_hidden = RwSignal::new(document().hidden());
+    let visibility = window_event_listener_untyped("visibilitychange", move |_| {
+        is_hidden.set(document().hidden());
+    });
+    on_cleanup(move || visibility.remove());
+    let is_held = Memo::new(move |_| has_pointer.get() || has_focus.get() || is_hidden.get());
     // A toast that is removed below the pointer or with the focus reports neither.
     Effect::new(move |_| {
         if toasts.shown.with(Vec::is_empty) {

@@ -70,7 +70,6 @@ test("failing health check is shown, sent by e-mail and to the operations webhoo
     const rule = page.getByRole("region", { name: "Alert rules" }).last().getByRole("row").filter({ hasText: "Failed health checks" });
     await expect(rule).toContainText("Firing", EVALUATED);
     await inspect(page, "webhook-health");
-    await page.setViewportSize({ width: 1280, height: 900 });
 
     await expect.poll(() => mail.mails.length, EVALUATED).toBe(2);
     expect(mail.mails[1]?.text).toContain("Subject: [Berth] Firing: Failed health checks of GPU Cluster Manager");
@@ -90,7 +89,6 @@ test("failing health check is shown, sent by e-mail and to the operations webhoo
     await firing.getByRole("button", { name: "Unmute" }).click();
     await expect(firing).not.toContainText("Muted for");
     await inspect(page, "alerts");
-    await page.setViewportSize({ width: 1280, height: 900 });
 
     await page.getByRole("switch", { name: "Alerts by e-mail" }).click();
     await expect(page.getByRole("switch", { name: "Alerts by e-mail" })).toHaveAttribute("aria-checked", "false");

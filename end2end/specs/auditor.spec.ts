@@ -11,8 +11,8 @@ test("an auditor sees every screen and no button that changes something", async 
   const resource = await berth.resource();
   const alice = await berth.as("alice");
   const reservation = await alice.reserve(resource.id, 1, { title: "Of Alice" });
-  await expect.poll(async () => (await berth.api.deliveries("status=succeeded")).length).toBeGreaterThan(0);
-  const [delivery] = await berth.api.deliveries("status=succeeded");
+  await expect.poll(async () => (await berth.api.deliveries(`status=succeeded&webhook_id=${webhook.id}`)).length).toBeGreaterThan(0);
+  const [delivery] = await berth.api.deliveries(`status=succeeded&webhook_id=${webhook.id}`);
   const page = await logInByApi(browser, berth, DORA.username, {}, DORA.password);
   const buttons = (name: string | RegExp) => page.getByRole("main").getByRole("button", { name });
   const open = async (path: string, heading: string) => {

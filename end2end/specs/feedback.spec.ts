@@ -18,7 +18,6 @@ test("notifications of one cause are one entry, which is marked as read", async 
   await expect(entry).toHaveCount(1);
   await expect(entry).toContainText(/3 times, last .*, first /);
   await inspect(page, "notifications-grouped");
-  await page.setViewportSize({ width: 1280, height: 900 });
   if (!(await popover.isVisible())) await bell.click();
   await entry.getByRole("button", { name: /^Mark as read/ }).click();
   await expect(entry.getByRole("button")).toHaveCount(0);
@@ -76,7 +75,6 @@ test("unsaved input is not lost by a link, Back, Escape or a reload", async ({ p
   await page.getByRole("link", { name: "Reservations", exact: true }).click();
   await expect(question).toBeVisible();
   await inspect(page, "unsaved");
-  await page.setViewportSize({ width: 1280, height: 900 });
   await question.getByRole("button", { name: "Keep editing" }).click();
   await expect(email).toHaveValue("new@example.com");
   await page.evaluate(() => history.back());

@@ -1,7 +1,6 @@
 // Owners: an administrator makes a group the owner of a resource type. Its member, who is no administrator, registers a webhook
 // for the type, watches its deliveries, decides on access and cancels a reservation, and sees nothing of other teams.
 
-import type { Page } from "@playwright/test";
 import { type Berth, copySecret, expect, test as shared, testWebhook, withBerth } from "../fixtures.ts";
 import { inspect } from "../support/screens.ts";
 
@@ -9,13 +8,6 @@ import { inspect } from "../support/screens.ts";
 const test = shared.extend<object, { berth: Berth }>({
   berth: [async ({}, use) => withBerth(use), { scope: "worker", timeout: 120_000 }],
 });
-
-/** Inspects a screen in both themes and on a phone. */
-async function shoot(page: Page, name: string): Promise<void> {
-  await inspect(page, `owners-${name}`);
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
 
 test("the member of a group that owns a type manages its webhooks, deliveries, requests and reservations", async ({ berth, pageOf, receiver }) => {
   test.setTimeout(240_000);
@@ -35,7 +27,7 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
   // The administrator creates the group, and makes it the owner of the type.
   const admin = await pageOf("admin");
   await admin.goto("/settings/groups");
-  await shoot(admin, "groups-empty");
+  await inspect(admin, "owners-groups-empty");
   await admin.getByRole("button", { name: "New group" }).first().click();
   const dialog = admin.getByRole("dialog");
   await dialog.getByLabel("Name", { exact: true }).fill("GPU team");
@@ -43,15 +35,15 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
   await dialog.getByLabel("User", { exact: true }).selectOption("alice");
   await dialog.getByRole("button", { name: "Add user" }).click();
   await expect(dialog.getByRole("button", { name: "Remove alice" })).toBeVisible();
-  await shoot(admin, "group-form");
+  await inspect(admin, "owners-group-form");
   await dialog.getByRole("button", { name: "Save group" }).click();
   await expect(admin.getByRole("row", { name: /GPU team/ })).toContainText("alice");
-  await shoot(admin, "groups");
+  await inspect(admin, "owners-groups");
   await admin.goto("/settings/catalogue");
   await admin.getByRole("button", { name: "Owners of GPU cluster", exact: true }).click();
   await dialog.getByLabel("Group", { exact: true }).selectOption("GPU team");
   await dialog.getByRole("button", { name: "Add group" }).click();
-  await shoot(admin, "owners-form");
+  await inspect(admin, "owners-owners-form");
   await dialog.getByRole("button", { name: "Save owners" }).click();
   await expect(dialog).toBeHidden();
 
@@ -66,7 +58,7 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
     await expect(navigation.getByRole("link", { name, exact: true })).toHaveCount(0);
   }
   await expect(page.getByRole("listitem").filter({ hasText: "requests access to" })).toHaveCount(1);
-  await shoot(page, "home");
+  await inspect(page, "owners-home");
 
   // She registers a webhook. The form offers her type only.
   await page.goto("/settings/webhooks/new");
@@ -74,7 +66,7 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
   await expect(type.getByRole("option")).toHaveText([/gpu-cluster/]);
   await page.getByLabel("Webhook Name").fill("GPU Cluster Manager");
   await page.getByLabel("Endpoint URL").fill(service.endpoint);
-  await shoot(page, "webhook-form");
+  await inspect(page, "owners-webhook-form");
   await page.getByRole("button", { name: "Save Webhook" }).click();
   await copySecret(page, "Signing secret");
   const [own] = (await (await berth.as("alice")).get<{ items: { id: number }[] }>("/webhooks")).items;
@@ -83,7 +75,7 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
   await page.goto("/settings/webhooks");
   await expect(page.getByRole("link", { name: "GPU Cluster Manager" })).toBeVisible();
   await expect(page.getByText(/Other team|Inventory of all types/)).toHaveCount(0);
-  await shoot(page, "webhooks");
+  await inspect(page, "owners-webhooks");
 
   // Her deliveries: the test event and, at once, a new reservation. None of the other webhooks.
   await page.goto("/deliveries");
@@ -93,7 +85,7 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
   const rows = page.getByRole("row").filter({ hasText: "reservation.created" });
   await expect(rows).toHaveCount(2);
   await expect(page.getByText(/Other team|Inventory of all types/)).toHaveCount(0);
-  await shoot(page, "deliveries");
+  await inspect(page, "owners-deliveries");
   await rows.first().getByRole("link", { name: "reservation.created" }).click();
   await page.getByRole("button", { name: "Redeliver", exact: true }).click();
   await expect(page.getByText("Redelivery of")).toBeVisible();
@@ -107,13 +99,13 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
 
   // She approves the access request, and cancels a reservation.
   await page.goto("/access-requests");
-  await shoot(page, "access-requests");
+  await inspect(page, "owners-access-requests");
   await page.getByRole("button", { name: "Approve request from bob" }).click();
   await expect(page.getByText("No access requests")).toBeVisible();
   await page.goto("/reservations?whose=all");
   await expect(page.getByText("Training of Bob")).toBeVisible();
   await expect(page.getByText("On the board")).toHaveCount(0);
-  await shoot(page, "reservations");
+  await inspect(page, "owners-reservations");
   await page.getByText("Training of Bob").click();
   await page.getByRole("button", { name: "Cancel reservation" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Cancel reservation" }).click();
@@ -131,7 +123,7 @@ test("the member of a group that owns a type manages its webhooks, deliveries, r
   await page.getByRole("dialog").getByText("Maintenance", { exact: true }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Save resource" }).click();
   await expect(page.getByRole("row", { name: /GPU of the owners/ })).toContainText("Maintenance");
-  await shoot(page, "catalogue");
+  await inspect(page, "owners-catalogue");
 
   // Without the group she is a user like every other.
   await admin.goto("/settings/groups");

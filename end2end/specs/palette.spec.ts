@@ -15,7 +15,6 @@ test("the palette opens pages, webhooks and ids by keyboard", async ({ berth, pa
   const input = palette.getByRole("combobox");
   await expect(input).toBeFocused();
   await inspect(page, "palette");
-  await page.setViewportSize({ width: 1280, height: 900 });
   await input.fill("audit");
   await expect(palette.getByRole("option")).toHaveCount(1);
   await page.keyboard.press("Enter");

@@ -22,7 +22,6 @@ test("a replay sends one delivery first, then goes on until all are sent", async
   await dialog.getByLabel("Deliveries per minute").fill("");
   await dialog.getByText("Send one first", { exact: true }).click();
   await inspect(page, "replay-form");
-  await page.setViewportSize({ width: 1280, height: 900 });
   await dialog.getByRole("button", { name: "Redeliver 3 deliveries" }).click();
   await expect(dialog).toContainText("The first delivery was sent.");
   await expect(dialog).toContainText("1 of 3 queued: 1 succeeded.");
@@ -32,7 +31,6 @@ test("a replay sends one delivery first, then goes on until all are sent", async
   const replays = page.getByRole("region", { name: "Replays" });
   await expect(replays).toContainText("Paused");
   await inspect(page, "replay-open");
-  await page.setViewportSize({ width: 1280, height: 900 });
   await replays.getByRole("button", { name: "Continue" }).click();
   await expect(replays).toContainText("3 of 3 queued: 3 succeeded.");
   await replays.getByRole("link", { name: "View deliveries" }).click();
@@ -70,7 +68,6 @@ test("a new webhook receives the active reservations from before it existed", as
   const dialog = page.getByRole("dialog", { name: "Send missing events" });
   await expect(dialog).toContainText("2 active reservations were never sent to this webhook.");
   await inspect(page, "missing-events");
-  await page.setViewportSize({ width: 1280, height: 900 });
   await dialog.getByRole("button", { name: "Send 2 events" }).click();
   await expect(dialog).toContainText("2 of 2 queued: 2 succeeded.");
   await dialog.getByRole("button", { name: "Close" }).last().click();

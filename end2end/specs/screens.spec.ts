@@ -192,6 +192,9 @@ const SCREENS: Screen[] = [
   { name: "not-found", who: "alice", path: () => "/nothing/here", heading: "Page not found" },
 ];
 
+// The longest file: all workers share it, each with its own data.
+test.describe.configure({ mode: "parallel" });
+
 for (const screen of SCREENS) {
   test(screen.name, async ({ scene }) => {
     const page = scene[screen.who];

@@ -39,13 +39,6 @@ async function addAuthenticator(page: Page): Promise<{ cdp: CDPSession; authenti
   return { cdp, authenticatorId };
 }
 
-/** Inspects a screen in both themes and on a phone. */
-async function pictures(page: Page, name: string): Promise<void> {
-  await inspect(page, name);
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
-
 /** Makes all sessions look as if they began 11 minutes ago. No request can do that. */
 async function ageSessions(berth: Berth): Promise<void> {
   const script = [
@@ -84,20 +77,20 @@ async function saveCodes(page: Page): Promise<string[]> {
   return codes;
 }
 
-/** Adds an authenticator app. Returns its key and the recovery codes. */
-async function addApp(page: Page): Promise<{ key: string; codes: string[] }> {
+/** Adds an authenticator app. Returns its key and the recovery codes. `look` is called on each dialog, with its name. */
+async function addApp(page: Page, look = async (_: string) => {}): Promise<{ key: string; codes: string[] }> {
   await page.getByRole("button", { name: "Add authenticator app" }).click();
   const dialog = page.getByRole("dialog", { name: "Add authenticator app" });
   const key = await dialog.getByLabel("Key", { exact: true }).innerText();
   await expect(dialog.getByRole("img", { name: "QR code of the key" })).toBeVisible();
-  await pictures(page, "second-factor-app");
+  await look("app");
   await dialog.getByLabel("Code", { exact: true }).fill("000000");
   await dialog.getByRole("button", { name: "Add authenticator app" }).click();
   await expect(dialog).toContainText("This code is wrong");
   await dialog.getByLabel("Code", { exact: true }).fill(totp(key));
   await dialog.getByRole("button", { name: "Add authenticator app" }).click();
   await expect(page.getByRole("dialog", { name: "Recovery codes" })).toBeVisible();
-  await pictures(page, "second-factor-codes");
+  await look("codes");
   return { key, codes: await saveCodes(page) };
 }
 
@@ -118,17 +111,17 @@ test("a passkey is added, is the second step, logs in alone, and is removed", as
   const table = page.getByRole("region", { name: "Second factors" });
   await expect(table.getByRole("row").filter({ hasText: "Laptop" })).toContainText("Never");
   await expect(page.getByText("Recovery codes left: 10 of 10.")).toBeVisible();
-  await pictures(page, "second-factor-account");
+  await inspect(page, "second-factor-account");
 
   await page.getByRole("button", { name: "Log out" }).click();
   await logIn(page, who);
   await expect(page.getByText("Your password is correct.")).toBeVisible();
-  await pictures(page, "second-factor-step");
+  await inspect(page, "second-factor-step");
   await page.getByRole("button", { name: "Use a passkey" }).click();
   await expect(page.getByRole("button", { name: "Log out" })).toBeVisible();
 
   await page.getByRole("button", { name: "Log out" }).click();
-  await pictures(page, "second-factor-log-in");
+  await inspect(page, "second-factor-log-in");
   await page.getByRole("button", { name: "Log in with a passkey" }).click();
   await expect(page.getByRole("button", { name: "Log out" })).toBeVisible();
   await page.goto(`${localhost(berth)}/settings/account`);
@@ -141,7 +134,7 @@ test("a code of an app, and a recovery code once, finish a log-in", async ({ ber
   const context = await newContext(browser, berth);
   const page = await context.newPage();
   const who = await open(berth, page, "tom");
-  const { key, codes } = await addApp(page);
+  const { key, codes } = await addApp(page, (dialog) => inspect(page, `second-factor-${dialog}`));
   await page.getByRole("button", { name: "Log out" }).click();
   await logIn(page, who);
   await page.getByLabel("Code", { exact: true }).fill("000000");
@@ -187,8 +180,9 @@ test("the dialog over an expired page asks for the second factor", async ({ bert
   const dialog = page.getByRole("dialog", { name: "Log in again" });
   await dialog.getByLabel("Password").fill(who.password);
   await dialog.getByRole("button", { name: "Log in", exact: true }).click();
+  // A code is valid for a short time, and the pictures can take longer.
+  await inspect(page, "second-factor-dialog");
   await dialog.getByLabel("Code", { exact: true }).fill(totp(key, Date.now() + 30_000));
-  await pictures(page, "second-factor-dialog");
   await dialog.getByRole("button", { name: "Log in", exact: true }).click();
   await expect(dialog).toBeHidden();
   await expect(page.getByText("Saved.")).toBeVisible();
@@ -210,7 +204,7 @@ test("a sensitive change asks for a confirmation and then continues", async ({ b
   await form.getByRole("button", { name: "Create user" }).click();
   const dialog = page.getByRole("dialog", { name: "Confirm that it is you" });
   await expect(dialog).toBeVisible();
-  await pictures(page, "confirmation");
+  await inspect(page, "confirmation");
   // A closed dialog changes nothing, and the form keeps its input.
   await dialog.getByRole("button", { name: "Close" }).click();
   await expect(form.getByRole("alert")).toContainText("Confirm that it is you");
@@ -238,7 +232,7 @@ test("a required second factor is set up before anything else", async ({ browser
     await expect(page.getByRole("heading", { name: "Set up a second factor" })).toBeVisible();
     await page.getByRole("link", { name: "Webhook Integrations" }).click();
     await expect(page.getByRole("heading", { name: "Set up a second factor" })).toBeVisible();
-    await pictures(page, "second-factor-required");
+    await inspect(page, "second-factor-required");
     await page.getByRole("button", { name: "Add passkey" }).click();
     const dialog = page.getByRole("dialog", { name: "Add passkey" });
     await dialog.getByLabel("Name").fill("Security key");
@@ -264,7 +258,7 @@ test("an administrator removes the second factors of a user", async ({ berth, br
   await admin.getByRole("button", { name: "Edit leo" }).click();
   const dialog = admin.getByRole("dialog", { name: "Edit user" });
   await expect(dialog.getByRole("group", { name: "Second factors" })).toContainText("Authenticator app");
-  await pictures(admin, "second-factor-user");
+  await inspect(admin, "second-factor-user");
   await dialog.getByRole("button", { name: "Remove all second factors" }).click();
   await expect(dialog.getByRole("group", { name: "Second factors" })).toHaveCount(0);
   await page.getByRole("button", { name: "Log out" }).click();

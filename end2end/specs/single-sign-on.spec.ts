@@ -44,13 +44,6 @@ async function logInWithCorp(page: Page, login: string, username = login): Promi
   await expect(hello(page, username)).toBeVisible();
 }
 
-/** Takes the screenshots, checks accessibility, and returns to the width of a desktop. */
-async function picture(page: Page, name: string): Promise<void> {
-  await inspect(page, name);
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
-
 /** The cookies of the provider only, so that Berth has no session. */
 async function forgetBerth(context: BrowserContext): Promise<void> {
   await context.clearCookies({ name: "berth_session" });
@@ -60,7 +53,7 @@ test("a first log-in creates an account and returns to the requested page", asyn
   await provider.setUsers({ carol: claimsOf("Carol.Miller@corp.example", { email: "carol@corp.example" }) });
   await page.goto("/reservations?status=cancelled");
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
-  await picture(page, "single-sign-on-login");
+  await inspect(page, "single-sign-on-login");
   await button(page).click();
   await expect(page).toHaveURL(new RegExp(provider.issuer));
   await logInAtProvider(page, "carol");
@@ -71,7 +64,7 @@ test("a first log-in creates an account and returns to the requested page", asyn
   await expect(page.getByLabel("E-mail")).toHaveValue("carol@corp.example");
   await expect(page.getByRole("region", { name: "Single sign-on" }).getByRole("row").nth(1)).toContainText("Example Corp");
   await expect(page.getByRole("heading", { name: "Password" })).toHaveCount(0);
-  await picture(page, "single-sign-on-account");
+  await inspect(page, "single-sign-on-account");
 });
 
 test("groups make administrators, and losing the group ends other sessions", async ({ provider, visitor: page, browser, corp }) => {
@@ -81,7 +74,7 @@ test("groups make administrators, and losing the group ends other sessions", asy
   const row = page.getByRole("row").filter({ hasText: "dora@corp.example" });
   await expect(row).toContainText("Administrator");
   await expect(row).toContainText("Single sign-on");
-  await picture(page, "single-sign-on-users");
+  await inspect(page, "single-sign-on-users");
   await provider.setUsers({ dora: claimsOf("dora") });
   const context = await newContext(browser, corp);
   const other = await context.newPage();
@@ -100,7 +93,7 @@ test("groups make administrators, and losing the group ends other sessions", asy
   await expect(dialog).toContainText("Groups at the identity provider corp decide on the role");
   await expect(dialog.getByRole("group", { name: "Role" })).toHaveCount(0);
   await expect(dialog.getByRole("group", { name: "Single sign-on" })).toContainText("Example Corp: dora");
-  await picture(other, "single-sign-on-edit-user");
+  await inspect(other, "single-sign-on-edit-user");
   await context.close();
 });
 
@@ -163,7 +156,7 @@ test("a cancelled log-in and a provider that is down show a page with a way back
   await page.getByRole("link", { name: "[ Cancel ]" }).click();
   await expect(page.getByRole("heading", { name: "Log-in failed" })).toBeVisible();
   await expect(page.getByRole("alert")).toContainText("was cancelled");
-  await picture(page, "single-sign-on-failed");
+  await inspect(page, "single-sign-on-failed");
   await page.getByRole("link", { name: "Go to the log-in page" }).click();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
   // The server starts without the provider, and finds it later.
@@ -193,7 +186,7 @@ test("the dialog over an expired page logs in in a new window and keeps the inpu
   await page.getByRole("button", { name: "Save profile" }).click();
   const dialog = page.getByRole("dialog", { name: "Log in again" });
   await expect(dialog).toBeVisible();
-  await picture(page, "single-sign-on-dialog");
+  await inspect(page, "single-sign-on-dialog");
   const opened = page.context().waitForEvent("page");
   await dialog.getByRole("button", { name: "Log in with Example Corp" }).click();
   const window = await opened;
@@ -217,7 +210,7 @@ test("a change of a credential is confirmed by a new log-in at the provider", as
   await page.getByRole("button", { name: "Save profile" }).click();
   const dialog = page.getByRole("dialog", { name: "Confirm that it is you" });
   await expect(dialog).toContainText("log in again in a new window");
-  await picture(page, "single-sign-on-confirm");
+  await inspect(page, "single-sign-on-confirm");
   const opened = page.context().waitForEvent("page");
   await dialog.getByRole("button", { name: "Log in with Example Corp" }).click();
   const window = await opened;
@@ -263,7 +256,7 @@ test("log-in with a password can be limited to the break-glass administrator", a
   await page.goto("/");
   await expect(button(page)).toBeVisible();
   await expect(page.getByLabel("Password")).toBeHidden();
-  await picture(page, "single-sign-on-break-glass");
+  await inspect(page, "single-sign-on-break-glass");
   await page.getByText("Log in as break-glass administrator").click();
   await logIn(page, ADMIN);
   await expect(hello(page, "admin")).toBeVisible();

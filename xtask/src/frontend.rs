@@ -183,10 +183,11 @@ struct Tools<'a> {
 impl Tools<'_> {
     /// Builds the page from one module.
     fn single(&self, module: &Path) -> anyhow::Result<Code> {
-        let page = bindgen::generate(self.workspace.sh.read_binary_file(module)?, false)?;
+        let mut page = bindgen::generate(self.workspace.sh.read_binary_file(module)?, false)?;
+        self.optimise(vec![&mut page.wasm])?;
         let script = self.minify("js", page.script)?;
         let scripts = vec![Asset::hashed("frontend", "js", script.into_bytes())];
-        let wasm = Asset::hashed("frontend_bg", "wasm", self.optimise(page.wasm)?);
+        let wasm = Asset::hashed("frontend_bg", "wasm", page.wasm);
         Ok(Code { wasm, scripts, snippets: page.snippets, areas: Vec::new() })
     }
 
@@ -194,20 +195,17 @@ impl Tools<'_> {
     fn split(&self, module: &Path) -> anyhow::Result<Code> {
         let mut split = split::split(&self.workspace.sh, module)?;
         let page = bindgen::generate(split.main, true)?;
-        for module in &mut split.modules {
-            module.wasm = self.optimise(std::mem::take(&mut module.wasm))?;
-        }
-        let areas = split::into_assets(split.modules, &mut split.loader)?;
-        let scripts = split::link(self.minify("js", page.script)?, self.minify("js", split.loader)?)?;
-        let wasm = Asset::hashed("frontend_bg", "wasm", self.optimise(page.wasm)?);
+        let mut wasm = page.wasm;
+        let areas = split.modules.iter_mut().map(|module| &mut module.wasm);
+        self.optimise(std::iter::once(&mut wasm).chain(areas).collect())?;
+        let (areas, loader) = split::into_assets(split.modules, &split.runtime)?;
+        let scripts = split::link(self.minify("js", page.script)?, self.minify("js", loader)?)?;
+        let wasm = Asset::hashed("frontend_bg", "wasm", wasm);
         Ok(Code { wasm, scripts: scripts.into(), snippets: page.snippets, areas })
     }
 
-    fn optimise(&self, wasm: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-        match self.minifiers {
-            Some(minifiers) => minifiers.optimise(self.workspace, wasm),
-            None => Ok(wasm),
-        }
+    fn optimise(&self, modules: Vec<&mut Vec<u8>>) -> anyhow::Result<()> {
+        self.minifiers.map_or(Ok(()), |minifiers| minifiers.optimise(self.workspace, modules))
     }
 
     fn minify(&self, language: &str, source: String) -> anyhow::Result<String> {

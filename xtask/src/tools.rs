@@ -49,7 +49,8 @@ impl CargoTool {
 
 /// A tool from the npm registry. It is optional: without Node it is skipped.
 pub struct NpmTool {
-    binary: &'static str,
+    /// The path below `node_modules`.
+    path: &'static str,
     package: &'static str,
     version: &'static str,
     /// The effect of its absence.
@@ -60,13 +61,14 @@ pub struct NpmTool {
 const LARGER_PAGE: &str = "The page works, but is larger.";
 
 /// Optimises WebAssembly.
-pub const WASM_OPT: NpmTool =
-    NpmTool { binary: "wasm-opt", package: "binaryen", version: "132.0.0", without: LARGER_PAGE };
+pub const BINARYEN: NpmTool =
+    NpmTool { path: "binaryen/index.js", package: "binaryen", version: "132.0.0", without: LARGER_PAGE };
 /// Minifies scripts and style sheets.
-pub const ESBUILD: NpmTool = NpmTool { binary: "esbuild", package: "esbuild", version: "0.28.2", without: LARGER_PAGE };
+pub const ESBUILD: NpmTool =
+    NpmTool { path: ".bin/esbuild", package: "esbuild", version: "0.28.2", without: LARGER_PAGE };
 /// Lints the OpenAPI document.
 pub const REDOCLY: NpmTool = NpmTool {
-    binary: "redocly",
+    path: ".bin/redocly",
     package: "@redocly/cli",
     version: "2.77.0",
     without: "The OpenAPI document is not linted.",
@@ -75,25 +77,25 @@ pub const REDOCLY: NpmTool = NpmTool {
 impl NpmTool {
     /// Installs the tool unless this version is installed. Returns its path, or `None` if it is not available.
     pub fn install(&self, workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
-        let Self { binary, package, version, without } = self;
+        let Self { path, package, version, without } = self;
         let root = folder()?.join(format!("npm/{package}-{version}"));
-        let program = root.join("node_modules/.bin").join(binary);
+        let program = root.join("node_modules").join(path);
         if program.exists() {
             return Ok(Some(program));
         }
         if !succeeds(cmd!(workspace.sh, "npm --version")) {
-            note(&format!("{binary} is not available, because Node is not installed. {without}"));
+            note(&format!("{package} is not available, because Node is not installed. {without}"));
             return Ok(None);
         }
         workspace.sh.create_dir(&root)?;
-        let step = Step::begin(&format!("Installing {binary} ({package} {version})"));
+        let step = Step::begin(&format!("Installing {package} {version}"));
         let spec = format!("{package}@{version}");
         let installed = cmd!(workspace.sh, "npm install --no-audit --no-fund --prefix {root} {spec}").run();
         step.end();
         match installed {
             Ok(()) => Ok(Some(program)),
             Err(error) => {
-                note(&format!("{binary} is not available ({error}). {without}"));
+                note(&format!("{package} is not available ({error}). {without}"));
                 Ok(None)
             }
         }

@@ -5,20 +5,27 @@
 
 use crate::components::*;
 use crate::erased::ErasedMemo;
+use crate::leave_dialog::LeaveQuestion;
+use crate::notification_menu::NotificationList;
 use crate::pages;
+use crate::pages::catalogue::TypesQuery;
 use crate::pages::confirmation::ConfirmationForm;
 use crate::pages::deliveries::Tab;
 use crate::pages::reservation::RefusedExtension;
 use crate::pages::webhooks::{DraftSource, FieldErrors, FormModel, SnippetSettings, TlsModel};
 use crate::query::Query;
 use crate::second_step::SecondStepForm;
+use crate::shortcuts::ShortcutList;
 use crate::window_event::next_event;
+use domain::account::User;
+use domain::change::Notification;
 use domain::delivery::{Attempt, DeliveryFilter};
 use domain::event::EventType;
 use domain::id::{DeliveryId, ResourceId, WebhookId};
 use domain::pagination::Page;
 use domain::replay::{Replay, ReplaySource};
 use domain::reservation::Reservation;
+use domain::resource::{Resource, ResourceType};
 use domain::second_factor::PendingLogIn;
 use domain::webhook::Webhook;
 use leptos::prelude::*;
@@ -65,14 +72,6 @@ macro_rules! area {
                     Box::pin(open(screen))
                 }
             }
-
-            impl ChooseView for Screen {
-                async fn choose(self) -> AnyView {
-                    show(move || self.into(), true)
-                }
-
-                async fn preload(&self) {}
-            }
         }
     };
 }
@@ -85,9 +84,15 @@ area! {
 }
 
 area! {
-    /// Reservations.
+    /// The list of reservations.
     reservations {
         List => pages::reservations::ReservationsPage(),
+    }
+}
+
+area! {
+    /// One reservation.
+    reservation {
         Detail => pages::reservation::ReservationPage(),
         Extend(
             reservation: StoredValue<Reservation>,
@@ -154,9 +159,15 @@ area! {
 }
 
 area! {
-    /// Webhooks, without the form that changes them.
+    /// The list of webhooks.
     webhooks {
         List => pages::webhooks::WebhooksPage(),
+    }
+}
+
+area! {
+    /// One webhook, without the form that changes it, and the event catalogue.
+    webhook {
         Detail => pages::webhooks::WebhookPage(),
     }
 }
@@ -190,16 +201,21 @@ area! {
 }
 
 area! {
-    /// Tools around a webhook: receiver snippets, checks before it is saved, certification, rotation of its secret, and
-    /// the signature checker.
+    /// Tools around a webhook: receiver snippets, checks before it is saved, certification, and rotation of its secret.
     webhooktools {
         Certification(webhook: WebhookId) => view! { <pages::webhooks::CertificationPanel webhook=webhook /> },
         Checklist(draft: DraftSource) => view! { <pages::webhooks::Checklist draft=draft /> },
         Rotation(webhook: ErasedMemo<Webhook>, query: Query<Webhook>, open: RwSignal<bool>) => {
             view! { <pages::webhooks::RotateForm webhook=webhook query=query open=open /> }
         },
-        SignatureCheck => pages::webhooks::SignatureCheckPage(),
         Snippets(settings: ErasedMemo<SnippetSettings>) => view! { <pages::webhooks::Snippets settings=settings /> },
+    }
+}
+
+area! {
+    /// The signature checker.
+    signaturecheck {
+        Page => pages::webhooks::SignatureCheckPage(),
     }
 }
 
@@ -214,9 +230,15 @@ area! {
 }
 
 area! {
-    /// The command palette.
-    palette {
+    /// Contents of the header and of dialogs on every screen: the command palette, the overview of keyboard shortcuts, the notifications,
+    /// and the question before unsaved input is discarded.
+    overlays {
         Palette(open: RwSignal<bool>) => view! { <pages::palette::CommandPalette open=open /> },
+        Shortcuts => ShortcutList(),
+        Notifications(notifications: Query<Vec<Notification>>, close: Callback<()>) => {
+            view! { <NotificationList notifications=notifications close=close /> }
+        },
+        Leave(stay: Callback<()>, discard: Callback<()>) => view! { <LeaveQuestion stay=stay discard=discard /> },
     }
 }
 
@@ -252,29 +274,85 @@ area! {
 }
 
 area! {
-    /// The catalogue and access to its resources.
+    /// The catalogue, without the forms that change it.
     catalogue {
         Catalogue => pages::catalogue::CataloguePage(),
-        AccessRequests => pages::access::AccessRequestsPage(),
     }
 }
 
 area! {
-    /// Users, API tokens, and the reader's account.
-    accounts {
-        Users => pages::users::UsersPage(),
+    /// The forms for resource types and resources.
+    catalogueforms {
+        Type(old: StoredValue<Option<ResourceType>>, types: TypesQuery, open: RwSignal<bool>) => {
+            view! { <pages::catalogue::TypeForm old=old.get_value() types=types open=open /> }
+        },
+        Resource(old: StoredValue<Option<Resource>>, types: TypesQuery, on_done: Callback<()>, open: RwSignal<bool>) => {
+            view! { <pages::catalogue::ResourceForm old=old.get_value() types=types on_done=on_done open=open /> }
+        },
+    }
+}
+
+area! {
+    /// Access to resources.
+    access {
+        Requests => pages::access::AccessRequestsPage(),
+    }
+}
+
+area! {
+    /// Users, without the forms that change them.
+    users {
+        List => pages::users::UsersPage(),
+    }
+}
+
+area! {
+    /// The forms for users.
+    userforms {
+        Create(open: RwSignal<bool>, on_done: Callback<()>) => {
+            view! { <pages::users::CreateForm open=open on_done=on_done /> }
+        },
+        Edit(user: StoredValue<User>, open: RwSignal<bool>, on_done: Callback<()>) => {
+            view! { <pages::users::EditDialog user=user.get_value() open=open on_done=on_done /> }
+        },
+    }
+}
+
+area! {
+    /// The reader's account and API tokens.
+    account {
         Tokens => pages::tokens::TokensPage(),
         Account => pages::account::AccountPage(),
     }
 }
 
+/// The view of a route. All routes have this type, so that the router's code is compiled once.
+#[derive(Clone, Copy)]
+pub enum RouteView {
+    /// A view of the main module.
+    Main(fn() -> AnyView),
+    /// A screen of an area.
+    Area(fn() -> LoadedScreen),
+}
+
+impl ChooseView for RouteView {
+    async fn choose(self) -> AnyView {
+        match self {
+            Self::Main(view) => view(),
+            Self::Area(load) => show(Box::new(load), true),
+        }
+    }
+
+    async fn preload(&self) {}
+}
+
 /// Shows a part of a screen, which belongs to another area than the screen.
 pub fn show_part(part: impl Into<LoadedScreen> + Copy + 'static) -> AnyView {
-    show(move || part.into(), false)
+    show(Box::new(move || part.into()), false)
 }
 
 /// Shows grey bars until a screen is loaded. A failed load is repeated when the browser is online again.
-fn show(load: impl Fn() -> LoadedScreen + 'static, has_title: bool) -> AnyView {
+fn show(load: Box<dyn Fn() -> LoadedScreen>, has_title: bool) -> AnyView {
     let loaded = RwSignal::new_local(None);
     leptos::task::spawn_local_scoped_with_cancellation(async move {
         loop {

@@ -10,12 +10,14 @@ use crate::rpc::catalogue as rpc;
 use crate::session::use_session;
 use domain::resource::{Resource, ResourceType};
 use leptos::prelude::*;
+pub use resource::ResourceForm;
 use resource::Resources;
 use resource_type::ResourceTypes;
+pub use resource_type::TypeForm;
 use std::sync::Arc;
 
 /// All resource types.
-type TypesQuery = Query<Arc<Vec<ResourceType>>>;
+pub type TypesQuery = Query<Arc<Vec<ResourceType>>>;
 /// All resources.
 type ResourcesQuery = Query<Arc<Vec<Resource>>>;
 

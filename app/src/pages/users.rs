@@ -4,6 +4,7 @@ use crate::components::*;
 use crate::erased::{ErasedMemo, ErasedSignal};
 use crate::intl;
 use crate::list::{Action, BulkChange, BulkText, Cell, Cells, ChangeRow, Column, Filter, List, ListSpec};
+use crate::pages::areas;
 use crate::pages::personal_data::PersonalData;
 use crate::query::{Mutation, Query};
 use crate::rpc::{accounts, second_factor};
@@ -53,7 +54,7 @@ pub fn UsersPage() -> impl IntoView {
             view! { <List rows=users spec=list_spec(session, list, change, disable) cells=cells.clone() /> }
         })}
         <Dialog open=create_open title="New user">
-            <CreateForm open=create_open on_done=on_done />
+            {areas::show_part(areas::userforms::Screen::Create(create_open, on_done))}
         </Dialog>
         <Dialog open=disable_open title=move || disabling.with(|users| format!("Disable {}?", user_count(users.len())))>
             {move || view! { <DisableForm users=disabling.get() list=list change=change open=disable_open /> }}
@@ -63,17 +64,7 @@ pub fn UsersPage() -> impl IntoView {
                 editing
                     .get()
                     .map(|user| {
-                        let username = user.username.clone();
-                        let on_erased = Callback::new(move |()| {
-                            edit_open.set(false);
-                            on_done.run(());
-                        });
-                        view! {
-                            <EditForm user=user open=edit_open on_done=on_done />
-                            // Users erase their own account in Account.
-                            {(username != session.username_untracked())
-                                .then(|| view! { <PersonalData username=username is_own=false on_erased=on_erased /> })}
-                        }
+                        areas::show_part(areas::userforms::Screen::Edit(StoredValue::new(user), edit_open, on_done))
                     })
             }}
         </Dialog>
@@ -250,8 +241,9 @@ fn parse_role(text: &str) -> Role {
     Role::parse(text).unwrap_or(Role::User)
 }
 
+/// The form for a new user.
 #[component]
-fn CreateForm(open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
+pub fn CreateForm(open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
     let username = RwSignal::new(String::new());
     let email = RwSignal::new(String::new());
     let password = RwSignal::new(String::new());
@@ -410,6 +402,22 @@ fn SecondFactors(username: String) -> impl IntoView {
             </Show>
         }
     })
+}
+
+/// The content of the dialog that changes a user.
+#[component]
+pub fn EditDialog(user: User, open: RwSignal<bool>, on_done: Callback<()>) -> impl IntoView {
+    let username = user.username.clone();
+    let on_erased = Callback::new(move |()| {
+        open.set(false);
+        on_done.run(());
+    });
+    view! {
+        <EditForm user=user open=open on_done=on_done />
+        // Users erase their own account in Account.
+        {(username != use_session().username_untracked())
+            .then(|| view! { <PersonalData username=username is_own=false on_erased=on_erased /> })}
+    }
 }
 
 #[component]

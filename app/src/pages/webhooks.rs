@@ -110,7 +110,7 @@ pub fn WebhookPage() -> impl IntoView {
     });
     move || match name.get() {
         Some(EVENT_CATALOGUE) => view! { <event_catalogue::EventCataloguePage /> }.into_any(),
-        Some(_) => areas::show_part(areas::webhooktools::Screen::SignatureCheck),
+        Some(_) => areas::show_part(areas::signaturecheck::Screen::Page),
         None => view! { <WebhookDetail /> }.into_any(),
     }
 }

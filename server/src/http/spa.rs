@@ -288,7 +288,7 @@ mod tests {
     fn only_hashed_names_are_cached_as_immutable() {
         assert!(is_hashed("frontend-4f1a2b3c4d5e6f70_bg.wasm"));
         assert!(is_hashed("style-0123456789abcdef.css"));
-        assert!(is_hashed("area_deliveries_webhooks-0123456789abcdef.wasm"));
+        assert!(is_hashed("areas_3f-0123456789abcdef.wasm"));
         assert!(!is_hashed("index.html"));
         assert!(!is_hashed("favicon.svg"));
     }

@@ -12,10 +12,10 @@ use domain::Problem;
 use domain::audit::{AuditAction, AuditTargetType, Changes};
 use domain::authorization::{Action, Actor, authorize};
 use domain::pagination::{Page, PageQuery};
+use domain::provisioning::AccessBeforeStart;
 use domain::resource::{
     DEFAULT_ENDING_NOTICE, DEFAULT_LATE_RELEASE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type,
 };
-use domain::provisioning::AccessBeforeStart;
 use domain::resource::{DEFAULT_ENDING_NOTICE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
 use sea_orm::{

@@ -35,6 +35,9 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
     let session = use_session();
     let no_types = Signal::derive(move || types.get().is_none_or(|types| types.is_empty()));
     let change = BulkChange::new();
+    let form = move |old: Option<Resource>| {
+        areas::show_part(areas::catalogueforms::Screen::Resource(StoredValue::new(old), types, on_change, open))
+    };
     let empty = || {
         view! {
             <EmptyState icon=Icon::Server title="No resources yet">
@@ -61,10 +64,8 @@ pub fn Resources(types: TypesQuery, resources: ResourcesQuery) -> impl IntoView 
         </section>
         <Dialog open=open title=move || purpose.with(|p| p.title("resource", |r| &r.name))>
             {move || match purpose.get() {
-                Purpose::Create => view! { <ResourceForm old=None types=types on_done=on_change open=open /> }.into_any(),
-                Purpose::Edit(item) => {
-                    view! { <ResourceForm old=Some(item) types=types on_done=on_change open=open /> }.into_any()
-                }
+                Purpose::Create => form(None),
+                Purpose::Edit(item) => form(Some(item)),
                 Purpose::Owners(item) => areas::show_part(areas::groups::Screen::OwnersOfResource(item.id, open)),
                 Purpose::Delete(item) => view! { <DeleteResource id=item.id on_done=on_change open=open /> }.into_any(),
             }}
@@ -202,8 +203,9 @@ fn DeleteResource(id: ResourceId, on_done: Callback<()>, open: RwSignal<bool>) -
     }
 }
 
+/// The form for a new or for an old resource.
 #[component]
-fn ResourceForm(
+pub fn ResourceForm(
     old: Option<Resource>,
     types: TypesQuery,
     on_done: Callback<()>,

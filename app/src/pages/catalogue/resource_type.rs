@@ -46,6 +46,9 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
         purpose.set(new);
         open.set(true);
     });
+    let form = move |old: Option<ResourceType>| {
+        areas::show_part(areas::catalogueforms::Screen::Type(StoredValue::new(old), types, open))
+    };
     let empty = || {
         view! {
             <EmptyState icon=Icon::Stack title="No resource types yet">
@@ -72,8 +75,8 @@ pub fn ResourceTypes(types: TypesQuery) -> impl IntoView {
         </section>
         <Dialog open=open title=move || purpose.with(|p| p.title("resource type", |t| &t.name)) wide=true>
             {move || match purpose.get() {
-                Purpose::Create => view! { <TypeForm old=None open=open types=types /> }.into_any(),
-                Purpose::Edit(item) => view! { <TypeForm old=Some(item) open=open types=types /> }.into_any(),
+                Purpose::Create => form(None),
+                Purpose::Edit(item) => form(Some(item)),
                 Purpose::Owners(item) => {
                     let slug = StoredValue::new(item.slug);
                     areas::show_part(areas::groups::Screen::OwnersOfType(slug, open))
@@ -176,8 +179,9 @@ fn parse_schema(text: &str) -> Result<(Value, ConfigSchema), String> {
     Ok((value, schema))
 }
 
+/// The form for a new or for an old resource type.
 #[component]
-fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) -> impl IntoView {
+pub fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQuery) -> impl IntoView {
     let is_new = old.is_none();
     let slug = RwSignal::new(old.as_ref().map(|t| t.slug.clone()).unwrap_or_default());
     let name = RwSignal::new(old.as_ref().map(|t| t.name.clone()).unwrap_or_default());

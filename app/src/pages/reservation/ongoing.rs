@@ -72,11 +72,11 @@ pub fn OngoingDialogsView(dialogs: OngoingDialogs) -> impl IntoView {
     let extend = move || {
         let refused = StoredValue::new(dialogs.refused.get_untracked());
         chosen().map(|reservation| {
-            areas::show_part(areas::reservations::Screen::Extend(reservation, refused, dialogs.extend_open))
+            areas::show_part(areas::reservation::Screen::Extend(reservation, refused, dialogs.extend_open))
         })
     };
     let end = move || {
-        chosen().map(|reservation| areas::show_part(areas::reservations::Screen::End(reservation, dialogs.end_open)))
+        chosen().map(|reservation| areas::show_part(areas::reservation::Screen::End(reservation, dialogs.end_open)))
     };
     view! {
         <Dialog open=dialogs.extend_open title="Extend this reservation">

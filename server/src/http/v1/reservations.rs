@@ -175,6 +175,8 @@ async fn confirm_release(
     Path(id): Path<String>,
 ) -> Result<axum::Json<Reservation>, ApiError> {
     Ok(axum::Json(app.service.reservations().confirm_release(&caller.actor, &ReservationId(id)).await?))
+}
+
 /// Extends a reservation: moves its end to a later time.
 ///
 /// Publishes the event `reservation.updated`. If the next reservation of the resource overlaps, the problem has `conflict` with
