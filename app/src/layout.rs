@@ -12,7 +12,7 @@ use crate::pages::confirmation::ConfirmationDialog;
 use crate::query::Mutation;
 use crate::rpc;
 use crate::session::{Session, use_session};
-use crate::shortcuts::ShortcutOverview;
+use crate::shortcut_overview::ShortcutOverview;
 use crate::theme::ThemeSwitch;
 use crate::toast::ToastRegion;
 use leptos::prelude::*;

@@ -53,6 +53,8 @@ mod second_step;
 #[cfg(feature = "csr")]
 mod session;
 #[cfg(feature = "csr")]
+mod shortcut_overview;
+#[cfg(feature = "csr")]
 mod shortcuts;
 #[cfg(feature = "csr")]
 mod theme;

@@ -1,14 +1,11 @@
-//! Keyboard shortcuts of every screen, and the overview of all that the screen has.
+//! Keyboard shortcuts.
 
-use crate::components::*;
 use crate::erased::ErasedSignal;
-use crate::pages::areas;
 use crate::preferences;
-use crate::toast::use_toasts;
 use leptos::ev;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
-use web_sys::{Element, HtmlElement, KeyboardEvent};
+use web_sys::{Element, KeyboardEvent};
 
 /// The key of the preference; `off` disables the shortcuts.
 const PREFERENCE: &str = "shortcuts";
@@ -17,7 +14,7 @@ const PREFERENCE: &str = "shortcuts";
 pub type Keys = &'static [(&'static str, &'static str)];
 
 /// The shortcuts of every screen.
-const EVERYWHERE: Keys = &[
+pub const EVERYWHERE: Keys = &[
     ("Ctrl K", "Commands: go to a page, a webhook or an id"),
     ("/", "Search on this screen"),
     ("u", "Undo the last change, while its message is shown"),
@@ -30,8 +27,10 @@ const EVERYWHERE: Keys = &[
 pub struct Shortcuts {
     /// Whether the overview is open.
     pub open: RwSignal<bool>,
-    is_on: RwSignal<bool>,
-    of_screen: ErasedSignal<Vec<Keys>>,
+    /// Whether the shortcuts are enabled.
+    pub is_on: RwSignal<bool>,
+    /// The shortcuts of the screen.
+    pub of_screen: ErasedSignal<Vec<Keys>>,
 }
 
 impl Shortcuts {
@@ -54,6 +53,12 @@ impl Shortcuts {
             }
         });
         on_cleanup(move || listener.remove());
+    }
+
+    /// Enables or disables the shortcuts, and stores the preference.
+    pub fn enable(self, on: bool) {
+        self.is_on.set(on);
+        preferences::set(PREFERENCE, if on { "" } else { "off" });
     }
 
     /// Lists keys in the overview, until the current component is removed.
@@ -80,58 +85,4 @@ fn is_taken(event: &KeyboardEvent) -> bool {
         target.matches("input:not([type=checkbox]), select, textarea, [role=slider]").unwrap_or_default()
     });
     of_input || matches!(document().query_selector("dialog[open]"), Ok(Some(_)))
-}
-
-/// Focuses the search field of the screen. Returns whether there is one.
-fn focus_search() -> bool {
-    let input = document().query_selector("#main input[type=search]").ok().flatten();
-    input.and_then(|input| input.dyn_into::<HtmlElement>().ok()).is_some_and(|input| input.focus().is_ok())
-}
-
-/// The shortcuts of every screen, and the dialog with the overview, whose content is loaded when it opens.
-#[component]
-pub fn ShortcutOverview() -> impl IntoView {
-    let shortcuts = use_shortcuts();
-    let toasts = use_toasts();
-    shortcuts.on(move |key| match key {
-        "/" => focus_search(),
-        "u" => toasts.undo_latest(),
-        "?" => {
-            shortcuts.open.set(true);
-            true
-        }
-        _ => false,
-    });
-    view! {
-        <Dialog open=shortcuts.open title="Keyboard shortcuts">{areas::show_part(areas::overlays::Screen::Shortcuts)}</Dialog>
-    }
-}
-
-/// The content of the overview.
-#[component]
-pub fn ShortcutList() -> impl IntoView {
-    let Shortcuts { is_on, of_screen, .. } = use_shortcuts();
-    let set = Callback::new(move |on: bool| {
-        is_on.set(on);
-        preferences::set(PREFERENCE, if on { "" } else { "off" });
-    });
-    let row = |(key, action): &(&'static str, &'static str)| view! { <dt><kbd>{*key}</kbd></dt><dd>{*action}</dd> };
-    let rows = move |keys: Keys| view! { <dl class="details-list">{keys.iter().map(row).collect_view()}</dl> };
-    view! {
-        {move || {
-            let of_screen = of_screen.get();
-            let on_every = (!of_screen.is_empty()).then(|| view! { <h3>"On every screen"</h3> });
-            let on_this = (!of_screen.is_empty()).then(|| view! { <h3>"On this screen"</h3> });
-            view! {
-                {on_this}
-                {of_screen.into_iter().map(rows).collect_view()}
-                {on_every}
-                {rows(EVERYWHERE)}
-            }
-        }}
-        <div class="row">
-            <Switch label="Keyboard shortcuts" on=is_on on_change=set />
-            <span>"Use keyboard shortcuts"</span>
-        </div>
-    }
 }

@@ -5,8 +5,6 @@
 
 use crate::components::*;
 use crate::erased::ErasedMemo;
-use crate::leave_dialog::LeaveQuestion;
-use crate::notification_menu::NotificationList;
 use crate::pages;
 use crate::pages::catalogue::TypesQuery;
 use crate::pages::confirmation::ConfirmationForm;
@@ -15,7 +13,6 @@ use crate::pages::reservation::RefusedExtension;
 use crate::pages::webhooks::{DraftSource, FieldErrors, FormModel, SnippetSettings, TlsModel};
 use crate::query::Query;
 use crate::second_step::SecondStepForm;
-use crate::shortcuts::ShortcutList;
 use crate::window_event::next_event;
 use domain::account::User;
 use domain::change::Notification;
@@ -234,11 +231,11 @@ area! {
     /// and the question before unsaved input is discarded.
     overlays {
         Palette(open: RwSignal<bool>) => view! { <pages::palette::CommandPalette open=open /> },
-        Shortcuts => ShortcutList(),
+        Shortcuts => pages::shortcut_list::ShortcutList(),
         Notifications(notifications: Query<Vec<Notification>>, close: Callback<()>) => {
-            view! { <NotificationList notifications=notifications close=close /> }
+            view! { <pages::notification_list::NotificationList notifications=notifications close=close /> }
         },
-        Leave(stay: Callback<()>, discard: Callback<()>) => view! { <LeaveQuestion stay=stay discard=discard /> },
+        Leave(stay: Callback<()>, discard: Callback<()>) => view! { <pages::leave_question::LeaveQuestion stay=stay discard=discard /> },
     }
 }
 
