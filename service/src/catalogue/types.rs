@@ -16,7 +16,6 @@ use domain::provisioning::AccessBeforeStart;
 use domain::resource::{
     DEFAULT_ENDING_NOTICE, DEFAULT_LATE_RELEASE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type,
 };
-use domain::resource::{DEFAULT_ENDING_NOTICE, ResourceType, ResourceTypeInput, ResourceTypePatch, check_type};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
 use sea_orm::{
     ColumnTrait as _, DerivePartialModel, EntityTrait as _, NotSet, QueryFilter as _, QueryOrder as _,

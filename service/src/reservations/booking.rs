@@ -14,9 +14,7 @@ use domain::problem::{ConflictSpan, Validator};
 use domain::reservation::Reservation;
 use domain::resource::ResourceStatus;
 use sea_orm::sea_query::ExprTrait as _;
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-};
+use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 /// How far ahead a reservation may end.
 const HORIZON: Duration = Duration::days(3_660);
