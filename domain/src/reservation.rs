@@ -100,7 +100,7 @@ impl Reservation {
 
     /// Whether and until when its access information can be hidden at `now`.
     pub fn early_access(&self, now: DateTime<Utc>) -> Option<EarlyAccess> {
-        EarlyAccess::of(self.status, self.start_time, self.updated_at, now)
+        EarlyAccess::of(self.status == ReservationStatus::Cancelled, self.start_time, self.updated_at, now)
     }
 }
 

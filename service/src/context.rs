@@ -3,7 +3,7 @@
 use crate::Clock;
 use crate::audit_trail::{AuditTrail, AuditedTransaction};
 use crate::db::connect::Database;
-use crate::reservations::HiddenAccess;
+use crate::hidden_access::HiddenAccess;
 use crate::settings::Settings;
 use crate::status_urls::StatusUrls;
 use chrono::{DateTime, SubsecRound as _, Utc};

@@ -2,7 +2,6 @@
 
 use super::Provisioning;
 use crate::id::WebhookId;
-use crate::reservation::ReservationStatus;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
@@ -76,15 +75,10 @@ pub struct EarlyAccess {
 impl EarlyAccess {
     /// `None` if the reservation has started at `now`, so that nothing is hidden. `updated_at` is the time of its last change,
     /// which is the cancellation of a cancelled one.
-    pub fn of(
-        status: ReservationStatus,
-        start: DateTime<Utc>,
-        updated_at: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Option<Self> {
-        match status {
-            ReservationStatus::Cancelled => (updated_at < start).then_some(Self { available_at: None }),
-            _ => (now < start).then_some(Self { available_at: Some(start) }),
+    pub fn of(is_cancelled: bool, start: DateTime<Utc>, updated_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<Self> {
+        match is_cancelled {
+            true => (updated_at < start).then_some(Self { available_at: None }),
+            false => (now < start).then_some(Self { available_at: Some(start) }),
         }
     }
 }
@@ -164,14 +158,14 @@ mod tests {
 
     #[test]
     fn access_is_early_until_the_start_and_forever_after_a_cancellation_before_it() {
-        let early = |status, updated, now| EarlyAccess::of(status, at(START), at(updated), at(now));
+        let early = |is_cancelled, updated, now| EarlyAccess::of(is_cancelled, at(START), at(updated), at(now));
         let until_start = Some(EarlyAccess { available_at: Some(at(START)) });
-        assert_eq!(early(ReservationStatus::Active, 0, START - 1), until_start);
-        assert_eq!(early(ReservationStatus::Active, 0, START), None);
-        assert_eq!(early(ReservationStatus::Expired, 0, START + 1), None);
+        assert_eq!(early(false, 0, START - 1), until_start);
+        assert_eq!(early(false, 0, START), None);
+        assert_eq!(early(false, 0, START + 1), None);
         let never = Some(EarlyAccess { available_at: None });
-        assert_eq!(early(ReservationStatus::Cancelled, START - 1, START + 50), never);
-        assert_eq!(early(ReservationStatus::Cancelled, START, START + 50), None);
+        assert_eq!(early(true, START - 1, START + 50), never);
+        assert_eq!(early(true, START, START + 50), None);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::db::delivery_words::{self, TextQuery};
 use crate::db::entity::{
     access_requests, deliveries, delivery_index, delivery_index_state, outbox, reservations, resources, webhooks,
 };
+use crate::early_access::has_withheld_responses;
 use crate::ownership::visibility::deliveries_of;
-use crate::reservations::has_withheld_responses;
 use chrono::{DateTime, Utc};
 use domain::Problem;
 use domain::authorization::{Action, Actor, authorize};

@@ -2,7 +2,7 @@
 //!
 //! | File | Content |
 //! |---|---|
-//! | `access` | access information that is hidden before the start |
+//! | `access` | announces access information at the start |
 //! | `commands` | create, change, cancel |
 //! | `extension` | extend, and what is possible instead |
 //! | `queries` | lists, details, the busy spans of the calendar |
@@ -36,7 +36,6 @@ mod scheduled_publication;
 mod starts;
 mod status_update;
 
-pub(crate) use access::{HiddenAccess, has_withheld_responses, withheld_responses};
 pub(crate) use missing::MissingEvents;
 pub(crate) use row::{changes_of, reservations_of};
 

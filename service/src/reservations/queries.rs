@@ -1,13 +1,13 @@
 //! Lists and details of reservations, and the busy spans of the calendar.
 
 use super::Reservations;
-use super::access::hide_early_access;
 use super::row::{ReservationRow, select};
 use crate::Result;
 use crate::db::codec::time;
 use crate::db::column::Text;
 use crate::db::entity::{reservations, resource_types, resources};
 use crate::db::reservations::{busy_until, is_busy};
+use crate::early_access::hide_early_access;
 use crate::ownership::visibility::reservations_of;
 use crate::pagination::{decode_cursor, invalid_cursor, page_of};
 use chrono::{DateTime, Duration, Utc};

@@ -1,7 +1,6 @@
 //! A reservation as it is read from the database, and its row lock.
 
 use super::Reservations;
-use super::access::hide_early_access;
 use super::schedule::begins_at;
 use crate::change_feed::ChangeFeed;
 use crate::context::Context;
@@ -10,6 +9,7 @@ use crate::db::codec::time;
 use crate::db::column::{JsonText, Text};
 use crate::db::entity::{provisioning, reservations, resources, users};
 use crate::db::link::DatabaseTransaction;
+use crate::early_access::hide_early_access;
 use crate::{Error, Result};
 use domain::Problem;
 use domain::authorization::{Actor, authorize};
