@@ -10,11 +10,14 @@ use tokio::sync::Notify;
 /// Maximum number of reservations that one round announces.
 const ANNOUNCED: usize = 500;
 
+/// Starts with the ids of their reservations, earliest first.
+type Starts = BTreeSet<(DateTime<Utc>, String)>;
+
 /// The starts of reservations whose access information this process has hidden. In memory only: a page that is still open
 /// after a restart has connected again, and then loads everything.
 #[derive(Clone, Default)]
 pub(crate) struct HiddenAccess {
-    starts: Arc<Mutex<BTreeSet<(DateTime<Utc>, String)>>>,
+    starts: Arc<Mutex<Starts>>,
     added: Arc<Notify>,
 }
 

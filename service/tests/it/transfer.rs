@@ -112,7 +112,7 @@ async fn fill(t: &TestService, receiver: &Receiver) -> (Actor, String) {
         "INSERT INTO replays VALUES ('rpl_1', 'paused', 'deliveries', '{}', true, 60, 'alice', 1, 2, 3, 4)",
         "INSERT INTO replay_items VALUES ('rpl_1', 1, 'dlv_1', true, 1)",
         "INSERT INTO reservation_starts VALUES ('rsv-1', 5)",
-        "INSERT INTO scheduled_events VALUES ('rsv-1', 'reservation.started', 0, 5)",
+        "INSERT INTO scheduled_events VALUES ('rsv-1', 'reservation.started', 0, 5, TRUE, FALSE)",
         "INSERT INTO receiver_callbacks VALUES ('ab', 1)",
         "INSERT INTO webhook_listeners SELECT MIN(id), 'lst_1', 1, 2, NULL FROM webhooks",
         "INSERT INTO login_budgets VALUES ('account ab', 1)",

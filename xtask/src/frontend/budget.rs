@@ -11,7 +11,8 @@ const FIRST_SCREEN_BUDGET: u64 = 300_000;
 const AREA_BUDGET: u64 = 120_000;
 
 /// Parts above their budget, with the size that they must not exceed (docs/adr/0008-code-splitting.md).
-const ABOVE_BUDGET: [(&str, u64); 3] = [("deliveries", 150_000), ("webhookform", 170_000), ("webhooks", 126_500)];
+const ABOVE_BUDGET: [(&str, u64); 4] =
+    [(FIRST_SCREEN, 301_000), ("deliveries", 143_500), ("webhookform", 160_500), ("webhooks", 121_500)];
 
 /// The name of the first screen in the report.
 const FIRST_SCREEN: &str = "first screen";

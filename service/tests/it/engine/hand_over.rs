@@ -24,6 +24,7 @@ on_both_databases![
     release_that_was_never_sent_is_not_a_confirmation,
     turnaround_is_kept_free_and_delays_the_next_reservation,
     turnaround_follows_an_early_end,
+    early_end_begins_release_and_turnaround,
     resource_that_is_prepared_cannot_be_reserved,
     reservation_in_the_lead_time_waits_too,
     late_creation_is_followed_by_the_missed_start,
@@ -259,6 +260,34 @@ async fn turnaround_follows_an_early_end(t: TestService) {
     assert_eq!(problem.conflict.unwrap().end_time, t.clock.now() + Duration::minutes(30));
     wanted.start_time = t.clock.now() + Duration::minutes(30);
     t.reservations().create(&s.alice, wanted).await.unwrap();
+}
+
+async fn early_end_begins_release_and_turnaround(t: TestService) {
+    let s = fixture(&t).await;
+    let (receiver, webhook) = driver(&t, &s).await;
+    set_type(&t, &s, 0, 30, 60).await;
+    let a = t.booking(&s.alice, s.resource, 1, 5).await;
+    t.clock.set(a.start_time);
+    tick(&t).await;
+    receiver.respond(Response::status(202));
+    t.clock.set(a.start_time + Duration::hours(1));
+    let ended = t.reservations().end(&s.alice, &a.id).await.unwrap();
+    assert_eq!((ended.end_time, ended.released_at), (t.clock.now(), None));
+    let until = ended.end_time + Duration::minutes(30);
+    let mut wanted = t.span(s.resource, 2, 3);
+    (wanted.start_time, wanted.end_time) = (until - Duration::minutes(1), until + Duration::hours(1));
+    let problem = refused(t.reservations().create(&s.alice, wanted.clone()).await, Conflict);
+    assert_eq!(problem.conflict.unwrap().end_time, until, "the rest of its time is free");
+    wanted.start_time = until;
+    let b = t.reservations().create(&s.alice, wanted).await.unwrap();
+    t.clock.set(until);
+    tick(&t).await;
+    assert!(events_of(&receiver, &b).is_empty(), "A is not released");
+    report(&t, webhook, &a, "released").await;
+    receiver.respond(Response::status(200));
+    t.clock.set(until + Duration::minutes(30));
+    tick(&t).await;
+    assert!(events_of(&receiver, &b).contains(&ReservationCreated));
 }
 
 async fn resource_that_is_prepared_cannot_be_reserved(t: TestService) {
