@@ -257,11 +257,7 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(message) => return fail(&message, INVALID_SETTINGS),
     };
-    // While requests occupy all threads, responses of the database are looked for more often than by default (61 polls): a
-    // transaction for many requests waits for each of them.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(16).global_queue_interval(8).build();
-    let runtime = match runtime {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("The async runtime cannot start: {error}"), FAILED),
     };

@@ -36,9 +36,8 @@ const REVISITED: u64 = 1_000;
 const GAP: Duration = Duration::seconds(60);
 /// Maximum number of bytes of the texts of one delivery that are indexed.
 const MAX_TEXT: usize = 16 * 1024;
-/// Number of deliveries in the queue from which the process counts as busy: about as many as wait while a few clients reserve
-/// one after another as fast as they can.
-const BUSY_AT: u64 = 16;
+/// Number of deliveries in the queue from which the process counts as busy.
+const BUSY_AT: u64 = 100;
 
 /// The size of a batch of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

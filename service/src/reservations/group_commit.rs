@@ -18,8 +18,7 @@ use domain::event::EventType;
 use domain::provisioning::Provisioning;
 use domain::reservation::Reservation;
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::instrument;
 
 /// Maximum number of reservations in one transaction.
@@ -65,37 +64,21 @@ struct Pending {
     record: Record,
 }
 
-/// Number of writing tasks on PostgreSQL: while one commits, the other one prepares the next transaction.
-const POSTGRES_TASKS: usize = 2;
-
-/// The queue of the writing tasks. Cheap to clone; they end with the last clone.
+/// The queue of the writing task. Cheap to clone; the task ends with the last clone.
 ///
-/// On PostgreSQL the tasks are a pipeline with two stages. The first stage holds the queue, and the second one the head of the audit
-/// log until its commit is on the disk. So a transaction appends its entries when the one before it is committed, and the next one
-/// executes its other statements meanwhile. On SQLite, which has one writer, there is one task.
+/// There is one task: a transaction holds the head of the audit log until its commit is on the disk, so several would wait
+/// for each other, each with a smaller batch.
 #[derive(Clone)]
 pub(super) struct GroupCommit {
     queue: mpsc::Sender<Request>,
 }
 
 impl GroupCommit {
-    /// Starts the writing tasks.
+    /// Starts the writing task.
     pub(super) fn start(context: &Context, feed: &ChangeFeed, outbox: &Outbox) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
-        let writer = Writer {
-            context: context.clone(),
-            feed: feed.clone(),
-            outbox: outbox.clone(),
-            queue: Arc::new(Mutex::new(receiver)),
-            turn: Arc::default(),
-        };
-        if context.db.is_postgres() {
-            for _ in 0..POSTGRES_TASKS {
-                tokio::spawn(writer.clone().run());
-            }
-        } else {
-            writer.run_on_thread();
-        }
+        let writer = Writer { context: context.clone(), feed: feed.clone(), outbox: outbox.clone() };
+        tokio::spawn(writer.run(receiver));
         Self { queue: sender }
     }
 
@@ -110,54 +93,28 @@ impl GroupCommit {
     }
 }
 
-/// The first stage of the pipeline, as long as it is held.
-type Queue = OwnedMutexGuard<mpsc::Receiver<Request>>;
-
 /// A writing task.
-#[derive(Clone)]
 struct Writer {
     context: Context,
     feed: ChangeFeed,
     outbox: Outbox,
-    queue: Arc<Mutex<mpsc::Receiver<Request>>>,
-    /// Held from the first entry of the audit log to the end of the commit.
-    turn: Arc<Mutex<()>>,
 }
 
 impl Writer {
-    async fn run(self) {
+    async fn run(self, mut queue: mpsc::Receiver<Request>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        loop {
-            let mut queue = self.queue.clone().lock_owned().await;
-            if queue.recv_many(&mut batch, MAX_BATCH).await == 0 {
-                return;
-            }
-            self.write_batch(std::mem::take(&mut batch), queue).await;
+        while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            self.write_batch(std::mem::take(&mut batch)).await;
         }
     }
 
-    /// Runs the task on a thread of its own, as the dispatcher does for SQLite: a batch consists of many short steps, which alternate
-    /// between this thread and that of the connection. On the main runtime, each step would wait behind requests.
-    fn run_on_thread(self) {
-        let other = self.clone();
-        let thread = std::thread::Builder::new().name("reservations-db".into());
-        let started = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .and_then(|runtime| thread.spawn(move || runtime.block_on(self.run())));
-        if let Err(error) = started {
-            tracing::warn!(%error, "the group commit has no separate thread for the database");
-            tokio::spawn(other.run());
-        }
-    }
-
-    async fn write_batch(&self, mut batch: Vec<Request>, queue: Queue) {
+    async fn write_batch(&self, mut batch: Vec<Request>) {
         // All transactions lock in the same order, which avoids a deadlock on the exclusion constraint.
         batch.sort_by_key(|(Pending { new, .. }, _)| (new.reservation.resource_id, new.reservation.start_time));
         let (pending, replies): (Vec<Pending>, Vec<Reply>) = batch.into_iter().unzip();
         let (mut new, records): (Vec<NewReservation>, Vec<Record>) =
             pending.into_iter().map(|Pending { new, record }| (new, record)).unzip();
-        match self.try_write(&mut new, &records, Some(queue)).await {
+        match self.try_write(&mut new, &records).await {
             Ok(outcomes) => {
                 for ((new, reply), outcome) in new.into_iter().zip(replies).zip(outcomes) {
                     // A client that has disconnected meanwhile has still reserved. Its page shows the reservation when it reloads.
@@ -168,7 +125,7 @@ impl Writer {
             // its own. In an outage a repeat is useless, and the first commit may even have succeeded.
             Err(error) if new.len() > 1 && !error.is_outage() => {
                 for ((mut new, record), reply) in new.into_iter().zip(records).zip(replies) {
-                    let result = self.try_write(std::slice::from_mut(&mut new), &[record], None).await;
+                    let result = self.try_write(std::slice::from_mut(&mut new), &[record]).await;
                     let outcome = result.map(|outcomes| outcomes.first().copied().unwrap_or(Outcome::Conflict));
                     let written = outcome.map(|outcome| Written::new(new.reservation, outcome));
                     let _ = reply.send(written.map_err(problem_of));
@@ -183,16 +140,12 @@ impl Writer {
         }
     }
 
-    /// Writes every reservation whose span is free, with its event, its services and its entry of the audit log, in one transaction.
-    /// Releases the queue before the commit. Returns what became of each.
+    /// Writes every reservation whose span is free, with its event, its services and its entry of the audit log, in one transaction. Returns what became
+    /// of each.
     #[instrument(skip_all, fields(reservations = new.len()), err(level = "debug"))]
-    async fn try_write(
-        &self,
-        new: &mut [NewReservation],
-        records: &[Record],
-        queue: Option<Queue>,
-    ) -> Result<Vec<Outcome>> {
-        // The settings of the webhooks that were loaded last are nearly always the present ones. The insertion returns their revision.
+    async fn try_write(&self, new: &mut [NewReservation], records: &[Record]) -> Result<Vec<Outcome>> {
+        // The settings of the webhooks that were loaded last are nearly always the present ones. The insertion returns their revision,
+        // which saves a statement that reads it.
         let mut cached = self.outbox.configs().cached();
         let now = self.context.now();
         let (tx, configs, over_quota, inserted) = loop {
@@ -228,11 +181,7 @@ impl Writer {
         starts::schedule(&tx, &configs, written().map(|new| &new.reservation)).await?;
         let recorded: Vec<&Record> =
             new.iter().zip(records).filter(|(new, _)| is_inserted(new)).map(|(_, record)| record).collect();
-        let turn = self.turn.lock().await;
-        // The next batch begins, and waits for its turn before it appends its entries.
-        drop(queue);
         tx.commit_all(&recorded).await?;
-        drop(turn);
         for NewReservation { reservation, .. } in new.iter_mut() {
             reservation.provisioning_begins_at = begins.remove(reservation.id.as_str());
         }
