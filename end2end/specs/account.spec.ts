@@ -91,6 +91,8 @@ test("a new password ends every other session", async ({ berth, browser }) => {
   await page.reload();
   await expect(page.getByText("Logged in as carol.")).toBeVisible();
   await page.getByRole("button", { name: "Log out" }).click();
+  // A page that is left at once would cancel the request.
+  await expect(page.getByLabel("Username")).toBeVisible();
   await page.goto("/login?to=/settings/account");
   await logIn(page, carol);
   await expect(page.getByRole("alert")).toContainText("wrong");

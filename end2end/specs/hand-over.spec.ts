@@ -31,7 +31,7 @@ test("a late release is notified and confirmed, and the next reservation is prov
   await expect(provisioning(page)).toContainText("Releasing");
   const next = await reserve("Next", 0, 60);
   await page.goto(`/reservations/${next.id}`);
-  await expect(provisioning(page)).toContainText("not released from the previous reservation in time");
+  await expect(page.getByText("not released from the previous reservation in time")).toBeVisible();
   await inspect(page, "hand-over-waits");
 
   await page.getByRole("button", { name: /^Notifications/ }).click();
@@ -42,7 +42,7 @@ test("a late release is notified and confirmed, and the next reservation is prov
   const dialog = page.getByRole("dialog", { name: "Is the resource released?" });
   await inspect(page, "hand-over-confirm");
   await dialog.getByRole("button", { name: "Confirm release" }).click();
-  await expect(provisioning(page)).toContainText("Confirmed by");
+  await expect(page.getByText(/^Confirmed by/)).toBeVisible();
   await expect(page.getByRole("button", { name: "Confirm release" })).toHaveCount(0);
   await page.goto(`/reservations/${next.id}`);
   await expect(provisioning(page)).toContainText("Ready");

@@ -78,7 +78,9 @@ test("a reservation in progress is extended by a step, by a chosen end and by on
   // The whole reservation is within the notice.
   await berth.api.call("PATCH", "/resource-types/gpu-cluster", { ending_notice_minutes: 120 });
   await page.goto("/");
-  const hint = page.locator(".ending-soon");
+  // Another test has left reservations.
+  const card = page.locator(".reservation-item").filter({ has: page.locator(`a[href="/reservations/${reservation.id}"]`) });
+  const hint = card.locator(".ending-soon");
   await expect(hint).toContainText(/Ends at .+ \(in 1 (hour|hr\.?)/);
   await inspect(page, "ongoing-home");
   await hint.getByRole("button", { name: "Extend by 30 minutes" }).click();
