@@ -13,6 +13,9 @@ use domain::pagination::Page;
 use domain::replay::{Replay, ReplayPatch, ReplayProgress, ReplayStatus};
 use leptos::prelude::*;
 
+/// The interval at which a running replay is read.
+const POLL_INTERVAL_S: i64 = 3;
+
 impl Status for ReplayStatus {
     fn label(self) -> &'static str {
         match self {
@@ -61,6 +64,19 @@ pub fn ReplayById(id: ReplayId) -> impl IntoView {
             replay.refetch_soon();
         }
     });
+    // The deliveries to a paused webhook, and those that another process queues at the moment, have no event.
+    let ticker = use_ticker();
+    let poll = Memo::new(move |_| ticker.now().timestamp() / POLL_INTERVAL_S);
+    let is_running = move || replay.get_untracked().is_some_and(|replay| replay.status == ReplayStatus::Running);
+    Effect::watch(
+        move || poll.get(),
+        move |_, _, _| {
+            if is_running() {
+                replay.refetch();
+            }
+        },
+        false,
+    );
     let set = Callback::new(move |new: Replay| replay.set(new));
     replay.view(move |replay| view! { <ReplayCard replay=replay on_change=set /> })
 }
