@@ -418,7 +418,7 @@ async fn random_hand_overs_with_failures_and_replicas(t: TestService) {
         let n = failures.fetch_add(7, std::sync::atomic::Ordering::Relaxed) % 10;
         match (got.event(), n) {
             (_, 0 | 1) => Response::status(503),
-            ("reservation.cancelled" | "reservation.expired", 2 | 3 | 4) => Response::status(202),
+            ("reservation.cancelled" | "reservation.expired", 2..=4) => Response::status(202),
             ("reservation.cancelled" | "reservation.expired", 5) => {
                 Response::json(200, serde_json::json!({"status": "failed"}))
             }
