@@ -305,6 +305,23 @@ test("Test Webhook always sends", async ({ berth, pageOf, receiver }) => {
   expect(service.received).toHaveLength(3);
 });
 
+test("the input of a dialog stays when its title changes", async ({ berth, pageOf, receiver }) => {
+  const service = await receiver();
+  const webhook = await berth.api.webhook({ name: "Counting", endpoint_url: service.endpoint });
+  const resource = await berth.resource();
+  await berth.api.post(`/webhooks/${webhook.id}/pause`, {});
+  await berth.api.reserve(resource.id, 1);
+  const page = await pageOf("admin");
+  await page.goto(`/settings/webhooks/${webhook.id}`);
+  await page.getByRole("button", { name: "Resume and discard 1 queued event…" }).click();
+  const typed = page.getByLabel("Number of events to discard");
+  await typed.fill("1");
+  await berth.api.reserve(resource.id, 5);
+  await expect(page.getByRole("dialog", { name: "Discard 2 queued events?" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "Discard 2 queued events?" })).toBeVisible();
+  await expect(typed).toHaveValue("1");
+});
+
 test("a paused webhook queues events; resuming delivers or discards them", async ({ berth, pageOf, receiver }) => {
   const service = await receiver();
   const webhook = await berth.api.webhook({ name: "Pausing", endpoint_url: service.endpoint });

@@ -88,7 +88,13 @@ pub fn Dialog(
         >
             <Show when=move || open.get()>
                 <div class="dialog-head">
-                    <h2 tabindex="-1">{title.get().to_string()}</h2>
+                    <h2 tabindex="-1">
+                        {
+                            let title = title.clone();
+                            // Its own closure, so that a changed title does not render the content again, with its input.
+                            move || title.get().to_string()
+                        }
+                    </h2>
                     <Show when=move || !held.get()>
                         <button type="button" class="button quiet small" aria-label="Close" on:click=move |_| ask_and_close()>
                             <IconView icon=Icon::Close />
