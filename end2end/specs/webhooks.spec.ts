@@ -317,6 +317,8 @@ test("the input of a dialog stays when its title changes", async ({ berth, pageO
   const typed = page.getByLabel("Number of events to discard");
   await typed.fill("1");
   await berth.api.reserve(resource.id, 5);
+  // A change of the webhook brings the number to the page.
+  await berth.api.call("PATCH", `/webhooks/${webhook.id}`, { max_in_flight: 63 });
   await expect(page.getByRole("dialog", { name: "Discard 2 queued events?" })).toBeVisible();
   await expect(page.getByRole("heading", { name: "Discard 2 queued events?" })).toBeVisible();
   await expect(typed).toHaveValue("1");
