@@ -1,5 +1,5 @@
-//! Background tasks of the process: the dispatcher, expiry, access information at the start, retention, reminders, the index of the delivery log,
-//! replays, health checks, alerts, and the numbers of failures in the audit log.
+//! Background tasks of the process: the dispatcher, expiry, access information at the start, retention, reminders, the index of
+//! the delivery log, replays, health checks, alerts, and the numbers of failures in the audit log.
 
 use domain::Problem;
 use service::Service;

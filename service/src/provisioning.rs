@@ -198,11 +198,24 @@ pub(crate) async fn apply_status_update(
     let Some(next) = reservation.provisioning.after_update(webhook, update, now)? else { return Ok(false) };
     reservation.provisioning = next;
     write(db, tx, reservation).await?;
-    if reservation.status != ReservationStatus::Active && !reservation.provisioning.is_unreleased() {
+    record_release(db, tx, reservation, now).await?;
+    Ok(true)
+}
+
+/// Records that the resource of a reservation, which is locked by the transaction, is released, if it has ended and each service has
+/// released it. Returns whether that is so.
+pub(crate) async fn record_release(
+    db: &Database,
+    tx: &DatabaseTransaction,
+    reservation: &mut Reservation,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let is_released = reservation.status != ReservationStatus::Active && !reservation.provisioning.is_unreleased();
+    if is_released {
         reservation.released_at = reservation.released_at.or(Some(now));
         mark_released(db, tx, &[reservation.id.as_str()], now).await?;
     }
-    Ok(true)
+    Ok(is_released)
 }
 
 /// Applies the end of a reservation that is locked by the transaction: begins its release by the services that are

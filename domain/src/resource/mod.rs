@@ -55,8 +55,8 @@ pub struct ResourceType {
     /// provisioned at the start.
     #[serde(default)]
     pub turnaround_minutes: u32,
-    /// Minutes after the end of a reservation when its release is late: the managers of the resource are told that the next
-    /// reservation waits.
+    /// Minutes after the end of a reservation when its release is late: the managers of the resource are notified that the
+    /// next reservation waits.
     #[serde(default = "default_late_release")]
     pub late_release_minutes: u32,
     /// Whether access information is shown before the start of a reservation.

@@ -102,7 +102,8 @@ impl Catalogue {
         resources.into_iter().next().ok_or_else(|| Problem::not_found("resource"))
     }
 
-    /// The resources of a type that the actor may reserve and that are not busy within a span, by name. The span ends with the turnaround time of the type.
+    /// The resources of a type that the actor may reserve and that are not busy within a span, by name. The span ends with the
+    /// turnaround time of the type.
     pub(crate) async fn free_resources(
         &self,
         actor: &Actor,

@@ -27,7 +27,7 @@ pub(crate) struct Predecessor {
     pub(crate) has_failed: bool,
 }
 
-/// The reservations that a resource must be released from before it is provisioned for `next`, the one that ends last at the start.
+/// The reservations that a resource must be released from before it is provisioned for `next`, the one that ends last at the end.
 /// A failed release no longer counts when a later reservation was provisioned and released.
 pub(crate) async fn predecessors(
     db: &Database,
@@ -61,7 +61,7 @@ pub(crate) async fn predecessors(
             has_failed: from_stored(&state)?.status == ProvisioningStatus::Failed,
         });
     }
-    found.sort_by_key(|one| std::cmp::Reverse(one.ended_at));
+    found.sort_by_key(|one| one.ended_at);
     Ok(found)
 }
 

@@ -13,7 +13,7 @@ use crate::catalogue::{Bookable, is_granted, read_bookable};
 use crate::db::column::{JsonText, Text};
 use crate::db::connect::Database;
 use crate::db::entity::reservations;
-use crate::db::hand_over::{end_busy, mark_released, move_span, recheck};
+use crate::db::hand_over::{end_busy, move_span, recheck};
 use crate::db::link::DatabaseTransaction;
 use crate::db::reservations::{NewReservation, count_change};
 use crate::error::is_exclusion_violation;
@@ -265,10 +265,7 @@ impl Reservations {
         end_busy(&self.context.db, tx, &reservation.id, now).await?;
         update_row(tx, &reservation.id, changes).await?;
         provisioning::begin_release(&self.context.db, tx, reservation, &enqueued.driving(), now).await?;
-        if !reservation.provisioning.is_unreleased() {
-            reservation.released_at = Some(now);
-            mark_released(&self.context.db, tx, &[reservation.id.as_str()], now).await?;
-        } else {
+        if !provisioning::record_release(&self.context.db, tx, reservation, now).await? {
             recheck(&self.context.db, tx, reservation.id.as_str(), now).await?;
         }
         Ok(enqueued)

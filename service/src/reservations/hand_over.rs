@@ -2,13 +2,15 @@
 //!
 //! A service that provisions at the start receives `reservation.created` only when the resource is free: each earlier reservation has
 //! ended, its release is confirmed, and the turnaround time has passed. Until then the event stays held. It is checked again when
-//! a release is confirmed, and every half minute. When a release is late or has failed, the managers of the resource are told, who
+//! a release is confirmed, and every half minute. When a release is late or has failed, the managers of the resource are notified, and
 //! can confirm it themselves.
 
 use super::Reservations;
 use super::commands::record;
+use super::row::read_reservations;
+use super::schedule::{Notices, of};
 use crate::Result;
-use crate::db::entity::{resource_types, scheduled_events};
+use crate::db::entity::scheduled_events;
 use crate::db::hand_over::{Predecessor, begin_preparation, last_release, mark_released, predecessors};
 use crate::db::link::DatabaseTransaction;
 use crate::notifications::Notifications;
@@ -30,15 +32,17 @@ use tracing::instrument;
 const RECHECK: TimeDelta = TimeDelta::seconds(30);
 
 /// What a reservation waits for. The texts are the provisioning message of its services, so they tell nothing about another user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// In the order of their weight: of several, the last one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
+    /// Its resource is being released from an earlier reservation.
+    Releasing,
     /// An earlier reservation has not ended.
     Active,
-    /// Its resource is being released.
-    Releasing,
-    /// Its release is not confirmed in time.
+    /// The release is not confirmed in time.
     Late,
-    /// Its release has failed.
+    /// The release has failed.
     Failed,
 }
 
@@ -80,13 +84,15 @@ enum Gate {
 /// The held creations of a reservation for driving webhooks that are due, as their webhooks.
 pub(super) struct HeldCreations<'a> {
     pub(super) webhooks: &'a [WebhookId],
-    /// Whether the managers of the resource already know that the reservation waits.
+    /// Whether the managers of the resource were notified that the reservation waits.
     pub(super) alerted: bool,
+    /// The settings of the resource type.
+    pub(super) notices: Notices,
 }
 
 impl Reservations {
     /// Decides whether the creation of a reservation, which is locked by the transaction, may be sent to driving webhooks. If not,
-    /// writes when it is checked again and why it waits, and tells the managers of the resource if a release is late. Returns
+    /// writes when it is checked again and why it waits, and notifies the managers of the resource if a release is late. Returns
     /// whether it may be sent, and notifications to announce after the commit.
     pub(super) async fn hand_over(
         &self,
@@ -95,8 +101,7 @@ impl Reservations {
         held: &HeldCreations<'_>,
         now: DateTime<Utc>,
     ) -> Result<(bool, Vec<Notification>)> {
-        let (gate, late) = self.gate(tx, reservation, now).await?;
-        match gate {
+        match self.gate(tx, reservation, held.notices, now).await? {
             Gate::Open => {
                 begin_preparation(&self.context.db, tx, &reservation.id, now).await?;
                 self.explain(tx, reservation, held.webhooks, "", now).await?;
@@ -110,7 +115,7 @@ impl Reservations {
             Gate::Closed(predecessor, cause) => {
                 let alerts = cause.alerts() && !held.alerted;
                 let next = match cause {
-                    Cause::Releasing => Ord::min(now + RECHECK, predecessor.ended_at + late),
+                    Cause::Releasing => Ord::min(now + RECHECK, predecessor.ended_at + held.notices.late_release),
                     _ => now + RECHECK,
                 };
                 defer(tx, reservation, held, next, true, held.alerted || alerts).await?;
@@ -124,32 +129,21 @@ impl Reservations {
         }
     }
 
-    /// The gate, and the time after which a release is late.
+    /// Whether the resource can be provisioned for a reservation.
     async fn gate(
         &self,
         tx: &DatabaseTransaction,
         next: &Reservation,
+        notices: Notices,
         now: DateTime<Utc>,
-    ) -> Result<(Gate, TimeDelta)> {
-        let resource_type = resource_types::Entity::find_by_id(next.resource_type.as_str()).one(tx).await?;
-        let minutes = |of: fn(&resource_types::Model) -> i32| {
-            TimeDelta::minutes(resource_type.as_ref().map(of).unwrap_or_default().into())
-        };
-        let late = minutes(|one| one.late_release_minutes);
-        let found = predecessors(&self.context.db, tx, next).await?;
-        // The worst cause is the one to tell.
-        let rank = |one: &Predecessor| {
-            [Cause::Failed, Cause::Late, Cause::Active, Cause::Releasing]
-                .iter()
-                .position(|cause| *cause == Cause::of(one, late, now))
-        };
-        if let Some(worst) = found.into_iter().min_by_key(rank) {
-            let cause = Cause::of(&worst, late, now);
-            return Ok((Gate::Closed(worst, cause), late));
+    ) -> Result<Gate> {
+        let cause = |one: Predecessor| (Cause::of(&one, notices.late_release, now), one);
+        let found = predecessors(&self.context.db, tx, next).await?.into_iter().map(cause);
+        if let Some((cause, worst)) = found.max_by_key(|(cause, _)| *cause) {
+            return Ok(Gate::Closed(worst, cause));
         }
-        let turnaround = minutes(|one| one.turnaround_minutes);
-        let last = last_release(&self.context.db, tx, next.resource_id, now - turnaround).await?;
-        Ok((last.map_or(Gate::Open, |last| Gate::OpensAt(last + turnaround)), late))
+        let last = last_release(&self.context.db, tx, next.resource_id, now - notices.turnaround).await?;
+        Ok(last.map_or(Gate::Open, |last| Gate::OpensAt(last + notices.turnaround)))
     }
 
     /// Writes why services wait as their provisioning message.
@@ -234,12 +228,11 @@ impl Reservations {
         }
         let sent = async {
             self.publish_scheduled_of(&reservation.id, now).await?;
-            let tx = self.context.db.begin_unaudited().await?;
-            let current = self.lock_reservation(&tx, None, &reservation.id).await?;
-            self.shown(&tx, current).await
+            let current = std::slice::from_ref(&reservation.id.0);
+            read_reservations(&self.context, &self.context.db.read, current).await
         };
         match sent.await {
-            Ok(current) => current,
+            Ok(mut current) => current.pop().unwrap_or(reservation),
             Err(error) => {
                 let problem = crate::Error::into_problem(error);
                 tracing::warn!(%problem, reservation = %reservation.id, "a creation was not sent; the worker sends it");
@@ -263,7 +256,7 @@ async fn defer(
         .col_expr(Column::DueAt, Expr::value(at.timestamp_millis()))
         .col_expr(Column::Blocked, Expr::value(blocked))
         .col_expr(Column::Alerted, Expr::value(alerted))
-        .filter(super::schedule::of(&reservation.id))
+        .filter(of(&reservation.id))
         .filter(scheduled_events::COLUMN.event_type.eq(EventType::ReservationCreated.as_str()))
         .filter(scheduled_events::COLUMN.webhook_id.is_in(held.webhooks.iter().copied()))
         .exec(tx)

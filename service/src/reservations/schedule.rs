@@ -28,13 +28,17 @@ pub(super) const OPT_IN: [EventType; 2] = [EventType::ReservationStarted, EventT
 /// Webhook of events for each webhook that receives them.
 const EVERY_WEBHOOK: WebhookId = 0;
 
-/// The notices of a resource type.
+/// The settings of a resource type about the times around a reservation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notices {
     /// Time before the start at which held events are published.
     lead: Duration,
     /// Time before the end at which the ending is published.
     ending: Duration,
+    /// Time after a release in which the resource is not provisioned again.
+    pub(super) turnaround: Duration,
+    /// Time after the end when a release is late.
+    pub(super) late_release: Duration,
 }
 
 impl Notices {
@@ -151,12 +155,14 @@ pub(super) async fn plan<'a>(
 /// The notices of resource types, locked against a change until the end of the transaction: a change moves all events that
 /// are scheduled with the old ones.
 pub(super) async fn read_notices(tx: &DatabaseTransaction, types: &BTreeSet<&str>) -> Result<HashMap<String, Notices>> {
-    let rows: Vec<(String, i32, i32)> = resource_types::Entity::find()
+    let rows: Vec<(String, i32, i32, i32, i32)> = resource_types::Entity::find()
         .select_only()
         .columns([
             resource_types::Column::Slug,
             resource_types::Column::LeadMinutes,
             resource_types::Column::EndingNoticeMinutes,
+            resource_types::Column::TurnaroundMinutes,
+            resource_types::Column::LateReleaseMinutes,
         ])
         .filter(resource_types::COLUMN.slug.is_in(types.iter().copied()))
         .order_by_asc(resource_types::Column::Slug)
@@ -165,8 +171,16 @@ pub(super) async fn read_notices(tx: &DatabaseTransaction, types: &BTreeSet<&str
         .all(tx)
         .await?;
     let minutes = |minutes: i32| Duration::minutes(minutes.into());
-    let notices = |lead, ending| Notices { lead: minutes(lead), ending: minutes(ending) };
-    Ok(rows.into_iter().map(|(slug, lead, ending)| (slug, notices(lead, ending))).collect())
+    let notices = |(slug, lead, ending, turnaround, late_release)| {
+        let notices = Notices {
+            lead: minutes(lead),
+            ending: minutes(ending),
+            turnaround: minutes(turnaround),
+            late_release: minutes(late_release),
+        };
+        (slug, notices)
+    };
+    Ok(rows.into_iter().map(notices).collect())
 }
 
 /// Whether a row has this event.

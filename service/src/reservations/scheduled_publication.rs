@@ -3,7 +3,7 @@
 use super::event::{event_body, for_outbox};
 use super::hand_over::HeldCreations;
 use super::row::changes_of;
-use super::schedule::{OPT_IN, drives, drop_all, is_event, of, read_notices};
+use super::schedule::{Notices, OPT_IN, drives, drop_all, is_event, of, read_notices};
 use super::{Reservations, tolerate};
 use crate::Result;
 use crate::db::entity::scheduled_events;
@@ -37,9 +37,14 @@ struct Due {
 }
 
 /// Locks the scheduled events of a reservation that is locked by the transaction, and reads those that are due at `now`, in the
-/// order of their publication. Due times follow from the reservation: a row with another one was written by a process that did
-/// not know the latest change, or waits for the hand-over of the resource.
-async fn read_due(tx: &DatabaseTransaction, reservation: &Reservation, now: DateTime<Utc>) -> Result<Vec<Due>> {
+/// order of their publication, with the settings of the resource type; `None` if nothing is scheduled. Due times follow from the
+/// reservation: a row with another one was written by a process that did not know the latest change, or waits for the hand-over of
+/// the resource.
+async fn read_due(
+    tx: &DatabaseTransaction,
+    reservation: &Reservation,
+    now: DateTime<Utc>,
+) -> Result<Option<(Notices, Vec<Due>)>> {
     let scheduled = || {
         scheduled_events::Entity::find()
             .filter(of(&reservation.id))
@@ -48,11 +53,11 @@ async fn read_due(tx: &DatabaseTransaction, reservation: &Reservation, now: Date
     };
     let first = scheduled().select_only().column(scheduled_events::Column::WebhookId).into_tuple::<i64>().one(tx);
     if first.await?.is_none() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     // The resource type is locked before the rows, as a change of its notices does.
     let slug = reservation.resource_type.as_str();
-    let Some(notices) = read_notices(tx, &BTreeSet::from([slug])).await?.remove(slug) else { return Ok(Vec::new()) };
+    let Some(notices) = read_notices(tx, &BTreeSet::from([slug])).await?.remove(slug) else { return Ok(None) };
     let rows = scheduled()
         .order_by_asc(scheduled_events::Column::EventType)
         .order_by_asc(scheduled_events::Column::WebhookId)
@@ -61,8 +66,8 @@ async fn read_due(tx: &DatabaseTransaction, reservation: &Reservation, now: Date
         .await?;
     let mut due = Vec::new();
     for row in rows {
-        let place = SCHEDULED.iter().position(|event| is_event(&row, *event));
-        let Some((rank, event)) = place.and_then(|place| Some((place, *SCHEDULED.get(place)?))) else { continue };
+        let known = SCHEDULED.into_iter().enumerate().find(|(_, event)| is_event(&row, *event));
+        let Some((rank, event)) = known else { continue };
         let at = notices.due(event, reservation);
         if at <= now {
             due.push(Due { at, rank, event, webhook: row.webhook_id, alerted: row.alerted });
@@ -71,7 +76,7 @@ async fn read_due(tx: &DatabaseTransaction, reservation: &Reservation, now: Date
         }
     }
     due.sort_unstable_by_key(|due| (due.at, due.rank, due.webhook));
-    Ok(due)
+    Ok(Some((notices, due)))
 }
 
 /// Takes events that are published: each only once.
@@ -207,7 +212,7 @@ impl Reservations {
         now: DateTime<Utc>,
     ) -> Result<Publication> {
         let mut publication = Publication::default();
-        let mut due = read_due(tx, reservation, now).await?;
+        let Some((notices, mut due)) = read_due(tx, reservation, now).await? else { return Ok(publication) };
         if due.is_empty() {
             return Ok(publication);
         }
@@ -215,7 +220,7 @@ impl Reservations {
         let waits = |due: &Due| due.event == EventType::ReservationCreated && drives(&configs, due.webhook);
         let driving: Vec<WebhookId> = due.iter().filter(|due| waits(due)).map(|due| due.webhook).collect();
         if !driving.is_empty() {
-            let held = HeldCreations { webhooks: &driving, alerted: due.iter().any(|due| due.alerted) };
+            let held = HeldCreations { webhooks: &driving, alerted: due.iter().any(|due| due.alerted), notices };
             let (is_open, notifications) = self.hand_over(tx, reservation, &held, now).await?;
             if !is_open {
                 due.retain(|due| !waits(due));

@@ -293,14 +293,14 @@ pub fn TypeForm(old: Option<ResourceType>, open: RwSignal<bool>, types: TypesQue
                     label="Turnaround (minutes)"
                     value=turnaround
                     numeric=true
-                    hint="The resource stays free this long after each reservation."
+                    hint="Time after each reservation in which the resource cannot be reserved."
                     error=mutation.field_error("turnaround_minutes")
                 />
                 <TextInput
                     label="Late release (minutes)"
                     value=late_release
                     numeric=true
-                    hint="This long after the end, you are told that a release is missing and the next reservation waits."
+                    hint="Time after the end when owners are notified that the release is missing and the next reservation waits."
                     error=mutation.field_error("late_release_minutes")
                 />
                 <Select

@@ -20,7 +20,7 @@ pub(crate) struct Model {
     pub due_at: Option<i64>,
     /// Whether it waits for the hand-over of the resource.
     pub blocked: bool,
-    /// Whether the managers of the resource were told that it waits.
+    /// Whether the managers of the resource were notified that it waits.
     pub alerted: bool,
 }
 

@@ -64,6 +64,17 @@ async fn tick(t: &TestService) {
     drain(t).await;
 }
 
+/// Two reservations, one after the other. The first one is provisioned, and from now on the service answers 202, so that a release
+/// is accepted and not confirmed.
+async fn back_to_back(t: &TestService, s: &Fixture, receiver: &Receiver) -> (Reservation, Reservation) {
+    let first = t.booking(&s.alice, s.resource, 1, 2).await;
+    let second = t.booking(&s.alice, s.resource, 2, 3).await;
+    t.clock.set(first.start_time);
+    tick(t).await;
+    receiver.respond(Response::status(202));
+    (first, second)
+}
+
 fn events_of(receiver: &Receiver, reservation: &Reservation) -> Vec<EventType> {
     let own = receiver.requests().into_iter().filter(|got| got.text("reservation_id") == reservation.id.as_str());
     own.map(|got| EventType::parse(got.text("event_type")).unwrap()).collect()
@@ -76,13 +87,8 @@ async fn current(t: &TestService, s: &Fixture, reservation: &Reservation) -> Res
 async fn next_reservation_is_provisioned_after_the_confirmed_release(t: TestService) {
     let s = fixture(&t).await;
     let (receiver, webhook) = driver(&t, &s).await;
-    let a = t.booking(&s.alice, s.resource, 1, 2).await;
-    let b = t.booking(&s.alice, s.resource, 2, 3).await;
-    t.clock.set(a.start_time);
-    tick(&t).await;
+    let (a, b) = back_to_back(&t, &s, &receiver).await;
     assert_eq!(current(&t, &s, &a).await.provisioning.status, ProvisioningStatus::Ready);
-    // The release takes a while: the service answers 202.
-    receiver.respond(Response::status(202));
     t.clock.set(b.start_time);
     tick(&t).await;
     assert_eq!(current(&t, &s, &a).await.provisioning.status, ProvisioningStatus::Releasing);
@@ -126,11 +132,7 @@ async fn report(t: &TestService, webhook: WebhookId, reservation: &Reservation, 
 async fn failed_release_alerts_and_is_confirmed_by_a_manager(t: TestService) {
     let s = fixture(&t).await;
     let (receiver, webhook) = driver(&t, &s).await;
-    let a = t.booking(&s.alice, s.resource, 1, 2).await;
-    let b = t.booking(&s.alice, s.resource, 2, 3).await;
-    t.clock.set(a.start_time);
-    tick(&t).await;
-    receiver.respond(Response::status(202));
+    let (a, b) = back_to_back(&t, &s, &receiver).await;
     t.clock.set(b.start_time);
     tick(&t).await;
     report(&t, webhook, &a, "failed").await;
@@ -331,11 +333,7 @@ async fn reservation_in_the_lead_time_waits_too(t: TestService) {
 async fn late_creation_is_followed_by_the_missed_start(t: TestService) {
     let s = fixture(&t).await;
     let (receiver, webhook) = driver(&t, &s).await;
-    let a = t.booking(&s.alice, s.resource, 1, 2).await;
-    let b = t.booking(&s.alice, s.resource, 2, 3).await;
-    t.clock.set(a.start_time);
-    tick(&t).await;
-    receiver.respond(Response::status(202));
+    let (a, b) = back_to_back(&t, &s, &receiver).await;
     t.clock.set(b.end_time - Duration::minutes(5));
     tick(&t).await;
     assert!(events_of(&receiver, &b).is_empty());
@@ -371,12 +369,8 @@ async fn old_failed_release_is_superseded(t: TestService) {
 async fn reservation_that_ends_while_it_waits_is_not_provisioned(t: TestService) {
     let s = fixture(&t).await;
     let (receiver, webhook) = driver(&t, &s).await;
-    let a = t.booking(&s.alice, s.resource, 1, 2).await;
-    let b = t.booking(&s.alice, s.resource, 2, 3).await;
     let c = t.booking(&s.alice, s.resource, 3, 4).await;
-    t.clock.set(a.start_time);
-    tick(&t).await;
-    receiver.respond(Response::status(202));
+    let (a, b) = back_to_back(&t, &s, &receiver).await;
     t.clock.set(b.end_time);
     tick(&t).await;
     report(&t, webhook, &a, "released").await;
